@@ -1,0 +1,218 @@
+//! The one error of the crate. Each variant has a stable `code`, an HTTP `status`, and a sentence that says
+//! what is wrong and what to do about it.
+
+use thiserror::Error;
+
+/// Result with the crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong, from a broken file to an impossible request.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The bytes are not a well-formed safetensors file.
+    #[error("{file} is not a valid safetensors file: {reason}; download it again, or check that the URL points at the file itself")]
+    InvalidSafetensors {
+        /// File as the source names it.
+        file: String,
+        /// The rule of the format that is broken.
+        reason: String,
+    },
+    /// The stream ended before the data that the header promises.
+    #[error("{file} ended after {got} bytes of {expected}: the download is incomplete; load the model again")]
+    TruncatedStream {
+        /// File as the source names it.
+        file: String,
+        /// Bytes that arrived.
+        got: u64,
+        /// Bytes that the header promises.
+        expected: u64,
+    },
+    /// The model needs tensors that the checkpoint does not have.
+    #[error("{file} lacks tensors that the model's config asks for: {missing}; it holds {present}; check that config.json belongs to this checkpoint")]
+    MissingTensor {
+        /// File as the source names it.
+        file: String,
+        /// The first few names that are missing.
+        missing: String,
+        /// The first few names that the file has and the model does not use.
+        present: String,
+    },
+    /// A tensor's shape does not fit the config.
+    #[error("tensor {tensor} has shape {got:?} where config.json makes it {expected:?}; check that config.json belongs to this checkpoint")]
+    WrongShape {
+        /// Name in the file.
+        tensor: String,
+        /// Shape in the file.
+        got: Vec<u64>,
+        /// Shape that the config asks for.
+        expected: Vec<usize>,
+    },
+    /// A tensor's dtype cannot be read.
+    #[error("tensor {tensor} has dtype {dtype}; F32, F16 and BF16 can be read: convert the checkpoint to one of them")]
+    WrongDtype {
+        /// Name in the file.
+        tensor: String,
+        /// Dtype as the file spells it.
+        dtype: String,
+    },
+    /// A configuration file is malformed, or a value in it impossible.
+    #[error("{file}: {reason}")]
+    InvalidConfig {
+        /// File as the source names it.
+        file: String,
+        /// Which field, what it holds, which values work.
+        reason: String,
+    },
+    /// A well-formed model of a kind that is not supported.
+    #[error("{0}")]
+    UnsupportedModel(String),
+    /// tokenizer.json cannot be used.
+    #[error("tokenizer.json cannot be used: {0}")]
+    InvalidTokenizer(String),
+    /// The source has no such file, and the model cannot do without it.
+    #[error("the model has no {0}; check the model's address: a complete model has config.json, tokenizer.json and model.safetensors")]
+    MissingFile(String),
+    /// A request that cannot be understood.
+    #[error("{reason}")]
+    InvalidInput {
+        /// What is wrong and what would work.
+        reason: String,
+        /// The field at fault.
+        param: &'static str,
+    },
+    /// Nothing to embed.
+    #[error("{0}")]
+    EmptyInput(String),
+    /// More inputs than one request may hold.
+    #[error("{got} inputs in one request, {limit} are allowed; send them in several requests")]
+    TooManyInputs {
+        /// Inputs in the request.
+        got: usize,
+        /// The most that one request may hold.
+        limit: usize,
+    },
+    /// A token id outside the vocabulary.
+    #[error("token id {id} is not in the vocabulary of {size} entries; use ids of this model's own tokenizer")]
+    TokenOutOfRange {
+        /// The id.
+        id: u64,
+        /// Rows of the embedding table.
+        size: usize,
+    },
+    /// `dimensions` is zero or more than the model has.
+    #[error("dimensions is {got}; this model gives vectors of 1 to {limit} dimensions")]
+    InvalidDimensions {
+        /// The value asked for.
+        got: u64,
+        /// The model's own number of dimensions.
+        limit: usize,
+    },
+    /// The model has no prompt of this name.
+    #[error("the model has no prompt named {name:?}; it has {known}")]
+    UnknownPrompt {
+        /// The name asked for.
+        name: String,
+        /// The names that the model has.
+        known: String,
+    },
+    /// A text that is too long, where truncation was not asked for.
+    #[error("input {index} has {tokens} tokens, the model takes {limit}; shorten it, or pass `truncate: true`")]
+    InputTooLong {
+        /// Position in the request.
+        index: usize,
+        /// Its tokens, special tokens included.
+        tokens: usize,
+        /// The most that the model takes.
+        limit: usize,
+    },
+    /// A dense vector asked of a sparse model, or the reverse.
+    #[error("{model} is a {kind} model; {advice}")]
+    WrongModelKind {
+        /// The model's name.
+        model: String,
+        /// What it is.
+        kind: &'static str,
+        /// The call that works.
+        advice: &'static str,
+    },
+    /// An allocation failed.
+    #[error("no memory for {bytes} more bytes; use a smaller model, dtype q8, or fewer and shorter texts at a time")]
+    OutOfMemory {
+        /// Size of the allocation that failed.
+        bytes: usize,
+    },
+    /// A call sequence that the interface forbids, or a defect of this library.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// Stable, machine-readable name of the error.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidSafetensors { .. } => "invalid_safetensors",
+            Self::TruncatedStream { .. } => "truncated_stream",
+            Self::MissingTensor { .. } => "missing_tensor",
+            Self::WrongShape { .. } => "wrong_shape",
+            Self::WrongDtype { .. } => "wrong_dtype",
+            Self::InvalidConfig { .. } => "invalid_config",
+            Self::UnsupportedModel(_) => "unsupported_model",
+            Self::InvalidTokenizer(_) => "invalid_tokenizer",
+            Self::MissingFile(_) => "missing_file",
+            Self::InvalidInput { .. } => "invalid_input",
+            Self::EmptyInput(_) => "empty_input",
+            Self::TooManyInputs { .. } => "too_many_inputs",
+            Self::TokenOutOfRange { .. } => "token_out_of_range",
+            Self::InvalidDimensions { .. } => "invalid_dimensions",
+            Self::UnknownPrompt { .. } => "unknown_prompt",
+            Self::InputTooLong { .. } => "input_too_long",
+            Self::WrongModelKind { .. } => "wrong_model_kind",
+            Self::OutOfMemory { .. } => "out_of_memory",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    /// The HTTP status that a server would answer with.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::InvalidInput { .. }
+            | Self::EmptyInput(_)
+            | Self::TooManyInputs { .. }
+            | Self::TokenOutOfRange { .. }
+            | Self::InvalidDimensions { .. }
+            | Self::UnknownPrompt { .. }
+            | Self::InputTooLong { .. }
+            | Self::WrongModelKind { .. } => 400,
+            Self::MissingFile(_) => 404,
+            Self::InvalidSafetensors { .. }
+            | Self::TruncatedStream { .. }
+            | Self::MissingTensor { .. }
+            | Self::WrongShape { .. }
+            | Self::WrongDtype { .. }
+            | Self::InvalidConfig { .. }
+            | Self::UnsupportedModel(_)
+            | Self::InvalidTokenizer(_) => 422,
+            Self::OutOfMemory { .. } => 507,
+            Self::Internal(_) => 500,
+        }
+    }
+
+    /// An [`Error::InvalidInput`] about `param`.
+    pub(crate) fn input(param: &'static str, reason: impl Into<String>) -> Self {
+        Self::InvalidInput { reason: reason.into(), param }
+    }
+
+    /// An [`Error::InvalidConfig`] about `file`.
+    pub(crate) fn config(file: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::InvalidConfig { file: file.into(), reason: reason.into() }
+    }
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Internal(error.to_string())
+    }
+}

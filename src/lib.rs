@@ -1,0 +1,44 @@
+//! Dense and sparse text embeddings in the browser and at the edge.
+//!
+//! One request, as data:
+//!
+//! 1. [`Loader`] asks for a model's small files, then takes its weights as a stream of bytes ([`weights`]). No
+//!    full-precision copy of a quantised model ever exists.
+//! 2. [`model`] reads the configuration into a `Spec`: one transformer described by data.
+//! 3. [`text`] turns strings into token ids, and packs a batch: all ids end to end with offsets, no padding.
+//! 4. `model::forward` runs over [`backend::Backend`]; [`backend::cpu`] is the CPU's.
+//! 5. A head turns token states into vectors: pooling and what follows, or SPLADE.
+//! 6. [`api`] speaks other people's wire formats.
+//!
+//! ```no_run
+//! use gossamer::{Cpu, EncodeOptions, LoadOptions, Loader, WeightDtype};
+//!
+//! # fn main() -> gossamer::Result<()> {
+//! let options = LoadOptions { model: "all-MiniLM-L6-v2".into(), revision: None, dtype: WeightDtype::Q8 };
+//! let embedder = Loader::new(Cpu::new(), options).read_dir("models/all-MiniLM-L6-v2".as_ref())?;
+//! let batch = embedder.encode(vec!["a text".into()], &EncodeOptions::default())?;
+//! assert_eq!(batch.data.len(), embedder.dimensions());
+//! # Ok(())
+//! # }
+//! ```
+#![warn(missing_docs, clippy::pedantic)]
+#![allow(clippy::missing_errors_doc, reason = "every error says what to do; Error documents them all")]
+#![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
+
+pub mod api;
+pub mod backend;
+mod error;
+pub mod model;
+pub mod text;
+#[cfg(target_arch = "wasm32")]
+mod web;
+pub mod weights;
+
+pub use backend::WeightDtype;
+pub use backend::cpu::Cpu;
+pub use error::{Error, Result};
+pub use model::embedder::{
+    DenseBatch, DenseRun, Embedder, EncodeOptions, Info, SparseBatch, SparseOptions, SparseRun, SparseVector,
+};
+pub use model::loader::{LoadOptions, Loader};
+pub use text::Input;

@@ -1,0 +1,221 @@
+//! Weight files → packed weights, while the bytes arrive.
+//!
+//! When a file's header is complete, every tensor that the model needs is looked up and checked, before any memory
+//! is taken for it. Then each tensor goes, row by row, straight into its final form.
+
+use super::forward::Weights;
+use super::layout::{Layout, MatrixId, Slot, Wanted};
+use crate::backend::{Backend, WeightDtype};
+use crate::error::{Error, Result};
+use crate::weights::dtype::Dtype;
+use crate::weights::rows::Rows;
+use crate::weights::safetensors::{Stream, TensorInfo, Visitor};
+
+/// Names that an error message lists.
+const LISTED: usize = 3;
+
+/// Weights in the making.
+pub struct Checkpoint<B: Backend> {
+    layout: Layout,
+    prefixes: &'static [&'static str],
+    dtype: WeightDtype,
+    weights: Weights<B>,
+    /// Matrices that another one stands in for.
+    tied: Vec<(MatrixId, MatrixId)>,
+    fingerprint: u64,
+}
+
+/// One file that is being read.
+pub struct Reading {
+    index: usize,
+    name: String,
+    stream: Stream,
+    targets: Vec<Option<Target>>,
+}
+
+/// Where one tensor of the file goes.
+struct Target {
+    slot: Slot,
+    rows: Rows,
+    hash: Fingerprint,
+    tensor: String,
+}
+
+impl Reading {
+    /// Size of the whole file, once its header has arrived.
+    pub fn size(&self) -> Option<u64> {
+        self.stream.size()
+    }
+}
+
+impl<B: Backend> Checkpoint<B> {
+    /// Nothing loaded yet. `prefixes` are those that tensor names of weight file 0 may carry.
+    pub fn new(layout: Layout, prefixes: &'static [&'static str], dtype: WeightDtype) -> Self {
+        let weights = Weights {
+            matrices: layout.matrices.iter().map(|_| None).collect(),
+            vectors: layout.vectors.iter().map(|_| Vec::new()).collect(),
+        };
+        Self { layout, prefixes, dtype, weights, tied: Vec::new(), fingerprint: 0 }
+    }
+
+    /// Starts weight file number `index`.
+    pub fn begin(&self, index: usize, name: &str) -> Reading {
+        Reading { index, name: name.to_owned(), stream: Stream::new(name), targets: Vec::new() }
+    }
+
+    /// Takes the next bytes of a file.
+    pub fn push(&mut self, backend: &B, reading: &mut Reading, bytes: &[u8]) -> Result<()> {
+        let Reading { index, name, stream, targets } = reading;
+        stream.push(bytes, &mut Filler { checkpoint: self, backend, index: *index, file: name, targets })
+    }
+
+    /// Ends a file.
+    pub fn end(&mut self, reading: &Reading) -> Result<()> {
+        reading.stream.finish()?;
+        for target in reading.targets.iter().flatten() {
+            self.fingerprint = self.fingerprint.wrapping_add(target.hash.0);
+        }
+        Ok(())
+    }
+
+    /// The weights, once all files are read; the matrices that others stand in for, as (replaced, stand-in); and a
+    /// hash of all values.
+    pub fn finish(self) -> (Weights<B>, Vec<(MatrixId, MatrixId)>, u64) {
+        (self.weights, self.tied, self.fingerprint)
+    }
+
+    /// Number of parameters that the model uses.
+    pub fn parameters(&self) -> usize {
+        let tied = |id| self.tied.iter().any(|(replaced, _)| *replaced == id);
+        let matrices = self.layout.matrices.iter().enumerate().filter(|(id, _)| !tied(*id));
+        matrices.map(|(_, [rows, columns])| rows * columns).sum::<usize>() + self.layout.vectors.iter().sum::<usize>()
+    }
+
+    /// Finds the file's tensor for each wanted one.
+    fn assign(&mut self, index: usize, file: &str, tensors: &[TensorInfo]) -> Result<Vec<Option<Target>>> {
+        let mut targets: Vec<Option<Target>> = tensors.iter().map(|_| None).collect();
+        let mut missing = Vec::new();
+        for wanted in self.layout.wanted.iter().filter(|wanted| wanted.file == index) {
+            let found = self.prefixes.iter().find_map(|prefix| find(tensors, prefix, &wanted.name));
+            match (found, wanted.tied, wanted.slot) {
+                (Some(at), ..) => targets[at] = Some(target(&tensors[at], wanted)?),
+                (None, Some(stand_in), Slot::Rows { matrix, .. }) => self.tied.push((matrix, stand_in)),
+                (None, ..) => missing.push(wanted.name.as_str()),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(targets);
+        }
+        let unused = tensors.iter().zip(&targets).filter(|(_, target)| target.is_none()).map(|(tensor, _)| tensor.name.as_str());
+        Err(Error::MissingTensor { file: file.to_owned(), missing: list(missing), present: list(unused.collect()) })
+    }
+
+    /// Stores one row of a tensor, making room for its matrix or vector first.
+    fn store(&mut self, backend: &B, slot: Slot, row: usize, values: &[f32]) -> Result<()> {
+        match slot {
+            Slot::Rows { matrix: id, first } => {
+                let matrix = match &mut self.weights.matrices[id] {
+                    Some(matrix) => matrix,
+                    empty => {
+                        let [rows, columns] = self.layout.matrices[id];
+                        empty.insert(backend.matrix(rows, columns, self.dtype)?)
+                    }
+                };
+                backend.set_row(matrix, first + row, values);
+            }
+            Slot::Elements { vector: id, first } => {
+                let vector = &mut self.weights.vectors[id];
+                vector.resize(self.layout.vectors[id], 0.0);
+                vector[first..first + values.len()].copy_from_slice(values);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Index of `prefix` + `name`, or of the same under an older spelling.
+fn find(tensors: &[TensorInfo], prefix: &str, name: &str) -> Option<usize> {
+    // TensorFlow's names for LayerNorm's parameters live on in old BERT checkpoints.
+    let older = match name.rsplit_once('.') {
+        Some((module, "weight")) => format!("{module}.gamma"),
+        Some((module, "bias")) => format!("{module}.beta"),
+        _ => name.to_owned(),
+    };
+    [name, &older].iter().find_map(|name| {
+        tensors.iter().position(|tensor| tensor.name.strip_prefix(prefix).is_some_and(|rest| rest == *name))
+    })
+}
+
+/// Checks shape and dtype.
+fn target(tensor: &TensorInfo, wanted: &Wanted) -> Result<Target> {
+    if !tensor.shape.iter().copied().eq(wanted.shape.iter().map(|size| *size as u64)) {
+        return Err(Error::WrongShape { tensor: tensor.name.clone(), got: tensor.shape.clone(), expected: wanted.shape.clone() });
+    }
+    let dtype = Dtype::from_name(&tensor.dtype)
+        .ok_or_else(|| Error::WrongDtype { tensor: tensor.name.clone(), dtype: tensor.dtype.clone() })?;
+    let width = wanted.shape.last().copied().unwrap_or(1);
+    Ok(Target { slot: wanted.slot, rows: Rows::new(dtype, width), hash: Fingerprint::new(&wanted.name), tensor: tensor.name.clone() })
+}
+
+/// The first few of `names`.
+fn list(names: Vec<&str>) -> String {
+    let more = names.len().saturating_sub(LISTED);
+    match names.as_slice() {
+        [] => "none besides".to_owned(),
+        names if more == 0 => names.join(", "),
+        names => format!("{} and {more} more", names[..LISTED].join(", ")),
+    }
+}
+
+/// Fills the checkpoint from one file's stream.
+struct Filler<'a, B: Backend> {
+    checkpoint: &'a mut Checkpoint<B>,
+    backend: &'a B,
+    index: usize,
+    file: &'a str,
+    targets: &'a mut Vec<Option<Target>>,
+}
+
+impl<B: Backend> Visitor for Filler<'_, B> {
+    fn header(&mut self, tensors: &[TensorInfo]) -> Result<()> {
+        *self.targets = self.checkpoint.assign(self.index, self.file, tensors)?;
+        Ok(())
+    }
+
+    fn data(&mut self, index: usize, bytes: &[u8]) -> Result<()> {
+        let Some(Target { slot, rows, hash, tensor }) = &mut self.targets[index] else {
+            return Ok(());
+        };
+        let mut result = Ok(());
+        rows.push(bytes, |row, values| {
+            if result.is_err() {
+                return;
+            }
+            result = if values.iter().all(|value| value.is_finite()) {
+                hash.update(values);
+                self.checkpoint.store(self.backend, *slot, row, values)
+            } else {
+                let reason = format!("tensor {tensor} holds values that are not finite");
+                Err(Error::InvalidSafetensors { file: self.file.to_owned(), reason })
+            };
+        });
+        result
+    }
+}
+
+/// Hash of a tensor's values, one multiplication a value so that it costs little beside quantisation (FNV-1a over
+/// words). It tells models apart; it does not protect against forgery.
+struct Fingerprint(u64);
+
+impl Fingerprint {
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+
+    fn new(name: &str) -> Self {
+        let start = 0xcbf2_9ce4_8422_2325;
+        Self(name.bytes().fold(start, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(Self::PRIME)))
+    }
+
+    fn update(&mut self, values: &[f32]) {
+        self.0 = values.iter().fold(self.0, |hash, value| (hash ^ u64::from(value.to_bits())).wrapping_mul(Self::PRIME));
+    }
+}

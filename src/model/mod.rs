@@ -1,0 +1,14 @@
+//! From a model's files to vectors: [`loader`] and [`checkpoint`] read them, [`spec`] and [`families`] describe the transformer as
+//! data, [`layout`] says which tensor goes where, [`forward`] runs it, [`pipeline`] and [`head`] turn token states
+//! into vectors, [`embedder`] ties it together.
+
+pub mod checkpoint;
+pub mod config;
+pub mod embedder;
+pub mod families;
+pub mod forward;
+pub mod head;
+pub mod layout;
+pub mod loader;
+pub mod pipeline;
+pub mod spec;

@@ -1,0 +1,37 @@
+//! The packed batch: token ids of all sequences end to end. No padding, anywhere.
+
+use super::Tokens;
+
+/// What one forward pass works on. All vectors but `offsets` and `skip` are `[tokens]`.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Token ids.
+    pub ids: Vec<u32>,
+    /// Position of each token in its sequence, from 0.
+    pub positions: Vec<u32>,
+    /// Where each sequence begins, `[sequences + 1]`: first 0, last the number of tokens.
+    pub offsets: Vec<usize>,
+    /// Tokens at the start of each sequence that pooling leaves out, `[sequences]`.
+    pub skip: Vec<usize>,
+}
+
+impl Batch {
+    /// Packs sequences in the order given.
+    #[must_use]
+    pub fn pack(sequences: &[Tokens]) -> Self {
+        let mut batch = Self { ids: Vec::new(), positions: Vec::new(), offsets: vec![0], skip: Vec::new() };
+        for tokens in sequences {
+            batch.ids.extend_from_slice(&tokens.ids);
+            batch.positions.extend((0u32..).take(tokens.ids.len()));
+            batch.offsets.push(batch.ids.len());
+            batch.skip.push(tokens.prompt);
+        }
+        batch
+    }
+
+    /// Number of sequences.
+    #[must_use]
+    pub fn sequences(&self) -> usize {
+        self.skip.len()
+    }
+}

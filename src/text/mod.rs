@@ -1,0 +1,22 @@
+//! Strings → token ids → the packed [`Batch`] that the forward pass takes.
+
+pub mod batch;
+pub mod tokenizer;
+
+pub use batch::Batch;
+pub use tokenizer::{Direction, Token, Tokenizer, Tokens};
+
+/// One thing to embed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Text, tokenised by the model's tokenizer.
+    Text(String),
+    /// Token ids, special tokens included, used as they are.
+    Ids(Vec<u32>),
+}
+
+impl From<&str> for Input {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}

@@ -1,0 +1,180 @@
+//! Text → token ids with the model's tokenizer.json, through the `tokenizers` crate.
+//!
+//! The truncation and padding that a tokenizer.json may carry are ignored: the model's own limit decides, and
+//! nothing is padded.
+
+use tokenizers::TruncationDirection;
+
+use super::Input;
+use crate::error::{Error, Result};
+
+/// Which end of a text that is too long is cut off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// The beginning goes.
+    #[serde(alias = "Left")]
+    Left,
+    /// The end goes.
+    #[default]
+    #[serde(alias = "Right")]
+    Right,
+}
+
+/// What to do with one input.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    /// Text put in front.
+    pub prompt: &'a str,
+    /// Whether pooling leaves the prompt out.
+    pub skip_prompt: bool,
+    /// The most tokens, special ones included.
+    pub limit: usize,
+    /// Whether a longer input is cut; otherwise it is an error.
+    pub truncate: bool,
+    /// Which end is cut.
+    pub direction: Direction,
+}
+
+/// One tokenised input.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tokens {
+    /// Token ids, special tokens included.
+    pub ids: Vec<u32>,
+    /// Whether something was cut off.
+    pub truncated: bool,
+    /// Tokens at the start that pooling leaves out.
+    pub prompt: usize,
+}
+
+/// One token, for people to look at.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Token {
+    /// Its id.
+    pub id: u32,
+    /// Its entry in the vocabulary.
+    pub text: String,
+    /// Whether the tokenizer added it ([CLS], </s>, …).
+    pub special: bool,
+    /// Byte offset of its first byte in the text; none for special tokens.
+    pub start: Option<usize>,
+    /// Byte offset after its last byte.
+    pub stop: Option<usize>,
+}
+
+/// A model's tokenizer.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    /// Special tokens that the template adds to every text.
+    added: usize,
+}
+
+impl Tokenizer {
+    /// Parses tokenizer.json.
+    pub fn new(json: &[u8]) -> Result<Self> {
+        let mut inner: tokenizers::Tokenizer = serde_json::from_slice(json).map_err(|error| {
+            Error::InvalidTokenizer(format!("{error}; download it again, or check that it is a Hugging Face tokenizers file"))
+        })?;
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(broken)?;
+        let added = inner.encode_fast("", true).map_err(broken)?.len();
+        Ok(Self { inner, added })
+    }
+
+    /// Number of entries, added tokens included.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// Special tokens that are added to every text.
+    #[must_use]
+    pub fn added(&self) -> usize {
+        self.added
+    }
+
+    /// The vocabulary entry of `id`.
+    #[must_use]
+    pub fn entry(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// Tokens of input number `index`, which the errors name.
+    pub fn tokens(&self, index: usize, input: &Input, rules: Rules) -> Result<Tokens> {
+        match input {
+            Input::Text(text) => self.text(index, text, rules),
+            Input::Ids(ids) => {
+                let mut ids = ids.clone();
+                let truncated = ids.len() > rules.limit;
+                check_length(index, ids.len(), rules)?;
+                match rules.direction {
+                    Direction::Right => ids.truncate(rules.limit),
+                    Direction::Left => drop(ids.drain(..ids.len().saturating_sub(rules.limit))),
+                }
+                Ok(Tokens { ids, truncated, prompt: 0 })
+            }
+        }
+    }
+
+    fn text(&self, index: usize, text: &str, rules: Rules) -> Result<Tokens> {
+        let with_prompt;
+        let text = if rules.prompt.is_empty() {
+            text
+        } else {
+            with_prompt = [rules.prompt, text].concat();
+            &with_prompt
+        };
+        let mut encoding = self.inner.encode_fast(text, false).map_err(broken)?;
+        let room = rules.limit.saturating_sub(self.added);
+        let truncated = encoding.len() > room;
+        check_length(index, encoding.len() + self.added, rules)?;
+        let direction = match rules.direction {
+            Direction::Left => TruncationDirection::Left,
+            Direction::Right => TruncationDirection::Right,
+        };
+        encoding.truncate(room, 0, direction);
+        let encoding = self.inner.post_process(encoding, None, true).map_err(broken)?;
+        let prompt = if rules.skip_prompt && !rules.prompt.is_empty() { self.prompt_length(rules.prompt)? } else { 0 };
+        Ok(Tokens { ids: encoding.get_ids().to_vec(), truncated, prompt })
+    }
+
+    /// Tokens that a prompt takes at the start of a text: those of the prompt alone without the closing special
+    /// token, as sentence-transformers counts them.
+    fn prompt_length(&self, prompt: &str) -> Result<usize> {
+        let encoding = self.inner.encode_fast(prompt, true).map_err(broken)?;
+        let closing = encoding.get_special_tokens_mask().last().is_some_and(|special| *special == 1);
+        Ok(encoding.len() - usize::from(closing))
+    }
+
+    /// Tokens of a text as people want to see them: nothing is cut off.
+    pub fn describe(&self, text: &str, add_special_tokens: bool) -> Result<Vec<Token>> {
+        let encoding = self.inner.encode(text, add_special_tokens).map_err(broken)?;
+        let parts = encoding.get_ids().iter().zip(encoding.get_tokens());
+        let places = encoding.get_special_tokens_mask().iter().zip(encoding.get_offsets());
+        Ok(parts
+            .zip(places)
+            .map(|((id, text), (special, (start, stop)))| {
+                let special = *special == 1;
+                Token {
+                    id: *id,
+                    text: text.clone(),
+                    special,
+                    start: (!special).then_some(*start),
+                    stop: (!special).then_some(*stop),
+                }
+            })
+            .collect())
+    }
+}
+
+fn check_length(index: usize, tokens: usize, rules: Rules) -> Result<()> {
+    if tokens > rules.limit && !rules.truncate {
+        return Err(Error::InputTooLong { index, tokens, limit: rules.limit });
+    }
+    Ok(())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+fn broken(error: tokenizers::Error) -> Error {
+    Error::InvalidTokenizer(error.to_string())
+}

@@ -1,0 +1,132 @@
+//! Rust values ↔ JavaScript values.
+
+use js_sys::{Array, Float32Array, Object, Reflect, Uint32Array};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use wasm_bindgen::prelude::*;
+
+use crate::error::Error;
+use crate::{Cpu, DenseBatch, Embedder, SparseBatch};
+
+/// The options of `new Loader`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoadRequest {
+    pub model: String,
+    pub revision: Option<String>,
+    pub dtype: Option<String>,
+}
+
+/// The options of `tokenize`.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct TokenizeOptions {
+    pub add_special_tokens: Option<bool>,
+}
+
+/// The answer of `info`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelInfo<'a> {
+    model: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<&'a str>,
+    family: &'a str,
+    kind: &'a str,
+    dimensions: usize,
+    max_tokens: usize,
+    dtype: &'a str,
+    device: &'a str,
+    simd: String,
+    dot_kernel: &'a str,
+    parameters: usize,
+    weight_bytes: usize,
+    prompts: &'a std::collections::BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    default_prompt_name: Option<&'a str>,
+    similarity: &'a str,
+    normalized: bool,
+    space_id: String,
+}
+
+pub fn info(embedder: &Embedder<Cpu>) -> ModelInfo<'_> {
+    let info = embedder.info();
+    ModelInfo {
+        model: &info.model,
+        revision: info.revision.as_deref(),
+        family: info.family,
+        kind: embedder.kind(),
+        dimensions: embedder.dimensions(),
+        max_tokens: info.max_tokens,
+        dtype: info.dtype.name(),
+        device: "cpu",
+        simd: super::simd_build(),
+        dot_kernel: embedder.backend().kernel().name(),
+        parameters: info.parameters,
+        weight_bytes: embedder.weight_bytes(),
+        prompts: &info.prompts.named,
+        default_prompt_name: info.prompts.default.as_deref(),
+        similarity: &info.similarity,
+        normalized: embedder.normalized(),
+        space_id: embedder.space_id(),
+    }
+}
+
+/// Reads a plain JavaScript value; `undefined` and `null` give the type's default where it has one.
+pub fn from_js<T: DeserializeOwned>(what: &'static str, value: JsValue) -> Result<T, JsValue> {
+    let value = if value.is_undefined() || value.is_null() { Object::new().into() } else { value };
+    serde_wasm_bindgen::from_value(value)
+        .map_err(|error| throw(&Error::input(what, format!("{what} cannot be used: {error}"))))
+}
+
+/// Makes a plain JavaScript value.
+pub fn to_js(value: &impl Serialize) -> Result<JsValue, JsValue> {
+    value
+        .serialize(&serde_wasm_bindgen::Serializer::json_compatible())
+        .map_err(|error| throw(&Error::Internal(error.to_string())))
+}
+
+/// `{ data, shape, tokens, truncated }`, with one copy out of wasm memory.
+pub fn dense(batch: &DenseBatch) -> Result<JsValue, JsValue> {
+    let shape: Array = [batch.tokens.len(), batch.dimensions].map(JsValue::from).into_iter().collect();
+    let truncated: Array = batch.truncated.iter().copied().map(JsValue::from).collect();
+    object([
+        ("data", Float32Array::from(batch.data.as_slice()).into()),
+        ("shape", shape.into()),
+        ("tokens", Uint32Array::from(batch.tokens.as_slice()).into()),
+        ("truncated", truncated.into()),
+    ])
+}
+
+/// `[{ indices, values, labels? }]`
+pub fn sparse(batch: SparseBatch) -> Result<JsValue, JsValue> {
+    let all = Array::new();
+    for vector in batch.vectors {
+        let indices = Uint32Array::from(vector.indices.as_slice()).into();
+        let values = Float32Array::from(vector.values.as_slice()).into();
+        let entry = object([("indices", indices), ("values", values)])?;
+        if let Some(labels) = vector.labels {
+            let labels: Array = labels.into_iter().map(JsValue::from).collect();
+            Reflect::set(&entry, &"labels".into(), &labels)?;
+        }
+        all.push(&entry);
+    }
+    Ok(all.into())
+}
+
+fn object<const N: usize>(fields: [(&str, JsValue); N]) -> Result<JsValue, JsValue> {
+    let object = Object::new();
+    for (name, value) in fields {
+        Reflect::set(&object, &name.into(), &value)?;
+    }
+    Ok(object.into())
+}
+
+/// An `Error` with the crate's `code` and `status` on it.
+pub fn throw(error: &Error) -> JsValue {
+    let thrown = js_sys::Error::new(&error.to_string());
+    // A fresh Error takes any property; were it refused, the message would still be there.
+    let _ = Reflect::set(&thrown, &"code".into(), &error.code().into());
+    let _ = Reflect::set(&thrown, &"status".into(), &error.status().into());
+    thrown.into()
+}

@@ -1,0 +1,201 @@
+//! What JavaScript sees: thin wrappers, no logic. The npm package's TypeScript builds its public interface on these.
+
+mod convert;
+
+use std::rc::Rc;
+
+use js_sys::{Array, Uint8Array};
+use wasm_bindgen::prelude::*;
+
+use self::convert::{dense, from_js, info, sparse, throw, to_js};
+use crate::api::{input, openai, tei};
+use crate::error::Error;
+use crate::{Cpu, DenseRun, LoadOptions, SparseRun, WeightDtype};
+
+type Thrown<T> = Result<T, JsValue>;
+
+/// Which build this is.
+#[wasm_bindgen(js_name = simdBuild)]
+#[must_use]
+pub fn simd_build() -> String {
+    if cfg!(feature = "relaxed-simd") { "relaxed-simd" } else { "simd128" }.to_owned()
+}
+
+/// The integer kernel that the start-up probe chooses on this engine.
+#[wasm_bindgen(js_name = dotKernel)]
+#[must_use]
+pub fn dot_kernel() -> String {
+    Cpu::new().kernel().name().to_owned()
+}
+
+/// A model that is being loaded; see `model::loader`.
+#[wasm_bindgen]
+pub struct Loader(crate::Loader<Cpu>);
+
+#[wasm_bindgen]
+impl Loader {
+    /// `options`: `{ model, revision?, dtype? }`.
+    #[wasm_bindgen(constructor)]
+    pub fn new(options: JsValue) -> Thrown<Self> {
+        let options: convert::LoadRequest = from_js("options", options)?;
+        let dtype = match options.dtype.as_deref() {
+            None | Some("auto" | "q8") => WeightDtype::Q8,
+            Some("f32") => WeightDtype::F32,
+            Some(other) => {
+                let reason = format!("dtype is {other:?}; it must be \"auto\", \"f32\" or \"q8\"");
+                return Err(throw(&Error::input("dtype", reason)));
+            }
+        };
+        let options = LoadOptions { model: options.model, revision: options.revision, dtype };
+        Ok(Self(crate::Loader::new(Cpu::new(), options)))
+    }
+
+    /// Small files to hand over next.
+    pub fn wanted(&mut self) -> Thrown<Vec<String>> {
+        self.0.wanted().map_err(|error| throw(&error))
+    }
+
+    /// Takes a small file, or the news that there is none.
+    pub fn provide(&mut self, name: &str, bytes: Option<Vec<u8>>) {
+        self.0.provide(name, bytes);
+    }
+
+    /// Weight files, in the order to be streamed.
+    pub fn weights(&self) -> Thrown<Vec<String>> {
+        self.0.weights().map_err(|error| throw(&error))
+    }
+
+    /// Starts a weight file.
+    #[wasm_bindgen(js_name = beginWeights)]
+    pub fn begin_weights(&mut self, name: &str) -> Thrown<()> {
+        self.0.begin(name).map_err(|error| throw(&error))
+    }
+
+    /// Takes the next bytes of a weight file, in any chunking.
+    #[wasm_bindgen(js_name = pushWeights)]
+    pub fn push_weights(&mut self, chunk: &Uint8Array) -> Thrown<()> {
+        // Copied a slice at a time, so that a large chunk does not need as much memory again.
+        const SLICE: u32 = 1 << 16;
+        let mut start = 0;
+        while start < chunk.length() {
+            let end = chunk.length().min(start + SLICE);
+            self.0.push(&chunk.subarray(start, end).to_vec()).map_err(|error| throw(&error))?;
+            start = end;
+        }
+        Ok(())
+    }
+
+    /// Size of the current weight file, once its header has arrived.
+    #[wasm_bindgen(js_name = weightsSize)]
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "the format's reader refuses sizes beyond 2^53")]
+    pub fn weights_size(&self) -> Option<f64> {
+        self.0.size().map(|size| size as f64)
+    }
+
+    /// Ends a weight file.
+    #[wasm_bindgen(js_name = endWeights)]
+    pub fn end_weights(&mut self) -> Thrown<()> {
+        self.0.end().map_err(|error| throw(&error))
+    }
+
+    /// The model.
+    pub fn finish(self) -> Thrown<Model> {
+        Ok(Model(Rc::new(self.0.finish().map_err(|error| throw(&error))?)))
+    }
+}
+
+/// A loaded model. Its calls start a [`Job`].
+#[wasm_bindgen]
+pub struct Model(Rc<crate::Embedder<Cpu>>);
+
+#[wasm_bindgen]
+impl Model {
+    /// What the model is, as a plain object.
+    pub fn info(&self) -> Thrown<JsValue> {
+        to_js(&info(&self.0))
+    }
+
+    /// OpenAI's create-embedding body → its response.
+    pub fn embeddings(&self, body: JsValue) -> Thrown<Job> {
+        let run = openai::start(&self.0, from_js("body", body)?);
+        self.job(run.map(Work::OpenAi))
+    }
+
+    /// `string | string[] | number[] | number[][]` → `{ data, shape, tokens, truncated }`.
+    pub fn encode(&self, inputs: JsValue, options: JsValue) -> Thrown<Job> {
+        let inputs = input::inputs("texts", &from_js("texts", inputs)?).map_err(|error| throw(&error))?;
+        let run = self.0.start(inputs, &from_js("options", options)?);
+        self.job(run.map(Work::Dense))
+    }
+
+    /// TEI's `embed_sparse` body → `[[{ index, value }]]`.
+    #[wasm_bindgen(js_name = embedSparse)]
+    pub fn embed_sparse(&self, body: JsValue) -> Thrown<Job> {
+        let run = tei::start_sparse(&self.0, from_js("body", body)?);
+        self.job(run.map(Work::Tei))
+    }
+
+    /// As `encode` → `[{ indices, values, labels? }]`.
+    #[wasm_bindgen(js_name = encodeSparse)]
+    pub fn encode_sparse(&self, inputs: JsValue, options: JsValue) -> Thrown<Job> {
+        let inputs = input::inputs("texts", &from_js("texts", inputs)?).map_err(|error| throw(&error))?;
+        let run = self.0.start_sparse(inputs, &from_js("options", options)?);
+        self.job(run.map(Work::Sparse))
+    }
+
+    /// Tokens of each text.
+    pub fn tokenize(&self, texts: JsValue, options: JsValue) -> Thrown<JsValue> {
+        let options: convert::TokenizeOptions = from_js("options", options)?;
+        let all = Array::new();
+        for input in input::inputs("texts", &from_js("texts", texts)?).map_err(|error| throw(&error))? {
+            let crate::Input::Text(text) = input else {
+                return Err(throw(&Error::input("texts", "token ids cannot be tokenised; pass strings")));
+            };
+            let tokens = self.0.tokenize(&text, options.add_special_tokens.unwrap_or(true));
+            all.push(&to_js(&tokens.map_err(|error| throw(&error))?)?);
+        }
+        Ok(all.into())
+    }
+
+    fn job(&self, work: crate::Result<Work>) -> Thrown<Job> {
+        Ok(Job { embedder: Rc::clone(&self.0), work: work.map_err(|error| throw(&error))? })
+    }
+}
+
+/// Work that is done a step at a time, so that the event loop can run between steps.
+#[wasm_bindgen]
+pub struct Job {
+    embedder: Rc<crate::Embedder<Cpu>>,
+    work: Work,
+}
+
+enum Work {
+    Dense(DenseRun),
+    Sparse(SparseRun),
+    OpenAi(openai::Run),
+    Tei(SparseRun),
+}
+
+#[wasm_bindgen]
+impl Job {
+    /// Does one step; true when all is done.
+    pub fn step(&mut self) -> Thrown<bool> {
+        let done = match &mut self.work {
+            Work::Dense(run) => run.step(&self.embedder),
+            Work::Sparse(run) | Work::Tei(run) => run.step(&self.embedder),
+            Work::OpenAi(run) => run.step(&self.embedder),
+        };
+        done.map_err(|error| throw(&error))
+    }
+
+    /// The result, once all is done.
+    pub fn finish(self) -> Thrown<JsValue> {
+        match self.work {
+            Work::Dense(run) => dense(&run.finish()),
+            Work::Sparse(run) => sparse(run.finish()),
+            Work::OpenAi(run) => to_js(&run.finish()),
+            Work::Tei(run) => to_js(&tei::finish_sparse(run)),
+        }
+    }
+}

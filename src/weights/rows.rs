@@ -1,0 +1,83 @@
+//! One tensor's bytes, in any chunking → its rows in f32, one at a time.
+
+use super::dtype::Dtype;
+
+/// Gathers the bytes of one tensor into rows. Holds one row.
+pub struct Rows {
+    dtype: Dtype,
+    /// Bytes of the row that is being filled.
+    bytes: Vec<u8>,
+    row: Vec<f32>,
+    row_bytes: usize,
+    next: usize,
+}
+
+impl Rows {
+    /// For rows of `width` elements.
+    #[must_use]
+    pub fn new(dtype: Dtype, width: usize) -> Self {
+        let row_bytes = width * dtype.size();
+        Self { dtype, bytes: Vec::with_capacity(row_bytes), row: vec![0.0; width], row_bytes, next: 0 }
+    }
+
+    /// Takes the next bytes; calls `done(row index, values)` for each row that they complete.
+    pub fn push(&mut self, mut bytes: &[u8], mut done: impl FnMut(usize, &[f32])) {
+        while !bytes.is_empty() {
+            // A whole row in one piece needs no copy.
+            let source = if self.bytes.is_empty() && bytes.len() >= self.row_bytes {
+                let (row, rest) = bytes.split_at(self.row_bytes);
+                bytes = rest;
+                row
+            } else {
+                let (part, rest) = bytes.split_at(bytes.len().min(self.row_bytes - self.bytes.len()));
+                bytes = rest;
+                self.bytes.extend_from_slice(part);
+                if self.bytes.len() < self.row_bytes {
+                    return;
+                }
+                &self.bytes
+            };
+            self.dtype.decode(source, &mut self.row);
+            self.bytes.clear();
+            done(self.next, &self.row);
+            self.next += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn rows_do_not_depend_on_the_chunking(
+            values in prop::collection::vec(-10f32..10.0, 12 * 5),
+            cuts in prop::collection::vec(0usize..240, 0..8),
+        ) {
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            let mut cuts = cuts;
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let mut rows = Rows::new(Dtype::F32, 5);
+            let mut got = Vec::new();
+            for pair in cuts.windows(2) {
+                rows.push(&bytes[pair[0]..pair[1]], |index, row| {
+                    assert_eq!(index * 5, got.len());
+                    got.extend_from_slice(row);
+                });
+            }
+            prop_assert_eq!(got, values);
+        }
+    }
+
+    #[test]
+    fn half_precision_is_widened_exactly() {
+        let mut out = [0.0; 2];
+        Dtype::F16.decode(&[0x00, 0x3c, 0x00, 0xc0], &mut out);
+        assert_eq!(out, [1.0, -2.0]);
+        Dtype::Bf16.decode(&[0x80, 0x3f, 0x00, 0xc0], &mut out);
+        assert_eq!(out, [1.0, -2.0]);
+    }
+}
