@@ -11,7 +11,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The bytes are not a well-formed safetensors file.
-    #[error("{file} is not a valid safetensors file: {reason}; download it again, or check that the URL points at the file itself")]
+    #[error(
+        "{file} is not a valid safetensors file: {reason}; download it again, or check that the URL points at the file itself"
+    )]
     InvalidSafetensors {
         /// File as the source names it.
         file: String,
@@ -19,7 +21,9 @@ pub enum Error {
         reason: String,
     },
     /// The stream ended before the data that the header promises.
-    #[error("{file} ended after {got} bytes of {expected}: the download is incomplete; load the model again")]
+    #[error(
+        "{file} ended after {got} bytes of {expected}: the download is incomplete; load the model again"
+    )]
     TruncatedStream {
         /// File as the source names it.
         file: String,
@@ -29,7 +33,9 @@ pub enum Error {
         expected: u64,
     },
     /// The model needs tensors that the checkpoint does not have.
-    #[error("{file} lacks tensors that the model's config asks for: {missing}; it holds {present}; check that config.json belongs to this checkpoint")]
+    #[error(
+        "{file} lacks tensors that the model's config asks for: {missing}; it holds {present}; check that config.json belongs to this checkpoint"
+    )]
     MissingTensor {
         /// File as the source names it.
         file: String,
@@ -39,7 +45,9 @@ pub enum Error {
         present: String,
     },
     /// A tensor's shape does not fit the config.
-    #[error("tensor {tensor} has shape {got:?} where config.json makes it {expected:?}; check that config.json belongs to this checkpoint")]
+    #[error(
+        "tensor {tensor} has shape {got:?} where config.json makes it {expected:?}; check that config.json belongs to this checkpoint"
+    )]
     WrongShape {
         /// Name in the file.
         tensor: String,
@@ -49,7 +57,9 @@ pub enum Error {
         expected: Vec<usize>,
     },
     /// A tensor's dtype cannot be read.
-    #[error("tensor {tensor} has dtype {dtype}; F32, F16 and BF16 can be read: convert the checkpoint to one of them")]
+    #[error(
+        "tensor {tensor} has dtype {dtype}; F32, F16 and BF16 can be read: convert the checkpoint to one of them"
+    )]
     WrongDtype {
         /// Name in the file.
         tensor: String,
@@ -71,7 +81,9 @@ pub enum Error {
     #[error("tokenizer.json cannot be used: {0}")]
     InvalidTokenizer(String),
     /// The source has no such file, and the model cannot do without it.
-    #[error("the model has no {0}; check the model's address: a complete model has config.json, tokenizer.json and model.safetensors")]
+    #[error(
+        "the model has no {0}; check the model's address: a complete model has config.json, tokenizer.json and model.safetensors"
+    )]
     MissingFile(String),
     /// A request that cannot be understood.
     #[error("{reason}")]
@@ -93,7 +105,9 @@ pub enum Error {
         limit: usize,
     },
     /// A token id outside the vocabulary.
-    #[error("token id {id} is not in the vocabulary of {size} entries; use ids of this model's own tokenizer")]
+    #[error(
+        "token id {id} is not in the vocabulary of {size} entries; use ids of this model's own tokenizer"
+    )]
     TokenOutOfRange {
         /// The id.
         id: u64,
@@ -117,7 +131,9 @@ pub enum Error {
         known: String,
     },
     /// A text that is too long, where truncation was not asked for.
-    #[error("input {index} has {tokens} tokens, the model takes {limit}; shorten it, or pass `truncate: true`")]
+    #[error(
+        "input {index} has {tokens} tokens, the model takes {limit}; shorten it, or pass `truncate: true`"
+    )]
     InputTooLong {
         /// Position in the request.
         index: usize,
@@ -137,7 +153,9 @@ pub enum Error {
         advice: &'static str,
     },
     /// An allocation failed.
-    #[error("no memory for {bytes} more bytes; use a smaller model, dtype q8, or fewer and shorter texts at a time")]
+    #[error(
+        "no memory for {bytes} more bytes; use a smaller model, dtype q8, or fewer and shorter texts at a time"
+    )]
     OutOfMemory {
         /// Size of the allocation that failed.
         bytes: usize,
@@ -149,7 +167,6 @@ pub enum Error {
 
 impl Error {
     /// Stable, machine-readable name of the error.
-    #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
             Self::InvalidSafetensors { .. } => "invalid_safetensors",
@@ -175,7 +192,6 @@ impl Error {
     }
 
     /// The HTTP status that a server would answer with.
-    #[must_use]
     pub fn status(&self) -> u16 {
         match self {
             Self::InvalidInput { .. }
@@ -202,12 +218,18 @@ impl Error {
 
     /// An [`Error::InvalidInput`] about `param`.
     pub(crate) fn input(param: &'static str, reason: impl Into<String>) -> Self {
-        Self::InvalidInput { reason: reason.into(), param }
+        Self::InvalidInput {
+            reason: reason.into(),
+            param,
+        }
     }
 
     /// An [`Error::InvalidConfig`] about `file`.
     pub(crate) fn config(file: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::InvalidConfig { file: file.into(), reason: reason.into() }
+        Self::InvalidConfig {
+            file: file.into(),
+            reason: reason.into(),
+        }
     }
 }
 

@@ -21,10 +21,6 @@
 //! # Ok(())
 //! # }
 //! ```
-#![warn(missing_docs, clippy::pedantic)]
-#![allow(clippy::missing_errors_doc, reason = "every error says what to do; Error documents them all")]
-#![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
-
 pub mod api;
 pub mod backend;
 mod error;
@@ -38,7 +34,8 @@ pub use backend::WeightDtype;
 pub use backend::cpu::Cpu;
 pub use error::{Error, Result};
 pub use model::embedder::{
-    DenseBatch, DenseRun, Embedder, EncodeOptions, Info, SparseBatch, SparseOptions, SparseRun, SparseVector,
+    DenseBatch, DenseRun, Embedder, EncodeOptions, Info, SparseBatch, SparseOptions, SparseRun,
+    SparseVector,
 };
 pub use model::loader::{LoadOptions, Loader};
 pub use text::Input;

@@ -9,7 +9,9 @@ use crate::text::Input;
 pub fn inputs(param: &'static str, value: &Value) -> Result<Vec<Input>> {
     match value {
         Value::String(text) => Ok(vec![Input::Text(text.clone())]),
-        Value::Array(items) if items.first().is_some_and(Value::is_number) => Ok(vec![ids(param, items)?]),
+        Value::Array(items) if items.first().is_some_and(Value::is_number) => {
+            Ok(vec![ids(param, items)?])
+        }
         Value::Array(items) => items.iter().map(|item| one(param, item)).collect(),
         other => Err(wrong(param, other)),
     }
@@ -25,10 +27,15 @@ fn one(param: &'static str, value: &Value) -> Result<Input> {
 
 fn ids(param: &'static str, items: &[Value]) -> Result<Input> {
     if items.is_empty() {
-        return Err(Error::EmptyInput(format!("{param} has an empty list of token ids; leave it out")));
+        return Err(Error::EmptyInput(format!(
+            "{param} has an empty list of token ids; leave it out"
+        )));
     }
     let id = |item: &Value| match item.as_u64() {
-        Some(id) => u32::try_from(id).map_err(|_| Error::TokenOutOfRange { id, size: u32::MAX as usize }),
+        Some(id) => u32::try_from(id).map_err(|_| Error::TokenOutOfRange {
+            id,
+            size: u32::MAX as usize,
+        }),
         None => Err(wrong(param, item)),
     };
     Ok(Input::Ids(items.iter().map(id).collect::<Result<_>>()?))
@@ -43,11 +50,17 @@ fn wrong(param: &'static str, value: &Value) -> Error {
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
     };
-    let (what, place) = if matches!(value, Value::Null) { ("", "") } else { ("holds ", " where a text or a token id belongs") };
+    let (what, place) = if matches!(value, Value::Null) {
+        ("", "")
+    } else {
+        ("holds ", " where a text or a token id belongs")
+    };
     Error::input(
         param,
-        format!("{param} {}{what}{kind}{place}; pass a string, a list of strings, a list of token ids (whole numbers), or a list of such lists",
-            if what.is_empty() { "is " } else { "" }),
+        format!(
+            "{param} {}{what}{kind}{place}; pass a string, a list of strings, a list of token ids (whole numbers), or a list of such lists",
+            if what.is_empty() { "is " } else { "" }
+        ),
     )
 }
 
@@ -60,9 +73,18 @@ mod tests {
     fn all_shapes_are_read() {
         let text = |text: &str| Input::Text(text.to_owned());
         assert_eq!(inputs("input", &json!("a")).unwrap(), [text("a")]);
-        assert_eq!(inputs("input", &json!(["a", "b"])).unwrap(), [text("a"), text("b")]);
-        assert_eq!(inputs("input", &json!([1, 2])).unwrap(), [Input::Ids(vec![1, 2])]);
-        assert_eq!(inputs("input", &json!([[1], [2, 3]])).unwrap(), [Input::Ids(vec![1]), Input::Ids(vec![2, 3])]);
+        assert_eq!(
+            inputs("input", &json!(["a", "b"])).unwrap(),
+            [text("a"), text("b")]
+        );
+        assert_eq!(
+            inputs("input", &json!([1, 2])).unwrap(),
+            [Input::Ids(vec![1, 2])]
+        );
+        assert_eq!(
+            inputs("input", &json!([[1], [2, 3]])).unwrap(),
+            [Input::Ids(vec![1]), Input::Ids(vec![2, 3])]
+        );
         assert_eq!(inputs("input", &json!([])).unwrap(), []);
     }
 
@@ -81,7 +103,13 @@ mod tests {
             assert_eq!(error.code(), "invalid_input", "{value}");
             assert!(error.to_string().contains(part), "{value}: {error}");
         }
-        assert_eq!(inputs("input", &json!([[]])).unwrap_err().code(), "empty_input");
-        assert_eq!(inputs("input", &json!([1u64 << 40])).unwrap_err().code(), "token_out_of_range");
+        assert_eq!(
+            inputs("input", &json!([[]])).unwrap_err().code(),
+            "empty_input"
+        );
+        assert_eq!(
+            inputs("input", &json!([1u64 << 40])).unwrap_err().code(),
+            "token_out_of_range"
+        );
     }
 }

@@ -49,6 +49,7 @@ pub struct Response {
 }
 
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the format's names")]
 struct Embedding {
     object: &'static str,
     index: usize,
@@ -70,7 +71,7 @@ struct Usage {
 
 /// A request at work.
 pub struct Run {
-    run: DenseRun,
+    vectors: DenseRun,
     format: EncodingFormat,
     model: String,
 }
@@ -78,22 +79,41 @@ pub struct Run {
 /// Checks a request and starts it.
 pub fn start<B: Backend>(embedder: &Embedder<B>, body: Value) -> Result<Run> {
     if !body.is_object() {
-        return Err(Error::input("body", "the body must be an object with a field \"input\""));
+        return Err(Error::input(
+            "body",
+            "the body must be an object with a field \"input\"",
+        ));
     }
-    let request: Request = serde_json::from_value(body).map_err(|error| Error::input("body", format!("the body is malformed: {error}")))?;
+    let request: Request = serde_json::from_value(body)
+        .map_err(|error| Error::input("body", format!("the body is malformed: {error}")))?;
     let inputs = inputs("input", &request.input)?;
     if inputs.is_empty() {
-        return Err(Error::EmptyInput("input is an empty list: pass at least one text".to_owned()));
+        return Err(Error::EmptyInput(
+            "input is an empty list: pass at least one text".to_owned(),
+        ));
     }
-    if let Some(index) = inputs.iter().position(|input| *input == Input::Text(String::new())) {
-        return Err(Error::EmptyInput(format!("input {index} is an empty string: leave it out")));
+    if let Some(index) = inputs
+        .iter()
+        .position(|input| *input == Input::Text(String::new()))
+    {
+        return Err(Error::EmptyInput(format!(
+            "input {index} is an empty string: leave it out"
+        )));
     }
     if inputs.len() > MAX_INPUTS {
-        return Err(Error::TooManyInputs { got: inputs.len(), limit: MAX_INPUTS });
+        return Err(Error::TooManyInputs {
+            got: inputs.len(),
+            limit: MAX_INPUTS,
+        });
     }
     let dimensions = request.dimensions.filter(|value| !value.is_null());
     let dimensions = dimensions.map(|value| {
-        value.as_u64().ok_or_else(|| Error::input("dimensions", format!("dimensions is {value}; it must be a whole number of 1 or more")))
+        value.as_u64().ok_or_else(|| {
+            Error::input(
+                "dimensions",
+                format!("dimensions is {value}; it must be a whole number of 1 or more"),
+            )
+        })
     });
     let options = EncodeOptions {
         // The format's clients expect vectors of length 1.
@@ -105,39 +125,50 @@ pub fn start<B: Backend>(embedder: &Embedder<B>, body: Value) -> Result<Run> {
         truncation_direction: request.truncation_direction.unwrap_or_default(),
     };
     Ok(Run {
-        run: embedder.start(inputs, &options)?,
+        vectors: embedder.start(inputs, &options)?,
         format: request.encoding_format.unwrap_or_default(),
-        model: request.model.unwrap_or_else(|| embedder.info().model.clone()),
+        model: request
+            .model
+            .unwrap_or_else(|| embedder.info().model.clone()),
     })
 }
 
 impl Run {
     /// Does one step; true when all is done.
     pub fn step<B: Backend>(&mut self, embedder: &Embedder<B>) -> Result<bool> {
-        self.run.step(embedder)
+        self.vectors.step(embedder)
     }
 
     /// The response.
-    #[must_use]
     pub fn finish(self) -> Response {
-        let batch = self.run.finish();
+        let batch = self.vectors.finish();
         let vectors = batch.data.chunks_exact(batch.dimensions.max(1)).enumerate();
         let data = vectors.map(|(index, vector)| {
             let embedding = match self.format {
                 EncodingFormat::Float => Vector::Float(vector.to_vec()),
                 EncodingFormat::Base64 => {
-                    let bytes: Vec<u8> = vector.iter().flat_map(|value| value.to_le_bytes()).collect();
+                    let bytes: Vec<u8> = vector
+                        .iter()
+                        .flat_map(|value| value.to_le_bytes())
+                        .collect();
                     Vector::Base64(base64::engine::general_purpose::STANDARD.encode(bytes))
                 }
             };
-            Embedding { object: "embedding", index, embedding }
+            Embedding {
+                object: "embedding",
+                index,
+                embedding,
+            }
         });
         let tokens = batch.tokens.iter().map(|tokens| u64::from(*tokens)).sum();
         Response {
             object: "list",
             data: data.collect(),
             model: self.model,
-            usage: Usage { prompt_tokens: tokens, total_tokens: tokens },
+            usage: Usage {
+                prompt_tokens: tokens,
+                total_tokens: tokens,
+            },
         }
     }
 }

@@ -28,9 +28,13 @@ pub struct Entry {
 /// Checks a request and starts it.
 pub fn start_sparse<B: Backend>(embedder: &Embedder<B>, body: Value) -> Result<SparseRun> {
     if !body.is_object() {
-        return Err(Error::input("body", "the body must be an object with a field \"inputs\""));
+        return Err(Error::input(
+            "body",
+            "the body must be an object with a field \"inputs\"",
+        ));
     }
-    let request: Request = serde_json::from_value(body).map_err(|error| Error::input("body", format!("the body is malformed: {error}")))?;
+    let request: Request = serde_json::from_value(body)
+        .map_err(|error| Error::input("body", format!("the body is malformed: {error}")))?;
     let options = SparseOptions {
         prompt_name: request.prompt_name,
         truncate: Some(request.truncate.unwrap_or(false)),
@@ -41,10 +45,16 @@ pub fn start_sparse<B: Backend>(embedder: &Embedder<B>, body: Value) -> Result<S
 }
 
 /// The response of a finished run.
-#[must_use]
 pub fn finish_sparse(run: SparseRun) -> Vec<Vec<Entry>> {
     let vectors = run.finish().vectors.into_iter();
     vectors
-        .map(|vector| vector.indices.into_iter().zip(vector.values).map(|(index, value)| Entry { index, value }).collect())
+        .map(|vector| {
+            vector
+                .indices
+                .into_iter()
+                .zip(vector.values)
+                .map(|(index, value)| Entry { index, value })
+                .collect()
+        })
         .collect()
 }

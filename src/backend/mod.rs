@@ -19,7 +19,6 @@ pub enum WeightDtype {
 
 impl WeightDtype {
     /// The name that users give and see.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -101,7 +100,12 @@ pub trait Backend {
     /// Sum over `tables` of the rows that `ids` name: `[tokens, width]`.
     fn embed(&self, tables: &[(&Self::Matrix, &[u32])]) -> Result<Self::Tensor>;
     /// `norm(x + residual)`.
-    fn norm(&self, x: &Self::Tensor, residual: Option<&Self::Tensor>, norm: LayerNorm) -> Result<Self::Tensor>;
+    fn norm(
+        &self,
+        x: &Self::Tensor,
+        residual: Option<&Self::Tensor>,
+        norm: LayerNorm,
+    ) -> Result<Self::Tensor>;
     /// `activation(x · weightᵀ + bias)`: `[rows, out]`.
     fn linear(
         &self,
@@ -112,9 +116,20 @@ pub trait Backend {
     ) -> Result<Self::Tensor>;
     /// Bidirectional attention of each sequence over itself; `qkv` is `[tokens, 3 · heads · size]`, queries, keys
     /// and values side by side; the result `[tokens, heads · size]`.
-    fn attention(&self, qkv: &Self::Tensor, offsets: &[usize], heads: Heads) -> Result<Self::Tensor>;
+    fn attention(
+        &self,
+        qkv: &Self::Tensor,
+        offsets: &[usize],
+        heads: Heads,
+    ) -> Result<Self::Tensor>;
     /// One vector a sequence, `[sequences, width]`, from its tokens after the first `skip[sequence]`.
-    fn pool(&self, x: &Self::Tensor, offsets: &[usize], skip: &[usize], pooling: Pooling) -> Result<Self::Tensor>;
+    fn pool(
+        &self,
+        x: &Self::Tensor,
+        offsets: &[usize],
+        skip: &[usize],
+        pooling: Pooling,
+    ) -> Result<Self::Tensor>;
     /// For each sequence and each row of `weight`, the largest of `x · weightᵀ + bias` over its tokens
     /// (`[sequences, out]`); the `[tokens, out]` product is never stored.
     fn max_linear(

@@ -55,18 +55,44 @@ impl<B: Backend> Checkpoint<B> {
             matrices: layout.matrices.iter().map(|_| None).collect(),
             vectors: layout.vectors.iter().map(|_| Vec::new()).collect(),
         };
-        Self { layout, prefixes, dtype, weights, tied: Vec::new(), fingerprint: 0 }
+        Self {
+            layout,
+            prefixes,
+            dtype,
+            weights,
+            tied: Vec::new(),
+            fingerprint: 0,
+        }
     }
 
     /// Starts weight file number `index`.
     pub fn begin(&self, index: usize, name: &str) -> Reading {
-        Reading { index, name: name.to_owned(), stream: Stream::new(name), targets: Vec::new() }
+        Reading {
+            index,
+            name: name.to_owned(),
+            stream: Stream::new(name),
+            targets: Vec::new(),
+        }
     }
 
     /// Takes the next bytes of a file.
     pub fn push(&mut self, backend: &B, reading: &mut Reading, bytes: &[u8]) -> Result<()> {
-        let Reading { index, name, stream, targets } = reading;
-        stream.push(bytes, &mut Filler { checkpoint: self, backend, index: *index, file: name, targets })
+        let Reading {
+            index,
+            name,
+            stream,
+            targets,
+        } = reading;
+        stream.push(
+            bytes,
+            &mut Filler {
+                checkpoint: self,
+                backend,
+                index: *index,
+                file: name,
+                targets,
+            },
+        )
     }
 
     /// Ends a file.
@@ -87,27 +113,58 @@ impl<B: Backend> Checkpoint<B> {
     /// Number of parameters that the model uses.
     pub fn parameters(&self) -> usize {
         let tied = |id| self.tied.iter().any(|(replaced, _)| *replaced == id);
-        let matrices = self.layout.matrices.iter().enumerate().filter(|(id, _)| !tied(*id));
-        matrices.map(|(_, [rows, columns])| rows * columns).sum::<usize>() + self.layout.vectors.iter().sum::<usize>()
+        let matrices = self
+            .layout
+            .matrices
+            .iter()
+            .enumerate()
+            .filter(|(id, _)| !tied(*id));
+        matrices
+            .map(|(_, [rows, columns])| rows * columns)
+            .sum::<usize>()
+            + self.layout.vectors.iter().sum::<usize>()
     }
 
     /// Finds the file's tensor for each wanted one.
-    fn assign(&mut self, index: usize, file: &str, tensors: &[TensorInfo]) -> Result<Vec<Option<Target>>> {
+    fn assign(
+        &mut self,
+        index: usize,
+        file: &str,
+        tensors: &[TensorInfo],
+    ) -> Result<Vec<Option<Target>>> {
         let mut targets: Vec<Option<Target>> = tensors.iter().map(|_| None).collect();
         let mut missing = Vec::new();
-        for wanted in self.layout.wanted.iter().filter(|wanted| wanted.file == index) {
-            let found = self.prefixes.iter().find_map(|prefix| find(tensors, prefix, &wanted.name));
+        for wanted in self
+            .layout
+            .wanted
+            .iter()
+            .filter(|wanted| wanted.file == index)
+        {
+            let found = self
+                .prefixes
+                .iter()
+                .find_map(|prefix| find(tensors, prefix, &wanted.name));
             match (found, wanted.tied, wanted.slot) {
                 (Some(at), ..) => targets[at] = Some(target(&tensors[at], wanted)?),
-                (None, Some(stand_in), Slot::Rows { matrix, .. }) => self.tied.push((matrix, stand_in)),
+                (None, Some(stand_in), Slot::Rows { matrix, .. }) => {
+                    self.tied.push((matrix, stand_in));
+                }
                 (None, ..) => missing.push(wanted.name.as_str()),
             }
         }
         if missing.is_empty() {
             return Ok(targets);
         }
-        let unused = tensors.iter().zip(&targets).filter(|(_, target)| target.is_none()).map(|(tensor, _)| tensor.name.as_str());
-        Err(Error::MissingTensor { file: file.to_owned(), missing: list(missing), present: list(unused.collect()) })
+        let unused = tensors
+            .iter()
+            .zip(&targets)
+            .filter(|(_, target)| target.is_none())
+            .map(|(tensor, _)| tensor.name.as_str());
+        Err(Error::MissingTensor {
+            file: file.to_owned(),
+            missing: list(&missing),
+            present: list(&unused.collect::<Vec<_>>()),
+        })
     }
 
     /// Stores one row of a tensor, making room for its matrix or vector first.
@@ -142,25 +199,46 @@ fn find(tensors: &[TensorInfo], prefix: &str, name: &str) -> Option<usize> {
         _ => name.to_owned(),
     };
     [name, &older].iter().find_map(|name| {
-        tensors.iter().position(|tensor| tensor.name.strip_prefix(prefix).is_some_and(|rest| rest == *name))
+        tensors.iter().position(|tensor| {
+            tensor
+                .name
+                .strip_prefix(prefix)
+                .is_some_and(|rest| rest == *name)
+        })
     })
 }
 
 /// Checks shape and dtype.
 fn target(tensor: &TensorInfo, wanted: &Wanted) -> Result<Target> {
-    if !tensor.shape.iter().copied().eq(wanted.shape.iter().map(|size| *size as u64)) {
-        return Err(Error::WrongShape { tensor: tensor.name.clone(), got: tensor.shape.clone(), expected: wanted.shape.clone() });
+    if !tensor
+        .shape
+        .iter()
+        .copied()
+        .eq(wanted.shape.iter().map(|size| *size as u64))
+    {
+        return Err(Error::WrongShape {
+            tensor: tensor.name.clone(),
+            got: tensor.shape.clone(),
+            expected: wanted.shape.clone(),
+        });
     }
-    let dtype = Dtype::from_name(&tensor.dtype)
-        .ok_or_else(|| Error::WrongDtype { tensor: tensor.name.clone(), dtype: tensor.dtype.clone() })?;
+    let dtype = Dtype::from_name(&tensor.dtype).ok_or_else(|| Error::WrongDtype {
+        tensor: tensor.name.clone(),
+        dtype: tensor.dtype.clone(),
+    })?;
     let width = wanted.shape.last().copied().unwrap_or(1);
-    Ok(Target { slot: wanted.slot, rows: Rows::new(dtype, width), hash: Fingerprint::new(&wanted.name), tensor: tensor.name.clone() })
+    Ok(Target {
+        slot: wanted.slot,
+        rows: Rows::new(dtype, width),
+        hash: Fingerprint::new(&wanted.name),
+        tensor: tensor.name.clone(),
+    })
 }
 
 /// The first few of `names`.
-fn list(names: Vec<&str>) -> String {
+fn list(names: &[&str]) -> String {
     let more = names.len().saturating_sub(LISTED);
-    match names.as_slice() {
+    match names {
         [] => "none besides".to_owned(),
         names if more == 0 => names.join(", "),
         names => format!("{} and {more} more", names[..LISTED].join(", ")),
@@ -183,7 +261,13 @@ impl<B: Backend> Visitor for Filler<'_, B> {
     }
 
     fn data(&mut self, index: usize, bytes: &[u8]) -> Result<()> {
-        let Some(Target { slot, rows, hash, tensor }) = &mut self.targets[index] else {
+        let Some(Target {
+            slot,
+            rows,
+            hash,
+            tensor,
+        }) = &mut self.targets[index]
+        else {
             return Ok(());
         };
         let mut result = Ok(());
@@ -196,7 +280,10 @@ impl<B: Backend> Visitor for Filler<'_, B> {
                 self.checkpoint.store(self.backend, *slot, row, values)
             } else {
                 let reason = format!("tensor {tensor} holds values that are not finite");
-                Err(Error::InvalidSafetensors { file: self.file.to_owned(), reason })
+                Err(Error::InvalidSafetensors {
+                    file: self.file.to_owned(),
+                    reason,
+                })
             };
         });
         result
@@ -212,10 +299,14 @@ impl Fingerprint {
 
     fn new(name: &str) -> Self {
         let start = 0xcbf2_9ce4_8422_2325;
-        Self(name.bytes().fold(start, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(Self::PRIME)))
+        Self(name.bytes().fold(start, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(Self::PRIME)
+        }))
     }
 
     fn update(&mut self, values: &[f32]) {
-        self.0 = values.iter().fold(self.0, |hash, value| (hash ^ u64::from(value.to_bits())).wrapping_mul(Self::PRIME));
+        self.0 = values.iter().fold(self.0, |hash, value| {
+            (hash ^ u64::from(value.to_bits())).wrapping_mul(Self::PRIME)
+        });
     }
 }

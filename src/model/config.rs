@@ -16,9 +16,18 @@ impl Config {
     /// Parses `bytes`, which must hold a JSON object.
     pub fn parse(file: &str, bytes: &[u8]) -> Result<Self> {
         match serde_json::from_slice(bytes) {
-            Ok(Value::Object(fields)) => Ok(Self { file: file.to_owned(), fields }),
-            Ok(_) => Err(Error::config(file, "must hold a JSON object; download it again")),
-            Err(error) => Err(Error::config(file, format!("is not valid JSON ({error}); download it again"))),
+            Ok(Value::Object(fields)) => Ok(Self {
+                file: file.to_owned(),
+                fields,
+            }),
+            Ok(_) => Err(Error::config(
+                file,
+                "must hold a JSON object; download it again",
+            )),
+            Err(error) => Err(Error::config(
+                file,
+                format!("is not valid JSON ({error}); download it again"),
+            )),
         }
     }
 
@@ -40,12 +49,19 @@ impl Config {
     pub fn size(&self, field: &str, most: usize) -> Result<usize> {
         let wanted = || self.wrong(field, &format!("a whole number from 1 to {most}"));
         let value = self.get(field).and_then(Value::as_u64).ok_or_else(wanted)?;
-        usize::try_from(value).ok().filter(|value| (1..=most).contains(value)).ok_or_else(wanted)
+        usize::try_from(value)
+            .ok()
+            .filter(|value| (1..=most).contains(value))
+            .ok_or_else(wanted)
     }
 
     /// As [`Config::size`]; `default` where the field is absent.
     pub fn size_or(&self, field: &str, default: usize, most: usize) -> Result<usize> {
-        if self.get(field).is_none() { Ok(default) } else { self.size(field, most) }
+        if self.get(field).is_none() {
+            Ok(default)
+        } else {
+            self.size(field, most)
+        }
     }
 
     /// A small positive number, such as a norm's epsilon.
@@ -85,7 +101,12 @@ impl Config {
             "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Activation::GeluTanh,
             "relu" => Activation::Relu,
             "silu" | "swish" => Activation::Silu,
-            _ => return Err(self.wrong(field, "one of gelu, gelu_new, gelu_pytorch_tanh, relu, silu")),
+            _ => {
+                return Err(self.wrong(
+                    field,
+                    "one of gelu, gelu_new, gelu_pytorch_tanh, relu, silu",
+                ));
+            }
         })
     }
 }

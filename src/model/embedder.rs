@@ -34,25 +34,35 @@ pub struct Prompts {
 }
 
 impl Prompts {
-    /// From config_sentence_transformers.json.
+    /// From `config_sentence_transformers.json`.
     pub(super) fn read(config: &Config) -> Result<Self> {
         let named = match config.get("prompts") {
             None => BTreeMap::new(),
-            Some(prompts) => {
-                BTreeMap::deserialize(prompts).map_err(|_| config.wrong("prompts", "an object of strings"))?
-            }
+            Some(prompts) => BTreeMap::deserialize(prompts)
+                .map_err(|_| config.wrong("prompts", "an object of strings"))?,
         };
-        Ok(Self { named, default: config.text("default_prompt_name")?.map(str::to_owned) })
+        Ok(Self {
+            named,
+            default: config.text("default_prompt_name")?.map(str::to_owned),
+        })
     }
 
     fn find(&self, name: &str) -> Result<&str> {
-        self.named.get(name).map(String::as_str).ok_or_else(|| Error::UnknownPrompt {
-            name: name.to_owned(),
-            known: match self.named.is_empty() {
-                true => "none".to_owned(),
-                false => self.named.keys().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", "),
-            },
-        })
+        self.named
+            .get(name)
+            .map(String::as_str)
+            .ok_or_else(|| Error::UnknownPrompt {
+                name: name.to_owned(),
+                known: if self.named.is_empty() {
+                    "none".to_owned()
+                } else {
+                    self.named
+                        .keys()
+                        .map(|name| format!("{name:?}"))
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                },
+            })
     }
 }
 
@@ -173,7 +183,15 @@ impl<B: Backend> Embedder<B> {
         weights: Weights<B>,
         info: Info,
     ) -> Self {
-        Self { backend, spec, tokenizer, encoder, head, weights, info }
+        Self {
+            backend,
+            spec,
+            tokenizer,
+            encoder,
+            head,
+            weights,
+            info,
+        }
     }
 
     /// What the model is.
@@ -209,8 +227,17 @@ impl<B: Backend> Embedder<B> {
 
     /// Bytes of packed weights.
     pub fn weight_bytes(&self) -> usize {
-        let matrices = self.weights.matrices.iter().flatten().map(|matrix| self.backend.bytes(matrix));
-        let vectors = self.weights.vectors.iter().map(|vector| size_of_val(vector.as_slice()));
+        let matrices = self
+            .weights
+            .matrices
+            .iter()
+            .flatten()
+            .map(|matrix| self.backend.bytes(matrix));
+        let vectors = self
+            .weights
+            .vectors
+            .iter()
+            .map(|vector| size_of_val(vector.as_slice()));
         matrices.chain(vectors).sum()
     }
 
@@ -219,9 +246,17 @@ impl<B: Backend> Embedder<B> {
         let info = &self.info;
         let text = format!(
             "{NUMERICS} {:016x} {:?} {} {} {:?} {:?} {}",
-            info.fingerprint, info.revision, info.dtype.name(), info.pipeline, info.prompts.default, info.prompts.named, info.max_tokens
+            info.fingerprint,
+            info.revision,
+            info.dtype.name(),
+            info.pipeline,
+            info.prompts.default,
+            info.prompts.named,
+            info.max_tokens
         );
-        Sha256::digest(text).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+        let digest = Sha256::digest(text);
+        let (first, _) = digest.as_chunks::<16>();
+        format!("{:032x}", u128::from_be_bytes(first[0]))
     }
 
     /// Tokens of a text, for people to look at.
@@ -237,7 +272,11 @@ impl<B: Backend> Embedder<B> {
     }
 
     /// Embeds sparsely, in one go.
-    pub fn encode_sparse(&self, inputs: Vec<Input>, options: &SparseOptions) -> Result<SparseBatch> {
+    pub fn encode_sparse(
+        &self,
+        inputs: Vec<Input>,
+        options: &SparseOptions,
+    ) -> Result<SparseBatch> {
         let mut run = self.start_sparse(inputs, options)?;
         while !run.step(self)? {}
         Ok(run.finish())
@@ -253,36 +292,74 @@ impl<B: Backend> Embedder<B> {
             Some(got) => usize::try_from(got)
                 .ok()
                 .filter(|got| (1..=head.dimensions).contains(got))
-                .ok_or(Error::InvalidDimensions { got, limit: head.dimensions })?,
+                .ok_or(Error::InvalidDimensions {
+                    got,
+                    limit: head.dimensions,
+                })?,
         };
         let prompt = self.prompt(options.prompt.as_deref(), options.prompt_name.as_deref())?;
-        let queue = Queue::new(inputs, prompt, !head.include_prompt, options.truncate, options.truncation_direction)?;
+        let queue = Queue::new(
+            inputs,
+            prompt,
+            !head.include_prompt,
+            options.truncate,
+            options.truncation_direction,
+        )?;
         let normalize = options.normalize.unwrap_or(head.normalize);
-        Ok(DenseRun { queue, normalize, out: DenseBatch { dimensions, ..DenseBatch::default() } })
+        Ok(DenseRun {
+            queue,
+            normalize,
+            out: DenseBatch {
+                dimensions,
+                ..DenseBatch::default()
+            },
+        })
     }
 
     /// Embeds sparsely, step by step.
     pub fn start_sparse(&self, inputs: Vec<Input>, options: &SparseOptions) -> Result<SparseRun> {
         if matches!(self.head, Head::Dense(_)) {
-            return Err(self.wrong_kind("ask it for dense vectors (encode, embeddings.create), or load a SPLADE model"));
+            return Err(self.wrong_kind(
+                "ask it for dense vectors (encode, embeddings.create), or load a SPLADE model",
+            ));
         }
         if !options.threshold.is_finite() || options.threshold < 0.0 {
-            return Err(Error::input("threshold", "threshold must be a number of 0 or more"));
+            return Err(Error::input(
+                "threshold",
+                "threshold must be a number of 0 or more",
+            ));
         }
         let prompt = self.prompt(options.prompt.as_deref(), options.prompt_name.as_deref())?;
-        let queue = Queue::new(inputs, prompt, false, options.truncate, options.truncation_direction)?;
-        Ok(SparseRun { queue, options: options.clone(), out: SparseBatch::default() })
+        let queue = Queue::new(
+            inputs,
+            prompt,
+            false,
+            options.truncate,
+            options.truncation_direction,
+        )?;
+        Ok(SparseRun {
+            queue,
+            options: options.clone(),
+            out: SparseBatch::default(),
+        })
     }
 
     fn wrong_kind(&self, advice: &'static str) -> Error {
-        Error::WrongModelKind { model: self.info.model.clone(), kind: self.kind(), advice }
+        Error::WrongModelKind {
+            model: self.info.model.clone(),
+            kind: self.kind(),
+            advice,
+        }
     }
 
     fn prompt(&self, text: Option<&str>, name: Option<&str>) -> Result<String> {
         let prompts = &self.info.prompts;
         let prompt = match (text, name.or(prompts.default.as_deref())) {
             (Some(_), _) if name.is_some() => {
-                return Err(Error::input("prompt", "give either prompt or promptName, not both"));
+                return Err(Error::input(
+                    "prompt",
+                    "give either prompt or promptName, not both",
+                ));
             }
             (Some(text), _) => text,
             (None, Some(name)) => prompts.find(name)?,
@@ -292,7 +369,13 @@ impl<B: Backend> Embedder<B> {
     }
 
     fn states(&self, batch: &Batch) -> Result<B::Tensor> {
-        forward::forward(&self.backend, &self.spec, &self.encoder, &self.weights, batch)
+        forward::forward(
+            &self.backend,
+            &self.spec,
+            &self.encoder,
+            &self.weights,
+            batch,
+        )
     }
 
     fn dense(&self, head: &DenseHead, batch: &Batch) -> Result<Vec<f32>> {
@@ -312,12 +395,27 @@ struct Queue {
 }
 
 impl Queue {
-    fn new(inputs: Vec<Input>, prompt: String, skip_prompt: bool, truncate: Option<bool>, direction: Direction) -> Result<Self> {
+    fn new(
+        inputs: Vec<Input>,
+        prompt: String,
+        skip_prompt: bool,
+        truncate: Option<bool>,
+        direction: Direction,
+    ) -> Result<Self> {
         if inputs.is_empty() {
-            return Err(Error::EmptyInput("there is nothing to embed: pass at least one text".to_owned()));
+            return Err(Error::EmptyInput(
+                "there is nothing to embed: pass at least one text".to_owned(),
+            ));
         }
         let truncate = truncate.unwrap_or(true);
-        Ok(Self { inputs: inputs.into_iter().enumerate(), waiting: None, prompt, skip_prompt, truncate, direction })
+        Ok(Self {
+            inputs: inputs.into_iter().enumerate(),
+            waiting: None,
+            prompt,
+            skip_prompt,
+            truncate,
+            direction,
+        })
     }
 
     /// The next inputs, up to [`STEP_TOKENS`]; none when all are done.
@@ -355,7 +453,10 @@ impl Queue {
 
 fn check_ids(ids: &[u32], size: usize) -> Result<()> {
     match ids.iter().find(|id| **id as usize >= size) {
-        Some(id) => Err(Error::TokenOutOfRange { id: u64::from(*id), size }),
+        Some(id) => Err(Error::TokenOutOfRange {
+            id: u64::from(*id),
+            size,
+        }),
         None => Ok(()),
     }
 }
@@ -375,7 +476,9 @@ impl DenseRun {
     /// Does one step; true when all is done.
     pub fn step<B: Backend>(&mut self, embedder: &Embedder<B>) -> Result<bool> {
         let Head::Dense(head) = &embedder.head else {
-            return Err(Error::Internal("a dense run belongs to a dense model".to_owned()));
+            return Err(Error::Internal(
+                "a dense run belongs to a dense model".to_owned(),
+            ));
         };
         let taken = self.queue.next(embedder)?;
         if taken.is_empty() {
@@ -384,18 +487,21 @@ impl DenseRun {
         let vectors = embedder.dense(head, &Batch::pack(&taken))?;
         for vector in vectors.chunks_exact(head.dimensions) {
             let start = self.out.data.len();
-            self.out.data.extend_from_slice(&vector[..self.out.dimensions]);
+            self.out
+                .data
+                .extend_from_slice(&vector[..self.out.dimensions]);
             if self.normalize {
                 head::l2_normalize(&mut self.out.data[start..]);
             }
         }
         self.out.tokens.extend(taken.iter().map(count));
-        self.out.truncated.extend(taken.iter().map(|tokens| tokens.truncated));
+        self.out
+            .truncated
+            .extend(taken.iter().map(|tokens| tokens.truncated));
         Ok(false)
     }
 
     /// The vectors, in the order of the inputs.
-    #[must_use]
     pub fn finish(self) -> DenseBatch {
         self.out
     }
@@ -412,7 +518,9 @@ impl SparseRun {
     /// Does one step; true when all is done.
     pub fn step<B: Backend>(&mut self, embedder: &Embedder<B>) -> Result<bool> {
         let Head::Splade { mlm, activation } = &embedder.head else {
-            return Err(Error::Internal("a sparse run belongs to a sparse model".to_owned()));
+            return Err(Error::Internal(
+                "a sparse run belongs to a sparse model".to_owned(),
+            ));
         };
         let taken = self.queue.next(embedder)?;
         if taken.is_empty() {
@@ -420,11 +528,22 @@ impl SparseRun {
         }
         let batch = Batch::pack(&taken);
         let states = embedder.states(&batch)?;
-        let logits = forward::max_logits(&embedder.backend, &embedder.spec, mlm, &embedder.weights, &states, &batch)?;
+        let logits = forward::max_logits(
+            &embedder.backend,
+            &embedder.spec,
+            mlm,
+            &embedder.weights,
+            &states,
+            &batch,
+        )?;
         let logits = embedder.backend.read(&logits)?;
         for logits in logits.chunks_exact(embedder.spec.vocab_size) {
-            let entries = logits.iter().map(|logit| head::sparse_weight(*activation, *logit));
-            let vector = select(entries, &self.options, |id| embedder.tokenizer.entry(id).unwrap_or_default());
+            let entries = logits
+                .iter()
+                .map(|logit| head::sparse_weight(*activation, *logit));
+            let vector = select(entries, &self.options, |id| {
+                embedder.tokenizer.entry(id).unwrap_or_default()
+            });
             self.out.vectors.push(vector);
         }
         self.out.tokens.extend(taken.iter().map(count));
@@ -432,24 +551,36 @@ impl SparseRun {
     }
 
     /// The vectors, in the order of the inputs.
-    #[must_use]
     pub fn finish(self) -> SparseBatch {
         self.out
     }
 }
 
 /// The entries that the options keep, in ascending order of index.
-fn select(weights: impl Iterator<Item = f32>, options: &SparseOptions, label: impl Fn(u32) -> String) -> SparseVector {
-    let mut entries: Vec<(u32, f32)> = (0u32..).zip(weights).filter(|(_, weight)| *weight > options.threshold).collect();
+fn select(
+    weights: impl Iterator<Item = f32>,
+    options: &SparseOptions,
+    label: impl Fn(u32) -> String,
+) -> SparseVector {
+    let mut entries: Vec<(u32, f32)> = (0u32..)
+        .zip(weights)
+        .filter(|(_, weight)| *weight > options.threshold)
+        .collect();
     if let Some(most) = options.top_k.filter(|most| *most < entries.len()) {
         // Of equal weights the lower index stays.
         entries.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         entries.truncate(most);
         entries.sort_unstable_by_key(|(index, _)| *index);
     }
-    let labels = options.labels.then(|| entries.iter().map(|(index, _)| label(*index)).collect());
+    let labels = options
+        .labels
+        .then(|| entries.iter().map(|(index, _)| label(*index)).collect());
     let (indices, values) = entries.into_iter().unzip();
-    SparseVector { indices, values, labels }
+    SparseVector {
+        indices,
+        values,
+        labels,
+    }
 }
 
 #[cfg(test)]
@@ -459,11 +590,26 @@ mod tests {
     #[test]
     fn selection_keeps_the_largest_in_order_of_index() {
         let weights = [0.0, 3.0, 1.0, 2.0, 3.0];
-        let kept = |options: SparseOptions| select(weights.into_iter(), &options, |id| format!("t{id}"));
+        let kept =
+            |options: SparseOptions| select(weights.into_iter(), &options, |id| format!("t{id}"));
         assert_eq!(kept(SparseOptions::default()).indices, [1, 2, 3, 4]);
-        assert_eq!(kept(SparseOptions { threshold: 1.5, ..Default::default() }).indices, [1, 3, 4]);
-        let top = kept(SparseOptions { top_k: Some(3), labels: true, ..Default::default() });
-        assert_eq!((top.indices, top.values), (vec![1, 3, 4], vec![3.0, 2.0, 3.0]));
+        assert_eq!(
+            kept(SparseOptions {
+                threshold: 1.5,
+                ..Default::default()
+            })
+            .indices,
+            [1, 3, 4]
+        );
+        let top = kept(SparseOptions {
+            top_k: Some(3),
+            labels: true,
+            ..Default::default()
+        });
+        assert_eq!(
+            (top.indices, top.values),
+            (vec![1, 3, 4], vec![3.0, 2.0, 3.0])
+        );
         assert_eq!(top.labels.unwrap(), ["t1", "t3", "t4"]);
     }
 }

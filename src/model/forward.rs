@@ -16,8 +16,10 @@ pub struct Weights<B: Backend> {
 
 impl<B: Backend> Weights<B> {
     /// Matrix `id`, which loading has filled.
-    pub fn matrix(&self, id: MatrixId) -> &B::Matrix {
-        self.matrices[id].as_ref().expect("loading ends with every matrix that the model uses in place")
+    pub(super) fn matrix(&self, id: MatrixId) -> &B::Matrix {
+        self.matrices[id]
+            .as_ref()
+            .expect("loading ends with every matrix that the model uses in place")
     }
 
     fn vector(&self, id: VectorId) -> &[f32] {
@@ -25,22 +27,41 @@ impl<B: Backend> Weights<B> {
     }
 
     fn norm(&self, norm: Norm, eps: f32) -> LayerNorm<'_> {
-        LayerNorm { weight: self.vector(norm.weight), bias: self.vector(norm.bias), eps }
+        LayerNorm {
+            weight: self.vector(norm.weight),
+            bias: self.vector(norm.bias),
+            eps,
+        }
     }
 
     /// `activation(x · weightᵀ + bias)`
-    pub fn linear(&self, backend: &B, x: &B::Tensor, linear: Linear, activation: Activation) -> Result<B::Tensor> {
+    pub fn linear(
+        &self,
+        backend: &B,
+        x: &B::Tensor,
+        linear: Linear,
+        activation: Activation,
+    ) -> Result<B::Tensor> {
         let bias = linear.bias.map(|id| self.vector(id));
         backend.linear(x, self.matrix(linear.weight), bias, activation)
     }
 }
 
 /// States of all tokens after the last layer.
-pub fn forward<B: Backend>(backend: &B, spec: &Spec, encoder: &Encoder, weights: &Weights<B>, batch: &Batch) -> Result<B::Tensor> {
+pub fn forward<B: Backend>(
+    backend: &B,
+    spec: &Spec,
+    encoder: &Encoder,
+    weights: &Weights<B>,
+    batch: &Batch,
+) -> Result<B::Tensor> {
     let types = vec![0; batch.ids.len()];
     let sum = backend.embed(&[
         (weights.matrix(encoder.word_embeddings), &batch.ids),
-        (weights.matrix(encoder.position_embeddings), &batch.positions),
+        (
+            weights.matrix(encoder.position_embeddings),
+            &batch.positions,
+        ),
         (weights.matrix(encoder.token_type_embeddings), &types),
     ])?;
     let norm = |norm| weights.norm(norm, spec.norm_eps);
@@ -48,7 +69,12 @@ pub fn forward<B: Backend>(backend: &B, spec: &Spec, encoder: &Encoder, weights:
     for layer in &encoder.layers {
         let qkv = weights.linear(backend, &x, layer.qkv, Activation::Identity)?;
         let context = backend.attention(&qkv, &batch.offsets, spec.heads)?;
-        let output = weights.linear(backend, &context, layer.attention_output, Activation::Identity)?;
+        let output = weights.linear(
+            backend,
+            &context,
+            layer.attention_output,
+            Activation::Identity,
+        )?;
         x = backend.norm(&output, Some(&x), norm(layer.attention_norm))?;
         let inner = weights.linear(backend, &x, layer.ffn_up, spec.activation)?;
         let output = weights.linear(backend, &inner, layer.ffn_down, Activation::Identity)?;
@@ -70,5 +96,10 @@ pub fn max_logits<B: Backend>(
     let x = weights.linear(backend, states, head.transform, spec.activation)?;
     let x = backend.norm(&x, None, weights.norm(head.norm, spec.norm_eps))?;
     let bias = head.decoder.bias.map(|id| weights.vector(id));
-    backend.max_linear(&x, &batch.offsets, weights.matrix(head.decoder.weight), bias)
+    backend.max_linear(
+        &x,
+        &batch.offsets,
+        weights.matrix(head.decoder.weight),
+        bias,
+    )
 }

@@ -44,9 +44,19 @@ pub enum Step {
 
 impl DenseHead {
     /// `[sequences, dimensions]`, before the final normalisation.
-    pub fn run<B: Backend>(&self, backend: &B, weights: &Weights<B>, states: &B::Tensor, batch: &Batch) -> Result<Vec<f32>> {
+    pub fn run<B: Backend>(
+        &self,
+        backend: &B,
+        weights: &Weights<B>,
+        states: &B::Tensor,
+        batch: &Batch,
+    ) -> Result<Vec<f32>> {
         let none = vec![0; batch.sequences()];
-        let skip = if self.include_prompt { &none } else { &batch.skip };
+        let skip = if self.include_prompt {
+            &none
+        } else {
+            &batch.skip
+        };
         let mut x = match self.pooling.as_slice() {
             [one] => backend.pool(states, &batch.offsets, skip, *one)?,
             several => {
@@ -59,7 +69,9 @@ impl DenseHead {
         };
         for step in &self.steps {
             x = match step {
-                Step::Linear(linear, activation) => weights.linear(backend, &x, *linear, *activation)?,
+                Step::Linear(linear, activation) => {
+                    weights.linear(backend, &x, *linear, *activation)?
+                }
                 Step::Normalize => {
                     let mut values = backend.read(&x)?;
                     let width = values.len() / batch.sequences().max(1);
@@ -95,8 +107,12 @@ fn concatenate(parts: &[Vec<f32>], rows: usize) -> Vec<f32> {
 pub fn l2_normalize(row: &mut [f32]) {
     let squares: f64 = row.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
     let length = squares.sqrt().max(1e-12);
-    #[expect(clippy::cast_possible_truncation, reason = "back to the vector's own precision")]
-    row.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "back to the vector's own precision"
+    )]
+    row.iter_mut()
+        .for_each(|x| *x = (f64::from(*x) / length) as f32);
 }
 
 /// SPLADE weight of a vocabulary entry from its largest logit. Both forms rise with the logit, so the maximum over

@@ -122,7 +122,12 @@ impl Layout {
     pub fn matrix(&mut self, file: usize, name: &str, shape: [usize; 2]) -> MatrixId {
         self.matrices.push(shape);
         let matrix = self.matrices.len() - 1;
-        self.want(file, name.to_owned(), shape.to_vec(), Slot::Rows { matrix, first: 0 });
+        self.want(
+            file,
+            name.to_owned(),
+            shape.to_vec(),
+            Slot::Rows { matrix, first: 0 },
+        );
         matrix
     }
 
@@ -130,19 +135,36 @@ impl Layout {
     pub fn vector(&mut self, file: usize, name: &str, len: usize) -> VectorId {
         self.vectors.push(len);
         let vector = self.vectors.len() - 1;
-        self.want(file, name.to_owned(), vec![len], Slot::Elements { vector, first: 0 });
+        self.want(
+            file,
+            name.to_owned(),
+            vec![len],
+            Slot::Elements { vector, first: 0 },
+        );
         vector
     }
 
     /// A linear module: `{name}.weight` `[out, in]` and, if asked for, `{name}.bias`.
-    pub fn linear(&mut self, file: usize, name: &str, [out, input]: [usize; 2], bias: bool) -> Linear {
+    pub fn linear(
+        &mut self,
+        file: usize,
+        name: &str,
+        [out, input]: [usize; 2],
+        bias: bool,
+    ) -> Linear {
         let weight = self.matrix(file, &format!("{name}.weight"), [out, input]);
-        Linear { weight, bias: bias.then(|| self.vector(file, &format!("{name}.bias"), out)) }
+        Linear {
+            weight,
+            bias: bias.then(|| self.vector(file, &format!("{name}.bias"), out)),
+        }
     }
 
     fn norm(&mut self, name: &str, width: usize) -> Norm {
         let weight = self.vector(0, &format!("{name}.weight"), width);
-        Norm { weight, bias: self.vector(0, &format!("{name}.bias"), width) }
+        Norm {
+            weight,
+            bias: self.vector(0, &format!("{name}.bias"), width),
+        }
     }
 
     /// Several linear modules over the same input as one: their rows one below the other.
@@ -153,22 +175,49 @@ impl Layout {
         self.vectors.push(out * names.len());
         for (i, name) in names.iter().enumerate() {
             let first = i * out;
-            self.want(0, format!("{name}.weight"), vec![out, input], Slot::Rows { matrix: weight, first });
-            self.want(0, format!("{name}.bias"), vec![out], Slot::Elements { vector: bias, first });
+            self.want(
+                0,
+                format!("{name}.weight"),
+                vec![out, input],
+                Slot::Rows {
+                    matrix: weight,
+                    first,
+                },
+            );
+            self.want(
+                0,
+                format!("{name}.bias"),
+                vec![out],
+                Slot::Elements {
+                    vector: bias,
+                    first,
+                },
+            );
         }
-        Linear { weight, bias: Some(bias) }
+        Linear {
+            weight,
+            bias: Some(bias),
+        }
     }
 
     fn want(&mut self, file: usize, name: String, shape: Vec<usize>, slot: Slot) {
-        self.wanted.push(Wanted { file, name, shape, slot, tied: None });
+        self.wanted.push(Wanted {
+            file,
+            name,
+            shape,
+            slot,
+            tied: None,
+        });
     }
 
     /// The encoder, in weight file 0.
     pub fn encoder(&mut self, spec: &Spec, names: &Names) -> Encoder {
         let hidden = spec.hidden_size;
         let word_embeddings = self.matrix(0, names.word_embeddings, [spec.vocab_size, hidden]);
-        let position_embeddings = self.matrix(0, names.position_embeddings, [spec.max_positions, hidden]);
-        let token_type_embeddings = self.matrix(0, names.token_type_embeddings, [spec.token_types, hidden]);
+        let position_embeddings =
+            self.matrix(0, names.position_embeddings, [spec.max_positions, hidden]);
+        let token_type_embeddings =
+            self.matrix(0, names.token_type_embeddings, [spec.token_types, hidden]);
         let embedding_norm = self.norm(names.embedding_norm, hidden);
         let layers = (0..spec.layers)
             .map(|index| {
@@ -177,15 +226,36 @@ impl Layout {
                 let attention = spec.heads.count * spec.heads.size;
                 Layer {
                     qkv: self.stacked(&names.qkv.map(name), [attention, hidden]),
-                    attention_output: self.linear(0, &name(names.attention_output), [hidden, attention], true),
+                    attention_output: self.linear(
+                        0,
+                        &name(names.attention_output),
+                        [hidden, attention],
+                        true,
+                    ),
                     attention_norm: self.norm(&name(names.attention_norm), hidden),
-                    ffn_up: self.linear(0, &name(names.ffn_up), [spec.intermediate_size, hidden], true),
-                    ffn_down: self.linear(0, &name(names.ffn_down), [hidden, spec.intermediate_size], true),
+                    ffn_up: self.linear(
+                        0,
+                        &name(names.ffn_up),
+                        [spec.intermediate_size, hidden],
+                        true,
+                    ),
+                    ffn_down: self.linear(
+                        0,
+                        &name(names.ffn_down),
+                        [hidden, spec.intermediate_size],
+                        true,
+                    ),
                     ffn_norm: self.norm(&name(names.ffn_norm), hidden),
                 }
             })
             .collect();
-        Encoder { word_embeddings, position_embeddings, token_type_embeddings, embedding_norm, layers }
+        Encoder {
+            word_embeddings,
+            position_embeddings,
+            token_type_embeddings,
+            embedding_norm,
+            layers,
+        }
     }
 
     /// The masked-language-modelling head, in weight file 0; its decoder may be tied to the word embeddings.
@@ -198,6 +268,13 @@ impl Layout {
             decoder.tied = Some(encoder.word_embeddings);
         }
         let bias = self.vector(0, names.bias, spec.vocab_size);
-        MlmHead { transform, norm, decoder: Linear { weight, bias: Some(bias) } }
+        MlmHead {
+            transform,
+            norm,
+            decoder: Linear {
+                weight,
+                bias: Some(bias),
+            },
+        }
     }
 }

@@ -25,8 +25,12 @@ use crate::text::Tokenizer;
 const MODULES: &str = "modules.json";
 const PROMPTS: &str = "config_sentence_transformers.json";
 /// Files of the transformer's own folder: name, and whether the model can do without.
-const TRANSFORMER_FILES: [(&str, bool); 4] =
-    [("config.json", false), ("tokenizer.json", false), ("tokenizer_config.json", true), ("sentence_bert_config.json", true)];
+const TRANSFORMER_FILES: [(&str, bool); 4] = [
+    ("config.json", false),
+    ("tokenizer.json", false),
+    ("tokenizer_config.json", true),
+    ("sentence_bert_config.json", true),
+];
 const WEIGHTS: &str = "model.safetensors";
 
 /// What to load.
@@ -75,7 +79,15 @@ enum PlannedHead {
 impl<B: Backend> Loader<B> {
     /// Nothing loaded yet.
     pub fn new(backend: B, options: LoadOptions) -> Self {
-        Self { backend, options, files: BTreeMap::new(), entries: None, plan: None, reading: None, done: 0 }
+        Self {
+            backend,
+            options,
+            files: BTreeMap::new(),
+            entries: None,
+            plan: None,
+            reading: None,
+            done: 0,
+        }
     }
 
     /// Small files to provide next; none once all are there.
@@ -111,14 +123,27 @@ impl<B: Backend> Loader<B> {
 
     /// Weight files, to be streamed in this order.
     pub fn weights(&self) -> Result<Vec<String>> {
-        self.plan.as_ref().map(|plan| plan.weight_files.clone()).ok_or_else(|| misuse("weights before all wanted files"))
+        self.plan
+            .as_ref()
+            .map(|plan| plan.weight_files.clone())
+            .ok_or_else(|| misuse("weights before all wanted files"))
     }
 
     /// Starts the next weight file.
     pub fn begin(&mut self, name: &str) -> Result<()> {
-        let plan = self.plan.as_ref().ok_or_else(|| misuse("begin before all wanted files"))?;
-        if self.reading.is_some() || plan.weight_files.get(self.done).is_none_or(|next| next != name) {
-            return Err(misuse("weight files must be streamed one after the other, in the order given"));
+        let plan = self
+            .plan
+            .as_ref()
+            .ok_or_else(|| misuse("begin before all wanted files"))?;
+        if self.reading.is_some()
+            || plan
+                .weight_files
+                .get(self.done)
+                .is_none_or(|next| next != name)
+        {
+            return Err(misuse(
+                "weight files must be streamed one after the other, in the order given",
+            ));
         }
         self.reading = Some(plan.checkpoint.begin(self.done, name));
         Ok(())
@@ -150,7 +175,10 @@ impl<B: Backend> Loader<B> {
 
     /// The model, once all weight files are read.
     pub fn finish(self) -> Result<Embedder<B>> {
-        let Some(plan) = self.plan.filter(|plan| self.done == plan.weight_files.len()) else {
+        let Some(plan) = self
+            .plan
+            .filter(|plan| self.done == plan.weight_files.len())
+        else {
             return Err(misuse("finish before all weight files"));
         };
         let parameters = plan.checkpoint.parameters();
@@ -158,7 +186,10 @@ impl<B: Backend> Loader<B> {
         let head = match plan.head {
             PlannedHead::Dense(head) => Head::Dense(head),
             PlannedHead::Splade(mut mlm, activation) => {
-                if let Some((_, stand_in)) = tied.iter().find(|(replaced, _)| *replaced == mlm.decoder.weight) {
+                if let Some((_, stand_in)) = tied
+                    .iter()
+                    .find(|(replaced, _)| *replaced == mlm.decoder.weight)
+                {
                     mlm.decoder.weight = *stand_in;
                 }
                 Head::Splade { mlm, activation }
@@ -176,7 +207,15 @@ impl<B: Backend> Loader<B> {
             pipeline: plan.pipeline,
             fingerprint,
         };
-        Ok(Embedder::new(self.backend, plan.spec, plan.tokenizer, plan.encoder, head, weights, info))
+        Ok(Embedder::new(
+            self.backend,
+            plan.spec,
+            plan.tokenizer,
+            plan.encoder,
+            head,
+            weights,
+            info,
+        ))
     }
 
     /// Loads everything from a local folder.
@@ -184,7 +223,9 @@ impl<B: Backend> Loader<B> {
     pub fn read_dir(mut self, folder: &std::path::Path) -> Result<Embedder<B>> {
         use std::io::{ErrorKind, Read};
         let open = |name: &str| std::fs::File::open(folder.join(name));
-        let failed = |name: &str, error: std::io::Error| Error::MissingFile(format!("{name} that can be read ({error})"));
+        let failed = |name: &str, error: std::io::Error| {
+            Error::MissingFile(format!("{name} that can be read ({error})"))
+        };
         loop {
             let names = self.wanted()?;
             if names.is_empty() {
@@ -203,7 +244,10 @@ impl<B: Backend> Loader<B> {
             let mut file = open(&name).map_err(|error| failed(&name, error))?;
             self.begin(&name)?;
             loop {
-                match file.read(&mut chunk).map_err(|error| failed(&name, error))? {
+                match file
+                    .read(&mut chunk)
+                    .map_err(|error| failed(&name, error))?
+                {
                     0 => break,
                     read => self.push(&chunk[..read])?,
                 }
@@ -223,13 +267,16 @@ impl<B: Backend> Loader<B> {
                 entry.kind
             )));
         }
-        let path = |name: &str| transformer.map_or_else(|| name.to_owned(), |entry| entry.file(name));
+        let path =
+            |name: &str| transformer.map_or_else(|| name.to_owned(), |entry| entry.file(name));
         for (name, optional) in TRANSFORMER_FILES {
             if !optional && self.file(&path(name)).is_none() {
                 return Err(Error::MissingFile(path(name)));
             }
         }
-        let config = self.config(&path("config.json"))?.ok_or_else(|| Error::MissingFile(path("config.json")))?;
+        let config = self
+            .config(&path("config.json"))?
+            .ok_or_else(|| Error::MissingFile(path("config.json")))?;
         let family = families::find(&config)?;
         let spec = (family.spec)(&config)?;
         let modules = self.modules(&config)?;
@@ -238,11 +285,17 @@ impl<B: Backend> Loader<B> {
         let mut weight_files = vec![path(WEIGHTS)];
         let encoder = layout.encoder(&spec, &family.names);
         let head = match modules.as_slice() {
-            [Module::Splade(activation)] => PlannedHead::Splade(layout.mlm_head(&spec, family, &encoder), *activation),
-            modules => PlannedHead::Dense(dense_head(&spec, modules, &mut layout, &mut weight_files)?),
+            [Module::Splade(activation)] => {
+                PlannedHead::Splade(layout.mlm_head(&spec, family, &encoder), *activation)
+            }
+            modules => {
+                PlannedHead::Dense(dense_head(&spec, modules, &mut layout, &mut weight_files)?)
+            }
         };
 
-        let tokenizer = self.file(&path("tokenizer.json")).ok_or_else(|| Error::MissingFile(path("tokenizer.json")))?;
+        let tokenizer = self
+            .file(&path("tokenizer.json"))
+            .ok_or_else(|| Error::MissingFile(path("tokenizer.json")))?;
         let tokenizer = Tokenizer::new(tokenizer)?;
         if tokenizer.size() > spec.vocab_size {
             return Err(Error::InvalidTokenizer(format!(
@@ -253,21 +306,32 @@ impl<B: Backend> Loader<B> {
         }
         let max_tokens = self.max_tokens(&spec, &path)?;
         if max_tokens <= tokenizer.added() {
-            return Err(Error::config(path("sentence_bert_config.json"), format!("the maximum of {max_tokens} tokens leaves no room for text")));
+            return Err(Error::config(
+                path("sentence_bert_config.json"),
+                format!("the maximum of {max_tokens} tokens leaves no room for text"),
+            ));
         }
         let prompts = self.config(PROMPTS)?;
         let similarity = match &prompts {
             Some(config) => config.text("similarity_fn_name")?,
             None => None,
         };
-        let fallback = if matches!(head, PlannedHead::Dense(_)) { "cosine" } else { "dot" };
+        let fallback = if matches!(head, PlannedHead::Dense(_)) {
+            "cosine"
+        } else {
+            "dot"
+        };
         Ok(Plan {
             family,
             tokenizer,
             encoder,
             max_tokens,
             similarity: similarity.unwrap_or(fallback).to_owned(),
-            prompts: prompts.as_ref().map(Prompts::read).transpose()?.unwrap_or_default(),
+            prompts: prompts
+                .as_ref()
+                .map(Prompts::read)
+                .transpose()?
+                .unwrap_or_default(),
             pipeline: format!("{modules:?}"),
             checkpoint: Checkpoint::new(layout, family.prefixes, self.options.dtype),
             head,
@@ -279,24 +343,41 @@ impl<B: Backend> Loader<B> {
     /// The modules after the transformer; where there is no modules.json, what sentence-transformers assumes.
     fn modules(&self, config: &Config) -> Result<Vec<Module>> {
         let Some(entries) = &self.entries else {
-            let architecture = config.get("architectures").and_then(|list| list.get(0)).and_then(|name| name.as_str());
+            let architecture = config
+                .get("architectures")
+                .and_then(|list| list.get(0))
+                .and_then(|name| name.as_str());
             let masked = architecture.is_some_and(|name| name.ends_with("ForMaskedLM"));
             return Ok(vec![if masked {
                 Module::Splade(SparseActivation::Log1pRelu)
             } else {
-                Module::Pooling { modes: vec![Pooling::Mean], include_prompt: true }
+                Module::Pooling {
+                    modes: vec![Pooling::Mean],
+                    include_prompt: true,
+                }
             }]);
         };
         let after = entries.iter().skip(1);
-        after.map(|entry| pipeline::module(entry, self.config(&entry.file("config.json"))?.as_ref())).collect()
+        after
+            .map(|entry| pipeline::module(entry, self.config(&entry.file("config.json"))?.as_ref()))
+            .collect()
     }
 
     /// The model's own limit, never more than its positions.
     fn max_tokens(&self, spec: &Spec, path: &impl Fn(&str) -> String) -> Result<usize> {
-        for (file, field) in [("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")] {
-            let Some(config) = self.config(&path(file))? else { continue };
+        for (file, field) in [
+            ("sentence_bert_config.json", "max_seq_length"),
+            ("tokenizer_config.json", "model_max_length"),
+        ] {
+            let Some(config) = self.config(&path(file))? else {
+                continue;
+            };
             // "No limit" is spelt as 1e30 by transformers: such values are left to the positions.
-            if config.get(field).and_then(serde_json::Value::as_u64).is_some() {
+            if config
+                .get(field)
+                .and_then(serde_json::Value::as_u64)
+                .is_some()
+            {
                 return Ok(config.size(field, usize::MAX)?.min(spec.max_positions));
             }
         }
@@ -308,15 +389,30 @@ impl<B: Backend> Loader<B> {
     }
 
     fn config(&self, name: &str) -> Result<Option<Config>> {
-        self.file(name).map(|bytes| Config::parse(name, bytes)).transpose()
+        self.file(name)
+            .map(|bytes| Config::parse(name, bytes))
+            .transpose()
     }
 }
 
 /// Reads the modules of a dense model as pooling, steps and a final normalisation.
-fn dense_head(spec: &Spec, modules: &[Module], layout: &mut Layout, files: &mut Vec<String>) -> Result<DenseHead> {
-    let Some((Module::Pooling { modes, include_prompt }, rest)) = modules.split_first() else {
+fn dense_head(
+    spec: &Spec,
+    modules: &[Module],
+    layout: &mut Layout,
+    files: &mut Vec<String>,
+) -> Result<DenseHead> {
+    let Some((
+        Module::Pooling {
+            modes,
+            include_prompt,
+        },
+        rest,
+    )) = modules.split_first()
+    else {
         return Err(Error::UnsupportedModel(
-            "modules.json must have a Pooling or a SpladePooling module after the transformer".to_owned(),
+            "modules.json must have a Pooling or a SpladePooling module after the transformer"
+                .to_owned(),
         ));
     };
     let (normalize, rest) = match rest.split_last() {
@@ -328,9 +424,17 @@ fn dense_head(spec: &Spec, modules: &[Module], layout: &mut Layout, files: &mut 
     for module in rest {
         steps.push(match module {
             Module::Normalize => Step::Normalize,
-            Module::Dense { path, shape, bias, activation } => {
+            Module::Dense {
+                path,
+                shape,
+                bias,
+                activation,
+            } => {
                 if shape[1] != dimensions {
-                    let reason = format!("in_features is {}; the module before gives {dimensions}", shape[1]);
+                    let reason = format!(
+                        "in_features is {}; the module before gives {dimensions}",
+                        shape[1]
+                    );
                     return Err(Error::config(format!("{path}/config.json"), reason));
                 }
                 dimensions = shape[0];
@@ -339,11 +443,19 @@ fn dense_head(spec: &Spec, modules: &[Module], layout: &mut Layout, files: &mut 
                 Step::Linear(linear, *activation)
             }
             Module::Pooling { .. } | Module::Splade(_) => {
-                return Err(Error::UnsupportedModel("modules.json has a second pooling module; one is supported".to_owned()));
+                return Err(Error::UnsupportedModel(
+                    "modules.json has a second pooling module; one is supported".to_owned(),
+                ));
             }
         });
     }
-    Ok(DenseHead { pooling: modes.clone(), include_prompt: *include_prompt, steps, normalize, dimensions })
+    Ok(DenseHead {
+        pooling: modes.clone(),
+        include_prompt: *include_prompt,
+        steps,
+        normalize,
+        dimensions,
+    })
 }
 
 fn misuse(what: &str) -> Error {

@@ -21,7 +21,11 @@ pub struct Entry {
 impl Entry {
     /// `name` in the module's folder.
     pub fn file(&self, name: &str) -> String {
-        if self.path.is_empty() { name.to_owned() } else { format!("{}/{name}", self.path) }
+        if self.path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}/{name}", self.path)
+        }
     }
 }
 
@@ -64,15 +68,24 @@ pub enum Module {
 /// Parses modules.json.
 pub fn entries(bytes: &[u8]) -> Result<Vec<Entry>> {
     const FILE: &str = "modules.json";
-    let list: Vec<Value> = serde_json::from_slice(bytes)
-        .map_err(|error| Error::config(FILE, format!("is not a JSON list ({error}); download it again")))?;
-    let text = |entry: &Value, field: &str| entry.get(field).and_then(Value::as_str).map(str::to_owned);
+    let list: Vec<Value> = serde_json::from_slice(bytes).map_err(|error| {
+        Error::config(
+            FILE,
+            format!("is not a JSON list ({error}); download it again"),
+        )
+    })?;
+    let text =
+        |entry: &Value, field: &str| entry.get(field).and_then(Value::as_str).map(str::to_owned);
     list.iter()
         .map(|entry| match (text(entry, "type"), text(entry, "path")) {
-            (Some(kind), Some(path)) if !path.split('/').any(|part| part == "..") => {
-                Ok(Entry { kind: kind.rsplit('.').next().unwrap_or_default().to_owned(), path })
-            }
-            _ => Err(Error::config(FILE, format!("has an entry without type and path: {entry}"))),
+            (Some(kind), Some(path)) if !path.split('/').any(|part| part == "..") => Ok(Entry {
+                kind: kind.rsplit('.').next().unwrap_or_default().to_owned(),
+                path,
+            }),
+            _ => Err(Error::config(
+                FILE,
+                format!("has an entry without type and path: {entry}"),
+            )),
         })
         .collect()
 }
@@ -95,16 +108,32 @@ const MODES: [(&str, &str, Pooling); 6] = [
     ("cls", "pooling_mode_cls_token", Pooling::Cls),
     ("max", "pooling_mode_max_tokens", Pooling::Max),
     ("mean", "pooling_mode_mean_tokens", Pooling::Mean),
-    ("mean_sqrt_len_tokens", "pooling_mode_mean_sqrt_len_tokens", Pooling::MeanSqrtLen),
-    ("weightedmean", "pooling_mode_weightedmean_tokens", Pooling::WeightedMean),
+    (
+        "mean_sqrt_len_tokens",
+        "pooling_mode_mean_sqrt_len_tokens",
+        Pooling::MeanSqrtLen,
+    ),
+    (
+        "weightedmean",
+        "pooling_mode_weightedmean_tokens",
+        Pooling::WeightedMean,
+    ),
     ("lasttoken", "pooling_mode_lasttoken", Pooling::LastToken),
 ];
 
 fn pooling(config: &Config) -> Result<Module> {
     let include_prompt = config.flag("include_prompt", true)?;
     let by_name = |name: &Value| {
-        let mode = MODES.iter().find(|(mode, ..)| name.as_str() == Some(mode)).map(|(.., mode)| *mode);
-        mode.ok_or_else(|| config.wrong("pooling_mode", &format!("one of {}", MODES.map(|(mode, ..)| mode).join(", "))))
+        let mode = MODES
+            .iter()
+            .find(|(mode, ..)| name.as_str() == Some(mode))
+            .map(|(.., mode)| *mode);
+        mode.ok_or_else(|| {
+            config.wrong(
+                "pooling_mode",
+                &format!("one of {}", MODES.map(|(mode, ..)| mode).join(", ")),
+            )
+        })
     };
     let modes: Vec<Pooling> = match config.get("pooling_mode") {
         Some(Value::Array(names)) => names.iter().map(by_name).collect::<Result<_>>()?,
@@ -120,14 +149,22 @@ fn pooling(config: &Config) -> Result<Module> {
         }
     };
     if modes.is_empty() {
-        return Err(config.wrong("pooling_mode", "set, or one of the pooling_mode_* flags true"));
+        return Err(config.wrong(
+            "pooling_mode",
+            "set, or one of the pooling_mode_* flags true",
+        ));
     }
-    Ok(Module::Pooling { modes, include_prompt })
+    Ok(Module::Pooling {
+        modes,
+        include_prompt,
+    })
 }
 
 fn dense(path: &str, config: &Config) -> Result<Module> {
     const MOST: usize = 1 << 16;
-    let spelled = config.text("activation_function")?.unwrap_or("torch.nn.modules.activation.Tanh");
+    let spelled = config
+        .text("activation_function")?
+        .unwrap_or("torch.nn.modules.activation.Tanh");
     let activation = match spelled.rsplit('.').next().unwrap_or_default() {
         "Identity" => Activation::Identity,
         "Tanh" => Activation::Tanh,
@@ -135,22 +172,41 @@ fn dense(path: &str, config: &Config) -> Result<Module> {
         "GELU" => Activation::Gelu,
         "SiLU" => Activation::Silu,
         "Sigmoid" => Activation::Sigmoid,
-        _ => return Err(config.wrong("activation_function", "Identity, Tanh, ReLU, GELU, SiLU or Sigmoid of torch")),
+        _ => {
+            return Err(config.wrong(
+                "activation_function",
+                "Identity, Tanh, ReLU, GELU, SiLU or Sigmoid of torch",
+            ));
+        }
     };
     if config.flag("use_residual", false)? {
         return Err(config.wrong("use_residual", "false"));
     }
     for field in ["module_input_name", "module_output_name"] {
-        if config.text(field)?.is_some_and(|name| name != "sentence_embedding") {
+        if config
+            .text(field)?
+            .is_some_and(|name| name != "sentence_embedding")
+        {
             return Err(config.wrong(field, "\"sentence_embedding\""));
         }
     }
-    let shape = [config.size("out_features", MOST)?, config.size("in_features", MOST)?];
-    Ok(Module::Dense { path: path.to_owned(), shape, bias: config.flag("bias", true)?, activation })
+    let shape = [
+        config.size("out_features", MOST)?,
+        config.size("in_features", MOST)?,
+    ];
+    Ok(Module::Dense {
+        path: path.to_owned(),
+        shape,
+        bias: config.flag("bias", true)?,
+        activation,
+    })
 }
 
 fn splade(config: &Config) -> Result<Module> {
-    if config.text("pooling_strategy")?.is_some_and(|strategy| strategy != "max") {
+    if config
+        .text("pooling_strategy")?
+        .is_some_and(|strategy| strategy != "max")
+    {
         return Err(config.wrong("pooling_strategy", "\"max\""));
     }
     match config.text("activation_function")?.unwrap_or("relu") {
@@ -165,26 +221,70 @@ mod tests {
     use super::*;
 
     fn read(kind: &str, json: &str) -> Result<Module> {
-        let entry = Entry { kind: kind.to_owned(), path: "1_X".to_owned() };
-        module(&entry, Some(&Config::parse("1_X/config.json", json.as_bytes())?))
+        let entry = Entry {
+            kind: kind.to_owned(),
+            path: "1_X".to_owned(),
+        };
+        module(
+            &entry,
+            Some(&Config::parse("1_X/config.json", json.as_bytes())?),
+        )
     }
 
     #[test]
     fn both_generations_of_pooling_are_read() {
-        let mean = Module::Pooling { modes: vec![Pooling::Mean], include_prompt: true };
-        assert_eq!(read("Pooling", r#"{"word_embedding_dimension":4,"pooling_mode_mean_tokens":true}"#).unwrap(), mean);
-        assert_eq!(read("Pooling", r#"{"embedding_dimension":4,"pooling_mode":"mean"}"#).unwrap(), mean);
-        let both = Module::Pooling { modes: vec![Pooling::Cls, Pooling::Mean], include_prompt: false };
-        assert_eq!(read("Pooling", r#"{"pooling_mode":["cls","mean"],"include_prompt":false}"#).unwrap(), both);
+        let mean = Module::Pooling {
+            modes: vec![Pooling::Mean],
+            include_prompt: true,
+        };
+        assert_eq!(
+            read(
+                "Pooling",
+                r#"{"word_embedding_dimension":4,"pooling_mode_mean_tokens":true}"#
+            )
+            .unwrap(),
+            mean
+        );
+        assert_eq!(
+            read(
+                "Pooling",
+                r#"{"embedding_dimension":4,"pooling_mode":"mean"}"#
+            )
+            .unwrap(),
+            mean
+        );
+        let both = Module::Pooling {
+            modes: vec![Pooling::Cls, Pooling::Mean],
+            include_prompt: false,
+        };
+        assert_eq!(
+            read(
+                "Pooling",
+                r#"{"pooling_mode":["cls","mean"],"include_prompt":false}"#
+            )
+            .unwrap(),
+            both
+        );
     }
 
     #[test]
     fn impossible_modules_say_what_would_work() {
         let message = |kind, json| read(kind, json).unwrap_err().to_string();
-        assert!(message("Pooling", r#"{"pooling_mode":"median"}"#).contains("one of cls, max, mean"));
+        assert!(
+            message("Pooling", r#"{"pooling_mode":"median"}"#).contains("one of cls, max, mean")
+        );
         assert!(message("Pooling", "{}").contains("pooling_mode is missing"));
-        assert!(message("Dense", r#"{"in_features":4,"out_features":1e12}"#).contains("out_features is 1000000000000.0"));
-        assert!(message("Dense", r#"{"in_features":4,"out_features":4,"activation_function":"torch.nn.Mish"}"#).contains("Tanh"));
+        assert!(
+            message("Dense", r#"{"in_features":4,"out_features":1e12}"#)
+                .contains("out_features is 1000000000000.0")
+        );
+        assert!(
+            message(
+                "Dense",
+                r#"{"in_features":4,"out_features":4,"activation_function":"torch.nn.Mish"}"#
+            )
+            .contains("Tanh")
+        );
         assert!(message("SpladePooling", r#"{"pooling_strategy":"sum"}"#).contains("\"max\""));
         assert!(message("CNN", "{}").contains("type CNN"));
     }

@@ -17,9 +17,13 @@ pub struct Batch {
 
 impl Batch {
     /// Packs sequences in the order given.
-    #[must_use]
     pub fn pack(sequences: &[Tokens]) -> Self {
-        let mut batch = Self { ids: Vec::new(), positions: Vec::new(), offsets: vec![0], skip: Vec::new() };
+        let mut batch = Self {
+            ids: Vec::new(),
+            positions: Vec::new(),
+            offsets: vec![0],
+            skip: Vec::new(),
+        };
         for tokens in sequences {
             batch.ids.extend_from_slice(&tokens.ids);
             batch.positions.extend((0u32..).take(tokens.ids.len()));
@@ -30,7 +34,6 @@ impl Batch {
     }
 
     /// Number of sequences.
-    #[must_use]
     pub fn sequences(&self) -> usize {
         self.skip.len()
     }

@@ -73,7 +73,9 @@ impl Tokenizer {
     /// Parses tokenizer.json.
     pub fn new(json: &[u8]) -> Result<Self> {
         let mut inner: tokenizers::Tokenizer = serde_json::from_slice(json).map_err(|error| {
-            Error::InvalidTokenizer(format!("{error}; download it again, or check that it is a Hugging Face tokenizers file"))
+            Error::InvalidTokenizer(format!(
+                "{error}; download it again, or check that it is a Hugging Face tokenizers file"
+            ))
         })?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(broken)?;
@@ -82,19 +84,16 @@ impl Tokenizer {
     }
 
     /// Number of entries, added tokens included.
-    #[must_use]
     pub fn size(&self) -> usize {
         self.inner.get_vocab_size(true)
     }
 
     /// Special tokens that are added to every text.
-    #[must_use]
     pub fn added(&self) -> usize {
         self.added
     }
 
     /// The vocabulary entry of `id`.
-    #[must_use]
     pub fn entry(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)
     }
@@ -111,7 +110,11 @@ impl Tokenizer {
                     Direction::Right => ids.truncate(rules.limit),
                     Direction::Left => drop(ids.drain(..ids.len().saturating_sub(rules.limit))),
                 }
-                Ok(Tokens { ids, truncated, prompt: 0 })
+                Ok(Tokens {
+                    ids,
+                    truncated,
+                    prompt: 0,
+                })
             }
         }
     }
@@ -133,24 +136,44 @@ impl Tokenizer {
             Direction::Right => TruncationDirection::Right,
         };
         encoding.truncate(room, 0, direction);
-        let encoding = self.inner.post_process(encoding, None, true).map_err(broken)?;
-        let prompt = if rules.skip_prompt && !rules.prompt.is_empty() { self.prompt_length(rules.prompt)? } else { 0 };
-        Ok(Tokens { ids: encoding.get_ids().to_vec(), truncated, prompt })
+        let encoding = self
+            .inner
+            .post_process(encoding, None, true)
+            .map_err(broken)?;
+        let prompt = if rules.skip_prompt && !rules.prompt.is_empty() {
+            self.prompt_length(rules.prompt)?
+        } else {
+            0
+        };
+        Ok(Tokens {
+            ids: encoding.get_ids().to_vec(),
+            truncated,
+            prompt,
+        })
     }
 
     /// Tokens that a prompt takes at the start of a text: those of the prompt alone without the closing special
     /// token, as sentence-transformers counts them.
     fn prompt_length(&self, prompt: &str) -> Result<usize> {
         let encoding = self.inner.encode_fast(prompt, true).map_err(broken)?;
-        let closing = encoding.get_special_tokens_mask().last().is_some_and(|special| *special == 1);
+        let closing = encoding
+            .get_special_tokens_mask()
+            .last()
+            .is_some_and(|special| *special == 1);
         Ok(encoding.len() - usize::from(closing))
     }
 
     /// Tokens of a text as people want to see them: nothing is cut off.
     pub fn describe(&self, text: &str, add_special_tokens: bool) -> Result<Vec<Token>> {
-        let encoding = self.inner.encode(text, add_special_tokens).map_err(broken)?;
+        let encoding = self
+            .inner
+            .encode(text, add_special_tokens)
+            .map_err(broken)?;
         let parts = encoding.get_ids().iter().zip(encoding.get_tokens());
-        let places = encoding.get_special_tokens_mask().iter().zip(encoding.get_offsets());
+        let places = encoding
+            .get_special_tokens_mask()
+            .iter()
+            .zip(encoding.get_offsets());
         Ok(parts
             .zip(places)
             .map(|((id, text), (special, (start, stop)))| {
@@ -169,12 +192,19 @@ impl Tokenizer {
 
 fn check_length(index: usize, tokens: usize, rules: Rules) -> Result<()> {
     if tokens > rules.limit && !rules.truncate {
-        return Err(Error::InputTooLong { index, tokens, limit: rules.limit });
+        return Err(Error::InputTooLong {
+            index,
+            tokens,
+            limit: rules.limit,
+        });
     }
     Ok(())
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that map_err wants"
+)]
 fn broken(error: tokenizers::Error) -> Error {
     Error::InvalidTokenizer(error.to_string())
 }

@@ -74,9 +74,17 @@ pub fn info(embedder: &Embedder<Cpu>) -> ModelInfo<'_> {
 
 /// Reads a plain JavaScript value; `undefined` and `null` give the type's default where it has one.
 pub fn from_js<T: DeserializeOwned>(what: &'static str, value: JsValue) -> Result<T, JsValue> {
-    let value = if value.is_undefined() || value.is_null() { Object::new().into() } else { value };
-    serde_wasm_bindgen::from_value(value)
-        .map_err(|error| throw(&Error::input(what, format!("{what} cannot be used: {error}"))))
+    let value = if value.is_undefined() || value.is_null() {
+        Object::new().into()
+    } else {
+        value
+    };
+    serde_wasm_bindgen::from_value(value).map_err(|error| {
+        throw(&Error::input(
+            what,
+            format!("{what} cannot be used: {error}"),
+        ))
+    })
 }
 
 /// Makes a plain JavaScript value.
@@ -88,7 +96,10 @@ pub fn to_js(value: &impl Serialize) -> Result<JsValue, JsValue> {
 
 /// `{ data, shape, tokens, truncated }`, with one copy out of wasm memory.
 pub fn dense(batch: &DenseBatch) -> Result<JsValue, JsValue> {
-    let shape: Array = [batch.tokens.len(), batch.dimensions].map(JsValue::from).into_iter().collect();
+    let shape: Array = [batch.tokens.len(), batch.dimensions]
+        .map(JsValue::from)
+        .into_iter()
+        .collect();
     let truncated: Array = batch.truncated.iter().copied().map(JsValue::from).collect();
     object([
         ("data", Float32Array::from(batch.data.as_slice()).into()),

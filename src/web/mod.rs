@@ -16,14 +16,17 @@ type Thrown<T> = Result<T, JsValue>;
 
 /// Which build this is.
 #[wasm_bindgen(js_name = simdBuild)]
-#[must_use]
 pub fn simd_build() -> String {
-    if cfg!(feature = "relaxed-simd") { "relaxed-simd" } else { "simd128" }.to_owned()
+    if cfg!(feature = "relaxed-simd") {
+        "relaxed-simd"
+    } else {
+        "simd128"
+    }
+    .to_owned()
 }
 
 /// The integer kernel that the start-up probe chooses on this engine.
 #[wasm_bindgen(js_name = dotKernel)]
-#[must_use]
 pub fn dot_kernel() -> String {
     Cpu::new().kernel().name().to_owned()
 }
@@ -46,7 +49,11 @@ impl Loader {
                 return Err(throw(&Error::input("dtype", reason)));
             }
         };
-        let options = LoadOptions { model: options.model, revision: options.revision, dtype };
+        let options = LoadOptions {
+            model: options.model,
+            revision: options.revision,
+            dtype,
+        };
         Ok(Self(crate::Loader::new(Cpu::new(), options)))
     }
 
@@ -79,7 +86,9 @@ impl Loader {
         let mut start = 0;
         while start < chunk.length() {
             let end = chunk.length().min(start + SLICE);
-            self.0.push(&chunk.subarray(start, end).to_vec()).map_err(|error| throw(&error))?;
+            self.0
+                .push(&chunk.subarray(start, end).to_vec())
+                .map_err(|error| throw(&error))?;
             start = end;
         }
         Ok(())
@@ -87,8 +96,10 @@ impl Loader {
 
     /// Size of the current weight file, once its header has arrived.
     #[wasm_bindgen(js_name = weightsSize)]
-    #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "the format's reader refuses sizes beyond 2^53")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "the format's reader refuses sizes beyond 2^53"
+    )]
     pub fn weights_size(&self) -> Option<f64> {
         self.0.size().map(|size| size as f64)
     }
@@ -101,7 +112,9 @@ impl Loader {
 
     /// The model.
     pub fn finish(self) -> Thrown<Model> {
-        Ok(Model(Rc::new(self.0.finish().map_err(|error| throw(&error))?)))
+        Ok(Model(Rc::new(
+            self.0.finish().map_err(|error| throw(&error))?,
+        )))
     }
 }
 
@@ -124,7 +137,8 @@ impl Model {
 
     /// `string | string[] | number[] | number[][]` → `{ data, shape, tokens, truncated }`.
     pub fn encode(&self, inputs: JsValue, options: JsValue) -> Thrown<Job> {
-        let inputs = input::inputs("texts", &from_js("texts", inputs)?).map_err(|error| throw(&error))?;
+        let inputs =
+            input::inputs("texts", &from_js("texts", inputs)?).map_err(|error| throw(&error))?;
         let run = self.0.start(inputs, &from_js("options", options)?);
         self.job(run.map(Work::Dense))
     }
@@ -139,7 +153,8 @@ impl Model {
     /// As `encode` → `[{ indices, values, labels? }]`.
     #[wasm_bindgen(js_name = encodeSparse)]
     pub fn encode_sparse(&self, inputs: JsValue, options: JsValue) -> Thrown<Job> {
-        let inputs = input::inputs("texts", &from_js("texts", inputs)?).map_err(|error| throw(&error))?;
+        let inputs =
+            input::inputs("texts", &from_js("texts", inputs)?).map_err(|error| throw(&error))?;
         let run = self.0.start_sparse(inputs, &from_js("options", options)?);
         self.job(run.map(Work::Sparse))
     }
@@ -148,18 +163,28 @@ impl Model {
     pub fn tokenize(&self, texts: JsValue, options: JsValue) -> Thrown<JsValue> {
         let options: convert::TokenizeOptions = from_js("options", options)?;
         let all = Array::new();
-        for input in input::inputs("texts", &from_js("texts", texts)?).map_err(|error| throw(&error))? {
+        for input in
+            input::inputs("texts", &from_js("texts", texts)?).map_err(|error| throw(&error))?
+        {
             let crate::Input::Text(text) = input else {
-                return Err(throw(&Error::input("texts", "token ids cannot be tokenised; pass strings")));
+                return Err(throw(&Error::input(
+                    "texts",
+                    "token ids cannot be tokenised; pass strings",
+                )));
             };
-            let tokens = self.0.tokenize(&text, options.add_special_tokens.unwrap_or(true));
+            let tokens = self
+                .0
+                .tokenize(&text, options.add_special_tokens.unwrap_or(true));
             all.push(&to_js(&tokens.map_err(|error| throw(&error))?)?);
         }
         Ok(all.into())
     }
 
     fn job(&self, work: crate::Result<Work>) -> Thrown<Job> {
-        Ok(Job { embedder: Rc::clone(&self.0), work: work.map_err(|error| throw(&error))? })
+        Ok(Job {
+            embedder: Rc::clone(&self.0),
+            work: work.map_err(|error| throw(&error))?,
+        })
     }
 }
 

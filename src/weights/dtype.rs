@@ -15,7 +15,6 @@ pub enum Dtype {
 
 impl Dtype {
     /// From the spelling in a safetensors header.
-    #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "F32" => Some(Self::F32),
@@ -26,7 +25,6 @@ impl Dtype {
     }
 
     /// Bytes of one element.
-    #[must_use]
     pub fn size(self) -> usize {
         match self {
             Self::F32 => 4,

@@ -26,7 +26,11 @@ struct Packed {
 pub fn attention(qkv: &[f32], offsets: &[usize], heads: Heads) -> Result<Vec<f32>> {
     let width = heads.count * heads.size;
     let tokens = offsets.last().copied().unwrap_or(0);
-    let longest = offsets.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
+    let longest = offsets
+        .windows(2)
+        .map(|pair| pair[1] - pair[0])
+        .max()
+        .unwrap_or(0);
     let key_panels = longest.div_ceil(PANEL);
     let mut scratch = Packed {
         keys: zeroed(key_panels * heads.size)?,
@@ -63,7 +67,15 @@ impl Packed {
     }
 
     /// Attention of one head, written to columns `column..column + size` of `out`.
-    fn attend(&mut self, qkv: &[f32], len: usize, width: usize, column: usize, size: usize, out: &mut [f32]) {
+    fn attend(
+        &mut self,
+        qkv: &[f32],
+        len: usize,
+        width: usize,
+        column: usize,
+        size: usize,
+        out: &mut [f32],
+    ) {
         #[expect(clippy::cast_precision_loss, reason = "head sizes are small")]
         let scale = 1.0 / (size as f32).sqrt();
         let stride = len.next_multiple_of(PANEL);
@@ -74,7 +86,9 @@ impl Packed {
                 let panel = &self.keys[index * size..][..size];
                 for_each_row(queries, rows, 3 * width, panel, |row, sums| {
                     let target = &mut self.scores[row * stride + index * PANEL..][..PANEL];
-                    let ([low, high], []) = target.as_chunks_mut::<4>() else { unreachable!("a panel has eight lanes") };
+                    let ([low, high], []) = target.as_chunks_mut::<4>() else {
+                        unreachable!("a panel has eight lanes")
+                    };
                     sums[0].store(low);
                     sums[1].store(high);
                 });

@@ -20,7 +20,11 @@ pub type Sums = [F32x4; 2];
 
 impl PackedF32 {
     pub fn new(rows: usize, columns: usize) -> Result<Self> {
-        Ok(Self { rows, columns, panels: zeroed(rows.div_ceil(PANEL).saturating_mul(columns))? })
+        Ok(Self {
+            rows,
+            columns,
+            panels: zeroed(rows.div_ceil(PANEL).saturating_mul(columns))?,
+        })
     }
 
     pub fn rows(&self) -> usize {
@@ -62,7 +66,9 @@ pub fn tile<const R: usize>(a: &[f32], stride: usize, panel: &[[f32; PANEL]]) ->
     let rows: [&[f32]; R] = core::array::from_fn(|r| &a[r * stride..][..k]);
     let mut sums = [[F32x4::splat(0.0); 2]; R];
     for (i, b) in panel.iter().enumerate() {
-        let ([b0, b1], []) = b.as_chunks::<4>() else { unreachable!("a panel has eight lanes") };
+        let ([b0, b1], []) = b.as_chunks::<4>() else {
+            unreachable!("a panel has eight lanes")
+        };
         let (b0, b1) = (F32x4::load(b0), F32x4::load(b1));
         for r in 0..R {
             let a = F32x4::splat(rows[r][i]);
@@ -74,10 +80,19 @@ pub fn tile<const R: usize>(a: &[f32], stride: usize, panel: &[[f32; PANEL]]) ->
 }
 
 /// Runs `tile` over `rows` rows in groups of four, then one at a time, and hands each row's eight sums on.
-pub fn for_each_row(a: &[f32], rows: usize, stride: usize, panel: &[[f32; PANEL]], mut done: impl FnMut(usize, Sums)) {
+pub fn for_each_row(
+    a: &[f32],
+    rows: usize,
+    stride: usize,
+    panel: &[[f32; PANEL]],
+    mut done: impl FnMut(usize, Sums),
+) {
     let mut row = 0;
     while row + 4 <= rows {
-        for (r, sums) in tile::<4>(&a[row * stride..], stride, panel).into_iter().enumerate() {
+        for (r, sums) in tile::<4>(&a[row * stride..], stride, panel)
+            .into_iter()
+            .enumerate()
+        {
             done(row + r, sums);
         }
         row += 4;

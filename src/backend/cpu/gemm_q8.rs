@@ -8,7 +8,7 @@
 //! Σₖ x·w = Σ_groups scaleₓ · scale_w · (Σ qₓ·q_w − zeroₓ · Σ q_w)
 //! ```
 //!
-//! where Σ q_w is known at load. The integer part is exact whichever instructions compute it, the f32 part is one
+//! where the sum of `q_w` is known at load. The integer part is exact whichever instructions compute it, the f32 part is one
 //! sequential sum over the groups: the result has the same bits in every engine.
 //!
 //! Weights are packed `[n/8][k/4][8][4]`: one 16-byte load gives four columns × four k, which is what the dot
@@ -64,7 +64,9 @@ impl PackedQ8 {
     }
 
     pub fn bytes(&self) -> usize {
-        size_of_val(self.blocks.as_slice()) + size_of_val(self.scales.as_slice()) + size_of_val(self.sums.as_slice())
+        size_of_val(self.blocks.as_slice())
+            + size_of_val(self.scales.as_slice())
+            + size_of_val(self.sums.as_slice())
     }
 
     /// Quantises one row.
@@ -79,9 +81,15 @@ impl PackedQ8 {
             let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
             self.scales[cell][lane] = largest / 127.0;
             let mut sum = 0;
-            for (block, quad) in self.blocks[cell * QUADS..][..QUADS].iter_mut().zip(values.chunks(QUAD)) {
+            for (block, quad) in self.blocks[cell * QUADS..][..QUADS]
+                .iter_mut()
+                .zip(values.chunks(QUAD))
+            {
                 for (q, value) in block[lane].iter_mut().zip(quad) {
-                    #[expect(clippy::cast_possible_truncation, reason = "within ±127 by construction")]
+                    #[expect(
+                        clippy::cast_possible_truncation,
+                        reason = "within ±127 by construction"
+                    )]
                     let rounded = (value * inverse).round_ties_even() as i8;
                     *q = rounded;
                     sum += i32::from(rounded);
@@ -97,7 +105,10 @@ impl PackedQ8 {
         for (group, out) in out.chunks_mut(GROUP).enumerate() {
             let cell = row / PANEL * self.groups + group;
             let scale = self.scales[cell][lane];
-            for (block, out) in self.blocks[cell * QUADS..][..QUADS].iter().zip(out.chunks_mut(QUAD)) {
+            for (block, out) in self.blocks[cell * QUADS..][..QUADS]
+                .iter()
+                .zip(out.chunks_mut(QUAD))
+            {
                 for (q, out) in block[lane].iter().zip(out) {
                     *out += f32::from(*q) * scale;
                 }
@@ -126,10 +137,19 @@ impl QuantizedRows {
         let rows = values.len().checked_div(columns).unwrap_or(0);
         let groups = columns.div_ceil(GROUP);
         let cells = rows * groups;
-        let mut quantized =
-            Self { rows, groups, scales: zeroed(cells)?, zeros: zeroed(cells)?, quads: zeroed(cells)? };
+        let mut quantized = Self {
+            rows,
+            groups,
+            scales: zeroed(cells)?,
+            zeros: zeroed(cells)?,
+            quads: zeroed(cells)?,
+        };
         // 0x80 turns q into q - 128 in two's complement.
-        let (flip, shift) = if kernel == DotKernel::RelaxedI8 { (0x80, 128) } else { (0, 0) };
+        let (flip, shift) = if kernel == DotKernel::RelaxedI8 {
+            (0x80, 128)
+        } else {
+            (0, 0)
+        };
         for (row, values) in values.chunks_exact(columns).enumerate() {
             for (group, values) in values.chunks(GROUP).enumerate() {
                 let cell = row * groups + group;
@@ -158,7 +178,11 @@ impl QuantizedRows {
 
 /// q = round(x · inverse) + zero, in [0, 255] by construction.
 fn quantize(values: &[f32], inverse: f32, zero_point: f32, flip: u8, out: &mut [u8]) {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is within 0..=255")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "saturates, and is within 0..=255"
+    )]
     for (out, value) in out.iter_mut().zip(values) {
         *out = ((value * inverse).round_ties_even() + zero_point) as u8 ^ flip;
     }
@@ -179,17 +203,19 @@ pub enum DotKernel {
 
 impl DotKernel {
     /// The fastest kernel that this build has and this engine computes exactly.
-    #[must_use]
     pub fn detect() -> Self {
         #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
         if let Some(kernel) = relaxed::probe() {
             return kernel;
         }
-        if cfg!(all(target_arch = "wasm32", target_feature = "simd128")) { Self::I16 } else { Self::Scalar }
+        if cfg!(all(target_arch = "wasm32", target_feature = "simd128")) {
+            Self::I16
+        } else {
+            Self::Scalar
+        }
     }
 
     /// The name that `info` shows.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::RelaxedU8 => "relaxed-u8",
@@ -201,11 +227,15 @@ impl DotKernel {
 
     /// Eight integer sums of `R` rows: row `r` of `a` times the eight columns of `blocks`, added to `start`.
     #[inline(always)]
-    fn dot<const R: usize>(self, a: [&[Quad; QUADS]; R], blocks: &[Block; QUADS], start: [[I32x4; 2]; R]) -> [[I32x4; 2]; R] {
+    fn dot<const R: usize>(
+        self,
+        a: [&[Quad; QUADS]; R],
+        blocks: &[Block; QUADS],
+        start: [[I32x4; 2]; R],
+    ) -> [[I32x4; 2]; R] {
         match self {
             #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
-            // SAFETY: only `probe` hands these kernels out, and it has run the instruction.
-            Self::RelaxedU8 | Self::RelaxedI8 => unsafe { relaxed::dot(a, blocks, start) },
+            Self::RelaxedU8 | Self::RelaxedI8 => relaxed::dot(a, blocks, start),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             Self::I16 => widened::dot(a, blocks, start),
             _ => scalar::dot(a, blocks, start),
@@ -238,7 +268,13 @@ pub fn for_each_row(
 }
 
 #[inline(always)]
-fn tile<const R: usize>(a: &QuantizedRows, row: usize, b: &PackedQ8, index: usize, kernel: DotKernel) -> [[F32x4; 2]; R] {
+fn tile<const R: usize>(
+    a: &QuantizedRows,
+    row: usize,
+    b: &PackedQ8,
+    index: usize,
+    kernel: DotKernel,
+) -> [[F32x4; 2]; R] {
     let mut out = [[F32x4::splat(0.0); 2]; R];
     let cells = index * b.groups..(index + 1) * b.groups;
     let (blocks, _) = b.blocks[cells.start * QUADS..cells.end * QUADS].as_chunks::<QUADS>();
@@ -253,7 +289,8 @@ fn tile<const R: usize>(a: &QuantizedRows, row: usize, b: &PackedQ8, index: usiz
         for r in 0..R {
             let row_scale = F32x4::splat(cell[r].1);
             for half in 0..2 {
-                out[r][half] = out[r][half].add(dots[r][half].to_f32().mul(row_scale.mul(scale[half])));
+                out[r][half] =
+                    out[r][half].add(dots[r][half].to_f32().mul(row_scale.mul(scale[half])));
             }
         }
     }
@@ -261,12 +298,16 @@ fn tile<const R: usize>(a: &QuantizedRows, row: usize, b: &PackedQ8, index: usiz
 }
 
 fn halves_f32(lanes: &[f32; PANEL]) -> [F32x4; 2] {
-    let ([low, high], []) = lanes.as_chunks::<4>() else { unreachable!("a panel has eight lanes") };
+    let ([low, high], []) = lanes.as_chunks::<4>() else {
+        unreachable!("a panel has eight lanes")
+    };
     [F32x4::load(low), F32x4::load(high)]
 }
 
 fn halves_i32(lanes: &[i32; PANEL]) -> [I32x4; 2] {
-    let ([low, high], []) = lanes.as_chunks::<4>() else { unreachable!("a panel has eight lanes") };
+    let ([low, high], []) = lanes.as_chunks::<4>() else {
+        unreachable!("a panel has eight lanes")
+    };
     [I32x4::load(low), I32x4::load(high)]
 }
 
@@ -274,7 +315,11 @@ fn halves_i32(lanes: &[i32; PANEL]) -> [I32x4; 2] {
 mod scalar {
     use super::{Block, I32x4, QUADS, Quad};
 
-    pub fn dot<const R: usize>(a: [&[Quad; QUADS]; R], blocks: &[Block; QUADS], start: [[I32x4; 2]; R]) -> [[I32x4; 2]; R] {
+    pub fn dot<const R: usize>(
+        a: [&[Quad; QUADS]; R],
+        blocks: &[Block; QUADS],
+        start: [[I32x4; 2]; R],
+    ) -> [[I32x4; 2]; R] {
         let mut out = start;
         for r in 0..R {
             let mut sums = [0i32; 8];
@@ -298,12 +343,16 @@ mod scalar {
 mod widened {
     use super::{Block, I32x4, QUADS, Quad};
     use core::arch::wasm32::{
-        i16x8_extend_high_i8x16, i16x8_extend_low_i8x16, i32x4_add, i32x4_dot_i16x8, i32x4_shuffle, i32x4_splat,
-        u16x8_extend_low_u8x16, v128, v128_load, v128_load32_splat,
+        i16x8_extend_high_i8x16, i16x8_extend_low_i8x16, i32x4_add, i32x4_dot_i16x8, i32x4_shuffle,
+        i32x4_splat, u16x8_extend_low_u8x16, v128, v128_load, v128_load32_splat,
     };
 
     #[inline(always)]
-    pub fn dot<const R: usize>(a: [&[Quad; QUADS]; R], blocks: &[Block; QUADS], start: [[I32x4; 2]; R]) -> [[I32x4; 2]; R] {
+    pub fn dot<const R: usize>(
+        a: [&[Quad; QUADS]; R],
+        blocks: &[Block; QUADS],
+        start: [[I32x4; 2]; R],
+    ) -> [[I32x4; 2]; R] {
         // Each accumulator holds two columns, each as the sums of its even and its odd pairs of k.
         let mut pairs = [[i32x4_splat(0); 4]; R];
         for quad in 0..QUADS {
@@ -318,7 +367,9 @@ mod widened {
             ];
             for r in 0..R {
                 // SAFETY: a quad is four bytes, which is what is read.
-                let x = u16x8_extend_low_u8x16(unsafe { v128_load32_splat(a[r][quad].as_ptr().cast()) });
+                let x = u16x8_extend_low_u8x16(unsafe {
+                    v128_load32_splat(a[r][quad].as_ptr().cast())
+                });
                 for (pair, column) in pairs[r].iter_mut().zip(columns) {
                     *pair = i32x4_add(*pair, i32x4_dot_i16x8(column, x));
                 }
@@ -326,13 +377,19 @@ mod widened {
         }
         core::array::from_fn(|r| {
             let [p0, p1, p2, p3] = pairs[r];
-            [start[r][0].add(I32x4(join(p0, p1))), start[r][1].add(I32x4(join(p2, p3)))]
+            [
+                start[r][0].add(I32x4(join(p0, p1))),
+                start[r][1].add(I32x4(join(p2, p3))),
+            ]
         })
     }
 
     /// Adds neighbouring lanes: [a0 + a1, a2 + a3, b0 + b1, b2 + b3].
     fn join(a: v128, b: v128) -> v128 {
-        i32x4_add(i32x4_shuffle::<0, 2, 4, 6>(a, b), i32x4_shuffle::<1, 3, 5, 7>(a, b))
+        i32x4_add(
+            i32x4_shuffle::<0, 2, 4, 6>(a, b),
+            i32x4_shuffle::<1, 3, 5, 7>(a, b),
+        )
     }
 }
 
@@ -340,10 +397,16 @@ mod widened {
 #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
 mod relaxed {
     use super::{Block, DotKernel, I32x4, QUADS, Quad};
-    use core::arch::wasm32::{i32x4_relaxed_dot_i8x16_i7x16_add, v128, v128_load, v128_load32_splat};
+    use core::arch::wasm32::{
+        i32x4_relaxed_dot_i8x16_i7x16_add, v128, v128_load, v128_load32_splat,
+    };
 
     #[target_feature(enable = "relaxed-simd")]
-    pub fn dot<const R: usize>(a: [&[Quad; QUADS]; R], blocks: &[Block; QUADS], start: [[I32x4; 2]; R]) -> [[I32x4; 2]; R] {
+    pub fn dot<const R: usize>(
+        a: [&[Quad; QUADS]; R],
+        blocks: &[Block; QUADS],
+        start: [[I32x4; 2]; R],
+    ) -> [[I32x4; 2]; R] {
         let mut sums = start;
         for quad in 0..QUADS {
             let block: *const v128 = blocks[quad].as_ptr().cast();
@@ -376,7 +439,11 @@ mod relaxed {
                     for (k, x) in quad.iter_mut().enumerate() {
                         *x = bytes[(q * k + i + usize::from(round)) % bytes.len()];
                         for (c, column) in block.iter_mut().enumerate() {
-                            column[k] = if c == 0 { *w } else { weights[(q + k * c + usize::from(round)) % weights.len()] };
+                            column[k] = if c == 0 {
+                                *w
+                            } else {
+                                weights[(q + k * c + usize::from(round)) % weights.len()]
+                            };
                         }
                     }
                 }
@@ -398,7 +465,11 @@ mod relaxed {
             let mut sum = 2;
             for (quad, block) in quads.iter().zip(blocks) {
                 for (x, w) in quad.iter().zip(block[column]) {
-                    let x = if signed { i32::from(x.cast_signed()) } else { i32::from(*x) };
+                    let x = if signed {
+                        i32::from(x.cast_signed())
+                    } else {
+                        i32::from(*x)
+                    };
                     sum += x * i32::from(w);
                 }
             }
@@ -408,6 +479,11 @@ mod relaxed {
 
     fn lanes(sums: I32x4) -> [i32; 4] {
         use core::arch::wasm32::i32x4_extract_lane as lane;
-        [lane::<0>(sums.0), lane::<1>(sums.0), lane::<2>(sums.0), lane::<3>(sums.0)]
+        [
+            lane::<0>(sums.0),
+            lane::<1>(sums.0),
+            lane::<2>(sums.0),
+            lane::<3>(sums.0),
+        ]
     }
 }

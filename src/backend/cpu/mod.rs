@@ -31,13 +31,13 @@ pub struct Cpu {
 
 impl Cpu {
     /// Probes the engine.
-    #[must_use]
     pub fn new() -> Self {
-        Self { kernel: DotKernel::detect() }
+        Self {
+            kernel: DotKernel::detect(),
+        }
     }
 
     /// The integer kernel in use.
-    #[must_use]
     pub fn kernel(&self) -> DotKernel {
         self.kernel
     }
@@ -107,7 +107,9 @@ impl Backend for Cpu {
     }
 
     fn embed(&self, tables: &[(&Matrix, &[u32])]) -> Result<Tensor> {
-        let (rows, width) = tables.first().map_or((0, 0), |(table, ids)| (ids.len(), table.columns()));
+        let (rows, width) = tables
+            .first()
+            .map_or((0, 0), |(table, ids)| (ids.len(), table.columns()));
         let mut out = zeroed(rows * width)?;
         for (table, ids) in tables {
             for (out, id) in out.chunks_exact_mut(width).zip(*ids) {
@@ -118,10 +120,12 @@ impl Backend for Cpu {
     }
 
     fn norm(&self, x: &Tensor, residual: Option<&Tensor>, norm: LayerNorm) -> Result<Tensor> {
-        let mut out = with_values(x, |x| copied(x))?;
+        let mut out = with_values(x, copied)?;
         if let Some(residual) = residual {
             with_values(residual, |residual| {
-                out.iter_mut().zip(residual).for_each(|(x, residual)| *x += residual);
+                out.iter_mut()
+                    .zip(residual)
+                    .for_each(|(x, residual)| *x += residual);
                 Ok(())
             })?;
         }
@@ -129,43 +133,82 @@ impl Backend for Cpu {
         tensor(out, norm.weight.len())
     }
 
-    fn linear(&self, x: &Tensor, weight: &Matrix, bias: Option<&[f32]>, activation: Activation) -> Result<Tensor> {
+    fn linear(
+        &self,
+        x: &Tensor,
+        weight: &Matrix,
+        bias: Option<&[f32]>,
+        activation: Activation,
+    ) -> Result<Tensor> {
         let columns = weight.rows();
         with_values(x, |x| {
             let rows = x.len() / weight.columns().max(1);
             let mut out: Vec<f32> = zeroed(rows * columns)?;
             let all = 0..rows;
-            product(self.kernel, x, weight, bias, &[all], |_, row, column, mut sums| {
-                activation::apply(activation, &mut sums);
-                let target = row * columns + column;
-                let lanes = PANEL.min(columns - column);
-                out[target..target + lanes].copy_from_slice(&sums[..lanes]);
-            })?;
+            product(
+                self.kernel,
+                x,
+                weight,
+                bias,
+                &[all],
+                |_, row, column, mut sums| {
+                    activation::apply(activation, &mut sums);
+                    let target = row * columns + column;
+                    let lanes = PANEL.min(columns - column);
+                    out[target..target + lanes].copy_from_slice(&sums[..lanes]);
+                },
+            )?;
             tensor(out, columns)
         })
     }
 
     fn attention(&self, qkv: &Tensor, offsets: &[usize], heads: Heads) -> Result<Tensor> {
-        with_values(qkv, |qkv| tensor(attention::attention(qkv, offsets, heads)?, heads.count * heads.size))
+        with_values(qkv, |qkv| {
+            tensor(
+                attention::attention(qkv, offsets, heads)?,
+                heads.count * heads.size,
+            )
+        })
     }
 
-    fn pool(&self, x: &Tensor, offsets: &[usize], skip: &[usize], pooling: Pooling) -> Result<Tensor> {
+    fn pool(
+        &self,
+        x: &Tensor,
+        offsets: &[usize],
+        skip: &[usize],
+        pooling: Pooling,
+    ) -> Result<Tensor> {
         let width = x.dims().last().copied().unwrap_or(0);
-        with_values(x, |x| tensor(pool::pool(x, width, offsets, skip, pooling)?, width))
+        with_values(x, |x| {
+            tensor(pool::pool(x, width, offsets, skip, pooling)?, width)
+        })
     }
 
-    fn max_linear(&self, x: &Tensor, offsets: &[usize], weight: &Matrix, bias: Option<&[f32]>) -> Result<Tensor> {
+    fn max_linear(
+        &self,
+        x: &Tensor,
+        offsets: &[usize],
+        weight: &Matrix,
+        bias: Option<&[f32]>,
+    ) -> Result<Tensor> {
         let columns = weight.rows();
         let sequences: Vec<_> = offsets.windows(2).map(|pair| pair[0]..pair[1]).collect();
         let mut out: Vec<f32> = zeroed(sequences.len() * columns)?;
         out.fill(f32::NEG_INFINITY);
         with_values(x, |x| {
-            product(self.kernel, x, weight, bias, &sequences, |sequence, _, column, sums| {
-                let target = sequence * columns + column;
-                for (out, sum) in out[target..].iter_mut().zip(sums).take(columns - column) {
-                    *out = out.max(sum);
-                }
-            })
+            product(
+                self.kernel,
+                x,
+                weight,
+                bias,
+                &sequences,
+                |sequence, _, column, sums| {
+                    let target = sequence * columns + column;
+                    for (out, sum) in out[target..].iter_mut().zip(sums).take(columns - column) {
+                        *out = out.max(sum);
+                    }
+                },
+            )
         })?;
         tensor(out, columns)
     }
@@ -199,7 +242,10 @@ fn product(
         let column = panel * PANEL;
         let mut shift = [0.0; PANEL];
         if let Some(bias) = bias {
-            shift.iter_mut().zip(&bias[column..]).for_each(|(shift, bias)| *shift = *bias);
+            shift
+                .iter_mut()
+                .zip(&bias[column..])
+                .for_each(|(shift, bias)| *shift = *bias);
         }
         for (index, range) in ranges.iter().enumerate() {
             let mut finish = |row: usize, sums: [F32x4; 2]| {
@@ -216,11 +262,19 @@ fn product(
                 }
                 (Matrix::F32(weight), _) => {
                     let rows = &x[range.start * columns..];
-                    gemm_f32::for_each_row(rows, range.len(), columns, weight.panel(panel), |row, sums| {
-                        finish(range.start + row, sums);
-                    });
+                    gemm_f32::for_each_row(
+                        rows,
+                        range.len(),
+                        columns,
+                        weight.panel(panel),
+                        |row, sums| {
+                            finish(range.start + row, sums);
+                        },
+                    );
                 }
-                (Matrix::Q8(_), None) => unreachable!("activations of a q8 product are quantised above"),
+                (Matrix::Q8(_), None) => {
+                    unreachable!("activations of a q8 product are quantised above")
+                }
             }
         }
     }
@@ -232,7 +286,9 @@ fn zeroed<T: Clone + Copy + bytemuck::Zeroable>(len: usize) -> Result<Vec<T>> {
     let mut values = Vec::new();
     values
         .try_reserve_exact(len)
-        .map_err(|_| Error::OutOfMemory { bytes: len.saturating_mul(size_of::<T>()) })?;
+        .map_err(|_| Error::OutOfMemory {
+            bytes: len.saturating_mul(size_of::<T>()),
+        })?;
     values.resize(len, T::zeroed());
     Ok(values)
 }
@@ -254,6 +310,8 @@ fn with_values<T>(x: &Tensor, f: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> 
     let (storage, layout) = x.storage_and_layout();
     match (&*storage, layout.contiguous_offsets()) {
         (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) => f(&values[start..end]),
-        _ => Err(Error::Internal("the CPU backend was handed a tensor that is not contiguous f32".into())),
+        _ => Err(Error::Internal(
+            "the CPU backend was handed a tensor that is not contiguous f32".into(),
+        )),
     }
 }

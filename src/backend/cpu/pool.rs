@@ -6,9 +6,19 @@ use crate::error::Result;
 
 /// Pools each sequence's tokens after its first `skip` ones. A sequence with none left gives zeros.
 #[expect(clippy::cast_precision_loss, reason = "token counts are small")]
-pub fn pool(x: &[f32], width: usize, offsets: &[usize], skip: &[usize], pooling: Pooling) -> Result<Vec<f32>> {
+pub fn pool(
+    x: &[f32],
+    width: usize,
+    offsets: &[usize],
+    skip: &[usize],
+    pooling: Pooling,
+) -> Result<Vec<f32>> {
     let mut out = zeroed(skip.len() * width)?;
-    for ((pair, skip), out) in offsets.windows(2).zip(skip).zip(out.chunks_exact_mut(width)) {
+    for ((pair, skip), out) in offsets
+        .windows(2)
+        .zip(skip)
+        .zip(out.chunks_exact_mut(width))
+    {
         let first = (pair[0] + skip).min(pair[1]);
         let states = &x[first * width..pair[1] * width];
         let count = pair[1] - first;
@@ -21,7 +31,9 @@ pub fn pool(x: &[f32], width: usize, offsets: &[usize], skip: &[usize], pooling:
             Pooling::Max => {
                 out.fill(f32::NEG_INFINITY);
                 for state in states.chunks_exact(width) {
-                    out.iter_mut().zip(state).for_each(|(out, x)| *out = out.max(*x));
+                    out.iter_mut()
+                        .zip(state)
+                        .for_each(|(out, x)| *out = out.max(*x));
                 }
             }
             Pooling::Mean => weighted_sum(states, |_| 1.0, count as f32, out),
@@ -39,7 +51,9 @@ pub fn pool(x: &[f32], width: usize, offsets: &[usize], skip: &[usize], pooling:
 fn weighted_sum(states: &[f32], weight: impl Fn(usize) -> f32, divisor: f32, out: &mut [f32]) {
     for (i, state) in states.chunks_exact(out.len()).enumerate() {
         let weight = weight(i);
-        out.iter_mut().zip(state).for_each(|(out, x)| *out += x * weight);
+        out.iter_mut()
+            .zip(state)
+            .for_each(|(out, x)| *out += x * weight);
     }
     out.iter_mut().for_each(|out| *out /= divisor);
 }

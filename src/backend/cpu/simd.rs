@@ -7,9 +7,9 @@
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod lanes {
     use core::arch::wasm32::{
-        f32x4_add, f32x4_convert_i32x4, f32x4_div, f32x4_extract_lane, f32x4_mul, f32x4_nearest, f32x4_pmax, f32x4_pmin,
-        f32x4_splat, f32x4_sub, i32x4_add, i32x4_mul, i32x4_shl, i32x4_splat, i32x4_trunc_sat_f32x4, v128, v128_load,
-        v128_store,
+        f32x4_add, f32x4_convert_i32x4, f32x4_div, f32x4_extract_lane, f32x4_mul, f32x4_nearest,
+        f32x4_pmax, f32x4_pmin, f32x4_splat, f32x4_sub, i32x4_add, i32x4_mul, i32x4_shl,
+        i32x4_splat, i32x4_trunc_sat_f32x4, v128, v128_load, v128_store,
     };
 
     #[derive(Clone, Copy)]
@@ -123,15 +123,30 @@ mod lanes {
             Self(from_fn(|i| self.0[i] / other.0[i]))
         }
         pub fn max(self, other: Self) -> Self {
-            Self(from_fn(|i| if self.0[i] < other.0[i] { other.0[i] } else { self.0[i] }))
+            Self(from_fn(|i| {
+                if self.0[i] < other.0[i] {
+                    other.0[i]
+                } else {
+                    self.0[i]
+                }
+            }))
         }
         pub fn min(self, other: Self) -> Self {
-            Self(from_fn(|i| if other.0[i] < self.0[i] { other.0[i] } else { self.0[i] }))
+            Self(from_fn(|i| {
+                if other.0[i] < self.0[i] {
+                    other.0[i]
+                } else {
+                    self.0[i]
+                }
+            }))
         }
         pub fn nearest(self) -> Self {
             Self(self.0.map(f32::round_ties_even))
         }
-        #[expect(clippy::cast_possible_truncation, reason = "saturates, as the wasm instruction does")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "saturates, as the wasm instruction does"
+        )]
         pub fn to_i32(self) -> I32x4 {
             I32x4(self.0.map(|value| value as i32))
         }
@@ -156,7 +171,10 @@ mod lanes {
         pub fn shl<const BITS: u32>(self) -> Self {
             Self(self.0.map(|value| value << BITS))
         }
-        #[expect(clippy::cast_precision_loss, reason = "rounds to nearest, as the wasm instruction does")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "rounds to nearest, as the wasm instruction does"
+        )]
         pub fn to_f32(self) -> F32x4 {
             F32x4(self.0.map(|value| value as f32))
         }

@@ -17,7 +17,11 @@ pub const FAMILY: Family = Family {
         token_type_embeddings: "embeddings.token_type_embeddings.weight",
         embedding_norm: "embeddings.LayerNorm",
         layer: "encoder.layer.{}.",
-        qkv: ["attention.self.query", "attention.self.key", "attention.self.value"],
+        qkv: [
+            "attention.self.query",
+            "attention.self.key",
+            "attention.self.value",
+        ],
         attention_output: "attention.output.dense",
         attention_norm: "attention.output.LayerNorm",
         ffn_up: "intermediate.dense",
@@ -40,9 +44,15 @@ fn spec(config: &Config) -> Result<Spec> {
     let hidden_size = config.size("hidden_size", MOST_WIDTH)?;
     let heads = config.size("num_attention_heads", MOST_WIDTH)?;
     if !hidden_size.is_multiple_of(heads) {
-        return Err(config.wrong("num_attention_heads", &format!("a divisor of hidden_size ({hidden_size})")));
+        return Err(config.wrong(
+            "num_attention_heads",
+            &format!("a divisor of hidden_size ({hidden_size})"),
+        ));
     }
-    if config.text("position_embedding_type")?.is_some_and(|kind| kind != "absolute") {
+    if config
+        .text("position_embedding_type")?
+        .is_some_and(|kind| kind != "absolute")
+    {
         return Err(config.wrong("position_embedding_type", "\"absolute\""));
     }
     if config.flag("is_decoder", false)? {
@@ -53,7 +63,10 @@ fn spec(config: &Config) -> Result<Spec> {
         hidden_size,
         intermediate_size: config.size("intermediate_size", MOST_WIDTH)?,
         layers: config.size("num_hidden_layers", 1024)?,
-        heads: Heads { count: heads, size: hidden_size / heads },
+        heads: Heads {
+            count: heads,
+            size: hidden_size / heads,
+        },
         max_positions: config.size("max_position_embeddings", MOST_ROWS)?,
         token_types: config.size_or("type_vocab_size", 2, MOST_ROWS)?,
         activation: config.activation("hidden_act")?,
