@@ -1,0 +1,93 @@
+/** The one error class, and the ways into it. */
+
+/** What went wrong, as a word that stays the same between versions. */
+export type ErrorCode =
+  // a model's files
+  | "invalid_safetensors"
+  | "truncated_stream"
+  | "missing_tensor"
+  | "wrong_shape"
+  | "wrong_dtype"
+  | "invalid_config"
+  | "unsupported_model"
+  | "invalid_tokenizer"
+  | "missing_file"
+  // a request
+  | "invalid_input"
+  | "empty_input"
+  | "too_many_inputs"
+  | "token_out_of_range"
+  | "invalid_dimensions"
+  | "unknown_prompt"
+  | "input_too_long"
+  | "wrong_model_kind"
+  // getting the files
+  | "invalid_source"
+  | "not_found"
+  | "http"
+  | "network"
+  // everything else
+  | "aborted"
+  | "disposed"
+  | "unsupported_runtime"
+  | "out_of_memory"
+  | "internal";
+
+/** Everything that `gossamer-embed` throws. The message says what to do. */
+export class GossamerError extends Error {
+  override readonly name = "GossamerError";
+  /** What went wrong, as a stable word. */
+  readonly code: ErrorCode;
+  /** The HTTP status that says the same, for servers that pass the error on. */
+  readonly status: number;
+
+  constructor(code: ErrorCode, message: string, options: { status: number; cause?: unknown }) {
+    super(message, "cause" in options ? { cause: options.cause } : undefined);
+    this.code = code;
+    this.status = options.status;
+  }
+}
+
+/** Runs a call into wasm; whatever it throws becomes a {@link GossamerError}. */
+export function guard<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    throw fromWasm(error);
+  }
+}
+
+/** Frees a wasm object, even one that a trap has left locked: the error under way says more. */
+export function release(object: { free(): void }): void {
+  try {
+    object.free();
+  } catch {
+    // Leaked, as the whole instance may be.
+  }
+}
+
+function fromWasm(error: unknown): GossamerError {
+  if (error instanceof GossamerError) return error;
+  if (error instanceof Error) {
+    const { code, status } = error as { code?: unknown; status?: unknown };
+    if (typeof code === "string" && typeof status === "number") {
+      return new GossamerError(code as ErrorCode, error.message, { status });
+    }
+  }
+  const what = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+  return new GossamerError(
+    "internal",
+    `The WebAssembly code stopped unexpectedly (${what}). This is a defect of gossamer-embed: please report it, and load the model anew.`,
+    { status: 500, cause: error },
+  );
+}
+
+/** Throws if the signal is aborted. */
+export function checkAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) {
+    throw new GossamerError("aborted", "The call was aborted through its signal.", {
+      status: 499,
+      cause: signal.reason,
+    });
+  }
+}

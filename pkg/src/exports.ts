@@ -1,0 +1,8 @@
+/** What all entry points export, besides `init` and `load`. */
+
+export type { Embedder, Embeddings } from "./embedder.js";
+export { type ErrorCode, GossamerError } from "./errors.js";
+export type { InitOptions } from "./init.js";
+export type { Progress } from "./progress.js";
+export type { Vector } from "./similarity.js";
+export type * from "./types.js";

@@ -1,0 +1,12 @@
+/** What differs between JavaScript hosts; each entry point of the package makes one. */
+
+import type { Source } from "./sources/source.js";
+
+export interface Host {
+  /** The wasm build that suits this engine. */
+  wasm(): Promise<WebAssembly.Module | Response | BufferSource>;
+  /** The wasm at an address that the user gave. */
+  wasmAt(url: string | URL): Promise<Response | BufferSource>;
+  /** A local folder, where the host has a file system. */
+  directory?(folder: string | URL): Source;
+}

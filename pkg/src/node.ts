@@ -1,0 +1,56 @@
+/** Entry point for Node, Deno and Bun: as the one for browsers, and it reads local folders. */
+
+import { readFile } from "node:fs/promises";
+import type { Embedder } from "./embedder.js";
+import { hasRelaxedSimd } from "./features.js";
+import type { Host } from "./host.js";
+import { ensureStarted, fetchWasm, type InitOptions } from "./init.js";
+import { loadModel } from "./load.js";
+import { directorySource } from "./sources/directory.js";
+import type { LoadOptions, ModelSource } from "./types.js";
+
+export * from "./exports.js";
+
+const host: Host = {
+  wasm: () =>
+    readWasm(
+      hasRelaxedSimd() && !hasEarlyV8()
+        ? new URL("./wasm/relaxed.wasm", import.meta.url)
+        : new URL("./wasm/simd128.wasm", import.meta.url),
+    ),
+  wasmAt: readWasm,
+  directory: directorySource,
+};
+
+/** Reads a path or `file:` URL, which Node's `fetch` does not; fetches the rest. */
+async function readWasm(url: string | URL): Promise<Response | BufferSource> {
+  const address = String(url);
+  // One letter and a colon is a drive.
+  if (!/^[a-z][a-z\d+.-]+:/i.test(address)) return readFile(address);
+  return address.startsWith("file:") ? readFile(new URL(address)) : fetchWasm(url);
+}
+
+/** Node 20's V8 has relaxed SIMD behind a flag, and computes it wrongly. */
+function hasEarlyV8(): boolean {
+  return Number.parseInt(process.versions.v8 ?? "", 10) < 12;
+}
+
+/**
+ * Starts the WebAssembly side. `load` does this by itself; call it first where the wasm must come from elsewhere.
+ * The first call counts: later ones wait for it, whatever their options.
+ */
+export async function init(options: InitOptions = {}): Promise<void> {
+  await ensureStarted(host, options);
+}
+
+/**
+ * Loads a model.
+ *
+ * ```ts
+ * const embedder = await load("./models/all-MiniLM-L6-v2");
+ * const { data, shape } = await embedder.encode(["Ships at night", "A harbour"]);
+ * ```
+ */
+export async function load(source: ModelSource, options: LoadOptions = {}): Promise<Embedder> {
+  return loadModel(host, source, options);
+}

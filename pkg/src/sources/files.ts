@@ -1,0 +1,69 @@
+/** Files that the caller hands over. */
+
+import { GossamerError } from "../errors.js";
+import type { FileContents, ModelFiles } from "../types.js";
+import { type Absent, type OpenFile, type Source, streamChunks } from "./source.js";
+
+/** Files by name. */
+export function filesSource(files: ModelFiles): Source {
+  const get = (name: string) =>
+    (files instanceof Map ? files.get(name) : own(files, name)) as FileContents | null | undefined;
+  return {
+    model: "files",
+    async open(name, signal): Promise<OpenFile | Absent> {
+      const contents = get(name);
+      if (contents === undefined || contents === null) return { absent: name };
+      return openContents(name, contents, signal);
+    },
+  };
+}
+
+function own(files: object, name: string): unknown {
+  return Object.hasOwn(files, name) ? (files as Record<string, unknown>)[name] : undefined;
+}
+
+function openContents(name: string, contents: FileContents, signal: AbortSignal | undefined): OpenFile {
+  if (ArrayBuffer.isView(contents)) {
+    return whole(new Uint8Array(contents.buffer, contents.byteOffset, contents.byteLength));
+  }
+  if (isBuffer(contents)) return whole(new Uint8Array(contents));
+  if (typeof contents === "object") {
+    // Cross-realm values are welcome, so capabilities are asked for rather than classes.
+    if ("stream" in contents && typeof contents.stream === "function") {
+      return { chunks: streamChunks(contents.stream(), signal), size: contents.size };
+    }
+    if ("getReader" in contents) return stream(name, contents, signal);
+    if ("body" in contents) {
+      if ("ok" in contents && contents.ok === false) {
+        throw invalid(name, `is a response with HTTP status ${(contents as unknown as Response).status}`);
+      }
+      if (contents.body) return stream(name, contents.body, signal);
+      throw invalid(name, "has no body");
+    }
+  }
+  throw invalid(name, "is not bytes, a Blob, a stream or a Response");
+}
+
+function isBuffer(value: unknown): value is ArrayBufferLike {
+  return /^\[object (Shared)?ArrayBuffer\]$/.test(Object.prototype.toString.call(value));
+}
+
+function whole(bytes: Uint8Array): OpenFile {
+  const chunks = async function* () {
+    yield bytes;
+  };
+  return { chunks: chunks(), size: bytes.byteLength };
+}
+
+function stream(name: string, body: ReadableStream<Uint8Array>, signal: AbortSignal | undefined): OpenFile {
+  if (body.locked) throw invalid(name, "is a stream that was read before; a stream can be read once");
+  return { chunks: streamChunks(body, signal), size: undefined };
+}
+
+function invalid(name: string, what: string): GossamerError {
+  return new GossamerError(
+    "invalid_source",
+    `The file ${name} ${what}; pass an ArrayBuffer, a typed array, a Blob, a fresh ReadableStream, or a Response.`,
+    { status: 400 },
+  );
+}

@@ -1,0 +1,107 @@
+/** Files by HTTP: a folder's URL, or a model of the Hugging Face Hub. */
+
+import { checkAborted, GossamerError } from "../errors.js";
+import type { LoadOptions } from "../types.js";
+import { type Absent, type OpenFile, type Source, streamChunks } from "./source.js";
+
+const HUB = "https://huggingface.co";
+
+/** A folder of files at `url`. */
+export function folderSource(url: URL): Source {
+  const base = new URL(url);
+  if (!base.pathname.endsWith("/")) base.pathname += "/";
+  const address = (file: string) => {
+    const whole = new URL(file, base);
+    // A signed folder address keeps its signature.
+    whole.search = base.search;
+    return whole.href;
+  };
+  return {
+    model: url.href,
+    // Object stores answer 403 for a file that does not exist.
+    open: (file, signal) => openUrl(address(file), {}, [403, 404, 410], signal),
+  };
+}
+
+/** A model of the Hub, or of a mirror that has the Hub's addresses. */
+export function hubSource(id: string, revision: string, options: LoadOptions): Source {
+  const endpoint = (options.endpoint ?? HUB).replace(/\/+$/, "");
+  const base = `${endpoint}/${id}/resolve/${encodeURIComponent(revision)}/`;
+  const headers: Record<string, string> = options.token ? { authorization: `Bearer ${options.token}` } : {};
+  return {
+    model: id,
+    revision,
+    open: (file, signal) => openUrl(base + file, headers, [404], signal),
+  };
+}
+
+async function openUrl(
+  url: string,
+  headers: Record<string, string>,
+  absent: number[],
+  signal: AbortSignal | undefined,
+): Promise<OpenFile | Absent> {
+  let response: Response;
+  try {
+    response = await fetch(url, { headers, signal: signal ?? null });
+  } catch (error) {
+    checkAborted(signal);
+    throw networkError(`${url} could not be fetched`, error);
+  }
+  if (!response.ok) {
+    await response.body?.cancel();
+    if (absent.includes(response.status)) return { absent: `${url} (HTTP ${response.status})` };
+    throw httpError(url, response.status);
+  }
+  // Development servers answer their start page for whatever they do not have.
+  if (/^text\/html\b/i.test(response.headers.get("content-type") ?? "")) {
+    await response.body?.cancel();
+    return { absent: `${url} (an HTML page instead of the file)` };
+  }
+  return { chunks: bodyChunks(response, url, signal), size: bodySize(response) };
+}
+
+async function* bodyChunks(response: Response, url: string, signal: AbortSignal | undefined) {
+  if (!response.body) return;
+  const chunks = streamChunks(response.body, signal);
+  try {
+    for (;;) {
+      let next: IteratorResult<Uint8Array>;
+      try {
+        next = await chunks.next();
+      } catch (error) {
+        checkAborted(signal);
+        throw networkError(`The download of ${url} broke off`, error);
+      }
+      if (next.done) return;
+      yield next.value;
+    }
+  } finally {
+    await chunks.return(undefined);
+  }
+}
+
+/** The size of the bytes that will come out of a body. A compressed body's `content-length` is not it. */
+function bodySize(response: Response): number | undefined {
+  const length = response.headers.get("content-length");
+  return length === null || response.headers.has("content-encoding") ? undefined : Number(length);
+}
+
+function networkError(what: string, cause: unknown): GossamerError {
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return new GossamerError(
+    "network",
+    `${what} (${why}). Check the connection and the address; in a browser the server must allow this page's origin (CORS).`,
+    { status: 502, cause },
+  );
+}
+
+function httpError(url: string, status: number): GossamerError {
+  const advice =
+    status === 401 || status === 403
+      ? "the model does not exist, or it is private or gated: check its name, and pass `token`"
+      : status === 429
+        ? "too many requests: wait, or pass `token`"
+        : "try again later, or load from another place";
+  return new GossamerError("http", `${url} answered HTTP ${status}; ${advice}.`, { status });
+}

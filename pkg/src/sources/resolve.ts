@@ -1,0 +1,51 @@
+/** What `load` was given → a place. */
+
+import { GossamerError } from "../errors.js";
+import type { Host } from "../host.js";
+import type { LoadOptions, ModelSource } from "../types.js";
+import { filesSource } from "./files.js";
+import { folderSource, hubSource } from "./http.js";
+import type { Source } from "./source.js";
+
+/** `name` or `org/name`, with or without `@revision`. */
+const HUB_ID = /^([\w-][\w.-]*(?:\/[\w-][\w.-]*)?)(?:@([^\s@]+))?$/;
+/** `./x`, `../x`, `/x`, `~` is not expanded, and `C:\x`. */
+const PATH = /^(\.{1,2}([/\\]|$)|\/|[A-Za-z]:[/\\])/;
+
+/** Finds out what kind of source it is. */
+export function resolveSource(source: ModelSource, options: LoadOptions, host: Host): Source {
+  if (source instanceof URL) return fromUrl(source, host);
+  if (typeof source === "string") return fromString(source, options, host);
+  if (typeof source === "object" && source !== null) return filesSource(source);
+  throw invalid("it is neither a string, nor a URL, nor a map of files");
+}
+
+function fromString(source: string, options: LoadOptions, host: Host): Source {
+  if (PATH.test(source)) {
+    if (host.directory) return host.directory(source);
+    const base = globalThis.document?.baseURI ?? globalThis.location?.href;
+    if (base === undefined || !URL.canParse(source, base)) {
+      throw invalid(`there is no page that "${source}" could be relative to; pass a whole URL, or the files`);
+    }
+    return folderSource(new URL(source, base));
+  }
+  if (/^[a-z][a-z\d+.-]*:\/\//i.test(source) && URL.canParse(source)) return fromUrl(new URL(source), host);
+  const [, id, revision] = HUB_ID.exec(source) ?? [];
+  if (id === undefined)
+    throw invalid(`"${source}" is neither a Hub id, nor a URL, nor a path that starts with ./ or /`);
+  return hubSource(id, options.revision ?? revision ?? "main", options);
+}
+
+function fromUrl(url: URL, host: Host): Source {
+  if (url.protocol === "https:" || url.protocol === "http:") return folderSource(url);
+  if (url.protocol === "file:" && host.directory) return host.directory(url);
+  throw invalid(`the address ${url.href} cannot be read here; use http: or https:`);
+}
+
+function invalid(why: string): GossamerError {
+  const advice =
+    'Pass "org/name", "https://…/folder/", a local folder such as "./model" (Node, Deno, Bun), or a map of files';
+  return new GossamerError("invalid_source", `The model cannot be loaded: ${why}. ${advice}.`, {
+    status: 400,
+  });
+}

@@ -1,0 +1,202 @@
+/** The public types. Names and fields follow the formats that people's clients already speak. */
+
+import type { Progress } from "./progress.js";
+
+/** One file of a model, in any form that has its bytes. A stream or a body is read once. */
+export type FileContents =
+  | ArrayBufferView
+  | ArrayBufferLike
+  | Blob
+  | ReadableStream<Uint8Array>
+  /** A `Response`, or an object of Cloudflare's R2. */
+  | { readonly body: ReadableStream<Uint8Array> | null };
+
+/** A model's files by name, as on the Hub: `config.json`, `tokenizer.json`, `model.safetensors`, `1_Pooling/config.json`, … */
+export type ModelFiles =
+  | ReadonlyMap<string, FileContents | null | undefined>
+  | Readonly<Record<string, FileContents | null | undefined>>;
+
+/**
+ * Where a model comes from:
+ * - `"org/name"` or `"org/name@revision"`: a model of the Hugging Face Hub
+ * - `"https://…/"`, `"./folder/"`, `"/folder/"` in browsers: the URL of a folder with the model's files
+ * - `"./folder"`, `"/folder"`, `file:` URLs in Node, Deno and Bun: a local folder
+ * - the files themselves
+ */
+export type ModelSource = string | URL | ModelFiles;
+
+/** Options of {@link load}. */
+export interface LoadOptions {
+  /** How to hold the weights: `"q8"` (8-bit, a quarter of the memory) or `"f32"`. `"auto"`, the default, is `"q8"`. */
+  dtype?: "auto" | "f32" | "q8" | undefined;
+  /** Commit, branch or tag of a Hub model; `main` by default. */
+  revision?: string | undefined;
+  /** Base address of the Hub or of a mirror; `https://huggingface.co` by default. */
+  endpoint?: string | undefined;
+  /** Access token for private or gated Hub models. Sent to `endpoint` only. */
+  token?: string | undefined;
+  /** Called as the files arrive, with the events that transformers.js sends. */
+  onProgress?: ((progress: Progress) => void) | undefined;
+  /** Stops the download and frees what was loaded; `load` then rejects with code `aborted`. */
+  signal?: AbortSignal | undefined;
+}
+
+/** Options that every call takes. */
+export interface CallOptions {
+  /** Stops the work at its next step; the call then rejects with code `aborted`. */
+  signal?: AbortSignal | undefined;
+}
+
+/** Texts, or texts that are tokenised already; one or several. */
+export type Inputs = string | readonly string[] | readonly number[] | readonly (readonly number[])[];
+
+/** How texts become tokens. */
+export interface TextOptions extends CallOptions {
+  /** Name of one of the model's own prompts, see `info.prompts`. `prompt` goes first if both are given. */
+  promptName?: string | undefined;
+  /** Text to put before every input. */
+  prompt?: string | undefined;
+  /** Shorten texts that the model cannot take whole (default) rather than refuse them. */
+  truncate?: boolean | undefined;
+  /** The end to cut at; `"right"` by default. */
+  truncationDirection?: "left" | "right" | undefined;
+}
+
+/** Options of `encode`. */
+export interface EncodeOptions extends TextOptions {
+  /** Scale vectors to length 1. By default as the model's own files say. */
+  normalize?: boolean | undefined;
+  /** Keep only the first so many dimensions (models trained with Matryoshka loss lose little). */
+  dimensions?: number | undefined;
+}
+
+/** Options of `encodeSparse`. */
+export interface EncodeSparseOptions extends TextOptions {
+  /** Keep only the heaviest so many entries of each vector. */
+  topK?: number | undefined;
+  /** Drop entries that are not heavier than this. */
+  threshold?: number | undefined;
+  /** Add the vocabulary's word for each index. */
+  labels?: boolean | undefined;
+}
+
+/** Dense vectors, row after row. */
+export interface Encoded {
+  /** All vectors end to end: the i-th is `data.subarray(i * shape[1], (i + 1) * shape[1])`. */
+  data: Float32Array;
+  /** Number of texts, number of dimensions. */
+  shape: [number, number];
+  /** Tokens of each text as the model saw it, special tokens included. */
+  tokens: Uint32Array;
+  /** Whether a text had to be shortened. */
+  truncated: boolean[];
+}
+
+/** A sparse vector. Indices ascend. */
+export interface SparseVector {
+  indices: Uint32Array;
+  values: Float32Array;
+  /** The vocabulary's word for each index, where asked for. */
+  labels?: string[];
+}
+
+/** A table of similarities: entry (i, j) is `data[i * shape[1] + j]`. */
+export interface Matrix {
+  data: Float32Array;
+  shape: [number, number];
+}
+
+/** One token of a text. */
+export interface Token {
+  id: number;
+  text: string;
+  /** Added by the tokeniser (such as `[CLS]`), not read from the text. */
+  special: boolean;
+  /** Where it starts and stops in the text, in bytes of UTF-8; null for special tokens. */
+  start: number | null;
+  stop: number | null;
+}
+
+/** Options of `tokenize`. */
+export interface TokenizeOptions {
+  /** Add the tokens that the model expects around a text, such as `[CLS]` and `[SEP]`; true by default. */
+  addSpecialTokens?: boolean | undefined;
+}
+
+/** Body of OpenAI's `POST /v1/embeddings`. */
+export interface EmbeddingCreateParams {
+  input: string | string[] | number[] | number[][];
+  /** Repeated in the answer, otherwise unused: an embedder is one model. */
+  model?: string | undefined;
+  encoding_format?: "float" | "base64" | undefined;
+  dimensions?: number | undefined;
+  user?: string | undefined;
+  /** Extra fields of text-embeddings-inference on the same route. */
+  normalize?: boolean | undefined;
+  prompt_name?: string | undefined;
+  truncate?: boolean | undefined;
+  truncation_direction?: "left" | "right" | undefined;
+}
+
+/** OpenAI's `Embedding`: a list of numbers, or base64 of little-endian f32. */
+export interface Embedding<Vector = number[]> {
+  object: "embedding";
+  index: number;
+  embedding: Vector;
+}
+
+/** OpenAI's `CreateEmbeddingResponse`. */
+export interface CreateEmbeddingResponse<Vector = number[]> {
+  object: "list";
+  data: Embedding<Vector>[];
+  model: string;
+  usage: { prompt_tokens: number; total_tokens: number };
+}
+
+/** Body of text-embeddings-inference's `POST /embed_sparse`. */
+export interface EmbedSparseParams {
+  inputs: string | string[] | number[] | number[][];
+  truncate?: boolean | undefined;
+  truncation_direction?: "left" | "right" | undefined;
+  prompt_name?: string | undefined;
+}
+
+/** One entry of text-embeddings-inference's sparse vectors. */
+export interface SparseEntry {
+  index: number;
+  value: number;
+}
+
+/** What an embedder is. */
+export interface ModelInfo {
+  /** The model's name, or its address. */
+  model: string;
+  revision?: string;
+  /** Architecture, such as `"bert"`. */
+  family: string;
+  kind: "dense" | "sparse";
+  /** Length of its vectors; for sparse models, of the vocabulary. */
+  dimensions: number;
+  /** The most tokens of one text, special tokens included. */
+  maxTokens: number;
+  dtype: "f32" | "q8";
+  device: "cpu";
+  /** The wasm build in use. */
+  simd: "simd128" | "relaxed-simd";
+  /** The integer kernel that was found exact on this engine. */
+  dotKernel: "relaxed-u8" | "relaxed-i8" | "i16" | "scalar";
+  parameters: number;
+  /** Memory that the weights take. */
+  weightBytes: number;
+  /** The model's own prompts, by name. */
+  prompts: Record<string, string>;
+  defaultPromptName?: string;
+  /** How its vectors are meant to be compared, as `similarity` does. */
+  similarity: "cosine" | "dot" | "euclidean" | "manhattan";
+  /** Whether vectors have length 1 by default. */
+  normalized: boolean;
+  /** Vectors can be compared if, and only if, their embedders have the same `spaceId`. Keep it beside an index. */
+  spaceId: string;
+  /** Wasm memory of this thread, in bytes: all of its embedders together. It never shrinks. */
+  memoryBytes: number;
+}

@@ -1,0 +1,41 @@
+/** Entry point for browsers and their workers, and for every host that has `fetch` and no better entry. */
+
+import type { Embedder } from "./embedder.js";
+import { hasRelaxedSimd } from "./features.js";
+import type { Host } from "./host.js";
+import { ensureStarted, fetchWasm, type InitOptions } from "./init.js";
+import { loadModel } from "./load.js";
+import type { LoadOptions, ModelSource } from "./types.js";
+
+export * from "./exports.js";
+
+const host: Host = {
+  // Bundlers find the files by exactly these expressions.
+  wasm: () =>
+    fetchWasm(
+      hasRelaxedSimd()
+        ? new URL("./wasm/relaxed.wasm", import.meta.url)
+        : new URL("./wasm/simd128.wasm", import.meta.url),
+    ),
+  wasmAt: fetchWasm,
+};
+
+/**
+ * Starts the WebAssembly side. `load` does this by itself; call it first where the wasm must come from elsewhere.
+ * The first call counts: later ones wait for it, whatever their options.
+ */
+export async function init(options?: InitOptions): Promise<void> {
+  await ensureStarted(host, options);
+}
+
+/**
+ * Loads a model.
+ *
+ * ```ts
+ * const embedder = await load("sentence-transformers/all-MiniLM-L6-v2");
+ * const { data, shape } = await embedder.encode(["Ships at night", "A harbour"]);
+ * ```
+ */
+export async function load(source: ModelSource, options: LoadOptions = {}): Promise<Embedder> {
+  return loadModel(host, source, options);
+}

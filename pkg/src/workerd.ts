@@ -1,0 +1,30 @@
+/** Entry point for edge workers. They may not compile wasm, so they import it compiled. */
+
+import type { Embedder } from "./embedder.js";
+import type { Host } from "./host.js";
+import { ensureStarted, fetchWasm, type InitOptions } from "./init.js";
+import { loadModel } from "./load.js";
+import type { LoadOptions, ModelSource } from "./types.js";
+import relaxed from "./wasm/relaxed.wasm";
+
+export * from "./exports.js";
+
+const host: Host = { wasm: async () => relaxed, wasmAt: fetchWasm };
+
+/** Starts the WebAssembly side. `load` does this by itself. */
+export async function init(options?: InitOptions): Promise<void> {
+  await ensureStarted(host, options);
+}
+
+/**
+ * Loads a model, for instance out of an R2 bucket:
+ *
+ * ```ts
+ * const names = ["config.json", "tokenizer.json", "modules.json", "1_Pooling/config.json", "model.safetensors"];
+ * const files = await Promise.all(names.map(async (name) => [name, await env.MODELS.get(name)]));
+ * const embedder = await load(Object.fromEntries(files));
+ * ```
+ */
+export async function load(source: ModelSource, options: LoadOptions = {}): Promise<Embedder> {
+  return loadModel(host, source, options);
+}
