@@ -135,7 +135,7 @@ fn pooling(config: &Config) -> Result<Module> {
             )
         })
     };
-    let modes: Vec<Pooling> = match config.get("pooling_mode") {
+    let mut modes: Vec<Pooling> = match config.get("pooling_mode") {
         Some(Value::Array(names)) => names.iter().map(by_name).collect::<Result<_>>()?,
         Some(name) => vec![by_name(name)?],
         None => {
@@ -149,10 +149,8 @@ fn pooling(config: &Config) -> Result<Module> {
         }
     };
     if modes.is_empty() {
-        return Err(config.wrong(
-            "pooling_mode",
-            "set, or one of the pooling_mode_* flags true",
-        ));
+        // What sentence-transformers takes when no flag is set.
+        modes.push(Pooling::Mean);
     }
     Ok(Module::Pooling {
         modes,
@@ -253,6 +251,7 @@ mod tests {
             .unwrap(),
             mean
         );
+        assert_eq!(read("Pooling", "{}").unwrap(), mean);
         let both = Module::Pooling {
             modes: vec![Pooling::Cls, Pooling::Mean],
             include_prompt: false,
@@ -273,7 +272,6 @@ mod tests {
         assert!(
             message("Pooling", r#"{"pooling_mode":"median"}"#).contains("one of cls, max, mean")
         );
-        assert!(message("Pooling", "{}").contains("pooling_mode is missing"));
         assert!(
             message("Dense", r#"{"in_features":4,"out_features":1e12}"#)
                 .contains("out_features is 1000000000000.0")
