@@ -1,0 +1,18 @@
+/** The shared cases, by topic, in the order in which they run. Every engine runs all of them. */
+
+import * as bits from "./bits.mjs";
+import * as hostile from "./hostile.mjs";
+import * as lifecycle from "./lifecycle.mjs";
+import * as memory from "./memory.mjs";
+import * as openai from "./openai.mjs";
+import * as parity from "./parity.mjs";
+
+export const topics = {
+  memory: memory.cases,
+  lifecycle: lifecycle.cases,
+  openai: openai.cases,
+  hostile: hostile.cases,
+  parity: parity.cases,
+  bits: bits.cases,
+};
+export { digests } from "./bits.mjs";

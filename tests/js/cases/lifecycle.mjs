@@ -1,0 +1,296 @@
+/** Loading from every kind of source, progress, abort, dispose, helpers. */
+
+import { assert } from "chai";
+import { GossamerError, init, load } from "gossamer-embed";
+import { embedder, failure, fetchBytes, MINILM, rows, TINY, tinyFiles } from "../support/models.mjs";
+
+const TEXT = "The cat sat on the mat.";
+
+/** The vector that every source must lead to. */
+const expected = async (origin) => (await (await embedder(origin, TINY, "q8")).encode(TEXT)).data;
+
+async function same(origin, source, options) {
+  const model = await load(source, options);
+  assert.deepEqual((await model.encode(TEXT)).data, await expected(origin));
+  const { info } = model;
+  model.dispose();
+  return info;
+}
+
+/** An error has its code, is of the class, and says something. */
+function is(error, code) {
+  assert.instanceOf(error, GossamerError);
+  assert.equal(error.code, code, error.message);
+  assert.isNumber(error.status);
+  assert.match(error.message, /\w+ \w+.*/);
+  return error;
+}
+
+/** Percentages never fall, never pass 100, and end there. */
+function rises(events) {
+  assert.isNotEmpty(events);
+  let last = 0;
+  for (const { progress, loaded, total } of events) {
+    assert.isAtLeast(progress, last);
+    assert.isAtMost(progress, 100);
+    assert.isAtMost(loaded, total);
+    last = progress;
+  }
+  assert.equal(last, 100);
+}
+
+export const cases = {
+  "a folder's URL, with and without the slash, as a string and as a URL": async ({ origin }) => {
+    await same(origin, `${origin}/${TINY}`);
+    await same(origin, `${origin}/${TINY.slice(0, -1)}`);
+    await same(origin, new URL(`${origin}/${TINY}`));
+  },
+
+  "a map of files, in every form that bytes come in": async ({ origin }) => {
+    const files = await tinyFiles(origin);
+    const forms = {
+      "typed array": (bytes) => bytes,
+      ArrayBuffer: (bytes) => bytes.slice().buffer,
+      DataView: (bytes) => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength),
+      Blob: (bytes) => new Blob([bytes]),
+      stream: (bytes) => new Blob([bytes]).stream(),
+      Response: (bytes) => new Response(bytes),
+      "object with a body": (bytes) => ({ body: new Blob([bytes]).stream() }),
+    };
+    for (const [name, form] of Object.entries(forms)) {
+      const entries = Object.entries(files).map(([file, bytes]) => [file, form(bytes)]);
+      await same(origin, Object.fromEntries(entries)).catch((error) =>
+        assert.fail(`${name}: ${error.message}`),
+      );
+    }
+    await same(origin, new Map(Object.entries(files)));
+  },
+
+  "a stream of single bytes": async ({ origin }) => {
+    const files = await tinyFiles(origin);
+    const bytes = files["model.safetensors"];
+    let at = 0;
+    const stream = new ReadableStream({
+      pull(controller) {
+        // The header byte by byte, the rest in odd sizes.
+        const next = at < 3000 ? at + 1 : at + 1237;
+        if (at < bytes.length) controller.enqueue(bytes.slice(at, next));
+        else controller.close();
+        at = next;
+      },
+    });
+    await same(origin, { ...files, "model.safetensors": stream });
+  },
+
+  "a stream is read once": async ({ origin }) => {
+    const files = await tinyFiles(origin);
+    const response = new Response(files["config.json"]);
+    await response.text();
+    const error = is(await failure(() => load({ ...files, "config.json": response })), "invalid_source");
+    assert.include(error.message, "config.json");
+    is(await failure(() => load({ ...files, "config.json": 7 })), "invalid_source");
+  },
+
+  "the Hub: plain, with a revision, with a token": async ({ origin }) => {
+    const endpoint = `${origin}/hub`;
+    const info = await same(origin, "org/tiny", { endpoint });
+    assert.equal(info.model, "org/tiny");
+    assert.equal(info.revision, "main");
+    assert.equal((await same(origin, "org/tiny@refs/pr/1", { endpoint })).revision, "refs/pr/1");
+    await same(origin, "org/tiny", { endpoint: `${endpoint}/`, revision: "refs/pr/1" });
+    await same(origin, "org/private", { endpoint, token: "secret" });
+    const locked = is(await failure(() => load("org/private", { endpoint })), "http");
+    assert.equal(locked.status, 401);
+    assert.include(locked.message, "token");
+    const absent = is(await failure(() => load("org/absent", { endpoint })), "not_found");
+    assert.include(absent.message, `${endpoint}/org/absent/resolve/main/config.json`);
+    is(await failure(() => load("org/tiny@gone", { endpoint })), "not_found");
+  },
+
+  "a server that answers its start page for what it does not have": async ({ origin }) => {
+    await same(origin, `${origin}/fallback/tiny/`);
+    const error = is(await failure(() => load(`${origin}/fallback/nothing/`)), "not_found");
+    assert.include(error.message, "HTML");
+    assert.include(error.message, `${origin}/fallback/nothing/config.json`);
+  },
+
+  "a server that fails, hangs up, or is not there": async ({ origin }) => {
+    assert.equal(is(await failure(() => load(`${origin}/failing/`)), "http").status, 503);
+    const broken = await failure(() => load(`${origin}/broken/`));
+    assert.include(["network", "truncated_stream"], broken.code, broken.message);
+    const nowhere = is(await failure(() => load("http://127.0.0.1:9/")), "network");
+    assert.include(nowhere.message, "127.0.0.1:9");
+    is(await failure(() => load(`${origin}/nothing/here/`)), "not_found");
+  },
+
+  "what is no source at all": async () => {
+    for (const source of ["", "a b", "org/name/more", "ftp://host/x", "data:,x", 7, null, undefined]) {
+      is(await failure(() => load(source)), "invalid_source");
+    }
+  },
+
+  "progress rises to 100 and the model is ready": async ({ origin }) => {
+    for (const folder of [MINILM, TINY, "gzip/"]) {
+      const events = [];
+      const model = await load(`${origin}/${folder}`, { onProgress: (event) => events.push(event) });
+      model.dispose();
+      assert.deepEqual(events.at(-1), {
+        status: "ready",
+        task: "feature-extraction",
+        model: `${origin}/${folder}`,
+      });
+      const files = new Set(events.map((event) => event.file).filter(Boolean));
+      assert.includeMembers([...files], ["config.json", "tokenizer.json", "model.safetensors"]);
+      for (const file of files) {
+        const its = events.filter((event) => event.file === file);
+        assert.deepEqual(
+          its.slice(0, 2).map((event) => event.status),
+          ["initiate", "download"],
+        );
+        assert.equal(its.at(-1).status, "done");
+        rises(its.filter((event) => event.status === "progress"));
+      }
+      const whole = events.filter((event) => event.status === "progress_total");
+      rises(whole);
+      const { total } = whole.at(-1).files["model.safetensors"];
+      if (folder === MINILM) {
+        assert.equal(total, 90868376);
+        assert.isAbove(whole.length, 50, "a large file is reported in many steps");
+      }
+    }
+  },
+
+  "abort before the start": async ({ origin }) => {
+    const reason = new Error("changed my mind");
+    const signal = AbortSignal.abort(reason);
+    assert.equal(is(await failure(() => load(`${origin}/${TINY}`, { signal })), "aborted").cause, reason);
+    const model = await embedder(origin, TINY, "q8");
+    for (const call of [
+      () => model.encode(TEXT, { signal }),
+      () => model.embeddings.create({ input: TEXT }, { signal }),
+    ]) {
+      assert.equal(is(await failure(call), "aborted").cause, reason);
+    }
+    assert.deepEqual((await model.encode(TEXT)).data, await expected(origin));
+  },
+
+  "abort in the middle of the download": async ({ origin }) => {
+    const before = (await embedder(origin, TINY, "q8")).info.memoryBytes;
+    for (let round = 0; round < 3; round++) {
+      const controller = new AbortController();
+      const onProgress = (event) => {
+        if (event.status === "progress" && event.file === "model.safetensors") controller.abort("enough");
+      };
+      const { signal } = controller;
+      const error = is(await failure(() => load(`${origin}/stalled/`, { signal, onProgress })), "aborted");
+      assert.equal(error.cause, "enough");
+    }
+    assert.equal((await embedder(origin, TINY, "q8")).info.memoryBytes, before, "what was loaded is freed");
+    await same(origin, `${origin}/${TINY}`);
+  },
+
+  "abort of a stream that never comes": async ({ origin }) => {
+    const files = await tinyFiles(origin);
+    const controller = new AbortController();
+    const stream = new ReadableStream({});
+    const { signal } = controller;
+    setTimeout(() => controller.abort("enough"), 20);
+    is(await failure(() => load({ ...files, "model.safetensors": stream }, { signal })), "aborted");
+  },
+
+  "abort in the middle of the work": async ({ origin }) => {
+    const model = await embedder(origin, MINILM, "q8");
+    const controller = new AbortController();
+    const many = Array.from({ length: 2000 }, (_, i) => `${TEXT} ${i}`);
+    setTimeout(() => controller.abort("enough"), 30);
+    const error = is(await failure(() => model.encode(many, { signal: controller.signal })), "aborted");
+    assert.equal(error.cause, "enough");
+    assert.equal((await model.encode(TEXT)).shape[0], 1);
+  },
+
+  "the event loop runs while texts are embedded": async ({ origin }) => {
+    const model = await embedder(origin, MINILM, "q8");
+    let turns = 0;
+    const timer = setInterval(() => turns++, 1);
+    await model.encode(Array.from({ length: 60 }, (_, i) => `${TEXT} ${i}`));
+    for (let i = 0; i < 60; i++) await model.encode(TEXT);
+    clearInterval(timer);
+    assert.isAbove(turns, 3);
+  },
+
+  "after dispose, calls are refused; others go on": async ({ origin }) => {
+    const model = await load(`${origin}/${TINY}`);
+    const vector = (await model.encode(TEXT)).data;
+    const underWay = failure(() => model.encode(Array(2000).fill(TEXT)));
+    await new Promise((done) => setTimeout(done, 0));
+    model.dispose();
+    model.dispose();
+    is(await underWay, "disposed");
+    for (const call of [
+      () => model.encode(TEXT),
+      () => model.encodeSparse(TEXT),
+      () => model.embedSparse({ inputs: TEXT }),
+      () => model.embeddings.create({ input: TEXT }),
+      () => model.tokenize(TEXT),
+      () => model.similarity(vector, vector),
+      () => model.info,
+    ]) {
+      is(await failure(call), "disposed");
+    }
+    assert.deepEqual(vector, await expected(origin));
+  },
+
+  "similarity of vectors and of tables": async ({ origin }) => {
+    const model = await embedder(origin, TINY, "q8");
+    const a = await model.encode([TEXT, "a dog"]);
+    const b = await model.encode(["a dog", "birds", TEXT]);
+    const { data, shape } = model.similarity(a, b);
+    assert.deepEqual(shape, [2, 3]);
+    assert.closeTo(data[2], 1, 1e-6);
+    assert.closeTo(data[3], 1, 1e-6);
+    assert.closeTo(model.similarity(rows(a)[0], rows(b)[1]), data[1], 1e-6);
+    assert.closeTo(model.similarity([1, 0], [1, 1]), Math.SQRT1_2, 1e-6);
+    is(await failure(() => model.similarity([1], [1, 2])), "invalid_input");
+    is(await failure(() => model.similarity("a", "b")), "invalid_input");
+  },
+
+  "info says what the model is": async ({ origin }) => {
+    const { info } = await embedder(origin, MINILM, "q8");
+    assert.include(info, {
+      family: "bert",
+      kind: "dense",
+      dimensions: 384,
+      maxTokens: 256,
+      dtype: "q8",
+      device: "cpu",
+      similarity: "cosine",
+      normalized: true,
+    });
+    assert.match(info.spaceId, /^[\da-f]{16,}$/);
+    assert.notEqual(info.spaceId, (await embedder(origin, MINILM, "f32")).info.spaceId);
+    assert.equal(info.spaceId, (await embedder(origin, MINILM, "q8")).info.spaceId);
+    assert.isAbove(info.memoryBytes, info.weightBytes);
+  },
+
+  "init a second time waits for the first": async () => {
+    await Promise.all([init(), init({ bytes: new Uint8Array(3) })]);
+  },
+
+  "a model is loaded again and again in the same memory": async ({ origin }) => {
+    const files = await tinyFiles(origin);
+    const round = async () => {
+      const model = await load(files);
+      await model.encode(TEXT);
+      const { memoryBytes } = model.info;
+      model.dispose();
+      return memoryBytes;
+    };
+    await round();
+    const before = await round();
+    let after = before;
+    for (let i = 0; i < 50; i++) after = await round();
+    assert.equal(after, before);
+    // Bytes that are handed over are the caller's still.
+    assert.deepEqual(files["model.safetensors"], await fetchBytes(`${origin}/${TINY}model.safetensors`));
+  },
+};

@@ -1,0 +1,88 @@
+/** Vectors against sentence-transformers' own. */
+
+import { assert } from "chai";
+import { embedder, MINILM, reference, rows, SPLADE, TINY, texts } from "../support/models.mjs";
+
+const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
+const cosine = (a, b) => dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));
+const largest = (a, b) => a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i])), 0);
+
+/** Every row against the reference's. */
+async function compare(origin, { folder, dtype, list, file, tensor = "embeddings", options, least, most }) {
+  const model = await embedder(origin, folder, dtype);
+  const expected = rows((await reference(origin, file))[tensor]);
+  const actual = rows(await model.encode(await texts(origin, list), options));
+  assert.equal(actual.length, expected.length);
+  for (const [i, row] of actual.entries()) {
+    assert.isAtLeast(cosine(row, expected[i]), least, `cosine of text ${i}`);
+    assert.isAtMost(largest(row, expected[i]), most, `largest difference of text ${i}`);
+  }
+}
+
+const minilm = { folder: MINILM, list: "texts.json", file: "minilm.safetensors" };
+const tiny = { folder: TINY, list: "tiny-texts.json", file: "tiny-bert/reference.safetensors" };
+
+export const cases = {
+  "all-MiniLM-L6-v2 in f32 gives sentence-transformers' vectors": ({ origin }) =>
+    compare(origin, { ...minilm, dtype: "f32", least: 0.99999, most: 2e-5 }),
+
+  "all-MiniLM-L6-v2 in q8 stays near them": ({ origin }) =>
+    compare(origin, { ...minilm, dtype: "q8", least: 0.995, most: 0.1 }),
+
+  "all-MiniLM-L6-v2's tokens are the reference's": async ({ origin }) => {
+    const model = await embedder(origin, MINILM, "q8");
+    const { ids, offsets } = await reference(origin, "minilm.safetensors");
+    const { tokens, truncated } = await model.encode(await texts(origin, "texts.json"));
+    for (const [i, count] of tokens.entries()) {
+      assert.equal(count, offsets.data[i + 1] - offsets.data[i], `tokens of text ${i}`);
+    }
+    const all = await model.tokenize(await texts(origin, "texts.json"));
+    for (const [i, list] of all.entries()) {
+      assert.equal(list.length > 256, truncated[i], `whether text ${i} is truncated`);
+      if (truncated[i]) continue;
+      assert.deepEqual(
+        list.map((token) => token.id),
+        Array.from(ids.data.subarray(offsets.data[i], offsets.data[i + 1])),
+        `ids of text ${i}`,
+      );
+    }
+  },
+
+  "a prompt is put in front": ({ origin }) =>
+    compare(origin, {
+      ...tiny,
+      dtype: "f32",
+      tensor: "query_embeddings",
+      options: { promptName: "query" },
+      least: 0.99999,
+      most: 2e-5,
+    }),
+
+  "a SPLADE model gives its weights, as TEI's and as typed arrays": async ({ origin }) => {
+    const model = await embedder(origin, SPLADE, "f32");
+    const inputs = await texts(origin, "tiny-texts.json");
+    const expected = rows((await reference(origin, "tiny-splade/reference.safetensors")).embeddings);
+    const vectors = await model.encodeSparse(inputs, { labels: true });
+    const entries = await model.embedSparse({ inputs, truncate: true });
+    for (const [i, { indices, values, labels }] of vectors.entries()) {
+      const dense = new Float32Array(expected[i].length);
+      for (const [at, index] of indices.entries()) dense[index] = values[at];
+      assert.isAtMost(largest(dense, expected[i]), 1e-4, `text ${i}`);
+      assert.isTrue(
+        indices.every((index, at) => at === 0 || index > indices[at - 1]),
+        "indices ascend",
+      );
+      assert.equal(labels.length, indices.length);
+      assert.deepEqual(
+        entries[i].map(({ index, value }) => [index, value]),
+        Array.from(indices, (index, at) => [index, values[at]]),
+      );
+    }
+    assert.closeTo(
+      model.similarity(vectors[2], vectors[3]),
+      dot(expected[2], expected[3]),
+      1e-3,
+      "the dot product of two sparse vectors",
+    );
+  },
+};

@@ -1,0 +1,47 @@
+/** The shared cases in the Node that runs this, and what only hosts with files have. */
+
+import { after, before, describe, test } from "node:test";
+import { pathToFileURL } from "node:url";
+import { assert } from "chai";
+import { load } from "gossamer-embed";
+import { topics } from "./cases/all.mjs";
+import { slow } from "./cases/memory.mjs";
+import { failure, TINY } from "./support/models.mjs";
+import { root, serve } from "./support/server.mjs";
+
+let server;
+before(async () => {
+  server = await serve();
+});
+after(() => server.close());
+
+for (const [topic, cases] of Object.entries({ ...topics, slow })) {
+  describe(topic, () => {
+    for (const [name, run] of Object.entries(cases)) test(name, () => run(server));
+  });
+}
+
+describe("folders", () => {
+  test("a local folder, by path and by file: URL", async () => {
+    const text = "The cat sat on the mat.";
+    const expected = await (await load(`${server.origin}/${TINY}`)).encode(text);
+    const url = pathToFileURL(root + TINY);
+    for (const source of [root + TINY, (root + TINY).slice(0, -1), url, url.href]) {
+      const model = await load(source);
+      assert.deepEqual(await model.encode(text), expected);
+      model.dispose();
+    }
+  });
+
+  test("a folder that is not there, or not a model", async () => {
+    for (const [folder, word] of [
+      ["./nowhere", "nowhere/config.json"],
+      [root, "config.json"],
+      [`${root}package.json`, "package.json"],
+    ]) {
+      const error = await failure(() => load(folder));
+      assert.equal(error.code, "not_found", error.message);
+      assert.include(error.message, word);
+    }
+  });
+});

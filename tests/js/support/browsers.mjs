@@ -1,0 +1,51 @@
+/** Starts browsers and opens the page that holds the cases. */
+
+import { existsSync } from "node:fs";
+import { chromium } from "playwright-core";
+import puppeteer from "puppeteer-core";
+
+/** As root, and without a word to the outside. */
+const CHROMIUM_FLAGS = [
+  "--no-sandbox",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+/** Name → `{ path, open }`; `open(url)` gives `{ page, close }`, where `page.evaluate` is the same for both. */
+export const browsers = {
+  Chromium: {
+    path: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    async open(url) {
+      const browser = await chromium.launch({ executablePath: this.path, args: CHROMIUM_FLAGS });
+      const page = await browser.newPage();
+      await page.goto(url);
+      await page.waitForFunction(() => "runCase" in globalThis);
+      return { page, close: () => browser.close() };
+    },
+  },
+  Firefox: {
+    path: process.env.FIREFOX ?? "/usr/bin/firefox-esr",
+    async open(url) {
+      // Some cases take minutes on a slow machine.
+      const browser = await puppeteer.launch({
+        browser: "firefox",
+        executablePath: this.path,
+        protocolTimeout: 0,
+      });
+      const page = await browser.newPage();
+      await page.goto(url);
+      await page.waitForFunction(() => "runCase" in globalThis);
+      return { page, close: () => browser.close() };
+    },
+  },
+};
+
+/** Why a browser cannot be tested here, if it cannot. `GOSSAMER_BROWSERS=required` makes that an error. */
+export function missing({ path }) {
+  if (existsSync(path)) return false;
+  if (process.env.GOSSAMER_BROWSERS === "required") throw new Error(`there is no browser at ${path}`);
+  return `there is no browser at ${path}`;
+}

@@ -1,0 +1,36 @@
+/** Reads safetensors, and writes broken ones. */
+
+const ARRAYS = { F32: Float32Array, I32: Int32Array };
+
+/** `{ header, data }`: what the header says, and the bytes after it. */
+export function split(bytes) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  const length = Number(view.getBigUint64(0, true));
+  return {
+    header: JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length))),
+    data: bytes.subarray(8 + length),
+  };
+}
+
+/** The reverse of `split`. `length` may lie. */
+export function join(header, data, length) {
+  const json = new TextEncoder().encode(JSON.stringify(header));
+  const bytes = new Uint8Array(8 + json.length + data.length);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(length ?? json.length), true);
+  bytes.set(json, 8);
+  bytes.set(data, 8 + json.length);
+  return bytes;
+}
+
+/** Tensors by name: `{ shape, data }`. */
+export function tensors(bytes) {
+  const { header, data } = split(bytes);
+  const all = Object.entries(header).filter(([name]) => name !== "__metadata__");
+  return Object.fromEntries(
+    all.map(([name, { dtype, shape, data_offsets }]) => {
+      // Copied, because the data may not be aligned.
+      const copy = data.slice(...data_offsets).buffer;
+      return [name, { shape, data: new ARRAYS[dtype](copy) }];
+    }),
+  );
+}

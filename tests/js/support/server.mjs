@@ -1,0 +1,100 @@
+/** A small web server on a loopback port: the repository's files, and the awkward servers of this world. */
+
+import { readFile, stat } from "node:fs/promises";
+import { createServer } from "node:http";
+import { extname, join, normalize } from "node:path";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+
+export const root = fileURLToPath(new URL("../../../", import.meta.url));
+
+const TYPES = {
+  ".html": "text/html",
+  ".js": "text/javascript",
+  ".mjs": "text/javascript",
+  ".json": "application/json",
+  ".wasm": "application/wasm",
+};
+const TINY = "tests/fixtures/tiny-bert/";
+
+/** What may be served: the checkout holds more than the tests need. */
+const PUBLIC = /^(pkg\/dist|tests|models|node_modules\/chai)\//;
+
+/** Starts it; `{ origin, close }`. */
+export async function serve() {
+  const server = createServer((request, response) => {
+    answer(request, response).catch((error) => {
+      response.writeHead(500).end(String(error));
+    });
+  });
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  const close = async () => {
+    server.closeAllConnections();
+    await new Promise((done) => server.close(done));
+  };
+  return { origin: `http://127.0.0.1:${server.address().port}`, close };
+}
+
+async function answer(request, response) {
+  const path = normalize(decodeURIComponent(new URL(request.url, "http://x").pathname)).slice(1);
+  const [kind, ...rest] = path.split("/");
+  const special = SPECIAL[kind];
+  if (special) return special(rest.join("/"), request, response);
+  return file(path, response);
+}
+
+/** Paths under these names behave as the names say; all hold the tiny model. */
+const SPECIAL = {
+  /** The Hub: `hub/<org>/<name>/resolve/<revision>/<file>`. Only revision `main` and `refs/pr/1` exist. */
+  async hub(path, request, response) {
+    const [, name, revision, wanted] = /^(.+?)\/resolve\/(main|refs\/pr\/1)\/(.+)$/.exec(path) ?? [];
+    if (name === "org/private" && request.headers.authorization !== "Bearer secret") {
+      return response.writeHead(401).end("Invalid credentials");
+    }
+    if (name !== "org/tiny" && name !== "org/private")
+      return response.writeHead(404).end(`no ${name} ${revision}`);
+    return file(TINY + wanted, response);
+  },
+  /** Answers its start page for whatever it does not have. */
+  async fallback(path, _request, response) {
+    const known = path.startsWith("tiny/") && (await size(TINY + path.slice(5))) !== undefined;
+    if (known) return file(TINY + path.slice(5), response);
+    return response.writeHead(200, { "content-type": "text/html; charset=utf-8" }).end("<!doctype html>");
+  },
+  /** Compresses: `content-length` is not the size of the file. */
+  async gzip(path, _request, response) {
+    if ((await size(TINY + path)) === undefined) return response.writeHead(404).end();
+    const body = gzipSync(await readFile(join(root, TINY + path)));
+    return response.writeHead(200, { "content-encoding": "gzip", "content-length": body.length }).end(body);
+  },
+  /** Starts to send weights, and never ends. */
+  async stalled(path, _request, response) {
+    if (!path.endsWith(".safetensors")) return file(TINY + path, response);
+    const body = await readFile(join(root, TINY + path));
+    response.writeHead(200, { "content-length": body.length });
+    return response.write(body.subarray(0, body.length >> 1));
+  },
+  /** Starts to send weights, and hangs up. */
+  async broken(path, _request, response) {
+    if (!path.endsWith(".safetensors")) return file(TINY + path, response);
+    const body = await readFile(join(root, TINY + path));
+    response.writeHead(200, { "content-length": body.length });
+    return response.write(body.subarray(0, body.length >> 1), () => setTimeout(() => response.destroy(), 50));
+  },
+  async failing(_path, _request, response) {
+    response.writeHead(503).end("later");
+  },
+};
+
+async function size(path) {
+  const found = await stat(join(root, path)).catch(() => undefined);
+  return found?.isFile() ? found.size : undefined;
+}
+
+async function file(path, response) {
+  const length = PUBLIC.test(path) ? await size(path) : undefined;
+  if (length === undefined) return response.writeHead(404).end(`no ${path}`);
+  const type = TYPES[extname(path)] ?? "application/octet-stream";
+  response.writeHead(200, { "content-type": type, "content-length": length });
+  return response.end(await readFile(join(root, path)));
+}
