@@ -1,1 +1,89 @@
-fn main(){}
+//! `cargo xtask`: the front door for building, running and testing. Every command sets up what it needs by itself
+//! and says in one line what it is doing.
+
+mod build;
+mod model;
+mod run;
+mod serve;
+mod setup;
+mod test;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Builds, runs and tests Gossamer",
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build everything, get the default model and serve the demo page
+    Demo {
+        /// Port on the loopback interface
+        #[arg(long, default_value_t = 4173)]
+        port: u16,
+    },
+    /// Run all tests, linters and type checks
+    Test,
+    /// Build pkg/dist
+    Build,
+    /// Embed texts with the built package in Node, and print the response as JSON
+    Embed {
+        /// Hub id, or a local folder
+        #[arg(long, default_value = model::DEFAULT)]
+        model: String,
+        /// How to hold the weights
+        #[arg(long, default_value = "q8", value_parser = ["f32", "q8"])]
+        dtype: String,
+        /// Sparse vectors instead of dense ones
+        #[arg(long)]
+        sparse: bool,
+        /// What to embed
+        #[arg(required = true)]
+        texts: Vec<String>,
+    },
+    /// Download a model into models/
+    Model {
+        /// Hub id
+        #[arg(default_value = model::DEFAULT)]
+        id: String,
+    },
+    /// Format all sources
+    Fmt,
+    /// Check formatting, lints and types
+    Lint,
+    /// Tell how large the download is, and what takes the room
+    Size,
+    /// Run a wasm test binary in Node (cargo calls this)
+    #[command(hide = true)]
+    WasmTestRunner {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().command {
+        Command::Demo { port } => serve::demo(port),
+        Command::Test => test::all(),
+        Command::Build => build::package(),
+        Command::Embed {
+            model,
+            dtype,
+            sparse,
+            texts,
+        } => serve::embed(&model, &dtype, sparse, &texts),
+        Command::Model { id } => model::ensure(&id).map(drop),
+        Command::Fmt => test::format(),
+        Command::Lint => test::lint(),
+        Command::Size => build::size(),
+        Command::WasmTestRunner { args } => test::wasm_runner(args),
+    }
+}

@@ -1,0 +1,140 @@
+//! pkg/dist: two wasm builds with one glue, and the compiled TypeScript.
+//!
+//! The builds differ by a feature of our own crate alone, so dependencies are compiled once and a user downloads
+//! one of two files that the same JavaScript drives.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use wasm_bindgen_cli_support::Bindgen;
+
+use crate::run::{cargo, command, output, root, run, say, target};
+use crate::setup;
+
+/// File name of each build, and the cargo features that make it.
+const BUILDS: [(&str, &[&str]); 2] = [
+    ("simd128", &[]),
+    ("relaxed", &["--features", "relaxed-simd"]),
+];
+/// The glue: same for both builds.
+const GLUE: [&str; 2] = ["gossamer.js", "gossamer.d.ts"];
+/// What the compiler may have used. Never `--all-features`: some of those no engine loads.
+const WASM_FEATURES: [&str; 8] = [
+    "--enable-simd",
+    "--enable-bulk-memory",
+    "--enable-bulk-memory-opt",
+    "--enable-sign-ext",
+    "--enable-mutable-globals",
+    "--enable-nontrapping-float-to-int",
+    "--enable-reference-types",
+    "--enable-multivalue",
+];
+
+/// Builds pkg/dist.
+pub fn package() -> Result<()> {
+    setup::wasm_target()?;
+    setup::npm_packages()?;
+    let pkg = root().join("pkg");
+    let glue = BUILDS.map(|(name, features)| wasm(name, features));
+    let [baseline, relaxed] = glue.map(|folder| folder.and_then(|folder| read_glue(&folder)));
+    let baseline = baseline?;
+    ensure!(
+        baseline == relaxed?,
+        "the two wasm builds have different JavaScript glue: something besides the kernels depends on relaxed-simd"
+    );
+
+    say("compiling TypeScript");
+    let dist = pkg.join("dist");
+    // Leftovers of renamed sources must not be published.
+    if dist.exists() {
+        fs::remove_dir_all(&dist)?;
+    }
+    for folder in [pkg.join("src/wasm"), dist.join("wasm")] {
+        fs::create_dir_all(&folder)?;
+        for (name, text) in GLUE.iter().zip(&baseline) {
+            fs::write(folder.join(name), text)?;
+        }
+    }
+    for (name, _) in BUILDS {
+        fs::copy(
+            optimized(name),
+            dist.join("wasm").join(format!("{name}.wasm")),
+        )?;
+    }
+    run(command(bin("tsc")).args(["-p", "pkg"]))
+}
+
+/// Compiles and binds one build; gives the folder of its glue.
+fn wasm(name: &str, features: &[&str]) -> Result<PathBuf> {
+    say(&format!("building wasm ({name})"));
+    let build = [
+        "build",
+        "--quiet",
+        "--lib",
+        "--release",
+        "--package",
+        "gossamer-embed",
+        "--target",
+        setup::WASM,
+    ];
+    run(cargo().args(build).args(features))?;
+    let built = target().join(setup::WASM).join("release/gossamer.wasm");
+    let folder = target().join("wasm").join(name);
+    let optimized = optimized(name);
+    // The linker's output tells whether anything has changed since the last time.
+    let seen = folder.join("linked.wasm");
+    let linked = fs::read(&built)?;
+    if optimized.exists() && fs::read(&seen).is_ok_and(|seen| seen == linked) {
+        return Ok(folder);
+    }
+    fs::create_dir_all(&folder)?;
+    Bindgen::new()
+        .input_path(&built)
+        .out_name("gossamer")
+        .web(true)?
+        .omit_default_module_path(true)
+        .typescript(true)
+        .generate(&folder)
+        .context("wasm-bindgen")?;
+    say(&format!("optimising wasm ({name})"));
+    let mut opt = command(bin("wasm-opt"));
+    opt.args(["-O3", "--strip-debug", "--strip-producers"])
+        .args(WASM_FEATURES);
+    if name == "relaxed" {
+        opt.arg("--enable-relaxed-simd");
+    }
+    run(opt
+        .arg(folder.join("gossamer_bg.wasm"))
+        .arg("-o")
+        .arg(&optimized))?;
+    fs::write(seen, linked)?;
+    Ok(folder)
+}
+
+fn optimized(name: &str) -> PathBuf {
+    target().join("wasm").join(name).join("optimized.wasm")
+}
+
+fn read_glue(folder: &Path) -> Result<[String; 2]> {
+    let [js, types] = GLUE.map(|name| fs::read_to_string(folder.join(name)));
+    Ok([js?, types?])
+}
+
+/// A program of an npm package.
+fn bin(name: &str) -> PathBuf {
+    root().join("node_modules/.bin").join(name)
+}
+
+/// Prints what a user downloads, as it is and compressed, and which crates the wasm is made of.
+pub fn size() -> Result<()> {
+    package()?;
+    let sizes = output(
+        command("node")
+            .arg("xtask/js/size.mjs")
+            .arg(root().join("pkg/dist")),
+    )
+    .context("xtask/js/size.mjs failed")?;
+    println!("{sizes}");
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! Running other programs, and where things are.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// The repository's root.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask lies in the repository")
+}
+
+/// Where cargo builds to.
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// Says what is being done, on stderr: stdout belongs to results.
+pub fn say(what: &str) {
+    eprintln!("xtask: {what}");
+}
+
+/// A command in the repository's root. Its stdout goes to our stderr.
+pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr());
+    // Set by `cargo xtask` for itself; an inner cargo must find its own.
+    command.env_remove("CARGO_MANIFEST_DIR");
+    command
+}
+
+/// The cargo that runs us.
+pub fn cargo() -> Command {
+    command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Runs to the end; anything but success is an error.
+pub fn run(command: &mut Command) -> Result<()> {
+    let status = command
+        .status()
+        .with_context(|| format!("{} cannot be started", command.get_program().display()))?;
+    if !status.success() {
+        let args: Vec<_> = command
+            .get_args()
+            .map(|arg| arg.to_string_lossy().into_owned())
+            .collect();
+        bail!(
+            "`{} {}` failed ({status})",
+            command.get_program().display(),
+            args.join(" ")
+        );
+    }
+    Ok(())
+}
+
+/// What a command prints, if it succeeds.
+pub fn output(command: &mut Command) -> Option<String> {
+    let output = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// A script of root package.json.
+pub fn npm_script(name: &str) -> Command {
+    let mut npm = command("npm");
+    npm.args(["run", "--silent", name]);
+    npm
+}

@@ -1,0 +1,56 @@
+//! Using what was built: the demo page, and embedding from the command line.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Stdio;
+
+use anyhow::{Context, Result};
+
+use crate::run::{command, run, say};
+use crate::{build, model};
+
+/// Builds everything and serves the demo page until interrupted.
+pub fn demo(port: u16) -> Result<()> {
+    build::package()?;
+    model::ensure(model::DEFAULT)?;
+    say("building the demo page");
+    run(command("npm").args(["run", "--silent", "build", "--workspace", "www"]))?;
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let port = (port..=port.saturating_add(50))
+        .find(free)
+        .context("no free port: choose another with --port")?;
+    println!("Gossamer's demo page: http://127.0.0.1:{port}/ (Ctrl+C ends it)");
+    let preview = [
+        "run",
+        "--silent",
+        "preview",
+        "--workspace",
+        "www",
+        "--",
+        "--strictPort",
+        "--port",
+    ];
+    run(command("npm").args(preview).arg(port.to_string()))
+}
+
+/// Embeds `texts` with the built package in Node and prints the response.
+pub fn embed(model: &str, dtype: &str, sparse: bool, texts: &[String]) -> Result<()> {
+    build::package()?;
+    let folder = if Path::new(model).is_dir() {
+        std::path::absolute(model)?
+    } else {
+        model::ensure(model)?
+    };
+    let mut node = command("node");
+    node.arg("xtask/js/embed.mjs")
+        .arg(folder)
+        .args([model, dtype])
+        .arg(if sparse { "sparse" } else { "dense" });
+    let status = node
+        .args(texts)
+        .stdout(Stdio::inherit())
+        .status()
+        .context("node cannot be started")?;
+    // The script has said in one line what is wrong.
+    std::process::exit(status.code().unwrap_or(1));
+}

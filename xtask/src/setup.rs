@@ -1,0 +1,88 @@
+//! What a fresh machine lacks: the wasm target, npm packages, browsers.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::run::{command, output, root, run, say, target};
+
+/// The target that we compile to.
+pub const WASM: &str = "wasm32-unknown-unknown";
+
+/// Adds the wasm target to the toolchain.
+pub fn wasm_target() -> Result<()> {
+    let sysroot =
+        output(command("rustc").args(["--print", "sysroot"])).context("rustc cannot be started")?;
+    if Path::new(&sysroot)
+        .join("lib/rustlib")
+        .join(WASM)
+        .join("lib")
+        .exists()
+    {
+        return Ok(());
+    }
+    say("adding the wasm target to the Rust toolchain");
+    run(command("rustup").args(["target", "add", WASM]))
+}
+
+/// Checks Node's version and installs the npm packages of package-lock.json.
+pub fn npm_packages() -> Result<()> {
+    let version = output(command("node").arg("--version"))
+        .context("node cannot be started: install Node.js 20 or newer")?;
+    let major: Option<u32> = version
+        .trim_start_matches('v')
+        .split('.')
+        .next()
+        .and_then(|major| major.parse().ok());
+    ensure!(
+        major.is_some_and(|major| major >= 20),
+        "this is Node {version}: install Node.js 20 or newer"
+    );
+
+    let lock = fs::read(root().join("package-lock.json"))?;
+    let stamp = target().join("npm-installed.json");
+    if root().join("node_modules").exists()
+        && fs::read(&stamp).is_ok_and(|installed| installed == lock)
+    {
+        return Ok(());
+    }
+    say("installing npm packages");
+    run(command("npm").args(["ci", "--no-audit", "--no-fund"]))?;
+    fs::create_dir_all(target())?;
+    fs::write(stamp, lock)?;
+    Ok(())
+}
+
+/// Finds Chromium and Firefox, or installs them from Debian's packages.
+pub fn browsers() -> Result<()> {
+    let found = |variable: &str, path: &str| {
+        std::env::var_os(variable).is_some() || Path::new(path).exists()
+    };
+    let mut missing = Vec::new();
+    if !found("CHROMIUM", "/usr/bin/chromium") {
+        missing.push("chromium");
+    }
+    if !found("FIREFOX", "/usr/bin/firefox-esr") {
+        missing.push("firefox-esr");
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if output(command("apt-get").arg("--version")).is_none() {
+        bail!(
+            "no browser for {}: install them, and set CHROMIUM and FIREFOX to their executables",
+            missing.join(" and ")
+        );
+    }
+    say(&format!("installing {}", missing.join(" and ")));
+    run(command("apt-get").args(["update", "-q"]))?;
+    let install = ["install", "-q", "-y", "--no-install-recommends"];
+    run(command("apt-get")
+        .args(install)
+        .args(missing)
+        .env("DEBIAN_FRONTEND", "noninteractive"))
+    .context(
+        "the browsers could not be installed: install chromium and firefox-esr by hand, as root",
+    )
+}

@@ -1,0 +1,118 @@
+//! Everything that must hold: formatting, lints, types, native tests, wasm tests, the package in Node and browsers.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::run::{cargo, command, npm_script, root, run, say};
+use crate::{build, model, setup};
+
+/// Runs all tests.
+pub fn all() -> Result<()> {
+    setup::wasm_target()?;
+    setup::npm_packages()?;
+    model::ensure(model::DEFAULT)?;
+    build::package()?;
+    lint()?;
+    say("testing natively");
+    run(cargo().args(["test", "--quiet", "--package", "gossamer-embed"]))?;
+    for (build, features) in [
+        ("simd128", &[][..]),
+        ("relaxed-simd", &["--features", "relaxed-simd"][..]),
+    ] {
+        say(&format!("testing the kernels as wasm in Node ({build})"));
+        wasm(features)?;
+    }
+    setup::browsers()?;
+    for script in ["test:node", "test:browsers", "test:package"] {
+        say(&format!("npm run {script}"));
+        run(&mut npm_script(script))?;
+    }
+    say("all tests passed");
+    Ok(())
+}
+
+/// Runs the library's own tests as wasm. Relaxed SIMD wants a newer Node than 20, which computes it wrongly.
+fn wasm(features: &[&str]) -> Result<()> {
+    let runner = std::env::current_exe()?;
+    let runner = format!(
+        "{} wasm-test-runner",
+        runner.to_str().context("the path of xtask is not UTF-8")?
+    );
+    let mut test = cargo();
+    test.args([
+        "test",
+        "--quiet",
+        "--lib",
+        "--package",
+        "gossamer-embed",
+        "--target",
+        setup::WASM,
+    ])
+    .args(features);
+    test.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", runner);
+    if !features.is_empty() {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let newer = std::iter::once(newer_node()?).chain(std::env::split_paths(&path));
+        test.env("PATH", std::env::join_paths(newer)?);
+    }
+    run(&mut test)
+}
+
+/// Folder of the newer Node that comes as an npm package.
+fn newer_node() -> Result<PathBuf> {
+    let arch = if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        "x64"
+    };
+    let folder = root().join(format!("node_modules/node-linux-{arch}/bin"));
+    anyhow::ensure!(
+        folder.join("node").exists(),
+        "{} has no node: run `npm ci`",
+        folder.display()
+    );
+    Ok(folder)
+}
+
+/// Runs a wasm test binary; cargo calls this through `wasm-test-runner`.
+pub fn wasm_runner(args: Vec<String>) -> Result<()> {
+    wasm_bindgen_cli::wasm_bindgen_test_runner::run_cli_with_args(
+        std::iter::once("wasm-test-runner".to_owned()).chain(args),
+    )
+}
+
+/// Checks formatting, lints and types; warnings are errors.
+pub fn lint() -> Result<()> {
+    setup::wasm_target()?;
+    setup::npm_packages()?;
+    say("checking formatting and lints (Rust)");
+    run(cargo().args(["fmt", "--all", "--check"]))?;
+    let deny = ["--", "-D", "warnings"];
+    run(cargo()
+        .args(["clippy", "--quiet", "--workspace", "--all-targets"])
+        .args(deny))?;
+    for features in [&[][..], &["--features", "relaxed-simd"][..]] {
+        let clippy = [
+            "clippy",
+            "--quiet",
+            "--package",
+            "gossamer-embed",
+            "--all-targets",
+            "--target",
+            setup::WASM,
+        ];
+        run(cargo().args(clippy).args(features).args(deny))?;
+    }
+    say("checking formatting, lints and types (TypeScript)");
+    run(&mut npm_script("lint"))?;
+    run(&mut npm_script("check"))
+}
+
+/// Formats all sources.
+pub fn format() -> Result<()> {
+    setup::npm_packages()?;
+    run(cargo().args(["fmt", "--all"]))?;
+    run(&mut npm_script("format"))?;
+    run(command("git").args(["status", "--short"]))
+}
