@@ -47,7 +47,10 @@ export interface CallOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** Texts, or texts that are tokenised already; one or several. */
+/**
+ * Texts, or texts that are tokenised already; one or several. Token ids are used as they are: they include what the
+ * model expects around a text, as `tokenize` gives them.
+ */
 export type Inputs = string | readonly string[] | readonly number[] | readonly (readonly number[])[];
 
 /** How texts become tokens. */

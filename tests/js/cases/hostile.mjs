@@ -177,7 +177,7 @@ const FILES = {
       modules[1].type = "my.Module";
     }),
     "unsupported_model",
-    "my.Module",
+    "modules.json",
   ],
   "tokenizer.json that is no JSON": [
     "tokenizer.json",
@@ -214,7 +214,7 @@ const CALLS = {
   "input that is a number": [(model) => model.embeddings.create({ input: 7 }), "invalid_input", "input"],
   "input that is null": [(model) => model.embeddings.create({ input: null }), "invalid_input", "input"],
   "no input": [(model) => model.embeddings.create({}), "invalid_input", "input"],
-  "no body": [(model) => model.embeddings.create(), "invalid_input", "body"],
+  "no body": [(model) => model.embeddings.create(), "invalid_input", "input"],
   "a body that is a string": [(model) => model.embeddings.create("text"), "invalid_input", "body"],
   "a list with a boolean": [
     (model) => model.embeddings.create({ input: ["a", true] }),

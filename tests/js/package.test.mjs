@@ -1,0 +1,110 @@
+/** The packed tarball, installed in an empty folder, in every runtime that is there. */
+
+import { execFile } from "node:child_process";
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { promisify } from "node:util";
+import { assert } from "chai";
+import { runJson, runtimes } from "./support/runtimes.mjs";
+import { root } from "./support/server.mjs";
+
+const run = promisify(execFile);
+
+/** What a user would write. */
+const SCRIPT = `
+import { GossamerError, load } from "gossamer-embed";
+const embedder = await load("./model");
+const { data, shape } = await embedder.encode(["a cat", "the dog sat"]);
+const { data: answer } = await embedder.embeddings.create({ input: "a cat" });
+const error = await load("./nowhere").catch((error) => error);
+console.log(JSON.stringify({
+  simd: embedder.info.simd,
+  shape,
+  vectors: Array.from(data),
+  answer: answer[0].embedding,
+  error: error instanceof GossamerError && error.code,
+}));
+embedder.dispose();
+`;
+
+let folder;
+let expected;
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), "gossamer-"));
+  const { stdout } = await run("npm", ["pack", "--json", "--pack-destination", folder], {
+    cwd: `${root}pkg`,
+  });
+  const [{ filename }] = JSON.parse(stdout);
+  await writeFile(
+    join(folder, "package.json"),
+    JSON.stringify({ name: "user", private: true, type: "module" }),
+  );
+  await run("npm", ["install", "--offline", "--no-audit", "--no-fund", `./${filename}`], { cwd: folder });
+  await cp(`${root}tests/fixtures/tiny-bert`, join(folder, "model"), { recursive: true });
+  await writeFile(join(folder, "main.mjs"), SCRIPT);
+});
+after(() => rm(folder, { recursive: true, force: true }));
+
+describe("the packed tarball", () => {
+  test("holds what it needs and nothing else", async () => {
+    const installed = join(folder, "node_modules/gossamer-embed");
+    const files = (await readdir(installed, { recursive: true, withFileTypes: true }))
+      .filter((entry) => entry.isFile())
+      .map((entry) => join(entry.parentPath ?? entry.path, entry.name).slice(installed.length + 1));
+    assert.includeMembers(files, [
+      "package.json",
+      "README.md",
+      "dist/web.js",
+      "dist/web.d.ts",
+      "dist/node.js",
+      "dist/workerd.js",
+      "dist/wasm/gossamer.js",
+      "dist/wasm/gossamer.d.ts",
+      "dist/wasm/simd128.wasm",
+      "dist/wasm/relaxed.wasm",
+    ]);
+    for (const file of files)
+      assert.match(file, /^(package\.json|README\.md|LICENSE.*|dist\/.+\.(js|d\.ts|wasm))$/);
+    const manifest = JSON.parse(await readFile(join(installed, "package.json"), "utf8"));
+    assert.notProperty(manifest, "dependencies");
+    for (const script of ["preinstall", "install", "postinstall"])
+      assert.notProperty(manifest.scripts, script);
+    for (const [condition, target] of Object.entries(manifest.exports["."])) {
+      assert.include(files, target.slice(2), condition);
+    }
+  });
+
+  test("its code has nothing that bundlers and workers refuse", async () => {
+    const dist = join(folder, "node_modules/gossamer-embed/dist");
+    const files = (await readdir(dist, { recursive: true })).filter((file) => file.endsWith(".js"));
+    assert.isAbove(files.length, 10);
+    for (const file of files) {
+      const code = (await readFile(join(dist, file), "utf8")).replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, "");
+      assert.notMatch(code, /\bimport\s*\(|\beval\s*\(|\bnew Function\b|\busing \w+ =|^await /m, file);
+      // At module scope only what starts a line without indentation would be.
+      assert.notMatch(code, /^\S.*import\.meta/m, file);
+    }
+  });
+
+  for (const [name, command] of Object.entries(runtimes)) {
+    test(`embeds in ${name}`, { skip: command ? false : "not installed" }, async () => {
+      const { simd, ...result } = await runJson(command, "main.mjs", [], { cwd: folder });
+      assert.deepEqual(result.shape, [2, 48]);
+      assert.deepEqual(result.answer, result.vectors.slice(0, 48));
+      assert.equal(result.error, "not_found");
+      expected ??= result;
+      assert.deepEqual(result, expected);
+      assert.equal(simd, name.startsWith("Node 20") ? "simd128" : "relaxed-simd");
+    });
+  }
+
+  test("its wasm files can be imported by name", async () => {
+    const script = `console.log(JSON.stringify(["simd128", "relaxed"].map((name) =>
+      import.meta.resolve(\`gossamer-embed/wasm/\${name}.wasm\`))))`;
+    await writeFile(join(folder, "resolve.mjs"), script);
+    const [simd128] = await runJson([process.execPath], "resolve.mjs", [], { cwd: folder });
+    assert.match(simd128, /gossamer-embed\/dist\/wasm\/simd128\.wasm$/);
+  });
+});
