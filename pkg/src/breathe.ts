@@ -18,8 +18,14 @@ export async function breatheIfDue(): Promise<void> {
   if (performance.now() - last > LONGEST_BREATH) await breathe();
 }
 
+/** What edge workers have of the global `scheduler`. */
+declare const scheduler: { wait?(milliseconds: number): Promise<void> } | undefined;
+
 function nextTask(resolve: () => void): void {
-  if (typeof setImmediate === "function") {
+  if (typeof scheduler === "object" && typeof scheduler.wait === "function") {
+    // There a channel would belong to the request that made it, and keep later ones waiting for ever.
+    scheduler.wait(0).then(resolve);
+  } else if (typeof setImmediate === "function") {
     setImmediate(resolve);
   } else if (typeof MessageChannel === "function") {
     if (port === undefined) {
