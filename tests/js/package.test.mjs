@@ -70,7 +70,7 @@ describe("the packed tarball", () => {
     const manifest = JSON.parse(await readFile(join(installed, "package.json"), "utf8"));
     assert.notProperty(manifest, "dependencies");
     for (const script of ["preinstall", "install", "postinstall"])
-      assert.notProperty(manifest.scripts, script);
+      assert.notProperty(manifest.scripts ?? {}, script);
     for (const [condition, target] of Object.entries(manifest.exports["."])) {
       assert.include(files, target.slice(2), condition);
     }
