@@ -42,6 +42,7 @@ for (const [name, browser] of Object.entries(browsers)) {
     let opened;
     before(async () => {
       opened = await browser.open(`${server.origin}/tests/js/support/page.html`);
+      await opened.page.waitForFunction(() => "runCase" in globalThis);
     });
     after(() => opened?.close());
 

@@ -16,8 +16,10 @@ export function folderSource(url: URL): Source {
     whole.search = base.search;
     return whole.href;
   };
+  // The name goes into every answer, where a signature has no business.
+  const { origin, pathname } = base;
   return {
-    model: url.href,
+    model: origin + pathname,
     // Object stores answer 403 for a file that does not exist.
     open: (file, signal) => openUrl(address(file), {}, [403, 404, 410], signal),
   };

@@ -1,4 +1,4 @@
-/** Starts browsers and opens the page that holds the cases. */
+/** Starts browsers and opens a page. */
 
 import { existsSync } from "node:fs";
 import { chromium } from "playwright-core";
@@ -22,7 +22,6 @@ export const browsers = {
       const browser = await chromium.launch({ executablePath: this.path, args: CHROMIUM_FLAGS });
       const page = await browser.newPage();
       await page.goto(url);
-      await page.waitForFunction(() => "runCase" in globalThis);
       return { page, close: () => browser.close() };
     },
   },
@@ -37,7 +36,6 @@ export const browsers = {
       });
       const page = await browser.newPage();
       await page.goto(url);
-      await page.waitForFunction(() => "runCase" in globalThis);
       return { page, close: () => browser.close() };
     },
   },
