@@ -301,15 +301,6 @@ fn an_embedder_goes_on_after_every_bad_request() {
             "unknown_prompt",
         ),
         (
-            one(),
-            EncodeOptions {
-                prompt_name: Some("query".into()),
-                prompt: Some("q".into()),
-                ..options()
-            },
-            "invalid_input",
-        ),
-        (
             vec![Input::Text("cat ".repeat(100))],
             EncodeOptions {
                 truncate: Some(false),

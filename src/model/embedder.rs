@@ -101,7 +101,7 @@ pub struct EncodeOptions {
     pub dimensions: Option<u64>,
     /// Name of one of the model's prompts.
     pub prompt_name: Option<String>,
-    /// Text to put in front, instead of a named prompt.
+    /// Text to put in front; goes before a named prompt if both are given.
     pub prompt: Option<String>,
     /// Cut off what is too long (the default) instead of refusing it.
     pub truncate: Option<bool>,
@@ -121,7 +121,7 @@ pub struct SparseOptions {
     pub labels: bool,
     /// Name of one of the model's prompts.
     pub prompt_name: Option<String>,
-    /// Text to put in front, instead of a named prompt.
+    /// Text to put in front; goes before a named prompt if both are given.
     pub prompt: Option<String>,
     /// Cut off what is too long (the default) instead of refusing it.
     pub truncate: Option<bool>,
@@ -355,12 +355,6 @@ impl<B: Backend> Embedder<B> {
     fn prompt(&self, text: Option<&str>, name: Option<&str>) -> Result<String> {
         let prompts = &self.info.prompts;
         let prompt = match (text, name.or(prompts.default.as_deref())) {
-            (Some(_), _) if name.is_some() => {
-                return Err(Error::input(
-                    "prompt",
-                    "give either prompt or promptName, not both",
-                ));
-            }
             (Some(text), _) => text,
             (None, Some(name)) => prompts.find(name)?,
             (None, None) => "",

@@ -79,12 +79,16 @@ pub fn from_js<T: DeserializeOwned>(what: &'static str, value: JsValue) -> Resul
     } else {
         value
     };
-    serde_wasm_bindgen::from_value(value).map_err(|error| {
+    let unusable = |error: &dyn std::fmt::Display| {
         throw(&Error::input(
             what,
             format!("{what} cannot be used: {error}"),
         ))
-    })
+    };
+    // By way of serde_json: serde_wasm_bindgen asks an object for known fields only, so unknown ones pass unseen.
+    let value: serde_json::Value =
+        serde_wasm_bindgen::from_value(value).map_err(|error| unusable(&error))?;
+    serde_json::from_value(value).map_err(|error| unusable(&error))
 }
 
 /// Makes a plain JavaScript value.

@@ -24,9 +24,10 @@ pub fn all() -> Result<()> {
         wasm(features)?;
     }
     setup::browsers()?;
-    for script in ["test:node", "test:browsers", "test:package"] {
+    for script in ["test:node", "test:browsers", "test:package", "test:demo"] {
         say(&format!("npm run {script}"));
-        run(&mut npm_script(script))?;
+        // A browser that is missing is an error here, not a test left out.
+        run(npm_script(script).env("GOSSAMER_BROWSERS", "required"))?;
     }
     say("all tests passed");
     Ok(())

@@ -487,3 +487,31 @@ mod relaxed {
         ]
     }
 }
+
+/// On engines whose relaxed instruction saturates, the probe keeps the relaxed kernel from running; activations of
+/// seven bits are exact everywhere, and show that its loads and lanes are right.
+#[cfg(all(test, target_arch = "wasm32", feature = "relaxed-simd"))]
+#[wasm_bindgen_test::wasm_bindgen_test]
+fn the_relaxed_kernel_equals_the_scalar_one_on_seven_bits() {
+    let mut state = 1u32;
+    let mut byte = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    };
+    for _ in 0..100 {
+        let quads: [[Quad; QUADS]; 3] = core::array::from_fn(|_| {
+            core::array::from_fn(|_| core::array::from_fn(|_| byte() & 127))
+        });
+        let blocks: [Block; QUADS] = core::array::from_fn(|_| {
+            core::array::from_fn(|_| core::array::from_fn(|_| (byte() | 1).cast_signed()))
+        });
+        let start = [[I32x4::splat(-7); 2]; 3];
+        let lanes =
+            |sums: [[I32x4; 2]; 3]| sums.map(|row| row.map(|half| half.to_f32().to_array()));
+        let rows = quads.each_ref();
+        assert_eq!(
+            lanes(relaxed::dot(rows, &blocks, start)),
+            lanes(scalar::dot(rows, &blocks, start))
+        );
+    }
+}
