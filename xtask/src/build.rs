@@ -79,18 +79,18 @@ fn wasm(name: &str, features: &[&str]) -> Result<PathBuf> {
         setup::WASM,
     ];
     run(cargo().args(build).args(features))?;
-    let built = target().join(setup::WASM).join("release/gossamer.wasm");
+    let output = target().join(setup::WASM).join("release/gossamer.wasm");
     let folder = target().join("wasm").join(name);
     let optimized = optimized(name);
     // The linker's output tells whether anything has changed since the last time.
     let seen = folder.join("linked.wasm");
-    let linked = fs::read(&built)?;
+    let linked = fs::read(&output)?;
     if optimized.exists() && fs::read(&seen).is_ok_and(|seen| seen == linked) {
         return Ok(folder);
     }
     fs::create_dir_all(&folder)?;
     Bindgen::new()
-        .input_path(&built)
+        .input_path(&output)
         .out_name("gossamer")
         .web(true)?
         .omit_default_module_path(true)

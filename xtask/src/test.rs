@@ -99,7 +99,7 @@ pub fn lint() -> Result<()> {
             "--quiet",
             "--package",
             "gossamer-embed",
-            "--all-targets",
+            "--lib",
             "--target",
             setup::WASM,
         ];
