@@ -43,7 +43,8 @@ fn wasm(features: &[&str]) -> Result<()> {
     let mut test = cargo();
     test.args([
         "test",
-        "--quiet",
+        // The very profile that is shipped.
+        "--release",
         "--lib",
         "--package",
         "gossamer-embed",
