@@ -243,8 +243,26 @@ impl DotKernel {
     }
 }
 
-/// For each row of `a`, in order, its eight f32 sums against panel `index` of `b`.
+/// For each row of `a` in `range`, in order, its eight f32 sums against panel `index` of `b`.
 pub fn for_each_row(
+    a: &QuantizedRows,
+    range: core::ops::Range<usize>,
+    b: &PackedQ8,
+    index: usize,
+    kernel: DotKernel,
+    done: impl FnMut(usize, [F32x4; 2]),
+) {
+    debug_assert!(range.end <= a.rows && a.groups == b.groups);
+    // The i16 kernel keeps four accumulators a row: with more than two rows they spill.
+    match kernel {
+        DotKernel::I16 => tiles::<2>(a, range, b, index, kernel, done),
+        _ => tiles::<4>(a, range, b, index, kernel, done),
+    }
+}
+
+/// Tiles of `R` rows, then of one.
+#[inline(always)]
+fn tiles<const R: usize>(
     a: &QuantizedRows,
     range: core::ops::Range<usize>,
     b: &PackedQ8,
@@ -252,13 +270,12 @@ pub fn for_each_row(
     kernel: DotKernel,
     mut done: impl FnMut(usize, [F32x4; 2]),
 ) {
-    debug_assert!(range.end <= a.rows && a.groups == b.groups);
     let mut row = range.start;
-    while row + 4 <= range.end {
-        for (r, sums) in tile::<4>(a, row, b, index, kernel).into_iter().enumerate() {
+    while row + R <= range.end {
+        for (r, sums) in tile::<R>(a, row, b, index, kernel).into_iter().enumerate() {
             done(row + r, sums);
         }
-        row += 4;
+        row += R;
     }
     while row < range.end {
         let [sums] = tile::<1>(a, row, b, index, kernel);
