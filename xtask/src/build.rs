@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use wasm_bindgen_cli_support::Bindgen;
 
-use crate::run::{cargo, command, output, root, run, say, target};
+use crate::run::{cargo, command, root, run, say, target};
 use crate::setup;
 
 /// File name of each build, and the cargo features that make it.
@@ -112,6 +112,11 @@ fn wasm(name: &str, features: &[&str]) -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// A build before optimisation, which still has its function names.
+pub fn named(name: &str) -> PathBuf {
+    target().join("wasm").join(name).join("gossamer_bg.wasm")
+}
+
 fn optimized(name: &str) -> PathBuf {
     target().join("wasm").join(name).join("optimized.wasm")
 }
@@ -124,17 +129,4 @@ fn read_glue(folder: &Path) -> Result<[String; 2]> {
 /// A program of an npm package.
 fn bin(name: &str) -> PathBuf {
     root().join("node_modules/.bin").join(name)
-}
-
-/// Prints what a user downloads, as it is and compressed, and which crates the wasm is made of.
-pub fn size() -> Result<()> {
-    package()?;
-    let sizes = output(
-        command("node")
-            .arg("xtask/js/size.mjs")
-            .arg(root().join("pkg/dist")),
-    )
-    .context("xtask/js/size.mjs failed")?;
-    println!("{sizes}");
-    Ok(())
 }

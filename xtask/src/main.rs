@@ -6,6 +6,7 @@ mod model;
 mod run;
 mod serve;
 mod setup;
+mod size;
 mod test;
 
 use std::process::ExitCode;
@@ -95,7 +96,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Model { id } => model::ensure(&id).map(drop),
         Command::Fmt => test::format(),
         Command::Lint => test::lint(),
-        Command::Size => build::size(),
+        Command::Size => size::report(),
         Command::WasmTestRunner { args } => test::wasm_runner(args),
     }
 }

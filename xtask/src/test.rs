@@ -16,6 +16,8 @@ pub fn all() -> Result<()> {
     lint()?;
     say("testing natively");
     run(cargo().args(["test", "--quiet", "--package", "gossamer-embed"]))?;
+    // xtask is built already, in the profile that it runs in.
+    run(cargo().args(["test", "--quiet", "--package", "xtask", "--profile", "dev"]))?;
     for (build, features) in [
         ("simd128", &[][..]),
         ("relaxed-simd", &["--features", "relaxed-simd"][..]),
