@@ -7,9 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use sha2::{Digest, Sha256};
 use wasm_bindgen_cli_support::Bindgen;
 
-use crate::run::{cargo, command, root, run, say, target};
+use crate::run::{cargo, command, output, root, run, say, target};
 use crate::setup;
 
 /// File name of each build, and the cargo features that make it.
@@ -36,7 +37,8 @@ pub fn package() -> Result<()> {
     setup::wasm_target()?;
     setup::npm_packages()?;
     let pkg = root().join("pkg");
-    let glue = BUILDS.map(|(name, features)| wasm(name, features));
+    let inputs = inputs()?;
+    let glue = BUILDS.map(|(name, features)| wasm(name, features, &inputs));
     let [baseline, relaxed] = glue.map(|folder| folder.and_then(|folder| read_glue(&folder)));
     let baseline = baseline?;
     ensure!(
@@ -65,8 +67,14 @@ pub fn package() -> Result<()> {
     run(command(bin("tsc")).args(["-p", "pkg"]))
 }
 
-/// Compiles and binds one build; gives the folder of its glue.
-fn wasm(name: &str, features: &[&str]) -> Result<PathBuf> {
+/// Compiles and binds one build, unless that is done; gives the folder of its glue.
+fn wasm(name: &str, features: &[&str], inputs: &str) -> Result<PathBuf> {
+    let folder = target().join("wasm").join(name);
+    let optimized = optimized(name);
+    let made_of = folder.join("inputs.sha256");
+    if optimized.exists() && fs::read_to_string(&made_of).is_ok_and(|made_of| made_of == inputs) {
+        return Ok(folder);
+    }
     say(&format!("building wasm ({name})"));
     let build = [
         "build",
@@ -79,18 +87,10 @@ fn wasm(name: &str, features: &[&str]) -> Result<PathBuf> {
         setup::WASM,
     ];
     run(cargo().args(build).args(features))?;
-    let output = target().join(setup::WASM).join("release/gossamer.wasm");
-    let folder = target().join("wasm").join(name);
-    let optimized = optimized(name);
-    // The linker's output tells whether anything has changed since the last time.
-    let seen = folder.join("linked.wasm");
-    let linked = fs::read(&output)?;
-    if optimized.exists() && fs::read(&seen).is_ok_and(|seen| seen == linked) {
-        return Ok(folder);
-    }
+    let linked = target().join(setup::WASM).join("release/gossamer.wasm");
     fs::create_dir_all(&folder)?;
     Bindgen::new()
-        .input_path(&output)
+        .input_path(&linked)
         .out_name("gossamer")
         .web(true)?
         .omit_default_module_path(true)
@@ -108,8 +108,42 @@ fn wasm(name: &str, features: &[&str]) -> Result<PathBuf> {
         .arg(folder.join("gossamer_bg.wasm"))
         .arg("-o")
         .arg(&optimized))?;
-    fs::write(seen, linked)?;
+    fs::write(made_of, inputs)?;
     Ok(folder)
+}
+
+/// Hash of everything that the wasm is made of. Cargo keeps one copy of a cdylib, and would link each of the two builds
+/// anew every time.
+fn inputs() -> Result<String> {
+    let mut files: Vec<PathBuf> = [
+        "Cargo.toml",
+        "Cargo.lock",
+        ".cargo/config.toml",
+        "rust-toolchain.toml",
+        "xtask/src/build.rs",
+    ]
+    .map(|name| root().join(name))
+    .to_vec();
+    let mut folders = vec![root().join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    let mut hash = Sha256::new();
+    hash.update(output(command("rustc").arg("-vV")).context("rustc cannot be started")?);
+    for file in files {
+        let bytes = fs::read(&file)?;
+        hash.update(format!("{} {}\n", file.display(), bytes.len()));
+        hash.update(bytes);
+    }
+    Ok(format!("{:x}", hash.finalize()))
 }
 
 /// A build before optimisation, which still has its function names.
