@@ -18,7 +18,11 @@ fn refused(file: &str, bytes: &[u8]) -> Error {
 
 /// tiny-bert's config.json with one field changed.
 fn config(field: &str, value: Value) -> Vec<u8> {
-    let bytes = std::fs::read(fixture("tiny-bert/config.json")).unwrap();
+    config_of("tiny-bert", field, value)
+}
+
+fn config_of(model: &str, field: &str, value: Value) -> Vec<u8> {
+    let bytes = std::fs::read(fixture(model).join("config.json")).unwrap();
     let mut config: Value = serde_json::from_slice(&bytes).unwrap();
     match value {
         Value::Null => drop(config.as_object_mut().unwrap().remove(field)),
@@ -179,6 +183,24 @@ fn config_with_impossible_values() {
             "invalid_config",
             &["config.json", field, "must be"],
         );
+    }
+}
+
+#[test]
+fn other_families_name_their_own_fields() {
+    for (model, field, value) in [
+        ("tiny-xlm-roberta", "pad_token_id", json!(42)),
+        ("tiny-xlm-roberta", "pad_token_id", json!(-1)),
+        ("tiny-distilbert-splade", "n_heads", json!(5)),
+        ("tiny-distilbert-splade", "dim", Value::Null),
+        ("tiny-distilbert-splade", "activation", json!("mish")),
+    ] {
+        let bytes = config_of(model, field, value);
+        let changes = [("config.json", Some(bytes.as_slice()))];
+        let error = load_with(&fixture(model), WeightDtype::Q8, &changes, 1000)
+            .err()
+            .unwrap();
+        assert_error(&error, "invalid_config", &["config.json", field, "must be"]);
     }
 }
 

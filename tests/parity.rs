@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::path::Path;
+
 use common::{
     cosine, fixture, inputs, largest_difference, load, load_with, minilm, reference, rows, texts,
 };
@@ -206,6 +208,38 @@ fn dense_modules_prefixes_half_precision_and_new_spellings_work() {
 }
 
 #[test]
+fn xlm_roberta_counts_positions_from_after_the_padding_id() {
+    let texts = texts("tiny-texts.json");
+    let folder = fixture("tiny-xlm-roberta");
+    let reference = reference(&folder.join("reference.safetensors"));
+    let embedder = load(&folder, WeightDtype::F32);
+    let ours = encode(&embedder, &texts, &EncodeOptions::default());
+    assert_equal(
+        "xlm-roberta",
+        &texts,
+        &ours,
+        &rows(&reference["embeddings"]),
+    );
+    assert_eq!(
+        (embedder.info().family, embedder.info().max_tokens),
+        ("roberta", 40)
+    );
+    // Without a limit of its own the model takes what there are positions for: 42 rows less the two before the first.
+    let unlimited = load_with(
+        &folder,
+        WeightDtype::F32,
+        &[("sentence_bert_config.json", None)],
+        4096,
+    )
+    .unwrap();
+    assert_eq!(unlimited.info().max_tokens, 40);
+    assert_eq!(
+        encode(&unlimited, &texts, &EncodeOptions::default()).data,
+        ours.data
+    );
+}
+
+#[test]
 fn dimensions_cut_and_renormalise() {
     let texts = texts("tiny-texts.json");
     let embedder = load(&fixture("tiny-bert"), WeightDtype::F32);
@@ -260,11 +294,16 @@ fn truncation_from_the_left_keeps_the_end() {
 
 #[test]
 fn splade_equals_the_reference() {
+    for folder in ["tiny-splade", "tiny-distilbert-splade"] {
+        assert_sparse_equal(&fixture(folder));
+    }
+}
+
+fn assert_sparse_equal(folder: &Path) {
     let texts = texts("tiny-texts.json");
-    let folder = fixture("tiny-splade");
     let theirs = rows(&reference(&folder.join("reference.safetensors"))["embeddings"]);
     for dtype in [WeightDtype::F32, WeightDtype::Q8] {
-        let embedder = load_with(&folder, dtype, &[], 777).unwrap();
+        let embedder = load_with(folder, dtype, &[], 777).unwrap();
         let ours = embedder
             .encode_sparse(inputs(&texts), &SparseOptions::default())
             .unwrap();

@@ -55,15 +55,16 @@ pub fn forward<B: Backend>(
     weights: &Weights<B>,
     batch: &Batch,
 ) -> Result<B::Tensor> {
+    let positions = spec.position_ids(batch);
     let types = vec![0; batch.ids.len()];
-    let sum = backend.embed(&[
+    let mut tables: Vec<(_, &[u32])> = vec![
         (weights.matrix(encoder.word_embeddings), &batch.ids),
-        (
-            weights.matrix(encoder.position_embeddings),
-            &batch.positions,
-        ),
-        (weights.matrix(encoder.token_type_embeddings), &types),
-    ])?;
+        (weights.matrix(encoder.position_embeddings), &positions),
+    ];
+    if let Some(table) = encoder.token_type_embeddings {
+        tables.push((weights.matrix(table), &types));
+    }
+    let sum = backend.embed(&tables)?;
     let norm = |norm| weights.norm(norm, spec.norm_eps);
     let mut x = backend.norm(&sum, None, norm(encoder.embedding_norm))?;
     for layer in &encoder.layers {
@@ -93,7 +94,7 @@ pub fn max_logits<B: Backend>(
     states: &B::Tensor,
     batch: &Batch,
 ) -> Result<B::Tensor> {
-    let x = weights.linear(backend, states, head.transform, spec.activation)?;
+    let x = weights.linear(backend, states, head.transform, head.activation)?;
     let x = backend.norm(&x, None, weights.norm(head.norm, spec.norm_eps))?;
     let bias = head.decoder.bias.map(|id| weights.vector(id));
     backend.max_linear(

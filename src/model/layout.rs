@@ -5,6 +5,7 @@
 
 use super::families::{Family, Names};
 use super::spec::Spec;
+use crate::backend::Activation;
 
 /// Index of a matrix in [`Layout::matrices`].
 pub type MatrixId = usize;
@@ -53,8 +54,8 @@ pub struct Encoder {
     pub word_embeddings: MatrixId,
     /// `[positions, hidden]`
     pub position_embeddings: MatrixId,
-    /// `[types, hidden]`
-    pub token_type_embeddings: MatrixId,
+    /// `[types, hidden]`, where the family has it
+    pub token_type_embeddings: Option<MatrixId>,
     /// After the sum of the embeddings.
     pub embedding_norm: Norm,
     /// In order.
@@ -64,9 +65,11 @@ pub struct Encoder {
 /// A masked-language-modelling head.
 #[derive(Clone, Copy, Debug)]
 pub struct MlmHead {
-    /// Dense layer, activation, norm …
+    /// Dense layer, …
     pub transform: Linear,
-    /// … before the decoder.
+    /// … activation, …
+    pub activation: Activation,
+    /// … and norm before the decoder.
     pub norm: Norm,
     /// `[vocab, hidden]`
     pub decoder: Linear,
@@ -215,9 +218,10 @@ impl Layout {
         let hidden = spec.hidden_size;
         let word_embeddings = self.matrix(0, names.word_embeddings, [spec.vocab_size, hidden]);
         let position_embeddings =
-            self.matrix(0, names.position_embeddings, [spec.max_positions, hidden]);
-        let token_type_embeddings =
-            self.matrix(0, names.token_type_embeddings, [spec.token_types, hidden]);
+            self.matrix(0, names.position_embeddings, [spec.position_rows, hidden]);
+        let token_type_embeddings = spec
+            .token_types
+            .map(|types| self.matrix(0, names.token_type_embeddings, [types, hidden]));
         let embedding_norm = self.norm(names.embedding_norm, hidden);
         let layers = (0..spec.layers)
             .map(|index| {
@@ -270,6 +274,7 @@ impl Layout {
         let bias = self.vector(0, names.bias, spec.vocab_size);
         MlmHead {
             transform,
+            activation: names.activation.unwrap_or(spec.activation),
             norm,
             decoder: Linear {
                 weight,

@@ -378,10 +378,10 @@ impl<B: Backend> Loader<B> {
                 .and_then(serde_json::Value::as_u64)
                 .is_some()
             {
-                return Ok(config.size(field, usize::MAX)?.min(spec.max_positions));
+                return Ok(config.size(field, usize::MAX)?.min(spec.max_positions()));
             }
         }
-        Ok(spec.max_positions)
+        Ok(spec.max_positions())
     }
 
     fn file(&self, name: &str) -> Option<&[u8]> {

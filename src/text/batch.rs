@@ -2,13 +2,11 @@
 
 use super::Tokens;
 
-/// What one forward pass works on. All vectors but `offsets` and `skip` are `[tokens]`.
+/// What one forward pass works on.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// Token ids.
+    /// Token ids, `[tokens]`.
     pub ids: Vec<u32>,
-    /// Position of each token in its sequence, from 0.
-    pub positions: Vec<u32>,
     /// Where each sequence begins, `[sequences + 1]`: first 0, last the number of tokens.
     pub offsets: Vec<usize>,
     /// Tokens at the start of each sequence that pooling leaves out, `[sequences]`.
@@ -20,13 +18,11 @@ impl Batch {
     pub fn pack(sequences: &[Tokens]) -> Self {
         let mut batch = Self {
             ids: Vec::new(),
-            positions: Vec::new(),
             offsets: vec![0],
             skip: Vec::new(),
         };
         for tokens in sequences {
             batch.ids.extend_from_slice(&tokens.ids);
-            batch.positions.extend((0u32..).take(tokens.ids.len()));
             batch.offsets.push(batch.ids.len());
             batch.skip.push(tokens.prompt);
         }

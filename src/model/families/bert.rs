@@ -1,10 +1,9 @@
 //! BERT (Devlin et al. 2018): learned positions, LayerNorm after each block, GELU feed-forward.
 
-use super::{Family, MlmNames, Names};
-use crate::backend::Heads;
+use super::{Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, MlmNames, Names, heads};
 use crate::error::Result;
 use crate::model::config::Config;
-use crate::model::spec::Spec;
+use crate::model::spec::{Positions, Spec};
 
 pub const FAMILY: Family = Family {
     name: "bert",
@@ -32,23 +31,13 @@ pub const FAMILY: Family = Family {
             norm: "cls.predictions.transform.LayerNorm",
             decoder: "cls.predictions.decoder.weight",
             bias: "cls.predictions.bias",
+            activation: None,
         },
     },
 };
 
-/// Bounds far above any real model, so that a hostile config cannot make a size overflow.
-const MOST_WIDTH: usize = 1 << 16;
-const MOST_ROWS: usize = 1 << 24;
-
-fn spec(config: &Config) -> Result<Spec> {
-    let hidden_size = config.size("hidden_size", MOST_WIDTH)?;
-    let heads = config.size("num_attention_heads", MOST_WIDTH)?;
-    if !hidden_size.is_multiple_of(heads) {
-        return Err(config.wrong(
-            "num_attention_heads",
-            &format!("a divisor of hidden_size ({hidden_size})"),
-        ));
-    }
+/// Reads the config fields that BERT and its relatives share.
+pub fn spec(config: &Config) -> Result<Spec> {
     if config
         .text("position_embedding_type")?
         .is_some_and(|kind| kind != "absolute")
@@ -60,15 +49,13 @@ fn spec(config: &Config) -> Result<Spec> {
     }
     Ok(Spec {
         vocab_size: config.size("vocab_size", MOST_ROWS)?,
-        hidden_size,
+        hidden_size: config.size("hidden_size", MOST_WIDTH)?,
         intermediate_size: config.size("intermediate_size", MOST_WIDTH)?,
-        layers: config.size("num_hidden_layers", 1024)?,
-        heads: Heads {
-            count: heads,
-            size: hidden_size / heads,
-        },
-        max_positions: config.size("max_position_embeddings", MOST_ROWS)?,
-        token_types: config.size_or("type_vocab_size", 2, MOST_ROWS)?,
+        layers: config.size("num_hidden_layers", MOST_LAYERS)?,
+        heads: heads(config, "hidden_size", "num_attention_heads")?,
+        position_rows: config.size("max_position_embeddings", MOST_ROWS)?,
+        positions: Positions::FromZero,
+        token_types: Some(config.size_or("type_vocab_size", 2, MOST_ROWS)?),
         activation: config.activation("hidden_act")?,
         norm_eps: config.epsilon("layer_norm_eps", 1e-12)?,
     })

@@ -1,9 +1,12 @@
 //! Model families: a table of config fields and tensor names for each, not another forward pass.
 
 mod bert;
+mod distilbert;
+mod roberta;
 
 use super::config::Config;
 use super::spec::Spec;
+use crate::backend::{Activation, Heads};
 use crate::error::{Error, Result};
 
 /// What tells one family from another.
@@ -27,7 +30,7 @@ pub struct Names {
     pub word_embeddings: &'static str,
     /// Table of learned positions.
     pub position_embeddings: &'static str,
-    /// Table of token types.
+    /// Table of token types, where the `Spec` has one.
     pub token_type_embeddings: &'static str,
     /// Module: LayerNorm of the embeddings.
     pub embedding_norm: &'static str,
@@ -59,9 +62,16 @@ pub struct MlmNames {
     pub decoder: &'static str,
     /// Decoder bias `[vocab]`.
     pub bias: &'static str,
+    /// Its activation, where that is not the feed-forward block's.
+    pub activation: Option<Activation>,
 }
 
-const FAMILIES: &[Family] = &[bert::FAMILY];
+/// Bounds far above any real model, so that a hostile config cannot make a size overflow.
+const MOST_WIDTH: usize = 1 << 16;
+const MOST_ROWS: usize = 1 << 24;
+const MOST_LAYERS: usize = 1024;
+
+const FAMILIES: &[Family] = &[bert::FAMILY, roberta::FAMILY, distilbert::FAMILY];
 
 /// The family of a model by its config.json.
 pub fn find(config: &Config) -> Result<&'static Family> {
@@ -74,5 +84,18 @@ pub fn find(config: &Config) -> Result<&'static Family> {
             "config.json names the model type {model_type:?}, which is not supported; supported are: {}",
             known.join(", ")
         ))
+    })
+}
+
+/// Heads of equal size; `width` and `count` are field names.
+fn heads(config: &Config, width: &str, count: &str) -> Result<Heads> {
+    let size = config.size(width, MOST_WIDTH)?;
+    let heads = config.size(count, MOST_WIDTH)?;
+    if !size.is_multiple_of(heads) {
+        return Err(config.wrong(count, &format!("a divisor of {width} ({size})")));
+    }
+    Ok(Heads {
+        count: heads,
+        size: size / heads,
     })
 }
