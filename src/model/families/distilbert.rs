@@ -32,7 +32,7 @@ pub const FAMILY: Family = Family {
     },
 };
 
-/// What transformers builds DistilBERT's LayerNorms with; its config has no field for it.
+/// What transformers builds each LayerNorm of DistilBERT with; its config has no field for it.
 const NORM_EPS: f32 = 1e-12;
 
 fn spec(config: &Config) -> Result<Spec> {
