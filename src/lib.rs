@@ -33,9 +33,9 @@ pub mod weights;
 pub use backend::WeightDtype;
 pub use backend::cpu::Cpu;
 pub use error::{Error, Result};
-pub use model::embedder::{
-    DenseBatch, DenseRun, Embedder, EncodeOptions, Info, SparseBatch, SparseOptions, SparseRun,
-    SparseVector,
-};
+pub use model::embedder::{Embedder, Info};
 pub use model::loader::{LoadOptions, Loader};
+pub use model::run::{
+    DenseBatch, DenseRun, EncodeOptions, SparseBatch, SparseOptions, SparseRun, SparseVector,
+};
 pub use text::Input;

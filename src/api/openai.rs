@@ -8,7 +8,8 @@ use serde_json::Value;
 use super::input::inputs;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::model::embedder::{DenseRun, Embedder, EncodeOptions};
+use crate::model::embedder::Embedder;
+use crate::model::run::{DenseRun, EncodeOptions};
 use crate::text::{Direction, Input};
 
 /// The most inputs of one request, as at OpenAI.

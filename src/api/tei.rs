@@ -6,7 +6,8 @@ use serde_json::Value;
 use super::input::inputs;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::model::embedder::{Embedder, SparseOptions, SparseRun};
+use crate::model::embedder::Embedder;
+use crate::model::run::{SparseOptions, SparseRun};
 use crate::text::Direction;
 
 #[derive(Deserialize)]

@@ -1,6 +1,6 @@
-//! From a model's files to vectors: [`loader`] and [`checkpoint`] read them, [`spec`] and [`families`] describe the transformer as
-//! data, [`layout`] says which tensor goes where, [`forward`] runs it, [`pipeline`] and [`head`] turn token states
-//! into vectors, [`embedder`] ties it together.
+//! From a model's files to vectors: [`loader`] and [`checkpoint`] read them, [`spec`] and [`families`] describe the
+//! transformer as data, [`layout`] says which tensor goes where, [`forward`] runs it, [`pipeline`] and [`head`] turn
+//! token states into vectors, [`embedder`] ties it together, [`run`] does the work in steps.
 
 pub mod checkpoint;
 pub mod config;
@@ -11,4 +11,5 @@ pub mod head;
 pub mod layout;
 pub mod loader;
 pub mod pipeline;
+pub mod run;
 pub mod spec;

@@ -8,6 +8,13 @@ use wasm_bindgen::prelude::*;
 use crate::error::Error;
 use crate::{Cpu, DenseBatch, Embedder, SparseBatch};
 
+/// Which build this is.
+const SIMD: &str = if cfg!(feature = "relaxed-simd") {
+    "relaxed-simd"
+} else {
+    "simd128"
+};
+
 /// The options of `new Loader`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,7 +44,7 @@ pub struct ModelInfo<'a> {
     max_tokens: usize,
     dtype: &'a str,
     device: &'a str,
-    simd: String,
+    simd: &'a str,
     dot_kernel: &'a str,
     parameters: usize,
     weight_bytes: usize,
@@ -60,7 +67,7 @@ pub fn info(embedder: &Embedder<Cpu>) -> ModelInfo<'_> {
         max_tokens: info.max_tokens,
         dtype: info.dtype.name(),
         device: "cpu",
-        simd: super::simd_build(),
+        simd: SIMD,
         dot_kernel: embedder.backend().kernel().name(),
         parameters: info.parameters,
         weight_bytes: embedder.weight_bytes(),

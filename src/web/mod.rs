@@ -14,23 +14,6 @@ use crate::{Cpu, DenseRun, LoadOptions, SparseRun, WeightDtype};
 
 type Thrown<T> = Result<T, JsValue>;
 
-/// Which build this is.
-#[wasm_bindgen(js_name = simdBuild)]
-pub fn simd_build() -> String {
-    if cfg!(feature = "relaxed-simd") {
-        "relaxed-simd"
-    } else {
-        "simd128"
-    }
-    .to_owned()
-}
-
-/// The integer kernel that the start-up probe chooses on this engine.
-#[wasm_bindgen(js_name = dotKernel)]
-pub fn dot_kernel() -> String {
-    Cpu::new().kernel().name().to_owned()
-}
-
 /// A model that is being loaded; see `model::loader`.
 #[wasm_bindgen]
 pub struct Loader(crate::Loader<Cpu>);
