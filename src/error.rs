@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 
-/// Result with the crate's [`Error`].
+/// Result with the crate's [`enum@Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can go wrong, from a broken file to an impossible request.

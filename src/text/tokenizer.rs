@@ -54,7 +54,7 @@ pub struct Token {
     pub id: u32,
     /// Its entry in the vocabulary.
     pub text: String,
-    /// Whether the tokenizer added it ([CLS], </s>, …).
+    /// Whether the tokenizer added it (`[CLS]`, `</s>`, …).
     pub special: bool,
     /// Byte offset of its first byte in the text; none for special tokens.
     pub start: Option<usize>,
