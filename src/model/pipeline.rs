@@ -78,16 +78,28 @@ pub fn entries(bytes: &[u8]) -> Result<Vec<Entry>> {
         |entry: &Value, field: &str| entry.get(field).and_then(Value::as_str).map(str::to_owned);
     list.iter()
         .map(|entry| match (text(entry, "type"), text(entry, "path")) {
-            (Some(kind), Some(path)) if !path.split('/').any(|part| part == "..") => Ok(Entry {
+            (Some(kind), Some(path)) if is_folder(&path) => Ok(Entry {
                 kind: kind.rsplit('.').next().unwrap_or_default().to_owned(),
                 path,
             }),
             _ => Err(Error::config(
                 FILE,
-                format!("has an entry without type and path: {entry}"),
+                format!("has an entry without a type and the path of a folder: {entry}"),
             )),
         })
         .collect()
+}
+
+/// Whether a path leads to a folder of the model's own: callers resolve it against an address, where `../x`, `/x` or
+/// `https://x` would lead elsewhere.
+fn is_folder(path: &str) -> bool {
+    let plain = |part: &str| {
+        !part.is_empty()
+            && part != "."
+            && part != ".."
+            && !part.contains(|c: char| c.is_control() || "\\:?#%".contains(c))
+    };
+    path.is_empty() || path.split('/').all(plain)
 }
 
 /// Reads one module after the transformer; `config` is its config.json, where it has one.
@@ -291,7 +303,20 @@ mod tests {
     fn module_types_are_told_by_their_last_component() {
         let list = br#"[{"idx":0,"name":"0","path":"","type":"sentence_transformers.base.modules.transformer.Transformer"}]"#;
         assert_eq!(entries(list).unwrap()[0].kind, "Transformer");
-        assert!(entries(br#"[{"path":"../x","type":"a.Pooling"}]"#).is_err());
+        for path in [
+            "../x",
+            "/x",
+            "https://x",
+            "a//b",
+            "a/./b",
+            "a\\\\b",
+            "%2e%2e",
+            "a?b",
+        ] {
+            let list = format!(r#"[{{"path":"{path}","type":"a.Pooling"}}]"#);
+            let message = entries(list.as_bytes()).unwrap_err().to_string();
+            assert!(message.contains("path of a folder"), "{path}: {message}");
+        }
         assert!(entries(b"{}").is_err());
     }
 }
