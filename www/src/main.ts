@@ -39,7 +39,7 @@ const bytes = new Intl.NumberFormat("en", { style: "unit", unit: "megabyte", max
 const megabytes = (count: number) => bytes.format(count / 1e6);
 
 function showFailure(failure: Failure | undefined): void {
-  message.hidden = failure === undefined;
+  message.hidden = failure === undefined || failure.code === "aborted";
   message.textContent = failure ? `${failure.message} (${failure.code})` : "";
 }
 
@@ -49,6 +49,8 @@ function showProgress(info: Progress): void {
   if (info.status === "progress_total") {
     bar.value = info.progress;
     text.value = `${megabytes(info.loaded)} of ${megabytes(info.total)}`;
+  } else if (info.status === "initiate") {
+    text.value = `Fetching ${info.file}`;
   } else if (info.status === "ready") {
     bar.value = 100;
   }
@@ -85,7 +87,11 @@ async function loadModel(): Promise<void> {
   const source = name === BUNDLED ? new URL(`models/${name}/`, document.baseURI).href : name;
   showFailure(undefined);
   loadButton.disabled = embedButton.disabled = true;
+  // The worker lets the model before go.
+  element("info", HTMLDListElement).hidden = results.hidden = true;
   cancelButton.hidden = element("progress", HTMLDivElement).hidden = false;
+  element("progress-bar", HTMLProgressElement).value = 0;
+  element("progress-text", HTMLOutputElement).value = "Starting";
   const outcome = await worker.load(source, dtypeSelect.value as "q8" | "f32", proxy(showProgress));
   loadButton.disabled = false;
   cancelButton.hidden = element("progress", HTMLDivElement).hidden = true;
