@@ -44,6 +44,18 @@ pub enum Error {
         /// The first few names that the file has and the model does not use.
         present: String,
     },
+    /// The checkpoint has layers that the config does not.
+    #[error(
+        "{file} holds tensors of layers that the model's config does not have: {unexpected}; the config has {layers} layers; check that config.json belongs to this checkpoint"
+    )]
+    UnexpectedTensor {
+        /// File as the source names it.
+        file: String,
+        /// The first few names that are too many.
+        unexpected: String,
+        /// Layers that the config has.
+        layers: usize,
+    },
     /// A tensor's shape does not fit the config.
     #[error(
         "tensor {tensor} has shape {got:?} where config.json makes it {expected:?}; check that config.json belongs to this checkpoint"
@@ -172,6 +184,7 @@ impl Error {
             Self::InvalidSafetensors { .. } => "invalid_safetensors",
             Self::TruncatedStream { .. } => "truncated_stream",
             Self::MissingTensor { .. } => "missing_tensor",
+            Self::UnexpectedTensor { .. } => "unexpected_tensor",
             Self::WrongShape { .. } => "wrong_shape",
             Self::WrongDtype { .. } => "wrong_dtype",
             Self::InvalidConfig { .. } => "invalid_config",
@@ -206,6 +219,7 @@ impl Error {
             Self::InvalidSafetensors { .. }
             | Self::TruncatedStream { .. }
             | Self::MissingTensor { .. }
+            | Self::UnexpectedTensor { .. }
             | Self::WrongShape { .. }
             | Self::WrongDtype { .. }
             | Self::InvalidConfig { .. }

@@ -35,7 +35,6 @@ pub use backend::cpu::Cpu;
 pub use error::{Error, Result};
 pub use model::embedder::{Embedder, Info};
 pub use model::loader::{LoadOptions, Loader};
-pub use model::run::{
-    DenseBatch, DenseRun, EncodeOptions, SparseBatch, SparseOptions, SparseRun, SparseVector,
-};
+pub use model::options::{EncodeOptions, MultiOptions, SparseOptions, TokenHead, TokenOptions};
+pub use model::run::{DenseBatch, Output, Run, SparseBatch, SparseVector, TokenVectors};
 pub use text::Input;

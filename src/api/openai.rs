@@ -9,7 +9,8 @@ use super::input::inputs;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::embedder::Embedder;
-use crate::model::run::{DenseRun, EncodeOptions};
+use crate::model::options::EncodeOptions;
+use crate::model::run;
 use crate::text::{Direction, Input};
 
 /// The most inputs of one request, as at OpenAI.
@@ -72,7 +73,7 @@ struct Usage {
 
 /// A request at work.
 pub struct Run {
-    vectors: DenseRun,
+    vectors: run::Run,
     format: EncodingFormat,
     model: String,
 }
@@ -121,9 +122,9 @@ pub fn start<B: Backend>(embedder: &Embedder<B>, body: Value) -> Result<Run> {
         normalize: Some(request.normalize.unwrap_or(true)),
         dimensions: dimensions.transpose()?,
         prompt_name: request.prompt_name,
-        prompt: None,
         truncate: Some(request.truncate.unwrap_or(false)),
         truncation_direction: request.truncation_direction.unwrap_or_default(),
+        ..EncodeOptions::default()
     };
     Ok(Run {
         vectors: embedder.start(inputs, &options)?,
@@ -142,7 +143,7 @@ impl Run {
 
     /// The response.
     pub fn finish(self) -> Response {
-        let batch = self.vectors.finish();
+        let batch = self.vectors.finish().into_dense();
         let vectors = batch.data.chunks_exact(batch.dimensions.max(1)).enumerate();
         let data = vectors.map(|(index, vector)| {
             let embedding = match self.format {

@@ -63,23 +63,138 @@ pub enum Pooling {
     LastToken,
 }
 
-/// The sizes that attention needs besides its input.
-#[derive(Clone, Copy, Debug)]
+/// How token logits become weights of vocabulary entries (SPLADE, Formal et al. 2021).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Splade {
+    /// Over the tokens.
+    pub strategy: SpladeStrategy,
+    /// Of each logit.
+    pub activation: SpladeActivation,
+}
+
+/// What a vocabulary entry takes of the tokens' activated logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpladeStrategy {
+    /// The largest.
+    Max,
+    /// All of them, added up.
+    Sum,
+}
+
+/// What SPLADE applies to a logit. Both forms rise with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpladeActivation {
+    /// log(1 + relu(x)), SPLADE's
+    Log1pRelu,
+    /// log(1 + log(1 + relu(x))), that of inference-free models
+    Log1pLog1pRelu,
+}
+
+impl SpladeActivation {
+    /// The weight of a logit, through f64 so that engines and platforms agree on the f32.
+    pub fn apply(self, logit: f32) -> f32 {
+        #[expect(clippy::cast_possible_truncation, reason = "an f32 in, an f32 out")]
+        let ln_1p = |x: f32| libm::log1p(f64::from(x)) as f32;
+        let weight = ln_1p(logit.max(0.0));
+        match self {
+            Self::Log1pRelu => weight,
+            Self::Log1pLog1pRelu => ln_1p(weight),
+        }
+    }
+}
+
+/// Attention heads. Several query heads may share a key and value head (grouped-query attention, Ainslie et al.
+/// 2023).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heads {
-    /// Number of attention heads.
+    /// Number of query heads.
     pub count: usize,
+    /// Number of key and value heads, a divisor of `count`.
+    pub kv_count: usize,
     /// Width of one head.
     pub size: usize,
 }
 
-/// Affine layer normalisation over the last dimension.
+impl Heads {
+    /// Width of the queries.
+    pub fn query_width(&self) -> usize {
+        self.count * self.size
+    }
+
+    /// Width of the keys, and of the values.
+    pub fn kv_width(&self) -> usize {
+        self.kv_count * self.size
+    }
+}
+
+/// Which tokens of its sequence a token attends to, besides itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mask {
+    /// The most tokens before it; all where none is given.
+    pub before: Option<usize>,
+    /// The most tokens after it; all where none is given.
+    pub after: Option<usize>,
+}
+
+/// Rotary position embeddings (Su et al. 2021): element `i` of a head's first half and element `i` of its second half
+/// are turned by the same angle.
+#[derive(Clone, Debug)]
+pub struct Rotary {
+    /// Half the size of a head.
+    pub half: usize,
+    /// Cosines, `[positions, half]`
+    pub cos: Vec<f32>,
+    /// Sines, `[positions, half]`
+    pub sin: Vec<f32>,
+}
+
+/// A number for each head and each distance between two tokens, added to attention's scores.
+#[derive(Clone, Debug)]
+pub struct RelativeBias {
+    /// The largest distance.
+    pub reach: usize,
+    /// `[heads, 2 · reach + 1]`, from a key that far before the query to one that far after it.
+    pub values: Vec<f32>,
+}
+
+/// What attention does besides its products and its softmax.
 #[derive(Clone, Copy)]
-pub struct LayerNorm<'a> {
+pub struct Attention<'a> {
+    /// Sizes.
+    pub heads: Heads,
+    /// Factor of the scores.
+    pub scale: f32,
+    /// Who sees whom.
+    pub mask: Mask,
+    /// Norms of every query head and of every key head.
+    pub head_norms: Option<[Norm<'a>; 2]>,
+    /// Applied to queries and keys, after their norms.
+    pub rotary: Option<&'a Rotary>,
+    /// Added to the scaled scores.
+    pub bias: Option<&'a RelativeBias>,
+}
+
+/// Which norm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormKind {
+    /// LayerNorm (Ba et al. 2016): `(x − mean) / √(variance + eps) · weight + bias`
+    Layer,
+    /// RMSNorm (Zhang & Sennrich 2019): `x / √(mean of x² + eps) · weight`
+    Rms,
+    /// Gemma's RMSNorm, which multiplies by `1 + weight`.
+    RmsPlusOne,
+}
+
+/// A norm over the last dimension.
+#[derive(Clone, Copy)]
+pub struct Norm<'a> {
+    /// Which.
+    pub kind: NormKind,
     /// Scale, `[width]`.
     pub weight: &'a [f32],
     /// Shift, `[width]`.
-    pub bias: &'a [f32],
-    /// Added to the variance.
+    pub bias: Option<&'a [f32]>,
+    /// Added under the root.
     pub eps: f32,
 }
 
@@ -97,15 +212,17 @@ pub trait Backend {
     /// Bytes that a matrix occupies.
     fn bytes(&self, matrix: &Self::Matrix) -> usize;
 
-    /// Sum over `tables` of the rows that `ids` name: `[tokens, width]`.
-    fn embed(&self, tables: &[(&Self::Matrix, &[u32])]) -> Result<Self::Tensor>;
+    /// Sum over `tables` of the rows that `ids` name, times `scale`: `[tokens, width]`.
+    fn embed(&self, tables: &[(&Self::Matrix, &[u32])], scale: f32) -> Result<Self::Tensor>;
     /// `norm(x + residual)`.
     fn norm(
         &self,
         x: &Self::Tensor,
         residual: Option<&Self::Tensor>,
-        norm: LayerNorm,
+        norm: Norm,
     ) -> Result<Self::Tensor>;
+    /// `x + y`
+    fn add(&self, x: &Self::Tensor, y: &Self::Tensor) -> Result<Self::Tensor>;
     /// `activation(x · weightᵀ + bias)`: `[rows, out]`.
     fn linear(
         &self,
@@ -114,13 +231,16 @@ pub trait Backend {
         bias: Option<&[f32]>,
         activation: Activation,
     ) -> Result<Self::Tensor>;
-    /// Bidirectional attention of each sequence over itself; `qkv` is `[tokens, 3 · heads · size]`, queries, keys
-    /// and values side by side; the result `[tokens, heads · size]`.
+    /// The gate of a gated feed-forward block (GLU variants, Shazeer 2020): `x` is `[rows, 2 · width]`, the result
+    /// `activation(first half) · second half`, `[rows, width]`.
+    fn gate(&self, x: &Self::Tensor, activation: Activation) -> Result<Self::Tensor>;
+    /// Attention of each sequence over itself; `qkv` is `[tokens, (count + 2 · kv_count) · size]`, queries, keys and
+    /// values side by side; the result `[tokens, count · size]`.
     fn attention(
         &self,
         qkv: &Self::Tensor,
         offsets: &[usize],
-        heads: Heads,
+        attention: Attention,
     ) -> Result<Self::Tensor>;
     /// One vector a sequence, `[sequences, width]`, from its tokens after the first `skip[sequence]`.
     fn pool(
@@ -130,14 +250,15 @@ pub trait Backend {
         skip: &[usize],
         pooling: Pooling,
     ) -> Result<Self::Tensor>;
-    /// For each sequence and each row of `weight`, the largest of `x · weightᵀ + bias` over its tokens
+    /// For each sequence and each row of `weight`, SPLADE's weight from `x · weightᵀ + bias` of its tokens
     /// (`[sequences, out]`); the `[tokens, out]` product is never stored.
-    fn max_linear(
+    fn splade(
         &self,
         x: &Self::Tensor,
         offsets: &[usize],
         weight: &Self::Matrix,
         bias: Option<&[f32]>,
+        splade: Splade,
     ) -> Result<Self::Tensor>;
     /// Values from the host, `[rows, values / rows]`.
     fn upload(&self, values: Vec<f32>, rows: usize) -> Result<Self::Tensor>;

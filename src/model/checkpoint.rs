@@ -3,8 +3,10 @@
 //! When a file's header is complete, every tensor that the model needs is looked up and checked, before any memory
 //! is taken for it. Then each tensor goes, row by row, straight into its final form.
 
+use std::collections::HashMap;
+
 use super::forward::Weights;
-use super::layout::{Layout, MatrixId, Slot, Wanted};
+use super::layout::{Layout, MatrixId, Slot, VectorId, Wanted, WeightFile};
 use crate::backend::{Backend, WeightDtype};
 use crate::error::{Error, Result};
 use crate::weights::dtype::Dtype;
@@ -17,7 +19,6 @@ const LISTED: usize = 3;
 /// Weights in the making.
 pub struct Checkpoint<B: Backend> {
     layout: Layout,
-    prefixes: &'static [&'static str],
     dtype: WeightDtype,
     weights: Weights<B>,
     /// Matrices that another one stands in for.
@@ -49,15 +50,14 @@ impl Reading {
 }
 
 impl<B: Backend> Checkpoint<B> {
-    /// Nothing loaded yet. `prefixes` are those that tensor names of weight file 0 may carry.
-    pub fn new(layout: Layout, prefixes: &'static [&'static str], dtype: WeightDtype) -> Self {
+    /// Nothing loaded yet.
+    pub fn new(layout: Layout, dtype: WeightDtype) -> Self {
         let weights = Weights {
             matrices: layout.matrices.iter().map(|_| None).collect(),
             vectors: layout.vectors.iter().map(|_| Vec::new()).collect(),
         };
         Self {
             layout,
-            prefixes,
             dtype,
             weights,
             tied: Vec::new(),
@@ -65,14 +65,23 @@ impl<B: Backend> Checkpoint<B> {
         }
     }
 
-    /// Starts weight file number `index`.
-    pub fn begin(&self, index: usize, name: &str) -> Reading {
+    /// Starts weight file number `index` of the layout.
+    pub fn begin(&self, index: usize) -> Reading {
+        let name = &self.layout.files[index].path;
         Reading {
             index,
-            name: name.to_owned(),
+            name: name.clone(),
             stream: Stream::new(name),
             targets: Vec::new(),
         }
+    }
+
+    /// Fills a vector that comes from no weight file.
+    pub fn set_vector(&mut self, id: VectorId, values: Vec<f32>) {
+        let mut hash = Fingerprint::new("");
+        hash.update(&values);
+        self.fingerprint = self.fingerprint.wrapping_add(hash.0);
+        self.weights.vectors[id] = values;
     }
 
     /// Takes the next bytes of a file.
@@ -113,58 +122,69 @@ impl<B: Backend> Checkpoint<B> {
     /// Number of parameters that the model uses.
     pub fn parameters(&self) -> usize {
         let tied = |id| self.tied.iter().any(|(replaced, _)| *replaced == id);
-        let matrices = self
-            .layout
-            .matrices
-            .iter()
-            .enumerate()
-            .filter(|(id, _)| !tied(*id));
+        let matrices = self.layout.matrices.iter().enumerate();
+        let matrices = matrices.filter(|(id, _)| !tied(*id));
         matrices
-            .map(|(_, [rows, columns])| rows * columns)
+            .map(|(_, shape)| shape.rows * shape.columns)
             .sum::<usize>()
             + self.layout.vectors.iter().sum::<usize>()
     }
 
     /// Finds the file's tensor for each wanted one.
-    fn assign(
-        &mut self,
-        index: usize,
-        file: &str,
-        tensors: &[TensorInfo],
-    ) -> Result<Vec<Option<Target>>> {
-        let mut targets: Vec<Option<Target>> = tensors.iter().map(|_| None).collect();
-        let mut missing = Vec::new();
-        for wanted in self
+    fn assign(&mut self, index: usize, tensors: &[TensorInfo]) -> Result<Vec<Option<Target>>> {
+        let file = &self.layout.files[index];
+        let names: HashMap<&str, usize> = tensors
+            .iter()
+            .enumerate()
+            .map(|(at, tensor)| (tensor.name.as_str(), at))
+            .collect();
+        let all: Vec<&Wanted> = self
             .layout
             .wanted
             .iter()
             .filter(|wanted| wanted.file == index)
-        {
-            let found = self
-                .prefixes
-                .iter()
-                .find_map(|prefix| find(tensors, prefix, &wanted.name));
-            match (found, wanted.tied, wanted.slot) {
-                (Some(at), ..) => targets[at] = Some(target(&tensors[at], wanted)?),
-                (None, Some(stand_in), Slot::Rows { matrix, .. }) => {
-                    self.tied.push((matrix, stand_in));
+            .collect();
+        let last = all.iter().filter_map(|wanted| wanted.spelling).max();
+        let best = (0..=last.unwrap_or(0))
+            .map(|spelling| Match::new(file, &names, &all, spelling))
+            .reduce(|best, next| {
+                if next.missing.len() < best.missing.len() {
+                    next
+                } else {
+                    best
                 }
-                (None, ..) => missing.push(wanted.name.as_str()),
-            }
+            });
+        let Some(best) = best else {
+            return Ok(tensors.iter().map(|_| None).collect());
+        };
+        let mut targets: Vec<Option<Target>> = tensors.iter().map(|_| None).collect();
+        for (wanted, at) in &best.found {
+            targets[*at] = Some(target(&tensors[*at], wanted)?);
         }
-        if missing.is_empty() {
-            return Ok(targets);
+        let unused = || {
+            let unused = tensors
+                .iter()
+                .zip(&targets)
+                .filter(|(_, target)| target.is_none());
+            unused.map(|(tensor, _)| tensor.name.as_str())
+        };
+        if !best.missing.is_empty() {
+            return Err(Error::MissingTensor {
+                file: file.path.clone(),
+                missing: list(&best.missing),
+                present: list(&unused().collect::<Vec<_>>()),
+            });
         }
-        let unused = tensors
-            .iter()
-            .zip(&targets)
-            .filter(|(_, target)| target.is_none())
-            .map(|(tensor, _)| tensor.name.as_str());
-        Err(Error::MissingTensor {
-            file: file.to_owned(),
-            missing: list(&missing),
-            present: list(&unused.collect::<Vec<_>>()),
-        })
+        let beyond: Vec<_> = unused().filter(|name| file.is_beyond(name)).collect();
+        if !beyond.is_empty() {
+            return Err(Error::UnexpectedTensor {
+                file: file.path.clone(),
+                unexpected: list(&beyond),
+                layers: file.layers.as_ref().map_or(0, |(_, count)| *count),
+            });
+        }
+        self.tied.extend(best.tied);
+        Ok(targets)
     }
 
     /// Stores one row of a tensor, making room for its matrix or vector first.
@@ -174,8 +194,13 @@ impl<B: Backend> Checkpoint<B> {
                 let matrix = match &mut self.weights.matrices[id] {
                     Some(matrix) => matrix,
                     empty => {
-                        let [rows, columns] = self.layout.matrices[id];
-                        empty.insert(backend.matrix(rows, columns, self.dtype)?)
+                        let shape = self.layout.matrices[id];
+                        let dtype = if shape.exact {
+                            WeightDtype::F32
+                        } else {
+                            self.dtype
+                        };
+                        empty.insert(backend.matrix(shape.rows, shape.columns, dtype)?)
                     }
                 };
                 backend.set_row(matrix, first + row, values);
@@ -183,6 +208,7 @@ impl<B: Backend> Checkpoint<B> {
             Slot::Elements { vector: id, first } => {
                 let vector = &mut self.weights.vectors[id];
                 vector.resize(self.layout.vectors[id], 0.0);
+                let first = first + row * values.len();
                 vector[first..first + values.len()].copy_from_slice(values);
             }
         }
@@ -190,32 +216,85 @@ impl<B: Backend> Checkpoint<B> {
     }
 }
 
+/// How a file fits the names of one spelling.
+struct Match<'a> {
+    found: Vec<(&'a Wanted, usize)>,
+    tied: Vec<(MatrixId, MatrixId)>,
+    missing: Vec<&'a str>,
+}
+
+impl<'a> Match<'a> {
+    fn new(
+        file: &WeightFile,
+        names: &HashMap<&str, usize>,
+        all: &[&'a Wanted],
+        spelling: usize,
+    ) -> Self {
+        let mut matched = Self {
+            found: Vec::new(),
+            tied: Vec::new(),
+            missing: Vec::new(),
+        };
+        let spelt = all
+            .iter()
+            .filter(|wanted| wanted.spelling.is_none_or(|own| own == spelling));
+        for wanted in spelt {
+            let mut prefixes = file.prefixes.iter();
+            let found = prefixes.find_map(|prefix| find(names, prefix, &wanted.name));
+            match (found, wanted.tied, wanted.slot) {
+                (Some(at), ..) => matched.found.push((wanted, at)),
+                (None, Some(stand_in), Slot::Rows { matrix, .. }) => {
+                    matched.tied.push((matrix, stand_in));
+                }
+                (None, ..) => matched.missing.push(&wanted.name),
+            }
+        }
+        matched
+    }
+}
+
+impl WeightFile {
+    /// Whether a tensor belongs to a layer that the config does not have.
+    fn is_beyond(&self, tensor: &str) -> bool {
+        let Some((starts, count)) = &self.layers else {
+            return false;
+        };
+        let number = |prefix: &str, start: &str| -> Option<usize> {
+            let rest = tensor.strip_prefix(prefix)?.strip_prefix(start)?;
+            rest.split_once('.')?.0.parse().ok()
+        };
+        self.prefixes
+            .iter()
+            .flat_map(|prefix| starts.iter().filter_map(move |start| number(prefix, start)))
+            .any(|layer| layer >= *count)
+    }
+}
+
 /// Index of `prefix` + `name`, or of the same under an older spelling.
-fn find(tensors: &[TensorInfo], prefix: &str, name: &str) -> Option<usize> {
+fn find(names: &HashMap<&str, usize>, prefix: &str, name: &str) -> Option<usize> {
     // TensorFlow's names for LayerNorm's parameters live on in old BERT checkpoints.
     let older = match name.rsplit_once('.') {
-        Some((module, "weight")) => format!("{module}.gamma"),
-        Some((module, "bias")) => format!("{module}.beta"),
-        _ => name.to_owned(),
+        Some((module, "weight")) => format!("{prefix}{module}.gamma"),
+        Some((module, "bias")) => format!("{prefix}{module}.beta"),
+        _ => String::new(),
     };
-    [name, &older].iter().find_map(|name| {
-        tensors.iter().position(|tensor| {
-            tensor
-                .name
-                .strip_prefix(prefix)
-                .is_some_and(|rest| rest == *name)
-        })
-    })
+    let name = format!("{prefix}{name}");
+    [name, older]
+        .iter()
+        .find_map(|name| names.get(name.as_str()).copied())
 }
 
 /// Checks shape and dtype.
 fn target(tensor: &TensorInfo, wanted: &Wanted) -> Result<Target> {
-    if !tensor
-        .shape
-        .iter()
-        .copied()
-        .eq(wanted.shape.iter().map(|size| *size as u64))
-    {
+    // A matrix of one row may be stored as a vector.
+    fn plain(shape: &[u64]) -> &[u64] {
+        match shape {
+            [1, rest @ ..] if !rest.is_empty() => rest,
+            shape => shape,
+        }
+    }
+    let shape: Vec<u64> = wanted.shape.iter().map(|size| *size as u64).collect();
+    if plain(&tensor.shape) != plain(&shape) {
         return Err(Error::WrongShape {
             tensor: tensor.name.clone(),
             got: tensor.shape.clone(),
@@ -256,7 +335,7 @@ struct Filler<'a, B: Backend> {
 
 impl<B: Backend> Visitor for Filler<'_, B> {
     fn header(&mut self, tensors: &[TensorInfo]) -> Result<()> {
-        *self.targets = self.checkpoint.assign(self.index, self.file, tensors)?;
+        *self.targets = self.checkpoint.assign(self.index, tensors)?;
         Ok(())
     }
 

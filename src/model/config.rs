@@ -94,9 +94,48 @@ impl Config {
         }
     }
 
+    /// A flag of a file whose other contents do not matter here: anything but `true` is false.
+    pub fn flag_or_false(&self, field: &str) -> bool {
+        self.get(field).and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    /// A number.
+    pub fn number(&self, field: &str, default: f64) -> Result<f64> {
+        match self.get(field) {
+            None => Ok(default),
+            Some(value) => value.as_f64().ok_or_else(|| self.wrong(field, "a number")),
+        }
+    }
+
+    /// A number above 0.
+    pub fn positive(&self, field: &str, default: f64) -> Result<f64> {
+        match self.number(field, default) {
+            Ok(value) if value > 0.0 => Ok(value),
+            _ => Err(self.wrong(field, "a number above 0")),
+        }
+    }
+
+    /// Buckets of a relative bias that reaches to `max_distance`.
+    pub fn buckets(&self, field: &str, default: usize, max_distance: usize) -> Result<usize> {
+        const MOST: usize = 1 << 12;
+        let buckets = self.size_or(field, default, MOST)?;
+        // A quarter of them are exact distances, which must be some, and fewer than there are distances.
+        if buckets.is_multiple_of(4) && buckets / 4 < max_distance {
+            Ok(buckets)
+        } else {
+            let most = MOST.min(4 * (max_distance.max(2) - 1));
+            Err(self.wrong(field, &format!("a multiple of 4 from 4 to {most}")))
+        }
+    }
+
     /// An activation in the spelling of transformers' `ACT2FN`.
-    pub fn activation(&self, field: &str) -> Result<Activation> {
-        Ok(match self.text(field)?.unwrap_or("gelu") {
+    pub fn activation(&self, field: &str, default: &str) -> Result<Activation> {
+        self.named_activation(field, self.text(field)?.unwrap_or(default))
+    }
+
+    /// The activation called `name`; errors are about `field`.
+    pub fn named_activation(&self, field: &str, name: &str) -> Result<Activation> {
+        Ok(match name {
             "gelu" => Activation::Gelu,
             "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Activation::GeluTanh,
             "relu" => Activation::Relu,

@@ -6,16 +6,15 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::config::Config;
-use super::forward::{self, Weights};
-use super::head::{DenseHead, Head};
-use super::layout::{Encoder, MlmHead};
-use super::run::{
-    DenseBatch, DenseRun, EncodeOptions, Queue, SparseBatch, SparseOptions, SparseRun,
+use super::forward::Weights;
+use super::options::{
+    EncodeOptions, MultiOptions, SparseOptions, TextOptions, TokenHead, TokenOptions,
 };
-use super::spec::Spec;
+use super::route::Route;
+use super::run::{Dense, DenseBatch, Output, PerToken, Queue, Run, Sparse, SparseBatch};
 use crate::backend::{Backend, WeightDtype};
 use crate::error::{Error, Result};
-use crate::text::{Batch, Input, Token, Tokenizer};
+use crate::text::{Input, Token};
 
 /// Raised whenever the numbers that a model gives change, so that vectors of two versions are told apart.
 const NUMERICS: u32 = 1;
@@ -49,16 +48,37 @@ impl Prompts {
             .map(String::as_str)
             .ok_or_else(|| Error::UnknownPrompt {
                 name: name.to_owned(),
-                known: if self.named.is_empty() {
-                    "none".to_owned()
-                } else {
-                    self.named
-                        .keys()
-                        .map(|name| format!("{name:?}"))
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                },
+                known: quoted(self.named.keys()),
             })
+    }
+
+    /// The prompt for a task, under one of the names that sentence-transformers looks for.
+    fn for_task(&self, task: &str) -> Option<&str> {
+        let names: &[&str] = match task {
+            "document" => &["document", "passage", "corpus"],
+            other => &[other],
+        };
+        let mut prompts = names.iter().filter_map(|name| self.named.get(*name));
+        prompts.next().map(String::as_str)
+    }
+
+    /// `template` with `{}` where the instruction goes; the model's own, from a prompt of the form
+    /// "Instruct: …\nQuery:", before its family's.
+    pub(super) fn instruction_template(&self, family: Option<&str>) -> Option<String> {
+        let own = self.named.values().find_map(|prompt| {
+            let (_, end) = prompt.strip_prefix("Instruct: ")?.split_once("\nQuery:")?;
+            Some(format!("Instruct: {{}}\nQuery:{end}"))
+        });
+        own.or_else(|| family.map(str::to_owned))
+    }
+}
+
+fn quoted<'a>(names: impl Iterator<Item = &'a String>) -> String {
+    let names: Vec<_> = names.map(|name| format!("{name:?}")).collect();
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
     }
 }
 
@@ -69,7 +89,7 @@ pub struct Info {
     pub model: String,
     /// Commit or branch, where known.
     pub revision: Option<String>,
-    /// Model family.
+    /// Model family, of the route that is taken unless a task is given.
     pub family: &'static str,
     /// The most tokens of one input, special tokens included.
     pub max_tokens: usize,
@@ -79,6 +99,8 @@ pub struct Info {
     pub parameters: usize,
     /// Prompts from the model's own files.
     pub prompts: Prompts,
+    /// What goes before a text, with `{}` where an instruction goes, for models that take instructions.
+    pub instruction_template: Option<String>,
     /// How its vectors are to be compared: `cosine`, `dot`, `euclidean` or `manhattan`.
     pub similarity: String,
     /// The steps after the transformer, for [`Embedder::space_id`].
@@ -90,31 +112,25 @@ pub struct Info {
 /// A loaded model.
 pub struct Embedder<B: Backend> {
     backend: B,
-    pub(super) spec: Spec,
-    pub(super) tokenizer: Tokenizer,
-    encoder: Encoder,
-    pub(super) head: Head,
-    weights: Weights<B>,
+    pub(super) weights: Weights<B>,
+    pub(super) routes: Vec<Route>,
+    default_route: usize,
     info: Info,
 }
 
 impl<B: Backend> Embedder<B> {
     pub(super) fn new(
         backend: B,
-        spec: Spec,
-        tokenizer: Tokenizer,
-        encoder: Encoder,
-        head: Head,
         weights: Weights<B>,
+        routes: Vec<Route>,
+        default_route: usize,
         info: Info,
     ) -> Self {
         Self {
             backend,
-            spec,
-            tokenizer,
-            encoder,
-            head,
             weights,
+            routes,
+            default_route,
             info,
         }
     }
@@ -129,25 +145,55 @@ impl<B: Backend> Embedder<B> {
         &self.backend
     }
 
-    /// `dense` or `sparse`.
+    /// The route that is taken unless a task is given.
+    fn default_route(&self) -> &Route {
+        &self.routes[self.default_route]
+    }
+
+    /// `dense` or `sparse`: what the model is for. A model of kind `dense` may have a sparse head too.
     pub fn kind(&self) -> &'static str {
-        match self.head {
-            Head::Dense(_) => "dense",
-            Head::Splade { .. } => "sparse",
+        if self.default_route().dense().is_some() {
+            "dense"
+        } else {
+            "sparse"
         }
+    }
+
+    /// The kinds of vectors that it gives, of `dense`, `sparse`, `tokens` and `colbert`.
+    pub fn outputs(&self) -> Vec<&'static str> {
+        let route = self.default_route();
+        let dense = route.dense().is_some();
+        let colbert = route.token_head() == TokenHead::Colbert;
+        [
+            ("dense", dense),
+            ("sparse", route.is_sparse()),
+            ("tokens", dense),
+            ("colbert", colbert),
+        ]
+        .into_iter()
+        .filter_map(|(name, given)| given.then_some(name))
+        .collect()
+    }
+
+    /// Names of the routes of a model with a router.
+    pub fn tasks(&self) -> Vec<&str> {
+        let names = self.routes.iter().map(|route| route.name.as_str());
+        names.filter(|name| !name.is_empty()).collect()
     }
 
     /// Width of a vector: for sparse models, entries of the vocabulary.
     pub fn dimensions(&self) -> usize {
-        match &self.head {
-            Head::Dense(head) => head.dimensions,
-            Head::Splade { .. } => self.spec.vocab_size,
-        }
+        let route = self.default_route();
+        route
+            .dense()
+            .map_or_else(|| route.vocab_size(), |head| head.dimensions)
     }
 
     /// Whether vectors have length 1 unless the caller says otherwise.
     pub fn normalized(&self) -> bool {
-        matches!(&self.head, Head::Dense(head) if head.normalize)
+        self.default_route()
+            .dense()
+            .is_some_and(|head| head.normalize)
     }
 
     /// Bytes of packed weights.
@@ -186,14 +232,14 @@ impl<B: Backend> Embedder<B> {
 
     /// Tokens of a text, for people to look at.
     pub fn tokenize(&self, text: &str, add_special_tokens: bool) -> Result<Vec<Token>> {
-        self.tokenizer.describe(text, add_special_tokens)
+        self.default_route()
+            .tokenizer
+            .describe(text, add_special_tokens)
     }
 
     /// Embeds densely, in one go.
     pub fn encode(&self, inputs: Vec<Input>, options: &EncodeOptions) -> Result<DenseBatch> {
-        let mut run = self.start(inputs, options)?;
-        while !run.step(self)? {}
-        Ok(run.finish())
+        Ok(self.all(self.start(inputs, options)?)?.into_dense())
     }
 
     /// Embeds sparsely, in one go.
@@ -202,17 +248,113 @@ impl<B: Backend> Embedder<B> {
         inputs: Vec<Input>,
         options: &SparseOptions,
     ) -> Result<SparseBatch> {
-        let mut run = self.start_sparse(inputs, options)?;
+        Ok(self.all(self.start_sparse(inputs, options)?)?.into_sparse())
+    }
+
+    /// Embeds each token, in one go.
+    pub fn encode_tokens(&self, inputs: Vec<Input>, options: &TokenOptions) -> Result<Output> {
+        self.all(self.start_tokens(inputs, options)?)
+    }
+
+    /// Gives several kinds of vectors, in one go.
+    pub fn encode_multi(&self, inputs: Vec<Input>, options: &MultiOptions) -> Result<Output> {
+        self.all(self.start_multi(inputs, options)?)
+    }
+
+    fn all(&self, mut run: Run) -> Result<Output> {
         while !run.step(self)? {}
         Ok(run.finish())
     }
 
     /// Embeds densely, step by step.
-    pub fn start(&self, inputs: Vec<Input>, options: &EncodeOptions) -> Result<DenseRun> {
-        let Head::Dense(head) = &self.head else {
-            return Err(self.wrong_kind("ask it for sparse vectors (encodeSparse, embedSparse)"));
+    pub fn start(&self, inputs: Vec<Input>, options: &EncodeOptions) -> Result<Run> {
+        let route = self.route(options.task.as_deref())?;
+        let dense = self.dense(route, options.normalize, options.dimensions)?;
+        self.run(inputs, route, options.text(), (Some(dense), None, None))
+    }
+
+    /// Embeds sparsely, step by step.
+    pub fn start_sparse(&self, inputs: Vec<Input>, options: &SparseOptions) -> Result<Run> {
+        let route = self.route(options.task.as_deref())?;
+        let sparse = self.sparse(route, options.top_k, options.threshold, options.labels)?;
+        self.run(inputs, route, options.text(), (None, Some(sparse), None))
+    }
+
+    /// Embeds each token, step by step.
+    pub fn start_tokens(&self, inputs: Vec<Input>, options: &TokenOptions) -> Result<Run> {
+        let route = self.route(options.task.as_deref())?;
+        let per_token = self.per_token(route, options.head, options.normalize)?;
+        self.run(inputs, route, options.text(), (None, None, Some(per_token)))
+    }
+
+    /// Gives several kinds of vectors, step by step, from one forward pass.
+    pub fn start_multi(&self, inputs: Vec<Input>, options: &MultiOptions) -> Result<Run> {
+        if !(options.dense || options.sparse || options.tokens) {
+            return Err(Error::input(
+                "options",
+                "nothing is asked for: set at least one of dense, sparse and tokens",
+            ));
+        }
+        let route = self.route(options.task.as_deref())?;
+        let dense = || self.dense(route, options.normalize, options.dimensions);
+        let sparse = || self.sparse(route, options.top_k, options.threshold, options.labels);
+        let per_token = || self.per_token(route, None, None);
+        let wanted = (
+            options.dense.then(dense).transpose()?,
+            options.sparse.then(sparse).transpose()?,
+            options.tokens.then(per_token).transpose()?,
+        );
+        self.run(inputs, route, options.text(), wanted)
+    }
+
+    fn run(
+        &self,
+        inputs: Vec<Input>,
+        route: usize,
+        options: TextOptions,
+        (dense, sparse, per_token): (Option<Dense>, Option<Sparse>, Option<PerToken>),
+    ) -> Result<Run> {
+        let prompt = self.prompt(options)?;
+        let skip = self.routes[route]
+            .dense()
+            .is_some_and(|head| !head.include_prompt);
+        let queue = Queue::new(inputs, prompt, skip, options)?;
+        Ok(Run::new(queue, route, dense, sparse, per_token))
+    }
+
+    /// Index of the route for a task.
+    fn route(&self, task: Option<&str>) -> Result<usize> {
+        let Some(task) = task else {
+            return Ok(self.default_route);
         };
-        let dimensions = match options.dimensions {
+        if let Some(index) = self.routes.iter().position(|route| route.name == task) {
+            return Ok(index);
+        }
+        let tasks = self.tasks();
+        if tasks.is_empty() && matches!(task, "query" | "document") {
+            return Ok(self.default_route);
+        }
+        let known = if tasks.is_empty() {
+            "query, document".to_owned()
+        } else {
+            tasks.join(", ")
+        };
+        Err(Error::input(
+            "task",
+            format!("task is {task:?}; this model has: {known}"),
+        ))
+    }
+
+    fn dense(
+        &self,
+        route: usize,
+        normalize: Option<bool>,
+        dimensions: Option<u64>,
+    ) -> Result<Dense> {
+        let head = self.routes[route].dense().ok_or_else(|| {
+            self.wrong_kind("ask it for sparse vectors (encodeSparse, embedSparse)")
+        })?;
+        let dimensions = match dimensions {
             None => head.dimensions,
             Some(got) => usize::try_from(got)
                 .ok()
@@ -222,43 +364,61 @@ impl<B: Backend> Embedder<B> {
                     limit: head.dimensions,
                 })?,
         };
-        let prompt = self.prompt(options.prompt.as_deref(), options.prompt_name.as_deref())?;
-        let queue = Queue::new(
-            inputs,
-            prompt,
-            !head.include_prompt,
-            options.truncate,
-            options.truncation_direction,
-        )?;
-        Ok(DenseRun::new(
-            queue,
+        Ok(Dense {
             dimensions,
-            options.normalize.unwrap_or(head.normalize),
-        ))
+            normalize: normalize.unwrap_or(head.normalize),
+        })
     }
 
-    /// Embeds sparsely, step by step.
-    pub fn start_sparse(&self, inputs: Vec<Input>, options: &SparseOptions) -> Result<SparseRun> {
-        if matches!(self.head, Head::Dense(_)) {
+    fn sparse(
+        &self,
+        route: usize,
+        top_k: Option<usize>,
+        threshold: f32,
+        labels: bool,
+    ) -> Result<Sparse> {
+        if !self.routes[route].is_sparse() {
             return Err(self.wrong_kind(
                 "ask it for dense vectors (encode, embeddings.create), or load a SPLADE model",
             ));
         }
-        if !options.threshold.is_finite() || options.threshold < 0.0 {
+        if !threshold.is_finite() || threshold < 0.0 {
             return Err(Error::input(
                 "threshold",
                 "threshold must be a number of 0 or more",
             ));
         }
-        let prompt = self.prompt(options.prompt.as_deref(), options.prompt_name.as_deref())?;
-        let queue = Queue::new(
-            inputs,
-            prompt,
-            false,
-            options.truncate,
-            options.truncation_direction,
-        )?;
-        Ok(SparseRun::new(queue, options.clone()))
+        Ok(Sparse {
+            top_k,
+            threshold,
+            labels,
+        })
+    }
+
+    fn per_token(
+        &self,
+        route: usize,
+        head: Option<TokenHead>,
+        normalize: Option<bool>,
+    ) -> Result<PerToken> {
+        let route = &self.routes[route];
+        if route.dense().is_none() {
+            return Err(self.wrong_kind(
+                "ask it for sparse vectors (encodeSparse, embedSparse), or load a dense model for vectors of tokens",
+            ));
+        }
+        let own = route.token_head();
+        let head = head.unwrap_or(own);
+        if head == TokenHead::Colbert && own != TokenHead::Colbert {
+            return Err(Error::input(
+                "head",
+                "this model has no head for late interaction (no colbert_linear file beside its weights); ask for head \"states\"",
+            ));
+        }
+        Ok(PerToken {
+            head,
+            normalize: normalize.unwrap_or(head == TokenHead::Colbert),
+        })
     }
 
     fn wrong_kind(&self, advice: &'static str) -> Error {
@@ -269,42 +429,31 @@ impl<B: Backend> Embedder<B> {
         }
     }
 
-    fn prompt(&self, text: Option<&str>, name: Option<&str>) -> Result<String> {
+    /// What goes in front of the texts.
+    fn prompt(&self, options: TextOptions) -> Result<String> {
         let prompts = &self.info.prompts;
-        let prompt = match (text, name.or(prompts.default.as_deref())) {
-            (Some(text), _) => text,
-            (None, Some(name)) => prompts.find(name)?,
-            (None, None) => "",
-        };
-        Ok(prompt.to_owned())
-    }
-
-    /// Vectors of a batch, before the final normalisation.
-    pub(super) fn dense(&self, head: &DenseHead, batch: &Batch) -> Result<Vec<f32>> {
-        head.run(&self.backend, &self.weights, &self.states(batch)?, batch)
-    }
-
-    /// For each sequence, the largest logit of every vocabulary entry.
-    pub(super) fn max_logits(&self, mlm: &MlmHead, batch: &Batch) -> Result<Vec<f32>> {
-        let states = self.states(batch)?;
-        let logits = forward::max_logits(
-            &self.backend,
-            &self.spec,
-            mlm,
-            &self.weights,
-            &states,
-            batch,
-        )?;
-        self.backend.read(&logits)
-    }
-
-    fn states(&self, batch: &Batch) -> Result<B::Tensor> {
-        forward::forward(
-            &self.backend,
-            &self.spec,
-            &self.encoder,
-            &self.weights,
-            batch,
-        )
+        if let Some(text) = options.prompt {
+            return Ok(text.to_owned());
+        }
+        if let Some(instruction) = options.instruction {
+            let template = self.info.instruction_template.as_deref().ok_or_else(|| {
+                let known = quoted(prompts.named.keys());
+                Error::input(
+                    "instruction",
+                    format!("this model takes no instructions; use prompt, or promptName with one of: {known}"),
+                )
+            })?;
+            return Ok(template.replacen("{}", instruction, 1));
+        }
+        if let Some(name) = options.prompt_name {
+            return prompts.find(name).map(str::to_owned);
+        }
+        if let Some(prompt) = options.task.and_then(|task| prompts.for_task(task)) {
+            return Ok(prompt.to_owned());
+        }
+        match prompts.default.as_deref() {
+            Some(name) => prompts.find(name).map(str::to_owned),
+            None => Ok(String::new()),
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! The forward pass, written once over [`Backend`]: token ids in, token states `[tokens, hidden]` out.
 
-use super::layout::{Encoder, Linear, MatrixId, MlmHead, Norm, VectorId};
-use super::spec::Spec;
-use crate::backend::{Activation, Backend, LayerNorm};
+use super::layout::{Encoder, Layer, Linear, MatrixId, MlmHead, Norm, Norms, VectorId};
+use super::spec::{Rope, Spec};
+use crate::backend::{self, Activation, Attention, Backend, RelativeBias, Rotary, Splade};
 use crate::error::Result;
 use crate::text::Batch;
 
@@ -16,22 +16,15 @@ pub struct Weights<B: Backend> {
 
 impl<B: Backend> Weights<B> {
     /// Matrix `id`, which loading has filled.
-    pub(super) fn matrix(&self, id: MatrixId) -> &B::Matrix {
+    fn matrix(&self, id: MatrixId) -> &B::Matrix {
         self.matrices[id]
             .as_ref()
             .expect("loading ends with every matrix that the model uses in place")
     }
 
-    fn vector(&self, id: VectorId) -> &[f32] {
+    /// Vector `id`.
+    pub fn vector(&self, id: VectorId) -> &[f32] {
         &self.vectors[id]
-    }
-
-    fn norm(&self, norm: Norm, eps: f32) -> LayerNorm<'_> {
-        LayerNorm {
-            weight: self.vector(norm.weight),
-            bias: self.vector(norm.bias),
-            eps,
-        }
     }
 
     /// `activation(x · weightᵀ + bias)`
@@ -47,6 +40,17 @@ impl<B: Backend> Weights<B> {
     }
 }
 
+/// One pass over one batch.
+struct Pass<'a, B: Backend> {
+    backend: &'a B,
+    spec: &'a Spec,
+    weights: &'a Weights<B>,
+    offsets: &'a [usize],
+    /// Those that layers of this model use.
+    rotaries: Vec<(Rope, Rotary)>,
+    bias: Option<RelativeBias>,
+}
+
 /// States of all tokens after the last layer.
 pub fn forward<B: Backend>(
     backend: &B,
@@ -55,52 +59,152 @@ pub fn forward<B: Backend>(
     weights: &Weights<B>,
     batch: &Batch,
 ) -> Result<B::Tensor> {
-    let positions = spec.position_ids(batch);
-    let types = vec![0; batch.ids.len()];
-    let mut tables: Vec<(_, &[u32])> = vec![
-        (weights.matrix(encoder.word_embeddings), &batch.ids),
-        (weights.matrix(encoder.position_embeddings), &positions),
-    ];
-    if let Some(table) = encoder.token_type_embeddings {
-        tables.push((weights.matrix(table), &types));
+    let lengths = batch.offsets.windows(2).map(|pair| pair[1] - pair[0]);
+    let longest = lengths.max().unwrap_or(0);
+    let mut rotaries: Vec<(Rope, Rotary)> = Vec::new();
+    for rope in spec.layers.iter().filter_map(|layer| layer.rope) {
+        if rotaries.iter().all(|(known, _)| *known != rope) {
+            rotaries.push((rope, rope.table(spec.heads.size, longest)));
+        }
     }
-    let sum = backend.embed(&tables)?;
-    let norm = |norm| weights.norm(norm, spec.norm_eps);
-    let mut x = backend.norm(&sum, None, norm(encoder.embedding_norm))?;
-    for layer in &encoder.layers {
-        let qkv = weights.linear(backend, &x, layer.qkv, Activation::Identity)?;
-        let context = backend.attention(&qkv, &batch.offsets, spec.heads)?;
-        let output = weights.linear(
-            backend,
-            &context,
-            layer.attention_output,
-            Activation::Identity,
-        )?;
-        x = backend.norm(&output, Some(&x), norm(layer.attention_norm))?;
-        let inner = weights.linear(backend, &x, layer.ffn_up, spec.activation)?;
-        let output = weights.linear(backend, &inner, layer.ffn_down, Activation::Identity)?;
-        x = backend.norm(&output, Some(&x), norm(layer.ffn_norm))?;
+    let bias = spec.relative.map(|relative| {
+        let table = encoder.relative_bias.map(|id| weights.vector(id));
+        relative.bias(spec.heads.count, longest, table)
+    });
+    let pass = Pass {
+        backend,
+        spec,
+        weights,
+        offsets: &batch.offsets,
+        rotaries,
+        bias,
+    };
+    let mut x = pass.embed(encoder, batch)?;
+    for (index, layer) in encoder.layers.iter().enumerate() {
+        x = pass.around(&x, layer.attention_norms, |x| {
+            pass.attention(x, index, layer)
+        })?;
+        x = pass.around(&x, layer.ffn_norms, |x| pass.feed_forward(x, layer))?;
     }
-    Ok(x)
+    match encoder.final_norm {
+        Some(norm) => pass.norm(&x, None, norm),
+        None => Ok(x),
+    }
 }
 
-/// For each sequence, the largest logit of every vocabulary entry over its tokens: `[sequences, vocab]`. The
-/// `[tokens, vocab]` logits never exist.
-pub fn max_logits<B: Backend>(
+impl<B: Backend> Pass<'_, B> {
+    fn embed(&self, encoder: &Encoder, batch: &Batch) -> Result<B::Tensor> {
+        let weights = self.weights;
+        let positions = self.spec.positions.ids(batch);
+        let types = vec![0; batch.ids.len()];
+        let mut tables: Vec<(_, &[u32])> =
+            vec![(weights.matrix(encoder.word_embeddings), &batch.ids)];
+        if let Some(table) = encoder.position_embeddings {
+            tables.push((weights.matrix(table), &positions));
+        }
+        if let Some(table) = encoder.token_type_embeddings {
+            tables.push((weights.matrix(table), &types));
+        }
+        let sum = self.backend.embed(&tables, self.spec.embedding_scale)?;
+        match encoder.embedding_norm {
+            Some(norm) => self.norm(&sum, None, norm),
+            None => Ok(sum),
+        }
+    }
+
+    /// after(x + branch(block(before(x))))
+    fn around(
+        &self,
+        x: &B::Tensor,
+        norms: Norms,
+        block: impl FnOnce(&B::Tensor) -> Result<B::Tensor>,
+    ) -> Result<B::Tensor> {
+        let mut output = match norms.before {
+            Some(norm) => block(&self.norm(x, None, norm)?)?,
+            None => block(x)?,
+        };
+        if let Some(norm) = norms.branch {
+            output = self.norm(&output, None, norm)?;
+        }
+        match norms.after {
+            Some(norm) => self.norm(&output, Some(x), norm),
+            None => self.backend.add(&output, x),
+        }
+    }
+
+    fn attention(&self, x: &B::Tensor, index: usize, layer: &Layer) -> Result<B::Tensor> {
+        let qkv = self.linear(x, layer.qkv, Activation::Identity)?;
+        let how = self.spec.layers[index];
+        let rotary = how.rope.and_then(|rope| {
+            let mut rotaries = self.rotaries.iter();
+            rotaries
+                .find(|(known, _)| *known == rope)
+                .map(|(_, rotary)| rotary)
+        });
+        let attention = Attention {
+            heads: self.spec.heads,
+            scale: self.spec.attention_scale,
+            mask: how.mask,
+            head_norms: layer
+                .head_norms
+                .map(|norms| norms.map(|norm| self.parameters(norm))),
+            rotary,
+            bias: self.bias.as_ref(),
+        };
+        let context = self.backend.attention(&qkv, self.offsets, attention)?;
+        self.linear(&context, layer.attention_output, Activation::Identity)
+    }
+
+    fn feed_forward(&self, x: &B::Tensor, layer: &Layer) -> Result<B::Tensor> {
+        let inner = if self.spec.gated {
+            let both = self.linear(x, layer.ffn_up, Activation::Identity)?;
+            self.backend.gate(&both, self.spec.activation)?
+        } else {
+            self.linear(x, layer.ffn_up, self.spec.activation)?
+        };
+        self.linear(&inner, layer.ffn_down, Activation::Identity)
+    }
+
+    fn linear(&self, x: &B::Tensor, linear: Linear, activation: Activation) -> Result<B::Tensor> {
+        self.weights.linear(self.backend, x, linear, activation)
+    }
+
+    fn norm(&self, x: &B::Tensor, residual: Option<&B::Tensor>, norm: Norm) -> Result<B::Tensor> {
+        self.backend.norm(x, residual, self.parameters(norm))
+    }
+
+    fn parameters(&self, norm: Norm) -> backend::Norm<'_> {
+        parameters(self.spec, self.weights, norm)
+    }
+}
+
+fn parameters<'a, B: Backend>(
+    spec: &Spec,
+    weights: &'a Weights<B>,
+    norm: Norm,
+) -> backend::Norm<'a> {
+    backend::Norm {
+        kind: spec.norm,
+        weight: weights.vector(norm.weight),
+        bias: norm.bias.map(|id| weights.vector(id)),
+        eps: spec.norm_eps,
+    }
+}
+
+/// For each sequence, the weight of every vocabulary entry: `[sequences, vocab]`. The `[tokens, vocab]` logits never
+/// exist.
+pub fn splade<B: Backend>(
     backend: &B,
     spec: &Spec,
     head: &MlmHead,
+    splade: Splade,
     weights: &Weights<B>,
     states: &B::Tensor,
     batch: &Batch,
 ) -> Result<B::Tensor> {
     let x = weights.linear(backend, states, head.transform, head.activation)?;
-    let x = backend.norm(&x, None, weights.norm(head.norm, spec.norm_eps))?;
+    let x = backend.norm(&x, None, parameters(spec, weights, head.norm))?;
     let bias = head.decoder.bias.map(|id| weights.vector(id));
-    backend.max_linear(
-        &x,
-        &batch.offsets,
-        weights.matrix(head.decoder.weight),
-        bias,
-    )
+    let decoder = weights.matrix(head.decoder.weight);
+    backend.splade(&x, &batch.offsets, decoder, bias, splade)
 }

@@ -1,24 +1,11 @@
-//! Heads: token states → one vector a sequence, dense or sparse.
+//! Heads: token states → one vector a sequence, dense or sparse, or one a token.
 
-use super::forward::Weights;
+use super::forward::{self, Weights};
 use super::layout::{Linear, MlmHead};
-use super::pipeline::SparseActivation;
-use crate::backend::{Activation, Backend, Pooling};
+use super::spec::Spec;
+use crate::backend::{Activation, Backend, Pooling, Splade};
 use crate::error::{Error, Result};
 use crate::text::Batch;
-
-/// What follows the transformer.
-pub enum Head {
-    /// Dense vectors.
-    Dense(DenseHead),
-    /// SPLADE: weights of vocabulary entries.
-    Splade {
-        /// Makes logits of states.
-        mlm: MlmHead,
-        /// Makes weights of logits.
-        activation: SparseActivation,
-    },
-}
 
 /// Steps from token states to a dense vector.
 pub struct DenseHead {
@@ -40,6 +27,25 @@ pub enum Step {
     Linear(Linear, Activation),
     /// Scaling to length 1, before the end of the pipeline.
     Normalize,
+}
+
+/// From token states to weights of vocabulary entries.
+pub enum SparseHead {
+    /// SPLADE
+    Splade {
+        /// Makes logits of states.
+        mlm: MlmHead,
+        /// Makes weights of logits.
+        splade: Splade,
+    },
+    /// BGE-M3's lexical weights (Chen et al. 2024): relu of a linear function of each token's state is the weight of
+    /// that token's entry; the largest counts where a token occurs more than once.
+    Lexical {
+        /// `[1, hidden]`
+        linear: Linear,
+        /// Special tokens, which have no weight.
+        dropped: Vec<u32>,
+    },
 }
 
 impl DenseHead {
@@ -80,12 +86,69 @@ impl DenseHead {
                 }
             };
         }
-        let values = backend.read(&x)?;
-        if values.iter().all(|value| value.is_finite()) {
-            Ok(values)
-        } else {
-            Err(Error::Internal("the model gave values that are not finite; its weights may be damaged: load it again".into()))
+        finite(backend.read(&x)?)
+    }
+}
+
+impl SparseHead {
+    /// Weights of vocabulary entries above 0, in ascending order of index, one list a sequence.
+    pub fn run<B: Backend>(
+        &self,
+        backend: &B,
+        spec: &Spec,
+        weights: &Weights<B>,
+        states: &B::Tensor,
+        batch: &Batch,
+    ) -> Result<Vec<Vec<(u32, f32)>>> {
+        match self {
+            Self::Splade { mlm, splade } => {
+                let all = forward::splade(backend, spec, mlm, *splade, weights, states, batch)?;
+                let all = finite(backend.read(&all)?)?;
+                let entries = |weights: &[f32]| {
+                    let weights = (0u32..).zip(weights.iter().copied());
+                    weights.filter(|(_, weight)| *weight > 0.0).collect()
+                };
+                Ok(all.chunks_exact(spec.vocab_size).map(entries).collect())
+            }
+            Self::Lexical { linear, dropped } => {
+                let tokens = weights.linear(backend, states, *linear, Activation::Relu)?;
+                let tokens = finite(backend.read(&tokens)?)?;
+                let entries = |pair: &[usize]| {
+                    let range = pair[0]..pair[1];
+                    let tokens = batch.ids[range.clone()].iter().zip(&tokens[range]);
+                    largest(tokens.filter(|(id, weight)| **weight > 0.0 && !dropped.contains(id)))
+                };
+                Ok(batch.offsets.windows(2).map(entries).collect())
+            }
         }
+    }
+}
+
+/// Weights from a table (inference-free queries, Geng et al. 2024): each token that occurs counts once.
+pub fn look_up(table: &[f32], ids: &[u32]) -> Vec<(u32, f32)> {
+    let weights = ids
+        .iter()
+        .filter_map(|id| table.get(*id as usize).map(|weight| (id, weight)));
+    largest(weights.filter(|(_, weight)| **weight > 0.0))
+}
+
+/// One entry an id, with the largest of its weights, in ascending order.
+fn largest<'a>(weights: impl Iterator<Item = (&'a u32, &'a f32)>) -> Vec<(u32, f32)> {
+    let mut entries: Vec<(u32, f32)> = weights.map(|(id, weight)| (*id, *weight)).collect();
+    entries.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)));
+    entries.dedup_by_key(|(id, _)| *id);
+    entries
+}
+
+/// Refuses what only damaged weights give.
+pub fn finite(values: Vec<f32>) -> Result<Vec<f32>> {
+    if values.iter().all(|value| value.is_finite()) {
+        Ok(values)
+    } else {
+        Err(Error::Internal(
+            "the model gave values that are not finite; its weights may be damaged: load it again"
+                .to_owned(),
+        ))
     }
 }
 
@@ -113,21 +176,4 @@ pub fn l2_normalize(row: &mut [f32]) {
     )]
     row.iter_mut()
         .for_each(|x| *x = (f64::from(*x) / length) as f32);
-}
-
-/// SPLADE weight of a vocabulary entry from its largest logit. Both forms rise with the logit, so the maximum over
-/// tokens can be taken first.
-pub fn sparse_weight(activation: SparseActivation, logit: f32) -> f32 {
-    let weight = ln_1p(logit.max(0.0));
-    match activation {
-        SparseActivation::Log1pRelu => weight,
-        SparseActivation::Log1pLog1pRelu => ln_1p(weight),
-    }
-}
-
-/// log(1 + x) for x ≥ 0, through f64 so that engines and platforms agree on the f32.
-fn ln_1p(x: f32) -> f32 {
-    #[expect(clippy::cast_possible_truncation, reason = "an f32 in, an f32 out")]
-    let result = libm::log1p(f64::from(x)) as f32;
-    result
 }

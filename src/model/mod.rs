@@ -1,6 +1,6 @@
-//! From a model's files to vectors: [`loader`] and [`checkpoint`] read them, [`spec`] and [`families`] describe the
+//! From a model's files to vectors: [`loader`], `plan` and [`checkpoint`] read them, [`spec`] and [`families`] describe the
 //! transformer as data, [`layout`] says which tensor goes where, [`forward`] runs it, [`pipeline`] and [`head`] turn
-//! token states into vectors, [`embedder`] ties it together, [`run`] does the work in steps.
+//! token states into vectors, [`route`] and [`embedder`] tie it together, [`run`] does the work in steps.
 
 pub mod checkpoint;
 pub mod config;
@@ -10,6 +10,11 @@ pub mod forward;
 pub mod head;
 pub mod layout;
 pub mod loader;
+pub mod options;
 pub mod pipeline;
+mod plan;
+mod positions;
+mod rope;
+pub mod route;
 pub mod run;
 pub mod spec;

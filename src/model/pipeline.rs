@@ -1,12 +1,13 @@
 //! sentence-transformers' own files → the steps after the transformer, in order.
 //!
-//! `modules.json` lists modules by type and folder; each folder has a `config.json`. Two generations of spellings
-//! are in use; both are read. Types are told by their last dotted component.
+//! `modules.json` lists modules by type and folder; each folder has a `config.json`. A Router module leads to lists of
+//! its own, one for queries and one for documents. Two generations of spellings are in use; both are read. Types are
+//! told by their last dotted component.
 
 use serde_json::Value;
 
 use super::config::Config;
-use crate::backend::{Activation, Pooling};
+use crate::backend::{Activation, Pooling, Splade, SpladeActivation, SpladeStrategy};
 use crate::error::{Error, Result};
 
 /// One entry of modules.json.
@@ -29,13 +30,13 @@ impl Entry {
     }
 }
 
-/// What SPLADE applies to a logit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SparseActivation {
-    /// log(1 + relu(x)), SPLADE's
-    Log1pRelu,
-    /// log(1 + log(1 + relu(x))), that of inference-free models
-    Log1pLog1pRelu,
+/// The modules of one way through a model.
+#[derive(Clone, Debug)]
+pub struct RouteEntries {
+    /// The router's name for it; empty where there is no router.
+    pub name: String,
+    /// In order.
+    pub modules: Vec<Entry>,
 }
 
 /// One step after the transformer.
@@ -61,8 +62,8 @@ pub enum Module {
     },
     /// Scaling to length 1.
     Normalize,
-    /// Maximum over tokens of the activated logits.
-    Splade(SparseActivation),
+    /// Token logits to weights of vocabulary entries.
+    Splade(Splade),
 }
 
 /// Parses modules.json.
@@ -79,7 +80,7 @@ pub fn entries(bytes: &[u8]) -> Result<Vec<Entry>> {
     list.iter()
         .map(|entry| match (text(entry, "type"), text(entry, "path")) {
             (Some(kind), Some(path)) if is_folder(&path) => Ok(Entry {
-                kind: kind.rsplit('.').next().unwrap_or_default().to_owned(),
+                kind: last_component(&kind),
                 path,
             }),
             _ => Err(Error::config(
@@ -90,9 +91,72 @@ pub fn entries(bytes: &[u8]) -> Result<Vec<Entry>> {
         .collect()
 }
 
+/// Name of a router's config in its folder.
+pub const ROUTER: &str = "router_config.json";
+
+/// The routes of a model, and which one is taken unless the caller says otherwise. `config` is the router's,
+/// where modules.json begins with one.
+pub fn routes(entries: &[Entry], config: Option<&Config>) -> Result<(Vec<RouteEntries>, usize)> {
+    let (Some(config), Some((first, rest))) = (config, entries.split_first()) else {
+        let only = RouteEntries {
+            name: String::new(),
+            modules: entries.to_vec(),
+        };
+        return Ok((vec![only], 0));
+    };
+    let wrong = |field: &str| {
+        config.wrong(
+            field,
+            "as sentence-transformers writes it: types of modules by folder, and lists of folders by route",
+        )
+    };
+    let structure = config.get("structure").and_then(Value::as_object);
+    let structure = structure.filter(|structure| !structure.is_empty());
+    let structure = structure.ok_or_else(|| wrong("structure"))?;
+    let entry = |id: &Value| -> Result<Entry> {
+        let id = id.as_str().ok_or_else(|| wrong("structure"))?;
+        let kind = config.get("types").and_then(|types| types.get(id));
+        let kind = kind.and_then(Value::as_str).ok_or_else(|| wrong("types"))?;
+        let path = if id.is_empty() {
+            first.path.clone()
+        } else {
+            first.file(id)
+        };
+        if !is_folder(&path) {
+            return Err(wrong("structure"));
+        }
+        Ok(Entry {
+            kind: last_component(kind),
+            path,
+        })
+    };
+    let mut all = Vec::new();
+    for (name, ids) in structure {
+        let ids = ids.as_array().filter(|ids| !ids.is_empty());
+        let ids = ids.ok_or_else(|| wrong("structure"))?;
+        let mut modules = ids.iter().map(entry).collect::<Result<Vec<_>>>()?;
+        modules.extend_from_slice(rest);
+        all.push(RouteEntries {
+            name: name.clone(),
+            modules,
+        });
+    }
+    let default = config
+        .get("parameters")
+        .and_then(|parameters| parameters.get("default_route"))
+        .and_then(Value::as_str)
+        .unwrap_or("document");
+    let default = all.iter().position(|route| route.name == default);
+    Ok((all, default.unwrap_or(0)))
+}
+
+fn last_component(kind: &str) -> String {
+    kind.rsplit('.').next().unwrap_or_default().to_owned()
+}
+
 /// Whether a path leads to a folder of the model's own: callers resolve it against an address, where `../x`, `/x` or
 /// `https://x` would lead elsewhere.
-fn is_folder(path: &str) -> bool {
+pub fn is_folder(path: &str) -> bool {
     let plain = |part: &str| {
         !part.is_empty()
             && part != "."
@@ -111,7 +175,7 @@ pub fn module(entry: &Entry, config: Option<&Config>) -> Result<Module> {
         "Normalize" => Ok(Module::Normalize),
         "SpladePooling" => splade(need()?),
         other => Err(Error::UnsupportedModel(format!(
-            "modules.json names a module of type {other}, which is not supported; supported are Transformer, MLMTransformer, Pooling, Dense, Normalize and SpladePooling"
+            "modules.json names a module of type {other}, which is not supported; supported are Transformer, MLMTransformer, SparseStaticEmbedding, Router, Pooling, Dense, Normalize and SpladePooling"
         ))),
     }
 }
@@ -213,17 +277,20 @@ fn dense(path: &str, config: &Config) -> Result<Module> {
 }
 
 fn splade(config: &Config) -> Result<Module> {
-    if config
-        .text("pooling_strategy")?
-        .is_some_and(|strategy| strategy != "max")
-    {
-        return Err(config.wrong("pooling_strategy", "\"max\""));
-    }
-    match config.text("activation_function")?.unwrap_or("relu") {
-        "relu" => Ok(Module::Splade(SparseActivation::Log1pRelu)),
-        "log1p_relu" => Ok(Module::Splade(SparseActivation::Log1pLog1pRelu)),
-        _ => Err(config.wrong("activation_function", "relu or log1p_relu")),
-    }
+    let strategy = match config.text("pooling_strategy")?.unwrap_or("max") {
+        "max" => SpladeStrategy::Max,
+        "sum" => SpladeStrategy::Sum,
+        _ => return Err(config.wrong("pooling_strategy", "max or sum")),
+    };
+    let activation = match config.text("activation_function")?.unwrap_or("relu") {
+        "relu" => SpladeActivation::Log1pRelu,
+        "log1p_relu" => SpladeActivation::Log1pLog1pRelu,
+        _ => return Err(config.wrong("activation_function", "relu or log1p_relu")),
+    };
+    Ok(Module::Splade(Splade {
+        strategy,
+        activation,
+    }))
 }
 
 #[cfg(test)]
@@ -295,7 +362,7 @@ mod tests {
             )
             .contains("Tanh")
         );
-        assert!(message("SpladePooling", r#"{"pooling_strategy":"sum"}"#).contains("\"max\""));
+        assert!(message("SpladePooling", r#"{"pooling_strategy":"mean"}"#).contains("max or sum"));
         assert!(message("CNN", "{}").contains("type CNN"));
     }
 

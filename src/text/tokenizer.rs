@@ -65,7 +65,11 @@ pub struct Token {
 /// A model's tokenizer.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
-    /// Special tokens that the template adds to every text.
+    /// Whether the template's special tokens are added.
+    template: bool,
+    /// Put after every text, behind what the template adds.
+    closing: Option<u32>,
+    /// Special tokens that are added to every text.
     added: usize,
 }
 
@@ -80,7 +84,40 @@ impl Tokenizer {
         inner.with_padding(None);
         inner.with_truncation(None).map_err(broken)?;
         let added = inner.encode_fast("", true).map_err(broken)?.len();
-        Ok(Self { inner, added })
+        Ok(Self {
+            inner,
+            template: true,
+            closing: None,
+            added,
+        })
+    }
+
+    /// Ends every text with `token`, unless the template does or the vocabulary has none.
+    #[must_use]
+    pub fn closed_by(mut self, token: &str) -> Self {
+        let template = self.inner.encode_fast("", true);
+        let last = template
+            .ok()
+            .and_then(|empty| empty.get_ids().last().copied());
+        self.closing = self.id(token).filter(|id| Some(*id) != last);
+        self.added += usize::from(self.closing.is_some());
+        self
+    }
+
+    /// Adds no special tokens to any text.
+    #[must_use]
+    pub fn without_special_tokens(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            template: false,
+            closing: None,
+            added: 0,
+        }
+    }
+
+    /// The id of a vocabulary entry.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
     }
 
     /// Number of entries, added tokens included.
@@ -138,15 +175,17 @@ impl Tokenizer {
         encoding.truncate(room, 0, direction);
         let encoding = self
             .inner
-            .post_process(encoding, None, true)
+            .post_process(encoding, None, self.template)
             .map_err(broken)?;
         let prompt = if rules.skip_prompt && !rules.prompt.is_empty() {
             self.prompt_length(rules.prompt)?
         } else {
             0
         };
+        let mut ids = encoding.get_ids().to_vec();
+        ids.extend(self.closing);
         Ok(Tokens {
-            ids: encoding.get_ids().to_vec(),
+            ids,
             truncated,
             prompt,
         })
@@ -174,6 +213,7 @@ impl Tokenizer {
             .get_special_tokens_mask()
             .iter()
             .zip(encoding.get_offsets());
+        let closing = self.closing.filter(|_| add_special_tokens);
         Ok(parts
             .zip(places)
             .map(|((id, text), (special, (start, stop)))| {
@@ -186,6 +226,13 @@ impl Tokenizer {
                     stop: (!special).then_some(*stop),
                 }
             })
+            .chain(closing.map(|id| Token {
+                id,
+                text: self.entry(id).unwrap_or_default(),
+                special: true,
+                start: None,
+                stop: None,
+            }))
             .collect())
     }
 }

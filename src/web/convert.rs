@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
 use crate::error::Error;
-use crate::{Cpu, DenseBatch, Embedder, SparseBatch};
+use crate::{Cpu, DenseBatch, Embedder, Output, SparseVector, TokenVectors};
 
 /// Which build this is.
 const SIMD: &str = if cfg!(feature = "relaxed-simd") {
@@ -40,6 +40,8 @@ pub struct ModelInfo<'a> {
     revision: Option<&'a str>,
     family: &'a str,
     kind: &'a str,
+    outputs: Vec<&'a str>,
+    tasks: Vec<&'a str>,
     dimensions: usize,
     max_tokens: usize,
     dtype: &'a str,
@@ -51,6 +53,8 @@ pub struct ModelInfo<'a> {
     prompts: &'a std::collections::BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     default_prompt_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instruction_template: Option<&'a str>,
     similarity: &'a str,
     normalized: bool,
     space_id: String,
@@ -63,6 +67,8 @@ pub fn info(embedder: &Embedder<Cpu>) -> ModelInfo<'_> {
         revision: info.revision.as_deref(),
         family: info.family,
         kind: embedder.kind(),
+        outputs: embedder.outputs(),
+        tasks: embedder.tasks(),
         dimensions: embedder.dimensions(),
         max_tokens: info.max_tokens,
         dtype: info.dtype.name(),
@@ -73,6 +79,7 @@ pub fn info(embedder: &Embedder<Cpu>) -> ModelInfo<'_> {
         weight_bytes: embedder.weight_bytes(),
         prompts: &info.prompts.named,
         default_prompt_name: info.prompts.default.as_deref(),
+        instruction_template: info.instruction_template.as_deref(),
         similarity: &info.similarity,
         normalized: embedder.normalized(),
         space_id: embedder.space_id(),
@@ -121,9 +128,9 @@ pub fn dense(batch: &DenseBatch) -> Result<JsValue, JsValue> {
 }
 
 /// `[{ indices, values, labels? }]`
-pub fn sparse(batch: SparseBatch) -> Result<JsValue, JsValue> {
+pub fn sparse(vectors: Vec<SparseVector>) -> Result<JsValue, JsValue> {
     let all = Array::new();
-    for vector in batch.vectors {
+    for vector in vectors {
         let indices = Uint32Array::from(vector.indices.as_slice()).into();
         let values = Float32Array::from(vector.values.as_slice()).into();
         let entry = object([("indices", indices), ("values", values)])?;
@@ -134,6 +141,36 @@ pub fn sparse(batch: SparseBatch) -> Result<JsValue, JsValue> {
         all.push(&entry);
     }
     Ok(all.into())
+}
+
+/// `[{ data, shape }]`
+pub fn token_vectors(all: &[TokenVectors]) -> Result<JsValue, JsValue> {
+    let entries = all.iter().map(|tokens| {
+        let rows = tokens.data.len() / tokens.dimensions.max(1);
+        let shape: Array = [rows, tokens.dimensions]
+            .map(JsValue::from)
+            .into_iter()
+            .collect();
+        let data = Float32Array::from(tokens.data.as_slice());
+        object([("data", data.into()), ("shape", shape.into())])
+    });
+    let entries: Array = entries.collect::<Result<_, _>>()?;
+    Ok(entries.into())
+}
+
+/// `{ dense?, sparse?, tokens? }`, each as by itself
+pub fn multi(mut output: Output) -> Result<JsValue, JsValue> {
+    let all = object([])?;
+    if let Some(vectors) = output.sparse.take() {
+        Reflect::set(&all, &"sparse".into(), &sparse(vectors)?)?;
+    }
+    if let Some(vectors) = output.token_vectors.take() {
+        Reflect::set(&all, &"tokens".into(), &token_vectors(&vectors)?)?;
+    }
+    if output.dense.is_some() {
+        Reflect::set(&all, &"dense".into(), &dense(&output.into_dense())?)?;
+    }
+    Ok(all)
 }
 
 fn object<const N: usize>(fields: [(&str, JsValue); N]) -> Result<JsValue, JsValue> {

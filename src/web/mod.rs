@@ -7,10 +7,10 @@ use std::rc::Rc;
 use js_sys::{Array, Uint8Array};
 use wasm_bindgen::prelude::*;
 
-use self::convert::{dense, from_js, info, sparse, throw, to_js};
+use self::convert::{dense, from_js, info, multi, sparse, throw, to_js, token_vectors};
 use crate::api::{input, openai, tei};
 use crate::error::Error;
-use crate::{Cpu, DenseRun, LoadOptions, SparseRun, WeightDtype};
+use crate::{Cpu, Input, LoadOptions, Output, Run, WeightDtype};
 
 type Thrown<T> = Result<T, JsValue>;
 
@@ -120,36 +120,60 @@ impl Model {
 
     /// `string | string[] | number[] | number[][]` → `{ data, shape, tokens, truncated }`.
     pub fn encode(&self, inputs: JsValue, options: JsValue) -> Thrown<Job> {
-        let inputs =
-            input::inputs("texts", &from_js("texts", inputs)?).map_err(|error| throw(&error))?;
-        let run = self.0.start(inputs, &from_js("options", options)?);
-        self.job(run.map(Work::Dense))
+        let run = self.0.start(texts(inputs)?, &from_js("options", options)?);
+        self.job(run.map(|run| Work::Native(run, |output| dense(&output.into_dense()))))
+    }
+
+    /// As `encode` → `[{ indices, values, labels? }]`.
+    #[wasm_bindgen(js_name = encodeSparse)]
+    pub fn encode_sparse(&self, inputs: JsValue, options: JsValue) -> Thrown<Job> {
+        let inputs = texts(inputs)?;
+        let run = self.0.start_sparse(inputs, &from_js("options", options)?);
+        self.job(
+            run.map(|run| Work::Native(run, |output| sparse(output.sparse.unwrap_or_default()))),
+        )
+    }
+
+    /// As `encode` → `[{ data, shape }]`, a vector for each token.
+    #[wasm_bindgen(js_name = encodeTokens)]
+    pub fn encode_tokens(&self, inputs: JsValue, options: JsValue) -> Thrown<Job> {
+        let inputs = texts(inputs)?;
+        let run = self.0.start_tokens(inputs, &from_js("options", options)?);
+        self.job(run.map(|run| {
+            Work::Native(run, |output| {
+                token_vectors(&output.token_vectors.unwrap_or_default())
+            })
+        }))
+    }
+
+    /// As `encode` → `{ dense?, sparse?, tokens? }`, from one forward pass.
+    #[wasm_bindgen(js_name = encodeMulti)]
+    pub fn encode_multi(&self, inputs: JsValue, options: JsValue) -> Thrown<Job> {
+        let inputs = texts(inputs)?;
+        let run = self.0.start_multi(inputs, &from_js("options", options)?);
+        self.job(run.map(|run| Work::Native(run, multi)))
     }
 
     /// TEI's `embed_sparse` body → `[[{ index, value }]]`.
     #[wasm_bindgen(js_name = embedSparse)]
     pub fn embed_sparse(&self, body: JsValue) -> Thrown<Job> {
         let run = tei::start_sparse(&self.0, from_js("body", body)?);
-        self.job(run.map(Work::Tei))
+        self.job(run.map(|run| Work::Native(run, |output| to_js(&tei::finish_sparse(output)))))
     }
 
-    /// As `encode` → `[{ indices, values, labels? }]`.
-    #[wasm_bindgen(js_name = encodeSparse)]
-    pub fn encode_sparse(&self, inputs: JsValue, options: JsValue) -> Thrown<Job> {
-        let inputs =
-            input::inputs("texts", &from_js("texts", inputs)?).map_err(|error| throw(&error))?;
-        let run = self.0.start_sparse(inputs, &from_js("options", options)?);
-        self.job(run.map(Work::Sparse))
+    /// TEI's `embed_all` body → `[[[number]]]`.
+    #[wasm_bindgen(js_name = embedAll)]
+    pub fn embed_all(&self, body: JsValue) -> Thrown<Job> {
+        let run = tei::start_all(&self.0, from_js("body", body)?);
+        self.job(run.map(|run| Work::Native(run, |output| to_js(&tei::finish_all(&output)))))
     }
 
     /// Tokens of each text.
     pub fn tokenize(&self, texts: JsValue, options: JsValue) -> Thrown<JsValue> {
         let options: convert::TokenizeOptions = from_js("options", options)?;
         let all = Array::new();
-        for input in
-            input::inputs("texts", &from_js("texts", texts)?).map_err(|error| throw(&error))?
-        {
-            let crate::Input::Text(text) = input else {
+        for input in self::texts(texts)? {
+            let Input::Text(text) = input else {
                 return Err(throw(&Error::input(
                     "texts",
                     "token ids cannot be tokenised; pass strings",
@@ -179,10 +203,9 @@ pub struct Job {
 }
 
 enum Work {
-    Dense(DenseRun),
-    Sparse(SparseRun),
+    /// A run, and what becomes of its output.
+    Native(Run, fn(Output) -> Thrown<JsValue>),
     OpenAi(openai::Run),
-    Tei(SparseRun),
 }
 
 #[wasm_bindgen]
@@ -190,8 +213,7 @@ impl Job {
     /// Does one step; true when all is done.
     pub fn step(&mut self) -> Thrown<bool> {
         let done = match &mut self.work {
-            Work::Dense(run) => run.step(&self.embedder),
-            Work::Sparse(run) | Work::Tei(run) => run.step(&self.embedder),
+            Work::Native(run, _) => run.step(&self.embedder),
             Work::OpenAi(run) => run.step(&self.embedder),
         };
         done.map_err(|error| throw(&error))
@@ -200,10 +222,12 @@ impl Job {
     /// The result, once all is done.
     pub fn finish(self) -> Thrown<JsValue> {
         match self.work {
-            Work::Dense(run) => dense(&run.finish()),
-            Work::Sparse(run) => sparse(run.finish()),
+            Work::Native(run, finish) => finish(run.finish()),
             Work::OpenAi(run) => to_js(&run.finish()),
-            Work::Tei(run) => to_js(&tei::finish_sparse(run)),
         }
     }
+}
+
+fn texts(value: JsValue) -> Thrown<Vec<Input>> {
+    input::inputs("texts", &from_js("texts", value)?).map_err(|error| throw(&error))
 }

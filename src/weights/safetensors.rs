@@ -192,6 +192,24 @@ impl Stream {
     }
 }
 
+/// The shape of tensor `name` in a file that is here in whole; empty if there is none of the name.
+pub fn shape_of(file: &str, bytes: &[u8], name: &str) -> Result<Vec<u64>> {
+    struct Find<'a>(&'a str, Vec<u64>);
+    impl Visitor for Find<'_> {
+        fn header(&mut self, tensors: &[TensorInfo]) -> Result<()> {
+            let found = tensors.iter().find(|tensor| tensor.name == self.0);
+            self.1 = found.map_or_else(Vec::new, |tensor| tensor.shape.clone());
+            Ok(())
+        }
+        fn data(&mut self, _: usize, _: &[u8]) -> Result<()> {
+            Ok(())
+        }
+    }
+    let mut find = Find(name, Vec::new());
+    Stream::new(file).push(bytes, &mut find)?;
+    Ok(find.1)
+}
+
 /// The tensors of a header, in file order.
 fn parse(header: &[u8]) -> Result<Vec<TensorInfo>, String> {
     let entries: BTreeMap<String, serde_json::Value> = serde_json::from_slice(header)

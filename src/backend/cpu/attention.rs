@@ -1,90 +1,144 @@
-//! Scaled dot-product attention over packed sequences: `[tokens, 3 · heads · size]` in, `[tokens, heads · size]` out.
+//! Scaled dot-product attention over packed sequences: queries, keys and values side by side in, `[tokens, count · size]`
+//! out.
 //!
-//! For each sequence and head, keys and values are packed as GEMM panels; then, four query rows at a time:
-//! scores, softmax, weighted values. Scratch is four rows of scores, never a square matrix, and no row's result
-//! depends on another row.
+//! For each sequence and each key head, keys and values are packed as GEMM panels; then, four query rows at a time:
+//! scores against the keys that the mask lets them see, softmax, weighted values. Norms, rotation and scale are applied
+//! on the way into the panels. Scratch is four rows of scores, never a square matrix, a window costs only what it
+//! covers, and no row's result depends on another row.
+
+use core::ops::Range;
 
 use super::gemm_f32::for_each_row;
-use super::{PANEL, activation, zeroed};
-use crate::backend::Heads;
+use super::{PANEL, activation, norm, simd::F32x4, zeroed};
+use crate::backend::{Attention, Heads, Mask, Norm, RelativeBias, Rotary};
 use crate::error::Result;
 
 /// Query rows that share a pass over the keys.
 const ROWS: usize = 4;
 
-/// Keys and values of one head of one sequence, packed for [`for_each_row`].
-struct Packed {
+/// One sequence's rows of queries, keys and values.
+struct Rows<'a> {
+    values: &'a [f32],
+    heads: Heads,
+}
+
+impl Rows<'_> {
+    fn stride(&self) -> usize {
+        self.heads.query_width() + 2 * self.heads.kv_width()
+    }
+
+    fn len(&self) -> usize {
+        self.values.len() / self.stride()
+    }
+
+    fn part(&self, token: usize, column: usize) -> &[f32] {
+        &self.values[token * self.stride() + column..][..self.heads.size]
+    }
+
+    fn query(&self, token: usize, head: usize) -> &[f32] {
+        self.part(token, head * self.heads.size)
+    }
+
+    fn key(&self, token: usize, head: usize) -> &[f32] {
+        self.part(token, self.heads.query_width() + head * self.heads.size)
+    }
+
+    fn value(&self, token: usize, head: usize) -> &[f32] {
+        let column = self.heads.query_width() + self.heads.kv_width();
+        self.part(token, column + head * self.heads.size)
+    }
+}
+
+/// Scratch for one head of one sequence, packed for [`for_each_row`].
+struct Scratch {
     /// `[tokens/8][size][8]`
     keys: Vec<[f32; PANEL]>,
     /// `[size/8][tokens][8]`
     values: Vec<[f32; PANEL]>,
+    /// `[4][size]`
+    queries: Vec<f32>,
     /// `[4][tokens rounded up to 8]`
     scores: Vec<f32>,
+    /// `[size]`
+    row: Vec<f32>,
 }
 
-/// Bidirectional attention of every sequence over itself.
-pub fn attention(qkv: &[f32], offsets: &[usize], heads: Heads) -> Result<Vec<f32>> {
-    let width = heads.count * heads.size;
+/// Attention of every sequence over itself.
+pub fn attention(qkv: &[f32], offsets: &[usize], attention: Attention) -> Result<Vec<f32>> {
+    let heads = attention.heads;
+    let width = heads.query_width();
     let tokens = offsets.last().copied().unwrap_or(0);
-    let longest = offsets
-        .windows(2)
-        .map(|pair| pair[1] - pair[0])
-        .max()
-        .unwrap_or(0);
+    let lengths = offsets.windows(2).map(|pair| pair[1] - pair[0]);
+    let longest = lengths.max().unwrap_or(0);
     let key_panels = longest.div_ceil(PANEL);
-    let mut scratch = Packed {
+    let mut scratch = Scratch {
         keys: zeroed(key_panels * heads.size)?,
         values: zeroed(heads.size.div_ceil(PANEL) * longest)?,
+        queries: zeroed(ROWS * heads.size)?,
         scores: zeroed(ROWS * key_panels * PANEL)?,
+        row: zeroed(heads.size)?,
     };
     let mut out = zeroed(tokens * width)?;
     for pair in offsets.windows(2) {
-        let len = pair[1] - pair[0];
-        let qkv = &qkv[pair[0] * 3 * width..pair[1] * 3 * width];
+        let stride = width + 2 * heads.kv_width();
+        let rows = Rows {
+            values: &qkv[pair[0] * stride..pair[1] * stride],
+            heads,
+        };
         let out = &mut out[pair[0] * width..pair[1] * width];
-        for head in 0..heads.count {
-            scratch.pack(qkv, len, width, head * heads.size, heads.size);
-            scratch.attend(qkv, len, width, head * heads.size, heads.size, out);
+        for kv_head in 0..heads.kv_count {
+            scratch.pack(&rows, kv_head, attention);
+            let group = heads.count / heads.kv_count;
+            for head in kv_head * group..(kv_head + 1) * group {
+                scratch.attend(&rows, head, attention, out);
+            }
         }
     }
     Ok(out)
 }
 
-impl Packed {
-    /// Copies one head's keys and values (columns `column..column + size`) into panels.
-    fn pack(&mut self, qkv: &[f32], len: usize, width: usize, column: usize, size: usize) {
-        for (token, row) in qkv.chunks_exact(3 * width).enumerate() {
-            let keys = &row[width + column..][..size];
+impl Scratch {
+    /// Packs one head's keys and values.
+    fn pack(&mut self, rows: &Rows, head: usize, attention: Attention) {
+        let (len, size) = (rows.len(), attention.heads.size);
+        let norm = attention.head_norms.map(|[_, keys]| keys);
+        for token in 0..len {
+            self.row.copy_from_slice(rows.key(token, head));
+            prepare(&mut self.row, token, norm, attention.rotary);
             let panel = &mut self.keys[token / PANEL * size..][..size];
-            for (lane, key) in panel.iter_mut().zip(keys) {
+            for (lane, key) in panel.iter_mut().zip(&self.row) {
                 lane[token % PANEL] = *key;
             }
-            let values = &row[2 * width + column..][..size];
-            for (index, values) in values.chunks(PANEL).enumerate() {
+            for (index, values) in rows.value(token, head).chunks(PANEL).enumerate() {
                 self.values[index * len + token][..values.len()].copy_from_slice(values);
             }
         }
     }
 
-    /// Attention of one head, written to columns `column..column + size` of `out`.
-    fn attend(
-        &mut self,
-        qkv: &[f32],
-        len: usize,
-        width: usize,
-        column: usize,
-        size: usize,
-        out: &mut [f32],
-    ) {
-        #[expect(clippy::cast_precision_loss, reason = "head sizes are small")]
-        let scale = 1.0 / (size as f32).sqrt();
-        let stride = len.next_multiple_of(PANEL);
+    /// Attention of one query head, written to its columns of `out`.
+    fn attend(&mut self, rows: &Rows, head: usize, attention: Attention, out: &mut [f32]) {
+        let (len, size) = (rows.len(), attention.heads.size);
+        let width = attention.heads.query_width();
+        let norm = attention.head_norms.map(|[queries, _]| queries);
         for first in (0..len).step_by(ROWS) {
-            let rows = ROWS.min(len - first);
-            let queries = &qkv[first * 3 * width + column..];
-            for index in 0..len.div_ceil(PANEL) {
-                let panel = &self.keys[index * size..][..size];
-                for_each_row(queries, rows, 3 * width, panel, |row, sums| {
+            let count = ROWS.min(len - first);
+            for (token, query) in (first..first + count).zip(self.queries.chunks_exact_mut(size)) {
+                query.copy_from_slice(rows.query(token, head));
+                prepare(query, token, norm, attention.rotary);
+                query.iter_mut().for_each(|x| *x *= attention.scale);
+            }
+            // The panels that any of the rows sees.
+            let panels = attention.mask.seen(first, len).start / PANEL
+                ..attention
+                    .mask
+                    .seen(first + count - 1, len)
+                    .end
+                    .div_ceil(PANEL);
+            let keys = panels.start * PANEL..len.min(panels.end * PANEL);
+            let stride = panels.len() * PANEL;
+            for (index, panel) in panels.enumerate() {
+                let panel = &self.keys[panel * size..][..size];
+                for_each_row(&self.queries, count, size, panel, |row, sums| {
                     let target = &mut self.scores[row * stride + index * PANEL..][..PANEL];
                     let ([low, high], []) = target.as_chunks_mut::<4>() else {
                         unreachable!("a panel has eight lanes")
@@ -93,21 +147,88 @@ impl Packed {
                     sums[1].store(high);
                 });
             }
-            for row in 0..rows {
-                let scores = &mut self.scores[row * stride..][..len];
-                scores.iter_mut().for_each(|score| *score *= scale);
-                activation::softmax(scores);
+            for row in 0..count {
+                let scores = &mut self.scores[row * stride..][..keys.len()];
+                weigh(scores, first + row, head, &keys, len, attention);
             }
             for (index, offset) in (0..size).step_by(PANEL).enumerate() {
-                let panel = &self.values[index * len..][..len];
+                let panel = &self.values[index * len..][keys.clone()];
                 let lanes = PANEL.min(size - offset);
-                for_each_row(&self.scores, rows, stride, panel, |row, sums| {
-                    let [a, b] = sums.map(super::simd::F32x4::to_array);
+                for_each_row(&self.scores, count, stride, panel, |row, sums| {
+                    let [a, b] = sums.map(F32x4::to_array);
                     let sums = [a, b];
-                    let target = (first + row) * width + column + offset;
+                    let target = (first + row) * width + head * size + offset;
                     out[target..target + lanes].copy_from_slice(&sums.as_flattened()[..lanes]);
                 });
             }
         }
+    }
+}
+
+/// Scores of `query` against `keys` → the weights of their values.
+fn weigh(
+    scores: &mut [f32],
+    query: usize,
+    head: usize,
+    keys: &Range<usize>,
+    len: usize,
+    attention: Attention,
+) {
+    let seen = attention.mask.seen(query, len);
+    let seen = seen.start - keys.start..seen.end - keys.start;
+    scores[..seen.start].fill(0.0);
+    scores[seen.end..].fill(0.0);
+    if let Some(bias) = attention.bias {
+        bias.add_to(
+            &mut scores[seen.clone()],
+            head,
+            keys.start + seen.start,
+            query,
+        );
+    }
+    activation::softmax(&mut scores[seen]);
+}
+
+/// Norm and rotation of one query or key.
+fn prepare(row: &mut [f32], position: usize, norm: Option<Norm>, rotary: Option<&Rotary>) {
+    if let Some(norm) = norm {
+        norm::normalize(row, norm);
+    }
+    if let Some(rotary) = rotary {
+        rotary.turn(row, position);
+    }
+}
+
+impl Mask {
+    /// The tokens that token `query` of `len` sees.
+    fn seen(self, query: usize, len: usize) -> Range<usize> {
+        let start = self.before.map_or(0, |before| query.saturating_sub(before));
+        let end = self
+            .after
+            .map_or(len, |after| len.min(query.saturating_add(after) + 1));
+        start..end
+    }
+}
+
+impl Rotary {
+    fn turn(&self, row: &mut [f32], position: usize) {
+        let angles = position * self.half..(position + 1) * self.half;
+        let (first, second) = row.split_at_mut(self.half);
+        let turns = self.cos[angles.clone()].iter().zip(&self.sin[angles]);
+        for ((a, b), (cos, sin)) in first.iter_mut().zip(second).zip(turns) {
+            (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+        }
+    }
+}
+
+impl RelativeBias {
+    /// Adds the bias of `head` to the scores of keys from `first_key` on.
+    fn add_to(&self, scores: &mut [f32], head: usize, first_key: usize, query: usize) {
+        let row = &self.values[head * (2 * self.reach + 1)..][..=2 * self.reach];
+        let biases = &row[self.reach + first_key - query..];
+        scores
+            .iter_mut()
+            .zip(biases)
+            .for_each(|(score, bias)| *score += bias);
     }
 }

@@ -18,7 +18,7 @@ use self::gemm_f32::PackedF32;
 pub use self::gemm_q8::DotKernel;
 use self::gemm_q8::{PackedQ8, QuantizedRows};
 use self::simd::F32x4;
-use super::{Activation, Backend, Heads, LayerNorm, Pooling, WeightDtype};
+use super::{Activation, Attention, Backend, Norm, Pooling, Splade, SpladeStrategy, WeightDtype};
 use crate::error::{Error, Result};
 
 /// Columns of a packed panel: two vectors.
@@ -106,7 +106,7 @@ impl Backend for Cpu {
         }
     }
 
-    fn embed(&self, tables: &[(&Matrix, &[u32])]) -> Result<Tensor> {
+    fn embed(&self, tables: &[(&Matrix, &[u32])], scale: f32) -> Result<Tensor> {
         let (rows, width) = tables
             .first()
             .map_or((0, 0), |(table, ids)| (ids.len(), table.columns()));
@@ -116,21 +116,23 @@ impl Backend for Cpu {
                 table.add_row(*id as usize, out);
             }
         }
+        if scale.to_bits() != 1f32.to_bits() {
+            out.iter_mut().for_each(|x| *x *= scale);
+        }
         tensor(out, width)
     }
 
-    fn norm(&self, x: &Tensor, residual: Option<&Tensor>, norm: LayerNorm) -> Result<Tensor> {
-        let mut out = with_values(x, copied)?;
-        if let Some(residual) = residual {
-            with_values(residual, |residual| {
-                out.iter_mut()
-                    .zip(residual)
-                    .for_each(|(x, residual)| *x += residual);
-                Ok(())
-            })?;
-        }
-        norm::layer_norm(&mut out, norm);
+    fn norm(&self, x: &Tensor, residual: Option<&Tensor>, norm: Norm) -> Result<Tensor> {
+        let mut out = match residual {
+            None => with_values(x, copied)?,
+            Some(residual) => sum(x, residual)?,
+        };
+        norm::normalize(&mut out, norm);
         tensor(out, norm.weight.len())
+    }
+
+    fn add(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+        tensor(sum(x, y)?, width(x))
     }
 
     fn linear(
@@ -162,12 +164,24 @@ impl Backend for Cpu {
         })
     }
 
-    fn attention(&self, qkv: &Tensor, offsets: &[usize], heads: Heads) -> Result<Tensor> {
+    fn gate(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
+        let width = width(x) / 2;
+        with_values(x, |x| {
+            let mut out = zeroed(x.len() / 2)?;
+            for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(2 * width)) {
+                let (gate, up) = x.split_at(width);
+                out.copy_from_slice(gate);
+                activation::apply(activation, out);
+                out.iter_mut().zip(up).for_each(|(gate, up)| *gate *= up);
+            }
+            tensor(out, width)
+        })
+    }
+
+    fn attention(&self, qkv: &Tensor, offsets: &[usize], attention: Attention) -> Result<Tensor> {
+        let width = attention.heads.query_width();
         with_values(qkv, |qkv| {
-            tensor(
-                attention::attention(qkv, offsets, heads)?,
-                heads.count * heads.size,
-            )
+            tensor(attention::attention(qkv, offsets, attention)?, width)
         })
     }
 
@@ -178,23 +192,24 @@ impl Backend for Cpu {
         skip: &[usize],
         pooling: Pooling,
     ) -> Result<Tensor> {
-        let width = x.dims().last().copied().unwrap_or(0);
+        let width = width(x);
         with_values(x, |x| {
             tensor(pool::pool(x, width, offsets, skip, pooling)?, width)
         })
     }
 
-    fn max_linear(
+    fn splade(
         &self,
         x: &Tensor,
         offsets: &[usize],
         weight: &Matrix,
         bias: Option<&[f32]>,
+        splade: Splade,
     ) -> Result<Tensor> {
         let columns = weight.rows();
         let sequences: Vec<_> = offsets.windows(2).map(|pair| pair[0]..pair[1]).collect();
+        // Both reductions begin at 0: no weight is less.
         let mut out: Vec<f32> = zeroed(sequences.len() * columns)?;
-        out.fill(f32::NEG_INFINITY);
         with_values(x, |x| {
             product(
                 self.kernel,
@@ -203,13 +218,23 @@ impl Backend for Cpu {
                 bias,
                 &sequences,
                 |sequence, _, column, sums| {
-                    let target = sequence * columns + column;
-                    for (out, sum) in out[target..].iter_mut().zip(sums).take(columns - column) {
-                        *out = out.max(sum);
+                    let target = &mut out[sequence * columns + column..(sequence + 1) * columns];
+                    let pairs = target.iter_mut().zip(sums);
+                    match splade.strategy {
+                        SpladeStrategy::Max => pairs.for_each(|(out, sum)| *out = out.max(sum)),
+                        SpladeStrategy::Sum => pairs
+                            .filter(|(_, sum)| *sum > 0.0)
+                            .for_each(|(out, sum)| *out += splade.activation.apply(sum)),
                     }
                 },
             )
         })?;
+        if splade.strategy == SpladeStrategy::Max {
+            // The activation rises with the logit, so it can wait until here.
+            out.iter_mut()
+                .filter(|logit| **logit > 0.0)
+                .for_each(|logit| *logit = splade.activation.apply(*logit));
+        }
         tensor(out, columns)
     }
 
@@ -291,6 +316,20 @@ fn zeroed<T: Clone + Copy + bytemuck::Zeroable>(len: usize) -> Result<Vec<T>> {
         })?;
     values.resize(len, T::zeroed());
     Ok(values)
+}
+
+/// Size of the last dimension.
+fn width(x: &Tensor) -> usize {
+    x.dims().last().copied().unwrap_or(0)
+}
+
+/// `x + y`
+fn sum(x: &Tensor, y: &Tensor) -> Result<Vec<f32>> {
+    let mut out = with_values(x, copied)?;
+    with_values(y, |y| {
+        out.iter_mut().zip(y).for_each(|(x, y)| *x += y);
+        Ok(out)
+    })
 }
 
 fn copied(values: &[f32]) -> Result<Vec<f32>> {

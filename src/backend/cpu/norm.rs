@@ -1,29 +1,49 @@
-//! LayerNorm.
+//! LayerNorm and RMSNorm.
 
 use super::simd::{F32x4, fold};
-use crate::backend::LayerNorm;
+use crate::backend::{Norm, NormKind};
 
-/// `(x − mean) / √(variance + eps) · weight + bias` for each row, in place.
-///
-/// Two passes, mean first: the variance of values with a large mean would cancel in one.
-pub fn layer_norm(rows: &mut [f32], norm: LayerNorm) {
+/// Normalises each row of `norm.weight`'s width, in place.
+pub fn normalize(rows: &mut [f32], norm: Norm) {
     let width = norm.weight.len();
-    #[expect(clippy::cast_precision_loss, reason = "hidden sizes are small")]
-    let count = width as f32;
-    let zero = F32x4::splat(0.0);
     for row in rows.chunks_exact_mut(width) {
-        let mean = fold(row, zero, 0.0, F32x4::add).sum() / count;
-        let centre = F32x4::splat(mean);
-        // Missing lanes count as the mean, so that they add nothing.
-        let variance = fold(row, zero, mean, |sum, x| {
-            let distance = x.sub(centre);
-            sum.add(distance.mul(distance))
-        })
-        .sum()
-            / count;
-        let scale = 1.0 / (variance + norm.eps).sqrt();
-        for ((x, weight), bias) in row.iter_mut().zip(norm.weight).zip(norm.bias) {
-            *x = (*x - mean) * scale * weight + bias;
+        match norm.kind {
+            NormKind::Layer => layer_norm(row, norm),
+            NormKind::Rms => rms_norm(row, norm, 0.0),
+            NormKind::RmsPlusOne => rms_norm(row, norm, 1.0),
         }
     }
+}
+
+/// Two passes, mean first: the variance of values with a large mean would cancel in one.
+fn layer_norm(row: &mut [f32], norm: Norm) {
+    let zero = F32x4::splat(0.0);
+    let count = count(row);
+    let mean = fold(row, zero, 0.0, F32x4::add).sum() / count;
+    let centre = F32x4::splat(mean);
+    // Missing lanes count as the mean, so that they add nothing.
+    let squares = fold(row, zero, mean, |sum, x| {
+        let distance = x.sub(centre);
+        sum.add(distance.mul(distance))
+    });
+    let scale = 1.0 / (squares.sum() / count + norm.eps).sqrt();
+    for (x, weight) in row.iter_mut().zip(norm.weight) {
+        *x = (*x - mean) * scale * weight;
+    }
+    if let Some(bias) = norm.bias {
+        row.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias);
+    }
+}
+
+fn rms_norm(row: &mut [f32], norm: Norm, offset: f32) {
+    let squares = fold(row, F32x4::splat(0.0), 0.0, |sum, x| sum.add(x.mul(x)));
+    let scale = 1.0 / (squares.sum() / count(row) + norm.eps).sqrt();
+    for (x, weight) in row.iter_mut().zip(norm.weight) {
+        *x = *x * scale * (offset + weight);
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "hidden sizes are small")]
+fn count(row: &[f32]) -> f32 {
+    row.len() as f32
 }

@@ -4,6 +4,7 @@
 
 use super::gemm_q8::{self, DotKernel, GROUP, PackedQ8, QuantizedRows};
 use super::*;
+use crate::backend::{Heads, Mask, NormKind, RelativeBias, Rotary, SpladeActivation};
 
 #[cfg(not(target_arch = "wasm32"))]
 use core::prelude::v1::test as kernel_test;
@@ -203,7 +204,7 @@ fn packed_rows_read_back() {
         ] {
             let matrix = packed(&cpu, &table, rows, columns, dtype);
             let ids: Vec<u32> = (0u32..).take(rows).collect();
-            let got = values(&cpu, &cpu.embed(&[(&matrix, &ids)]).unwrap());
+            let got = values(&cpu, &cpu.embed(&[(&matrix, &ids)], 1.0).unwrap());
             let want: Vec<f64> = table.iter().map(|value| f64::from(*value)).collect();
             assert_close(
                 &got,
@@ -215,56 +216,196 @@ fn packed_rows_read_back() {
     }
 }
 
-#[kernel_test]
-fn attention_equals_the_plain_loop() {
-    let cpu = Cpu::new();
-    let mut random = Random(5);
-    for heads in [
-        Heads { count: 1, size: 4 },
-        Heads { count: 3, size: 16 },
-        Heads { count: 2, size: 10 },
-    ] {
-        let offsets = [0, 1, 1, 6, 14, 31, 68];
-        let width = heads.count * heads.size;
-        let qkv: Vec<f32> = random.vec(68 * 3 * width).iter().map(|x| x * 3.0).collect();
-        let got = values(
-            &cpu,
-            &cpu.attention(&cpu.upload(qkv.clone(), 68).unwrap(), &offsets, heads)
-                .unwrap(),
-        );
-        let at = |token: usize, part: usize, column: usize| {
-            f64::from(qkv[token * 3 * width + part * width + column])
-        };
-        let mut want = vec![0.0; 68 * width];
-        for pair in offsets.windows(2) {
-            for head in 0..heads.count {
-                let columns = head * heads.size..(head + 1) * heads.size;
-                for query in pair[0]..pair[1] {
-                    let score = |key| {
-                        let sum: f64 = columns
-                            .clone()
-                            .map(|c| at(query, 0, c) * at(key, 1, c))
-                            .sum();
-                        (sum / f64::from(u16::try_from(heads.size).unwrap()).sqrt()).exp()
-                    };
-                    let weights: Vec<f64> = (pair[0]..pair[1]).map(score).collect();
-                    let total: f64 = weights.iter().sum();
-                    for c in columns.clone() {
-                        let sum: f64 = (pair[0]..pair[1])
-                            .zip(&weights)
-                            .map(|(key, weight)| weight * at(key, 2, c))
-                            .sum();
-                        want[query * width + c] = sum / total;
-                    }
+/// As many query heads as key heads, and nothing but the scores' usual scale.
+fn plain(count: usize, size: usize) -> Attention<'static> {
+    #[expect(clippy::cast_precision_loss, reason = "small")]
+    let scale = 1.0 / (size as f32).sqrt();
+    Attention {
+        heads: Heads {
+            count,
+            kv_count: count,
+            size,
+        },
+        scale,
+        mask: Mask::default(),
+        head_norms: None,
+        rotary: None,
+        bias: None,
+    }
+}
+
+/// What a query or key becomes on its way into the product, in f64.
+fn prepared64(
+    row: &[f32],
+    position: usize,
+    norm: Option<Norm>,
+    rotary: Option<&Rotary>,
+) -> Vec<f64> {
+    let mut row: Vec<f64> = row.iter().copied().map(f64::from).collect();
+    if let Some(norm) = norm {
+        let count = f64::from(u16::try_from(row.len()).unwrap());
+        let mean = row.iter().map(|x| x * x).sum::<f64>() / count;
+        for (x, weight) in row.iter_mut().zip(norm.weight) {
+            *x *= f64::from(*weight) / (mean + f64::from(norm.eps)).sqrt();
+        }
+    }
+    if let Some(rotary) = rotary {
+        for i in 0..rotary.half {
+            let at = position * rotary.half + i;
+            let (cos, sin) = (f64::from(rotary.cos[at]), f64::from(rotary.sin[at]));
+            let (a, b) = (row[i], row[i + rotary.half]);
+            (row[i], row[i + rotary.half]) = (a * cos - b * sin, b * cos + a * sin);
+        }
+    }
+    row
+}
+
+/// Attention by its definition, in f64.
+fn attention64(qkv: &[f32], offsets: &[usize], attention: Attention) -> Vec<f64> {
+    let Heads {
+        count,
+        kv_count,
+        size,
+    } = attention.heads;
+    let stride = (count + 2 * kv_count) * size;
+    let part = |token: usize, column: usize| &qkv[token * stride + column * size..][..size];
+    let mut out = Vec::new();
+    for pair in offsets.windows(2) {
+        for query in pair[0]..pair[1] {
+            for head in 0..count {
+                let kv_head = head * kv_count / count;
+                let norms = attention.head_norms.map(|norms| norms.map(Some));
+                let [query_norm, key_norm] = norms.unwrap_or([None, None]);
+                let place = query - pair[0];
+                let q = prepared64(part(query, head), place, query_norm, attention.rotary);
+                let seen: Vec<usize> = (pair[0]..pair[1])
+                    .filter(|key| {
+                        attention
+                            .mask
+                            .before
+                            .is_none_or(|most| query.saturating_sub(*key) <= most)
+                            && attention
+                                .mask
+                                .after
+                                .is_none_or(|most| key.saturating_sub(query) <= most)
+                    })
+                    .collect();
+                let weights: Vec<f64> = seen
+                    .iter()
+                    .map(|key| {
+                        let k = part(*key, count + kv_head);
+                        let k = prepared64(k, key - pair[0], key_norm, attention.rotary);
+                        let sum: f64 = q.iter().zip(&k).map(|(q, k)| q * k).sum();
+                        let bias = attention.bias.map_or(0.0, |bias| {
+                            bias.values[head * (2 * bias.reach + 1) + bias.reach + key - query]
+                        });
+                        (sum * f64::from(attention.scale) + f64::from(bias)).exp()
+                    })
+                    .collect();
+                let total: f64 = weights.iter().sum();
+                for c in 0..size {
+                    let sum: f64 = seen
+                        .iter()
+                        .zip(&weights)
+                        .map(|(key, weight)| {
+                            weight * f64::from(part(*key, count + kv_count + kv_head)[c])
+                        })
+                        .sum();
+                    out.push(sum / total);
                 }
             }
         }
-        assert_close(&got, &want, 1e-5, &format!("{heads:?}"));
+    }
+    out
+}
+
+#[kernel_test]
+fn attention_equals_its_definition() {
+    let cpu = Cpu::new();
+    let mut random = Random(5);
+    let offsets = [0, 1, 1, 6, 14, 31, 68];
+    let (tokens, longest) = (68, 37);
+    for (count, kv_count, size) in [(1, 1, 4), (3, 3, 16), (2, 2, 10), (4, 2, 6), (6, 1, 18)] {
+        let heads = Heads {
+            count,
+            kv_count,
+            size,
+        };
+        let width = (count + 2 * kv_count) * size;
+        let qkv: Vec<f32> = random.vec(tokens * width).iter().map(|x| x * 3.0).collect();
+        let (query_weight, key_weight) = (random.vec(size), random.vec(size));
+        let norm = |weight| Norm {
+            kind: NormKind::Rms,
+            weight,
+            bias: None,
+            eps: 1e-6,
+        };
+        let angles = random.vec(longest * size / 2);
+        let rotary = Rotary {
+            half: size / 2,
+            cos: angles.iter().map(|x| (x * 9.0).cos()).collect(),
+            sin: angles.iter().map(|x| (x * 9.0).sin()).collect(),
+        };
+        let bias = RelativeBias {
+            reach: longest - 1,
+            values: random.vec(count * (2 * longest - 1)),
+        };
+        let window = |before, after| Mask { before, after };
+        let base = Attention {
+            heads,
+            ..plain(count, size)
+        };
+        let norms = Some([norm(&query_weight), norm(&key_weight)]);
+        for attention in [
+            base,
+            Attention {
+                mask: window(None, Some(0)),
+                ..base
+            },
+            Attention {
+                mask: window(Some(0), Some(0)),
+                ..base
+            },
+            Attention {
+                mask: window(Some(5), Some(0)),
+                ..base
+            },
+            Attention {
+                mask: window(Some(3), Some(3)),
+                ..base
+            },
+            Attention {
+                mask: window(Some(11), Some(9)),
+                bias: Some(&bias),
+                ..base
+            },
+            Attention {
+                rotary: Some(&rotary),
+                ..base
+            },
+            Attention {
+                head_norms: norms,
+                rotary: Some(&rotary),
+                scale: 0.3,
+                ..base
+            },
+            Attention {
+                bias: Some(&bias),
+                scale: 1.0,
+                ..base
+            },
+        ] {
+            let x = cpu.upload(qkv.clone(), tokens).unwrap();
+            let got = values(&cpu, &cpu.attention(&x, &offsets, attention).unwrap());
+            let want = attention64(&qkv, &offsets, attention);
+            let what = format!("{heads:?} {:?} {:?}", attention.mask, attention.scale);
+            assert_close(&got, &want, 2e-5, &what);
+        }
     }
 }
 
 #[kernel_test]
-fn layer_norm_equals_the_formula() {
+fn norms_equal_their_formulas() {
     let cpu = Cpu::new();
     let mut random = Random(6);
     for width in [1, 2, 3, 5, 48, 100, 384] {
@@ -273,35 +414,64 @@ fn layer_norm_equals_the_formula() {
         let x: Vec<f32> = random.vec(rows * width).iter().map(|x| x + 100.0).collect();
         let residual = random.vec(rows * width);
         let (weight, bias) = (random.vec(width), random.vec(width));
-        let norm = LayerNorm {
-            weight: &weight,
-            bias: &bias,
-            eps: 1e-5,
-        };
-        let tensor = |values: &[f32]| cpu.upload(values.to_vec(), rows).unwrap();
-        let got = values(
-            &cpu,
-            &cpu.norm(&tensor(&x), Some(&tensor(&residual)), norm)
-                .unwrap(),
-        );
-        let count = f64::from(u16::try_from(width).unwrap());
-        let mut want = Vec::new();
-        for (x, residual) in x.chunks_exact(width).zip(residual.chunks_exact(width)) {
-            let sum: Vec<f64> = x
-                .iter()
-                .zip(residual)
-                .map(|(x, r)| f64::from(x + r))
-                .collect();
-            let mean = sum.iter().sum::<f64>() / count;
-            let variance = sum.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count;
-            for (x, (weight, bias)) in sum.iter().zip(weight.iter().zip(&bias)) {
-                want.push(
-                    (x - mean) / (variance + 1e-5).sqrt() * f64::from(*weight) + f64::from(*bias),
-                );
+        for (kind, bias) in [
+            (NormKind::Layer, Some(bias.as_slice())),
+            (NormKind::Layer, None),
+            (NormKind::Rms, None),
+            (NormKind::RmsPlusOne, None),
+        ] {
+            let norm = Norm {
+                kind,
+                weight: &weight,
+                bias,
+                eps: 1e-5,
+            };
+            let tensor = |values: &[f32]| cpu.upload(values.to_vec(), rows).unwrap();
+            let got = values(
+                &cpu,
+                &cpu.norm(&tensor(&x), Some(&tensor(&residual)), norm)
+                    .unwrap(),
+            );
+            let count = f64::from(u16::try_from(width).unwrap());
+            let mut want = Vec::new();
+            for (x, residual) in x.chunks_exact(width).zip(residual.chunks_exact(width)) {
+                let sum: Vec<f64> = x
+                    .iter()
+                    .zip(residual)
+                    .map(|(x, r)| f64::from(x + r))
+                    .collect();
+                let (mean, plus) = match kind {
+                    NormKind::Layer => (sum.iter().sum::<f64>() / count, 0.0),
+                    NormKind::Rms => (0.0, 0.0),
+                    NormKind::RmsPlusOne => (0.0, 1.0),
+                };
+                let squares = sum.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count;
+                for (column, (x, weight)) in sum.iter().zip(&weight).enumerate() {
+                    let shift = bias.map_or(0.0, |bias| f64::from(bias[column]));
+                    want.push(
+                        (x - mean) / (squares + 1e-5).sqrt() * (f64::from(*weight) + plus) + shift,
+                    );
+                }
             }
+            assert_close(&got, &want, 2e-4, &format!("{kind:?}, width {width}"));
         }
-        assert_close(&got, &want, 2e-4, &format!("width {width}"));
     }
+}
+
+#[kernel_test]
+fn a_gate_is_the_activated_half_times_the_other() {
+    let cpu = Cpu::new();
+    let x = Random(9).vec(5 * 2 * 7);
+    let tensor = cpu.upload(x.clone(), 5).unwrap();
+    let got = values(&cpu, &cpu.gate(&tensor, Activation::Silu).unwrap());
+    let mut want = Vec::new();
+    for row in x.chunks_exact(14) {
+        for (gate, up) in row[..7].iter().zip(&row[7..]) {
+            let gate = f64::from(*gate);
+            want.push(gate / (1.0 + (-gate).exp()) * f64::from(*up));
+        }
+    }
+    assert_close(&got, &want, 1e-6, "silu");
 }
 
 #[kernel_test]
@@ -333,7 +503,7 @@ fn pooling_modes_follow_their_definitions() {
 }
 
 #[kernel_test]
-fn max_linear_is_the_maximum_of_linear() {
+fn splade_is_the_maximum_or_the_sum_of_activated_logits() {
     let cpu = Cpu::new();
     let mut random = Random(7);
     let (tokens, out, input) = (13, 21, GROUP + 5);
@@ -351,23 +521,39 @@ fn max_linear_is_the_maximum_of_linear() {
             &cpu.linear(&x, &matrix, Some(&bias), Activation::Identity)
                 .unwrap(),
         );
-        let got = values(
-            &cpu,
-            &cpu.max_linear(&x, &offsets, &matrix, Some(&bias)).unwrap(),
-        );
-        for (sequence, pair) in offsets.windows(2).enumerate() {
-            for column in 0..out {
-                let largest = (pair[0]..pair[1])
-                    .map(|row| all[row * out + column])
-                    .fold(f32::NEG_INFINITY, f32::max);
-                assert_eq!(
-                    got[sequence * out + column],
-                    largest,
-                    "{dtype:?} {sequence} {column}"
-                );
+        for activation in [
+            SpladeActivation::Log1pRelu,
+            SpladeActivation::Log1pLog1pRelu,
+        ] {
+            for strategy in [SpladeStrategy::Max, SpladeStrategy::Sum] {
+                let splade = Splade {
+                    strategy,
+                    activation,
+                };
+                let got = cpu.splade(&x, &offsets, &matrix, Some(&bias), splade);
+                let got = values(&cpu, &got.unwrap());
+                for (sequence, pair) in offsets.windows(2).enumerate() {
+                    for column in 0..out {
+                        let weights =
+                            (pair[0]..pair[1]).map(|row| activation.apply(all[row * out + column]));
+                        let want: f32 = match strategy {
+                            SpladeStrategy::Max => weights.fold(0.0, f32::max),
+                            SpladeStrategy::Sum => weights.sum(),
+                        };
+                        let what = format!("{dtype:?} {splade:?} {sequence} {column}");
+                        assert_eq!(got[sequence * out + column], want, "{what}");
+                    }
+                }
             }
         }
     }
+    let [once, twice] = [
+        SpladeActivation::Log1pRelu,
+        SpladeActivation::Log1pLog1pRelu,
+    ]
+    .map(|activation| [-1.0, 0.0, 1.0].map(|logit| activation.apply(logit)));
+    assert_eq!(once, [0.0, 0.0, 2f32.ln()]);
+    assert!((twice[2] - (1.0 + 2f32.ln()).ln()).abs() < 1e-7);
 }
 
 /// One number for all kernels on fixed inputs: natively, in every build and in every engine the same.
@@ -375,7 +561,27 @@ fn max_linear_is_the_maximum_of_linear() {
 fn the_bits_are_the_same_on_every_platform() {
     let cpu = Cpu::new();
     let mut random = Random(8);
-    let heads = Heads { count: 4, size: 12 };
+    let bias = RelativeBias {
+        reach: 19,
+        values: random.vec(4 * 39),
+    };
+    let rotary = Rotary {
+        half: 6,
+        cos: random.vec(20 * 6),
+        sin: random.vec(20 * 6),
+    };
+    let attentions = [
+        plain(4, 12),
+        Attention {
+            rotary: Some(&rotary),
+            bias: Some(&bias),
+            mask: Mask {
+                before: Some(7),
+                after: None,
+            },
+            ..plain(4, 12)
+        },
+    ];
     let x = cpu.upload(random.vec(29 * 48), 29).unwrap();
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for dtype in [WeightDtype::F32, WeightDtype::Q8] {
@@ -388,23 +594,27 @@ fn the_bits_are_the_same_on_every_platform() {
         ] {
             let weight = packed(&cpu, &random.vec(144 * 48), 144, 48, dtype);
             let qkv = cpu.linear(&x, &weight, None, activation).unwrap();
-            let context = cpu.attention(&qkv, &[0, 9, 29], heads).unwrap();
-            let (scale, shift) = (random.vec(48), random.vec(48));
-            let y = cpu
-                .norm(
-                    &context,
-                    Some(&x),
-                    LayerNorm {
-                        weight: &scale,
-                        bias: &shift,
-                        eps: 1e-12,
-                    },
-                )
-                .unwrap();
-            for value in values(&cpu, &y) {
-                hash = (hash ^ u64::from(value.to_bits())).wrapping_mul(0x0000_0100_0000_01b3);
+            for attention in attentions {
+                let context = cpu.attention(&qkv, &[0, 9, 29], attention).unwrap();
+                let gated = cpu.gate(&qkv, activation).unwrap();
+                let (scale, shift) = (random.vec(48), random.vec(48));
+                let layer_norm = Norm {
+                    kind: NormKind::Layer,
+                    weight: &scale,
+                    bias: Some(&shift),
+                    eps: 1e-12,
+                };
+                let rms_norm = Norm {
+                    kind: NormKind::Rms,
+                    ..layer_norm
+                };
+                let y = cpu.norm(&context, Some(&x), layer_norm).unwrap();
+                let z = cpu.norm(&x, Some(&y), rms_norm).unwrap();
+                for value in [y, z, gated].iter().flat_map(|x| values(&cpu, x)) {
+                    hash = (hash ^ u64::from(value.to_bits())).wrapping_mul(0x0000_0100_0000_01b3);
+                }
             }
         }
     }
-    assert_eq!(format!("{hash:016x}"), "67aa588f85536d1d");
+    assert_eq!(format!("{hash:016x}"), "51236faeb46a8ea9");
 }

@@ -1,62 +1,89 @@
 //! BERT (Devlin et al. 2018): learned positions, LayerNorm after each block, GELU feed-forward.
 
-use super::{Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, MlmNames, Names, heads};
+use super::{
+    Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, MlmNames, Names, NormNames, always,
+    attention_scale, heads,
+};
+use crate::backend::NormKind;
 use crate::error::Result;
 use crate::model::config::Config;
-use crate::model::spec::{Positions, Spec};
+use crate::model::spec::{Biases, LayerSpec, Positions, Spec};
 
 pub const FAMILY: Family = Family {
     name: "bert",
     model_types: &["bert"],
+    is: always,
     prefixes: &["", "bert."],
     spec,
-    names: Names {
-        word_embeddings: "embeddings.word_embeddings.weight",
-        position_embeddings: "embeddings.position_embeddings.weight",
-        token_type_embeddings: "embeddings.token_type_embeddings.weight",
-        embedding_norm: "embeddings.LayerNorm",
-        layer: "encoder.layer.{}.",
-        qkv: [
-            "attention.self.query",
-            "attention.self.key",
-            "attention.self.value",
-        ],
-        attention_output: "attention.output.dense",
-        attention_norm: "attention.output.LayerNorm",
-        ffn_up: "intermediate.dense",
-        ffn_down: "output.dense",
-        ffn_norm: "output.LayerNorm",
-        mlm: MlmNames {
-            transform: "cls.predictions.transform.dense",
-            norm: "cls.predictions.transform.LayerNorm",
-            decoder: "cls.predictions.decoder.weight",
-            bias: "cls.predictions.bias",
-            activation: None,
-        },
-    },
+    spellings: &[NAMES],
+    mlm: Some(MlmNames {
+        transform: "cls.predictions.transform.dense",
+        transform_bias: true,
+        norm: "cls.predictions.transform.LayerNorm",
+        decoder: "cls.predictions.decoder.weight",
+        bias: "cls.predictions.bias",
+        activation: None,
+    }),
+    instruction: None,
+    closing_token: None,
+    m3_heads: false,
 };
 
-/// Reads the config fields that BERT and its relatives share.
-pub fn spec(config: &Config) -> Result<Spec> {
+pub const NAMES: Names = Names {
+    word_embeddings: "embeddings.word_embeddings.weight",
+    position_embeddings: "embeddings.position_embeddings.weight",
+    token_type_embeddings: "embeddings.token_type_embeddings.weight",
+    relative_bias: "",
+    embedding_norm: Some("embeddings.LayerNorm"),
+    layer: "encoder.layer.{}.",
+    qkv: &[
+        "attention.self.query",
+        "attention.self.key",
+        "attention.self.value",
+    ],
+    head_norms: None,
+    attention_output: "attention.output.dense",
+    attention_norms: NormNames::post("attention.output.LayerNorm"),
+    ffn_up: "intermediate.dense",
+    ffn_gated: &[],
+    ffn_down: "output.dense",
+    ffn_norms: NormNames::post("output.LayerNorm"),
+    final_norm: None,
+};
+
+fn spec(config: &Config) -> Result<Spec> {
     if config
         .text("position_embedding_type")?
         .is_some_and(|kind| kind != "absolute")
     {
-        return Err(config.wrong("position_embedding_type", "\"absolute\""));
+        return Err(config.wrong("position_embedding_type", "\"absolute\" or \"alibi\""));
     }
+    common(config)
+}
+
+/// Reads the config fields that BERT and its relatives share.
+pub fn common(config: &Config) -> Result<Spec> {
     if config.flag("is_decoder", false)? {
         return Err(config.wrong("is_decoder", "false: the model must be an encoder"));
     }
+    let heads = heads(config, "hidden_size", "num_attention_heads")?;
+    let rows = config.size("max_position_embeddings", MOST_ROWS)?;
     Ok(Spec {
         vocab_size: config.size("vocab_size", MOST_ROWS)?,
         hidden_size: config.size("hidden_size", MOST_WIDTH)?,
         intermediate_size: config.size("intermediate_size", MOST_WIDTH)?,
-        layers: config.size("num_hidden_layers", MOST_LAYERS)?,
-        heads: heads(config, "hidden_size", "num_attention_heads")?,
-        position_rows: config.size("max_position_embeddings", MOST_ROWS)?,
-        positions: Positions::FromZero,
+        heads,
+        attention_scale: attention_scale(heads),
+        layers: vec![LayerSpec::default(); config.size("num_hidden_layers", MOST_LAYERS)?],
+        positions: Positions::FromZero { rows },
+        relative: None,
+        max_positions: rows,
         token_types: Some(config.size_or("type_vocab_size", 2, MOST_ROWS)?),
-        activation: config.activation("hidden_act")?,
+        embedding_scale: 1.0,
+        activation: config.activation("hidden_act", "gelu")?,
+        gated: false,
+        norm: NormKind::Layer,
         norm_eps: config.epsilon("layer_norm_eps", 1e-12)?,
+        biases: Biases::ALL,
     })
 }

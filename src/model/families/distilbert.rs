@@ -1,52 +1,66 @@
 //! DistilBERT (Sanh et al. 2019): BERT of half the layers, without token types, under names of its own.
 
-use super::{Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, MlmNames, Names, heads};
+use super::{
+    Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, MlmNames, Names, NormNames, always,
+    attention_scale, bert, heads,
+};
+use crate::backend::NormKind;
 use crate::error::Result;
 use crate::model::config::Config;
-use crate::model::spec::{Positions, Spec};
+use crate::model::spec::{Biases, LayerSpec, Positions, Spec};
 
 pub const FAMILY: Family = Family {
     name: "distilbert",
     model_types: &["distilbert"],
+    is: always,
     prefixes: &["", "distilbert."],
     spec,
-    names: Names {
-        word_embeddings: "embeddings.word_embeddings.weight",
-        position_embeddings: "embeddings.position_embeddings.weight",
-        token_type_embeddings: "",
-        embedding_norm: "embeddings.LayerNorm",
+    spellings: &[Names {
         layer: "transformer.layer.{}.",
-        qkv: ["attention.q_lin", "attention.k_lin", "attention.v_lin"],
+        qkv: &["attention.q_lin", "attention.k_lin", "attention.v_lin"],
         attention_output: "attention.out_lin",
-        attention_norm: "sa_layer_norm",
+        attention_norms: NormNames::post("sa_layer_norm"),
         ffn_up: "ffn.lin1",
         ffn_down: "ffn.lin2",
-        ffn_norm: "output_layer_norm",
-        mlm: MlmNames {
-            transform: "vocab_transform",
-            norm: "vocab_layer_norm",
-            decoder: "vocab_projector.weight",
-            bias: "vocab_projector.bias",
-            activation: None,
-        },
-    },
+        ffn_norms: NormNames::post("output_layer_norm"),
+        ..bert::NAMES
+    }],
+    mlm: Some(MlmNames {
+        transform: "vocab_transform",
+        transform_bias: true,
+        norm: "vocab_layer_norm",
+        decoder: "vocab_projector.weight",
+        bias: "vocab_projector.bias",
+        activation: None,
+    }),
+    instruction: None,
+    closing_token: None,
+    m3_heads: false,
 };
 
 /// What transformers builds each LayerNorm of DistilBERT with; its config has no field for it.
 const NORM_EPS: f32 = 1e-12;
 
 fn spec(config: &Config) -> Result<Spec> {
+    let heads = heads(config, "dim", "n_heads")?;
+    // Sinusoidal positions are in the checkpoint as a table, like learned ones.
+    let rows = config.size("max_position_embeddings", MOST_ROWS)?;
     Ok(Spec {
         vocab_size: config.size("vocab_size", MOST_ROWS)?,
         hidden_size: config.size("dim", MOST_WIDTH)?,
         intermediate_size: config.size("hidden_dim", MOST_WIDTH)?,
-        layers: config.size("n_layers", MOST_LAYERS)?,
-        heads: heads(config, "dim", "n_heads")?,
-        // Sinusoidal positions are in the checkpoint as a table, like learned ones.
-        position_rows: config.size("max_position_embeddings", MOST_ROWS)?,
-        positions: Positions::FromZero,
+        heads,
+        attention_scale: attention_scale(heads),
+        layers: vec![LayerSpec::default(); config.size("n_layers", MOST_LAYERS)?],
+        positions: Positions::FromZero { rows },
+        relative: None,
+        max_positions: rows,
         token_types: None,
-        activation: config.activation("activation")?,
+        embedding_scale: 1.0,
+        activation: config.activation("activation", "gelu")?,
+        gated: false,
+        norm: NormKind::Layer,
         norm_eps: NORM_EPS,
+        biases: Biases::ALL,
     })
 }

@@ -1,8 +1,18 @@
 //! Model families: a table of config fields and tensor names for each, not another forward pass.
+//!
+//! Adding one takes a file here and a line in [`FAMILIES`].
 
 mod bert;
 mod distilbert;
+mod gemma3;
+mod jina_bert;
+mod mistral;
+mod modernbert;
+mod mpnet;
+mod nomic_bert;
+mod qwen3;
 mod roberta;
+mod t5;
 
 use super::config::Config;
 use super::spec::Spec;
@@ -15,16 +25,26 @@ pub struct Family {
     pub name: &'static str,
     /// Values of `model_type` in config.json.
     pub model_types: &'static [&'static str],
+    /// Tells families of one `model_type` apart.
+    pub is: fn(&Config) -> bool,
     /// Prefixes that its tensor names may carry.
     pub prefixes: &'static [&'static str],
     /// Reads config.json.
     pub spec: fn(&Config) -> Result<Spec>,
-    /// Tensor names.
-    pub names: Names,
+    /// Tensor names; several where checkpoints of two spellings are about.
+    pub spellings: &'static [Names],
+    /// Head for masked-language modelling, which SPLADE reads.
+    pub mlm: Option<MlmNames>,
+    /// What its authors put in front of a text to say what it is for.
+    pub instruction: Option<&'static str>,
+    /// Token that a text must end with for last-token pooling, where the tokenizer's own template adds none.
+    pub closing_token: Option<&'static str>,
+    /// Whether BGE-M3's heads may lie beside the weights.
+    pub m3_heads: bool,
 }
 
-/// Tensor names, without prefix. A "module" has a `.weight` and a `.bias`; a layer's names follow `layer` with `{}`
-/// replaced by its index.
+/// Tensor names, without prefix. A "module" has a `.weight` and may have a `.bias`; a layer's names follow `layer` with
+/// `{}` replaced by its index.
 pub struct Names {
     /// Table of word embeddings.
     pub word_embeddings: &'static str,
@@ -32,31 +52,77 @@ pub struct Names {
     pub position_embeddings: &'static str,
     /// Table of token types, where the `Spec` has one.
     pub token_type_embeddings: &'static str,
-    /// Module: LayerNorm of the embeddings.
-    pub embedding_norm: &'static str,
+    /// Table `[buckets, heads]` of a relative bias, where the `Spec` has one.
+    pub relative_bias: &'static str,
+    /// Module: norm of the embeddings.
+    pub embedding_norm: Option<&'static str>,
     /// Prefix of a layer.
     pub layer: &'static str,
-    /// Modules of a layer: query, key and value projections.
-    pub qkv: [&'static str; 3],
+    /// Modules of a layer: query, key and value projections, or one for all three.
+    pub qkv: &'static [&'static str],
+    /// Modules of a layer: norms of each query head and of each key head.
+    pub head_norms: Option<[&'static str; 2]>,
     /// Module of a layer: projection of the attention's output.
     pub attention_output: &'static str,
-    /// Module of a layer: LayerNorm after attention.
-    pub attention_norm: &'static str,
-    /// Module of a layer: first product of the feed-forward block.
+    /// Norms around attention.
+    pub attention_norms: NormNames,
+    /// Module of a layer: first product of a feed-forward block without a gate.
     pub ffn_up: &'static str,
+    /// Modules of a layer: gate and first product of a gated feed-forward block, or one for both.
+    pub ffn_gated: &'static [&'static str],
     /// Module of a layer: second product of the feed-forward block.
     pub ffn_down: &'static str,
-    /// Module of a layer: LayerNorm after the feed-forward block.
-    pub ffn_norm: &'static str,
-    /// Head for masked-language modelling, which SPLADE reads.
-    pub mlm: MlmNames,
+    /// Norms around the feed-forward block.
+    pub ffn_norms: NormNames,
+    /// Module: norm after the last layer.
+    pub final_norm: Option<&'static str>,
+}
+
+/// Norms around one block of a layer, as modules of the layer: x ← after(x + branch(block(before(x)))).
+#[derive(Clone, Copy)]
+pub struct NormNames {
+    /// Of the block's input.
+    pub before: Option<&'static str>,
+    /// Whether the first layer has none of these.
+    pub before_skips_first: bool,
+    /// Of the block's output.
+    pub branch: Option<&'static str>,
+    /// Of the sum with the residual.
+    pub after: Option<&'static str>,
+}
+
+impl NormNames {
+    const NONE: Self = Self {
+        before: None,
+        before_skips_first: false,
+        branch: None,
+        after: None,
+    };
+
+    /// After the sum, as in the first transformers.
+    const fn post(after: &'static str) -> Self {
+        Self {
+            after: Some(after),
+            ..Self::NONE
+        }
+    }
+
+    /// Of the input.
+    const fn pre(before: &'static str) -> Self {
+        Self {
+            before: Some(before),
+            ..Self::NONE
+        }
+    }
 }
 
 /// Tensor names of a masked-language-modelling head; these carry no prefix.
 pub struct MlmNames {
     /// Module: dense layer before the decoder.
     pub transform: &'static str,
-    /// Module: LayerNorm before the decoder.
+    /// Whether that has a bias.
+    pub transform_bias: bool,
+    /// Module: norm before the decoder.
     pub norm: &'static str,
     /// Decoder weights `[vocab, hidden]`; the word embeddings where the file has none (tied).
     pub decoder: &'static str,
@@ -71,23 +137,41 @@ const MOST_WIDTH: usize = 1 << 16;
 const MOST_ROWS: usize = 1 << 24;
 const MOST_LAYERS: usize = 1024;
 
-const FAMILIES: &[Family] = &[bert::FAMILY, roberta::FAMILY, distilbert::FAMILY];
+/// The first that fits is taken.
+const FAMILIES: &[Family] = &[
+    jina_bert::FAMILY,
+    bert::FAMILY,
+    roberta::FAMILY,
+    distilbert::FAMILY,
+    mpnet::FAMILY,
+    modernbert::FAMILY,
+    nomic_bert::FAMILY,
+    qwen3::FAMILY,
+    mistral::FAMILY,
+    gemma3::FAMILY,
+    t5::FAMILY,
+];
 
 /// The family of a model by its config.json.
 pub fn find(config: &Config) -> Result<&'static Family> {
     let Some(model_type) = config.text("model_type")? else {
         return Err(config.wrong("model_type", "the name of a model family, such as \"bert\""));
     };
-    FAMILIES.iter().find(|family| family.model_types.contains(&model_type)).ok_or_else(|| {
-        let known: Vec<_> = FAMILIES.iter().flat_map(|family| family.model_types).copied().collect();
-        Error::UnsupportedModel(format!(
-            "config.json names the model type {model_type:?}, which is not supported; supported are: {}",
-            known.join(", ")
-        ))
-    })
+    FAMILIES
+        .iter()
+        .find(|family| family.model_types.contains(&model_type) && (family.is)(config))
+        .ok_or_else(|| {
+            let mut known: Vec<_> = FAMILIES.iter().flat_map(|family| family.model_types).copied().collect();
+            known.sort_unstable();
+            known.dedup();
+            Error::UnsupportedModel(format!(
+                "config.json names the model type {model_type:?}, which is not supported; supported are: {}",
+                known.join(", ")
+            ))
+        })
 }
 
-/// Heads of equal size; `width` and `count` are field names.
+/// Heads that share out the hidden size; `width` and `count` are field names.
 fn heads(config: &Config, width: &str, count: &str) -> Result<Heads> {
     let size = config.size(width, MOST_WIDTH)?;
     let heads = config.size(count, MOST_WIDTH)?;
@@ -96,6 +180,41 @@ fn heads(config: &Config, width: &str, count: &str) -> Result<Heads> {
     }
     Ok(Heads {
         count: heads,
+        kv_count: heads,
         size: size / heads,
     })
+}
+
+/// Heads of a decoder: their size may be a field of its own, and several may share a key and value head.
+fn decoder_heads(config: &Config) -> Result<Heads> {
+    let count = config.size("num_attention_heads", MOST_WIDTH)?;
+    let kv_count = config.size_or("num_key_value_heads", count, MOST_WIDTH)?;
+    if !count.is_multiple_of(kv_count) {
+        return Err(config.wrong(
+            "num_key_value_heads",
+            &format!("a divisor of num_attention_heads ({count})"),
+        ));
+    }
+    let size = match config.get("head_dim") {
+        Some(_) => config.size("head_dim", MOST_WIDTH)?,
+        None => heads(config, "hidden_size", "num_attention_heads")?.size,
+    };
+    if !size.is_multiple_of(2) {
+        return Err(config.wrong("head_dim", "even: rotary positions turn pairs"));
+    }
+    Ok(Heads {
+        count,
+        kv_count,
+        size,
+    })
+}
+
+/// 1 / √(head size), the factor of attention's scores in all but a few families.
+#[expect(clippy::cast_precision_loss, reason = "head sizes are small")]
+fn attention_scale(heads: Heads) -> f32 {
+    1.0 / (heads.size as f32).sqrt()
+}
+
+fn always(_: &Config) -> bool {
+    true
 }

@@ -1,7 +1,7 @@
 //! RoBERTa (Liu et al. 2019), XLM-RoBERTa (Conneau et al. 2019) and CamemBERT: BERT with positions that begin after the
 //! padding token's id, and a head for masked-language modelling of other names.
 
-use super::{Family, MlmNames, Names, bert};
+use super::{Family, MlmNames, always, bert};
 use crate::backend::Activation;
 use crate::error::Result;
 use crate::model::config::Config;
@@ -10,29 +10,34 @@ use crate::model::spec::{Positions, Spec};
 pub const FAMILY: Family = Family {
     name: "roberta",
     model_types: &["roberta", "xlm-roberta", "camembert"],
+    is: always,
     prefixes: &["", "roberta."],
     spec,
-    names: Names {
-        mlm: MlmNames {
-            transform: "lm_head.dense",
-            norm: "lm_head.layer_norm",
-            decoder: "lm_head.decoder.weight",
-            bias: "lm_head.bias",
-            activation: Some(Activation::Gelu),
-        },
-        ..bert::FAMILY.names
-    },
+    spellings: &[bert::NAMES],
+    mlm: Some(LM_HEAD),
+    instruction: None,
+    closing_token: None,
+    m3_heads: true,
+};
+
+pub const LM_HEAD: MlmNames = MlmNames {
+    transform: "lm_head.dense",
+    transform_bias: true,
+    norm: "lm_head.layer_norm",
+    decoder: "lm_head.decoder.weight",
+    bias: "lm_head.bias",
+    activation: Some(Activation::Gelu),
 };
 
 fn spec(config: &Config) -> Result<Spec> {
-    let spec = bert::spec(config)?;
+    let spec = bert::common(config)?;
     // 0 is a legal id, so this is read apart from the sizes, which begin at 1.
     let padding = match config.get("pad_token_id") {
         None => 1,
         Some(id) => id
             .as_u64()
             .and_then(|id| u32::try_from(id).ok())
-            .filter(|id| (*id as usize) < spec.position_rows)
+            .filter(|id| (*id as usize) < spec.max_positions)
             .ok_or_else(|| {
                 config.wrong(
                     "pad_token_id",
@@ -40,8 +45,18 @@ fn spec(config: &Config) -> Result<Spec> {
                 )
             })?,
     };
-    Ok(Spec {
-        positions: Positions::AfterPadding(padding),
+    Ok(after_padding(spec, padding))
+}
+
+/// With positions that begin after the padding token's id.
+pub fn after_padding(spec: Spec, padding: u32) -> Spec {
+    let positions = Positions::AfterPadding {
+        rows: spec.max_positions,
+        padding,
+    };
+    Spec {
+        positions,
+        max_positions: positions.longest(),
         ..spec
-    })
+    }
 }

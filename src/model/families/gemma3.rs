@@ -1,0 +1,79 @@
+//! Gemma 3's text model (Gemma Team 2025), of EmbeddingGemma: a decoder turned encoder, with norms before and after each
+//! block, scaled embeddings, and local attention in five of six layers.
+
+use super::{Family, MOST_LAYERS, MOST_ROWS, Names, NormNames, always, mistral, qwen3};
+use crate::backend::{Mask, NormKind};
+use crate::error::Result;
+use crate::model::config::Config;
+use crate::model::rope::{LayerKind, Ropes};
+use crate::model::spec::{LayerSpec, Spec};
+
+pub const FAMILY: Family = Family {
+    name: "gemma3",
+    model_types: &["gemma3_text"],
+    is: always,
+    spec,
+    spellings: &[Names {
+        head_norms: qwen3::HEAD_NORMS,
+        attention_norms: NormNames {
+            branch: Some("post_attention_layernorm"),
+            ..NormNames::pre("input_layernorm")
+        },
+        ffn_norms: NormNames {
+            branch: Some("post_feedforward_layernorm"),
+            ..NormNames::pre("pre_feedforward_layernorm")
+        },
+        ..mistral::NAMES
+    }],
+    instruction: None,
+    closing_token: None,
+    ..mistral::FAMILY
+};
+
+fn spec(config: &Config) -> Result<Spec> {
+    if config.get("attn_logit_softcapping").is_some() {
+        return Err(config.wrong("attn_logit_softcapping", "null"));
+    }
+    let count = config.size("num_hidden_layers", MOST_LAYERS)?;
+    let pattern = config.size_or("sliding_window_pattern", 6, MOST_LAYERS)?;
+    let kinds = LayerKind::read(config, count, |layer| (layer + 1).is_multiple_of(pattern))?;
+    let ropes = Ropes::read(
+        config,
+        ("rope_theta", 1_000_000.0),
+        ("rope_local_base_freq", 10_000.0),
+    )?;
+    let window = config.size_or("sliding_window", 4096, MOST_ROWS)?;
+    let bidirectional = config.flag("use_bidirectional_attention", false)?;
+    let layers = kinds.into_iter().map(|kind| {
+        let mask = match (bidirectional, kind) {
+            (true, LayerKind::Full) => Mask::default(),
+            // The window counts both sides.
+            (true, LayerKind::Sliding) => Mask {
+                before: Some(window / 2),
+                after: Some(window / 2),
+            },
+            (false, LayerKind::Full) => mistral::causal(None),
+            (false, LayerKind::Sliding) => mistral::causal(Some(window)),
+        };
+        LayerSpec {
+            mask,
+            rope: Some(ropes.of(kind)),
+        }
+    });
+    let spec = mistral::decoder(config, layers.collect())?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        reason = "f32, as in the reference"
+    )]
+    Ok(Spec {
+        attention_scale: config
+            .positive("query_pre_attn_scalar", 256.0)?
+            .sqrt()
+            .recip() as f32,
+        embedding_scale: (spec.hidden_size as f64).sqrt() as f32,
+        activation: config.activation("hidden_activation", "gelu_pytorch_tanh")?,
+        norm: NormKind::RmsPlusOne,
+        ..spec
+    })
+}

@@ -1,0 +1,46 @@
+//! JinaBERT (Günther et al. 2023, jina-embeddings-v2): BERT with ALiBi in place of positions, and a gated feed-forward
+//! block.
+
+use super::{Family, Names, NormNames, bert};
+use crate::backend::Activation;
+use crate::error::Result;
+use crate::model::config::Config;
+use crate::model::spec::{Biases, Positions, Relative, Spec};
+
+pub const FAMILY: Family = Family {
+    name: "jina_bert",
+    model_types: &["bert", "jina_bert"],
+    is: |config| {
+        config
+            .get("position_embedding_type")
+            .is_some_and(|kind| kind == "alibi")
+    },
+    spellings: &[Names {
+        ffn_gated: &["mlp.gated_layers"],
+        ffn_down: "mlp.wo",
+        ffn_norms: NormNames::post("mlp.layernorm"),
+        ..bert::NAMES
+    }],
+    spec,
+    mlm: None,
+    ..bert::FAMILY
+};
+
+fn spec(config: &Config) -> Result<Spec> {
+    let activation = match config.text("feed_forward_type")?.unwrap_or("geglu") {
+        "geglu" => Activation::Gelu,
+        "reglu" => Activation::Relu,
+        _ => return Err(config.wrong("feed_forward_type", "geglu or reglu")),
+    };
+    Ok(Spec {
+        positions: Positions::None,
+        relative: Some(Relative::Alibi),
+        activation,
+        gated: true,
+        biases: Biases {
+            ffn_up: false,
+            ..Biases::ALL
+        },
+        ..bert::common(config)?
+    })
+}

@@ -1,0 +1,92 @@
+//! Mistral (Jiang et al. 2023): a decoder with rotary positions, grouped queries, SwiGLU and RMSNorm; e5-mistral reads
+//! the last token's state.
+
+use super::{
+    Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names, NormNames, always, attention_scale,
+    decoder_heads,
+};
+use crate::backend::{Mask, NormKind};
+use crate::error::Result;
+use crate::model::config::Config;
+use crate::model::rope;
+use crate::model::spec::{Biases, LayerSpec, Positions, Spec};
+
+pub const FAMILY: Family = Family {
+    name: "mistral",
+    model_types: &["mistral"],
+    is: always,
+    prefixes: &["", "model."],
+    spec,
+    spellings: &[NAMES],
+    mlm: None,
+    instruction: Some("Instruct: {}\nQuery: "),
+    closing_token: Some("</s>"),
+    m3_heads: false,
+};
+
+pub const NAMES: Names = Names {
+    word_embeddings: "embed_tokens.weight",
+    position_embeddings: "",
+    token_type_embeddings: "",
+    relative_bias: "",
+    embedding_norm: None,
+    layer: "layers.{}.",
+    qkv: &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+    head_norms: None,
+    attention_output: "self_attn.o_proj",
+    attention_norms: NormNames::pre("input_layernorm"),
+    ffn_up: "",
+    ffn_gated: &["mlp.gate_proj", "mlp.up_proj"],
+    ffn_down: "mlp.down_proj",
+    ffn_norms: NormNames::pre("post_attention_layernorm"),
+    final_norm: Some("norm"),
+};
+
+fn spec(config: &Config) -> Result<Spec> {
+    let window = match config.get("sliding_window") {
+        None => None,
+        Some(_) => Some(config.size("sliding_window", MOST_ROWS)?),
+    };
+    let layer = LayerSpec {
+        mask: causal(window),
+        rope: Some(rope::read(config, 10_000.0)?),
+    };
+    let count = config.size("num_hidden_layers", MOST_LAYERS)?;
+    decoder(config, vec![layer; count])
+}
+
+/// Each token sees those before it, `window` with itself.
+pub fn causal(window: Option<usize>) -> Mask {
+    Mask {
+        before: window.map(|window| window - 1),
+        after: Some(0),
+    }
+}
+
+/// Reads the config fields that decoders share.
+pub fn decoder(config: &Config, layers: Vec<LayerSpec>) -> Result<Spec> {
+    let heads = decoder_heads(config)?;
+    let bias = config.flag("attention_bias", false)?;
+    Ok(Spec {
+        vocab_size: config.size("vocab_size", MOST_ROWS)?,
+        hidden_size: config.size("hidden_size", MOST_WIDTH)?,
+        intermediate_size: config.size("intermediate_size", MOST_WIDTH)?,
+        heads,
+        attention_scale: attention_scale(heads),
+        layers,
+        positions: Positions::None,
+        relative: None,
+        max_positions: config.size_or("max_position_embeddings", 32_768, MOST_ROWS)?,
+        token_types: None,
+        embedding_scale: 1.0,
+        activation: config.activation("hidden_act", "silu")?,
+        gated: true,
+        norm: NormKind::Rms,
+        norm_eps: config.epsilon("rms_norm_eps", 1e-6)?,
+        biases: Biases {
+            qkv: bias,
+            attention_output: bias,
+            ..Biases::NONE
+        },
+    })
+}

@@ -1,0 +1,108 @@
+//! ModernBERT (Warner et al. 2024): rotary positions, GeGLU, no biases, and attention that is global in every third
+//! layer and local in the others.
+
+use super::{
+    Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, MlmNames, Names, NormNames, always,
+    attention_scale, heads,
+};
+use crate::backend::{Activation, Mask, NormKind};
+use crate::error::Result;
+use crate::model::config::Config;
+use crate::model::rope::{LayerKind, Ropes};
+use crate::model::spec::{Biases, LayerSpec, Positions, Spec};
+
+pub const FAMILY: Family = Family {
+    name: "modernbert",
+    model_types: &["modernbert"],
+    is: always,
+    prefixes: &["", "model."],
+    spec,
+    spellings: &[Names {
+        word_embeddings: "embeddings.tok_embeddings.weight",
+        position_embeddings: "",
+        token_type_embeddings: "",
+        relative_bias: "",
+        embedding_norm: Some("embeddings.norm"),
+        layer: "layers.{}.",
+        qkv: &["attn.Wqkv"],
+        head_norms: None,
+        attention_output: "attn.Wo",
+        attention_norms: NormNames {
+            before_skips_first: true,
+            ..NormNames::pre("attn_norm")
+        },
+        ffn_up: "",
+        ffn_gated: &["mlp.Wi"],
+        ffn_down: "mlp.Wo",
+        ffn_norms: NormNames::pre("mlp_norm"),
+        final_norm: Some("final_norm"),
+    }],
+    mlm: Some(MlmNames {
+        transform: "head.dense",
+        transform_bias: false,
+        norm: "head.norm",
+        decoder: "decoder.weight",
+        bias: "decoder.bias",
+        activation: Some(Activation::Gelu),
+    }),
+    instruction: None,
+    closing_token: None,
+    m3_heads: false,
+};
+
+fn spec(config: &Config) -> Result<Spec> {
+    let heads = heads(config, "hidden_size", "num_attention_heads")?;
+    if !heads.size.is_multiple_of(2) {
+        return Err(config.wrong(
+            "num_attention_heads",
+            "such that heads have an even size: rotary positions turn pairs",
+        ));
+    }
+    let count = config.size("num_hidden_layers", MOST_LAYERS)?;
+    let global_every = config.size_or("global_attn_every_n_layers", 3, MOST_LAYERS)?;
+    let kinds = LayerKind::read(config, count, |layer| layer.is_multiple_of(global_every))?;
+    let ropes = Ropes::read(
+        config,
+        ("global_rope_theta", 160_000.0),
+        ("local_rope_theta", 10_000.0),
+    )?;
+    // The whole window, a half to each side.
+    let reach = config.size_or("local_attention", 128, MOST_ROWS)? / 2;
+    let layers = kinds.into_iter().map(|kind| LayerSpec {
+        mask: match kind {
+            LayerKind::Full => Mask::default(),
+            LayerKind::Sliding => Mask {
+                before: Some(reach),
+                after: Some(reach),
+            },
+        },
+        rope: Some(ropes.of(kind)),
+    });
+    let bias = config.flag("attention_bias", false)?;
+    let ffn_bias = config.flag("mlp_bias", false)?;
+    Ok(Spec {
+        vocab_size: config.size("vocab_size", MOST_ROWS)?,
+        hidden_size: config.size("hidden_size", MOST_WIDTH)?,
+        intermediate_size: config.size("intermediate_size", MOST_WIDTH)?,
+        heads,
+        attention_scale: attention_scale(heads),
+        layers: layers.collect(),
+        positions: Positions::None,
+        relative: None,
+        max_positions: config.size_or("max_position_embeddings", 8192, MOST_ROWS)?,
+        token_types: None,
+        embedding_scale: 1.0,
+        activation: config.activation("hidden_activation", "gelu")?,
+        gated: true,
+        norm: NormKind::Layer,
+        // Both spellings are about.
+        norm_eps: config.epsilon("norm_eps", config.epsilon("layer_norm_eps", 1e-5)?)?,
+        biases: Biases {
+            qkv: bias,
+            attention_output: bias,
+            ffn_up: ffn_bias,
+            ffn_down: ffn_bias,
+            norm: config.flag("norm_bias", false)?,
+        },
+    })
+}

@@ -1,0 +1,140 @@
+//! NomicBERT (Nussbaum et al. 2024): BERT with rotary positions, SwiGLU and no biases but the norms'.
+//!
+//! Its own config is in GPT-2's spelling; transformers 5 writes BERT's, and other tensor names.
+
+use super::{
+    Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names, NormNames, always, attention_scale, bert,
+    heads,
+};
+use crate::backend::{Activation, NormKind};
+use crate::error::Result;
+use crate::model::config::Config;
+use crate::model::rope;
+use crate::model::spec::{Biases, LayerSpec, Positions, Rope, Spec};
+
+pub const FAMILY: Family = Family {
+    name: "nomic_bert",
+    model_types: &["nomic_bert"],
+    is: always,
+    prefixes: &["", "nomic_bert.", "bert."],
+    spec,
+    spellings: &[
+        Names {
+            embedding_norm: Some("emb_ln"),
+            layer: "encoder.layers.{}.",
+            qkv: &["attn.Wqkv"],
+            attention_output: "attn.out_proj",
+            attention_norms: NormNames::post("norm1"),
+            ffn_gated: &["mlp.fc12", "mlp.fc11"],
+            ffn_down: "mlp.fc2",
+            ffn_norms: NormNames::post("norm2"),
+            ..bert::NAMES
+        },
+        Names {
+            layer: "layers.{}.",
+            qkv: &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+            attention_output: "self_attn.o_proj",
+            attention_norms: NormNames::post("post_attention_layernorm"),
+            ffn_gated: &["mlp.gate_proj", "mlp.up_proj"],
+            ffn_down: "mlp.down_proj",
+            ffn_norms: NormNames::post("post_mlp_layernorm"),
+            ..bert::NAMES
+        },
+    ],
+    mlm: None,
+    instruction: None,
+    closing_token: None,
+    m3_heads: false,
+};
+
+fn spec(config: &Config) -> Result<Spec> {
+    let original = config.get("n_embd").is_some();
+    let [hidden, intermediate, layers, count, eps, activation] = if original {
+        [
+            "n_embd",
+            "n_inner",
+            "n_layer",
+            "n_head",
+            "layer_norm_epsilon",
+            "activation_function",
+        ]
+    } else {
+        [
+            "hidden_size",
+            "intermediate_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "layer_norm_eps",
+            "hidden_act",
+        ]
+    };
+    let activation = match config.text(activation)? {
+        Some("swiglu") if original => Activation::Silu,
+        _ if original => return Err(config.wrong(activation, "\"swiglu\"")),
+        _ => config.activation(activation, "silu")?,
+    };
+    for field in [
+        "prenorm",
+        "rotary_emb_interleaved",
+        "qkv_proj_bias",
+        "mlp_fc1_bias",
+        "mlp_fc2_bias",
+        "use_rms_norm",
+    ] {
+        if config.flag(field, false)? {
+            return Err(config.wrong(field, "false"));
+        }
+    }
+    if config.number("rotary_emb_fraction", 1.0)? < 1.0 {
+        return Err(config.wrong("rotary_emb_fraction", "1.0"));
+    }
+    let heads = heads(config, hidden, count)?;
+    if !heads.size.is_multiple_of(2) {
+        return Err(config.wrong(
+            count,
+            "such that heads have an even size: rotary positions turn pairs",
+        ));
+    }
+    let rope = if original {
+        Rope {
+            theta: config.positive("rotary_emb_base", 10_000.0)?,
+            factor: 1.0,
+        }
+    } else {
+        rope::read(config, 1000.0)?
+    };
+    // Beyond what it was trained on the original scales its frequencies; transformers does not.
+    let max_positions = if original {
+        let trained = config.size_or("max_trained_positions", 2048, MOST_ROWS)?;
+        config
+            .size_or("n_positions", trained, MOST_ROWS)?
+            .min(trained)
+    } else {
+        config.size_or("max_position_embeddings", 2048, MOST_ROWS)?
+    };
+    let layer = LayerSpec {
+        rope: Some(rope),
+        ..LayerSpec::default()
+    };
+    Ok(Spec {
+        vocab_size: config.size("vocab_size", MOST_ROWS)?,
+        hidden_size: config.size(hidden, MOST_WIDTH)?,
+        intermediate_size: config.size(intermediate, MOST_WIDTH)?,
+        heads,
+        attention_scale: attention_scale(heads),
+        layers: vec![layer; config.size(layers, MOST_LAYERS)?],
+        positions: Positions::None,
+        relative: None,
+        max_positions,
+        token_types: Some(config.size_or("type_vocab_size", 2, MOST_ROWS)?),
+        embedding_scale: 1.0,
+        activation,
+        gated: true,
+        norm: NormKind::Layer,
+        norm_eps: config.epsilon(eps, 1e-12)?,
+        biases: Biases {
+            norm: true,
+            ..Biases::NONE
+        },
+    })
+}

@@ -1,0 +1,90 @@
+//! T5's encoder (Raffel et al. 2020), of sentence-t5 and GTR: RMSNorm before each block, a relative bias in place of
+//! positions, no biases, and scores that are not scaled.
+
+use super::{Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names, NormNames, always};
+use crate::backend::{Heads, NormKind};
+use crate::error::Result;
+use crate::model::config::Config;
+use crate::model::spec::{Biases, LayerSpec, Positions, Relative, Spec};
+
+pub const FAMILY: Family = Family {
+    name: "t5",
+    model_types: &["t5"],
+    is: always,
+    prefixes: &[""],
+    spec,
+    spellings: &[
+        Names {
+            word_embeddings: "shared.weight",
+            ..NAMES
+        },
+        NAMES,
+    ],
+    mlm: None,
+    instruction: None,
+    closing_token: None,
+    m3_heads: false,
+};
+
+const NAMES: Names = Names {
+    word_embeddings: "encoder.embed_tokens.weight",
+    position_embeddings: "",
+    token_type_embeddings: "",
+    relative_bias: "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+    embedding_norm: None,
+    layer: "encoder.block.{}.",
+    qkv: &[
+        "layer.0.SelfAttention.q",
+        "layer.0.SelfAttention.k",
+        "layer.0.SelfAttention.v",
+    ],
+    head_norms: None,
+    attention_output: "layer.0.SelfAttention.o",
+    attention_norms: NormNames::pre("layer.0.layer_norm"),
+    ffn_up: "layer.1.DenseReluDense.wi",
+    ffn_gated: &["layer.1.DenseReluDense.wi_0", "layer.1.DenseReluDense.wi_1"],
+    ffn_down: "layer.1.DenseReluDense.wo",
+    ffn_norms: NormNames::pre("layer.1.layer_norm"),
+    final_norm: Some("encoder.final_layer_norm"),
+};
+
+/// T5 has no position table; this bounds the memory of one sequence.
+const MAX_POSITIONS: usize = 8192;
+
+fn spec(config: &Config) -> Result<Spec> {
+    let field = "feed_forward_proj";
+    let kind = config.text(field)?.unwrap_or("relu");
+    let (gated, name) = match kind.strip_prefix("gated-") {
+        // transformers takes "gated-gelu" for the tanh form.
+        Some("gelu") => (true, "gelu_new"),
+        Some(name) => (true, name),
+        None => (false, kind),
+    };
+    let count = config.size("num_heads", MOST_WIDTH)?;
+    let max_distance = config.size_or("relative_attention_max_distance", 128, MOST_ROWS)?;
+    Ok(Spec {
+        vocab_size: config.size("vocab_size", MOST_ROWS)?,
+        hidden_size: config.size("d_model", MOST_WIDTH)?,
+        intermediate_size: config.size("d_ff", MOST_WIDTH)?,
+        heads: Heads {
+            count,
+            kv_count: count,
+            size: config.size("d_kv", MOST_WIDTH)?,
+        },
+        attention_scale: 1.0,
+        layers: vec![LayerSpec::default(); config.size("num_layers", MOST_LAYERS)?],
+        positions: Positions::None,
+        relative: Some(Relative::Buckets {
+            buckets: config.buckets("relative_attention_num_buckets", 32, max_distance)?,
+            max_distance,
+        }),
+        max_positions: MAX_POSITIONS,
+        token_types: None,
+        embedding_scale: 1.0,
+        activation: config.named_activation(field, name)?,
+        gated,
+        norm: NormKind::Rms,
+        norm_eps: config.epsilon("layer_norm_epsilon", 1e-6)?,
+        biases: Biases::NONE,
+    })
+}

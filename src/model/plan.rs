@@ -1,0 +1,541 @@
+//! Everything that a model's small files say, read before a byte of its weights arrives: routes, heads, and which tensor
+//! goes where.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::checkpoint::Checkpoint;
+use super::config::Config;
+use super::families::{self, Family};
+use super::head::{DenseHead, SparseHead, Step};
+use super::layout::Layout;
+use super::loader::Files;
+use super::pipeline::{self, Entry, Module, ROUTER};
+use super::route::{Body, Route, Transformer};
+use super::spec::Spec;
+use crate::backend::{Backend, Pooling, Splade, SpladeActivation, SpladeStrategy, WeightDtype};
+use crate::error::{Error, Result};
+use crate::text::Tokenizer;
+
+const MODULES: &str = "modules.json";
+const CONFIG: &str = "config.json";
+const TOKENIZER: &str = "tokenizer.json";
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+const SENTENCE_CONFIG: &str = "sentence_bert_config.json";
+const WEIGHTS: &str = "model.safetensors";
+/// BGE-M3's heads beside its encoder: small, and absent from most models of its family.
+const LEXICAL: &str = "sparse_linear.safetensors";
+const COLBERT: &str = "colbert_linear.safetensors";
+/// Most rows of a table of weights by token, as for embedding tables.
+const MOST_ENTRIES: usize = 1 << 24;
+
+/// A model whose weights are still to come.
+pub(super) struct Plan<B: Backend> {
+    /// Ways through the model.
+    pub routes: Vec<Route>,
+    /// The one that is taken unless the caller says otherwise.
+    pub default_route: usize,
+    /// Family of that one.
+    pub family: &'static str,
+    /// Its family's template for instructions.
+    pub instruction: Option<&'static str>,
+    /// All modules, in words.
+    pub pipeline: String,
+    /// Files to be streamed: index in the layout, and path.
+    pub streamed: Vec<(usize, String)>,
+    /// Where they go.
+    pub checkpoint: Checkpoint<B>,
+}
+
+/// Small files that the ones known so far make wanted.
+pub(super) fn wanted(files: &Files) -> Result<Vec<String>> {
+    let mut names = vec![MODULES.to_owned()];
+    let entries = match files.bytes(MODULES) {
+        Some(bytes) => pipeline::entries(bytes)?,
+        None => vec![root()],
+    };
+    if let Some(router) = router(&entries) {
+        names.push(router.file(ROUTER));
+        if files.bytes(&router.file(ROUTER)).is_none() {
+            return Ok(names);
+        }
+    }
+    let (routes, _) = read_routes(files, &entries)?;
+    for route in routes {
+        for (index, entry) in route.modules.iter().enumerate() {
+            names.extend(match entry.kind.as_str() {
+                "Normalize" => Vec::new(),
+                "SparseStaticEmbedding" | "IDF" if index == 0 => {
+                    let mut names = [CONFIG, TOKENIZER, TOKENIZER_CONFIG]
+                        .map(|name| entry.file(name))
+                        .to_vec();
+                    if let Some(config) = files.config(&entry.file(CONFIG))? {
+                        names.extend(table_files(entry, &config)?);
+                    }
+                    names
+                }
+                _ if index == 0 => {
+                    let mut names = [CONFIG, TOKENIZER, TOKENIZER_CONFIG, SENTENCE_CONFIG]
+                        .map(|name| entry.file(name))
+                        .to_vec();
+                    let config = files.config(&entry.file(CONFIG))?;
+                    if config.is_some_and(|config| may_have_m3_heads(&config)) {
+                        names.extend([LEXICAL, COLBERT].map(|name| entry.file(name)));
+                    }
+                    names
+                }
+                _ => vec![entry.file(CONFIG)],
+            });
+        }
+    }
+    // Loading begins before modules.json is known, with what nearly every model has in its root.
+    if files.bytes(MODULES).is_none() {
+        names.extend([CONFIG, TOKENIZER, TOKENIZER_CONFIG, SENTENCE_CONFIG].map(str::to_owned));
+    }
+    Ok(names)
+}
+
+/// What stands for modules.json where there is none.
+fn root() -> Entry {
+    Entry {
+        kind: "Transformer".to_owned(),
+        path: String::new(),
+    }
+}
+
+fn router(entries: &[Entry]) -> Option<&Entry> {
+    entries.first().filter(|entry| entry.kind == "Router")
+}
+
+fn read_routes(files: &Files, entries: &[Entry]) -> Result<(Vec<pipeline::RouteEntries>, usize)> {
+    let router = match router(entries) {
+        None => None,
+        Some(entry) => Some(Config::parse(
+            &entry.file(ROUTER),
+            files.required(&entry.file(ROUTER))?,
+        )?),
+    };
+    pipeline::routes(entries, router.as_ref())
+}
+
+fn may_have_m3_heads(config: &Config) -> bool {
+    families::find(config).is_ok_and(|family| family.m3_heads)
+}
+
+/// The JSON file that a table of weights may be in: beside the router, or in the module's own folder.
+fn table_files(entry: &Entry, config: &Config) -> Result<Vec<String>> {
+    match config.text("path")? {
+        Some(path) if pipeline::is_folder(path) && !path.is_empty() => {
+            Ok(vec![path.to_owned(), entry.file(path)])
+        }
+        Some(_) => Err(config.wrong("path", "the name of a JSON file in the model's folder")),
+        None => Ok(Vec::new()),
+    }
+}
+
+impl<B: Backend> Plan<B> {
+    /// Reads all small files; `backend` takes the weights among them.
+    pub(super) fn new(backend: &B, files: &Files, dtype: WeightDtype) -> Result<Self> {
+        let entries = match files.bytes(MODULES) {
+            Some(bytes) => Some(pipeline::entries(bytes)?),
+            None => None,
+        };
+        let (listed, default_route) = match &entries {
+            Some(entries) => read_routes(files, entries)?,
+            None => pipeline::routes(&[root()], None)?,
+        };
+        let mut drawing = Drawing {
+            files,
+            layout: Layout::default(),
+            tokenizers: Vec::new(),
+            inline: Vec::new(),
+            tables: Vec::new(),
+        };
+        let mut routes = Vec::new();
+        let mut families = Vec::new();
+        let mut described = Vec::new();
+        for route in listed {
+            let Some((input, rest)) = route.modules.split_first() else {
+                return Err(Error::config(MODULES, "lists no modules"));
+            };
+            let (body, family, modules) = match input.kind.as_str() {
+                "Transformer" | "MLMTransformer" => {
+                    let rest = entries.is_some().then_some(rest);
+                    drawing.transformer(route.name, input, rest)?
+                }
+                "SparseStaticEmbedding" | "IDF" if rest.is_empty() => {
+                    drawing.table(route.name, input)?
+                }
+                other => {
+                    return Err(Error::UnsupportedModel(format!(
+                        "modules.json begins with a module of type {other}, which is not supported there; it must be Transformer, MLMTransformer, or SparseStaticEmbedding by itself"
+                    )));
+                }
+            };
+            routes.push(body);
+            families.push(family);
+            described.push(modules);
+        }
+        let Drawing {
+            layout,
+            inline,
+            tables,
+            ..
+        } = drawing;
+        let streamed = layout
+            .files
+            .iter()
+            .map(|file| file.path.clone())
+            .enumerate();
+        let streamed = streamed
+            .filter(|(file, _)| !inline.contains(file))
+            .collect();
+        let paths: Vec<_> = inline
+            .iter()
+            .map(|file| (*file, layout.files[*file].path.clone()))
+            .collect();
+        let mut checkpoint = Checkpoint::new(layout, dtype);
+        for (file, path) in paths {
+            let mut reading = checkpoint.begin(file);
+            checkpoint.push(backend, &mut reading, files.required(&path)?)?;
+            checkpoint.end(&reading)?;
+        }
+        for (vector, values) in tables {
+            checkpoint.set_vector(vector, values);
+        }
+        let family = families[default_route];
+        Ok(Self {
+            routes,
+            default_route,
+            family: family.map_or("table", |family| family.name),
+            instruction: family.and_then(|family| family.instruction),
+            pipeline: described.join(" | "),
+            streamed,
+            checkpoint,
+        })
+    }
+}
+
+/// A plan in the making.
+struct Drawing<'a> {
+    files: &'a Files,
+    layout: Layout,
+    /// Those that are made already, by path: routes often share one.
+    tokenizers: Vec<(String, Option<String>, Rc<Tokenizer>)>,
+    /// Weight files that are among the small files.
+    inline: Vec<usize>,
+    /// Vectors that come from JSON.
+    tables: Vec<(usize, Vec<f32>)>,
+}
+
+/// A route, the family of its transformer, and its modules in words.
+type Drawn = (Route, Option<&'static Family>, String);
+
+impl Drawing<'_> {
+    /// A transformer and its heads. `rest` is what modules.json lists after it; where there is no modules.json, it is
+    /// what sentence-transformers assumes.
+    fn transformer(
+        &mut self,
+        name: String,
+        input: &Entry,
+        rest: Option<&[Entry]>,
+    ) -> Result<Drawn> {
+        let path = |name: &str| input.file(name);
+        let config = Config::parse(&path(CONFIG), self.files.required(&path(CONFIG))?)?;
+        let family = families::find(&config)?;
+        let spec = (family.spec)(&config)?;
+        let modules = match rest {
+            Some(entries) => entries
+                .iter()
+                .map(|entry| {
+                    let config = self.files.config(&entry.file(CONFIG))?;
+                    pipeline::module(entry, config.as_ref())
+                })
+                .collect::<Result<_>>()?,
+            None => vec![assumed(&config)],
+        };
+        let (file, encoder) = self.layout.encoder(path(WEIGHTS), &spec, family);
+        let (dense, sparse) = match modules.as_slice() {
+            [Module::Splade(splade)] => {
+                let names = family.mlm.as_ref().ok_or_else(|| {
+                    Error::UnsupportedModel(format!(
+                        "SPLADE needs a head for masked-language modelling, which the family {} does not have",
+                        family.name
+                    ))
+                })?;
+                let mlm = self.layout.mlm_head(file, &spec, names, &encoder);
+                let splade = *splade;
+                (None, Some(SparseHead::Splade { mlm, splade }))
+            }
+            modules => (Some(self.dense_head(&spec, modules)?), None),
+        };
+        let closes = dense
+            .as_ref()
+            .is_some_and(|head| head.pooling.contains(&Pooling::LastToken));
+        let tokenizer = self.tokenizer(input, closes.then_some(family.closing_token).flatten())?;
+        if tokenizer.size() > spec.vocab_size {
+            return Err(Error::InvalidTokenizer(format!(
+                "it has {} entries, more than the {} rows of the model's embedding table (vocab_size in config.json); check that both belong to the same model",
+                tokenizer.size(),
+                spec.vocab_size
+            )));
+        }
+        let (sparse, colbert) = if dense.is_some() {
+            self.m3_heads(input, &spec, &tokenizer)?
+        } else {
+            (sparse, None)
+        };
+        let max_tokens = self.max_tokens(input)?.min(spec.max_positions);
+        if max_tokens <= tokenizer.added() {
+            return Err(Error::config(
+                path(SENTENCE_CONFIG),
+                format!("the maximum of {max_tokens} tokens leaves no room for text"),
+            ));
+        }
+        let route = Route {
+            name,
+            tokenizer,
+            max_tokens,
+            body: Body::Transformer(Box::new(Transformer {
+                spec,
+                encoder,
+                dense,
+                sparse,
+                colbert,
+            })),
+        };
+        Ok((route, Some(family), format!("{modules:?}")))
+    }
+
+    /// BGE-M3's heads, where the files are there.
+    fn m3_heads(
+        &mut self,
+        input: &Entry,
+        spec: &Spec,
+        tokenizer: &Tokenizer,
+    ) -> Result<(Option<SparseHead>, Option<super::layout::Linear>)> {
+        let hidden = spec.hidden_size;
+        let lexical = self.inline_file(input.file(LEXICAL)).map(|file| {
+            let special = ["<s>", "</s>", "<pad>", "<unk>"].into_iter();
+            SparseHead::Lexical {
+                linear: self.layout.exact_linear(file, [1, hidden]),
+                dropped: special.filter_map(|token| tokenizer.id(token)).collect(),
+            }
+        });
+        let colbert = self
+            .inline_file(input.file(COLBERT))
+            .map(|file| -> Result<_> {
+                let out = self.rows_of(&input.file(COLBERT), hidden)?;
+                Ok(self.layout.exact_linear(file, [out, hidden]))
+            })
+            .transpose()?;
+        Ok((lexical, colbert))
+    }
+
+    /// Rows of the matrix `weight` in a small weight file: no config has a field for the width of this head.
+    fn rows_of(&self, path: &str, default: usize) -> Result<usize> {
+        let shape =
+            crate::weights::safetensors::shape_of(path, self.files.required(path)?, "weight")?;
+        let rows = shape.first().and_then(|rows| usize::try_from(*rows).ok());
+        Ok(rows.filter(|rows| *rows > 0).unwrap_or(default))
+    }
+
+    /// A weight file among the small ones, if the source has it.
+    fn inline_file(&mut self, path: String) -> Option<usize> {
+        self.files.bytes(&path)?;
+        let file = self.layout.head_file(path);
+        self.inline.push(file);
+        Some(file)
+    }
+
+    /// A table of weights by token: inference-free queries.
+    fn table(&mut self, name: String, input: &Entry) -> Result<Drawn> {
+        let tokenizer = self.tokenizer(input, None)?.without_special_tokens();
+        let config = self.files.config(&input.file(CONFIG))?;
+        let json = match &config {
+            Some(config) => table_files(input, config)?,
+            None => Vec::new(),
+        };
+        let (weights, vocab_size) = match json.iter().find(|name| self.files.bytes(name).is_some())
+        {
+            Some(path) => {
+                let values = read_table(path, self.files.required(path)?, &tokenizer)?;
+                let vector = self.layout.add_vector(values.len());
+                let size = values.len();
+                self.tables.push((vector, values));
+                (vector, size)
+            }
+            None if json.is_empty() => {
+                let size = tokenizer.size();
+                let file = self.layout.head_file(input.file(WEIGHTS));
+                let vector = self.layout.vector(file, &["weight".to_owned()], &[size]);
+                (vector, size)
+            }
+            None => return Err(Error::MissingFile(json.join(" or "))),
+        };
+        let route = Route {
+            name,
+            max_tokens: self.max_tokens(input)?,
+            tokenizer: Rc::new(tokenizer),
+            body: Body::Table {
+                weights,
+                vocab_size,
+            },
+        };
+        Ok((route, None, "SparseStaticEmbedding".to_owned()))
+    }
+
+    /// The tokenizer of a module; `closing` is the token that a text must end with where the template adds nothing.
+    fn tokenizer(&mut self, input: &Entry, closing: Option<&'static str>) -> Result<Rc<Tokenizer>> {
+        let path = input.file(TOKENIZER);
+        let bytes = self.files.required(&path)?;
+        let config = self.files.config(&input.file(TOKENIZER_CONFIG))?;
+        let end = match &config {
+            Some(config) if config.flag_or_false("add_eos_token") => token(config, "eos_token"),
+            _ => None,
+        };
+        let known = self.tokenizers.iter().find(|(other, other_end, _)| {
+            *other_end == end && self.files.bytes(other) == Some(bytes)
+        });
+        if let Some((.., tokenizer)) = known {
+            return Ok(Rc::clone(tokenizer));
+        }
+        let tokenizer = Tokenizer::new(bytes)?;
+        let tokenizer = match (&end, closing) {
+            (Some(end), _) => tokenizer.closed_by(end),
+            (None, Some(closing)) if tokenizer.added() == 0 => tokenizer.closed_by(closing),
+            _ => tokenizer,
+        };
+        let tokenizer = Rc::new(tokenizer);
+        self.tokenizers.push((path, end, Rc::clone(&tokenizer)));
+        Ok(tokenizer)
+    }
+
+    /// The most tokens by the module's own files.
+    fn max_tokens(&self, input: &Entry) -> Result<usize> {
+        for (file, field) in [
+            (SENTENCE_CONFIG, "max_seq_length"),
+            (TOKENIZER_CONFIG, "model_max_length"),
+        ] {
+            let Some(config) = self.files.config(&input.file(file))? else {
+                continue;
+            };
+            // "No limit" is spelt as 1e30 by transformers: such values are left to the positions.
+            let limit = config.get(field).and_then(serde_json::Value::as_u64);
+            if limit.is_some() {
+                return config.size(field, usize::MAX);
+            }
+        }
+        Ok(usize::MAX)
+    }
+
+    /// Reads the modules of a dense model as pooling, steps and a final normalisation.
+    fn dense_head(&mut self, spec: &Spec, modules: &[Module]) -> Result<DenseHead> {
+        let Some((
+            Module::Pooling {
+                modes,
+                include_prompt,
+            },
+            rest,
+        )) = modules.split_first()
+        else {
+            return Err(Error::UnsupportedModel(
+                "modules.json must have a Pooling or a SpladePooling module after the transformer"
+                    .to_owned(),
+            ));
+        };
+        let (normalize, rest) = match rest.split_last() {
+            Some((Module::Normalize, rest)) => (true, rest),
+            _ => (false, rest),
+        };
+        let mut dimensions = spec.hidden_size * modes.len();
+        let mut steps = Vec::new();
+        for module in rest {
+            steps.push(match module {
+                Module::Normalize => Step::Normalize,
+                Module::Dense {
+                    path,
+                    shape,
+                    bias,
+                    activation,
+                } => {
+                    if shape[1] != dimensions {
+                        let reason = format!(
+                            "in_features is {}; the module before gives {dimensions}",
+                            shape[1]
+                        );
+                        return Err(Error::config(format!("{path}/{CONFIG}"), reason));
+                    }
+                    dimensions = shape[0];
+                    let file = self.layout.head_file(format!("{path}/{WEIGHTS}"));
+                    let linear = self.layout.linear(file, "linear", *shape, *bias);
+                    Step::Linear(linear, *activation)
+                }
+                Module::Pooling { .. } | Module::Splade(_) => {
+                    return Err(Error::UnsupportedModel(
+                        "modules.json has a second pooling module; one is supported".to_owned(),
+                    ));
+                }
+            });
+        }
+        Ok(DenseHead {
+            pooling: modes.clone(),
+            include_prompt: *include_prompt,
+            steps,
+            normalize,
+            dimensions,
+        })
+    }
+}
+
+/// What sentence-transformers takes for the modules of a model without modules.json.
+fn assumed(config: &Config) -> Module {
+    let architecture = config
+        .get("architectures")
+        .and_then(|list| list.get(0))
+        .and_then(|name| name.as_str());
+    if architecture.is_some_and(|name| name.ends_with("ForMaskedLM")) {
+        Module::Splade(Splade {
+            strategy: SpladeStrategy::Max,
+            activation: SpladeActivation::Log1pRelu,
+        })
+    } else {
+        Module::Pooling {
+            modes: vec![Pooling::Mean],
+            include_prompt: true,
+        }
+    }
+}
+
+/// A token of `tokenizer_config.json`, which may be a string or an object with its content.
+fn token(config: &Config, field: &str) -> Option<String> {
+    let token = config.get(field)?;
+    let content = token.as_str().or_else(|| token.get("content")?.as_str());
+    content.map(str::to_owned)
+}
+
+/// Token → weight, as JSON, in the order of ids. Tokens that the tokenizer does not have are left out.
+fn read_table(path: &str, bytes: &[u8], tokenizer: &Tokenizer) -> Result<Vec<f32>> {
+    let table: BTreeMap<String, f32> = serde_json::from_slice(bytes).map_err(|error| {
+        Error::config(
+            path,
+            format!("is not a JSON object of numbers ({error}); download it again"),
+        )
+    })?;
+    let mut weights = vec![0.0; tokenizer.size().min(MOST_ENTRIES)];
+    for (token, weight) in table {
+        let slot = tokenizer
+            .id(&token)
+            .and_then(|id| weights.get_mut(id as usize));
+        if let Some(slot) = slot {
+            if !weight.is_finite() {
+                return Err(Error::config(
+                    path,
+                    format!("{token:?} has no finite weight"),
+                ));
+            }
+            *slot = weight;
+        }
+    }
+    Ok(weights)
+}

@@ -1,0 +1,151 @@
+//! The tables behind rotary and relative positions, computed for the longest sequence of a batch: a few thousand
+//! numbers beside the millions of a forward pass.
+
+use super::spec::{Relative, Rope};
+use crate::backend::{RelativeBias, Rotary};
+
+impl Rope {
+    /// Cosines and sines of `positions` positions for heads of `size`.
+    ///
+    /// Angles are rounded to f32 where the reference rounds them: at position 8,000 that moves an angle by more than
+    /// 1e-4.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        reason = "f32, as in the reference; positions are small"
+    )]
+    pub fn table(self, size: usize, positions: usize) -> Rotary {
+        let half = size / 2;
+        let frequencies: Vec<f32> = (0..half)
+            .map(|i| {
+                let exponent = (2 * i) as f32 / size as f32;
+                let power = libm::pow(self.theta, f64::from(exponent)) as f32;
+                1.0 / power / self.factor as f32
+            })
+            .collect();
+        let angles = (0..positions).flat_map(|position| {
+            frequencies
+                .iter()
+                .map(move |f| f64::from(position as f32 * f))
+        });
+        let (cos, sin) = angles
+            .map(|angle| (libm::cos(angle) as f32, libm::sin(angle) as f32))
+            .unzip();
+        Rotary { half, cos, sin }
+    }
+}
+
+impl Relative {
+    /// The bias of `heads` heads for sequences of up to `longest` tokens; `table` is the learned one,
+    /// `[buckets, heads]`.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_wrap,
+        reason = "distances are small"
+    )]
+    pub fn bias(self, heads: usize, longest: usize, table: Option<&[f32]>) -> RelativeBias {
+        let reach = longest.saturating_sub(1);
+        let mut values = Vec::with_capacity(heads * (2 * reach + 1));
+        for head in 0..heads {
+            for step in 0..=2 * reach {
+                let distance = step as isize - reach as isize;
+                values.push(match (self, table) {
+                    (
+                        Self::Buckets {
+                            buckets,
+                            max_distance,
+                        },
+                        Some(table),
+                    ) => table[bucket(distance, buckets, max_distance) * heads + head],
+                    (Self::Buckets { .. }, None) => 0.0,
+                    (Self::Alibi, _) => -slope(head, heads) * distance.unsigned_abs() as f32,
+                });
+            }
+        }
+        RelativeBias { reach, values }
+    }
+}
+
+/// The bucket of a key `distance` after the query: exact for the first half of a direction's buckets, then ever wider.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "small positive numbers, in f32 as in the reference"
+)]
+fn bucket(distance: isize, buckets: usize, max_distance: usize) -> usize {
+    let half = buckets / 2;
+    let exact = half / 2;
+    let size = distance.unsigned_abs();
+    let offset = if distance > 0 { half } else { 0 };
+    if size < exact {
+        return offset + size;
+    }
+    let widening = libm::logf(size as f32 / exact as f32)
+        / libm::log(max_distance as f64 / exact as f64) as f32
+        * (half - exact) as f32;
+    offset + (exact + widening as usize).min(half - 1)
+}
+
+/// ALiBi's slope of a head: powers of 2^(−8/n) for n heads; where n is no power of two, those of the power below it and
+/// then every other one of twice that.
+#[expect(clippy::cast_precision_loss, reason = "numbers of heads are small")]
+fn slope(head: usize, heads: usize) -> f32 {
+    let power = |index: usize, count: usize| libm::exp2f(-8.0 * (index + 1) as f32 / count as f32);
+    let below = if heads.is_power_of_two() {
+        heads
+    } else {
+        heads.next_power_of_two() / 2
+    };
+    if head < below {
+        power(head, below)
+    } else {
+        power(2 * (head - below), 2 * below)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::float_cmp, reason = "powers of two are exact")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_exact_then_wider_and_end_at_the_last() {
+        let bucket = |distance| bucket(distance, 32, 128);
+        assert_eq!([0, -1, -7, -8, 1, 7].map(bucket), [0, 1, 7, 8, 17, 23]);
+        assert_eq!(
+            [-127, -128, -5000, 128, 5000].map(bucket),
+            [15, 15, 15, 31, 31]
+        );
+        assert!(
+            (-300..0)
+                .map(bucket)
+                .collect::<Vec<_>>()
+                .is_sorted_by(|a, b| a >= b)
+        );
+    }
+
+    #[test]
+    fn slopes_halve_for_eight_heads_and_interleave_for_twelve() {
+        assert_eq!(
+            [0, 1, 7].map(|head| slope(head, 8)),
+            [0.5, 0.25, 1.0 / 256.0]
+        );
+        assert_eq!(slope(8, 12), 2f32.powf(-0.5));
+        assert_eq!(slope(11, 12), 2f32.powf(-3.5));
+    }
+
+    #[test]
+    fn rotary_begins_at_zero_and_turns_the_first_pair_by_one() {
+        let rotary = Rope {
+            theta: 10_000.0,
+            factor: 1.0,
+        }
+        .table(8, 3);
+        assert_eq!((rotary.half, rotary.cos.len()), (4, 12));
+        assert_eq!((rotary.cos[0], rotary.sin[3]), (1.0, 0.0));
+        assert!(
+            (rotary.cos[4] - 1f32.cos()).abs() < 1e-7 && (rotary.sin[8] - 2f32.sin()).abs() < 1e-7
+        );
+    }
+}
