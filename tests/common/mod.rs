@@ -1,6 +1,8 @@
 //! What the native tests share: models, texts, references, and how vectors are compared.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod synthetic;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -27,14 +29,15 @@ pub fn minilm() -> PathBuf {
 }
 
 pub fn load(folder: &Path, dtype: WeightDtype) -> Embedder<Cpu> {
-    let options = LoadOptions {
-        model: "test".to_owned(),
-        revision: None,
-        dtype,
-    };
-    Loader::new(Cpu::new(), options)
-        .read_dir(folder)
-        .expect("the fixture loads")
+    load_with(folder, dtype, &[], 1 << 20).expect("the fixture loads")
+}
+
+/// A file of a folder; weights that are only listed are made up from their list.
+fn read(folder: &Path, name: &str) -> Option<Vec<u8>> {
+    let list = || std::fs::read(folder.join(format!("{name}.json"))).ok();
+    std::fs::read(folder.join(name))
+        .ok()
+        .or_else(|| Some(synthetic::file(&list()?)))
 }
 
 /// Name and text of each entry of a list of texts: `{ name, text }` or `{ name, repeat, times }`.
@@ -93,7 +96,7 @@ pub fn load_with(
 ) -> gossamer::Result<Embedder<Cpu>> {
     let read = |name: &str| match changes.iter().find(|(changed, _)| *changed == name) {
         Some((_, bytes)) => bytes.map(<[u8]>::to_vec),
-        None => std::fs::read(folder.join(name)).ok(),
+        None => read(folder, name),
     };
     let options = LoadOptions {
         model: "test".to_owned(),
@@ -118,4 +121,59 @@ pub fn load_with(
         loader.end()?;
     }
     loader.finish()
+}
+
+/// Dense vectors against a reference.
+#[track_caller]
+pub fn assert_close<'a>(
+    what: &str,
+    texts: &[(String, String)],
+    ours: impl ExactSizeIterator<Item = &'a [f32]>,
+    theirs: &[Vec<f32>],
+) {
+    assert_eq!(
+        (ours.len(), texts.len()),
+        (theirs.len(), theirs.len()),
+        "{what}"
+    );
+    for ((ours, theirs), (name, _)) in ours.zip(theirs).zip(texts) {
+        let (cosine, difference) = (cosine(ours, theirs), largest_difference(ours, theirs));
+        let largest = theirs.iter().fold(1f32, |top, x| top.max(x.abs()));
+        assert!(
+            cosine >= 0.99999 && difference <= 2e-5 * largest,
+            "{what}, {name}: cosine {cosine}, difference {difference}"
+        );
+    }
+}
+
+/// Sparse vectors against the rows of a dense reference: the same entries wherever that exceeds 1e-4, values within
+/// 1e-4.
+#[track_caller]
+pub fn assert_sparse(
+    what: &str,
+    texts: &[(String, String)],
+    ours: &[gossamer::SparseVector],
+    theirs: &[Vec<f32>],
+) {
+    assert_eq!(
+        (ours.len(), texts.len()),
+        (theirs.len(), theirs.len()),
+        "{what}"
+    );
+    let mut entries = 0;
+    for ((ours, theirs), (name, _)) in ours.iter().zip(theirs).zip(texts) {
+        assert!(ours.indices.is_sorted() && ours.labels.is_none());
+        let mut dense = vec![0.0; theirs.len()];
+        for (index, value) in ours.indices.iter().zip(&ours.values) {
+            assert!(*value > 0.0);
+            dense[*index as usize] = *value;
+        }
+        let difference = largest_difference(&dense, theirs);
+        assert!(difference <= 1e-4, "{what}, {name}: {difference}");
+        for (id, value) in (0u32..).zip(theirs).filter(|(_, value)| **value > 1e-4) {
+            assert!(ours.indices.contains(&id), "{what}, {name}: {id} {value}");
+        }
+        entries += ours.indices.len();
+    }
+    assert!(entries > texts.len(), "{what}: {entries} entries in all");
 }

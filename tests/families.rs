@@ -1,0 +1,364 @@
+//! A tiny random model of each family and head against transformers and sentence-transformers.
+
+mod common;
+
+use std::path::Path;
+
+use common::{
+    assert_close, assert_sparse, fixture, inputs, load, load_with, reference, rows, texts,
+};
+use gossamer::{
+    EncodeOptions, Error, MultiOptions, SparseOptions, TokenHead, TokenOptions, WeightDtype,
+};
+
+fn list() -> Vec<(String, String)> {
+    texts("tiny-texts.json")
+}
+
+fn changed<'a>(folder: &Path, pairs: &[(&'a str, &str)]) -> Vec<(&'a str, Option<Vec<u8>>)> {
+    let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
+    pairs
+        .iter()
+        .map(|(to, from)| (*to, Some(read(from))))
+        .collect()
+}
+
+#[track_caller]
+fn assert_dense(name: &str, family: &str) {
+    let texts = list();
+    assert!(texts.len() >= 12);
+    let folder = fixture(name);
+    let embedder = load(&folder, WeightDtype::F32);
+    assert_eq!((embedder.info().family, embedder.kind()), (family, "dense"));
+    let theirs = reference(&folder.join("reference.safetensors"));
+    let ours = embedder
+        .encode(inputs(&texts), &EncodeOptions::default())
+        .unwrap();
+    let offsets: Vec<i32> = theirs["offsets"].to_vec1().unwrap();
+    let counts = offsets
+        .windows(2)
+        .map(|pair| u32::try_from(pair[1] - pair[0]).unwrap());
+    assert_eq!(ours.tokens, counts.collect::<Vec<_>>(), "{name}");
+    assert!(
+        ours.truncated.contains(&true),
+        "{name}: no text is over-long"
+    );
+    assert_close(
+        name,
+        &texts,
+        ours.data.chunks_exact(ours.dimensions),
+        &rows(&theirs["embeddings"]),
+    );
+
+    // 8-bit weights of so small a model are coarse: this is to see that they go through every branch.
+    let coarse = load(&folder, WeightDtype::Q8);
+    let coarse = coarse
+        .encode(inputs(&texts), &EncodeOptions::default())
+        .unwrap();
+    for (a, b) in coarse
+        .data
+        .chunks_exact(ours.dimensions)
+        .zip(ours.data.chunks_exact(ours.dimensions))
+    {
+        let cosine = common::cosine(a, b);
+        assert!(cosine > 0.97, "{name} q8: {cosine}");
+    }
+}
+
+#[test]
+fn mpnet() {
+    assert_dense("tiny-mpnet", "mpnet");
+}
+
+#[test]
+fn modernbert() {
+    assert_dense("tiny-modernbert", "modernbert");
+}
+
+#[test]
+fn nomic_bert_in_both_spellings() {
+    assert_dense("tiny-nomic", "nomic_bert");
+    let folder = fixture("tiny-nomic");
+    let weights =
+        common::synthetic::file(&std::fs::read(folder.join("native.safetensors.json")).unwrap());
+    let mut changes = changed(&folder, &[("config.json", "native.json")]);
+    changes.push(("model.safetensors", Some(weights)));
+    let changes: Vec<_> = changes
+        .iter()
+        .map(|(name, bytes)| (*name, bytes.as_deref()))
+        .collect();
+    let embedder = load_with(&folder, WeightDtype::F32, &changes, 999).unwrap();
+    let ours = embedder
+        .encode(inputs(&list()), &EncodeOptions::default())
+        .unwrap();
+    let theirs = reference(&folder.join("reference.safetensors"));
+    let ours = ours.data.chunks_exact(ours.dimensions);
+    assert_close("native", &list(), ours, &rows(&theirs["native_embeddings"]));
+}
+
+#[test]
+fn qwen3_with_and_without_its_instruction() {
+    assert_dense("tiny-qwen3", "qwen3");
+    assert_query("tiny-qwen3", "query");
+}
+
+#[test]
+fn mistral_ends_every_text_with_the_closing_token() {
+    assert_dense("tiny-mistral", "mistral");
+    assert_query("tiny-mistral", "web_search_query");
+}
+
+/// The same by the prompt's name, by the instruction that it holds, and by its text.
+fn assert_query(name: &str, prompt: &str) {
+    let folder = fixture(name);
+    let embedder = load(&folder, WeightDtype::F32);
+    let text = embedder.info().prompts.named[prompt].clone();
+    let task = "Given a web search query, retrieve relevant passages that answer the query";
+    let by_name = EncodeOptions {
+        prompt_name: Some(prompt.to_owned()),
+        ..EncodeOptions::default()
+    };
+    let by_text = EncodeOptions {
+        prompt: Some(text),
+        ..EncodeOptions::default()
+    };
+    let by_instruction = EncodeOptions {
+        instruction: Some(task.to_owned()),
+        ..EncodeOptions::default()
+    };
+    let theirs = reference(&folder.join("reference.safetensors"));
+    for options in [by_name, by_text, by_instruction] {
+        let ours = embedder.encode(inputs(&list()), &options).unwrap();
+        let ours = ours.data.chunks_exact(ours.dimensions);
+        assert_close(name, &list(), ours, &rows(&theirs["query_embeddings"]));
+    }
+}
+
+#[test]
+fn gemma3_with_its_dense_modules() {
+    assert_dense("tiny-gemma3", "gemma3");
+}
+
+#[test]
+fn t5_encoder() {
+    assert_dense("tiny-t5", "t5");
+}
+
+#[test]
+fn jina_bert() {
+    assert_dense("tiny-jina", "jina_bert");
+}
+
+#[test]
+fn splade_of_roberta_and_modernbert() {
+    for (name, family) in [
+        ("tiny-roberta-splade", "roberta"),
+        ("tiny-modernbert-splade", "modernbert"),
+    ] {
+        let folder = fixture(name);
+        let embedder = load(&folder, WeightDtype::F32);
+        assert_eq!(
+            (embedder.info().family, embedder.kind()),
+            (family, "sparse")
+        );
+        let ours = embedder
+            .encode_sparse(inputs(&list()), &SparseOptions::default())
+            .unwrap();
+        let theirs = reference(&folder.join("reference.safetensors"));
+        assert_sparse(name, &list(), &ours.vectors, &rows(&theirs["embeddings"]));
+    }
+}
+
+#[test]
+fn every_splade_strategy_equals_the_reference() {
+    let folder = fixture("tiny-splade");
+    let theirs = reference(&fixture("tiny-splade-strategies.safetensors"));
+    for strategy in ["max", "sum"] {
+        for activation in ["relu", "log1p_relu"] {
+            let config = format!(
+                r#"{{"pooling_strategy":"{strategy}","activation_function":"{activation}"}}"#
+            );
+            let changes = [("1_SpladePooling/config.json", Some(config.as_bytes()))];
+            let embedder = load_with(&folder, WeightDtype::F32, &changes, 1000).unwrap();
+            let ours = embedder
+                .encode_sparse(inputs(&list()), &SparseOptions::default())
+                .unwrap();
+            let name = format!("{strategy}_{activation}");
+            assert_sparse(&name, &list(), &ours.vectors, &rows(&theirs[&name]));
+        }
+    }
+}
+
+#[test]
+fn states_of_tokens_equal_the_reference() {
+    let texts = list();
+    let embedder = load(&fixture("tiny-bert"), WeightDtype::F32);
+    let theirs = reference(&fixture("tiny-bert-tokens.safetensors"));
+    let (states, offsets) = (
+        rows(&theirs["states"]),
+        theirs["offsets"].to_vec1::<i32>().unwrap(),
+    );
+    let ours = embedder
+        .encode_tokens(inputs(&texts), &TokenOptions::default())
+        .unwrap();
+    for ((ours, pair), text) in ours
+        .token_vectors
+        .unwrap()
+        .iter()
+        .zip(offsets.windows(2))
+        .zip(&texts)
+    {
+        let range = usize::try_from(pair[0]).unwrap()..usize::try_from(pair[1]).unwrap();
+        assert_eq!((ours.data.len(), ours.dimensions), (range.len() * 48, 48));
+        let names = vec![text.clone(); range.len()];
+        assert_close("states", &names, ours.data.chunks_exact(48), &states[range]);
+    }
+    let colbert = TokenOptions {
+        head: Some(TokenHead::Colbert),
+        ..TokenOptions::default()
+    };
+    let error = embedder
+        .encode_tokens(inputs(&texts), &colbert)
+        .unwrap_err();
+    assert!(error.to_string().contains("colbert_linear"), "{error}");
+}
+
+#[test]
+fn m3_gives_dense_lexical_and_token_vectors_of_one_pass() {
+    let texts = list();
+    let folder = fixture("tiny-m3");
+    assert_dense("tiny-m3", "roberta");
+    let embedder = load(&folder, WeightDtype::F32);
+    assert_eq!(embedder.outputs(), ["dense", "sparse", "tokens", "colbert"]);
+    let theirs = reference(&folder.join("reference.safetensors"));
+    let all = MultiOptions {
+        dense: true,
+        sparse: true,
+        tokens: true,
+        ..MultiOptions::default()
+    };
+    let ours = embedder.encode_multi(inputs(&texts), &all).unwrap();
+    let dense = ours.dense.clone().unwrap();
+    assert_close(
+        "dense",
+        &texts,
+        dense.chunks_exact(48),
+        &rows(&theirs["embeddings"]),
+    );
+    let sparse = ours.sparse.clone().unwrap();
+    assert_sparse("lexical", &texts, &sparse, &rows(&theirs["lexical"]));
+    let (vectors, ends) = (
+        rows(&theirs["colbert"]),
+        theirs["colbert_offsets"].to_vec1::<i32>().unwrap(),
+    );
+    for ((ours, pair), text) in ours
+        .token_vectors
+        .unwrap()
+        .iter()
+        .zip(ends.windows(2))
+        .zip(&texts)
+    {
+        let range = usize::try_from(pair[0]).unwrap()..usize::try_from(pair[1]).unwrap();
+        let names = vec![text.clone(); range.len()];
+        assert_eq!(ours.data.len(), range.len() * 40);
+        assert_close(
+            "colbert",
+            &names,
+            ours.data.chunks_exact(40),
+            &vectors[range],
+        );
+    }
+    // Each by itself is the same.
+    let alone = embedder
+        .encode(inputs(&texts), &EncodeOptions::default())
+        .unwrap();
+    assert_eq!(alone.data, dense);
+    let alone = embedder
+        .encode_sparse(inputs(&texts), &SparseOptions::default())
+        .unwrap();
+    assert_eq!(alone.vectors, sparse);
+    // Without the files of its heads it is a dense model like any other.
+    let changes = [
+        ("sparse_linear.safetensors", None),
+        ("colbert_linear.safetensors", None),
+    ];
+    let plain = load_with(&folder, WeightDtype::F32, &changes, 1000).unwrap();
+    assert_eq!(plain.outputs(), ["dense", "tokens"]);
+    let error = plain
+        .encode_sparse(inputs(&texts), &SparseOptions::default())
+        .unwrap_err();
+    assert_eq!(error.code(), "wrong_model_kind");
+}
+
+fn task(name: &str) -> SparseOptions {
+    SparseOptions {
+        task: Some(name.to_owned()),
+        ..SparseOptions::default()
+    }
+}
+
+#[test]
+fn routers_take_queries_and_documents_their_own_ways() {
+    let texts = list();
+    for (name, family) in [
+        ("tiny-inference-free", "distilbert"),
+        ("tiny-splade-pair", "distilbert"),
+    ] {
+        let folder = fixture(name);
+        let embedder = load(&folder, WeightDtype::F32);
+        assert_eq!(
+            (embedder.info().family, embedder.tasks()),
+            (family, vec!["document", "query"])
+        );
+        let theirs = reference(&folder.join("reference.safetensors"));
+        for (task, tensor) in [("document", "embeddings"), ("query", "query_embeddings")] {
+            let ours = embedder
+                .encode_sparse(inputs(&texts), &self::task(task))
+                .unwrap();
+            assert_sparse(
+                &format!("{name} {task}"),
+                &texts,
+                &ours.vectors,
+                &rows(&theirs[tensor]),
+            );
+        }
+        let default = embedder
+            .encode_sparse(inputs(&texts), &SparseOptions::default())
+            .unwrap();
+        assert_eq!(
+            default,
+            embedder
+                .encode_sparse(inputs(&texts), &task("document"))
+                .unwrap()
+        );
+        let error = embedder
+            .encode_sparse(inputs(&texts), &task("passage"))
+            .unwrap_err();
+        assert!(
+            matches!(&error, Error::InvalidInput { .. })
+                && error.to_string().contains("document, query"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_table_of_weights_may_be_json() {
+    let texts = list();
+    let folder = fixture("tiny-inference-free");
+    let config = br#"{"path":"idf.json"}"#;
+    let changes = [
+        (
+            "query_0_SparseStaticEmbedding/config.json",
+            Some(config.as_slice()),
+        ),
+        ("query_0_SparseStaticEmbedding/model.safetensors", None),
+    ];
+    let by_json = load_with(&folder, WeightDtype::F32, &changes, 1000).unwrap();
+    let by_tensor = load(&folder, WeightDtype::F32);
+    let query = task("query");
+    assert_eq!(
+        by_json.encode_sparse(inputs(&texts), &query).unwrap(),
+        by_tensor.encode_sparse(inputs(&texts), &query).unwrap()
+    );
+}
