@@ -1,7 +1,9 @@
 //! Strings → token ids → the packed [`Batch`] that the forward pass takes.
 
 pub mod batch;
+mod model;
 pub mod tokenizer;
+mod unigram;
 
 pub use batch::Batch;
 pub use tokenizer::{Direction, Token, Tokenizer, Tokens};

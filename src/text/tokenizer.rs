@@ -1,11 +1,15 @@
-//! Text → token ids with the model's tokenizer.json, through the `tokenizers` crate.
+//! Text → token ids with the model's tokenizer.json, through the `tokenizers` crate and a Unigram model of our own.
 //!
 //! The truncation and padding that a tokenizer.json may carry are ignored: the model's own limit decides, and
 //! nothing is padded.
 
-use tokenizers::TruncationDirection;
+use tokenizers::{
+    DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
+    TruncationDirection,
+};
 
 use super::Input;
+use super::model::Model;
 use crate::error::{Error, Result};
 
 /// Which end of a text that is too long is cut off.
@@ -62,9 +66,18 @@ pub struct Token {
     pub stop: Option<usize>,
 }
 
+/// The crate's tokenizer around our [`Model`].
+type Inner = TokenizerImpl<
+    Model,
+    NormalizerWrapper,
+    PreTokenizerWrapper,
+    PostProcessorWrapper,
+    DecoderWrapper,
+>;
+
 /// A model's tokenizer.
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    inner: Inner,
     /// Whether the template's special tokens are added.
     template: bool,
     /// Put after every text, behind what the template adds.
@@ -76,7 +89,7 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// Parses tokenizer.json.
     pub fn new(json: &[u8]) -> Result<Self> {
-        let mut inner: tokenizers::Tokenizer = serde_json::from_slice(json).map_err(|error| {
+        let mut inner: Inner = serde_json::from_slice(json).map_err(|error| {
             Error::InvalidTokenizer(format!(
                 "{error}; download it again, or check that it is a Hugging Face tokenizers file"
             ))
