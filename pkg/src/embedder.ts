@@ -6,11 +6,15 @@ import { similarity, type Vector } from "./similarity.js";
 import type {
   CallOptions,
   CreateEmbeddingResponse,
+  EmbedAllParams,
   EmbeddingCreateParams,
   EmbedSparseParams,
   Encoded,
+  EncodedMulti,
+  EncodeMultiOptions,
   EncodeOptions,
   EncodeSparseOptions,
+  EncodeTokensOptions,
   Inputs,
   Matrix,
   ModelInfo,
@@ -18,6 +22,7 @@ import type {
   SparseVector,
   Token,
   TokenizeOptions,
+  TokenVectors,
 } from "./types.js";
 import type { Job, Model } from "./wasm/gossamer.js";
 
@@ -65,6 +70,21 @@ export class Embedder {
   /** Sparse vectors, as typed arrays. */
   encodeSparse(inputs: Inputs, options?: EncodeSparseOptions): Promise<SparseVector[]> {
     return this.#run((model) => model.encodeSparse(inputs, plain(options)), options);
+  }
+
+  /** A vector for each token of each text, for late interaction. */
+  encodeTokens(inputs: Inputs, options?: EncodeTokensOptions): Promise<TokenVectors[]> {
+    return this.#run((model) => model.encodeTokens(inputs, plain(options)), options);
+  }
+
+  /** Several kinds of vectors from one pass through the model, for those that have several (`info.outputs`). */
+  encodeMulti(inputs: Inputs, options: EncodeMultiOptions): Promise<EncodedMulti> {
+    return this.#run((model) => model.encodeMulti(inputs, plain(options)), options);
+  }
+
+  /** The states of all tokens in the format of text-embeddings-inference's `/embed_all`. */
+  embedAll(body: EmbedAllParams, options?: CallOptions): Promise<number[][][]> {
+    return this.#run((model) => model.embedAll(body), options);
   }
 
   /** The tokens of each text, as the model sees them. */

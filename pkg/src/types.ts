@@ -59,6 +59,16 @@ export interface TextOptions extends CallOptions {
   promptName?: string | undefined;
   /** Text to put before every input. */
   prompt?: string | undefined;
+  /**
+   * What the texts are for, in a sentence, for models that take instructions (`info.instructionTemplate`): put before
+   * every input in the form that the model was trained with.
+   */
+  instruction?: string | undefined;
+  /**
+   * Whether the texts are queries or documents: takes that way through a model that has one for each (`info.tasks`), and
+   * the model's prompt of that name if there is one.
+   */
+  task?: "query" | "document" | (string & {}) | undefined;
   /** Shorten texts that the model cannot take whole (default) rather than refuse them. */
   truncate?: boolean | undefined;
   /** The end to cut at; `"right"` by default. */
@@ -81,6 +91,42 @@ export interface EncodeSparseOptions extends TextOptions {
   threshold?: number | undefined;
   /** Add the vocabulary's word for each index. */
   labels?: boolean | undefined;
+}
+
+/** Options of `encodeTokens`. */
+export interface EncodeTokensOptions extends TextOptions {
+  /**
+   * `"states"`: the model's state after its last layer, for each token. `"colbert"`: its projection for late
+   * interaction, for each token but the first. By default the latter, where the model has it (`info.outputs`).
+   */
+  head?: "states" | "colbert" | undefined;
+  /** Scale vectors to length 1. By default done for `"colbert"` only. */
+  normalize?: boolean | undefined;
+}
+
+/** Options of `encodeMulti`: which kinds of vectors, and what `encode` and `encodeSparse` take for them. */
+export interface EncodeMultiOptions extends EncodeOptions, EncodeSparseOptions {
+  dense?: boolean | undefined;
+  sparse?: boolean | undefined;
+  /** A vector for each token, as `encodeTokens` gives them by default. */
+  tokens?: boolean | undefined;
+}
+
+/** The vectors of one text's tokens, row after row. */
+export interface TokenVectors {
+  /** All vectors end to end. */
+  data: Float32Array;
+  /** Number of vectors, number of dimensions. */
+  shape: [number, number];
+}
+
+/** Several kinds of vectors, those that were asked for. */
+export interface EncodedMulti {
+  dense?: Encoded;
+  /** One for each text. */
+  sparse?: SparseVector[];
+  /** One for each text. */
+  tokens?: TokenVectors[];
 }
 
 /** Dense vectors, row after row. */
@@ -164,6 +210,9 @@ export interface EmbedSparseParams {
   prompt_name?: string | undefined;
 }
 
+/** Body of text-embeddings-inference's `POST /embed_all`. */
+export type EmbedAllParams = EmbedSparseParams;
+
 /** One entry of text-embeddings-inference's sparse vectors. */
 export interface SparseEntry {
   index: number;
@@ -177,7 +226,12 @@ export interface ModelInfo {
   revision?: string;
   /** Architecture, such as `"bert"`. */
   family: string;
+  /** What the model is for. */
   kind: "dense" | "sparse";
+  /** All kinds of vectors that it gives: `"colbert"` are those of tokens for late interaction. */
+  outputs: ("dense" | "sparse" | "tokens" | "colbert")[];
+  /** The ways through a model with a router, such as `"query"` and `"document"`; empty for others. */
+  tasks: string[];
   /** Length of its vectors; for sparse models, of the vocabulary. */
   dimensions: number;
   /** The most tokens of one text, special tokens included. */
@@ -194,6 +248,8 @@ export interface ModelInfo {
   /** The model's own prompts, by name. */
   prompts: Record<string, string>;
   defaultPromptName?: string;
+  /** What goes before a text with an instruction, `{}` standing for the instruction; for models that take one. */
+  instructionTemplate?: string;
   /** How its vectors are meant to be compared, as `similarity` does. */
   similarity: "cosine" | "dot" | "euclidean" | "manhattan";
   /** Whether vectors have length 1 by default. */

@@ -1,6 +1,7 @@
 /** The shared cases, by topic, in the order in which they run. Every engine runs all of them. */
 
 import * as bits from "./bits.mjs";
+import * as families from "./families.mjs";
 import * as hostile from "./hostile.mjs";
 import * as lifecycle from "./lifecycle.mjs";
 import * as memory from "./memory.mjs";
@@ -11,6 +12,7 @@ export const topics = {
   memory: memory.cases,
   lifecycle: lifecycle.cases,
   openai: openai.cases,
+  families: families.cases,
   hostile: hostile.cases,
   parity: parity.cases,
   bits: bits.cases,

@@ -3,8 +3,10 @@
 import { readFile, stat } from "node:fs/promises";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
+import { pipeline } from "node:stream/promises";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
+import * as synthetic from "./synthetic.mjs";
 
 export const root = fileURLToPath(new URL("../../../", import.meta.url));
 
@@ -86,6 +88,15 @@ const SPECIAL = {
   },
 };
 
+/** Weights that are only listed are made up on the way. */
+async function listed(path, response) {
+  const list = PUBLIC.test(path) && path.endsWith(".safetensors") ? `${path}.json` : "";
+  if (!list || (await size(list)) === undefined) return response.writeHead(404).end(`no ${path}`);
+  const rows = JSON.parse(await readFile(join(root, list), "utf8"));
+  response.writeHead(200, { "content-length": synthetic.size(rows) });
+  return pipeline(synthetic.chunks(rows), response);
+}
+
 async function size(path) {
   const found = await stat(join(root, path)).catch(() => undefined);
   return found?.isFile() ? found.size : undefined;
@@ -93,7 +104,7 @@ async function size(path) {
 
 async function file(path, response) {
   const length = PUBLIC.test(path) ? await size(path) : undefined;
-  if (length === undefined) return response.writeHead(404).end(`no ${path}`);
+  if (length === undefined) return listed(path, response);
   const type = TYPES[extname(path)] ?? "application/octet-stream";
   response.writeHead(200, { "content-type": type, "content-length": length });
   return response.end(await readFile(join(root, path)));
