@@ -8,6 +8,7 @@ import { topics } from "./cases/all.mjs";
 import { slow } from "./cases/memory.mjs";
 import { failure, TINY } from "./support/models.mjs";
 import { root, serve } from "./support/server.mjs";
+import { measureTokenizer } from "./support/tokenizer-load.mjs";
 
 let server;
 before(async () => {
@@ -43,5 +44,12 @@ describe("folders", () => {
       assert.equal(error.code, "not_found", error.message);
       assert.include(error.message, word);
     }
+  });
+});
+
+describe("large vocabularies", () => {
+  test("a Unigram vocabulary of 250,002 entries is loaded within 40 MB of wasm memory", async () => {
+    const { memoryBytes } = await measureTokenizer("Unigram, 250,002 entries", 1);
+    assert.isAtMost(memoryBytes, 40e6);
   });
 });

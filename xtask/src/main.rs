@@ -1,6 +1,7 @@
 //! `cargo xtask`: the front door for building, running and testing. Every command sets up what it needs by itself
 //! and says in one line what it is doing.
 
+mod bench;
 mod build;
 mod model;
 mod run;
@@ -64,6 +65,12 @@ enum Command {
     Lint,
     /// Tell how large the download is, and what takes the room
     Size,
+    /// Measure: tokenizers
+    Bench {
+        /// What to measure
+        #[arg(value_parser = ["tokenizers"])]
+        what: String,
+    },
     /// Run a wasm test binary in Node (cargo calls this)
     #[command(hide = true)]
     WasmTestRunner {
@@ -97,6 +104,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Fmt => test::format(),
         Command::Lint => test::lint(),
         Command::Size => size::report(),
+        Command::Bench { what } => bench::measure(&what),
         Command::WasmTestRunner { args } => test::wasm_runner(args),
     }
 }

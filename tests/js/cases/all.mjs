@@ -7,12 +7,14 @@ import * as lifecycle from "./lifecycle.mjs";
 import * as memory from "./memory.mjs";
 import * as openai from "./openai.mjs";
 import * as parity from "./parity.mjs";
+import * as tokens from "./tokens.mjs";
 
 export const topics = {
   memory: memory.cases,
   lifecycle: lifecycle.cases,
   openai: openai.cases,
   families: families.cases,
+  tokens: tokens.cases,
   hostile: hostile.cases,
   parity: parity.cases,
   bits: bits.cases,
