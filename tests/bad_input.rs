@@ -3,7 +3,9 @@
 mod common;
 
 use common::{fixture, inputs, load, load_with, texts};
-use gossamer::{Cpu, EncodeOptions, Error, Input, SparseOptions, WeightDtype};
+use gossamer::{
+    Cpu, EncodeOptions, Error, Input, MultiOptions, SparseOptions, TokenOptions, WeightDtype,
+};
 use serde_json::{Value, json};
 
 /// Loads tiny-bert with one file replaced; it must be refused.
@@ -188,20 +190,356 @@ fn config_with_impossible_values() {
 
 #[test]
 fn other_families_name_their_own_fields() {
+    let ropes = |kind: &str| json!({ "rope_type": kind, "rope_theta": 10000.0 });
     for (model, field, value) in [
         ("tiny-xlm-roberta", "pad_token_id", json!(42)),
         ("tiny-xlm-roberta", "pad_token_id", json!(-1)),
         ("tiny-distilbert-splade", "n_heads", json!(5)),
         ("tiny-distilbert-splade", "dim", Value::Null),
         ("tiny-distilbert-splade", "activation", json!("mish")),
+        ("tiny-mpnet", "relative_attention_num_buckets", json!(0)),
+        ("tiny-mpnet", "relative_attention_num_buckets", json!(33)),
+        ("tiny-mpnet", "num_attention_heads", json!(7)),
+        ("tiny-modernbert", "local_attention", json!(0)),
+        ("tiny-modernbert", "global_attn_every_n_layers", json!(0)),
+        ("tiny-modernbert", "global_rope_theta", json!(-1.0)),
+        ("tiny-modernbert", "hidden_activation", json!("mish")),
+        ("tiny-modernbert", "num_attention_heads", json!(5)),
+        ("tiny-modernbert", "num_attention_heads", json!(16)),
+        ("tiny-modernbert", "norm_eps", json!(2)),
+        ("tiny-modernbert", "rope_scaling", ropes("yarn")),
+        (
+            "tiny-modernbert-splade",
+            "layer_types",
+            json!(["full_attention"]),
+        ),
+        (
+            "tiny-modernbert-splade",
+            "layer_types",
+            json!(["a", "b", "c", "d"]),
+        ),
+        (
+            "tiny-modernbert-splade",
+            "rope_parameters",
+            json!({ "full_attention": ropes("longrope"), "sliding_attention": ropes("default") }),
+        ),
+        ("tiny-nomic", "prenorm", json!(true)),
+        ("tiny-nomic", "n_head", json!(7)),
+        ("tiny-nomic", "activation_function", json!("relu")),
+        ("tiny-nomic", "rotary_emb_fraction", json!(0.5)),
+        ("tiny-nomic", "rotary_emb_interleaved", json!(true)),
+        ("tiny-nomic", "rotary_emb_base", json!(0)),
+        ("tiny-qwen3", "num_key_value_heads", json!(3)),
+        ("tiny-qwen3", "head_dim", json!(21)),
+        ("tiny-qwen3", "head_dim", json!(65536)),
+        (
+            "tiny-qwen3",
+            "rope_scaling",
+            json!({ "type": "dynamic", "factor": 2.0 }),
+        ),
+        ("tiny-qwen3", "rope_scaling", json!({ "type": "linear" })),
+        ("tiny-qwen3", "rope_scaling", json!("linear")),
+        ("tiny-qwen3", "rope_theta", json!("large")),
+        ("tiny-qwen3", "hidden_act", json!("mish")),
+        ("tiny-mistral", "sliding_window", json!(0)),
+        ("tiny-mistral", "num_attention_heads", json!(5)),
+        ("tiny-gemma3", "sliding_window", json!(0)),
+        ("tiny-gemma3", "query_pre_attn_scalar", json!(0)),
+        ("tiny-gemma3", "attn_logit_softcapping", json!(50.0)),
+        ("tiny-gemma3", "hidden_activation", json!("mish")),
+        ("tiny-t5", "feed_forward_proj", json!("gated-mish")),
+        ("tiny-t5", "d_kv", json!(0)),
+        ("tiny-t5", "d_kv", json!(65536)),
+        ("tiny-t5", "relative_attention_max_distance", json!(0)),
+        ("tiny-t5", "relative_attention_num_buckets", json!(2)),
+        ("tiny-jina", "feed_forward_type", json!("swiglu")),
+        ("tiny-jina", "hidden_size", json!(50)),
     ] {
         let bytes = config_of(model, field, value);
         let changes = [("config.json", Some(bytes.as_slice()))];
         let error = load_with(&fixture(model), WeightDtype::Q8, &changes, 1000)
             .err()
-            .unwrap();
-        assert_error(&error, "invalid_config", &["config.json", field, "must be"]);
+            .unwrap_or_else(|| panic!("{model} was loaded with a broken {field}"));
+        let message = error.to_string();
+        assert_eq!(error.code(), "invalid_config", "{model}: {message}");
+        let named = if (model, field) == ("tiny-jina", "hidden_size") {
+            "num_attention_heads"
+        } else {
+            field
+        };
+        for part in ["config.json", named, "must be"] {
+            assert!(message.contains(part), "{model}: {message}");
+        }
     }
+}
+
+#[test]
+fn rotary_scaling_says_which_types_work() {
+    let scaling = json!({ "rope_type": "yarn", "factor": 4.0 });
+    let bytes = config_of("tiny-qwen3", "rope_scaling", scaling);
+    let changes = [("config.json", Some(bytes.as_slice()))];
+    let error = load_with(&fixture("tiny-qwen3"), WeightDtype::Q8, &changes, 1000);
+    let parts = ["rope_scaling", "yarn", "\"default\"", "\"linear\""];
+    assert_error(&error.err().unwrap(), "invalid_config", &parts);
+}
+
+/// A config of fewer or more layers than the file has, for families of each kind of names.
+#[test]
+fn a_checkpoint_of_another_config() {
+    for (model, field, layer, count) in [
+        ("tiny-bert", "num_hidden_layers", "encoder.layer.", 2),
+        ("tiny-modernbert", "num_hidden_layers", "layers.", 4),
+        ("tiny-nomic", "n_layer", "encoder.layers.", 2),
+        ("tiny-qwen3", "num_hidden_layers", "layers.", 2),
+        ("tiny-t5", "num_layers", "encoder.block.", 2),
+    ] {
+        let load = |layers: usize| {
+            let bytes = config_of(model, field, json!(layers));
+            // The kinds of layers go with their number.
+            let changes = [("config.json", Some(bytes.as_slice()))];
+            load_with(&fixture(model), WeightDtype::Q8, &changes, 1000)
+                .err()
+                .unwrap()
+        };
+        assert_error(
+            &load(count - 1),
+            "unexpected_tensor",
+            &[
+                &format!("{layer}{}.", count - 1),
+                "more",
+                &format!("{} layers", count - 1),
+            ],
+        );
+        assert_error(
+            &load(count + 1),
+            "missing_tensor",
+            &[&format!("{layer}{count}."), "more"],
+        );
+    }
+}
+
+#[test]
+fn splade_needs_a_head() {
+    let folder = fixture("tiny-qwen3");
+    let modules =
+        br#"[{"path":"","type":"a.MLMTransformer"},{"path":"1_S","type":"a.SpladePooling"}]"#;
+    let changes = [
+        ("modules.json", Some(modules.as_slice())),
+        ("1_S/config.json", Some(b"{}".as_slice())),
+    ];
+    let error = load_with(&folder, WeightDtype::Q8, &changes, 1000)
+        .err()
+        .unwrap();
+    assert_error(&error, "unsupported_model", &["masked-language", "qwen3"]);
+}
+
+#[test]
+fn broken_routers() {
+    let folder = fixture("tiny-inference-free");
+    let error = |file: &str, bytes: &[u8]| {
+        load_with(&folder, WeightDtype::Q8, &[(file, Some(bytes))], 1000)
+            .err()
+            .unwrap()
+    };
+    let router = |text: &str| error("router_config.json", text.as_bytes());
+    assert_error(&router("[]"), "invalid_config", &["router_config.json"]);
+    assert_error(&router("{}"), "invalid_config", &["structure", "must be"]);
+    assert_error(
+        &router(r#"{"structure":{"query":[]}}"#),
+        "invalid_config",
+        &["structure"],
+    );
+    assert_error(
+        &router(r#"{"structure":{"query":["a"]}}"#),
+        "invalid_config",
+        &["types"],
+    );
+    let outside = r#"{"structure":{"query":["../a"]},"types":{"../a":"b.Transformer"}}"#;
+    assert_error(&router(outside), "invalid_config", &["structure"]);
+    let other = r#"{"structure":{"query":[""]},"types":{"":"b.CLIPModel"}}"#;
+    assert_error(&router(other), "unsupported_model", &["CLIPModel"]);
+    let missing = load_with(
+        &folder,
+        WeightDtype::Q8,
+        &[("router_config.json", None)],
+        1000,
+    );
+    assert_error(
+        &missing.err().unwrap(),
+        "missing_file",
+        &["router_config.json"],
+    );
+    assert_error(
+        &error("modules.json", b"[]"),
+        "invalid_config",
+        &["modules.json", "no modules"],
+    );
+
+    let config = "query_0_SparseStaticEmbedding/config.json";
+    let table = |json: &[u8]| {
+        let changes = [
+            (config, Some(br#"{"path":"idf.json"}"#.as_slice())),
+            ("idf.json", Some(json)),
+        ];
+        load_with(&folder, WeightDtype::Q8, &changes, 1000)
+            .err()
+            .unwrap()
+    };
+    assert_error(&table(b"[1]"), "invalid_config", &["idf.json", "numbers"]);
+    assert_error(
+        &table(br#"{"cat":"much"}"#),
+        "invalid_config",
+        &["idf.json"],
+    );
+    assert_error(&table(br#"{"cat":1e300}"#), "invalid_config", &["idf.json"]);
+    assert_error(
+        &error(config, br#"{"path":"../idf.json"}"#),
+        "invalid_config",
+        &["path"],
+    );
+    assert_error(
+        &error(config, br#"{"path":"none.json"}"#),
+        "missing_file",
+        &["none.json"],
+    );
+}
+
+#[test]
+fn broken_tokenizer_models() {
+    let base: Value =
+        serde_json::from_slice(&std::fs::read(fixture("tiny-m3/tokenizer.json")).unwrap()).unwrap();
+    let refused = |model: Value, part: &str| {
+        let mut tokenizer = base.clone();
+        tokenizer["model"] = model;
+        let bytes = tokenizer.to_string();
+        let changes = [("tokenizer.json", Some(bytes.as_bytes()))];
+        let error = load_with(&fixture("tiny-m3"), WeightDtype::Q8, &changes, 1000);
+        let error = error
+            .err()
+            .unwrap_or_else(|| panic!("{part}: it was loaded"));
+        assert_error(&error, "invalid_tokenizer", &[part]);
+    };
+    let unigram =
+        |vocab: Value, unk: Value| json!({ "type": "Unigram", "vocab": vocab, "unk_id": unk });
+    refused(unigram(json!([["a", -1.0]]), json!(1)), "unk_id");
+    refused(unigram(json!([["a", -1.0]]), json!(-1)), "invalid value");
+    refused(unigram(json!([["a"]]), json!(0)), "a piece and its score");
+    refused(
+        unigram(json!([["a", -1.0, 1]]), json!(0)),
+        "a piece and its score",
+    );
+    refused(unigram(json!([[1, "a"]]), json!(0)), "expected");
+    refused(unigram(json!(["a"]), json!(0)), "a piece and its score");
+    refused(unigram(json!({ "a": 0 }), json!(0)), "list of pieces");
+    refused(unigram(json!("a"), json!(0)), "a vocabulary");
+    refused(json!({ "type": "Unigram" }), "vocab");
+    refused(json!({ "type": "Trigram", "vocab": [] }), "Trigram");
+    refused(json!({ "type": "BPE", "vocab": { "a": 0 } }), "merges");
+    refused(
+        json!({ "type": "BPE", "vocab": [["a", 0.0]], "merges": [] }),
+        "object of ids",
+    );
+    refused(
+        json!({ "type": "BPE", "vocab": { "a": 0 }, "merges": ["a b"] }),
+        "out of vocabulary",
+    );
+    refused(
+        json!({ "type": "BPE", "vocab": { "a": 0 }, "merges": ["a b c"] }),
+        "a merge",
+    );
+    refused(
+        json!({ "type": "BPE", "vocab": { "a": 0 }, "merges": [["a"]] }),
+        "two entries",
+    );
+    refused(
+        json!({ "type": "BPE", "vocab": { "a": -1 }, "merges": [] }),
+        "invalid value",
+    );
+    refused(
+        json!({ "type": "WordPiece", "vocab": { "a": 0 } }),
+        "unk_token",
+    );
+    refused(
+        json!({ "type": "WordLevel", "vocab": { "a": 0 } }),
+        "unk_token",
+    );
+}
+
+/// Old files do not name their type, and merges come in two spellings.
+#[test]
+fn tokenizer_models_of_old_files() {
+    let folder = fixture("tiny-qwen3");
+    let base = std::fs::read(folder.join("tokenizer.json")).unwrap();
+    let mut old: Value = serde_json::from_slice(&base).unwrap();
+    let model = old["model"].as_object_mut().unwrap();
+    model.remove("type");
+    let merges = model["merges"].as_array_mut().unwrap();
+    for merge in merges.iter_mut() {
+        *merge = json!(format!(
+            "{} {}",
+            merge[0].as_str().unwrap(),
+            merge[1].as_str().unwrap()
+        ));
+    }
+    merges.insert(0, json!("#version: 0.2"));
+    let bytes = old.to_string();
+    let changes = [("tokenizer.json", Some(bytes.as_bytes()))];
+    let old = load_with(&folder, WeightDtype::Q8, &changes, 1000).unwrap();
+    let new = load(&folder, WeightDtype::Q8);
+    for (_, text) in texts("nasty.json") {
+        assert_eq!(
+            old.tokenize(&text, true).unwrap(),
+            new.tokenize(&text, true).unwrap()
+        );
+    }
+}
+
+#[test]
+fn requests_that_a_model_cannot_serve() {
+    let text = || vec![Input::from("cat")];
+    let bert = load(&fixture("tiny-bert"), WeightDtype::Q8);
+    let instruction = EncodeOptions {
+        instruction: Some("Find it".to_owned()),
+        ..EncodeOptions::default()
+    };
+    let error = bert.encode(text(), &instruction).unwrap_err();
+    assert_error(&error, "invalid_input", &["no instructions", "query"]);
+    let task = EncodeOptions {
+        task: Some("image".to_owned()),
+        ..EncodeOptions::default()
+    };
+    assert_error(
+        &bert.encode(text(), &task).unwrap_err(),
+        "invalid_input",
+        &["image", "query, document"],
+    );
+    let error = bert
+        .encode_multi(text(), &MultiOptions::default())
+        .unwrap_err();
+    assert_error(&error, "invalid_input", &["dense, sparse and tokens"]);
+    let sparse = MultiOptions {
+        dense: true,
+        sparse: true,
+        ..MultiOptions::default()
+    };
+    assert_eq!(
+        bert.encode_multi(text(), &sparse).unwrap_err().code(),
+        "wrong_model_kind"
+    );
+    let splade = load(&fixture("tiny-splade"), WeightDtype::Q8);
+    let error = splade
+        .encode_tokens(text(), &TokenOptions::default())
+        .unwrap_err();
+    assert_eq!(error.code(), "wrong_model_kind");
+    let router = load(&fixture("tiny-inference-free"), WeightDtype::Q8);
+    let query = EncodeOptions {
+        task: Some("query".to_owned()),
+        ..EncodeOptions::default()
+    };
+    assert_eq!(
+        router.encode(text(), &query).unwrap_err().code(),
+        "wrong_model_kind"
+    );
 }
 
 #[test]

@@ -64,13 +64,14 @@ pub fn forward<B: Backend>(
     let mut rotaries: Vec<(Rope, Rotary)> = Vec::new();
     for rope in spec.layers.iter().filter_map(|layer| layer.rope) {
         if rotaries.iter().all(|(known, _)| *known != rope) {
-            rotaries.push((rope, rope.table(spec.heads.size, longest)));
+            rotaries.push((rope, rope.table(spec.heads.size, longest)?));
         }
     }
     let bias = spec.relative.map(|relative| {
         let table = encoder.relative_bias.map(|id| weights.vector(id));
         relative.bias(spec.heads.count, longest, table)
     });
+    let bias = bias.transpose()?;
     let pass = Pass {
         backend,
         spec,

@@ -3,6 +3,18 @@
 
 use super::spec::{Relative, Rope};
 use crate::backend::{RelativeBias, Rotary};
+use crate::error::{Error, Result};
+
+/// Room for `len` numbers.
+fn room(len: usize) -> Result<Vec<f32>> {
+    let mut values = Vec::new();
+    values
+        .try_reserve_exact(len)
+        .map_err(|_| Error::OutOfMemory {
+            bytes: len.saturating_mul(size_of::<f32>()),
+        })?;
+    Ok(values)
+}
 
 impl Rope {
     /// Cosines and sines of `positions` positions for heads of `size`.
@@ -14,7 +26,7 @@ impl Rope {
         clippy::cast_precision_loss,
         reason = "f32, as in the reference; positions are small"
     )]
-    pub fn table(self, size: usize, positions: usize) -> Rotary {
+    pub fn table(self, size: usize, positions: usize) -> Result<Rotary> {
         let half = size / 2;
         let frequencies: Vec<f32> = (0..half)
             .map(|i| {
@@ -23,15 +35,16 @@ impl Rope {
                 1.0 / power / self.factor as f32
             })
             .collect();
-        let angles = (0..positions).flat_map(|position| {
-            frequencies
-                .iter()
-                .map(move |f| f64::from(position as f32 * f))
-        });
-        let (cos, sin) = angles
-            .map(|angle| (libm::cos(angle) as f32, libm::sin(angle) as f32))
-            .unzip();
-        Rotary { half, cos, sin }
+        let len = half.saturating_mul(positions);
+        let (mut cos, mut sin) = (room(len)?, room(len)?);
+        for position in 0..positions {
+            for frequency in &frequencies {
+                let angle = f64::from(position as f32 * frequency);
+                cos.push(libm::cos(angle) as f32);
+                sin.push(libm::sin(angle) as f32);
+            }
+        }
+        Ok(Rotary { half, cos, sin })
     }
 }
 
@@ -43,9 +56,9 @@ impl Relative {
         clippy::cast_possible_wrap,
         reason = "distances are small"
     )]
-    pub fn bias(self, heads: usize, longest: usize, table: Option<&[f32]>) -> RelativeBias {
+    pub fn bias(self, heads: usize, longest: usize, table: Option<&[f32]>) -> Result<RelativeBias> {
         let reach = longest.saturating_sub(1);
-        let mut values = Vec::with_capacity(heads * (2 * reach + 1));
+        let mut values = room(heads.saturating_mul(2 * reach + 1))?;
         for head in 0..heads {
             for step in 0..=2 * reach {
                 let distance = step as isize - reach as isize;
@@ -62,7 +75,7 @@ impl Relative {
                 });
             }
         }
-        RelativeBias { reach, values }
+        Ok(RelativeBias { reach, values })
     }
 }
 
@@ -141,7 +154,8 @@ mod tests {
             theta: 10_000.0,
             factor: 1.0,
         }
-        .table(8, 3);
+        .table(8, 3)
+        .unwrap();
         assert_eq!((rotary.half, rotary.cos.len()), (4, 12));
         assert_eq!((rotary.cos[0], rotary.sin[3]), (1.0, 0.0));
         assert!(

@@ -113,6 +113,9 @@ fn parse(config: &Config, field: &str, parameters: &Value, theta: f64) -> Result
             _ => Err(wrong()),
         },
     };
+    if !parameters.is_object() {
+        return Err(wrong());
+    }
     // "type" is the older name.
     let kind = parameters
         .get("rope_type")

@@ -197,12 +197,12 @@ impl Unigram {
     /// ones that which begins first.
     fn best(&self, text: &str) -> Result<Vec<(usize, usize, usize)>, String> {
         let bytes = text.as_bytes();
-        let none = Node {
+        let unreached = Node {
             score: 0.0,
             start: None,
             id: 0,
         };
-        let mut nodes = vec![none; bytes.len() + 1];
+        let mut nodes = vec![unreached; bytes.len() + 1];
         for (start, first) in text.char_indices() {
             let so_far = nodes[start].score;
             let mut reach = |end: usize, id: usize, score: f64| {

@@ -2,11 +2,12 @@
 
 import { after, before, describe, test } from "node:test";
 import { pathToFileURL } from "node:url";
+import { Worker } from "node:worker_threads";
 import { assert } from "chai";
 import { load } from "gossamer-embed";
 import { topics } from "./cases/all.mjs";
 import { slow } from "./cases/memory.mjs";
-import { failure, TINY } from "./support/models.mjs";
+import { failure, fetchJson, TINY } from "./support/models.mjs";
 import { root, serve } from "./support/server.mjs";
 import { measureTokenizer } from "./support/tokenizer-load.mjs";
 
@@ -52,4 +53,24 @@ describe("large vocabularies", () => {
     const { memoryBytes } = await measureTokenizer("Unigram, 250,002 entries", 1);
     assert.isAtMost(memoryBytes, 40e6);
   });
+});
+
+describe("SPLADE models of real size", () => {
+  const measure = async (...data) => {
+    const worker = new Worker(new URL("support/sized-splade-worker.mjs", import.meta.url), {
+      workerData: data,
+    });
+    return new Promise((done, failed) => worker.once("message", done).once("error", failed));
+  };
+  for (const name of ["sized-splade-minilm", "sized-splade-base"]) {
+    for (const dtype of ["q8", "f32"]) {
+      test(`${name} in ${dtype}: native's bits, and no tokens × vocabulary matrix in memory`, async () => {
+        const expected = await fetchJson(`${server.origin}/tests/fixtures/sized-splade-digests.json`);
+        const { digest, weightBytes, used } = await measure(server.origin, name, dtype);
+        assert.equal(digest, expected[name][dtype]);
+        // Code, tokenizer, activations and two rows of the vocabulary's length; that matrix alone would be 60 MiB.
+        assert.isAtMost(used - weightBytes, 24 << 20);
+      });
+    }
+  }
 });

@@ -202,11 +202,21 @@ fn decoder_heads(config: &Config) -> Result<Heads> {
     if !size.is_multiple_of(2) {
         return Err(config.wrong("head_dim", "even: rotary positions turn pairs"));
     }
-    Ok(Heads {
+    let heads = Heads {
         count,
         kv_count,
         size,
-    })
+    };
+    bounded(config, heads, "head_dim")
+}
+
+/// Heads whose width together is not beyond any real model's.
+fn bounded(config: &Config, heads: Heads, size: &str) -> Result<Heads> {
+    let most = MOST_WIDTH / heads.count;
+    if heads.size > most {
+        return Err(config.wrong(size, &format!("at most {most} with so many heads")));
+    }
+    Ok(heads)
 }
 
 /// 1 / √(head size), the factor of attention's scores in all but a few families.

@@ -1,7 +1,7 @@
 //! T5's encoder (Raffel et al. 2020), of sentence-t5 and GTR: RMSNorm before each block, a relative bias in place of
 //! positions, no biases, and scores that are not scaled.
 
-use super::{Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names, NormNames, always};
+use super::{Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names, NormNames, always, bounded};
 use crate::backend::{Heads, NormKind};
 use crate::error::Result;
 use crate::model::config::Config;
@@ -61,16 +61,17 @@ fn spec(config: &Config) -> Result<Spec> {
         None => (false, kind),
     };
     let count = config.size("num_heads", MOST_WIDTH)?;
+    let heads = Heads {
+        count,
+        kv_count: count,
+        size: config.size("d_kv", MOST_WIDTH)?,
+    };
     let max_distance = config.size_or("relative_attention_max_distance", 128, MOST_ROWS)?;
     Ok(Spec {
         vocab_size: config.size("vocab_size", MOST_ROWS)?,
         hidden_size: config.size("d_model", MOST_WIDTH)?,
         intermediate_size: config.size("d_ff", MOST_WIDTH)?,
-        heads: Heads {
-            count,
-            kv_count: count,
-            size: config.size("d_kv", MOST_WIDTH)?,
-        },
+        heads: bounded(config, heads, "d_kv")?,
         attention_scale: 1.0,
         layers: vec![LayerSpec::default(); config.size("num_layers", MOST_LAYERS)?],
         positions: Positions::None,

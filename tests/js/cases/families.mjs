@@ -2,7 +2,8 @@
 
 import { assert } from "chai";
 import { load } from "gossamer-embed";
-import { reference, rows, texts } from "../support/models.mjs";
+import { fetchJson, reference, rows, texts } from "../support/models.mjs";
+import { measureSplade } from "../support/sized-splade.mjs";
 
 const LIST = "tiny-texts.json";
 const folder = (name) => `tests/fixtures/${name}`;
@@ -76,6 +77,13 @@ export const cases = {
 
   "SPLADE on RoBERTa": ({ origin }) => sparse(origin, "tiny-roberta-splade"),
   "SPLADE on ModernBERT": ({ origin }) => sparse(origin, "tiny-modernbert-splade"),
+
+  "SPLADE of MiniLM's and of BERT-base's size: the bits of native code": async ({ origin }) => {
+    const expected = await fetchJson(`${origin}/tests/fixtures/sized-splade-digests.json`);
+    for (const name of ["sized-splade-minilm", "sized-splade-base"]) {
+      assert.equal((await measureSplade(origin, name, "q8")).digest, expected[name].q8, name);
+    }
+  },
 
   "a router takes queries and documents their own ways": async ({ origin }) => {
     for (const name of ["tiny-inference-free", "tiny-splade-pair"]) {

@@ -29,6 +29,11 @@ export async function fetchBytes(url) {
   return new Uint8Array(await response.arrayBuffer());
 }
 
+/** The same, parsed. */
+export async function fetchJson(url) {
+  return JSON.parse(new TextDecoder().decode(await fetchBytes(url)));
+}
+
 /** A tiny model's files, by name, fresh for every caller. */
 export async function tinyFiles(origin, folder = TINY) {
   const names = [
@@ -48,7 +53,7 @@ export async function tinyFiles(origin, folder = TINY) {
 
 /** The texts of a list. */
 export async function texts(origin, list) {
-  const rows = JSON.parse(new TextDecoder().decode(await fetchBytes(`${origin}/tests/fixtures/${list}`)));
+  const rows = await fetchJson(`${origin}/tests/fixtures/${list}`);
   return rows.map((row) => row.text ?? row.repeat.repeat(row.times));
 }
 
