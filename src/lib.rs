@@ -36,5 +36,6 @@ pub use error::{Error, Result};
 pub use model::embedder::{Embedder, Info};
 pub use model::loader::{LoadOptions, Loader};
 pub use model::options::{EncodeOptions, MultiOptions, SparseOptions, TokenHead, TokenOptions};
+pub use model::route::Road;
 pub use model::run::{DenseBatch, Output, Run, SparseBatch, SparseVector, TokenVectors};
 pub use text::Input;

@@ -319,6 +319,40 @@ fn a_checkpoint_of_another_config() {
 }
 
 #[test]
+fn the_wide_road_checks_its_config_and_weights() {
+    let error = |field: &str, value: Value| {
+        let bytes = config_of("tiny-deberta", field, value);
+        let changes = [("config.json", Some(bytes.as_slice()))];
+        let error = load_with(&fixture("tiny-deberta"), WeightDtype::Q8, &changes, 1000);
+        error.err().unwrap_or_else(|| panic!("{field} was taken"))
+    };
+    for (field, value) in [
+        ("hidden_size", json!(1e12)),
+        ("num_attention_heads", json!(5)),
+        ("hidden_act", json!("mish")),
+        ("conv_kernel_size", json!(3)),
+    ] {
+        assert_error(&error(field, value), "invalid_config", &[field, "must be"]);
+    }
+    let parts = ["config.json", "relative_attention"];
+    assert_error(
+        &error("relative_attention", Value::Null),
+        "invalid_config",
+        &parts,
+    );
+    assert_error(
+        &error("num_hidden_layers", json!(3)),
+        "missing_tensor",
+        &["layer.2"],
+    );
+    assert_error(
+        &error("intermediate_size", json!(99)),
+        "missing_tensor",
+        &["100"],
+    );
+}
+
+#[test]
 fn splade_needs_a_head() {
     let folder = fixture("tiny-qwen3");
     let modules =

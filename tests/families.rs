@@ -8,7 +8,7 @@ use common::{
     assert_close, assert_sparse, fixture, inputs, load, load_with, reference, rows, texts,
 };
 use gossamer::{
-    EncodeOptions, Error, MultiOptions, SparseOptions, TokenHead, TokenOptions, WeightDtype,
+    EncodeOptions, Error, MultiOptions, Road, SparseOptions, TokenHead, TokenOptions, WeightDtype,
 };
 
 fn list() -> Vec<(String, String)> {
@@ -147,6 +147,19 @@ fn t5_encoder() {
 #[test]
 fn jina_bert() {
     assert_dense("tiny-jina", "jina_bert");
+}
+
+/// On the wide road: candle-transformers' code, whatever dtype is asked for.
+#[test]
+fn deberta_takes_the_wide_road() {
+    assert_dense("tiny-deberta", "deberta-v2");
+    let embedder = load(&fixture("tiny-deberta"), WeightDtype::Q8);
+    let info = embedder.info();
+    assert_eq!((info.road, info.dtype), (Road::Wide, WeightDtype::F32));
+    assert_eq!(
+        load(&fixture("tiny-t5"), WeightDtype::Q8).info().road,
+        Road::Fast
+    );
 }
 
 #[test]

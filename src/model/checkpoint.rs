@@ -23,7 +23,30 @@ pub struct Checkpoint<B: Backend> {
     weights: Weights<B>,
     /// Matrices that another one stands in for.
     tied: Vec<(MatrixId, MatrixId)>,
+    collected: Vec<(usize, Collected)>,
     fingerprint: u64,
+}
+
+/// What a checkpoint has become.
+pub struct Finished<B: Backend> {
+    /// Packed weights.
+    pub weights: Weights<B>,
+    /// Matrices that others stand in for, as (replaced, stand-in).
+    pub tied: Vec<(MatrixId, MatrixId)>,
+    /// Tensors that were kept as they are, by the index of their file.
+    pub collected: Vec<(usize, Collected)>,
+    /// Hash of all values.
+    pub fingerprint: u64,
+}
+
+/// A tensor that was kept as it is.
+pub struct Collected {
+    /// Name in the file.
+    pub name: String,
+    /// Shape in the file.
+    pub shape: Vec<usize>,
+    /// Row by row.
+    pub values: Vec<f32>,
 }
 
 /// One file that is being read.
@@ -61,6 +84,7 @@ impl<B: Backend> Checkpoint<B> {
             dtype,
             weights,
             tied: Vec::new(),
+            collected: Vec::new(),
             fingerprint: 0,
         }
     }
@@ -113,10 +137,14 @@ impl<B: Backend> Checkpoint<B> {
         Ok(())
     }
 
-    /// The weights, once all files are read; the matrices that others stand in for, as (replaced, stand-in); and a
-    /// hash of all values.
-    pub fn finish(self) -> (Weights<B>, Vec<(MatrixId, MatrixId)>, u64) {
-        (self.weights, self.tied, self.fingerprint)
+    /// The weights, once all files are read.
+    pub fn finish(self) -> Finished<B> {
+        Finished {
+            weights: self.weights,
+            tied: self.tied,
+            collected: self.collected,
+            fingerprint: self.fingerprint,
+        }
     }
 
     /// Number of parameters that the model uses.
@@ -128,10 +156,53 @@ impl<B: Backend> Checkpoint<B> {
             .map(|(_, shape)| shape.rows * shape.columns)
             .sum::<usize>()
             + self.layout.vectors.iter().sum::<usize>()
+            + self
+                .collected
+                .iter()
+                .map(|(_, tensor)| tensor.values.len())
+                .sum::<usize>()
+    }
+
+    /// Takes every tensor of floating-point numbers of a file.
+    fn collect(&mut self, file: usize, tensors: &[TensorInfo]) -> Result<Vec<Option<Target>>> {
+        let mut targets = Vec::new();
+        for tensor in tensors {
+            if Dtype::from_name(&tensor.dtype).is_none() {
+                targets.push(None);
+                continue;
+            }
+            // The file's reader has checked that so many bytes are in it.
+            let shape: Vec<usize> = tensor
+                .shape
+                .iter()
+                .filter_map(|size| usize::try_from(*size).ok())
+                .collect();
+            let wanted = Wanted {
+                file,
+                spelling: None,
+                name: tensor.name.clone(),
+                shape: shape.clone(),
+                slot: Slot::Whole {
+                    index: self.collected.len(),
+                },
+                tied: None,
+            };
+            targets.push(Some(target(tensor, &wanted)?));
+            let collected = Collected {
+                name: tensor.name.clone(),
+                shape,
+                values: Vec::new(),
+            };
+            self.collected.push((file, collected));
+        }
+        Ok(targets)
     }
 
     /// Finds the file's tensor for each wanted one.
     fn assign(&mut self, index: usize, tensors: &[TensorInfo]) -> Result<Vec<Option<Target>>> {
+        if self.layout.files[index].collect {
+            return self.collect(index, tensors);
+        }
         let file = &self.layout.files[index];
         let names: HashMap<&str, usize> = tensors
             .iter()
@@ -204,6 +275,15 @@ impl<B: Backend> Checkpoint<B> {
                     }
                 };
                 backend.set_row(matrix, first + row, values);
+            }
+            Slot::Whole { index } => {
+                let tensor = &mut self.collected[index].1.values;
+                tensor
+                    .try_reserve(values.len())
+                    .map_err(|_| Error::OutOfMemory {
+                        bytes: size_of_val(values),
+                    })?;
+                tensor.extend_from_slice(values);
             }
             Slot::Elements { vector: id, first } => {
                 let vector = &mut self.weights.vectors[id];

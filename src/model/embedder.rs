@@ -10,7 +10,7 @@ use super::forward::Weights;
 use super::options::{
     EncodeOptions, MultiOptions, SparseOptions, TextOptions, TokenHead, TokenOptions,
 };
-use super::route::Route;
+use super::route::{Road, Route};
 use super::run::{Dense, DenseBatch, Output, PerToken, Queue, Run, Sparse, SparseBatch};
 use crate::backend::{Backend, WeightDtype};
 use crate::error::{Error, Result};
@@ -95,6 +95,8 @@ pub struct Info {
     pub max_tokens: usize,
     /// How the weights are held.
     pub dtype: WeightDtype,
+    /// Whose code runs it.
+    pub road: Road,
     /// Parameters that the model uses.
     pub parameters: usize,
     /// Prompts from the model's own files.

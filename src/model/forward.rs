@@ -2,7 +2,9 @@
 
 use super::layout::{Encoder, Layer, Linear, MatrixId, MlmHead, Norm, Norms, VectorId};
 use super::spec::{Rope, Spec};
-use crate::backend::{self, Activation, Attention, Backend, RelativeBias, Rotary, Splade};
+use crate::backend::{
+    self, Activation, Attention, Backend, NormKind, RelativeBias, Rotary, Splade,
+};
 use crate::error::Result;
 use crate::text::Batch;
 
@@ -25,6 +27,15 @@ impl<B: Backend> Weights<B> {
     /// Vector `id`.
     pub fn vector(&self, id: VectorId) -> &[f32] {
         &self.vectors[id]
+    }
+
+    fn norm(&self, norm: Norm, kind: NormKind, eps: f32) -> backend::Norm<'_> {
+        backend::Norm {
+            kind,
+            weight: self.vector(norm.weight),
+            bias: norm.bias.map(|id| self.vector(id)),
+            eps,
+        }
     }
 
     /// `activation(x · weightᵀ + bias)`
@@ -175,20 +186,7 @@ impl<B: Backend> Pass<'_, B> {
     }
 
     fn parameters(&self, norm: Norm) -> backend::Norm<'_> {
-        parameters(self.spec, self.weights, norm)
-    }
-}
-
-fn parameters<'a, B: Backend>(
-    spec: &Spec,
-    weights: &'a Weights<B>,
-    norm: Norm,
-) -> backend::Norm<'a> {
-    backend::Norm {
-        kind: spec.norm,
-        weight: weights.vector(norm.weight),
-        bias: norm.bias.map(|id| weights.vector(id)),
-        eps: spec.norm_eps,
+        self.weights.norm(norm, self.spec.norm, self.spec.norm_eps)
     }
 }
 
@@ -196,7 +194,6 @@ fn parameters<'a, B: Backend>(
 /// exist.
 pub fn splade<B: Backend>(
     backend: &B,
-    spec: &Spec,
     head: &MlmHead,
     splade: Splade,
     weights: &Weights<B>,
@@ -204,7 +201,8 @@ pub fn splade<B: Backend>(
     batch: &Batch,
 ) -> Result<B::Tensor> {
     let x = weights.linear(backend, states, head.transform, head.activation)?;
-    let x = backend.norm(&x, None, parameters(spec, weights, head.norm))?;
+    let norm = weights.norm(head.norm, head.norm_kind, head.norm_eps);
+    let x = backend.norm(&x, None, norm)?;
     let bias = head.decoder.bias.map(|id| weights.vector(id));
     let decoder = weights.matrix(head.decoder.weight);
     backend.splade(&x, &batch.offsets, decoder, bias, splade)

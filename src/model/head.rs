@@ -2,7 +2,6 @@
 
 use super::forward::{self, Weights};
 use super::layout::{Linear, MlmHead};
-use super::spec::Spec;
 use crate::backend::{Activation, Backend, Pooling, Splade};
 use crate::error::{Error, Result};
 use crate::text::Batch;
@@ -95,20 +94,20 @@ impl SparseHead {
     pub fn run<B: Backend>(
         &self,
         backend: &B,
-        spec: &Spec,
+        vocab_size: usize,
         weights: &Weights<B>,
         states: &B::Tensor,
         batch: &Batch,
     ) -> Result<Vec<Vec<(u32, f32)>>> {
         match self {
             Self::Splade { mlm, splade } => {
-                let all = forward::splade(backend, spec, mlm, *splade, weights, states, batch)?;
+                let all = forward::splade(backend, mlm, *splade, weights, states, batch)?;
                 let all = finite(backend.read(&all)?)?;
                 let entries = |weights: &[f32]| {
                     let weights = (0u32..).zip(weights.iter().copied());
                     weights.filter(|(_, weight)| *weight > 0.0).collect()
                 };
-                Ok(all.chunks_exact(spec.vocab_size).map(entries).collect())
+                Ok(all.chunks_exact(vocab_size).map(entries).collect())
             }
             Self::Lexical { linear, dropped } => {
                 let tokens = weights.linear(backend, states, *linear, Activation::Relu)?;

@@ -5,7 +5,7 @@
 
 use super::families::{Family, MlmNames, Names, NormNames};
 use super::spec::{Relative, Spec};
-use crate::backend::Activation;
+use crate::backend::{Activation, NormKind};
 
 /// Index of a matrix in [`Layout::matrices`].
 pub type MatrixId = usize;
@@ -88,6 +88,10 @@ pub struct MlmHead {
     pub activation: Activation,
     /// … and norm before the decoder.
     pub norm: Norm,
+    /// Which norm.
+    pub norm_kind: NormKind,
+    /// Added under its root.
+    pub norm_eps: f32,
     /// `[vocab, hidden]`
     pub decoder: Linear,
 }
@@ -101,6 +105,11 @@ pub enum Slot {
         matrix: MatrixId,
         /// The tensor's first row in it.
         first: usize,
+    },
+    /// A tensor that is kept as it is.
+    Whole {
+        /// Its place among those.
+        index: usize,
     },
     /// Elements of a vector, from `first` on.
     Elements {
@@ -137,6 +146,8 @@ pub struct WeightFile {
     pub prefixes: &'static [&'static str],
     /// Starts of the names of layers, and how many layers there are: a file with more belongs to another config.
     pub layers: Option<(Vec<&'static str>, usize)>,
+    /// Whether all of its tensors are kept as they are, for candle-transformers.
+    pub collect: bool,
 }
 
 /// A matrix to be loaded.
@@ -173,8 +184,17 @@ impl Layout {
             path,
             prefixes: &[""],
             layers: None,
+            collect: false,
         });
         self.files.len() - 1
+    }
+
+    /// A file whose tensors are all kept as they are.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn collected_file(&mut self, path: String) -> usize {
+        let file = self.head_file(path);
+        self.files[file].collect = true;
+        file
     }
 
     fn add_matrix(&mut self, [rows, columns]: [usize; 2], exact: bool) -> MatrixId {
@@ -316,6 +336,7 @@ impl Layout {
                     .collect(),
                 spec.layers.len(),
             )),
+            collect: false,
         });
         let file = self.files.len() - 1;
         let hidden = spec.hidden_size;
@@ -514,6 +535,8 @@ impl Layout {
             transform,
             activation: names.activation.unwrap_or(spec.activation),
             norm,
+            norm_kind: spec.norm,
+            norm_eps: spec.norm_eps,
             decoder: Linear {
                 weight,
                 bias: Some(bias),

@@ -10,11 +10,15 @@
 
 use std::collections::BTreeMap;
 
-use super::checkpoint::Reading;
+#[cfg(not(target_arch = "wasm32"))]
+use super::checkpoint::Collected;
+use super::checkpoint::{Finished, Reading};
 use super::config::Config;
 use super::embedder::{Embedder, Info, Prompts};
 use super::plan::{self, Plan};
-use super::route::Body;
+#[cfg(not(target_arch = "wasm32"))]
+use super::route::{AnyEncoder, Route};
+use super::route::{Body, Road};
 use crate::backend::{Backend, WeightDtype};
 use crate::error::{Error, Result};
 use crate::model::head::SparseHead;
@@ -159,7 +163,15 @@ impl<B: Backend> Loader<B> {
             return Err(misuse("finish before all weight files"));
         };
         let parameters = plan.checkpoint.parameters();
-        let (weights, tied, fingerprint) = plan.checkpoint.finish();
+        let finished = plan.checkpoint.finish();
+        let Finished {
+            weights,
+            tied,
+            fingerprint,
+            ..
+        } = finished;
+        #[cfg(not(target_arch = "wasm32"))]
+        fill(&mut plan.routes, finished.collected, &plan.streamed)?;
         for route in &mut plan.routes {
             if let Body::Transformer(transformer) = &mut route.body
                 && let Some(SparseHead::Splade { mlm, .. }) = &mut transformer.sparse
@@ -183,12 +195,17 @@ impl<B: Backend> Loader<B> {
         } else {
             "dot"
         };
+        let road = default.road();
         let info = Info {
             model: self.options.model,
             revision: self.options.revision,
             family: plan.family,
             max_tokens: default.max_tokens,
-            dtype: self.options.dtype,
+            dtype: match road {
+                Road::Fast => self.options.dtype,
+                Road::Wide => WeightDtype::F32,
+            },
+            road,
             parameters,
             instruction_template: prompts.instruction_template(plan.instruction),
             prompts,
@@ -243,6 +260,30 @@ impl<B: Backend> Loader<B> {
         }
         self.finish()
     }
+}
+
+/// Gives candle-transformers its tensors.
+#[cfg(not(target_arch = "wasm32"))]
+fn fill(
+    routes: &mut [Route],
+    collected: Vec<(usize, Collected)>,
+    streamed: &[(usize, String)],
+) -> Result<()> {
+    let mut collected: Vec<Option<(usize, Collected)>> = collected.into_iter().map(Some).collect();
+    for route in routes {
+        if let Body::Transformer(transformer) = &mut route.body
+            && let AnyEncoder::Wide { file, candle } = &mut transformer.encoder
+        {
+            let own = |entry: &&mut Option<(usize, Collected)>| {
+                entry.as_ref().is_some_and(|(other, _)| other == file)
+            };
+            let tensors = collected.iter_mut().filter(own).filter_map(Option::take);
+            let tensors = tensors.map(|(_, tensor)| tensor).collect();
+            let path = streamed.iter().find(|(other, _)| other == file);
+            candle.fill(path.map_or("", |(_, path)| path), tensors)?;
+        }
+    }
+    Ok(())
 }
 
 fn misuse(what: &str) -> Error {

@@ -18,3 +18,4 @@ mod rope;
 pub mod route;
 pub mod run;
 pub mod spec;
+mod wide;

@@ -8,11 +8,11 @@ use super::checkpoint::Checkpoint;
 use super::config::Config;
 use super::families::{self, Family};
 use super::head::{DenseHead, SparseHead, Step};
-use super::layout::Layout;
+use super::layout::{Layout, Linear, MlmHead};
 use super::loader::Files;
 use super::pipeline::{self, Entry, Module, ROUTER};
-use super::route::{Body, Route, Transformer};
-use super::spec::Spec;
+use super::route::{AnyEncoder, Body, Route, Transformer};
+use super::wide;
 use crate::backend::{Backend, Pooling, Splade, SpladeActivation, SpladeStrategy, WeightDtype};
 use crate::error::{Error, Result};
 use crate::text::Tokenizer;
@@ -151,14 +151,12 @@ impl<B: Backend> Plan<B> {
             inline: Vec::new(),
             tables: Vec::new(),
         };
-        let mut routes = Vec::new();
-        let mut families = Vec::new();
-        let mut described = Vec::new();
+        let mut drawn = Vec::new();
         for route in listed {
             let Some((input, rest)) = route.modules.split_first() else {
                 return Err(Error::config(MODULES, "lists no modules"));
             };
-            let (body, family, modules) = match input.kind.as_str() {
+            drawn.push(match input.kind.as_str() {
                 "Transformer" | "MLMTransformer" => {
                     let rest = entries.is_some().then_some(rest);
                     drawing.transformer(route.name, input, rest)?
@@ -171,10 +169,7 @@ impl<B: Backend> Plan<B> {
                         "modules.json begins with a module of type {other}, which is not supported there; it must be Transformer, MLMTransformer, or SparseStaticEmbedding by itself"
                     )));
                 }
-            };
-            routes.push(body);
-            families.push(family);
-            described.push(modules);
+            });
         }
         let Drawing {
             layout,
@@ -203,13 +198,15 @@ impl<B: Backend> Plan<B> {
         for (vector, values) in tables {
             checkpoint.set_vector(vector, values);
         }
-        let family = families[default_route];
+        let default = &drawn[default_route];
+        let (family, instruction) = (default.family, default.instruction);
+        let described: Vec<&str> = drawn.iter().map(|drawn| drawn.modules.as_str()).collect();
         Ok(Self {
-            routes,
             default_route,
-            family: family.map_or("table", |family| family.name),
-            instruction: family.and_then(|family| family.instruction),
+            family,
+            instruction,
             pipeline: described.join(" | "),
+            routes: drawn.into_iter().map(|drawn| drawn.route).collect(),
             streamed,
             checkpoint,
         })
@@ -228,8 +225,45 @@ struct Drawing<'a> {
     tables: Vec<(usize, Vec<f32>)>,
 }
 
-/// A route, the family of its transformer, and its modules in words.
-type Drawn = (Route, Option<&'static Family>, String);
+/// A route, and what is to be said of it.
+struct Drawn {
+    route: Route,
+    /// Family of its transformer.
+    family: &'static str,
+    /// That family's template for instructions.
+    instruction: Option<&'static str>,
+    /// Its modules in words.
+    modules: String,
+}
+
+/// A transformer without its heads.
+struct Draft {
+    name: &'static str,
+    /// None on the wide road.
+    family: Option<&'static Family>,
+    /// Its weight file.
+    file: usize,
+    encoder: AnyEncoder,
+    vocab_size: usize,
+    hidden_size: usize,
+    max_positions: usize,
+}
+
+impl Draft {
+    /// The head that SPLADE reads.
+    fn mlm_head(&self, layout: &mut Layout) -> Result<MlmHead> {
+        let names = self.family.and_then(|family| family.mlm.as_ref());
+        match (&self.encoder, names) {
+            (AnyEncoder::Fast { spec, encoder }, Some(names)) => {
+                Ok(layout.mlm_head(self.file, spec, names, encoder))
+            }
+            _ => Err(Error::UnsupportedModel(format!(
+                "SPLADE needs a head for masked-language modelling, which the family {} does not have",
+                self.name
+            ))),
+        }
+    }
+}
 
 impl Drawing<'_> {
     /// A transformer and its heads. `rest` is what modules.json lists after it; where there is no modules.json, it is
@@ -242,8 +276,6 @@ impl Drawing<'_> {
     ) -> Result<Drawn> {
         let path = |name: &str| input.file(name);
         let config = Config::parse(&path(CONFIG), self.files.required(&path(CONFIG))?)?;
-        let family = families::find(&config)?;
-        let spec = (family.spec)(&config)?;
         let modules = match rest {
             Some(entries) => entries
                 .iter()
@@ -254,67 +286,115 @@ impl Drawing<'_> {
                 .collect::<Result<_>>()?,
             None => vec![assumed(&config)],
         };
-        let (file, encoder) = self.layout.encoder(path(WEIGHTS), &spec, family);
+        let draft = self.encoder(input, &config)?;
         let (dense, sparse) = match modules.as_slice() {
             [Module::Splade(splade)] => {
-                let names = family.mlm.as_ref().ok_or_else(|| {
-                    Error::UnsupportedModel(format!(
-                        "SPLADE needs a head for masked-language modelling, which the family {} does not have",
-                        family.name
-                    ))
-                })?;
-                let mlm = self.layout.mlm_head(file, &spec, names, &encoder);
+                let mlm = draft.mlm_head(&mut self.layout)?;
                 let splade = *splade;
                 (None, Some(SparseHead::Splade { mlm, splade }))
             }
-            modules => (Some(self.dense_head(&spec, modules)?), None),
+            modules => (Some(self.dense_head(draft.hidden_size, modules)?), None),
         };
         let closes = dense
             .as_ref()
             .is_some_and(|head| head.pooling.contains(&Pooling::LastToken));
-        let tokenizer = self.tokenizer(input, closes.then_some(family.closing_token).flatten())?;
-        if tokenizer.size() > spec.vocab_size {
+        let family = draft.family;
+        let closing = family.and_then(|family| family.closing_token);
+        let tokenizer = self.tokenizer(input, closing.filter(|_| closes))?;
+        if tokenizer.size() > draft.vocab_size {
             return Err(Error::InvalidTokenizer(format!(
                 "it has {} entries, more than the {} rows of the model's embedding table (vocab_size in config.json); check that both belong to the same model",
                 tokenizer.size(),
-                spec.vocab_size
+                draft.vocab_size
             )));
         }
         let (sparse, colbert) = if dense.is_some() {
-            self.m3_heads(input, &spec, &tokenizer)?
+            self.m3_heads(input, draft.hidden_size, &tokenizer)?
         } else {
             (sparse, None)
         };
-        let max_tokens = self.max_tokens(input)?.min(spec.max_positions);
+        let max_tokens = self.max_tokens(input)?.min(draft.max_positions);
         if max_tokens <= tokenizer.added() {
             return Err(Error::config(
                 path(SENTENCE_CONFIG),
                 format!("the maximum of {max_tokens} tokens leaves no room for text"),
             ));
         }
-        let route = Route {
-            name,
-            tokenizer,
-            max_tokens,
-            body: Body::Transformer(Box::new(Transformer {
-                spec,
-                encoder,
-                dense,
-                sparse,
-                colbert,
-            })),
+        let drawn = Drawn {
+            family: draft.name,
+            instruction: family.and_then(|family| family.instruction),
+            modules: format!("{modules:?}"),
+            route: Route {
+                name,
+                tokenizer,
+                max_tokens,
+                body: Body::Transformer(Box::new(Transformer {
+                    vocab_size: draft.vocab_size,
+                    encoder: draft.encoder,
+                    dense,
+                    sparse,
+                    colbert,
+                })),
+            },
         };
-        Ok((route, Some(family), format!("{modules:?}")))
+        Ok(drawn)
+    }
+
+    /// The transformer itself, on the road that its family takes.
+    fn encoder(&mut self, input: &Entry, config: &Config) -> Result<Draft> {
+        let path = input.file(WEIGHTS);
+        if wide::is_wide(config) {
+            return self.wide(path, input, config);
+        }
+        let family = families::find(config)?;
+        let spec = (family.spec)(config)?;
+        let (file, encoder) = self.layout.encoder(path, &spec, family);
+        Ok(Draft {
+            name: family.name,
+            family: Some(family),
+            file,
+            vocab_size: spec.vocab_size,
+            hidden_size: spec.hidden_size,
+            max_positions: spec.max_positions,
+            encoder: AnyEncoder::Fast {
+                spec: Box::new(spec),
+                encoder,
+            },
+        })
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    fn wide(&mut self, path: String, input: &Entry, config: &Config) -> Result<Draft> {
+        let bytes = self.files.required(&input.file(CONFIG))?;
+        let candle = wide::Candle::new(config, bytes)?;
+        let file = self.layout.collected_file(path);
+        Ok(Draft {
+            name: candle.family,
+            family: None,
+            file,
+            vocab_size: candle.vocab_size,
+            hidden_size: candle.hidden_size,
+            max_positions: candle.max_positions,
+            encoder: AnyEncoder::Wide {
+                file,
+                candle: Box::new(candle),
+            },
+        })
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    #[expect(clippy::unused_self, reason = "the native build takes the files")]
+    fn wide(&mut self, _: String, _: &Entry, config: &Config) -> Result<Draft> {
+        Err(wide::refuse(config))
     }
 
     /// BGE-M3's heads, where the files are there.
     fn m3_heads(
         &mut self,
         input: &Entry,
-        spec: &Spec,
+        hidden: usize,
         tokenizer: &Tokenizer,
-    ) -> Result<(Option<SparseHead>, Option<super::layout::Linear>)> {
-        let hidden = spec.hidden_size;
+    ) -> Result<(Option<SparseHead>, Option<Linear>)> {
         let lexical = self.inline_file(input.file(LEXICAL)).map(|file| {
             let special = ["<s>", "</s>", "<pad>", "<unk>"].into_iter();
             SparseHead::Lexical {
@@ -382,7 +462,12 @@ impl Drawing<'_> {
                 vocab_size,
             },
         };
-        Ok((route, None, "SparseStaticEmbedding".to_owned()))
+        Ok(Drawn {
+            route,
+            family: "table",
+            instruction: None,
+            modules: "SparseStaticEmbedding".to_owned(),
+        })
     }
 
     /// The tokenizer of a module; `closing` is the token that a text must end with where the template adds nothing.
@@ -430,7 +515,7 @@ impl Drawing<'_> {
     }
 
     /// Reads the modules of a dense model as pooling, steps and a final normalisation.
-    fn dense_head(&mut self, spec: &Spec, modules: &[Module]) -> Result<DenseHead> {
+    fn dense_head(&mut self, hidden: usize, modules: &[Module]) -> Result<DenseHead> {
         let Some((
             Module::Pooling {
                 modes,
@@ -448,7 +533,7 @@ impl Drawing<'_> {
             Some((Module::Normalize, rest)) => (true, rest),
             _ => (false, rest),
         };
-        let mut dimensions = spec.hidden_size * modes.len();
+        let mut dimensions = hidden * modes.len();
         let mut steps = Vec::new();
         for module in rest {
             steps.push(match module {

@@ -8,6 +8,8 @@ use super::head::{DenseHead, SparseHead};
 use super::layout::{Encoder, Linear, VectorId};
 use super::options::TokenHead;
 use super::spec::Spec;
+#[cfg(not(target_arch = "wasm32"))]
+use super::wide::Candle;
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::text::{Batch, Tokenizer};
@@ -39,10 +41,10 @@ pub enum Body {
 
 /// A transformer and its heads.
 pub struct Transformer {
-    /// What it is.
-    pub spec: Spec,
-    /// Where its weights are.
-    pub encoder: Encoder,
+    /// Makes states of tokens.
+    pub encoder: AnyEncoder,
+    /// Entries of the vocabulary.
+    pub vocab_size: usize,
     /// Gives dense vectors.
     pub dense: Option<DenseHead>,
     /// Gives sparse vectors.
@@ -51,15 +53,55 @@ pub struct Transformer {
     pub colbert: Option<Linear>,
 }
 
+/// Whose code runs a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Road {
+    /// Our forward pass, in any dtype.
+    Fast,
+    /// candle-transformers, in f32.
+    Wide,
+}
+
+/// What makes states of tokens.
+pub enum AnyEncoder {
+    /// Our forward pass.
+    Fast {
+        /// What the transformer is.
+        spec: Box<Spec>,
+        /// Where its weights are.
+        encoder: Encoder,
+    },
+    /// candle-transformers'.
+    #[cfg(not(target_arch = "wasm32"))]
+    Wide {
+        /// The weight file that it wants whole.
+        file: usize,
+        /// The model.
+        candle: Box<Candle>,
+    },
+}
+
 impl Transformer {
-    /// States of all tokens after the last layer.
+    /// States of all tokens after the last layer, `[tokens, hidden]`.
     pub fn states<B: Backend>(
         &self,
         backend: &B,
         weights: &Weights<B>,
         batch: &Batch,
     ) -> Result<B::Tensor> {
-        forward::forward(backend, &self.spec, &self.encoder, weights, batch)
+        match &self.encoder {
+            AnyEncoder::Fast { spec, encoder } => {
+                forward::forward(backend, spec, encoder, weights, batch)
+            }
+            #[cfg(not(target_arch = "wasm32"))]
+            AnyEncoder::Wide { candle, .. } => {
+                let mut states = Vec::new();
+                for pair in batch.offsets.windows(2) {
+                    states.extend(candle.states(&batch.ids[pair[0]..pair[1]])?);
+                }
+                backend.upload(states, batch.ids.len())
+            }
+        }
     }
 }
 
@@ -67,7 +109,7 @@ impl Route {
     /// Entries of the vocabulary that ids and sparse vectors refer to.
     pub fn vocab_size(&self) -> usize {
         match &self.body {
-            Body::Transformer(transformer) => transformer.spec.vocab_size,
+            Body::Transformer(transformer) => transformer.vocab_size,
             Body::Table { vocab_size, .. } => *vocab_size,
         }
     }
@@ -85,6 +127,19 @@ impl Route {
         match &self.body {
             Body::Transformer(transformer) if transformer.colbert.is_some() => TokenHead::Colbert,
             _ => TokenHead::States,
+        }
+    }
+
+    /// Which road its transformer takes.
+    pub fn road(&self) -> Road {
+        match &self.body {
+            #[cfg(not(target_arch = "wasm32"))]
+            Body::Transformer(transformer)
+                if matches!(transformer.encoder, AnyEncoder::Wide { .. }) =>
+            {
+                Road::Wide
+            }
+            _ => Road::Fast,
         }
     }
 

@@ -275,7 +275,7 @@ impl Run {
             }
         }
         if let (Some(_), Some(head)) = (&self.sparse, &transformer.sparse) {
-            let entries = head.run(backend, &transformer.spec, weights, &states, batch)?;
+            let entries = head.run(backend, transformer.vocab_size, weights, &states, batch)?;
             self.keep(route, entries);
         }
         if let Some(per_token) = self.per_token {

@@ -170,6 +170,12 @@ const FILES = {
     "unsupported_model",
     "perceptron",
   ],
+  "a model_type that runs natively only": [
+    "config.json",
+    field("model_type", "deberta-v2"),
+    "unsupported_model",
+    "native",
+  ],
   "an activation that nobody knows": ["config.json", field("hidden_act", "wavy"), "", "wavy"],
   "modules.json with a module that nobody knows": [
     "modules.json",

@@ -1,0 +1,145 @@
+//! The wide road: encoders that `Spec` does not describe run in f32 through candle-transformers, one sequence at a time.
+//!
+//! Natively only. In wasm candle's operations would add a third to everybody's download (250 KB, brotli), so there a model
+//! of these families is refused with a message that says so.
+
+use super::config::Config;
+
+/// Values of `model_type` that take this road.
+const MODEL_TYPES: [&str; 1] = ["deberta-v2"];
+
+/// Whether a config.json names a family of this road.
+pub fn is_wide(config: &Config) -> bool {
+    let model_type = config.get("model_type").and_then(serde_json::Value::as_str);
+    model_type.is_some_and(|name| MODEL_TYPES.contains(&name))
+}
+
+#[cfg(target_arch = "wasm32")]
+pub fn refuse(config: &Config) -> crate::Error {
+    let model_type = config.get("model_type").map(ToString::to_string);
+    crate::Error::UnsupportedModel(format!(
+        "models of type {} run in native builds only; use a model of another family in the browser and in workers",
+        model_type.unwrap_or_default()
+    ))
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+pub use native::Candle;
+
+#[cfg(not(target_arch = "wasm32"))]
+mod native {
+    use std::collections::HashMap;
+
+    use candle_core::{DType, Device, Tensor};
+    use candle_nn::VarBuilder;
+    use candle_transformers::models::debertav2::{Config as DebertaConfig, DebertaV2Model};
+
+    use super::Config;
+    use crate::error::{Error, Result};
+    use crate::model::checkpoint::Collected;
+
+    /// Prefixes that tensor names may carry.
+    const PREFIXES: [&str; 2] = ["deberta", ""];
+
+    /// DeBERTa-v2 and -v3 (He et al. 2021).
+    pub struct Candle {
+        config: DebertaConfig,
+        /// None until the weights are there.
+        model: Option<DebertaV2Model>,
+        /// The name that `info` shows.
+        pub family: &'static str,
+        /// Entries of the word embedding table.
+        pub vocab_size: usize,
+        /// Width of a token state.
+        pub hidden_size: usize,
+        /// The longest sequence that the model is made for.
+        pub max_positions: usize,
+    }
+
+    impl Candle {
+        /// Reads config.json; `bytes` is the file itself, for candle's own reader.
+        pub fn new(config: &Config, bytes: &[u8]) -> Result<Self> {
+            const MOST: usize = 1 << 24;
+            let hidden_size = config.size("hidden_size", 1 << 16)?;
+            let heads = config.size("num_attention_heads", hidden_size)?;
+            if !hidden_size.is_multiple_of(heads) {
+                let wanted = format!("a divisor of hidden_size ({hidden_size})");
+                return Err(config.wrong("num_attention_heads", &wanted));
+            }
+            config.size("intermediate_size", 1 << 16)?;
+            config.size("num_hidden_layers", 1024)?;
+            config.activation("hidden_act", "gelu")?;
+            for field in ["conv_kernel_size", "embedding_size", "attention_head_size"] {
+                if config.get(field).is_some() {
+                    return Err(config.wrong(field, "absent"));
+                }
+            }
+            Ok(Self {
+                vocab_size: config.size("vocab_size", MOST)?,
+                max_positions: config.size("max_position_embeddings", MOST)?,
+                config: serde_json::from_slice(bytes).map_err(|error| {
+                    Error::config(
+                        "config.json",
+                        format!("lacks what DeBERTa-v2 needs ({error})"),
+                    )
+                })?,
+                model: None,
+                family: "deberta-v2",
+                hidden_size,
+            })
+        }
+
+        /// Takes the weights.
+        pub fn fill(&mut self, file: &str, collected: Vec<Collected>) -> Result<()> {
+            let tensors = collected
+                .into_iter()
+                .map(
+                    |Collected {
+                         name,
+                         shape,
+                         values,
+                     }| {
+                        Ok((name, Tensor::from_vec(values, shape, &Device::Cpu)?))
+                    },
+                )
+                .collect::<Result<HashMap<_, _>>>()?;
+            let begins = |prefix: &&str| {
+                tensors
+                    .keys()
+                    .any(|name| name.starts_with(&format!("{prefix}.")))
+            };
+            let prefix = PREFIXES
+                .iter()
+                .find(|prefix| begins(prefix))
+                .copied()
+                .unwrap_or_default();
+            let builder = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
+            let builder = if prefix.is_empty() {
+                builder
+            } else {
+                builder.pp(prefix)
+            };
+            let model = DebertaV2Model::load(builder, &self.config).map_err(|error| {
+                Error::MissingTensor {
+                    file: file.to_owned(),
+                    missing: error.to_string(),
+                    present: "others".to_owned(),
+                }
+            })?;
+            self.model = Some(model);
+            Ok(())
+        }
+
+        /// States of one sequence's tokens, row by row, `[tokens, hidden]`.
+        pub fn states(&self, ids: &[u32]) -> Result<Vec<f32>> {
+            let model = self.model.as_ref().ok_or_else(|| {
+                Error::Internal("the weights of a model of the wide road are not there".to_owned())
+            })?;
+            if ids.is_empty() {
+                return Ok(Vec::new());
+            }
+            let ids = Tensor::new(ids, &Device::Cpu)?.unsqueeze(0)?;
+            Ok(model.forward(&ids, None, None)?.flatten_all()?.to_vec1()?)
+        }
+    }
+}
