@@ -163,10 +163,11 @@ fn deberta_takes_the_wide_road() {
 }
 
 #[test]
-fn splade_of_roberta_and_modernbert() {
+fn splade_of_roberta_modernbert_and_mpnet() {
     for (name, family) in [
         ("tiny-roberta-splade", "roberta"),
         ("tiny-modernbert-splade", "modernbert"),
+        ("tiny-mpnet-splade", "mpnet"),
     ] {
         let folder = fixture(name);
         let embedder = load(&folder, WeightDtype::F32);

@@ -77,6 +77,7 @@ export const cases = {
 
   "SPLADE on RoBERTa": ({ origin }) => sparse(origin, "tiny-roberta-splade"),
   "SPLADE on ModernBERT": ({ origin }) => sparse(origin, "tiny-modernbert-splade"),
+  "SPLADE on MPNet": ({ origin }) => sparse(origin, "tiny-mpnet-splade"),
 
   "SPLADE of MiniLM's and of BERT-base's size: the bits of native code": async ({ origin }) => {
     const expected = await fetchJson(`${origin}/tests/fixtures/sized-splade-digests.json`);
