@@ -6,6 +6,7 @@ export type ErrorCode =
   | "invalid_safetensors"
   | "truncated_stream"
   | "missing_tensor"
+  | "unexpected_tensor"
   | "wrong_shape"
   | "wrong_dtype"
   | "invalid_config"
