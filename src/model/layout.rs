@@ -1,10 +1,9 @@
-//! Where each tensor of a checkpoint goes: from a `Spec` and a family's names to a list of slots.
+//! Where each tensor of a checkpoint goes: a list of slots, which [`super::drawing`] makes of a `Spec` and a family's
+//! names.
 //!
 //! The forward pass refers to weights by index, so this is the only place that knows both names and shapes.
 //! Queries, keys and values become one matrix, each a block of its rows; so do a gate and what it gates.
 
-use super::families::{Family, MlmNames, Names, NormNames};
-use super::spec::{Relative, Spec};
 use crate::backend::{Activation, NormKind};
 
 /// Index of a matrix in [`Layout::matrices`].
@@ -175,18 +174,23 @@ pub struct Layout {
 }
 
 /// The modules that make up one linear product, one below the other: names and rows, in each spelling.
-type Stacked = Vec<Vec<(String, usize)>>;
+pub(super) type Stacked = Vec<Vec<(String, usize)>>;
 
 impl Layout {
+    /// A file that tensors come from.
+    pub(super) fn file(&mut self, file: WeightFile) -> usize {
+        self.files.push(file);
+        self.files.len() - 1
+    }
+
     /// A file with a head's few tensors.
     pub fn head_file(&mut self, path: String) -> usize {
-        self.files.push(WeightFile {
+        self.file(WeightFile {
             path,
             prefixes: &[""],
             layers: None,
             collect: false,
-        });
-        self.files.len() - 1
+        })
     }
 
     /// A file whose tensors are all kept as they are.
@@ -213,7 +217,7 @@ impl Layout {
     }
 
     /// A matrix of its own, under a name for each spelling.
-    fn matrix(&mut self, file: usize, names: &[&str], shape: [usize; 2]) -> MatrixId {
+    pub(super) fn matrix(&mut self, file: usize, names: &[&str], shape: [usize; 2]) -> MatrixId {
         let matrix = self.add_matrix(shape, false);
         let slot = Slot::Rows { matrix, first: 0 };
         for (spelling, name) in names.iter().enumerate() {
@@ -261,7 +265,7 @@ impl Layout {
     }
 
     /// Linear modules over the same input as one: their rows one below the other.
-    fn stacked(
+    pub(super) fn stacked(
         &mut self,
         file: usize,
         spellings: &Stacked,
@@ -293,7 +297,8 @@ impl Layout {
         Linear { weight, bias }
     }
 
-    fn norm(&mut self, file: usize, names: &[String], width: usize, bias: bool) -> Norm {
+    /// A norm's parameters, under a name for each spelling.
+    pub(super) fn norm(&mut self, file: usize, names: &[String], width: usize, bias: bool) -> Norm {
         let parameter = |kind: &str| -> Vec<String> {
             names.iter().map(|name| format!("{name}.{kind}")).collect()
         };
@@ -321,226 +326,5 @@ impl Layout {
             slot,
             tied: None,
         });
-    }
-
-    /// The encoder, from a weight file of its own at `path`.
-    pub fn encoder(&mut self, path: String, spec: &Spec, family: &Family) -> (usize, Encoder) {
-        let spellings = family.spellings;
-        self.files.push(WeightFile {
-            path,
-            prefixes: family.prefixes,
-            layers: Some((
-                spellings
-                    .iter()
-                    .filter_map(|names| names.layer.split("{}").next())
-                    .collect(),
-                spec.layers.len(),
-            )),
-            collect: false,
-        });
-        let file = self.files.len() - 1;
-        let hidden = spec.hidden_size;
-        let each = |name: fn(&Names) -> &'static str| -> Vec<&'static str> {
-            spellings.iter().map(name).collect()
-        };
-        let word_embeddings = self.matrix(
-            file,
-            &each(|names| names.word_embeddings),
-            [spec.vocab_size, hidden],
-        );
-        let position_embeddings = spec.positions.rows().map(|rows| {
-            self.matrix(
-                file,
-                &each(|names| names.position_embeddings),
-                [rows, hidden],
-            )
-        });
-        let token_type_embeddings = spec.token_types.map(|types| {
-            self.matrix(
-                file,
-                &each(|names| names.token_type_embeddings),
-                [types, hidden],
-            )
-        });
-        let relative_bias = match spec.relative {
-            Some(Relative::Buckets { buckets, .. }) => {
-                let names: Vec<String> = each(|names| names.relative_bias)
-                    .into_iter()
-                    .map(str::to_owned)
-                    .collect();
-                Some(self.vector(file, &names, &[buckets, spec.heads.count]))
-            }
-            Some(Relative::Alibi) | None => None,
-        };
-        let embedding_norm =
-            self.optional_norm(file, spec, spellings, "", |names| names.embedding_norm);
-        let layers = (0..spec.layers.len())
-            .map(|index| self.layer(file, spec, spellings, index))
-            .collect();
-        let final_norm = self.optional_norm(file, spec, spellings, "", |names| names.final_norm);
-        let encoder = Encoder {
-            word_embeddings,
-            position_embeddings,
-            token_type_embeddings,
-            relative_bias,
-            embedding_norm,
-            layers,
-            final_norm,
-        };
-        (file, encoder)
-    }
-
-    fn layer(&mut self, file: usize, spec: &Spec, spellings: &[Names], index: usize) -> Layer {
-        let number = index.to_string();
-        let prefix = |names: &Names| names.layer.replace("{}", &number);
-        let heads = spec.heads;
-        let (hidden, queries, keys) = (spec.hidden_size, heads.query_width(), heads.kv_width());
-        let stacked = |modules: fn(&Names) -> &'static [&'static str], rows: &[usize]| -> Stacked {
-            let parts = |names: &Names| match modules(names) {
-                [one] => vec![(prefix(names) + one, rows.iter().sum())],
-                several => several
-                    .iter()
-                    .zip(rows)
-                    .map(|(name, rows)| (prefix(names) + name, *rows))
-                    .collect(),
-            };
-            spellings.iter().map(parts).collect()
-        };
-        let single = |module: fn(&Names) -> &'static str, rows: usize| -> Stacked {
-            let part = |names: &Names| vec![(prefix(names) + module(names), rows)];
-            spellings.iter().map(part).collect()
-        };
-        let biases = spec.biases;
-        let qkv = self.stacked(
-            file,
-            &stacked(|names| names.qkv, &[queries, keys, keys]),
-            hidden,
-            biases.qkv,
-            false,
-        );
-        let with_head_norms = spellings.iter().all(|names| names.head_norms.is_some());
-        let head_norms = with_head_norms.then(|| {
-            [0, 1].map(|which| {
-                let names: Vec<String> = spellings
-                    .iter()
-                    .filter_map(|names| Some(prefix(names) + names.head_norms?[which]))
-                    .collect();
-                self.norm(file, &names, heads.size, biases.norm)
-            })
-        });
-        let attention_output = self.stacked(
-            file,
-            &single(|names| names.attention_output, hidden),
-            queries,
-            biases.attention_output,
-            false,
-        );
-        let ffn_up = if spec.gated {
-            stacked(|names| names.ffn_gated, &[spec.intermediate_size; 2])
-        } else {
-            single(|names| names.ffn_up, spec.intermediate_size)
-        };
-        let ffn_up = self.stacked(file, &ffn_up, hidden, biases.ffn_up, false);
-        let ffn_down = self.stacked(
-            file,
-            &single(|names| names.ffn_down, hidden),
-            spec.intermediate_size,
-            biases.ffn_down,
-            false,
-        );
-        Layer {
-            qkv,
-            head_norms,
-            attention_output,
-            attention_norms: self
-                .norms(file, spec, spellings, index, |names| names.attention_norms),
-            ffn_up,
-            ffn_down,
-            ffn_norms: self.norms(file, spec, spellings, index, |names| names.ffn_norms),
-        }
-    }
-
-    fn norms(
-        &mut self,
-        file: usize,
-        spec: &Spec,
-        spellings: &[Names],
-        index: usize,
-        around: fn(&Names) -> NormNames,
-    ) -> Norms {
-        let number = index.to_string();
-        let mut norm = |name: fn(NormNames) -> Option<&'static str>| {
-            let names: Option<Vec<String>> = spellings
-                .iter()
-                .map(|names| Some(names.layer.replace("{}", &number) + name(around(names))?))
-                .collect();
-            names.map(|names| self.norm(file, &names, spec.hidden_size, spec.biases.norm))
-        };
-        let skipped = index == 0
-            && spellings
-                .iter()
-                .any(|names| around(names).before_skips_first);
-        Norms {
-            before: if skipped {
-                None
-            } else {
-                norm(|names| names.before)
-            },
-            branch: norm(|names| names.branch),
-            after: norm(|names| names.after),
-        }
-    }
-
-    fn optional_norm(
-        &mut self,
-        file: usize,
-        spec: &Spec,
-        spellings: &[Names],
-        prefix: &str,
-        name: fn(&Names) -> Option<&'static str>,
-    ) -> Option<Norm> {
-        let names: Option<Vec<String>> = spellings
-            .iter()
-            .map(|names| Some(format!("{prefix}{}", name(names)?)))
-            .collect();
-        names.map(|names| self.norm(file, &names, spec.hidden_size, spec.biases.norm))
-    }
-
-    /// The masked-language-modelling head, in the encoder's weight file; its decoder may be tied to the word embeddings.
-    pub fn mlm_head(
-        &mut self,
-        file: usize,
-        spec: &Spec,
-        names: &MlmNames,
-        encoder: &Encoder,
-    ) -> MlmHead {
-        let transform = self.linear(
-            file,
-            names.transform,
-            [spec.hidden_size; 2],
-            names.transform_bias,
-        );
-        let norm = self.norm(
-            file,
-            &[names.norm.to_owned()],
-            spec.hidden_size,
-            spec.biases.norm,
-        );
-        let weight = self.matrix(file, &[names.decoder], [spec.vocab_size, spec.hidden_size]);
-        if let Some(decoder) = self.wanted.last_mut() {
-            decoder.tied = Some(encoder.word_embeddings);
-        }
-        let bias = self.vector(file, &[names.bias.to_owned()], &[spec.vocab_size]);
-        MlmHead {
-            transform,
-            activation: names.activation.unwrap_or(spec.activation),
-            norm,
-            norm_kind: spec.norm,
-            norm_eps: spec.norm_eps,
-            decoder: Linear {
-                weight,
-                bias: Some(bias),
-            },
-        }
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod checkpoint;
 pub mod config;
+mod drawing;
 pub mod embedder;
 pub mod families;
 pub mod forward;

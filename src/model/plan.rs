@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::checkpoint::Checkpoint;
 use super::config::Config;
+use super::drawing;
 use super::families::{self, Family};
 use super::head::{DenseHead, SparseHead, Step};
 use super::layout::{Layout, Linear, MlmHead};
@@ -144,25 +145,25 @@ impl<B: Backend> Plan<B> {
             Some(entries) => read_routes(files, entries)?,
             None => pipeline::routes(&[root()], None)?,
         };
-        let mut drawing = Drawing {
+        let mut planner = Planner {
             files,
             layout: Layout::default(),
             tokenizers: Vec::new(),
             inline: Vec::new(),
             tables: Vec::new(),
         };
-        let mut drawn = Vec::new();
+        let mut all = Vec::new();
         for route in listed {
             let Some((input, rest)) = route.modules.split_first() else {
                 return Err(Error::config(MODULES, "lists no modules"));
             };
-            drawn.push(match input.kind.as_str() {
+            all.push(match input.kind.as_str() {
                 "Transformer" | "MLMTransformer" => {
                     let rest = entries.is_some().then_some(rest);
-                    drawing.transformer(route.name, input, rest)?
+                    planner.transformer(route.name, input, rest)?
                 }
                 "SparseStaticEmbedding" | "IDF" if rest.is_empty() => {
-                    drawing.table(route.name, input)?
+                    planner.table(route.name, input)?
                 }
                 other => {
                     return Err(Error::UnsupportedModel(format!(
@@ -171,12 +172,12 @@ impl<B: Backend> Plan<B> {
                 }
             });
         }
-        let Drawing {
+        let Planner {
             layout,
             inline,
             tables,
             ..
-        } = drawing;
+        } = planner;
         let streamed = layout
             .files
             .iter()
@@ -198,15 +199,15 @@ impl<B: Backend> Plan<B> {
         for (vector, values) in tables {
             checkpoint.set_vector(vector, values);
         }
-        let default = &drawn[default_route];
+        let default = &all[default_route];
         let (family, instruction) = (default.family, default.instruction);
-        let described: Vec<&str> = drawn.iter().map(|drawn| drawn.modules.as_str()).collect();
+        let described: Vec<&str> = all.iter().map(|planned| planned.modules.as_str()).collect();
         Ok(Self {
             default_route,
             family,
             instruction,
             pipeline: described.join(" | "),
-            routes: drawn.into_iter().map(|drawn| drawn.route).collect(),
+            routes: all.into_iter().map(|planned| planned.route).collect(),
             streamed,
             checkpoint,
         })
@@ -214,7 +215,7 @@ impl<B: Backend> Plan<B> {
 }
 
 /// A plan in the making.
-struct Drawing<'a> {
+struct Planner<'a> {
     files: &'a Files,
     layout: Layout,
     /// Those that are made already, by path: routes often share one.
@@ -226,7 +227,7 @@ struct Drawing<'a> {
 }
 
 /// A route, and what is to be said of it.
-struct Drawn {
+struct Planned {
     route: Route,
     /// Family of its transformer.
     family: &'static str,
@@ -255,7 +256,7 @@ impl Draft {
         let names = self.family.and_then(|family| family.mlm.as_ref());
         match (&self.encoder, names) {
             (AnyEncoder::Fast { spec, encoder }, Some(names)) => {
-                Ok(layout.mlm_head(self.file, spec, names, encoder))
+                Ok(drawing::mlm_head(layout, self.file, spec, names, encoder))
             }
             _ => Err(Error::UnsupportedModel(format!(
                 "SPLADE needs a head for masked-language modelling, which the family {} does not have",
@@ -265,7 +266,7 @@ impl Draft {
     }
 }
 
-impl Drawing<'_> {
+impl Planner<'_> {
     /// A transformer and its heads. `rest` is what modules.json lists after it; where there is no modules.json, it is
     /// what sentence-transformers assumes.
     fn transformer(
@@ -273,7 +274,7 @@ impl Drawing<'_> {
         name: String,
         input: &Entry,
         rest: Option<&[Entry]>,
-    ) -> Result<Drawn> {
+    ) -> Result<Planned> {
         let path = |name: &str| input.file(name);
         let config = Config::parse(&path(CONFIG), self.files.required(&path(CONFIG))?)?;
         let modules = match rest {
@@ -320,7 +321,7 @@ impl Drawing<'_> {
                 format!("the maximum of {max_tokens} tokens leaves no room for text"),
             ));
         }
-        let drawn = Drawn {
+        let planned = Planned {
             family: draft.name,
             instruction: family.and_then(|family| family.instruction),
             modules: format!("{modules:?}"),
@@ -337,7 +338,7 @@ impl Drawing<'_> {
                 })),
             },
         };
-        Ok(drawn)
+        Ok(planned)
     }
 
     /// The transformer itself, on the road that its family takes.
@@ -348,7 +349,7 @@ impl Drawing<'_> {
         }
         let family = families::find(config)?;
         let spec = (family.spec)(config)?;
-        let (file, encoder) = self.layout.encoder(path, &spec, family);
+        let (file, encoder) = drawing::encoder(&mut self.layout, path, &spec, family);
         Ok(Draft {
             name: family.name,
             family: Some(family),
@@ -429,7 +430,7 @@ impl Drawing<'_> {
     }
 
     /// A table of weights by token: inference-free queries.
-    fn table(&mut self, name: String, input: &Entry) -> Result<Drawn> {
+    fn table(&mut self, name: String, input: &Entry) -> Result<Planned> {
         let tokenizer = self.tokenizer(input, None)?.without_special_tokens();
         let config = self.files.config(&input.file(CONFIG))?;
         let json = match &config {
@@ -462,7 +463,7 @@ impl Drawing<'_> {
                 vocab_size,
             },
         };
-        Ok(Drawn {
+        Ok(Planned {
             route,
             family: "table",
             instruction: None,
