@@ -194,6 +194,17 @@ fn other_families_name_their_own_fields() {
     for (model, field, value) in [
         ("tiny-xlm-roberta", "pad_token_id", json!(42)),
         ("tiny-xlm-roberta", "pad_token_id", json!(-1)),
+        (
+            "tiny-xlm-roberta",
+            "position_embedding_type",
+            json!("relative_key"),
+        ),
+        ("tiny-modernbert-splade", "classifier_bias", json!(true)),
+        (
+            "tiny-modernbert-splade",
+            "classifier_activation",
+            json!("relu"),
+        ),
         ("tiny-distilbert-splade", "n_heads", json!(5)),
         ("tiny-distilbert-splade", "dim", Value::Null),
         ("tiny-distilbert-splade", "activation", json!("mish")),

@@ -2,7 +2,7 @@
 
 import { breathe, breatheIfDue } from "./breathe.js";
 import { checkAborted, GossamerError, guard, release } from "./errors.js";
-import { similarity, type Vector } from "./similarity.js";
+import { maxSim, similarity, type Vector } from "./similarity.js";
 import type {
   CallOptions,
   CreateEmbeddingResponse,
@@ -102,6 +102,15 @@ export class Embedder {
   similarity(a: Vector | Encoded | SparseVector, b: Vector | Encoded | SparseVector): number | Matrix {
     this.#loaded();
     return similarity(this.#info.similarity, a, b);
+  }
+
+  /**
+   * How well a document answers a query by the vectors of their tokens (ColBERT's MaxSim, averaged over the query's vectors
+   * as BGE-M3 does it).
+   */
+  maxSim(query: TokenVectors, document: TokenVectors): number {
+    this.#loaded();
+    return maxSim(query, document);
   }
 
   /** Gives the model's memory back. Calls under way, and later ones, reject with code `disposed`. */

@@ -1,7 +1,7 @@
 /** Similarity of vectors, as a model's authors meant it. Larger is more alike, always. */
 
 import { GossamerError } from "./errors.js";
-import type { Encoded, Matrix, ModelInfo, SparseVector } from "./types.js";
+import type { Encoded, Matrix, ModelInfo, SparseVector, TokenVectors } from "./types.js";
 
 /** A dense vector. */
 export type Vector = Float32Array | readonly number[];
@@ -21,12 +21,26 @@ export function similarity(
     }
     return dense(measure, a, b);
   }
-  if (isEncoded(a) && isEncoded(b)) return table(measure, a, b);
+  if (isTable(a) && isTable(b)) return table(measure, a, b);
   if (isSparse(a) && isSparse(b)) return sparseDot(a, b);
   throw invalid("pass two vectors, two results of encode, or two sparse vectors");
 }
 
-function table(measure: Measure, a: Encoded, b: Encoded): Matrix {
+/** Late interaction: for each vector of the query the best dot product with one of the document's, on average. */
+export function maxSim(query: TokenVectors, document: TokenVectors): number {
+  if (!isTable(query) || !isTable(document)) throw invalid("pass two texts' results of encodeTokens");
+  const products = table("dot", query, document);
+  const [n, m] = products.shape;
+  let total = 0;
+  for (let i = 0; i < n; i++) {
+    const row = products.data.subarray(i * m, (i + 1) * m);
+    total += row.reduce((best, product) => Math.max(best, product), Number.NEGATIVE_INFINITY);
+  }
+  // A text of no vectors is like nothing.
+  return n === 0 || m === 0 ? 0 : total / n;
+}
+
+function table(measure: Measure, a: TokenVectors, b: TokenVectors): Matrix {
   const [n, width] = a.shape;
   const [m, other] = b.shape;
   if (width !== other) {
@@ -81,7 +95,7 @@ function isVector(value: unknown): value is Vector {
   return Array.isArray(value) || Object.prototype.toString.call(value) === "[object Float32Array]";
 }
 
-function isEncoded(value: unknown): value is Encoded {
+function isTable(value: unknown): value is TokenVectors {
   return typeof value === "object" && value !== null && "data" in value && "shape" in value;
 }
 

@@ -1,4 +1,4 @@
-//! Where each tensor of a checkpoint goes: a list of slots, which [`super::drawing`] makes of a `Spec` and a family's
+//! Where each tensor of a checkpoint goes: a list of slots, which `drawing` makes of a `Spec` and a family's
 //! names.
 //!
 //! The forward pass refers to weights by index, so this is the only place that knows both names and shapes.

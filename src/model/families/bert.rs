@@ -52,13 +52,16 @@ pub const NAMES: Names = Names {
 };
 
 fn spec(config: &Config) -> Result<Spec> {
-    if config
-        .text("position_embedding_type")?
-        .is_some_and(|kind| kind != "absolute")
-    {
-        return Err(config.wrong("position_embedding_type", "\"absolute\" or \"alibi\""));
-    }
+    absolute_positions(config)?;
     common(config)
+}
+
+/// Refuses positions of other kinds than learned ones.
+pub fn absolute_positions(config: &Config) -> Result<()> {
+    match config.text("position_embedding_type")? {
+        None | Some("absolute") => Ok(()),
+        Some(_) => Err(config.wrong("position_embedding_type", "\"absolute\" or \"alibi\"")),
+    }
 }
 
 /// Reads the config fields that BERT and its relatives share.

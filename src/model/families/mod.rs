@@ -1,6 +1,6 @@
 //! Model families: a table of config fields and tensor names for each, not another forward pass.
 //!
-//! Adding one takes a file here and a line in [`FAMILIES`].
+//! Adding one takes a file here and its line in the list below.
 
 mod bert;
 mod distilbert;

@@ -58,6 +58,12 @@ fn spec(config: &Config) -> Result<Spec> {
             "such that heads have an even size: rotary positions turn pairs",
         ));
     }
+    if config.flag("classifier_bias", false)? {
+        return Err(config.wrong("classifier_bias", "false"));
+    }
+    if config.activation("classifier_activation", "gelu")? != Activation::Gelu {
+        return Err(config.wrong("classifier_activation", "\"gelu\""));
+    }
     let count = config.size("num_hidden_layers", MOST_LAYERS)?;
     let global_every = config.size_or("global_attn_every_n_layers", 3, MOST_LAYERS)?;
     let kinds = LayerKind::read(config, count, |layer| layer.is_multiple_of(global_every))?;

@@ -30,6 +30,7 @@ pub const LM_HEAD: MlmNames = MlmNames {
 };
 
 fn spec(config: &Config) -> Result<Spec> {
+    bert::absolute_positions(config)?;
     let spec = bert::common(config)?;
     // 0 is a legal id, so this is read apart from the sizes, which begin at 1.
     let padding = match config.get("pad_token_id") {

@@ -2,7 +2,7 @@
 
 import { assert } from "chai";
 import { load } from "gossamer-embed";
-import { fetchJson, reference, rows, texts } from "../support/models.mjs";
+import { failure, fetchJson, reference, rows, texts } from "../support/models.mjs";
 import { measureSplade } from "../support/sized-splade.mjs";
 
 const LIST = "tiny-texts.json";
@@ -110,6 +110,13 @@ export const cases = {
         assertClose(vector, colbert[ends[i] + at], `text ${i}, vector ${at}`);
       }
     }
+    // MaxSim by its definition, on the reference's vectors.
+    const [query, document] = [2, 3].map((i) => colbert.slice(ends[i], ends[i + 1]));
+    const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
+    const best = query.map((a) => Math.max(...document.map((b) => dot(a, b))));
+    const expected = best.reduce((sum, x) => sum + x, 0) / best.length;
+    assert.closeTo(model.maxSim(ours.tokens[2], ours.tokens[3]), expected, 1e-5);
+    assert.equal((await failure(async () => model.maxSim("a", "b"))).code, "invalid_input");
     assert.deepEqual(await model.encode(inputs), ours.dense);
     assert.deepEqual(await model.encodeSparse(inputs), ours.sparse);
     assert.deepEqual(await model.encodeTokens(inputs), ours.tokens);
