@@ -73,7 +73,7 @@ fn minilm_q8_stays_close() {
     );
     for ((ours, theirs), (name, _)) in ours.data.chunks_exact(384).zip(&reference).zip(&texts) {
         let cosine = cosine(ours, theirs);
-        assert!(cosine >= 0.995, "{name}: {cosine}");
+        assert!(cosine >= 0.999, "{name}: {cosine}");
     }
 }
 
@@ -293,17 +293,21 @@ fn splade_equals_the_reference() {
             batch.unwrap().vectors
         };
         assert_sparse(name, &texts, &sparse(WeightDtype::F32), &theirs);
-        for (ours, (theirs, (text, _))) in sparse(WeightDtype::Q8)
-            .iter()
-            .zip(theirs.iter().zip(&texts))
-        {
+        // Weights at random, 48 to a row: what rounding does to one text is luck, so it is the mean that counts.
+        let ours = sparse(WeightDtype::Q8);
+        let mut mean = 0.0;
+        for (ours, (theirs, (text, _))) in ours.iter().zip(theirs.iter().zip(&texts)) {
             let mut dense = vec![0.0; theirs.len()];
             for (index, value) in ours.indices.iter().zip(&ours.values) {
                 dense[*index as usize] = *value;
             }
             let cosine = cosine(&dense, theirs);
-            assert!(cosine >= 0.995, "q8 {name} {text}: {cosine}");
+            assert!(cosine >= 0.99, "q8 {name} {text}: {cosine}");
+            mean += cosine;
         }
+        #[expect(clippy::cast_precision_loss, reason = "few texts")]
+        let mean = mean / texts.len() as f64;
+        assert!(mean >= 0.998, "q8 {name}: {mean}");
     }
 }
 

@@ -27,8 +27,11 @@ export type ModelSource = string | URL | ModelFiles;
 
 /** Options of {@link load}. */
 export interface LoadOptions {
-  /** How to hold the weights: `"q8"` (8-bit, a quarter of the memory) or `"f32"`. `"auto"`, the default, is `"q8"`. */
-  dtype?: "auto" | "f32" | "q8" | undefined;
+  /**
+   * How to hold the weights: `"q8"` (8 bits, a quarter of the memory), `"q4"` (4 bits, an eighth, less exact) or `"f32"`.
+   * `"auto"`, the default, is `"q8"`.
+   */
+  dtype?: "auto" | "f32" | "q8" | "q4" | undefined;
   /** Commit, branch or tag of a Hub model; `main` by default. */
   revision?: string | undefined;
   /** Base address of the Hub or of a mirror; `https://huggingface.co` by default. */
@@ -236,7 +239,7 @@ export interface ModelInfo {
   dimensions: number;
   /** The most tokens of one text, special tokens included. */
   maxTokens: number;
-  dtype: "f32" | "q8";
+  dtype: "f32" | "q8" | "q4";
   device: "cpu";
   /** The wasm build in use. */
   simd: "simd128" | "relaxed-simd";

@@ -15,6 +15,8 @@ pub enum WeightDtype {
     F32,
     /// 8-bit integers with a scale for each group of a row.
     Q8,
+    /// 4-bit integers with a scale for each group of a row.
+    Q4,
 }
 
 impl WeightDtype {
@@ -23,6 +25,7 @@ impl WeightDtype {
         match self {
             Self::F32 => "f32",
             Self::Q8 => "q8",
+            Self::Q4 => "q4",
         }
     }
 }

@@ -266,11 +266,7 @@ impl<B: Backend> Checkpoint<B> {
                     Some(matrix) => matrix,
                     empty => {
                         let shape = self.layout.matrices[id];
-                        let dtype = if shape.exact {
-                            WeightDtype::F32
-                        } else {
-                            self.dtype
-                        };
+                        let dtype = shape.precision.dtype(self.dtype);
                         empty.insert(backend.matrix(shape.rows, shape.columns, dtype)?)
                     }
                 };

@@ -2,7 +2,7 @@
 
 use super::families::{Family, MlmNames, Names, NormNames};
 use super::layout::{
-    Encoder, Layer, Layout, Linear, MatrixId, MlmHead, Norm, Norms, Stacked, WeightFile,
+    Encoder, Layer, Layout, Linear, MatrixId, MlmHead, Norm, Norms, Precision, Stacked, WeightFile,
 };
 use super::spec::{Relative, Spec};
 
@@ -117,6 +117,7 @@ impl Drawing<'_> {
                 &[queries, keys, keys],
                 hidden,
                 biases.qkv,
+                Precision::Sensitive,
             ),
             head_norms: self.head_norms(index),
             attention_output: self.linear(
@@ -125,14 +126,22 @@ impl Drawing<'_> {
                 &[hidden],
                 queries,
                 biases.attention_output,
+                Precision::Sensitive,
             ),
             attention_norms: self.norms(index, |names| names.attention_norms),
             ffn_up: if spec.gated {
                 let gated = |names: &Names| names.ffn_gated.to_vec();
-                self.linear(index, gated, &[ffn, ffn], hidden, biases.ffn_up)
+                self.linear(
+                    index,
+                    gated,
+                    &[ffn, ffn],
+                    hidden,
+                    biases.ffn_up,
+                    Precision::Usual,
+                )
             } else {
                 let up = |names: &Names| vec![names.ffn_up];
-                self.linear(index, up, &[ffn], hidden, biases.ffn_up)
+                self.linear(index, up, &[ffn], hidden, biases.ffn_up, Precision::Usual)
             },
             ffn_down: self.linear(
                 index,
@@ -140,6 +149,7 @@ impl Drawing<'_> {
                 &[hidden],
                 ffn,
                 biases.ffn_down,
+                Precision::Usual,
             ),
             ffn_norms: self.norms(index, |names| names.ffn_norms),
         }
@@ -160,6 +170,7 @@ impl Drawing<'_> {
         rows: &[usize],
         input: usize,
         bias: bool,
+        precision: Precision,
     ) -> Linear {
         let parts = |names: &Names| match modules(names).as_slice() {
             [one] => vec![(in_layer(names, index, one), rows.iter().sum())],
@@ -170,7 +181,8 @@ impl Drawing<'_> {
                 .collect(),
         };
         let stacked: Stacked = self.spellings.iter().map(parts).collect();
-        self.layout.stacked(self.file, &stacked, input, bias, false)
+        self.layout
+            .stacked(self.file, &stacked, input, bias, precision)
     }
 
     fn head_norms(&mut self, index: usize) -> Option<[Norm; 2]> {

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::text::{Input, Token};
 
 /// Raised whenever the numbers that a model gives change, so that vectors of two versions are told apart.
-const NUMERICS: u32 = 1;
+const NUMERICS: u32 = 2;
 
 /// Texts that a model wants in front of its inputs, by name.
 #[derive(Clone, Debug, Default)]

@@ -26,9 +26,11 @@ impl Loader {
         let options: convert::LoadRequest = from_js("options", options)?;
         let dtype = match options.dtype.as_deref() {
             None | Some("auto" | "q8") => WeightDtype::Q8,
+            Some("q4") => WeightDtype::Q4,
             Some("f32") => WeightDtype::F32,
             Some(other) => {
-                let reason = format!("dtype is {other:?}; it must be \"auto\", \"f32\" or \"q8\"");
+                let reason =
+                    format!("dtype is {other:?}; it must be \"auto\", \"f32\", \"q8\" or \"q4\"");
                 return Err(throw(&Error::input("dtype", reason)));
             }
         };

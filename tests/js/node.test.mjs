@@ -6,6 +6,7 @@ import { Worker } from "node:worker_threads";
 import { assert } from "chai";
 import { load } from "gossamer-embed";
 import { topics } from "./cases/all.mjs";
+import { fidelity } from "./cases/fidelity.mjs";
 import { slow } from "./cases/memory.mjs";
 import { failure, fetchJson, TINY } from "./support/models.mjs";
 import { root, serve } from "./support/server.mjs";
@@ -17,7 +18,7 @@ before(async () => {
 });
 after(() => server.close());
 
-for (const [topic, cases] of Object.entries({ ...topics, slow })) {
+for (const [topic, cases] of Object.entries({ ...topics, slow, fidelity })) {
   describe(topic, () => {
     for (const [name, run] of Object.entries(cases)) test(name, () => run(server));
   });

@@ -3,12 +3,23 @@
 //! Written out with plain multiplications and additions, so that they give the same bits in every engine,
 //! which a platform's math library would not.
 
+use core::hint::black_box;
+
 use super::simd::{F32x4, I32x4, fold, map_in_place};
 use crate::backend::Activation;
 
 /// Largest input for which `exp` is finite, and smallest for which it is a normal number.
 const EXP_MAX: f32 = 88.376_26;
 const EXP_MIN: f32 = -87.336_54;
+
+const EXP: [f32; 6] = [
+    1.987_569_1e-4,
+    1.398_199_9e-3,
+    8.333_452e-3,
+    4.166_579_6e-2,
+    1.666_666_6e-1,
+    0.5,
+];
 
 /// e^x by range reduction, x = n ln 2 + r, and a polynomial in r of degree 6 (Cody & Waite's reduction with ln 2
 /// in two parts; coefficients as in Cephes' `expf`). Relative error under 2e-7; inputs are clamped to the
@@ -19,16 +30,7 @@ pub fn exp(x: F32x4) -> F32x4 {
     let r = x
         .sub(n.mul(F32x4::splat(0.693_359_4)))
         .sub(n.mul(F32x4::splat(-2.121_944_4e-4)));
-    let mut p = F32x4::splat(1.987_569_1e-4);
-    for coefficient in [
-        1.398_199_9e-3,
-        8.333_452e-3,
-        4.166_579_6e-2,
-        1.666_666_6e-1,
-        0.5,
-    ] {
-        p = p.mul(r).add(F32x4::splat(coefficient));
-    }
+    let p = polynomial(black_box(&EXP), r);
     let p = p.mul(r).mul(r).add(r).add(F32x4::splat(1.0));
     let scale = n.to_i32().add(I32x4::splat(127)).shl::<23>().cast_f32();
     p.mul(scale)
@@ -36,31 +38,63 @@ pub fn exp(x: F32x4) -> F32x4 {
 
 /// tanh(x) = 1 - 2 / (e^{2x} + 1) away from zero, and its series to x⁷ near it, where that difference would
 /// cancel. Absolute error under 3e-7.
-fn tanh(x: f32) -> f32 {
-    if x.abs() < 0.1 {
-        let x2 = x * x;
-        return x * (1.0 + x2 * (-1.0 / 3.0 + x2 * (2.0 / 15.0 - x2 * (17.0 / 315.0))));
-    }
-    let [e, ..] = exp(F32x4::splat(2.0 * x)).to_array();
-    1.0 - 2.0 / (e + 1.0)
-}
-
-/// x·Φ(x), the exact form of GELU, as max(x, 0) − |x|/2 · erfc(|x|/√2): nothing cancels in the left tail.
-///
-/// erfc(t) = (a₁k + … + a₅k⁵)·e^{−t²} with k = 1 / (1 + 0.3275911 t) (Abramowitz & Stegun 7.1.26, error under
-/// 1.5e-7). Absolute error of the whole under 1e-6.
-pub fn gelu(x: F32x4) -> F32x4 {
+fn tanh(x: F32x4) -> F32x4 {
     let zero = F32x4::splat(0.0);
     let one = F32x4::splat(1.0);
-    let size = x.max(zero.sub(x));
-    let t = size.mul(F32x4::splat(core::f32::consts::FRAC_1_SQRT_2));
-    let k = one.div(one.add(t.mul(F32x4::splat(0.327_591_1))));
-    let mut p = F32x4::splat(1.061_405_4);
-    for coefficient in [-1.453_152, 1.421_413_8, -0.284_496_72, 0.254_829_6] {
-        p = p.mul(k).add(F32x4::splat(coefficient));
+    let two = F32x4::splat(2.0);
+    let x2 = x.mul(x);
+    let mut series = F32x4::splat(-17.0 / 315.0);
+    for coefficient in [2.0 / 15.0, -1.0 / 3.0, 1.0] {
+        series = series.mul(x2).add(F32x4::splat(coefficient));
     }
-    let erfc = p.mul(k).mul(exp(zero.sub(t.mul(t))));
-    x.max(zero).sub(size.mul(F32x4::splat(0.5)).mul(erfc))
+    let far = one.sub(two.div(exp(x.mul(two)).add(one)));
+    let size = x.max(zero.sub(x));
+    size.select_less(F32x4::splat(0.1), x.mul(series), far)
+}
+
+/// Horner's scheme, highest power first. Coefficients behind a `black_box` are loaded and spread by one instruction, where
+/// engines build a vector constant with four.
+#[inline(always)]
+fn polynomial(coefficients: &[f32], x: F32x4) -> F32x4 {
+    let [first, rest @ ..] = coefficients else {
+        return F32x4::splat(0.0);
+    };
+    rest.iter().fold(F32x4::splat(*first), |sum, coefficient| {
+        sum.mul(x).add(F32x4::splat(*coefficient))
+    })
+}
+
+/// Where GELU has become max(x, 0), to 4e-7.
+const GELU_END: f32 = 5.3;
+
+const GELU: [f32; 15] = [
+    0.002_191_08,
+    0.006_398_309_5,
+    -0.027_948_847,
+    -0.005_634_794,
+    0.092_360_99,
+    -0.069_494_635,
+    -0.100_585_06,
+    0.205_638_26,
+    -0.092_132_59,
+    -0.132_867_22,
+    0.261_256_1,
+    -0.222_462,
+    0.110_824_175,
+    -0.031_568_363,
+    0.004_024_724_5,
+];
+
+/// x·Φ(x), the exact form of GELU, as max(x, 0) − a·Φ(−a) with a = |x|: nothing cancels in the left tail.
+///
+/// Φ(−a) on [0, 5.3] is a polynomial of degree 14 in u = 2a / 5.3 − 1, fitted so that a·Φ(−a) has the least largest error
+/// (Lawson's method on the Chebyshev basis): no division and no exponential. Absolute error under 1e-6.
+pub fn gelu(x: F32x4) -> F32x4 {
+    let zero = F32x4::splat(0.0);
+    let a = x.max(zero.sub(x)).min(F32x4::splat(GELU_END));
+    let u = a.mul(F32x4::splat(2.0 / GELU_END)).sub(F32x4::splat(1.0));
+    let p = polynomial(black_box(&GELU), u);
+    x.max(zero).sub(a.mul(p))
 }
 
 fn sigmoid(x: F32x4) -> F32x4 {
@@ -68,22 +102,26 @@ fn sigmoid(x: F32x4) -> F32x4 {
     one.div(one.add(exp(F32x4::splat(0.0).sub(x))))
 }
 
-/// Applies `activation` to every element, in place.
-pub fn apply(activation: Activation, values: &mut [f32]) {
+/// GELU's tanh form (Hendrycks & Gimpel 2016): 0.5x(1 + tanh(√(2/π)(x + 0.044715x³))).
+fn gelu_tanh(x: F32x4) -> F32x4 {
+    let cubed = F32x4::splat(0.044_715).mul(x).mul(x).mul(x);
+    let inner = F32x4::splat(0.797_884_6).mul(x.add(cubed));
+    F32x4::splat(0.5)
+        .mul(x)
+        .mul(F32x4::splat(1.0).add(tanh(inner)))
+}
+
+/// `activation` of each lane.
+#[inline(always)]
+pub fn activate(activation: Activation, x: F32x4) -> F32x4 {
     match activation {
-        Activation::Identity => {}
-        Activation::Relu => map_in_place(values, 0.0, |x| x.max(F32x4::splat(0.0))),
-        Activation::Gelu => map_in_place(values, 0.0, gelu),
-        Activation::Silu => map_in_place(values, 0.0, |x| x.mul(sigmoid(x))),
-        Activation::Sigmoid => map_in_place(values, 0.0, sigmoid),
-        Activation::Tanh => values.iter_mut().for_each(|value| *value = tanh(*value)),
-        Activation::GeluTanh => {
-            // GELU's tanh form (Hendrycks & Gimpel 2016): 0.5x(1 + tanh(√(2/π)(x + 0.044715x³))).
-            for value in values {
-                let x = *value;
-                *value = 0.5 * x * (1.0 + tanh(0.797_884_6 * (x + 0.044_715 * x * x * x)));
-            }
-        }
+        Activation::Identity => x,
+        Activation::Relu => x.max(F32x4::splat(0.0)),
+        Activation::Gelu => gelu(x),
+        Activation::GeluTanh => gelu_tanh(x),
+        Activation::Silu => x.mul(sigmoid(x)),
+        Activation::Sigmoid => sigmoid(x),
+        Activation::Tanh => tanh(x),
     }
 }
 
@@ -146,14 +184,16 @@ mod tests {
     fn gelu_is_close() {
         let gelu64 = |x: f64| 0.5 * x * (1.0 + erf64(x * core::f64::consts::FRAC_1_SQRT_2));
         assert!(worst((-6.0, 6.0), gelu, gelu64, false) < 1e-6);
+        assert_eq!(gelu(F32x4::splat(0.0)).to_array()[0].to_bits(), 0);
+        assert!((gelu(F32x4::splat(-1e4)).to_array()[0]).abs() < 1e-6);
+        assert!((gelu(F32x4::splat(1e4)).to_array()[0] - 1e4).abs() < 1e-6);
     }
 
     #[cfg_attr(target_arch = "wasm32", wasm_bindgen_test::wasm_bindgen_test)]
     #[cfg_attr(not(target_arch = "wasm32"), test)]
     fn tanh_is_close() {
-        let tanh4 = |x: F32x4| F32x4::splat(tanh(x.to_array()[0]));
-        assert!(worst((-20.0, 20.0), tanh4, f64::tanh, false) < 3e-7);
-        assert!(worst((-0.2, 0.2), tanh4, f64::tanh, false) < 3e-7);
+        assert!(worst((-20.0, 20.0), tanh, f64::tanh, false) < 3e-7);
+        assert!(worst((-0.2, 0.2), tanh, f64::tanh, false) < 3e-7);
     }
 
     #[cfg_attr(target_arch = "wasm32", wasm_bindgen_test::wasm_bindgen_test)]

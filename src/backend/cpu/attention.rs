@@ -8,8 +8,9 @@
 
 use core::ops::Range;
 
-use super::gemm_f32::for_each_row;
-use super::{PANEL, activation, norm, simd::F32x4, zeroed};
+use super::gemm_f32::for_each_tile;
+use super::scratch::{Buffer, Pool};
+use super::{PANEL, activation, norm, store};
 use crate::backend::{Attention, Heads, Mask, Norm, RelativeBias, Rotary};
 use crate::error::Result;
 
@@ -49,22 +50,27 @@ impl Rows<'_> {
     }
 }
 
-/// Scratch for one head of one sequence, packed for [`for_each_row`].
+/// Scratch for one head of one sequence, packed for [`for_each_tile`].
 struct Scratch {
     /// `[tokens/8][size][8]`
-    keys: Vec<[f32; PANEL]>,
+    keys: Buffer,
     /// `[size/8][tokens][8]`
-    values: Vec<[f32; PANEL]>,
+    values: Buffer,
     /// `[4][size]`
-    queries: Vec<f32>,
+    queries: Buffer,
     /// `[4][tokens rounded up to 8]`
-    scores: Vec<f32>,
+    scores: Buffer,
     /// `[size]`
-    row: Vec<f32>,
+    row: Buffer,
 }
 
 /// Attention of every sequence over itself.
-pub fn attention(qkv: &[f32], offsets: &[usize], attention: Attention) -> Result<Vec<f32>> {
+pub fn attention(
+    qkv: &[f32],
+    offsets: &[usize],
+    attention: Attention,
+    pool: &Pool,
+) -> Result<Buffer> {
     let heads = attention.heads;
     let width = heads.query_width();
     let tokens = offsets.last().copied().unwrap_or(0);
@@ -72,13 +78,13 @@ pub fn attention(qkv: &[f32], offsets: &[usize], attention: Attention) -> Result
     let longest = lengths.max().unwrap_or(0);
     let key_panels = longest.div_ceil(PANEL);
     let mut scratch = Scratch {
-        keys: zeroed(key_panels * heads.size)?,
-        values: zeroed(heads.size.div_ceil(PANEL) * longest)?,
-        queries: zeroed(ROWS * heads.size)?,
-        scores: zeroed(ROWS * key_panels * PANEL)?,
-        row: zeroed(heads.size)?,
+        keys: pool.zeroed(key_panels * heads.size * PANEL)?,
+        values: pool.zeroed(heads.size.div_ceil(PANEL) * longest * PANEL)?,
+        queries: pool.take(ROWS * heads.size)?,
+        scores: pool.zeroed(ROWS * key_panels * PANEL)?,
+        row: pool.take(heads.size)?,
     };
-    let mut out = zeroed(tokens * width)?;
+    let mut out = pool.take(tokens * width)?;
     for pair in offsets.windows(2) {
         let stride = width + 2 * heads.kv_width();
         let rows = Rows {
@@ -105,12 +111,13 @@ impl Scratch {
         for token in 0..len {
             self.row.copy_from_slice(rows.key(token, head));
             prepare(&mut self.row, token, norm, attention.rotary);
-            let panel = &mut self.keys[token / PANEL * size..][..size];
-            for (lane, key) in panel.iter_mut().zip(&self.row) {
-                lane[token % PANEL] = *key;
+            let panel = &mut self.keys[token / PANEL * size * PANEL..][..size * PANEL];
+            for (lanes, key) in panel.chunks_exact_mut(PANEL).zip(self.row.iter()) {
+                lanes[token % PANEL] = *key;
             }
             for (index, values) in rows.value(token, head).chunks(PANEL).enumerate() {
-                self.values[index * len + token][..values.len()].copy_from_slice(values);
+                self.values[(index * len + token) * PANEL..][..values.len()]
+                    .copy_from_slice(values);
             }
         }
     }
@@ -137,14 +144,14 @@ impl Scratch {
             let keys = panels.start * PANEL..len.min(panels.end * PANEL);
             let stride = panels.len() * PANEL;
             for (index, panel) in panels.enumerate() {
-                let panel = &self.keys[panel * size..][..size];
-                for_each_row(&self.queries, count, size, panel, |row, sums| {
-                    let target = &mut self.scores[row * stride + index * PANEL..][..PANEL];
-                    let ([low, high], []) = target.as_chunks_mut::<4>() else {
-                        unreachable!("a panel has eight lanes")
-                    };
-                    sums[0].store(low);
-                    sums[1].store(high);
+                let panel = &self.keys[panel * size * PANEL..][..size * PANEL];
+                for_each_tile(&self.queries, count, size, panel, |_, rows| {
+                    for (row, sums) in rows.iter().enumerate() {
+                        store(
+                            *sums,
+                            &mut self.scores[row * stride + index * PANEL..][..PANEL],
+                        );
+                    }
                 });
             }
             for row in 0..count {
@@ -152,13 +159,14 @@ impl Scratch {
                 weigh(scores, first + row, head, &keys, len, attention);
             }
             for (index, offset) in (0..size).step_by(PANEL).enumerate() {
-                let panel = &self.values[index * len..][keys.clone()];
+                let panel = index * len * PANEL;
+                let panel = &self.values[panel + keys.start * PANEL..panel + keys.end * PANEL];
                 let lanes = PANEL.min(size - offset);
-                for_each_row(&self.scores, count, stride, panel, |row, sums| {
-                    let [a, b] = sums.map(F32x4::to_array);
-                    let sums = [a, b];
-                    let target = (first + row) * width + head * size + offset;
-                    out[target..target + lanes].copy_from_slice(&sums.as_flattened()[..lanes]);
+                for_each_tile(&self.scores, count, stride, panel, |_, rows| {
+                    for (row, sums) in rows.iter().enumerate() {
+                        let target = (first + row) * width + head * size + offset;
+                        store(*sums, &mut out[target..target + lanes]);
+                    }
                 });
             }
         }

@@ -5,25 +5,27 @@
 //! sequential sum over k: its bits depend on nothing but its own row and column.
 
 use super::simd::F32x4;
-use super::{PANEL, zeroed};
+use super::{PANEL, Sums, zeroed};
 use crate::error::Result;
 
 /// A `[rows, columns]` matrix in panels of eight rows.
 pub struct PackedF32 {
     rows: usize,
     columns: usize,
-    panels: Vec<[f32; PANEL]>,
+    /// `[panel][column][8]`
+    panels: Vec<f32>,
 }
-
-/// Eight sums of one row of A.
-pub type Sums = [F32x4; 2];
 
 impl PackedF32 {
     pub fn new(rows: usize, columns: usize) -> Result<Self> {
         Ok(Self {
             rows,
             columns,
-            panels: zeroed(rows.div_ceil(PANEL).saturating_mul(columns))?,
+            panels: zeroed(
+                rows.div_ceil(PANEL)
+                    .saturating_mul(columns)
+                    .saturating_mul(PANEL),
+            )?,
         })
     }
 
@@ -40,28 +42,32 @@ impl PackedF32 {
     }
 
     pub fn set_row(&mut self, row: usize, values: &[f32]) {
-        let panel = &mut self.panels[row / PANEL * self.columns..][..self.columns];
-        for (lane, value) in panel.iter_mut().zip(values) {
-            lane[row % PANEL] = *value;
+        let size = self.columns * PANEL;
+        let panel = &mut self.panels[row / PANEL * size..][..size];
+        for (lanes, value) in panel.chunks_exact_mut(PANEL).zip(values) {
+            lanes[row % PANEL] = *value;
         }
     }
 
     /// Adds row `row` to `out`.
     pub fn add_row(&self, row: usize, out: &mut [f32]) {
-        let panel = &self.panels[row / PANEL * self.columns..][..self.columns];
-        for (out, lane) in out.iter_mut().zip(panel) {
-            *out += lane[row % PANEL];
+        let lanes = self.panel(row / PANEL).chunks_exact(PANEL);
+        for (out, lanes) in out.iter_mut().zip(lanes) {
+            *out += lanes[row % PANEL];
         }
     }
 
     /// The panel that holds rows `8 · index` to `8 · index + 7`, `[columns][8]`.
-    pub fn panel(&self, index: usize) -> &[[f32; PANEL]] {
-        &self.panels[index * self.columns..][..self.columns]
+    pub fn panel(&self, index: usize) -> &[f32] {
+        let size = self.columns * PANEL;
+        &self.panels[index * size..][..size]
     }
 }
 
 /// `R` rows of A (each `[k]`, `stride` apart) times one panel `[k][8]`.
-pub fn tile<const R: usize>(a: &[f32], stride: usize, panel: &[[f32; PANEL]]) -> [Sums; R] {
+#[inline(always)]
+fn tile<const R: usize>(a: &[f32], stride: usize, panel: &[f32]) -> [Sums; R] {
+    let (panel, _) = panel.as_chunks::<PANEL>();
     let k = panel.len();
     let rows: [&[f32]; R] = core::array::from_fn(|r| &a[r * stride..][..k]);
     let mut sums = [[F32x4::splat(0.0); 2]; R];
@@ -79,27 +85,25 @@ pub fn tile<const R: usize>(a: &[f32], stride: usize, panel: &[[f32; PANEL]]) ->
     sums
 }
 
-/// Runs `tile` over `rows` rows in groups of four, then one at a time, and hands each row's eight sums on.
-pub fn for_each_row(
+/// The sums of each row of A, in order, against a panel: `done(first row, sums of up to four rows)`.
+#[inline(always)]
+pub fn for_each_tile(
     a: &[f32],
     rows: usize,
     stride: usize,
-    panel: &[[f32; PANEL]],
-    mut done: impl FnMut(usize, Sums),
+    panel: &[f32],
+    mut done: impl FnMut(usize, &[Sums]),
 ) {
     let mut row = 0;
     while row + 4 <= rows {
-        for (r, sums) in tile::<4>(&a[row * stride..], stride, panel)
-            .into_iter()
-            .enumerate()
-        {
-            done(row + r, sums);
-        }
+        done(row, &tile::<4>(&a[row * stride..], stride, panel));
         row += 4;
     }
-    while row < rows {
-        let [sums] = tile::<1>(&a[row * stride..], stride, panel);
-        done(row, sums);
-        row += 1;
+    let rest = &a[row * stride..];
+    match rows - row {
+        3 => done(row, &tile::<3>(rest, stride, panel)),
+        2 => done(row, &tile::<2>(rest, stride, panel)),
+        1 => done(row, &tile::<1>(rest, stride, panel)),
+        _ => {}
     }
 }

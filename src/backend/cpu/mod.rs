@@ -1,32 +1,44 @@
-//! The CPU backend: candle tensors for activations, our own packed matrices for weights, SIMD kernels between.
+//! The CPU backend: packed weight matrices, activations in memory that is used again, SIMD kernels between.
 //!
 //! All of the crate's `unsafe` is in this folder.
 
 mod activation;
 mod attention;
+mod dot;
 mod gemm_f32;
-mod gemm_q8;
+mod gemm_int;
 mod norm;
+mod packed_int;
 mod pool;
+mod rotation;
+mod scratch;
 mod simd;
 #[cfg(test)]
 mod tests;
 
-use candle_core::{CpuStorage, Device, Storage, Tensor};
+use core::ops::Range;
 
+pub use self::dot::DotKernel;
 use self::gemm_f32::PackedF32;
-pub use self::gemm_q8::DotKernel;
-use self::gemm_q8::{PackedQ8, QuantizedRows};
+use self::gemm_int::QuantizedRows;
+use self::packed_int::{Bytes, Codes, Nibbles, PackedInt};
+use self::scratch::{Buffer, Pool};
 use self::simd::F32x4;
 use super::{Activation, Attention, Backend, Norm, Pooling, Splade, SpladeStrategy, WeightDtype};
 use crate::error::{Error, Result};
 
 /// Columns of a packed panel: two vectors.
 const PANEL: usize = 8;
+/// Rows that a product takes through all panels before it goes on to the next: their activations stay in the cache.
+const BLOCK: usize = 64;
+
+/// A row's elements in the eight columns of a panel.
+type Sums = [F32x4; 2];
 
 /// The CPU, with the integer kernel that its engine computes exactly.
 pub struct Cpu {
     kernel: DotKernel,
+    pool: Pool,
 }
 
 impl Cpu {
@@ -34,12 +46,20 @@ impl Cpu {
     pub fn new() -> Self {
         Self {
             kernel: DotKernel::detect(),
+            pool: Pool::default(),
         }
     }
 
     /// The integer kernel in use.
     pub fn kernel(&self) -> DotKernel {
         self.kernel
+    }
+
+    fn activations(&self, rows: usize, width: usize) -> Result<Activations> {
+        Ok(Activations {
+            values: self.pool.take(rows * width)?,
+            width,
+        })
     }
 }
 
@@ -49,261 +69,357 @@ impl Default for Cpu {
     }
 }
 
+/// Activations `[rows, width]`.
+pub struct Activations {
+    values: Buffer,
+    width: usize,
+}
+
+impl Activations {
+    fn rows(&self) -> usize {
+        self.values.len().checked_div(self.width).unwrap_or(0)
+    }
+}
+
 /// A packed weight matrix `[out, in]`.
+#[allow(private_interfaces)]
 pub enum Matrix {
     /// 32-bit floating point
-    #[allow(private_interfaces)]
     F32(PackedF32),
     /// 8-bit integers in groups
-    Q8(PackedQ8),
+    Q8(PackedInt<Bytes>),
+    /// 4-bit integers in groups
+    Q4(PackedInt<Nibbles>),
+}
+
+/// Calls a method of whichever matrix it is.
+macro_rules! each {
+    ($matrix:expr, $name:ident => $call:expr) => {
+        match $matrix {
+            Matrix::F32($name) => $call,
+            Matrix::Q8($name) => $call,
+            Matrix::Q4($name) => $call,
+        }
+    };
 }
 
 impl Matrix {
     fn rows(&self) -> usize {
-        match self {
-            Self::F32(matrix) => matrix.rows(),
-            Self::Q8(matrix) => matrix.rows(),
-        }
+        each!(self, matrix => matrix.rows())
     }
 
     fn columns(&self) -> usize {
-        match self {
-            Self::F32(matrix) => matrix.columns(),
-            Self::Q8(matrix) => matrix.columns(),
-        }
-    }
-
-    fn add_row(&self, row: usize, out: &mut [f32]) {
-        match self {
-            Self::F32(matrix) => matrix.add_row(row, out),
-            Self::Q8(matrix) => matrix.add_row(row, out),
-        }
+        each!(self, matrix => matrix.columns())
     }
 }
 
 impl Backend for Cpu {
-    type Tensor = Tensor;
+    type Tensor = Activations;
     type Matrix = Matrix;
 
     fn matrix(&self, rows: usize, columns: usize, dtype: WeightDtype) -> Result<Matrix> {
         Ok(match dtype {
             WeightDtype::F32 => Matrix::F32(PackedF32::new(rows, columns)?),
-            WeightDtype::Q8 => Matrix::Q8(PackedQ8::new(rows, columns)?),
+            WeightDtype::Q8 => Matrix::Q8(PackedInt::new(rows, columns, self.kernel)?),
+            WeightDtype::Q4 => Matrix::Q4(PackedInt::new(rows, columns, self.kernel)?),
         })
     }
 
     fn set_row(&self, matrix: &mut Matrix, row: usize, values: &[f32]) {
-        match matrix {
-            Matrix::F32(matrix) => matrix.set_row(row, values),
-            Matrix::Q8(matrix) => matrix.set_row(row, values),
-        }
+        each!(matrix, matrix => matrix.set_row(row, values));
     }
 
     fn bytes(&self, matrix: &Matrix) -> usize {
-        match matrix {
-            Matrix::F32(matrix) => matrix.bytes(),
-            Matrix::Q8(matrix) => matrix.bytes(),
-        }
+        each!(matrix, matrix => matrix.bytes())
     }
 
-    fn embed(&self, tables: &[(&Matrix, &[u32])], scale: f32) -> Result<Tensor> {
+    fn embed(&self, tables: &[(&Matrix, &[u32])], scale: f32) -> Result<Activations> {
         let (rows, width) = tables
             .first()
             .map_or((0, 0), |(table, ids)| (ids.len(), table.columns()));
-        let mut out = zeroed(rows * width)?;
+        let mut out = self.activations(rows, width)?;
+        out.values.fill(0.0);
         for (table, ids) in tables {
-            for (out, id) in out.chunks_exact_mut(width).zip(*ids) {
-                table.add_row(*id as usize, out);
+            for (out, id) in out.values.chunks_exact_mut(width).zip(*ids) {
+                each!(table, table => table.add_row(*id as usize, out));
             }
         }
         if scale.to_bits() != 1f32.to_bits() {
-            out.iter_mut().for_each(|x| *x *= scale);
+            out.values.iter_mut().for_each(|x| *x *= scale);
         }
-        tensor(out, width)
+        Ok(out)
     }
 
-    fn norm(&self, x: &Tensor, residual: Option<&Tensor>, norm: Norm) -> Result<Tensor> {
+    fn norm(
+        &self,
+        x: &Activations,
+        residual: Option<&Activations>,
+        norm: Norm,
+    ) -> Result<Activations> {
         let mut out = match residual {
-            None => with_values(x, copied)?,
-            Some(residual) => sum(x, residual)?,
+            None => {
+                let mut out = self.activations(x.rows(), x.width)?;
+                out.values.copy_from_slice(&x.values);
+                out
+            }
+            Some(residual) => self.add(x, residual)?,
         };
-        norm::normalize(&mut out, norm);
-        tensor(out, norm.weight.len())
+        norm::normalize(&mut out.values, norm);
+        Ok(out)
     }
 
-    fn add(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
-        tensor(sum(x, y)?, width(x))
+    fn add(&self, x: &Activations, y: &Activations) -> Result<Activations> {
+        let mut out = self.activations(x.rows(), x.width)?;
+        let pairs = x.values.iter().zip(y.values.iter());
+        out.values
+            .iter_mut()
+            .zip(pairs)
+            .for_each(|(out, (x, y))| *out = x + y);
+        Ok(out)
     }
 
     fn linear(
         &self,
-        x: &Tensor,
+        x: &Activations,
         weight: &Matrix,
         bias: Option<&[f32]>,
         activation: Activation,
-    ) -> Result<Tensor> {
+    ) -> Result<Activations> {
         let columns = weight.rows();
-        with_values(x, |x| {
-            let rows = x.len() / weight.columns().max(1);
-            let mut out: Vec<f32> = zeroed(rows * columns)?;
-            let all = 0..rows;
-            product(
-                self.kernel,
-                x,
-                weight,
-                bias,
-                &[all],
-                |_, row, column, mut sums| {
-                    activation::apply(activation, &mut sums);
-                    let target = row * columns + column;
-                    let lanes = PANEL.min(columns - column);
-                    out[target..target + lanes].copy_from_slice(&sums[..lanes]);
-                },
-            )?;
-            tensor(out, columns)
-        })
-    }
-
-    fn gate(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
-        let width = width(x) / 2;
-        with_values(x, |x| {
-            let mut out = zeroed(x.len() / 2)?;
-            for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(2 * width)) {
-                let (gate, up) = x.split_at(width);
-                out.copy_from_slice(gate);
-                activation::apply(activation, out);
-                out.iter_mut().zip(up).for_each(|(gate, up)| *gate *= up);
+        let mut out = self.activations(x.rows(), columns)?;
+        let all = 0..x.rows();
+        self.product(x, weight, bias, &[all], &mut |place, shift, rows| {
+            let lanes = PANEL.min(columns - place.column);
+            let out = &mut out.values[place.row * columns..];
+            for (sums, out) in rows.iter().zip(out.chunks_exact_mut(columns)) {
+                let sums = [sums[0].add(shift[0]), sums[1].add(shift[1])];
+                let sums = sums.map(|sum| activation::activate(activation, sum));
+                store(sums, &mut out[place.column..place.column + lanes]);
             }
-            tensor(out, width)
-        })
+        })?;
+        Ok(out)
     }
 
-    fn attention(&self, qkv: &Tensor, offsets: &[usize], attention: Attention) -> Result<Tensor> {
-        let width = attention.heads.query_width();
-        with_values(qkv, |qkv| {
-            tensor(attention::attention(qkv, offsets, attention)?, width)
+    fn gate(&self, x: &Activations, activation: Activation) -> Result<Activations> {
+        let width = x.width / 2;
+        let mut out = self.activations(x.rows(), width)?;
+        let rows = x.values.chunks_exact(2 * width);
+        for (out, x) in out.values.chunks_exact_mut(width).zip(rows) {
+            let (gate, up) = x.split_at(width);
+            out.copy_from_slice(gate);
+            simd::map_in_place(out, 0.0, |x| activation::activate(activation, x));
+            out.iter_mut().zip(up).for_each(|(gate, up)| *gate *= up);
+        }
+        Ok(out)
+    }
+
+    fn attention(
+        &self,
+        qkv: &Activations,
+        offsets: &[usize],
+        attention: Attention,
+    ) -> Result<Activations> {
+        Ok(Activations {
+            values: attention::attention(&qkv.values, offsets, attention, &self.pool)?,
+            width: attention.heads.query_width(),
         })
     }
 
     fn pool(
         &self,
-        x: &Tensor,
+        x: &Activations,
         offsets: &[usize],
         skip: &[usize],
         pooling: Pooling,
-    ) -> Result<Tensor> {
-        let width = width(x);
-        with_values(x, |x| {
-            tensor(pool::pool(x, width, offsets, skip, pooling)?, width)
+    ) -> Result<Activations> {
+        Ok(Activations {
+            values: pool::pool(&x.values, x.width, offsets, skip, pooling, &self.pool)?,
+            width: x.width,
         })
     }
 
     fn splade(
         &self,
-        x: &Tensor,
+        x: &Activations,
         offsets: &[usize],
         weight: &Matrix,
         bias: Option<&[f32]>,
         splade: Splade,
-    ) -> Result<Tensor> {
+    ) -> Result<Activations> {
         let columns = weight.rows();
         let sequences: Vec<_> = offsets.windows(2).map(|pair| pair[0]..pair[1]).collect();
+        let mut out = self.activations(sequences.len(), columns)?;
         // Both reductions begin at 0: no weight is less.
-        let mut out: Vec<f32> = zeroed(sequences.len() * columns)?;
-        with_values(x, |x| {
-            product(
-                self.kernel,
-                x,
-                weight,
-                bias,
-                &sequences,
-                |sequence, _, column, sums| {
-                    let target = &mut out[sequence * columns + column..(sequence + 1) * columns];
-                    let pairs = target.iter_mut().zip(sums);
-                    match splade.strategy {
-                        SpladeStrategy::Max => pairs.for_each(|(out, sum)| *out = out.max(sum)),
-                        SpladeStrategy::Sum => pairs
-                            .filter(|(_, sum)| *sum > 0.0)
-                            .for_each(|(out, sum)| *out += splade.activation.apply(sum)),
-                    }
-                },
-            )
+        out.values.fill(0.0);
+        self.product(x, weight, bias, &sequences, &mut |place, shift, rows| {
+            let lanes = PANEL.min(columns - place.column);
+            let target = &mut out.values[place.range * columns + place.column..][..lanes];
+            for sums in rows {
+                let sums = [sums[0].add(shift[0]), sums[1].add(shift[1])].map(F32x4::to_array);
+                let pairs = target.iter_mut().zip(sums.as_flattened());
+                match splade.strategy {
+                    SpladeStrategy::Max => pairs.for_each(|(out, sum)| *out = out.max(*sum)),
+                    SpladeStrategy::Sum => pairs
+                        .filter(|(_, sum)| **sum > 0.0)
+                        .for_each(|(out, sum)| *out += splade.activation.apply(*sum)),
+                }
+            }
         })?;
         if splade.strategy == SpladeStrategy::Max {
             // The activation rises with the logit, so it can wait until here.
-            out.iter_mut()
+            out.values
+                .iter_mut()
                 .filter(|logit| **logit > 0.0)
                 .for_each(|logit| *logit = splade.activation.apply(*logit));
         }
-        tensor(out, columns)
+        Ok(out)
     }
 
-    fn upload(&self, values: Vec<f32>, rows: usize) -> Result<Tensor> {
+    fn upload(&self, values: Vec<f32>, rows: usize) -> Result<Activations> {
         let width = values.len().checked_div(rows).unwrap_or(0);
-        tensor(values, width)
+        Ok(Activations {
+            values: self.pool.adopt(values),
+            width,
+        })
     }
 
-    fn read(&self, x: &Tensor) -> Result<Vec<f32>> {
-        with_values(x, copied)
+    fn read(&self, x: &Activations) -> Result<Vec<f32>> {
+        let mut out = zeroed(x.values.len())?;
+        out.copy_from_slice(&x.values);
+        Ok(out)
     }
 }
 
-/// `x · weightᵀ + bias` for the rows in each of `ranges`; `done(range, row, column, sums)` gets eight neighbouring
-/// columns at a time, the last ones of a ragged edge being of no meaning.
-fn product(
-    kernel: DotKernel,
-    x: &[f32],
-    weight: &Matrix,
-    bias: Option<&[f32]>,
-    ranges: &[core::ops::Range<usize>],
-    mut done: impl FnMut(usize, usize, usize, [f32; PANEL]),
-) -> Result<()> {
-    let columns = weight.columns();
-    let quantized = match weight {
-        Matrix::F32(_) => None,
-        Matrix::Q8(_) => Some(QuantizedRows::new(x, columns, kernel)?),
-    };
-    for panel in 0..weight.rows().div_ceil(PANEL) {
-        let column = panel * PANEL;
-        let mut shift = [0.0; PANEL];
-        if let Some(bias) = bias {
-            shift
-                .iter_mut()
-                .zip(&bias[column..])
-                .for_each(|(shift, bias)| *shift = *bias);
+/// Which part of a product it is.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Index of the range of rows.
+    range: usize,
+    /// First row.
+    row: usize,
+    /// First column.
+    column: usize,
+}
+
+/// What a product hands on: the sums of up to four rows in eight columns, and what the bias adds to each row; beyond a
+/// ragged edge they are of no meaning.
+type Done<'a> = dyn FnMut(Place, &Sums, &[Sums]) + 'a;
+
+impl Cpu {
+    /// `x · weightᵀ + bias` for the rows in each of `ranges`, which ascend.
+    fn product(
+        &self,
+        x: &Activations,
+        weight: &Matrix,
+        bias: Option<&[f32]>,
+        ranges: &[Range<usize>],
+        done: &mut Done,
+    ) -> Result<()> {
+        match weight {
+            Matrix::F32(weight) => {
+                let columns = weight.columns();
+                each_panel(
+                    weight.rows(),
+                    bias,
+                    ranges,
+                    |panel, range, finish| {
+                        let rows = &x.values[range.start * columns..];
+                        let panel = weight.panel(panel);
+                        gemm_f32::for_each_tile(rows, range.len(), columns, panel, |row, rows| {
+                            finish(range.start + row, rows);
+                        });
+                    },
+                    done,
+                );
+                Ok(())
+            }
+            Matrix::Q8(weight) => self.integer_product(x, weight, bias, ranges, done),
+            Matrix::Q4(weight) => self.integer_product(x, weight, bias, ranges, done),
         }
-        for (index, range) in ranges.iter().enumerate() {
-            let mut finish = |row: usize, sums: [F32x4; 2]| {
-                let [low, high] = sums.map(F32x4::to_array);
-                let mut sums = [0.0; PANEL];
-                for (i, sum) in low.into_iter().chain(high).enumerate() {
-                    sums[i] = sum + shift[i];
-                }
-                done(index, row, column, sums);
-            };
-            match (weight, &quantized) {
-                (Matrix::Q8(weight), Some(x)) => {
-                    gemm_q8::for_each_row(x, range.clone(), weight, panel, kernel, &mut finish);
-                }
-                (Matrix::F32(weight), _) => {
-                    let rows = &x[range.start * columns..];
-                    gemm_f32::for_each_row(
-                        rows,
-                        range.len(),
-                        columns,
-                        weight.panel(panel),
-                        |row, sums| {
-                            finish(range.start + row, sums);
-                        },
-                    );
-                }
-                (Matrix::Q8(_), None) => {
-                    unreachable!("activations of a q8 product are quantised above")
-                }
+    }
+
+    fn integer_product<C: Codes>(
+        &self,
+        x: &Activations,
+        weight: &PackedInt<C>,
+        bias: Option<&[f32]>,
+        ranges: &[Range<usize>],
+        done: &mut Done,
+    ) -> Result<()> {
+        let columns = weight.columns();
+        let x = QuantizedRows::new(&x.values, columns, ranges, self.kernel, &self.pool)?;
+        each_panel(
+            weight.rows(),
+            bias,
+            ranges,
+            |panel, range, finish| {
+                gemm_int::for_each_tile(&x, range, &weight.panel(panel), finish);
+            },
+            done,
+        );
+        Ok(())
+    }
+}
+
+/// Runs `tiles(panel, rows, finish)` for every panel of a weight matrix and every range, in blocks of rows that are whole
+/// tiles; adds the bias.
+fn each_panel(
+    columns: usize,
+    bias: Option<&[f32]>,
+    ranges: &[Range<usize>],
+    tiles: impl Fn(usize, Range<usize>, &mut dyn FnMut(usize, &[Sums])),
+    done: &mut Done,
+) {
+    // Ranges cut so that none has more than a block's rows, and gathered until a block is full.
+    let pieces = || {
+        ranges.iter().enumerate().flat_map(|(index, range)| {
+            let end = range.end;
+            let starts = range.clone().step_by(BLOCK);
+            starts.map(move |row| (index, row..end.min(row + BLOCK)))
+        })
+    };
+    let mut pending = pieces().peekable();
+    let mut block = Vec::new();
+    while pending.peek().is_some() {
+        block.clear();
+        let mut rows = 0;
+        while let Some(piece) =
+            pending.next_if(|(_, piece)| rows == 0 || rows + piece.len() <= BLOCK)
+        {
+            rows += piece.1.len();
+            block.push(piece);
+        }
+        for panel in 0..columns.div_ceil(PANEL) {
+            let column = panel * PANEL;
+            let mut shift = [0.0; PANEL];
+            if let Some(bias) = bias {
+                let bias = &bias[column..columns.min(column + PANEL)];
+                shift[..bias.len()].copy_from_slice(bias);
+            }
+            let (shift, _) = shift.as_chunks::<4>();
+            let shift = [F32x4::load(&shift[0]), F32x4::load(&shift[1])];
+            for (index, piece) in &block {
+                let range = *index;
+                tiles(panel, piece.clone(), &mut |row, rows| {
+                    done(Place { range, row, column }, &shift, rows);
+                });
             }
         }
     }
-    Ok(())
+}
+
+/// Writes the first `out.len()` of eight columns.
+#[inline(always)]
+fn store(sums: Sums, out: &mut [f32]) {
+    if let Ok(out) = <&mut [f32; PANEL]>::try_from(&mut *out) {
+        let (out, _) = out.as_chunks_mut::<4>();
+        sums[0].store(&mut out[0]);
+        sums[1].store(&mut out[1]);
+    } else {
+        let sums = sums.map(F32x4::to_array);
+        let lanes = out.len();
+        out.copy_from_slice(&sums.as_flattened()[..lanes]);
+    }
 }
 
 /// A zeroed vector, or [`Error::OutOfMemory`].
@@ -316,41 +432,4 @@ fn zeroed<T: Clone + Copy + bytemuck::Zeroable>(len: usize) -> Result<Vec<T>> {
         })?;
     values.resize(len, T::zeroed());
     Ok(values)
-}
-
-/// Size of the last dimension.
-fn width(x: &Tensor) -> usize {
-    x.dims().last().copied().unwrap_or(0)
-}
-
-/// `x + y`
-fn sum(x: &Tensor, y: &Tensor) -> Result<Vec<f32>> {
-    let mut out = with_values(x, copied)?;
-    with_values(y, |y| {
-        out.iter_mut().zip(y).for_each(|(x, y)| *x += y);
-        Ok(out)
-    })
-}
-
-fn copied(values: &[f32]) -> Result<Vec<f32>> {
-    let mut out = zeroed(values.len())?;
-    out.copy_from_slice(values);
-    Ok(out)
-}
-
-/// `[values / width, width]`
-fn tensor(values: Vec<f32>, width: usize) -> Result<Tensor> {
-    let rows = values.len().checked_div(width).unwrap_or(0);
-    Ok(Tensor::from_vec(values, (rows, width), &Device::Cpu)?)
-}
-
-/// The values of a contiguous f32 tensor, which is what every operation here makes.
-fn with_values<T>(x: &Tensor, f: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
-    let (storage, layout) = x.storage_and_layout();
-    match (&*storage, layout.contiguous_offsets()) {
-        (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) => f(&values[start..end]),
-        _ => Err(Error::Internal(
-            "the CPU backend was handed a tensor that is not contiguous f32".into(),
-        )),
-    }
 }

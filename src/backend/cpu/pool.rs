@@ -1,6 +1,6 @@
 //! Pooling: the token states of a sequence become one vector, `[tokens, width]` in, `[sequences, width]` out.
 
-use super::zeroed;
+use super::scratch::{Buffer, Pool};
 use crate::backend::Pooling;
 use crate::error::Result;
 
@@ -12,8 +12,9 @@ pub fn pool(
     offsets: &[usize],
     skip: &[usize],
     pooling: Pooling,
-) -> Result<Vec<f32>> {
-    let mut out = zeroed(skip.len() * width)?;
+    scratch: &Pool,
+) -> Result<Buffer> {
+    let mut out = scratch.zeroed(skip.len() * width)?;
     for ((pair, skip), out) in offsets
         .windows(2)
         .zip(skip)

@@ -2,7 +2,7 @@
 
 #![expect(clippy::float_cmp, reason = "equal bits are the claim")]
 
-use super::gemm_q8::{self, DotKernel, GROUP, PackedQ8, QuantizedRows};
+use super::rotation::{GROUP, Group};
 use super::*;
 use crate::backend::{Heads, Mask, NormKind, RelativeBias, Rotary, SpladeActivation};
 
@@ -51,7 +51,7 @@ fn packed(cpu: &Cpu, values: &[f32], rows: usize, columns: usize, dtype: WeightD
     matrix
 }
 
-fn values(cpu: &Cpu, x: &Tensor) -> Vec<f32> {
+fn values(cpu: &Cpu, x: &Activations) -> Vec<f32> {
     cpu.read(x).unwrap()
 }
 
@@ -94,9 +94,14 @@ fn linear_equals_the_plain_loop_on_all_shapes() {
         );
         let want = product64(&x, &weight, &bias, input);
         let tensor = cpu.upload(x, rows).unwrap();
-        // q8: half a step of 1/127 on weights, half of 2/255 on activations, summed over `input` products.
-        let error = f64::from(u16::try_from(input).unwrap()).sqrt() * 0.02 + 0.01;
-        for (dtype, tolerance) in [(WeightDtype::F32, 1e-4), (WeightDtype::Q8, error)] {
+        // Rotated groups reach to 8 at the most and to 3 as a rule; a step is 1/127 of that in q8, 1/7 in q4. Errors of
+        // half a step on products of size 1/3 add up as a random walk.
+        let error = f64::from(u16::try_from(input).unwrap()).sqrt() * 0.015 + 0.03;
+        for (dtype, tolerance) in [
+            (WeightDtype::F32, 1e-4),
+            (WeightDtype::Q8, error),
+            (WeightDtype::Q4, 18.0 * error),
+        ] {
             let matrix = packed(&cpu, &weight, out, input, dtype);
             let got = values(
                 &cpu,
@@ -119,7 +124,7 @@ fn a_row_has_the_same_bits_alone_and_among_others() {
     let mut random = Random(2);
     let (rows, out, input) = (11, 19, 150);
     let (x, weight) = (random.vec(rows * input), random.vec(out * input));
-    for dtype in [WeightDtype::F32, WeightDtype::Q8] {
+    for dtype in [WeightDtype::F32, WeightDtype::Q8, WeightDtype::Q4] {
         let matrix = packed(&cpu, &weight, out, input, dtype);
         let all = cpu.upload(x.clone(), rows).unwrap();
         let all = values(
@@ -134,6 +139,13 @@ fn a_row_has_the_same_bits_alone_and_among_others() {
             );
             assert_eq!(one, all[row * out..][..out], "{dtype:?} row {row}");
         }
+    }
+}
+
+fn with_kernel(kernel: DotKernel) -> Cpu {
+    Cpu {
+        kernel,
+        pool: Pool::default(),
     }
 }
 
@@ -153,29 +165,46 @@ fn every_dot_kernel_gives_the_bits_of_the_scalar_one() {
             let mut fill =
                 |len: usize| -> Vec<f32> { (0..len).map(|i| make(i, random.next())).collect() };
             let (x, weight) = (fill(rows * input), fill(out * input));
-            let mut matrix = PackedQ8::new(out, input).unwrap();
-            weight
-                .chunks_exact(input)
-                .enumerate()
-                .for_each(|(row, values)| matrix.set_row(row, values));
-            let run = |kernel: DotKernel| {
-                let x = QuantizedRows::new(&x, input, kernel).unwrap();
-                let mut bits = Vec::new();
-                for panel in 0..out.div_ceil(PANEL) {
-                    gemm_q8::for_each_row(&x, 0..rows, &matrix, panel, kernel, |_, sums| {
-                        bits.extend(
-                            sums.iter()
-                                .flat_map(|sums| sums.to_array().map(f32::to_bits)),
-                        );
-                    });
+            for dtype in [WeightDtype::Q8, WeightDtype::Q4] {
+                let run = |kernel: DotKernel| {
+                    let cpu = with_kernel(kernel);
+                    let x = cpu.upload(x.clone(), rows).unwrap();
+                    let weight = packed(&cpu, &weight, out, input, dtype);
+                    let product = cpu.linear(&x, &weight, None, Activation::Identity);
+                    let product = values(&cpu, &product.unwrap());
+                    product.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+                };
+                let scalar = run(DotKernel::Scalar);
+                let mut kernels = vec![DotKernel::detect()];
+                if cfg!(target_arch = "wasm32") {
+                    kernels.push(DotKernel::I16);
                 }
-                bits
-            };
-            let scalar = run(DotKernel::Scalar);
-            for kernel in [DotKernel::detect(), DotKernel::I16] {
-                assert_eq!(run(kernel), scalar, "{kernel:?} {rows} × {out} × {input}");
+                for kernel in kernels {
+                    let what = format!("{kernel:?} {dtype:?} {rows} × {out} × {input}");
+                    assert_eq!(run(kernel), scalar, "{what}");
+                }
             }
         }
+    }
+}
+
+#[kernel_test]
+fn the_rotation_is_a_hadamard_matrix() {
+    for k in 0..GROUP {
+        let mut unit = [0.0; GROUP];
+        unit[k] = 1.0;
+        let rotated = Group::load(&unit).hadamard();
+        let want: [f32; GROUP] = core::array::from_fn(|i| {
+            if (i & k).count_ones() % 2 == 0 {
+                1.0
+            } else {
+                -1.0
+            }
+        });
+        assert_eq!(rotated.to_array(), want, "element {k}");
+        let mut back = [0.0; GROUP];
+        back[k] = 64.0;
+        assert_eq!(rotated.hadamard().to_array(), back);
     }
 }
 
@@ -200,7 +229,9 @@ fn packed_rows_read_back() {
         let table = random.vec(rows * columns);
         for (dtype, tolerance) in [
             (WeightDtype::F32, 0.0),
-            (WeightDtype::Q8, 0.5 / 127.0 + 1e-6),
+            // Half a step of a group whose largest element is up to 4, on an element that 64 errors add up to.
+            (WeightDtype::Q8, 0.03),
+            (WeightDtype::Q4, 0.5),
         ] {
             let matrix = packed(&cpu, &table, rows, columns, dtype);
             let ids: Vec<u32> = (0u32..).take(rows).collect();
@@ -514,7 +545,7 @@ fn splade_is_the_maximum_or_the_sum_of_activated_logits() {
         random.vec(out),
     );
     let x = cpu.upload(x, tokens).unwrap();
-    for dtype in [WeightDtype::F32, WeightDtype::Q8] {
+    for dtype in [WeightDtype::F32, WeightDtype::Q8, WeightDtype::Q4] {
         let matrix = packed(&cpu, &weight, out, input, dtype);
         let all = values(
             &cpu,
@@ -584,7 +615,7 @@ fn the_bits_are_the_same_on_every_platform() {
     ];
     let x = cpu.upload(random.vec(29 * 48), 29).unwrap();
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for dtype in [WeightDtype::F32, WeightDtype::Q8] {
+    for dtype in [WeightDtype::F32, WeightDtype::Q8, WeightDtype::Q4] {
         for activation in [
             Activation::Gelu,
             Activation::GeluTanh,
@@ -616,5 +647,5 @@ fn the_bits_are_the_same_on_every_platform() {
             }
         }
     }
-    assert_eq!(format!("{hash:016x}"), "51236faeb46a8ea9");
+    assert_eq!(format!("{hash:016x}"), "26cc14ab39e977c0");
 }

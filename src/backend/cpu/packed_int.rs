@@ -1,0 +1,218 @@
+//! Weights of 8 or 4 bits, packed for the dot kernels.
+//!
+//! A row is cut in groups of 64 and rotated (see `rotation`); in a group w ≈ scale · code. Eight rows, that is columns of the product, make a panel. A group of a panel is 32 vectors of
+//! 16 codes: with two k to a lane, one vector is `[8 columns][2 k]`; with four, two vectors are `[8 columns][4 k]`.
+
+use super::rotation::{GROUP, Group};
+use super::simd::{F32x4, I8x16};
+use super::{DotKernel, PANEL, zeroed};
+use crate::error::Result;
+
+/// How the codes of one group of a panel are stored.
+pub trait Codes: Copy + bytemuck::Zeroable {
+    /// Smallest code, which the element of largest magnitude gets: a scale may be negative.
+    const LOWEST: f32;
+    /// Largest code.
+    const HIGHEST: f32;
+    /// What a dot kernel gets of a code, as a factor.
+    const STEP: f32;
+    /// What the smallest code stands for, as candidates, in multiples of the largest magnitude. With few codes, what is
+    /// cut off at the ends is regained in between; with many, one grid happens to fit better than the next.
+    const RANGES: &'static [f32];
+
+    /// Sets a code that is still zero, given its vector and its place in that.
+    fn set(&mut self, vector: usize, place: usize, code: i8);
+    fn get(&self, vector: usize, place: usize) -> i8;
+    /// Vectors `2 · index` and the one after it.
+    fn vectors(&self, index: usize) -> [I8x16; 2];
+}
+
+/// A byte for each code.
+pub type Bytes = [[i8; 16]; 32];
+
+impl Codes for Bytes {
+    const LOWEST: f32 = -127.0;
+    const HIGHEST: f32 = 127.0;
+    const STEP: f32 = 1.0;
+    const RANGES: &'static [f32] = &[1.0, 0.996, 1.006, 1.012, 1.018, 1.024, 1.03];
+
+    fn set(&mut self, vector: usize, place: usize, code: i8) {
+        self[vector][place] = code;
+    }
+
+    fn get(&self, vector: usize, place: usize) -> i8 {
+        self[vector][place]
+    }
+
+    #[inline(always)]
+    fn vectors(&self, index: usize) -> [I8x16; 2] {
+        [
+            I8x16::load(&self[2 * index]),
+            I8x16::load(&self[2 * index + 1]),
+        ]
+    }
+}
+
+/// Four bits with a sign for each code: one vector in the lower halves of 16 bytes, the next one in the upper. A kernel
+/// gets them as the upper halves of bytes, which takes a shift and two masks.
+pub type Nibbles = [[u8; 16]; 16];
+
+impl Codes for Nibbles {
+    const LOWEST: f32 = -8.0;
+    const HIGHEST: f32 = 7.0;
+    const STEP: f32 = 16.0;
+    const RANGES: &'static [f32] = &[1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7];
+
+    fn set(&mut self, vector: usize, place: usize, code: i8) {
+        self[vector / 2][place] |= (code.cast_unsigned() & 15) << (4 * (vector % 2));
+    }
+
+    fn get(&self, vector: usize, place: usize) -> i8 {
+        (self[vector / 2][place] << (4 - 4 * (vector % 2))).cast_signed() >> 4
+    }
+
+    #[inline(always)]
+    fn vectors(&self, index: usize) -> [I8x16; 2] {
+        I8x16::upper_halves(&self[index])
+    }
+}
+
+/// A `[rows, columns]` matrix in panels of eight rows.
+pub struct PackedInt<C> {
+    rows: usize,
+    columns: usize,
+    groups: usize,
+    kernel: DotKernel,
+    /// `[panel][group]`
+    codes: Vec<C>,
+    /// `[panel][group]`: of what the kernel gets
+    scales: Vec<[f32; PANEL]>,
+    /// `[panel][group]`: what to add for the offset of the activations, in kernels that have one
+    starts: Vec<[i32; PANEL]>,
+}
+
+/// Eight rows of a matrix.
+pub struct Panel<'a, C> {
+    /// `[group]`
+    pub codes: &'a [C],
+    /// `[group]`
+    pub scales: &'a [[f32; PANEL]],
+    /// `[group]`, or empty
+    pub starts: &'a [[i32; PANEL]],
+}
+
+impl<C: Codes> PackedInt<C> {
+    pub fn new(rows: usize, columns: usize, kernel: DotKernel) -> Result<Self> {
+        let groups = columns.div_ceil(GROUP);
+        let cells = rows.div_ceil(PANEL).saturating_mul(groups);
+        Ok(Self {
+            rows,
+            columns,
+            groups,
+            kernel,
+            codes: zeroed(cells)?,
+            scales: zeroed(cells)?,
+            starts: zeroed(if kernel.offset() == 0 { 0 } else { cells })?,
+        })
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.codes.as_slice())
+            + size_of_val(self.scales.as_slice())
+            + size_of_val(self.starts.as_slice())
+    }
+
+    pub fn panel(&self, index: usize) -> Panel<'_, C> {
+        let groups = index * self.groups..(index + 1) * self.groups;
+        Panel {
+            codes: &self.codes[groups.clone()],
+            scales: &self.scales[groups.clone()],
+            starts: self.starts.get(groups).unwrap_or_default(),
+        }
+    }
+
+    /// Vector of element `k` of a group for row `lane` of a panel, and place in it.
+    fn place(&self, k: usize, lane: usize) -> (usize, usize) {
+        if self.kernel.depth() == 2 {
+            (k / 2, lane * 2 + k % 2)
+        } else {
+            (k / 4 * 2 + lane / 4, lane % 4 * 4 + k % 4)
+        }
+    }
+
+    /// Quantises one row.
+    pub fn set_row(&mut self, row: usize, values: &[f32]) {
+        let lane = row % PANEL;
+        for (group, values) in values.chunks(GROUP).enumerate() {
+            let cell = row / PANEL * self.groups + group;
+            let rotated = Group::load(values).hadamard().scaled(0.125);
+            let scale = best_scale::<C>(&rotated);
+            self.scales[cell][lane] = scale / C::STEP;
+            let mut sum = 0;
+            let codes = codes::<C>(&rotated, scale).flat_map(|codes| codes.to_i32().to_array());
+            for (k, code) in codes.enumerate() {
+                let (vector, place) = self.place(k, lane);
+                #[expect(clippy::cast_possible_truncation, reason = "within ±127")]
+                self.codes[cell].set(vector, place, code as i8);
+                sum += code;
+            }
+            if let Some(start) = self.starts.get_mut(cell) {
+                #[expect(clippy::cast_possible_truncation, reason = "a small whole number")]
+                let step = C::STEP as i32;
+                start[lane] = -self.kernel.offset() * step * sum;
+            }
+        }
+    }
+
+    /// Adds row `row`, back in f32, to `out`.
+    pub fn add_row(&self, row: usize, out: &mut [f32]) {
+        let lane = row % PANEL;
+        for (group, out) in out.chunks_mut(GROUP).enumerate() {
+            let cell = row / PANEL * self.groups + group;
+            let scale = self.scales[cell][lane] * C::STEP;
+            let rotated: [f32; GROUP] = core::array::from_fn(|k| {
+                let (vector, place) = self.place(k, lane);
+                f32::from(self.codes[cell].get(vector, place)) * scale
+            });
+            let values = Group::load(&rotated).hadamard().scaled(0.125).to_array();
+            out.iter_mut().zip(values).for_each(|(out, x)| *out += x);
+        }
+    }
+}
+
+/// Codes of a group, four at a time.
+fn codes<C: Codes>(rotated: &Group, scale: f32) -> impl Iterator<Item = F32x4> {
+    let inverse = F32x4::splat(if scale.abs() > 0.0 { 1.0 / scale } else { 0.0 });
+    let lowest = F32x4::splat(C::LOWEST);
+    let highest = F32x4::splat(C::HIGHEST);
+    let code = move |x: &F32x4| x.mul(inverse).nearest().min(highest).max(lowest);
+    rotated.0.iter().map(code)
+}
+
+/// The scale with the least squared error.
+fn best_scale<C: Codes>(rotated: &Group) -> f32 {
+    let extreme = rotated.extreme();
+    let mut best = (f32::INFINITY, extreme / C::LOWEST);
+    for range in C::RANGES {
+        let scale = extreme * range / C::LOWEST;
+        let spread = F32x4::splat(scale);
+        let mut error = F32x4::splat(0.0);
+        for (x, code) in rotated.0.iter().zip(codes::<C>(rotated, scale)) {
+            let distance = x.sub(code.mul(spread));
+            error = error.add(distance.mul(distance));
+        }
+        let error = error.sum();
+        if error < best.0 {
+            best = (error, scale);
+        }
+    }
+    best.1
+}
