@@ -65,10 +65,10 @@ enum Command {
     Lint,
     /// Tell how large the download is, and what takes the room
     Size,
-    /// Measure: tokenizers
+    /// Measure: cpu (against transformers.js in Chromium) or tokenizers
     Bench {
         /// What to measure
-        #[arg(value_parser = ["tokenizers"])]
+        #[arg(value_parser = ["cpu", "tokenizers"])]
         what: String,
     },
     /// Run a wasm test binary in Node (cargo calls this)

@@ -22,10 +22,10 @@ const TINY = "tests/fixtures/tiny-bert/";
 /** What may be served: the checkout holds more than the tests need. */
 const PUBLIC = /^(pkg\/dist|tests|models|node_modules\/chai)\//;
 
-/** Starts it; `{ origin, close }`. */
-export async function serve() {
+/** Starts it, with files whose paths match `open`; `{ origin, close }`. */
+export async function serve({ open = PUBLIC } = {}) {
   const server = createServer((request, response) => {
-    answer(request, response).catch((error) => {
+    answer(request, response, open).catch((error) => {
       response.writeHead(500).end(String(error));
     });
   });
@@ -37,12 +37,12 @@ export async function serve() {
   return { origin: `http://127.0.0.1:${server.address().port}`, close };
 }
 
-async function answer(request, response) {
+async function answer(request, response, open) {
   const path = normalize(decodeURIComponent(new URL(request.url, "http://x").pathname)).slice(1);
   const [kind, ...rest] = path.split("/");
   const special = SPECIAL[kind];
   if (special) return special(rest.join("/"), request, response);
-  return file(path, response);
+  return file(path, response, open);
 }
 
 /** Paths under these names behave as the names say; all hold the tiny model. */
@@ -102,8 +102,8 @@ async function size(path) {
   return found?.isFile() ? found.size : undefined;
 }
 
-async function file(path, response) {
-  const length = PUBLIC.test(path) ? await size(path) : undefined;
+async function file(path, response, open = PUBLIC) {
+  const length = open.test(path) ? await size(path) : undefined;
   if (length === undefined) return listed(path, response);
   const type = TYPES[extname(path)] ?? "application/octet-stream";
   response.writeHead(200, { "content-type": type, "content-length": length });
