@@ -460,8 +460,22 @@ impl Fingerprint {
     }
 
     fn update(&mut self, values: &[f32]) {
-        self.0 = values.iter().fold(self.0, |hash, value| {
-            (hash ^ u64::from(value.to_bits())).wrapping_mul(Self::PRIME)
-        });
+        let step = |hash: u64, value: u64| (hash ^ value).wrapping_mul(Self::PRIME);
+        // Four hashes side by side: one alone would wait for every multiplication.
+        let mut lanes = [
+            self.0,
+            !self.0,
+            self.0.rotate_left(16),
+            self.0.rotate_left(32),
+        ];
+        let (chunks, rest) = values.as_chunks::<4>();
+        for chunk in chunks {
+            for (lane, value) in lanes.iter_mut().zip(chunk) {
+                *lane = step(*lane, u64::from(value.to_bits()));
+            }
+        }
+        let lanes = lanes.into_iter().reduce(step).unwrap_or_default();
+        let rest = rest.iter().map(|value| u64::from(value.to_bits()));
+        self.0 = rest.fold(lanes, step);
     }
 }

@@ -25,7 +25,9 @@ fn peers() -> Result<()> {
     let peers = root().join("tests/js/bench/peers");
     if !peers.join("node_modules").exists() {
         say("installing the peers");
-        run(command("npm").args(["ci", "--ignore-scripts"]).current_dir(&peers))?;
+        run(command("npm")
+            .args(["ci", "--ignore-scripts"])
+            .current_dir(&peers))?;
     }
     let exported = target().join("bench/models").join(model::DEFAULT);
     if exported.join("onnx/model_quantized.onnx").exists() {
@@ -37,10 +39,15 @@ fn peers() -> Result<()> {
         say("installing torch and onnx");
         run(command("python3").args(["-m", "venv"]).arg(&environment))?;
         let install = ["-m", "pip", "install", "--quiet", "--requirement"];
-        run(command(&python).args(install).arg(peers.join("requirements.txt")))?;
+        run(command(&python)
+            .args(install)
+            .arg(peers.join("requirements.txt")))?;
     }
     say("exporting the model to ONNX");
     fs::create_dir_all(&exported)?;
     let model = root().join("models").join(model::DEFAULT);
-    run(command(&python).arg(peers.join("export_onnx.py")).arg(model).arg(exported))
+    run(command(&python)
+        .arg(peers.join("export_onnx.py"))
+        .arg(model)
+        .arg(exported))
 }

@@ -20,8 +20,8 @@ pub trait Codes: Copy + bytemuck::Zeroable {
     /// cut off at the ends is regained in between; with many, one grid happens to fit better than the next.
     const RANGES: &'static [f32];
 
-    /// Sets a code that is still zero, given its vector and its place in that.
-    fn set(&mut self, vector: usize, place: usize, code: i8);
+    /// Sets neighbouring codes that are still zero, given their vector and the first one's place in that.
+    fn set<const N: usize>(&mut self, vector: usize, place: usize, codes: [i8; N]);
     fn get(&self, vector: usize, place: usize) -> i8;
     /// Vectors `2 · index` and the one after it.
     fn vectors(&self, index: usize) -> [I8x16; 2];
@@ -34,10 +34,11 @@ impl Codes for Bytes {
     const LOWEST: f32 = -127.0;
     const HIGHEST: f32 = 127.0;
     const STEP: f32 = 1.0;
-    const RANGES: &'static [f32] = &[1.0, 0.996, 1.006, 1.012, 1.018, 1.024, 1.03];
+    const RANGES: &'static [f32] = &[1.0, 1.008, 1.016, 1.024];
 
-    fn set(&mut self, vector: usize, place: usize, code: i8) {
-        self[vector][place] = code;
+    #[inline(always)]
+    fn set<const N: usize>(&mut self, vector: usize, place: usize, codes: [i8; N]) {
+        self[vector][place..place + N].copy_from_slice(&codes);
     }
 
     fn get(&self, vector: usize, place: usize) -> i8 {
@@ -63,8 +64,12 @@ impl Codes for Nibbles {
     const STEP: f32 = 16.0;
     const RANGES: &'static [f32] = &[1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7];
 
-    fn set(&mut self, vector: usize, place: usize, code: i8) {
-        self[vector / 2][place] |= (code.cast_unsigned() & 15) << (4 * (vector % 2));
+    #[inline(always)]
+    fn set<const N: usize>(&mut self, vector: usize, place: usize, codes: [i8; N]) {
+        let bytes = &mut self[vector / 2][place..place + N];
+        for (byte, code) in bytes.iter_mut().zip(codes) {
+            *byte |= (code.cast_unsigned() & 15) << (4 * (vector % 2));
+        }
     }
 
     fn get(&self, vector: usize, place: usize) -> i8 {
@@ -139,15 +144,6 @@ impl<C: Codes> PackedInt<C> {
         }
     }
 
-    /// Vector of element `k` of a group for row `lane` of a panel, and place in it.
-    fn place(&self, k: usize, lane: usize) -> (usize, usize) {
-        if self.kernel.depth() == 2 {
-            (k / 2, lane * 2 + k % 2)
-        } else {
-            (k / 4 * 2 + lane / 4, lane % 4 * 4 + k % 4)
-        }
-    }
-
     /// Quantises one row.
     pub fn set_row(&mut self, row: usize, values: &[f32]) {
         let lane = row % PANEL;
@@ -156,19 +152,32 @@ impl<C: Codes> PackedInt<C> {
             let rotated = Group::load(values).hadamard().scaled(0.125);
             let scale = best_scale::<C>(&rotated);
             self.scales[cell][lane] = scale / C::STEP;
-            let mut sum = 0;
-            let codes = codes::<C>(&rotated, scale).flat_map(|codes| codes.to_i32().to_array());
-            for (k, code) in codes.enumerate() {
-                let (vector, place) = self.place(k, lane);
+            let mut codes = [0; GROUP];
+            let (quads, _) = codes.as_chunks_mut::<4>();
+            for (quad, x) in quads.iter_mut().zip(quantized::<C>(&rotated, scale)) {
                 #[expect(clippy::cast_possible_truncation, reason = "within ±127")]
-                self.codes[cell].set(vector, place, code as i8);
-                sum += code;
+                let narrow = x.to_i32().to_array().map(|code| code as i8);
+                *quad = narrow;
+            }
+            if self.kernel.depth() == 2 {
+                self.set_group::<2>(cell, lane, &codes);
+            } else {
+                self.set_group::<4>(cell, lane, &codes);
             }
             if let Some(start) = self.starts.get_mut(cell) {
                 #[expect(clippy::cast_possible_truncation, reason = "a small whole number")]
                 let step = C::STEP as i32;
+                let sum: i32 = codes.into_iter().map(i32::from).sum();
                 start[lane] = -self.kernel.offset() * step * sum;
             }
+        }
+    }
+
+    fn set_group<const DEPTH: usize>(&mut self, cell: usize, lane: usize, codes: &[i8; GROUP]) {
+        let cell = &mut self.codes[cell];
+        for (i, codes) in codes.as_chunks::<DEPTH>().0.iter().enumerate() {
+            let (vector, place) = place(DEPTH, i * DEPTH, lane);
+            cell.set(vector, place, *codes);
         }
     }
 
@@ -179,7 +188,7 @@ impl<C: Codes> PackedInt<C> {
             let cell = row / PANEL * self.groups + group;
             let scale = self.scales[cell][lane] * C::STEP;
             let rotated: [f32; GROUP] = core::array::from_fn(|k| {
-                let (vector, place) = self.place(k, lane);
+                let (vector, place) = place(self.kernel.depth(), k, lane);
                 f32::from(self.codes[cell].get(vector, place)) * scale
             });
             let values = Group::load(&rotated).hadamard().scaled(0.125).to_array();
@@ -188,8 +197,19 @@ impl<C: Codes> PackedInt<C> {
     }
 }
 
+/// Vector of element `k` of a group for row `lane` of a panel, and place in it, with so many k to a 32-bit lane.
+#[inline(always)]
+fn place(depth: usize, k: usize, lane: usize) -> (usize, usize) {
+    if depth == 2 {
+        (k / 2, lane * 2 + k % 2)
+    } else {
+        (k / 4 * 2 + lane / 4, lane % 4 * 4 + k % 4)
+    }
+}
+
 /// Codes of a group, four at a time.
-fn codes<C: Codes>(rotated: &Group, scale: f32) -> impl Iterator<Item = F32x4> {
+#[inline(always)]
+fn quantized<C: Codes>(rotated: &Group, scale: f32) -> impl Iterator<Item = F32x4> {
     let inverse = F32x4::splat(if scale.abs() > 0.0 { 1.0 / scale } else { 0.0 });
     let lowest = F32x4::splat(C::LOWEST);
     let highest = F32x4::splat(C::HIGHEST);
@@ -205,7 +225,7 @@ fn best_scale<C: Codes>(rotated: &Group) -> f32 {
         let scale = extreme * range / C::LOWEST;
         let spread = F32x4::splat(scale);
         let mut error = F32x4::splat(0.0);
-        for (x, code) in rotated.0.iter().zip(codes::<C>(rotated, scale)) {
+        for (x, code) in rotated.0.iter().zip(quantized::<C>(rotated, scale)) {
             let distance = x.sub(code.mul(spread));
             error = error.add(distance.mul(distance));
         }

@@ -41,7 +41,9 @@ async function inFreshPage(run) {
 const { about, results, cosine } = await inFreshPage((page) =>
   page.evaluate((cases) => globalThis.cpu(cases), CASES),
 );
-console.log(`ours:   ${about[0]}\ntheirs: ${about[1]}\ncosine of the two for one text: ${cosine.toFixed(4)}\n`);
+console.log(
+  `ours:   ${about[0]}\ntheirs: ${about[1]}\ncosine of the two for one text: ${cosine.toFixed(4)}\n`,
+);
 
 const starts = { ours: [], theirs: [] };
 for (let i = 0; i < STARTS; i++) {
