@@ -28,15 +28,16 @@ impl Pool {
         };
         let values = match values {
             Some(mut values) => {
-                values.resize(len, 0.0);
+                // Never shortened, so that no element is zeroed twice.
+                if values.len() < len {
+                    values.resize(len, 0.0);
+                }
                 values
             }
             None => zeroed(len)?,
         };
-        Ok(Buffer {
-            values,
-            pool: self.clone(),
-        })
+        let pool = self.clone();
+        Ok(Buffer { values, len, pool })
     }
 
     /// A buffer of zeros.
@@ -49,6 +50,7 @@ impl Pool {
     /// Takes a vector over.
     pub fn adopt(&self, values: Vec<f32>) -> Buffer {
         Buffer {
+            len: values.len(),
             values,
             pool: self.clone(),
         }
@@ -58,6 +60,7 @@ impl Pool {
 /// Values whose memory goes back to its pool.
 pub struct Buffer {
     values: Vec<f32>,
+    len: usize,
     pool: Pool,
 }
 
@@ -65,13 +68,13 @@ impl Deref for Buffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.values
+        &self.values[..self.len]
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.values
+        &mut self.values[..self.len]
     }
 }
 
