@@ -28,7 +28,8 @@ export type ModelSource = string | URL | ModelFiles;
 /** Options of {@link load}. */
 export interface LoadOptions {
   /**
-   * How to hold the weights: `"q8"` (8 bits, a quarter of the memory), `"q4"` (4 bits, an eighth, less exact) or `"f32"`.
+   * How to hold the weights: `"q8"` (8 bits, a quarter of the memory), `"q4"` (4 bits in the feed-forward blocks, less
+   * memory again, less exact) or `"f32"`.
    * `"auto"`, the default, is `"q8"`.
    */
   dtype?: "auto" | "f32" | "q8" | "q4" | undefined;
