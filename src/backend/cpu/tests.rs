@@ -2,6 +2,9 @@
 
 #![expect(clippy::float_cmp, reason = "equal bits are the claim")]
 
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
 use super::rotation::{GROUP, Group};
 use super::*;
 use crate::backend::{Heads, Mask, NormKind, RelativeBias, Rotary, SpladeActivation};
@@ -186,6 +189,55 @@ fn every_dot_kernel_gives_the_bits_of_the_scalar_one() {
             }
         }
     }
+}
+
+/// Rows, columns out and in, and for each value what is made of a number in [-1, 1).
+fn any_product() -> impl Strategy<Value = (usize, usize, Vec<f32>, Vec<f32>)> {
+    let value = prop_oneof![
+        8 => -1f32..1.0,
+        1 => Just(0.0),
+        1 => Just(1e4),
+        1 => Just(-1e4),
+        1 => Just(-1e-30),
+    ];
+    let shape = (1usize..14, 1usize..20, 1usize..200);
+    shape.prop_flat_map(move |(rows, out, input)| {
+        let values = |len| prop::collection::vec(value.clone(), len);
+        (
+            Just(rows),
+            Just(input),
+            values(rows * input),
+            values(out * input),
+        )
+    })
+}
+
+#[kernel_test]
+fn every_dot_kernel_gives_the_bits_of_the_scalar_one_on_any_shape_and_values() {
+    // The same cases everywhere: wasm has no entropy, and bits are to be compared between hosts.
+    let mut runner = TestRunner::new_with_rng(
+        Config {
+            cases: 300,
+            failure_persistence: None,
+            ..Config::default()
+        },
+        TestRng::deterministic_rng(RngAlgorithm::ChaCha),
+    );
+    let outcome = runner.run(&any_product(), |(rows, input, x, weight)| {
+        for dtype in [WeightDtype::Q8, WeightDtype::Q4] {
+            let run = |kernel| {
+                let cpu = with_kernel(kernel);
+                let x = cpu.upload(x.clone(), rows).unwrap();
+                let weight = packed(&cpu, &weight, weight.len() / input, input, dtype);
+                let product = cpu.linear(&x, &weight, None, Activation::Identity);
+                let product = values(&cpu, &product.unwrap());
+                product.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(run(DotKernel::detect()), run(DotKernel::Scalar));
+        }
+        Ok(())
+    });
+    outcome.unwrap();
 }
 
 #[kernel_test]
