@@ -293,7 +293,6 @@ fn splade_equals_the_reference() {
             batch.unwrap().vectors
         };
         assert_sparse(name, &texts, &sparse(WeightDtype::F32), &theirs);
-        // Weights at random, 48 to a row: what rounding does to one text is luck, so it is the mean that counts.
         let ours = sparse(WeightDtype::Q8);
         let mut mean = 0.0;
         for (ours, (theirs, (text, _))) in ours.iter().zip(theirs.iter().zip(&texts)) {
@@ -302,7 +301,7 @@ fn splade_equals_the_reference() {
                 dense[*index as usize] = *value;
             }
             let cosine = cosine(&dense, theirs);
-            assert!(cosine >= 0.99, "q8 {name} {text}: {cosine}");
+            assert!(cosine >= 0.995, "q8 {name} {text}: {cosine}");
             mean += cosine;
         }
         #[expect(clippy::cast_precision_loss, reason = "few texts")]
