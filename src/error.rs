@@ -247,6 +247,17 @@ impl Error {
     }
 }
 
+/// An empty vector with room for `len` elements, or [`Error::OutOfMemory`].
+pub(crate) fn room<T>(len: usize) -> Result<Vec<T>> {
+    let mut values = Vec::new();
+    values
+        .try_reserve_exact(len)
+        .map_err(|_| Error::OutOfMemory {
+            bytes: len.saturating_mul(size_of::<T>()),
+        })?;
+    Ok(values)
+}
+
 #[cfg(not(target_arch = "wasm32"))]
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {

@@ -3,18 +3,7 @@
 
 use super::spec::{Relative, Rope};
 use crate::backend::{RelativeBias, Rotary};
-use crate::error::{Error, Result};
-
-/// Room for `len` numbers.
-fn room(len: usize) -> Result<Vec<f32>> {
-    let mut values = Vec::new();
-    values
-        .try_reserve_exact(len)
-        .map_err(|_| Error::OutOfMemory {
-            bytes: len.saturating_mul(size_of::<f32>()),
-        })?;
-    Ok(values)
-}
+use crate::error::{Result, room};
 
 impl Rope {
     /// Cosines and sines of `positions` positions for heads of `size`.

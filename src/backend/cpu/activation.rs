@@ -1,4 +1,4 @@
-//! Element-wise functions: exp, tanh and the activations built on them; f32 in, f32 out, in place.
+//! Element-wise functions: exp, tanh and the activations built on them, four lanes at a time.
 //!
 //! Written out with plain multiplications and additions, so that they give the same bits in every engine,
 //! which a platform's math library would not.

@@ -10,12 +10,9 @@ use core::ops::Range;
 
 use super::gemm_f32::for_each_tile;
 use super::scratch::{Buffer, Pool};
-use super::{PANEL, activation, norm, store};
+use super::{PANEL, TILE, activation, norm, store};
 use crate::backend::{Attention, Heads, Mask, Norm, RelativeBias, Rotary};
 use crate::error::Result;
-
-/// Query rows that share a pass over the keys.
-const ROWS: usize = 4;
 
 /// One sequence's rows of queries, keys and values.
 struct Rows<'a> {
@@ -80,8 +77,8 @@ pub fn attention(
     let mut scratch = Scratch {
         keys: pool.zeroed(key_panels * heads.size * PANEL)?,
         values: pool.zeroed(heads.size.div_ceil(PANEL) * longest * PANEL)?,
-        queries: pool.take(ROWS * heads.size)?,
-        scores: pool.zeroed(ROWS * key_panels * PANEL)?,
+        queries: pool.take(TILE * heads.size)?,
+        scores: pool.zeroed(TILE * key_panels * PANEL)?,
         row: pool.take(heads.size)?,
     };
     let mut out = pool.take(tokens * width)?;
@@ -127,8 +124,8 @@ impl Scratch {
         let (len, size) = (rows.len(), attention.heads.size);
         let width = attention.heads.query_width();
         let norm = attention.head_norms.map(|[queries, _]| queries);
-        for first in (0..len).step_by(ROWS) {
-            let count = ROWS.min(len - first);
+        for first in (0..len).step_by(TILE) {
+            let count = TILE.min(len - first);
             for (token, query) in (first..first + count).zip(self.queries.chunks_exact_mut(size)) {
                 query.copy_from_slice(rows.query(token, head));
                 prepare(query, token, norm, attention.rotary);
@@ -145,7 +142,7 @@ impl Scratch {
             let stride = panels.len() * PANEL;
             for (index, panel) in panels.enumerate() {
                 let panel = &self.keys[panel * size * PANEL..][..size * PANEL];
-                for_each_tile(&self.queries, count, size, panel, |_, rows| {
+                for_each_tile(&self.queries, 0..count, size, panel, |_, rows| {
                     for (row, sums) in rows.iter().enumerate() {
                         store(
                             *sums,
@@ -162,7 +159,7 @@ impl Scratch {
                 let panel = index * len * PANEL;
                 let panel = &self.values[panel + keys.start * PANEL..panel + keys.end * PANEL];
                 let lanes = PANEL.min(size - offset);
-                for_each_tile(&self.scores, count, stride, panel, |_, rows| {
+                for_each_tile(&self.scores, 0..count, stride, panel, |_, rows| {
                     for (row, sums) in rows.iter().enumerate() {
                         let target = (first + row) * width + head * size + offset;
                         store(*sums, &mut out[target..target + lanes]);

@@ -142,7 +142,7 @@ impl Dot for Widened {
 #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
 pub mod relaxed {
     use super::{Dot, DotKernel, I8x16, I32x4};
-    use core::arch::wasm32::{i32x4_extract_lane, i32x4_relaxed_dot_i8x16_i7x16_add, u32x4_splat};
+    use core::arch::wasm32::{i32x4_relaxed_dot_i8x16_i7x16_add, u32x4_splat};
 
     /// To be called under `target_feature(enable = "relaxed-simd")` alone, into which it is inlined.
     pub struct Relaxed;
@@ -191,7 +191,7 @@ pub mod relaxed {
             let vectors = [I8x16::load(&halves[0]), I8x16::load(&halves[1])];
             step(&mut sums, vectors, u32::from_le_bytes(x));
             for (exact, signed) in exact.iter_mut().zip([false, true]) {
-                *exact &= sums[0].map(lanes).as_flattened() == expected(&w, x, signed);
+                *exact &= sums[0].map(I32x4::to_array).as_flattened() == expected(&w, x, signed);
             }
         }
         match exact {
@@ -201,7 +201,7 @@ pub mod relaxed {
         }
     }
 
-    pub(super) fn expected(weights: &[i8; 32], x: [u8; 4], signed: bool) -> [i32; 8] {
+    fn expected(weights: &[i8; 32], x: [u8; 4], signed: bool) -> [i32; 8] {
         core::array::from_fn(|column| {
             let products = weights[4 * column..].iter().zip(x).map(|(w, x)| {
                 let x = if signed {
@@ -213,15 +213,6 @@ pub mod relaxed {
             });
             2 + products.sum::<i32>()
         })
-    }
-
-    pub(super) fn lanes(sums: I32x4) -> [i32; 4] {
-        [
-            i32x4_extract_lane::<0>(sums.0),
-            i32x4_extract_lane::<1>(sums.0),
-            i32x4_extract_lane::<2>(sums.0),
-            i32x4_extract_lane::<3>(sums.0),
-        ]
     }
 
     /// On engines whose relaxed instruction saturates, the probe keeps the relaxed kernel from running; activations of
@@ -241,7 +232,10 @@ pub mod relaxed {
             let (halves, _) = w.as_chunks::<16>();
             let vectors = [I8x16::load(&halves[0]), I8x16::load(&halves[1])];
             step(&mut sums, vectors, u32::from_le_bytes(x));
-            assert_eq!(sums[0].map(lanes).as_flattened(), expected(&w, x, false));
+            assert_eq!(
+                sums[0].map(I32x4::to_array).as_flattened(),
+                expected(&w, x, false)
+            );
         }
     }
 }

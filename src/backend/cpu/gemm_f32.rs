@@ -4,8 +4,10 @@
 //! broadcasts one element of A for each row (the layout of Goto & van de Geijn 2008). Every element of C is one
 //! sequential sum over k: its bits depend on nothing but its own row and column.
 
+use core::ops::Range;
+
 use super::simd::F32x4;
-use super::{PANEL, Sums, zeroed};
+use super::{PANEL, Sums, halves, tiles, zeroed};
 use crate::error::Result;
 
 /// A `[rows, columns]` matrix in panels of eight rows.
@@ -72,10 +74,7 @@ fn tile<const R: usize>(a: &[f32], stride: usize, panel: &[f32]) -> [Sums; R] {
     let rows: [&[f32]; R] = core::array::from_fn(|r| &a[r * stride..][..k]);
     let mut sums = [[F32x4::splat(0.0); 2]; R];
     for (i, b) in panel.iter().enumerate() {
-        let ([b0, b1], []) = b.as_chunks::<4>() else {
-            unreachable!("a panel has eight lanes")
-        };
-        let (b0, b1) = (F32x4::load(b0), F32x4::load(b1));
+        let [b0, b1] = halves(b).map(F32x4::load);
         for r in 0..R {
             let a = F32x4::splat(rows[r][i]);
             sums[r][0] = sums[r][0].add(a.mul(b0));
@@ -85,25 +84,22 @@ fn tile<const R: usize>(a: &[f32], stride: usize, panel: &[f32]) -> [Sums; R] {
     sums
 }
 
-/// The sums of each row of A, in order, against a panel: `done(first row, sums of up to four rows)`.
+/// The sums of each row of A in `range`, in order, against a panel: `done(first row, sums of up to four rows)`.
 #[inline(always)]
 pub fn for_each_tile(
     a: &[f32],
-    rows: usize,
+    range: Range<usize>,
     stride: usize,
     panel: &[f32],
     mut done: impl FnMut(usize, &[Sums]),
 ) {
-    let mut row = 0;
-    while row + 4 <= rows {
-        done(row, &tile::<4>(&a[row * stride..], stride, panel));
-        row += 4;
-    }
-    let rest = &a[row * stride..];
-    match rows - row {
-        3 => done(row, &tile::<3>(rest, stride, panel)),
-        2 => done(row, &tile::<2>(rest, stride, panel)),
-        1 => done(row, &tile::<1>(rest, stride, panel)),
-        _ => {}
+    for rows in tiles(range) {
+        let (row, a) = (rows.start, &a[rows.start * stride..]);
+        match rows.len() {
+            4 => done(row, &tile::<4>(a, stride, panel)),
+            3 => done(row, &tile::<3>(a, stride, panel)),
+            2 => done(row, &tile::<2>(a, stride, panel)),
+            _ => done(row, &tile::<1>(a, stride, panel)),
+        }
     }
 }

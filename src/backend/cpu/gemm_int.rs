@@ -18,20 +18,11 @@ use super::packed_int::{Codes, Panel};
 use super::rotation::{GROUP, Group};
 use super::scratch::{Buffer, Pool};
 use super::simd::{F32x4, I32x4};
-use super::{DotKernel, PANEL, Sums};
+use super::{DotKernel, Sums, TILE, halves, tiles};
 use crate::error::Result;
 
 /// Largest magnitude of an activation.
 const LIMIT: f32 = 127.0;
-
-/// Rows of a tile: with four, eight sums, two vectors of weights and one of activations stay in registers.
-const TILE: usize = 4;
-
-/// Tiles of up to four rows that cover `range`.
-fn tiles(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-    let end = range.end;
-    range.step_by(TILE).map(move |row| row..end.min(row + TILE))
-}
 
 /// Activations, quantised a group at a time. The rows of a tile are interleaved, so that the inner loop reads one
 /// stream.
@@ -117,7 +108,6 @@ fn quantize(values: &[f32], kernel: DotKernel, words: &mut [I32x4; GROUP / 8]) -
 /// Words of each row → `[word][row]`.
 #[inline(always)]
 fn interleave(words: &[[I32x4; GROUP / 8]; TILE], rows: usize, out: &mut [u32]) {
-    let vectors = out.len() / (4 * rows);
     if rows == TILE {
         let (out, _) = out.as_chunks_mut::<16>();
         for (i, out) in out.iter_mut().enumerate() {
@@ -128,6 +118,7 @@ fn interleave(words: &[[I32x4; GROUP / 8]; TILE], rows: usize, out: &mut [u32]) 
             }
         }
     } else {
+        let vectors = out.len() / (4 * rows);
         for (row, words) in words[..rows].iter().enumerate() {
             for (i, words) in words[..vectors].iter().enumerate() {
                 for (j, word) in words.to_array().into_iter().enumerate() {
@@ -159,22 +150,14 @@ pub fn for_each_tile<C: Codes>(
 }
 
 #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
+#[target_feature(enable = "relaxed-simd")]
 fn relaxed_tiles<C: Codes>(
     x: &QuantizedRows,
     range: Range<usize>,
     panel: &Panel<C>,
     done: &mut dyn FnMut(usize, &[Sums]),
 ) {
-    #[target_feature(enable = "relaxed-simd")]
-    fn inner<C: Codes>(
-        x: &QuantizedRows,
-        range: Range<usize>,
-        panel: &Panel<C>,
-        done: &mut dyn FnMut(usize, &[Sums]),
-    ) {
-        all_tiles::<C, super::dot::relaxed::Relaxed>(x, range, panel, done);
-    }
-    inner(x, range, panel, done);
+    all_tiles::<C, super::dot::relaxed::Relaxed>(x, range, panel, done);
 }
 
 #[inline(always)]
@@ -225,11 +208,4 @@ fn tile<C: Codes, D: Dot, const R: usize>(
         }
     }
     out
-}
-
-fn halves<T>(lanes: &[T; PANEL]) -> [&[T; 4]; 2] {
-    let ([low, high], []) = lanes.as_chunks::<4>() else {
-        unreachable!("a panel has eight lanes")
-    };
-    [low, high]
 }

@@ -25,10 +25,13 @@ use self::packed_int::{Bytes, Codes, Nibbles, PackedInt};
 use self::scratch::{Buffer, Pool};
 use self::simd::F32x4;
 use super::{Activation, Attention, Backend, Norm, Pooling, Splade, SpladeStrategy, WeightDtype};
-use crate::error::{Error, Result};
+use crate::error::{Result, room};
 
 /// Columns of a packed panel: two vectors.
 const PANEL: usize = 8;
+/// Rows of a tile: in the integer kernels eight sums, two vectors of weights and one of activations then stay in
+/// registers. In attention it is the query rows that share a pass over the keys.
+const TILE: usize = 4;
 /// Rows that a product takes through all panels before it goes on to the next: their activations stay in the cache.
 const BLOCK: usize = 64;
 
@@ -55,11 +58,15 @@ impl Cpu {
         self.kernel
     }
 
+    /// Of unspecified content.
     fn activations(&self, rows: usize, width: usize) -> Result<Activations> {
-        Ok(Activations {
-            values: self.pool.take(rows * width)?,
-            width,
-        })
+        let values = self.pool.take(rows * width)?;
+        Ok(Activations { values, width })
+    }
+
+    fn zeros(&self, rows: usize, width: usize) -> Result<Activations> {
+        let values = self.pool.zeroed(rows * width)?;
+        Ok(Activations { values, width })
     }
 }
 
@@ -137,8 +144,7 @@ impl Backend for Cpu {
         let (rows, width) = tables
             .first()
             .map_or((0, 0), |(table, ids)| (ids.len(), table.columns()));
-        let mut out = self.activations(rows, width)?;
-        out.values.fill(0.0);
+        let mut out = self.zeros(rows, width)?;
         for (table, ids) in tables {
             for (out, id) in out.values.chunks_exact_mut(width).zip(*ids) {
                 each!(table, table => table.add_row(*id as usize, out));
@@ -192,8 +198,7 @@ impl Backend for Cpu {
             let lanes = PANEL.min(columns - place.column);
             let out = &mut out.values[place.row * columns..];
             for (sums, out) in rows.iter().zip(out.chunks_exact_mut(columns)) {
-                let sums = [sums[0].add(shift[0]), sums[1].add(shift[1])];
-                let sums = sums.map(|sum| activation::activate(activation, sum));
+                let sums = plus(sums, shift).map(|sum| activation::activate(activation, sum));
                 store(sums, &mut out[place.column..place.column + lanes]);
             }
         })?;
@@ -248,14 +253,13 @@ impl Backend for Cpu {
     ) -> Result<Activations> {
         let columns = weight.rows();
         let sequences: Vec<_> = offsets.windows(2).map(|pair| pair[0]..pair[1]).collect();
-        let mut out = self.activations(sequences.len(), columns)?;
         // Both reductions begin at 0: no weight is less.
-        out.values.fill(0.0);
+        let mut out = self.zeros(sequences.len(), columns)?;
         self.product(x, weight, bias, &sequences, &mut |place, shift, rows| {
             let lanes = PANEL.min(columns - place.column);
             let target = &mut out.values[place.range * columns + place.column..][..lanes];
             for sums in rows {
-                let sums = [sums[0].add(shift[0]), sums[1].add(shift[1])].map(F32x4::to_array);
+                let sums = plus(sums, shift).map(F32x4::to_array);
                 let pairs = target.iter_mut().zip(sums.as_flattened());
                 match splade.strategy {
                     SpladeStrategy::Max => pairs.for_each(|(out, sum)| *out = out.max(*sum)),
@@ -306,7 +310,7 @@ struct Place {
 type Done<'a> = dyn FnMut(Place, &Sums, &[Sums]) + 'a;
 
 impl Cpu {
-    /// `x · weightᵀ + bias` for the rows in each of `ranges`, which ascend.
+    /// `x · weightᵀ` for the rows in each of `ranges`, which ascend, and `bias` beside it.
     fn product(
         &self,
         x: &Activations,
@@ -323,11 +327,8 @@ impl Cpu {
                     bias,
                     ranges,
                     |panel, range, finish| {
-                        let rows = &x.values[range.start * columns..];
                         let panel = weight.panel(panel);
-                        gemm_f32::for_each_tile(rows, range.len(), columns, panel, |row, rows| {
-                            finish(range.start + row, rows);
-                        });
+                        gemm_f32::for_each_tile(&x.values, range, columns, panel, finish);
                     },
                     done,
                 );
@@ -362,7 +363,7 @@ impl Cpu {
 }
 
 /// Runs `tiles(panel, rows, finish)` for every panel of a weight matrix and every range, in blocks of rows that are whole
-/// tiles; adds the bias.
+/// tiles.
 fn each_panel(
     columns: usize,
     bias: Option<&[f32]>,
@@ -371,14 +372,11 @@ fn each_panel(
     done: &mut Done,
 ) {
     // Ranges cut so that none has more than a block's rows, and gathered until a block is full.
-    let pieces = || {
-        ranges.iter().enumerate().flat_map(|(index, range)| {
-            let end = range.end;
-            let starts = range.clone().step_by(BLOCK);
-            starts.map(move |row| (index, row..end.min(row + BLOCK)))
-        })
-    };
-    let mut pending = pieces().peekable();
+    let pieces = ranges.iter().enumerate().flat_map(|(index, range)| {
+        let pieces = cut(range.clone(), BLOCK);
+        pieces.map(move |piece| (index, piece))
+    });
+    let mut pending = pieces.peekable();
     let mut block = Vec::new();
     while pending.peek().is_some() {
         block.clear();
@@ -396,8 +394,7 @@ fn each_panel(
                 let bias = &bias[column..columns.min(column + PANEL)];
                 shift[..bias.len()].copy_from_slice(bias);
             }
-            let (shift, _) = shift.as_chunks::<4>();
-            let shift = [F32x4::load(&shift[0]), F32x4::load(&shift[1])];
+            let shift = halves(&shift).map(F32x4::load);
             for (index, piece) in &block {
                 let range = *index;
                 tiles(panel, piece.clone(), &mut |row, rows| {
@@ -406,6 +403,33 @@ fn each_panel(
             }
         }
     }
+}
+
+/// Pieces of up to `most` that cover `range`.
+#[inline(always)]
+fn cut(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range.step_by(most).map(move |row| row..end.min(row + most))
+}
+
+/// Tiles that cover `range`.
+#[inline(always)]
+fn tiles(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    cut(range, TILE)
+}
+
+/// The two vectors of a panel's eight lanes.
+#[inline(always)]
+fn halves<T>(lanes: &[T; PANEL]) -> [&[T; 4]; 2] {
+    let ([low, high], []) = lanes.as_chunks::<4>() else {
+        unreachable!("a panel has eight lanes")
+    };
+    [low, high]
+}
+
+#[inline(always)]
+fn plus(sums: &Sums, shift: &Sums) -> Sums {
+    [sums[0].add(shift[0]), sums[1].add(shift[1])]
 }
 
 /// Writes the first `out.len()` of eight columns.
@@ -422,14 +446,9 @@ fn store(sums: Sums, out: &mut [f32]) {
     }
 }
 
-/// A zeroed vector, or [`Error::OutOfMemory`].
+/// A zeroed vector, where there is memory for it.
 fn zeroed<T: Clone + Copy + bytemuck::Zeroable>(len: usize) -> Result<Vec<T>> {
-    let mut values = Vec::new();
-    values
-        .try_reserve_exact(len)
-        .map_err(|_| Error::OutOfMemory {
-            bytes: len.saturating_mul(size_of::<T>()),
-        })?;
+    let mut values = room(len)?;
     values.resize(len, T::zeroed());
     Ok(values)
 }

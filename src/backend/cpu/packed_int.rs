@@ -1,7 +1,8 @@
 //! Weights of 8 or 4 bits, packed for the dot kernels.
 //!
-//! A row is cut in groups of 64 and rotated (see `rotation`); in a group w ≈ scale · code. Eight rows, that is columns of the product, make a panel. A group of a panel is 32 vectors of
-//! 16 codes: with two k to a lane, one vector is `[8 columns][2 k]`; with four, two vectors are `[8 columns][4 k]`.
+//! A row is cut in groups of 64 and rotated (see `rotation`); in a group w ≈ scale · code. Eight rows, that is columns of
+//! the product, make a panel. A group of a panel is 32 vectors of 16 codes: with two k to a lane, one vector is
+//! `[8 columns][2 k]`; with four, two vectors are `[8 columns][4 k]`.
 
 use super::rotation::{GROUP, Group};
 use super::simd::{F32x4, I8x16};

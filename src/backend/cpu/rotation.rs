@@ -1,9 +1,9 @@
 //! A Hadamard rotation of each group of 64 elements, which makes groups fit for few bits.
 //!
 //! A product does not change when both of its sides are multiplied by one orthogonal matrix. H₆₄ / 8 spreads an outlier
-//! channel over its whole group, so that no element takes the range from the others (Ashkboos et al. 2024; there
-//! across a whole row). Weights are rotated as they are packed, activations as they are quantised: 2.5 additions an
-//! element, and no statistics of the model are needed.
+//! channel over its whole group, so that no element takes the range from the others (Ashkboos et al. 2024; there across a
+//! whole row). Weights are rotated as they are packed, activations as they are quantised: 2.5 operations an element, and
+//! no statistics of the model are needed.
 
 use super::simd::F32x4;
 
