@@ -30,6 +30,7 @@ export type ErrorCode =
   // everything else
   | "aborted"
   | "disposed"
+  | "worker_failed"
   | "unsupported_runtime"
   | "out_of_memory"
   | "internal";
@@ -54,7 +55,7 @@ export function guard<T>(call: () => T): T {
   try {
     return call();
   } catch (error) {
-    throw fromWasm(error);
+    throw toGossamerError(error);
   }
 }
 
@@ -67,7 +68,8 @@ export function release(object: { free(): void }): void {
   }
 }
 
-function fromWasm(error: unknown): GossamerError {
+/** What wasm threw, as a {@link GossamerError}. */
+export function toGossamerError(error: unknown): GossamerError {
   if (error instanceof GossamerError) return error;
   if (error instanceof Error) {
     const { code, status } = error as { code?: unknown; status?: unknown };
@@ -83,12 +85,22 @@ function fromWasm(error: unknown): GossamerError {
   );
 }
 
+/** What calls of an embedder meet that was disposed of. */
+export function disposed(): GossamerError {
+  return new GossamerError("disposed", "This embedder was disposed of; load the model anew.", {
+    status: 410,
+  });
+}
+
 /** Throws if the signal is aborted. */
 export function checkAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted) {
-    throw new GossamerError("aborted", "The call was aborted through its signal.", {
-      status: 499,
-      cause: signal.reason,
-    });
-  }
+  if (signal?.aborted) throw aborted(signal);
+}
+
+/** What a call rejects with whose signal was aborted. */
+export function aborted(signal: AbortSignal): GossamerError {
+  return new GossamerError("aborted", "The call was aborted through its signal.", {
+    status: 499,
+    cause: signal.reason,
+  });
 }

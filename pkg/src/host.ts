@@ -1,6 +1,8 @@
 /** What differs between JavaScript hosts; each entry point of the package makes one. */
 
+import type { Thread } from "./pool/remote.js";
 import type { Source } from "./sources/source.js";
+import type { WorkerLike } from "./types.js";
 
 export interface Host {
   /** The wasm build that suits this engine. */
@@ -9,4 +11,6 @@ export interface Host {
   wasmAt(url: string | URL): Promise<Response | BufferSource>;
   /** A local folder, where the host has a file system. */
   directory?(folder: string | URL): Source;
+  /** A thread that runs the package's worker, or the user's own; absent where there are none. */
+  thread?(create: (() => WorkerLike) | undefined): Thread;
 }

@@ -16,29 +16,60 @@ export interface InitOptions {
   response?: Response | Promise<Response> | undefined;
 }
 
+let compiled: Promise<WebAssembly.Module> | undefined;
 let started: Promise<WebAssembly.Memory> | undefined;
 
-/** Starts wasm, or answers with the memory of the one that runs. A start that failed can be tried again. */
-export function ensureStarted(host: Host, options: InitOptions = {}): Promise<WebAssembly.Memory> {
-  started ??= startUp(host, options).catch((error: unknown) => {
-    started = undefined;
-    throw error;
-  });
+/** Compiles the wasm, or answers with what was compiled before. What failed can be tried again. */
+export function ensureCompiled(host: Host, options: InitOptions = {}): Promise<WebAssembly.Module> {
+  compiled ??= find(host, options)
+    .then((wasm) => compile(wasm).catch((error) => Promise.reject(unusable(error))))
+    .catch((error: unknown) => {
+      compiled = undefined;
+      throw error;
+    });
+  return compiled;
+}
+
+/** Starts wasm in this thread, or answers with the memory of the one that runs. */
+export function ensureStarted(host: Host): Promise<WebAssembly.Memory> {
+  started ??= ensureCompiled(host)
+    .then(instantiate)
+    .catch((error: unknown) => {
+      started = undefined;
+      throw error;
+    });
   return started;
 }
 
-async function startUp(host: Host, options: InitOptions): Promise<WebAssembly.Memory> {
-  const wasm = await find(host, options);
+/** Starts a compiled module in this thread. */
+export async function instantiate(module: WebAssembly.Module): Promise<WebAssembly.Memory> {
   try {
-    const exports = await start({ module_or_path: wasm });
+    const exports = await start({ module_or_path: module });
     return exports.memory;
   } catch (error) {
-    throw new GossamerError(
-      "unsupported_runtime",
-      `The WebAssembly module could not be started (${reason(error)}). Where compiling is forbidden (edge workers), pass it compiled: init({ module }). Where a content security policy forbids it, allow 'wasm-unsafe-eval'.`,
-      { status: 501, cause: error },
-    );
+    throw unusable(error);
   }
+}
+
+async function compile(wasm: WebAssembly.Module | Response | BufferSource): Promise<WebAssembly.Module> {
+  // Cross-realm values are welcome.
+  const kind = Object.prototype.toString.call(wasm);
+  if (kind === "[object WebAssembly.Module]") return wasm as WebAssembly.Module;
+  if (kind !== "[object Response]") return WebAssembly.compile(wasm as BufferSource);
+  const response = wasm as Response;
+  // Engines compile a stream under this type only; not every server sends it.
+  const streams = response.headers.get("content-type")?.startsWith("application/wasm");
+  return streams && typeof WebAssembly.compileStreaming === "function"
+    ? WebAssembly.compileStreaming(response)
+    : WebAssembly.compile(await response.arrayBuffer());
+}
+
+function unusable(error: unknown): GossamerError {
+  return new GossamerError(
+    "unsupported_runtime",
+    `The WebAssembly module could not be started (${reason(error)}). Where compiling is forbidden (edge workers), pass it compiled: init({ module }). Where a content security policy forbids it, allow 'wasm-unsafe-eval'.`,
+    { status: 501, cause: error },
+  );
 }
 
 async function find(host: Host, { module, url, bytes, response }: InitOptions) {

@@ -2,105 +2,163 @@
 
 import { breatheIfDue } from "./breathe.js";
 import { Embedder } from "./embedder.js";
-import { checkAborted, GossamerError, guard, release } from "./errors.js";
+import type { Engine, EngineLoader, LoaderOptions } from "./engine/engine.js";
+import { LocalLoader } from "./engine/local.js";
+import { checkAborted, GossamerError } from "./errors.js";
 import type { Host } from "./host.js";
-import { ensureStarted } from "./init.js";
+import { ensureCompiled, ensureStarted } from "./init.js";
+import { PoolLoader } from "./pool/loader.js";
+import type { Pool } from "./pool/pool.js";
+import { Remote } from "./pool/remote.js";
 import { ProgressReport } from "./progress.js";
 import { resolveSource } from "./sources/resolve.js";
 import { type OpenFile, readAll, type Source } from "./sources/source.js";
 import type { LoadOptions, ModelSource } from "./types.js";
-import { Loader } from "./wasm/gossamer.js";
 
 /** The most bytes handed to wasm at once. */
 const SLICE = 1 << 20;
 
+/** More workers than any machine has cores for. */
+const MOST_WORKERS = 256;
+
 /** Loads from any source. */
 export async function loadModel(host: Host, source: ModelSource, options: LoadOptions): Promise<Embedder> {
-  checkAborted(options.signal);
+  const { signal, workers = 0 } = options;
+  checkAborted(signal);
   const place = resolveSource(source, options, host);
-  const memory = await ensureStarted(host);
-  checkAborted(options.signal);
-  const { model, revision } = place;
-  const loader = guard(() => new Loader({ model, revision, dtype: options.dtype }));
-  const load = new Load(place, loader, options);
-  try {
-    await load.smallFiles();
-    await load.weights();
-  } catch (error) {
-    release(loader);
-    checkAborted(options.signal);
-    throw load.explain(error);
+  const progress = new ProgressReport(place.model, options.onProgress);
+  const loaderOptions = { model: place.model, revision: place.revision, dtype: options.dtype };
+  const engine = checkWorkers(workers)
+    ? await pool(workers, progress, signal)
+    : await into(async () => new LocalLoader(loaderOptions, await ensureStarted(host)), progress, signal);
+  progress.ready(engine.info.kind);
+  return new Embedder(engine);
+
+  function pool(workers: number, progress: ProgressReport, signal: AbortSignal | undefined): Promise<Pool> {
+    // In place of a worker that fails, a pool of one is loaded, without a word.
+    const reload = () => pool(1, new ProgressReport(place.model, undefined), undefined);
+    return into(() => startPool(host, workers, options, loaderOptions, reload), progress, signal);
   }
-  const embedder = new Embedder(
-    guard(() => loader.finish()),
-    memory,
+
+  async function into<E extends Engine>(
+    start: () => Promise<EngineLoader<E>>,
+    progress: ProgressReport,
+    signal: AbortSignal | undefined,
+  ): Promise<E> {
+    const loader = await start();
+    const load = new Load(place, loader, progress, signal);
+    try {
+      checkAborted(signal);
+      await load.smallFiles();
+      await load.weights();
+      return await loader.finish();
+    } catch (error) {
+      loader.free();
+      checkAborted(signal);
+      throw load.explain(error);
+    }
+  }
+}
+
+async function startPool(
+  host: Host,
+  workers: number,
+  { createWorker }: LoadOptions,
+  loaderOptions: LoaderOptions,
+  reload: () => Promise<Pool>,
+): Promise<PoolLoader> {
+  const { thread } = host;
+  if (!thread) {
+    throw new GossamerError(
+      "unsupported_runtime",
+      "This runtime has no worker threads: leave `workers` out.",
+      {
+        status: 501,
+      },
+    );
+  }
+  const module = await ensureCompiled(host);
+  const start = () => new Remote(thread(createWorker));
+  return PoolLoader.start(start, workers, module, loaderOptions, reload);
+}
+
+/** Whether there are to be workers. */
+function checkWorkers(workers: number): boolean {
+  if (Number.isInteger(workers) && workers >= 0 && workers <= MOST_WORKERS) return workers > 0;
+  throw new GossamerError(
+    "invalid_input",
+    `workers is ${String(workers)}; it must be a whole number from 0 (this thread) to ${MOST_WORKERS}, best no more than the machine has cores.`,
+    { status: 400 },
   );
-  load.progress.ready(embedder.info.kind);
-  return embedder;
 }
 
 class Load {
-  readonly progress: ProgressReport;
+  readonly #progress: ProgressReport;
   readonly #place: Source;
-  readonly #loader: Loader;
+  readonly #loader: EngineLoader;
   readonly #signal: AbortSignal | undefined;
   /** Where files were looked for in vain. */
   readonly #absent = new Map<string, string>();
 
-  constructor(place: Source, loader: Loader, options: LoadOptions) {
+  constructor(
+    place: Source,
+    loader: EngineLoader,
+    progress: ProgressReport,
+    signal: AbortSignal | undefined,
+  ) {
     this.#place = place;
     this.#loader = loader;
-    this.#signal = options.signal;
-    this.progress = new ProgressReport(place.model, options.onProgress);
+    this.#progress = progress;
+    this.#signal = signal;
   }
 
   /** Everything but the weights. What is in one file may make another wanted. */
   async smallFiles(): Promise<void> {
     const loader = this.#loader;
     for (;;) {
-      const names = guard(() => loader.wanted());
+      const names = await loader.wanted();
       if (names.length === 0) return;
       const files = await allOf(names.map((name) => this.#small(name)));
       checkAborted(this.#signal);
-      for (const [index, name] of names.entries()) guard(() => loader.provide(name, files[index]));
+      for (const [index, name] of names.entries()) await loader.provide(name, files[index]);
     }
   }
 
   async #small(name: string): Promise<Uint8Array | undefined> {
     const file = await this.#open(name);
     if (!file) return undefined;
-    this.progress.start(name);
+    this.#progress.start(name);
     const bytes = await readAll(file);
     // A cancelled stream looks like one that ended.
     checkAborted(this.#signal);
-    this.progress.finish(name, bytes.byteLength);
+    this.#progress.finish(name, bytes.byteLength);
     return bytes;
   }
 
   /** The weight files, one after the other; no more than a chunk is held. */
   async weights(): Promise<void> {
     const loader = this.#loader;
-    const names = guard(() => loader.weights());
-    this.progress.expect(names);
+    const names = await loader.weights();
+    this.#progress.expect(names);
     for (const name of names) {
-      guard(() => loader.beginWeights(name));
+      await loader.beginWeights(name);
       const file = await this.#open(name);
       if (!file) throw this.#missing([name]);
-      this.progress.start(name);
+      this.#progress.start(name);
       let loaded = 0;
       for await (const chunk of file.chunks) {
         for (let at = 0; at < chunk.byteLength; at += SLICE) {
           checkAborted(this.#signal);
           const slice = chunk.subarray(at, at + SLICE);
-          guard(() => loader.pushWeights(slice));
+          const size = await loader.pushWeights(slice);
           loaded += slice.byteLength;
-          this.progress.advance(name, loaded, loader.weightsSize() ?? file.size);
+          this.#progress.advance(name, loaded, size ?? file.size);
           await breatheIfDue();
         }
       }
       checkAborted(this.#signal);
-      guard(() => loader.endWeights());
-      this.progress.finish(name, loaded);
+      await loader.endWeights();
+      this.#progress.finish(name, loaded);
     }
   }
 

@@ -1,10 +1,11 @@
 /** Entry point for Node, Deno and Bun: as the one for browsers, and it reads local folders. */
 
 import { readFile } from "node:fs/promises";
+import { type TransferListItem, Worker } from "node:worker_threads";
 import type { Embedder } from "./embedder.js";
 import { hasRelaxedSimd } from "./features.js";
 import type { Host } from "./host.js";
-import { ensureStarted, fetchWasm, type InitOptions } from "./init.js";
+import { ensureCompiled, ensureStarted, fetchWasm, type InitOptions } from "./init.js";
 import { loadModel } from "./load.js";
 import { directorySource } from "./sources/directory.js";
 import type { LoadOptions, ModelSource } from "./types.js";
@@ -20,6 +21,20 @@ const host: Host = {
     ),
   wasmAt: readWasm,
   directory: directorySource,
+  thread: (create = () => new Worker(new URL("./node-worker.js", import.meta.url))) => {
+    const worker = create() as Worker;
+    return {
+      post: (message, transfer) => worker.postMessage(message, transfer as TransferListItem[]),
+      listen(message, failed) {
+        worker.on("message", message);
+        worker.on("error", failed);
+        worker.on("messageerror", failed);
+        worker.on("exit", (code) => failed(new Error(`it ended with code ${code}`)));
+      },
+      hold: (held) => (held ? worker.ref() : worker.unref()),
+      terminate: () => void worker.terminate(),
+    };
+  },
 };
 
 /** Reads a path or `file:` URL, which Node's `fetch` does not; fetches the rest. */
@@ -40,7 +55,8 @@ function hasEarlyV8(): boolean {
  * The first call counts: later ones wait for it, whatever their options.
  */
 export async function init(options: InitOptions = {}): Promise<void> {
-  await ensureStarted(host, options);
+  await ensureCompiled(host, options);
+  await ensureStarted(host);
 }
 
 /**

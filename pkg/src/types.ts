@@ -39,10 +39,27 @@ export interface LoadOptions {
   endpoint?: string | undefined;
   /** Access token for private or gated Hub models. Sent to `endpoint` only. */
   token?: string | undefined;
+  /**
+   * Work in so many module workers, each with the model in memory of its own: calls are split among them, and the page
+   * stays free. By default, 0, in this thread. Edge workers have no threads.
+   */
+  workers?: number | undefined;
+  /**
+   * Makes a worker that runs the module `gossamer-embed/worker` (in Node, Deno and Bun `gossamer-embed/node-worker`), where
+   * a bundler or a security policy keeps the package from finding it.
+   */
+  createWorker?: (() => WorkerLike) | undefined;
   /** Called as the files arrive, with the events that transformers.js sends. */
   onProgress?: ((progress: Progress) => void) | undefined;
   /** Stops the download and frees what was loaded; `load` then rejects with code `aborted`. */
   signal?: AbortSignal | undefined;
+}
+
+/** A browser's `Worker`, or one of `node:worker_threads`. */
+export interface WorkerLike {
+  // biome-ignore lint/suspicious/noExplicitAny: the two have different parameters
+  postMessage(...args: any[]): void;
+  terminate(): unknown;
 }
 
 /** Options that every call takes. */
@@ -171,7 +188,7 @@ export interface Token {
 }
 
 /** Options of `tokenize`. */
-export interface TokenizeOptions {
+export interface TokenizeOptions extends CallOptions {
   /** Add the tokens that the model expects around a text, such as `[CLS]` and `[SEP]`; true by default. */
   addSpecialTokens?: boolean | undefined;
 }
@@ -260,6 +277,8 @@ export interface ModelInfo {
   normalized: boolean;
   /** Vectors can be compared if, and only if, their embedders have the same `spaceId`. Keep it beside an index. */
   spaceId: string;
-  /** Wasm memory of this thread, in bytes: all of its embedders together. It never shrinks. */
+  /** Workers that are alive; 0 where the model is in the caller's thread. */
+  workers: number;
+  /** Wasm memory in bytes, of the caller's thread with all of its embedders, or of all workers. It never shrinks. */
   memoryBytes: number;
 }

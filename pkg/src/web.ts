@@ -3,7 +3,7 @@
 import type { Embedder } from "./embedder.js";
 import { hasRelaxedSimd } from "./features.js";
 import type { Host } from "./host.js";
-import { ensureStarted, fetchWasm, type InitOptions } from "./init.js";
+import { ensureCompiled, ensureStarted, fetchWasm, type InitOptions } from "./init.js";
 import { loadModel } from "./load.js";
 import type { LoadOptions, ModelSource } from "./types.js";
 
@@ -18,6 +18,20 @@ const host: Host = {
         : new URL("./wasm/simd128.wasm", import.meta.url),
     ),
   wasmAt: fetchWasm,
+  thread: (create = () => new Worker(new URL("./worker.js", import.meta.url), { type: "module" })) => {
+    const worker = create() as Worker;
+    return {
+      post: (message, transfer) => worker.postMessage(message, transfer),
+      listen(message, failed) {
+        worker.onmessage = ({ data }) => message(data);
+        worker.onerror = failed;
+        worker.onmessageerror = failed;
+      },
+      // A page does not end by itself.
+      hold() {},
+      terminate: () => worker.terminate(),
+    };
+  },
 };
 
 /**
@@ -25,7 +39,8 @@ const host: Host = {
  * The first call counts: later ones wait for it, whatever their options.
  */
 export async function init(options?: InitOptions): Promise<void> {
-  await ensureStarted(host, options);
+  await ensureCompiled(host, options);
+  await ensureStarted(host);
 }
 
 /**

@@ -2,7 +2,7 @@
 
 import type { Embedder } from "./embedder.js";
 import type { Host } from "./host.js";
-import { ensureStarted, fetchWasm, type InitOptions } from "./init.js";
+import { ensureCompiled, ensureStarted, fetchWasm, type InitOptions } from "./init.js";
 import { loadModel } from "./load.js";
 import type { LoadOptions, ModelSource } from "./types.js";
 import relaxed from "./wasm/relaxed.wasm";
@@ -13,7 +13,8 @@ const host: Host = { wasm: async () => relaxed, wasmAt: fetchWasm };
 
 /** Starts the WebAssembly side. `load` does this by itself. */
 export async function init(options?: InitOptions): Promise<void> {
-  await ensureStarted(host, options);
+  await ensureCompiled(host, options);
+  await ensureStarted(host);
 }
 
 /**

@@ -136,6 +136,11 @@ pub fn start<B: Backend>(embedder: &Embedder<B>, body: Value) -> Result<Run> {
 }
 
 impl Run {
+    /// Errors count the inputs from `first`: these are a part of a longer list.
+    pub fn count_from(&mut self, first: usize) {
+        self.vectors.count_from(first);
+    }
+
     /// Does one step; true when all is done.
     pub fn step<B: Backend>(&mut self, embedder: &Embedder<B>) -> Result<bool> {
         self.vectors.step(embedder)

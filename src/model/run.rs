@@ -95,7 +95,9 @@ impl Output {
 
 /// Inputs that wait to be tokenised and packed.
 pub(super) struct Queue {
-    inputs: std::iter::Enumerate<std::vec::IntoIter<Input>>,
+    inputs: std::vec::IntoIter<Input>,
+    /// Number of the next input, for errors.
+    number: usize,
     /// Tokenised, but more than the last step could take.
     waiting: Option<Tokens>,
     prompt: String,
@@ -117,7 +119,8 @@ impl Queue {
             ));
         }
         Ok(Self {
-            inputs: inputs.into_iter().enumerate(),
+            inputs: inputs.into_iter(),
+            number: 0,
             waiting: None,
             prompt,
             skip_prompt,
@@ -142,8 +145,9 @@ impl Queue {
                 Some(tokens) => tokens,
                 None => match self.inputs.next() {
                     None => return Ok(taken),
-                    Some((index, input)) => {
-                        let tokens = route.tokenizer.tokens(index, &input, rules)?;
+                    Some(input) => {
+                        let tokens = route.tokenizer.tokens(self.number, &input, rules)?;
+                        self.number += 1;
                         check_ids(&tokens.ids, route.vocab_size())?;
                         tokens
                     }
@@ -228,6 +232,11 @@ impl Run {
             per_token,
             out,
         }
+    }
+
+    /// Errors count the inputs from `first`: these are a part of a longer list.
+    pub fn count_from(&mut self, first: usize) {
+        self.queue.number = first;
     }
 
     /// Does one step; true when all is done.

@@ -170,23 +170,24 @@ impl Model {
         self.job(run.map(|run| Work::Native(run, |output| to_js(&tei::finish_all(&output)))))
     }
 
-    /// Tokens of each text.
-    pub fn tokenize(&self, texts: JsValue, options: JsValue) -> Thrown<JsValue> {
+    /// `string | string[]` → tokens of each text.
+    pub fn tokenize(&self, texts: JsValue, options: JsValue) -> Thrown<Job> {
         let options: convert::TokenizeOptions = from_js("options", options)?;
-        let all = Array::new();
-        for input in self::texts(texts)? {
-            let Input::Text(text) = input else {
-                return Err(throw(&Error::input(
-                    "texts",
-                    "token ids cannot be tokenised; pass strings",
-                )));
-            };
-            let tokens = self
-                .0
-                .tokenize(&text, options.add_special_tokens.unwrap_or(true));
-            all.push(&to_js(&tokens.map_err(|error| throw(&error))?)?);
-        }
-        Ok(all.into())
+        let texts = self::texts(texts)?.into_iter().map(|input| match input {
+            Input::Text(text) => Ok(text),
+            Input::Ids(_) => Err(Error::input(
+                "texts",
+                "token ids cannot be tokenised; pass strings",
+            )),
+        });
+        let work = texts
+            .collect::<crate::Result<Vec<_>>>()
+            .map(|texts| Work::Tokenize {
+                texts: texts.into_iter(),
+                special: options.add_special_tokens.unwrap_or(true),
+                out: Array::new(),
+            });
+        self.job(work)
     }
 
     fn job(&self, work: crate::Result<Work>) -> Thrown<Job> {
@@ -208,15 +209,37 @@ enum Work {
     /// A run, and what becomes of its output.
     Native(Run, fn(Output) -> Thrown<JsValue>),
     OpenAi(openai::Run),
+    Tokenize {
+        texts: std::vec::IntoIter<String>,
+        /// Whether to add special tokens.
+        special: bool,
+        out: Array,
+    },
 }
 
 #[wasm_bindgen]
 impl Job {
+    /// Errors count the inputs from `first`: these are a part of a longer list.
+    #[wasm_bindgen(js_name = countFrom)]
+    pub fn count_from(&mut self, first: usize) {
+        match &mut self.work {
+            Work::Native(run, _) => run.count_from(first),
+            Work::OpenAi(run) => run.count_from(first),
+            // No error of it names an input.
+            Work::Tokenize { .. } => {}
+        }
+    }
+
     /// Does one step; true when all is done.
     pub fn step(&mut self) -> Thrown<bool> {
         let done = match &mut self.work {
             Work::Native(run, _) => run.step(&self.embedder),
             Work::OpenAi(run) => run.step(&self.embedder),
+            Work::Tokenize {
+                texts,
+                special,
+                out,
+            } => return tokenize(&self.embedder, texts, *special, out),
         };
         done.map_err(|error| throw(&error))
     }
@@ -226,8 +249,30 @@ impl Job {
         match self.work {
             Work::Native(run, finish) => finish(run.finish()),
             Work::OpenAi(run) => to_js(&run.finish()),
+            Work::Tokenize { out, .. } => Ok(out.into()),
         }
     }
+}
+
+/// Tokenises the next texts; true when all are done.
+fn tokenize(
+    embedder: &crate::Embedder<Cpu>,
+    texts: &mut std::vec::IntoIter<String>,
+    special: bool,
+    out: &Array,
+) -> Thrown<bool> {
+    /// Bytes of text in a step: some milliseconds.
+    const STEP: usize = 1 << 15;
+    let mut bytes = 0;
+    while bytes < STEP {
+        let Some(text) = texts.next() else {
+            return Ok(true);
+        };
+        bytes += text.len();
+        let tokens = embedder.tokenize(&text, special);
+        out.push(&to_js(&tokens.map_err(|error| throw(&error))?)?);
+    }
+    Ok(false)
 }
 
 fn texts(value: JsValue) -> Thrown<Vec<Input>> {

@@ -18,11 +18,16 @@ import { GossamerError, load } from "gossamer-embed";
 const embedder = await load("./model");
 const { data, shape } = await embedder.encode(["a cat", "the dog sat"]);
 const { data: answer } = await embedder.embeddings.create({ input: "a cat" });
+// Nobody disposes of the pool: the process ends all the same.
+const pool = await load("./model", { workers: 2 });
+const pooled = await pool.encode(["a cat", "the dog sat"]);
 const error = await load("./nowhere").catch((error) => error);
 console.log(JSON.stringify({
   simd: embedder.info.simd,
   shape,
   vectors: Array.from(data),
+  workers: pool.info.workers,
+  pooled: Array.from(pooled.data),
   answer: answer[0].embedding,
   error: error instanceof GossamerError && error.code,
 }));
@@ -59,6 +64,8 @@ describe("the packed tarball", () => {
       "dist/web.js",
       "dist/web.d.ts",
       "dist/node.js",
+      "dist/worker.js",
+      "dist/node-worker.js",
       "dist/workerd.js",
       "dist/wasm/gossamer.js",
       "dist/wasm/gossamer.d.ts",
@@ -94,6 +101,8 @@ describe("the packed tarball", () => {
       assert.deepEqual(result.shape, [2, 48]);
       assert.deepEqual(result.answer, result.vectors.slice(0, 48));
       assert.equal(result.error, "not_found");
+      assert.equal(result.workers, 2);
+      assert.deepEqual(result.pooled, result.vectors);
       expected ??= result;
       assert.deepEqual(result, expected);
       assert.equal(simd, name.startsWith("Node 20") ? "simd128" : "relaxed-simd");

@@ -6,48 +6,69 @@ import { after, before, describe, test } from "node:test";
 import { assert } from "chai";
 import { load } from "gossamer-embed";
 import { Miniflare } from "miniflare";
+import { digest } from "./support/digest.mjs";
 import { MINILM, TINY } from "./support/models.mjs";
 import { root } from "./support/server.mjs";
 
 const WORKER = `
-import { load } from "./pkg/dist/workerd.js";
+import { init, load } from "./pkg/dist/workerd.js";
+import { digest } from "./tests/js/support/digest.mjs";
+import baseline from "./pkg/dist/wasm/simd128.wasm";
 const names = ["config.json", "tokenizer.json", "modules.json", "sentence_bert_config.json", "1_Pooling/config.json", "model.safetensors"];
 const ready = {};
 export default {
   async fetch(request, env) {
-    const model = new URL(request.url).pathname.slice(1);
-    ready[model] ??= Promise.all(names.map(async (name) => [name, await env.MODELS.get(model + "/" + name)]))
-      .then((files) => load(Object.fromEntries(files)));
+    // By default the package takes its relaxed build.
+    if (env.BASELINE) await init({ module: baseline });
+    const { pathname, searchParams } = new URL(request.url);
+    const model = pathname.slice(1);
+    const workers = Number(searchParams.get("workers"));
+    ready[model + workers] ??= Promise.all(names.map(async (name) => [name, await env.MODELS.get(model + "/" + name)]))
+      .then((files) => load(Object.fromEntries(files), { workers }));
     try {
-      const embedder = await ready[model];
-      const answer = await embedder.embeddings.create(await request.json());
-      return Response.json({ answer, info: embedder.info });
+      const embedder = await ready[model + workers];
+      const body = await request.json();
+      if (body.texts) {
+        const { data } = await embedder.encode(body.texts);
+        return Response.json({ digest: await digest(data), info: embedder.info });
+      }
+      return Response.json({ answer: await embedder.embeddings.create(body), info: embedder.info });
     } catch ({ code, message, status }) {
-      delete ready[model];
+      delete ready[model + workers];
       return Response.json({ code, message }, { status });
     }
   },
 };
 `;
 
-let worker;
+const BUILDS = ["relaxed", "simd128"];
+const workers = {};
 before(async () => {
   // The memory that production gives to all of a worker.
   process.env.MINIFLARE_WORKERD_V8_FLAGS = "--wasm-max-mem-pages=2048";
+  for (const build of BUILDS) workers[build] = await start({ BASELINE: build === "simd128" });
+});
+after(() => Promise.all(Object.values(workers).map((worker) => worker.dispose())));
+
+async function start(bindings) {
   const dist = `${root}pkg/dist`;
   const files = (await readdir(dist, { recursive: true })).filter((file) => file.endsWith(".js"));
-  worker = new Miniflare({
+  const worker = new Miniflare({
     port: 0,
     // A port that is taken makes it wait for ever, without a word.
     inspectorPort: 0,
     cf: false,
+    bindings,
     compatibilityDate: "2026-04-01",
     r2Buckets: ["MODELS"],
     modulesRoot: root,
     modules: [
       { type: "ESModule", path: `${root}worker.mjs`, contents: WORKER },
-      ...files.map((file) => ({ type: "ESModule", path: join(dist, file) })),
-      { type: "CompiledWasm", path: `${dist}/wasm/relaxed.wasm` },
+      ...[...files.map((file) => join(dist, file)), `${root}tests/js/support/digest.mjs`].map((path) => ({
+        type: "ESModule",
+        path,
+      })),
+      ...BUILDS.map((build) => ({ type: "CompiledWasm", path: `${dist}/wasm/${build}.wasm` })),
     ],
   });
   await worker.ready;
@@ -59,11 +80,11 @@ before(async () => {
       await bucket.put(`${name}/${file}`, buffer.slice(byteOffset, byteOffset + byteLength));
     }
   }
-});
-after(() => worker?.dispose());
+  return worker;
+}
 
-async function ask(model, body) {
-  const response = await worker.dispatchFetch(`http://worker/${model}`, {
+async function ask(build, model, body) {
+  const response = await workers[build].dispatchFetch(`http://worker/${model}`, {
     method: "POST",
     body: JSON.stringify(body),
   });
@@ -72,22 +93,38 @@ async function ask(model, body) {
 
 describe("workerd", () => {
   for (const [name, folder] of Object.entries({ tiny: TINY, minilm: MINILM })) {
-    test(`${name}, streamed from R2, gives the bits that Node gives`, async () => {
-      const input = ["a cat", "The ferry leaves the old harbour at nine."];
-      const { status, message, answer, info } = await ask(name, { input });
-      assert.equal(status, 200, message);
-      assert.equal(info.simd, "relaxed-simd");
-      const model = await load(root + folder);
-      assert.deepEqual(answer.data, (await model.embeddings.create({ input })).data);
-      assert.isAtMost(info.memoryBytes, 64 << 20);
-      model.dispose();
-    });
+    for (const build of BUILDS) {
+      test(`${name}, streamed from R2, gives the bits that Node gives, ${build}`, async () => {
+        const list = JSON.parse(await readFile(`${root}tests/fixtures/texts.json`, "utf8"));
+        const inputs = list.map((row) => row.text ?? row.repeat.repeat(row.times));
+        const answer = await ask(build, name, { texts: inputs });
+        assert.equal(answer.status, 200, answer.message);
+        assert.equal(answer.info.simd, build === "relaxed" ? "relaxed-simd" : "simd128");
+        assert.isAtMost(answer.info.memoryBytes, 64 << 20);
+        const model = await load(root + folder);
+        assert.equal(answer.digest, await digest((await model.encode(inputs)).data));
+        model.dispose();
+      });
+    }
   }
 
+  test("OpenAI's format", async () => {
+    const input = ["a cat", "The ferry leaves the old harbour at nine."];
+    const model = await load(root + TINY);
+    const { answer } = await ask("relaxed", "tiny", { input });
+    assert.deepEqual(answer.data, (await model.embeddings.create({ input })).data);
+    model.dispose();
+  });
+
   test("bad input is an answer, and a model that is not there too", async () => {
-    const empty = await ask("tiny", { input: [] });
-    assert.include(empty, { status: 400, code: "empty_input" });
-    assert.include(await ask("absent", { input: "a" }), { status: 404, code: "missing_file" });
-    assert.equal((await ask("tiny", { input: "a cat" })).status, 200);
+    const tiny = (body) => ask("relaxed", "tiny", body);
+    assert.include(await tiny({ input: [] }), { status: 400, code: "empty_input" });
+    assert.include(await ask("relaxed", "absent", { input: "a" }), { status: 404, code: "missing_file" });
+    assert.equal((await tiny({ input: "a cat" })).status, 200);
+  });
+
+  test("there are no threads", async () => {
+    const answer = await ask("relaxed", "tiny?workers=2", { input: "a" });
+    assert.include(answer, { status: 501, code: "unsupported_runtime" });
   });
 });

@@ -1,10 +1,8 @@
-/** The demo page: forms and results. The work is done in worker.ts. */
+/** The demo page: forms and results. The model works in a worker, so the page never freezes. */
 
 import "./style.css";
-import { proxy, wrap } from "comlink";
-import type { Progress } from "gossamer-embed";
+import { type Embedder, GossamerError, load, type ModelInfo, type Progress } from "gossamer-embed";
 import { showHeatmap, showVectors } from "./tables.js";
-import type { Api, Failure, Loaded } from "./worker.js";
 
 /** The model that `cargo xtask demo` puts beside the page. */
 const BUNDLED = "sentence-transformers/all-MiniLM-L6-v2";
@@ -33,14 +31,22 @@ const textsInput = element("texts", HTMLTextAreaElement);
 const message = element("message", HTMLParagraphElement);
 const results = element("results", HTMLElement);
 
-const worker = wrap<Api>(new Worker(new URL("./worker.ts", import.meta.url), { type: "module" }));
+let embedder: Embedder | undefined;
+let loading: AbortController | undefined;
 
 const bytes = new Intl.NumberFormat("en", { style: "unit", unit: "megabyte", maximumFractionDigits: 1 });
 const megabytes = (count: number) => bytes.format(count / 1e6);
 
-function showFailure(failure: Failure | undefined): void {
-  message.hidden = failure === undefined || failure.code === "aborted";
-  message.textContent = failure ? `${failure.message} (${failure.code})` : "";
+/** Does what a button asks for; shows what went wrong, if anything did. */
+async function attempt(work: () => Promise<void>): Promise<void> {
+  message.hidden = true;
+  try {
+    await work();
+  } catch (error) {
+    if (!(error instanceof GossamerError)) throw error;
+    message.hidden = error.code === "aborted";
+    message.textContent = `${error.message} (${error.code})`;
+  }
 }
 
 function showProgress(info: Progress): void {
@@ -56,7 +62,7 @@ function showProgress(info: Progress): void {
   }
 }
 
-function showInfo(info: Loaded): void {
+function showInfo(info: ModelInfo): void {
   const facts: [string, string][] = [
     ["Family", info.family],
     ["Dimensions", String(info.dimensions)],
@@ -85,33 +91,40 @@ function showInfo(info: Loaded): void {
 async function loadModel(): Promise<void> {
   const name = modelInput.value.trim();
   const source = name === BUNDLED ? new URL(`models/${name}/`, document.baseURI).href : name;
-  showFailure(undefined);
+  embedder?.dispose();
+  embedder = undefined;
   loadButton.disabled = embedButton.disabled = true;
-  // The worker lets the model before go.
   element("info", HTMLDListElement).hidden = results.hidden = true;
   cancelButton.hidden = element("progress", HTMLDivElement).hidden = false;
   element("progress-bar", HTMLProgressElement).value = 0;
   element("progress-text", HTMLOutputElement).value = "Starting";
-  const outcome = await worker.load(source, dtypeSelect.value as "q8" | "f32", proxy(showProgress));
-  loadButton.disabled = false;
-  cancelButton.hidden = element("progress", HTMLDivElement).hidden = true;
-  if ("failure" in outcome) return showFailure(outcome.failure);
-  showInfo(outcome.ok);
+  loading = new AbortController();
+  const { signal } = loading;
+  const dtype = dtypeSelect.value as "q8" | "f32";
+  try {
+    embedder = await load(source, { workers: 1, dtype, signal, onProgress: showProgress });
+  } finally {
+    loadButton.disabled = false;
+    cancelButton.hidden = element("progress", HTMLDivElement).hidden = true;
+  }
+  showInfo(embedder.info);
   embedButton.disabled = false;
 }
 
 async function embed(): Promise<void> {
   const texts = textsInput.value.split("\n").filter((text) => text.trim() !== "");
-  showFailure(undefined);
+  if (!embedder) return;
   embedButton.disabled = true;
-  const outcome = await worker.embed(texts);
-  embedButton.disabled = false;
-  if ("failure" in outcome) return showFailure(outcome.failure);
-  const { encoded, similarity, milliseconds } = outcome.ok;
+  const start = performance.now();
+  const encoded = await embedder.encode(texts).finally(() => {
+    embedButton.disabled = false;
+  });
+  const milliseconds = performance.now() - start;
   const tokens = encoded.tokens.reduce((sum, count) => sum + count, 0);
   element("timing", HTMLParagraphElement).textContent =
     `${texts.length} texts in ${milliseconds.toFixed(0)} ms: ${(milliseconds / texts.length).toFixed(1)} ms each, ` +
     `${Math.round((tokens / milliseconds) * 1000)} tokens a second.`;
+  const similarity = embedder.similarity(encoded, encoded).data;
   showHeatmap(element("heatmap", HTMLTableElement), texts, similarity);
   showVectors(element("vectors", HTMLTableElement), texts, encoded);
   results.hidden = false;
@@ -120,7 +133,7 @@ async function embed(): Promise<void> {
 function onSubmit(form: string, action: () => Promise<void>): void {
   element(form, HTMLFormElement).addEventListener("submit", (event) => {
     event.preventDefault();
-    void action();
+    void attempt(action);
   });
 }
 
@@ -128,4 +141,4 @@ modelInput.value = BUNDLED;
 textsInput.value = SAMPLES.join("\n");
 onSubmit("load", loadModel);
 onSubmit("embed", embed);
-cancelButton.addEventListener("click", () => void worker.cancel());
+cancelButton.addEventListener("click", () => loading?.abort());

@@ -55,8 +55,14 @@ function whole(bytes: Uint8Array): OpenFile {
   return { chunks: chunks(), size: bytes.byteLength };
 }
 
+/** Streams that were read to their end, which look like empty ones. */
+const taken = new WeakSet<ReadableStream>();
+
 function stream(name: string, body: ReadableStream<Uint8Array>, signal: AbortSignal | undefined): OpenFile {
-  if (body.locked) throw invalid(name, "is a stream that was read before; a stream can be read once");
+  if (body.locked || taken.has(body)) {
+    throw invalid(name, "is a stream that was read before; a stream can be read once");
+  }
+  taken.add(body);
   return { chunks: streamChunks(body, signal), size: undefined };
 }
 

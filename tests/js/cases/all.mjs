@@ -7,6 +7,7 @@ import * as lifecycle from "./lifecycle.mjs";
 import * as memory from "./memory.mjs";
 import * as openai from "./openai.mjs";
 import * as parity from "./parity.mjs";
+import * as pool from "./pool.mjs";
 import * as tokens from "./tokens.mjs";
 
 export const topics = {
@@ -18,5 +19,6 @@ export const topics = {
   hostile: hostile.cases,
   parity: parity.cases,
   bits: bits.cases,
+  pool: pool.cases,
 };
 export { digests } from "./bits.mjs";

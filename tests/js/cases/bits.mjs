@@ -1,7 +1,8 @@
 /** One text, one vector: the same bits wherever and however it is computed. */
 
 import { assert } from "chai";
-import { digest, embedder, MINILM, rows, TINY, texts } from "../support/models.mjs";
+import { digest } from "../support/digest.mjs";
+import { embedder, MINILM, rows, TINY, texts } from "../support/models.mjs";
 
 /** A fixed shuffle: odd steps through a list whose length they do not divide. */
 const shuffled = (list) => list.map((_, i) => (i * 89 + 7) % list.length);

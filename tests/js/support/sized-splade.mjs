@@ -1,7 +1,8 @@
 /** SPLADE models of real size, random weights: what they give, and the memory that they take. */
 
 import { load } from "gossamer-embed";
-import { digest, fetchBytes, MINILM } from "./models.mjs";
+import { digest } from "./digest.mjs";
+import { fetchBytes, MINILM } from "./models.mjs";
 
 /** As in the native test of the same models. */
 const TEXTS = ["Ships at night", "", "A loaf of rye, and harbour lights."];

@@ -1,0 +1,98 @@
+/** A call as data, so that it can go to another thread, whole or in parts. */
+
+import type {
+  CreateEmbeddingResponse,
+  Encoded,
+  EncodedMulti,
+  Inputs,
+  SparseEntry,
+  SparseVector,
+  Token,
+  TokenVectors,
+} from "../types.js";
+
+/** What each call answers with. */
+export interface Results {
+  encode: Encoded;
+  encodeSparse: SparseVector[];
+  encodeTokens: TokenVectors[];
+  encodeMulti: EncodedMulti;
+  embeddings: CreateEmbeddingResponse<number[] | string>;
+  embedSparse: SparseEntry[][];
+  embedAll: number[][][];
+  tokenize: Token[][];
+}
+
+/** A call by name. `options` are as wasm reads them; those of a wire format are in its body. */
+export interface Call<Name extends keyof Results = keyof Results> {
+  name: Name;
+  inputs: unknown;
+  options: object;
+}
+
+/** The field of a wire format's body that holds its inputs. */
+const FIELDS: Partial<Record<keyof Results, string>> = {
+  embeddings: "input",
+  embedSparse: "inputs",
+  embedAll: "inputs",
+};
+
+/** A call's inputs, where there are several that could be done apart. Whether they make sense is for wasm to say. */
+export function severalInputs({ name, inputs }: Call): readonly (string | readonly number[])[] | undefined {
+  const field = FIELDS[name];
+  const list: unknown = field === undefined ? inputs : (inputs as Record<string, unknown> | null)?.[field];
+  const several = Array.isArray(list) && list.length > 1 && typeof list[0] !== "number";
+  return several && list.every((item) => typeof item === "string" || Array.isArray(item)) ? list : undefined;
+}
+
+/** The same call for some of its inputs. */
+export function withInputs(call: Call, some: Inputs): Call {
+  const field = FIELDS[call.name];
+  return { ...call, inputs: field === undefined ? some : { ...(call.inputs as object), [field]: some } };
+}
+
+/** The results of a call's parts, in order → the result of the whole. */
+export function merge<Name extends keyof Results>(name: Name, parts: Results[Name][]): Results[Name] {
+  return (MERGE[name] as (parts: Results[Name][]) => Results[Name])(parts);
+}
+
+const MERGE: { [Name in keyof Results]: (parts: Results[Name][]) => Results[Name] } = {
+  encode: mergeDense,
+  encodeSparse: (parts) => parts.flat(),
+  encodeTokens: (parts) => parts.flat(),
+  encodeMulti: (parts) => {
+    const dense = parts.flatMap((part) => part.dense ?? []);
+    const whole: EncodedMulti = {};
+    if (parts[0]?.sparse) whole.sparse = parts.flatMap((part) => part.sparse ?? []);
+    if (parts[0]?.tokens) whole.tokens = parts.flatMap((part) => part.tokens ?? []);
+    if (dense.length > 0) whole.dense = mergeDense(dense);
+    return whole;
+  },
+  embeddings: (parts) => {
+    const sum = (field: "prompt_tokens" | "total_tokens") =>
+      parts.reduce((total, { usage }) => total + usage[field], 0);
+    return {
+      object: "list",
+      data: parts.flatMap(({ data }) => data).map((entry, index) => ({ ...entry, index })),
+      model: parts[0]?.model ?? "",
+      usage: { prompt_tokens: sum("prompt_tokens"), total_tokens: sum("total_tokens") },
+    };
+  },
+  embedSparse: (parts) => parts.flat(),
+  embedAll: (parts) => parts.flat(),
+  tokenize: (parts) => parts.flat(),
+};
+
+function mergeDense(parts: Encoded[]): Encoded {
+  const rows = parts.reduce((sum, { shape }) => sum + shape[0], 0);
+  const width = parts[0]?.shape[1] ?? 0;
+  const data = new Float32Array(rows * width);
+  const tokens = new Uint32Array(rows);
+  let row = 0;
+  for (const part of parts) {
+    data.set(part.data, row * width);
+    tokens.set(part.tokens, row);
+    row += part.shape[0];
+  }
+  return { data, shape: [rows, width], tokens, truncated: parts.flatMap(({ truncated }) => truncated) };
+}

@@ -1,0 +1,38 @@
+/** Where models are loaded and calls are answered: in this thread, or in a pool of workers. */
+
+import type { ModelInfo } from "../types.js";
+import type { Call, Results } from "./call.js";
+
+type Awaitable<T> = T | Promise<T>;
+
+/** A loaded model. */
+export interface Engine {
+  /** What the model is; throws once it was disposed of. */
+  readonly info: ModelInfo;
+  run<Name extends keyof Results>(call: Call<Name>, signal: AbortSignal | undefined): Promise<Results[Name]>;
+  dispose(): void;
+}
+
+/** What the loader is told at its start. */
+export interface LoaderOptions {
+  model: string;
+  revision: string | undefined;
+  dtype: string | undefined;
+}
+
+/** A model that is being loaded: it says which files it wants, and is handed them. */
+export interface EngineLoader<E extends Engine = Engine> {
+  /** Small files to hand over next. */
+  wanted(): Awaitable<string[]>;
+  /** Hands a small file over, or the news that there is none. */
+  provide(name: string, bytes: Uint8Array | undefined): Awaitable<void>;
+  /** Weight files, in the order to be streamed. */
+  weights(): Awaitable<string[]>;
+  beginWeights(name: string): Awaitable<void>;
+  /** Hands the next bytes over; answers with the file's size once its header has arrived. */
+  pushWeights(bytes: Uint8Array): Awaitable<number | undefined>;
+  endWeights(): Awaitable<void>;
+  finish(): Awaitable<E>;
+  /** Gives everything back, when loading has failed. */
+  free(): void;
+}

@@ -1,0 +1,97 @@
+/** Loads one model into several workers. */
+
+import type { EngineLoader, LoaderOptions } from "../engine/engine.js";
+import { disposed, GossamerError } from "../errors.js";
+import { Pool } from "./pool.js";
+import type { Answer, Arguments, Method } from "./protocol.js";
+import { type Remote, workerFailed } from "./remote.js";
+
+/** Hands every worker the same bytes, from one stream. */
+export class PoolLoader implements EngineLoader<Pool> {
+  readonly #workers: Remote[] = [];
+  readonly #reload: () => Promise<Pool>;
+  #pushed: Promise<number | undefined> = Promise.resolve(undefined);
+
+  /** `reload` makes a pool of one worker, to take the place of one that failed. */
+  static async start(
+    create: () => Remote,
+    count: number,
+    module: WebAssembly.Module,
+    options: LoaderOptions,
+    reload: () => Promise<Pool>,
+  ): Promise<PoolLoader> {
+    const loader = new PoolLoader(reload);
+    try {
+      while (loader.#workers.length < count) loader.#workers.push(create());
+      await loader.#all("start", [module, options]);
+    } catch (error) {
+      loader.free();
+      throw error instanceof GossamerError ? error : workerFailed("no worker could be created", error);
+    }
+    return loader;
+  }
+
+  private constructor(reload: () => Promise<Pool>) {
+    this.#reload = reload;
+  }
+
+  wanted(): Promise<string[]> {
+    return this.#all("wanted", []);
+  }
+
+  async provide(name: string, bytes: Uint8Array | undefined): Promise<void> {
+    const provided = this.#workers.map((worker) => {
+      const copy = bytes && copied(bytes);
+      return worker.request("provide", [name, copy], { transfer: copy ? [copy] : [] });
+    });
+    await Promise.all(provided);
+  }
+
+  weights(): Promise<string[]> {
+    return this.#all("weights", []);
+  }
+
+  beginWeights(name: string): Promise<void> {
+    return this.#all("beginWeights", [name]);
+  }
+
+  /** While the workers take one chunk in, the next may be fetched. */
+  async pushWeights(bytes: Uint8Array): Promise<number | undefined> {
+    const copies = this.#workers.map(() => copied(bytes));
+    const size = await this.#pushed;
+    const pushes = this.#workers.map((worker, index) => {
+      const copy = copies[index] as ArrayBuffer;
+      return worker.request("pushWeights", [copy], { transfer: [copy] });
+    });
+    this.#pushed = Promise.all(pushes).then(([size]) => size);
+    // It is awaited with the next one.
+    this.#pushed.catch(() => {});
+    return size;
+  }
+
+  async endWeights(): Promise<void> {
+    await this.#pushed;
+    this.#pushed = Promise.resolve(undefined);
+    return this.#all("endWeights", []);
+  }
+
+  async finish(): Promise<Pool> {
+    const info = await this.#all("finish", []);
+    return new Pool(this.#workers, info, this.#reload);
+  }
+
+  free(): void {
+    for (const worker of this.#workers) worker.fail(disposed());
+  }
+
+  /** All give the same answer. */
+  async #all<M extends Method>(method: M, args: Arguments<M>): Promise<Answer<M>> {
+    const answers = await Promise.all(this.#workers.map((worker) => worker.request(method, args)));
+    return answers[0] as Answer<M>;
+  }
+}
+
+/** Bytes for one worker: the caller's remain the caller's. */
+function copied(bytes: Uint8Array): ArrayBuffer {
+  return bytes.slice().buffer as ArrayBuffer;
+}

@@ -1,0 +1,109 @@
+/** The pool's side of one worker: requests and their answers. */
+
+import { GossamerError } from "../errors.js";
+import type { Answer, Arguments, Failure, Method, Reply, Request } from "./protocol.js";
+
+/** A thread, as a host makes it. */
+export interface Thread {
+  post(message: unknown, transfer: Transferable[]): void;
+  /** Where its messages go, and the news that it has failed. */
+  listen(message: (message: unknown) => void, failed: (reason: unknown) => void): void;
+  /** Whether the process waits for it; it does at first. */
+  hold(held: boolean): void;
+  terminate(): void;
+}
+
+interface Pending {
+  resolve(value: unknown): void;
+  reject(error: unknown): void;
+}
+
+/** One worker. */
+export class Remote {
+  /** Wasm memory of the worker when it last answered. */
+  memoryBytes = 0;
+  /** Why it can do no more, if it cannot. */
+  failure: GossamerError | undefined;
+  readonly #thread: Thread;
+  readonly #pending = new Map<number, Pending>();
+  #next = 0;
+
+  constructor(thread: Thread) {
+    this.#thread = thread;
+    thread.listen(
+      (message) => this.#receive(message as Reply),
+      (reason) => this.fail(workerFailed("a worker stopped", reason)),
+    );
+    thread.hold(false);
+  }
+
+  /** `started` is told the request's number, by which it can be aborted. */
+  request<M extends Method>(
+    method: M,
+    args: Arguments<M>,
+    { transfer = [], started }: { transfer?: Transferable[]; started?: (id: number) => void } = {},
+  ): Promise<Answer<M>> {
+    if (this.failure) return Promise.reject(this.failure);
+    const id = this.#next++;
+    return new Promise<Answer<M>>((resolve, reject) => {
+      this.#post({ id, method, args }, transfer);
+      this.#pending.set(id, { resolve: resolve as Pending["resolve"], reject });
+      this.#thread.hold(true);
+      started?.(id);
+    });
+  }
+
+  /** Asks for a request to be given up. It is answered all the same. */
+  abort(id: number): void {
+    if (this.#pending.has(id)) this.#post({ id, abort: true }, []);
+  }
+
+  /** Ends the thread; whatever it was doing rejects. */
+  fail(error: GossamerError): void {
+    if (this.failure) return;
+    this.failure = error;
+    this.#thread.terminate();
+    for (const { reject } of this.#pending.values()) reject(error);
+    this.#pending.clear();
+  }
+
+  #post(request: Request, transfer: Transferable[]): void {
+    try {
+      this.#thread.post(request, transfer);
+    } catch (error) {
+      throw new GossamerError(
+        "invalid_input",
+        `The call cannot be sent to a worker (${describe(error)}); pass plain objects, lists, strings and numbers.`,
+        { status: 400, cause: error },
+      );
+    }
+  }
+
+  #receive(reply: Reply): void {
+    const pending = this.#pending.get(reply.id);
+    if (!pending) return;
+    this.#pending.delete(reply.id);
+    if (this.#pending.size === 0) this.#thread.hold(false);
+    this.memoryBytes = reply.memoryBytes;
+    if ("failure" in reply) pending.reject(revived(reply.failure));
+    else pending.resolve(reply.value);
+  }
+}
+
+/** The error of a worker, or of all of them. */
+export function workerFailed(what: string, cause: unknown): GossamerError {
+  return new GossamerError(
+    "worker_failed",
+    `The work could not be done: ${what} (${describe(cause)}). Try again, or load the model anew; if workers never start, see \`createWorker\`.`,
+    { status: 500, cause },
+  );
+}
+
+function revived({ code, status, message }: Failure): GossamerError {
+  return new GossamerError(code, message, { status });
+}
+
+function describe(reason: unknown): string {
+  const message = (reason as { message?: unknown } | null)?.message;
+  return typeof message === "string" && message !== "" ? message : "it gave no reason";
+}

@@ -1,0 +1,88 @@
+/** The worker's side: loads one model and answers calls about it. */
+
+import type { LoaderOptions } from "../engine/engine.js";
+import { type LocalEngine, LocalLoader } from "../engine/local.js";
+import { toGossamerError } from "../errors.js";
+import { instantiate } from "../init.js";
+import type { Failure, Reply, Request, Service } from "./protocol.js";
+
+/** Serves the other end of a channel. Answers whatever arrives with what is to be posted. */
+export function serve(post: (reply: Reply, transfer: Transferable[]) => void): (request: Request) => void {
+  const worker = new WorkerService();
+  return async (request) => {
+    const { id } = request;
+    if ("abort" in request) return worker.abort(id);
+    let value: unknown;
+    try {
+      value = await worker.answer(request);
+    } catch (error) {
+      return post({ id, failure: failure(error), memoryBytes: worker.memoryBytes }, []);
+    }
+    post({ id, value, memoryBytes: worker.memoryBytes }, transferable(value));
+  };
+}
+
+class WorkerService {
+  readonly #running = new Map<number, AbortController>();
+  #memory: WebAssembly.Memory | undefined;
+  #loader: LocalLoader | undefined;
+  #engine: LocalEngine | undefined;
+
+  get memoryBytes(): number {
+    return this.#memory?.buffer.byteLength ?? 0;
+  }
+
+  abort(id: number): void {
+    this.#running.get(id)?.abort();
+  }
+
+  async answer({ id, method, args }: Extract<Request, { method: unknown }>): Promise<unknown> {
+    const controller = new AbortController();
+    this.#running.set(id, controller);
+    try {
+      const call = this.#service(controller.signal)[method] as (...args: unknown[]) => unknown;
+      return await call(...args);
+    } finally {
+      this.#running.delete(id);
+    }
+  }
+
+  #service(signal: AbortSignal): Service {
+    const loader = () => present(this.#loader);
+    const engine = () => present(this.#engine);
+    return {
+      start: async (module, options: LoaderOptions) => {
+        this.#memory = await instantiate(module);
+        this.#loader = new LocalLoader(options, this.#memory);
+      },
+      wanted: () => loader().wanted(),
+      provide: (name, bytes) => loader().provide(name, bytes && new Uint8Array(bytes)),
+      weights: () => loader().weights(),
+      beginWeights: (name) => loader().beginWeights(name),
+      pushWeights: (bytes) => loader().pushWeights(new Uint8Array(bytes)),
+      endWeights: () => loader().endWeights(),
+      finish: () => {
+        this.#engine = loader().finish();
+        return this.#engine.info;
+      },
+      check: (call) => engine().check(call),
+      run: (call, first) => engine().run(call, signal, first),
+    };
+  }
+}
+
+function present<T>(value: T | undefined): T {
+  if (value === undefined) throw new Error("the pool's messages are out of order");
+  return value;
+}
+
+function failure(error: unknown): Failure {
+  const { code, status, message } = toGossamerError(error);
+  return { code, status, message };
+}
+
+/** Buffers that need not be copied: of dense vectors, the bulk. */
+function transferable(value: unknown): Transferable[] {
+  const data = (value as { data?: unknown } | undefined)?.data;
+  return data instanceof Float32Array ? [data.buffer as ArrayBuffer] : [];
+}

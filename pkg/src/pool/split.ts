@@ -1,0 +1,49 @@
+/** Cuts a call into parts for several workers, by the number of tokens. */
+
+import { type Call, severalInputs, withInputs } from "../engine/call.js";
+
+/** Some of a call's inputs. */
+export interface Part {
+  call: Call;
+  /** Number of its first input in the whole call. */
+  first: number;
+  /** About so many tokens. */
+  tokens: number;
+}
+
+/** Parts for each worker: with several, those that get the shorter ones make up for it. */
+const PARTS = 4;
+/** Tokens of a part: enough that messages and the reading of weights cost nothing beside the work… */
+const FEWEST = 128;
+/** …and few enough that a short call need not wait for long behind it. */
+const MOST = 512;
+
+/** All of a call, in order. */
+export function split(call: Call, workers: number, maxTokens: number): Part[] {
+  const inputs = workers > 1 ? severalInputs(call) : undefined;
+  if (!inputs) return [{ call, first: 0, tokens: 0 }];
+  const lengths = inputs.map((input) => Math.min(maxTokens, estimate(input)));
+  const total = lengths.reduce((sum, tokens) => sum + tokens, 0);
+  const target = Math.min(MOST, Math.max(FEWEST, total / (PARTS * workers)));
+  const parts: Part[] = [];
+  for (let first = 0; first < inputs.length; ) {
+    let end = first;
+    let tokens = 0;
+    do tokens += lengths[end++] as number;
+    while (end < inputs.length && tokens + (lengths[end] as number) <= target);
+    parts.push({ call: withInputs(call, inputs.slice(first, end) as string[]), first, tokens });
+    first = end;
+  }
+  return parts;
+}
+
+/**
+ * About how many tokens an input has. Words of the Latin alphabet make one token of some four letters; in most other
+ * scripts it is one or two characters. To count them exactly would take the tokenizer, which is with the workers.
+ */
+function estimate(input: string | readonly number[]): number {
+  if (typeof input !== "string") return input.length;
+  let quarters = 8;
+  for (let i = 0; i < input.length; i++) quarters += input.charCodeAt(i) < 0x250 ? 1 : 3;
+  return quarters >> 2;
+}

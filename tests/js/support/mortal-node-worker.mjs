@@ -1,0 +1,4 @@
+/** In Node. Listeners are called in the order in which they came. */
+
+import "./mortal-node-listener.mjs";
+import "gossamer-embed/node-worker";
