@@ -1,38 +1,81 @@
-//! Benches of the built package: in Node, and in Chromium against a peer.
+//! Benches of the built package: in Node, and in Chromium against a peer. `cargo bench` has those of the crate.
 
 use std::fs;
+use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::Result;
+use clap::ValueEnum;
 
 use crate::run::{command, root, run, say, target};
-use crate::{build, model};
+use crate::{build, model, setup, size};
 
-/// Runs `tests/js/bench/{what}.mjs`, which prints a table.
-pub fn measure(what: &str) -> Result<()> {
-    model::ensure(model::DEFAULT)?;
-    build::package()?;
-    if what == "cpu" {
-        peers()?;
-    }
-    say(&format!("measuring {what}"));
-    let script = root().join("tests/js/bench").join(format!("{what}.mjs"));
-    run(command("node").arg(script).stdout(Stdio::inherit()))
+/// What there is to measure.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Bench {
+    /// Time per text, against transformers.js in Chromium
+    Cpu,
+    /// The same for a SPLADE model of BERT-base's size
+    Splade,
+    /// From nothing to the first vector, against transformers.js
+    Load,
+    /// What a user downloads, against transformers.js, and what it is made of
+    Size,
+    /// How time grows with the number and the length of texts, in Node
+    Scale,
+    /// Load, memory and time of tokenizers, in Node
+    Tokenizers,
 }
 
-/// Installs transformers.js, and exports the default model for it in a Python environment of its own.
-fn peers() -> Result<()> {
-    let peers = root().join("tests/js/bench/peers");
-    if !peers.join("node_modules").exists() {
-        say("installing the peers");
-        run(command("npm")
-            .args(["ci", "--ignore-scripts"])
-            .current_dir(&peers))?;
+/// Runs `tests/js/bench/{what}.mjs`, which prints tables.
+pub fn measure(what: Bench) -> Result<()> {
+    let minilm = model::ensure(model::DEFAULT)?;
+    build::package()?;
+    let name = match what {
+        Bench::Cpu => {
+            dense_peer(&minilm)?;
+            "cpu"
+        }
+        Bench::Splade => {
+            let model = root().join("tests/fixtures/sized-splade-base");
+            peer("masked-lm", &model, "sized-splade-base", Some(&minilm))?;
+            "splade"
+        }
+        Bench::Load => {
+            dense_peer(&minilm)?;
+            "load"
+        }
+        Bench::Size => {
+            peers()?;
+            "size"
+        }
+        Bench::Scale => "scale",
+        Bench::Tokenizers => "tokenizers",
+    };
+    if matches!(what, Bench::Cpu | Bench::Splade | Bench::Load) {
+        setup::browsers()?;
     }
-    let exported = target().join("bench/models").join(model::DEFAULT);
+    say(&format!("measuring {name}"));
+    let script = root().join("tests/js/bench").join(format!("{name}.mjs"));
+    run(command("node").arg(script).stdout(Stdio::inherit()))?;
+    if matches!(what, Bench::Size) {
+        size::report()?;
+    }
+    Ok(())
+}
+
+fn dense_peer(minilm: &Path) -> Result<()> {
+    peer("dense", minilm, model::DEFAULT, None)
+}
+
+/// Installs transformers.js, and exports a model for it in a Python environment of its own.
+fn peer(kind: &str, model: &Path, name: &str, tokenizer: Option<&Path>) -> Result<()> {
+    peers()?;
+    let exported = target().join("bench/models").join(name);
     if exported.join("onnx/model_quantized.onnx").exists() {
         return Ok(());
     }
+    let scripts = root().join("tests/js/bench/peers");
     let environment = target().join("bench/python");
     let python = environment.join("bin/python");
     if !python.exists() {
@@ -41,13 +84,25 @@ fn peers() -> Result<()> {
         let install = ["-m", "pip", "install", "--quiet", "--requirement"];
         run(command(&python)
             .args(install)
-            .arg(peers.join("requirements.txt")))?;
+            .arg(scripts.join("requirements.txt")))?;
     }
-    say("exporting the model to ONNX");
+    say(&format!("exporting {name} to ONNX"));
     fs::create_dir_all(&exported)?;
-    let model = root().join("models").join(model::DEFAULT);
     run(command(&python)
-        .arg(peers.join("export_onnx.py"))
+        .arg(scripts.join("export_onnx.py"))
+        .arg(kind)
         .arg(model)
-        .arg(exported))
+        .arg(exported)
+        .args(tokenizer))
+}
+
+fn peers() -> Result<()> {
+    let peers = root().join("tests/js/bench/peers");
+    if peers.join("node_modules").exists() {
+        return Ok(());
+    }
+    say("installing the peers");
+    run(command("npm")
+        .args(["ci", "--ignore-scripts"])
+        .current_dir(&peers))
 }

@@ -63,13 +63,11 @@ enum Command {
     Fmt,
     /// Check formatting, lints and types
     Lint,
-    /// Tell how large the download is, and what takes the room
-    Size,
-    /// Measure: cpu (against transformers.js in Chromium) or tokenizers
+    /// Measure the package
     Bench {
         /// What to measure
-        #[arg(value_parser = ["cpu", "tokenizers"])]
-        what: String,
+        #[arg(value_enum)]
+        what: bench::Bench,
     },
     /// Run a wasm test binary in Node (cargo calls this)
     #[command(hide = true)]
@@ -103,8 +101,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Model { id } => model::ensure(&id).map(drop),
         Command::Fmt => test::format(),
         Command::Lint => test::lint(),
-        Command::Size => size::report(),
-        Command::Bench { what } => bench::measure(&what),
+        Command::Bench { what } => bench::measure(what),
         Command::WasmTestRunner { args } => test::wasm_runner(args),
     }
 }

@@ -1,25 +1,18 @@
-//! What a user downloads, and what it is made of.
+//! What the wasm is made of.
 
 use std::collections::BTreeMap;
 use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use wasmparser::{KnownCustom, Name, Parser, Payload};
 
 use crate::build;
-use crate::run::{command, output, root};
 
 /// Crates that the table names; the others are summed up.
 const LISTED: usize = 14;
 
-/// Prints the sizes of pkg/dist, and how the code and data of the wasm divide.
+/// Prints how the code and data of the wasm divide.
 pub fn report() -> Result<()> {
-    build::package()?;
-    let dist = root().join("pkg/dist");
-    let sizes = output(command("node").arg("xtask/js/size.mjs").arg(dist))
-        .context("xtask/js/size.mjs failed")?;
-    println!("{sizes}\n");
-
     let wasm = fs::read(build::named("simd128"))?;
     let (crates, data) = by_crate(&wasm)?;
     let code: usize = crates.values().sum();

@@ -1,44 +1,97 @@
-/** Ours and theirs behind one face, in a page: `{ embed(texts), close() }`; vectors come back as rows. */
+/** Ours and theirs behind one face, in a page: `{ about, embed(texts), close() }`. */
 
-const ID = "sentence-transformers/all-MiniLM-L6-v2";
+import { dot, median } from "/tests/js/support/numbers.mjs";
 
-const rows = (data, width) =>
-  Array.from({ length: data.length / width }, (_, i) => data.slice(i * width, (i + 1) * width));
+const MINILM = "sentence-transformers/all-MiniLM-L6-v2";
+const SPLADE = "sized-splade-base";
 
-export const engines = {
-  async ours() {
+/** transformers.js with files of this server only. */
+async function transformers(threads) {
+  const library = await import("@huggingface/transformers");
+  const { env } = library;
+  env.allowRemoteModels = false;
+  env.allowLocalModels = true;
+  env.localModelPath = "/target/bench/models/";
+  env.useBrowserCache = false;
+  env.backends.onnx.wasm.numThreads = threads;
+  env.backends.onnx.wasm.wasmPaths = "/tests/js/bench/peers/node_modules/onnxruntime-web/dist/";
+  const about = `transformers.js ${env.version}, q8 per channel, wasm, ${threads} thread${threads > 1 ? "s" : ""}`;
+  return { ...library, about };
+}
+
+const about = ({ dtype, simd, dotKernel, workers }) =>
+  `${dtype}, ${simd}, ${dotKernel} kernel, ${workers > 0 ? `${workers} workers` : "in the page"}`;
+
+const ours = {
+  /** One thread is the page's own, as theirs. */
+  async dense(threads) {
     const { load } = await import("gossamer-embed");
-    const model = await load(`${location.origin}/models/${ID}`, { dtype: "q8" });
+    const workers = threads > 1 ? threads : 0;
+    const model = await load(`${location.origin}/models/${MINILM}`, { dtype: "q8", workers });
     return {
-      about: `${model.info.dtype}, ${model.info.simd}, ${model.info.dotKernel} kernel`,
-      embed: async (texts) => {
-        const { data } = await model.encode(texts);
-        return rows(data, model.info.dimensions);
-      },
+      about: about(model.info),
+      embed: async (texts) => (await model.encode(texts)).data,
       close: () => model.dispose(),
     };
   },
-  async theirs() {
-    const { env, pipeline } = await import("@huggingface/transformers");
-    env.allowRemoteModels = false;
-    env.allowLocalModels = true;
-    env.localModelPath = "/target/bench/models/";
-    env.useBrowserCache = false;
-    env.backends.onnx.wasm.numThreads = 1;
-    env.backends.onnx.wasm.wasmPaths = "/tests/js/bench/peers/node_modules/onnxruntime-web/dist/";
-    const extract = await pipeline("feature-extraction", ID, { dtype: "q8", device: "wasm" });
+  async sparse() {
+    const { load } = await import("gossamer-embed");
+    const [config, tokenizer, weights] = await Promise.all(
+      [
+        `tests/fixtures/${SPLADE}/config.json`,
+        `models/${MINILM}/tokenizer.json`,
+        `tests/fixtures/${SPLADE}/model.safetensors`,
+      ].map((path) => fetch(`/${path}`)),
+    );
+    const files = { "config.json": config, "tokenizer.json": tokenizer, "model.safetensors": weights };
+    const model = await load(files, { dtype: "q8" });
     return {
-      about: `transformers.js ${env.version}, q8 per channel, wasm, one thread`,
-      embed: async (texts) => {
-        const { data, dims } = await extract(texts, { pooling: "mean", normalize: true });
-        return rows(data, dims.at(-1));
-      },
-      close: () => extract.dispose(),
+      about: about(model.info),
+      embed: (texts) => model.encodeSparse(texts),
+      close: () => model.dispose(),
     };
   },
 };
 
-const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
+const theirs = {
+  async dense(threads) {
+    const { pipeline, about } = await transformers(threads);
+    const extract = await pipeline("feature-extraction", MINILM, { dtype: "q8", device: "wasm" });
+    return {
+      about,
+      embed: async (texts) => (await extract(texts, { pooling: "mean", normalize: true })).data,
+      close: () => extract.dispose(),
+    };
+  },
+  async sparse(threads) {
+    const { AutoModelForMaskedLM, AutoTokenizer, about } = await transformers(threads);
+    const tokenizer = await AutoTokenizer.from_pretrained(SPLADE);
+    const model = await AutoModelForMaskedLM.from_pretrained(SPLADE, { dtype: "q8", device: "wasm" });
+    return {
+      about,
+      embed: async (texts) => {
+        const inputs = await tokenizer(texts, { padding: true, truncation: true });
+        const { logits } = await model(inputs);
+        return weights(logits, inputs.attention_mask);
+      },
+      close: () => model.dispose(),
+    };
+  },
+};
+
+/** SPLADE's maximum over tokens, as people write it where the runtime has none: sparse `{ indices, values }`. */
+function weights({ data, dims: [texts, tokens, vocabulary] }, { data: mask }) {
+  return Array.from({ length: texts }, (_, text) => {
+    const most = new Float32Array(vocabulary);
+    for (let token = 0; token < tokens; token++) {
+      if (!mask[text * tokens + token]) continue;
+      const row = data.subarray((text * tokens + token) * vocabulary);
+      for (let i = 0; i < vocabulary; i++) if (row[i] > most[i]) most[i] = row[i];
+    }
+    const indices = Array.from(most.keys()).filter((i) => most[i] > 0);
+    return { indices, values: indices.map((i) => Math.log1p(most[i])) };
+  });
+}
 
 async function time(embed, texts, calls) {
   const start = performance.now();
@@ -47,7 +100,7 @@ async function time(embed, texts, calls) {
 }
 
 /** Milliseconds a text of both, by turns: `{ ours, theirs, ratio }`, medians over the rounds. */
-async function duel(both, texts, { rounds, calls }) {
+async function duel(both, { texts, rounds, calls }) {
   for (const { embed } of both) await time(embed, texts, calls);
   const times = [[], []];
   for (let round = 0; round < rounds; round++) {
@@ -57,23 +110,21 @@ async function duel(both, texts, { rounds, calls }) {
   return { ours, theirs, ratio: median(times[1].map((value, i) => value / times[0][i])) };
 }
 
-/** All cases of the `cpu` bench. */
-globalThis.cpu = async (cases) => {
-  const both = [await engines.ours(), await engines.theirs()];
+/** Some cases of one kind of vectors: what ran, the times, and of dense vectors the cosine of ours and theirs. */
+globalThis.compare = async (kind, threads, cases) => {
+  const both = [await ours[kind](threads), await theirs[kind](threads)];
   const results = {};
-  for (const [name, { texts, rounds, calls }] of Object.entries(cases)) {
-    results[name] = await duel(both, texts, { rounds, calls });
-  }
-  const [a, b] = await Promise.all(both.map(({ embed }) => embed([Object.values(cases)[0].texts[0]])));
-  const cosine = a[0].reduce((sum, value, i) => sum + value * b[0][i], 0);
+  for (const [name, one] of Object.entries(cases)) results[name] = await duel(both, one);
+  const text = Object.values(cases)[0].texts.slice(0, 1);
+  const [a, b] = await Promise.all(both.map(({ embed }) => embed(text)));
   for (const { close } of both) await close();
-  return { about: both.map(({ about }) => about), results, cosine };
+  return { about: both.map(({ about }) => about), results, cosine: kind === "dense" ? dot(a, b) : undefined };
 };
 
 /** Milliseconds from the import of the library to the first vector. */
 globalThis.start = async (name) => {
   const start = performance.now();
-  const { embed } = await engines[name]();
+  const { embed } = await { ours, theirs }[name].dense(1);
   await embed(["Ships at night"]);
   return performance.now() - start;
 };

@@ -2,8 +2,8 @@
 
 import { assert } from "chai";
 import { embedder, MINILM, reference, rows, SPLADE, TINY, texts } from "../support/models.mjs";
+import { dot } from "../support/numbers.mjs";
 
-const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
 const cosine = (a, b) => dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));
 const largest = (a, b) => a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i])), 0);
 

@@ -22,9 +22,10 @@ const TINY = "tests/fixtures/tiny-bert/";
 /** What may be served: the checkout holds more than the tests need. */
 const PUBLIC = /^(pkg\/dist|tests|models|node_modules\/chai)\//;
 
-/** Starts it, with files whose paths match `open`; `{ origin, close }`. */
-export async function serve({ open = PUBLIC } = {}) {
+/** Starts it, with files whose paths match `open`, and `headers` on all answers; `{ origin, close }`. */
+export async function serve({ open = PUBLIC, headers = {} } = {}) {
   const server = createServer((request, response) => {
+    for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
     answer(request, response, open).catch((error) => {
       response.writeHead(500).end(String(error));
     });

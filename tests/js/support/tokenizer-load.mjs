@@ -6,6 +6,7 @@ import { load } from "gossamer-embed";
 import { root } from "./server.mjs";
 import { chunks, size } from "./synthetic.mjs";
 import { bpe, pieces, text, unigram } from "./vocabulary.mjs";
+import { median } from "./numbers.mjs";
 
 const TEXTS = 500;
 const WORDS = 30;
@@ -80,8 +81,6 @@ async function model(tokenizer, entries) {
     "model.safetensors": weights,
   };
 }
-
-const median = (values) => values.sort((a, b) => a - b)[values.length >> 1];
 
 /** Measures one kind, so many times, in a thread of its own: its wasm memory is its own. */
 export async function measureTokenizer(kind, runs) {

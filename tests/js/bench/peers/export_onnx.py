@@ -1,58 +1,72 @@
-"""all-MiniLM-L6-v2 as transformers.js wants it: ONNX, dynamically quantised to 8 bits per channel.
+"""Models as transformers.js wants them: ONNX, dynamically quantised to 8 bits per channel.
 
-    python export_onnx.py MODEL OUT
+    python export_onnx.py dense MODEL OUT
+    python export_onnx.py masked-lm MODEL OUT TOKENIZER
 
-MODEL is a folder with the model's safetensors, OUT gets config, tokenizer and onnx/model_quantized.onnx.
+MODEL is a folder with config and safetensors, which may be a list only (see synthetic.py); OUT gets config, tokenizer and
+onnx/model_quantized.onnx. The first gives token states, the second the logits over the vocabulary; TOKENIZER is the folder
+whose tokenizer it takes.
 """
 
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
-from transformers import AutoModel
+from transformers import AutoModel, AutoModelForMaskedLM
+
+sys.path.append(str(Path(__file__).parents[3] / "fixtures"))
+import synthetic
+
+KINDS = {"dense": (AutoModel, "last_hidden_state"), "masked-lm": (AutoModelForMaskedLM, "logits")}
 
 
-class States(torch.nn.Module):
-    def __init__(self, model):
+class Output(torch.nn.Module):
+    """One output of a model, from inputs by position."""
+
+    def __init__(self, model, name):
         super().__init__()
         self.model = model
+        self.name = name
 
     def forward(self, input_ids, attention_mask, token_type_ids):
-        states = self.model(
+        outputs = self.model(
             input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids
         )
-        return states.last_hidden_state
+        return outputs[self.name]
 
 
-def main(model: Path, out: Path) -> None:
+def main(kind: str, model: Path, out: Path, tokenizer: Path) -> None:
+    kind, output = KINDS[kind]
     onnx = out / "onnx"
     onnx.mkdir(parents=True, exist_ok=True)
-    states = States(AutoModel.from_pretrained(model, attn_implementation="eager").eval())
-    names = ["input_ids", "attention_mask", "token_type_ids"]
-    axes = {0: "batch", 1: "sequence"}
-    example = torch.ones(2, 8, dtype=torch.int64)
-    torch.onnx.export(
-        states,
-        (example, example, torch.zeros_like(example)),
-        onnx / "model.onnx",
-        input_names=names,
-        output_names=["last_hidden_state"],
-        dynamic_axes=dict.fromkeys([*names, "last_hidden_state"], axes),
-        opset_version=17,
-        dynamo=False,
-    )
-    quantize_dynamic(
-        onnx / "model.onnx",
-        onnx / "model_quantized.onnx",
-        per_channel=True,
-        weight_type=QuantType.QInt8,
-    )
-    (onnx / "model.onnx").unlink()
-    for file in model.glob("*.json"):
-        shutil.copy(file, out)
+    with tempfile.TemporaryDirectory() as scratch:
+        shutil.copytree(model, scratch, dirs_exist_ok=True)
+        synthetic.realise(scratch)
+        loaded = kind.from_pretrained(scratch, attn_implementation="eager").eval()
+        names = ["input_ids", "attention_mask", "token_type_ids"]
+        example = torch.ones(2, 8, dtype=torch.int64)
+        whole = Path(scratch) / "model.onnx"
+        torch.onnx.export(
+            Output(loaded, output),
+            (example, example, torch.zeros_like(example)),
+            whole,
+            input_names=names,
+            output_names=[output],
+            dynamic_axes=dict.fromkeys([*names, output], {0: "batch", 1: "sequence"}),
+            opset_version=17,
+            dynamo=False,
+        )
+        quantize_dynamic(
+            whole, onnx / "model_quantized.onnx", per_channel=True, weight_type=QuantType.QInt8
+        )
+    for file in [*model.glob("*.json"), *tokenizer.glob("*token*.json")]:
+        if not file.name.endswith(".safetensors.json"):
+            shutil.copy(file, out)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    kind, model, out, *tokenizer = sys.argv[1:]
+    main(kind, Path(model), Path(out), Path(*tokenizer or [model]))
