@@ -9,7 +9,8 @@ const ISOLATED = { "cross-origin-opener-policy": "same-origin", "cross-origin-em
 
 const words = sentences(400).join(" ").split(" ");
 /** A text of about so many tokens. Words make about as many, and two more are special. */
-export const text = (tokens, first = 0) => words.slice(first, first + tokens - 2).join(" ");
+export const text = (tokens, first = 0) =>
+  Array.from({ length: tokens - 2 }, (_, i) => words[(first + i) % words.length]).join(" ");
 /** Texts of such lengths, all different. */
 export const texts = (lengths) => lengths.map((tokens, i) => text(tokens, i * 29));
 

@@ -47,7 +47,7 @@ model.dispose();
 
 const long = await longModel();
 const byLength = [];
-for (let tokens = 32; tokens <= POSITIONS; tokens *= 4) {
+for (let tokens = 32; tokens <= POSITIONS; tokens *= 2) {
   const input = text(tokens);
   const { tokens: counted } = await long.encode(input);
   const milliseconds = await measure(long, input, 3);
