@@ -9,11 +9,12 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gossamer::{Cpu, Embedder, EncodeOptions, Input, LoadOptions, Loader, WeightDtype};
 
 const DTYPES: [WeightDtype; 3] = [WeightDtype::F32, WeightDtype::Q8, WeightDtype::Q4];
-const TEXT: &str = "The ferry leaves the old harbour at nine, and the lighthouse keeper waves to those who stay.";
+const TEXT: &str =
+    "The ferry leaves the old harbour at nine, and the lighthouse keeper waves to those who stay.";
 
 fn folder() -> PathBuf {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("models/sentence-transformers/all-MiniLM-L6-v2");
+    let folder =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("models/sentence-transformers/all-MiniLM-L6-v2");
     assert!(
         folder.join("model.safetensors").exists(),
         "run `cargo xtask model` first"

@@ -766,7 +766,7 @@ fn openai_bodies() {
         let error = loop {
             match run {
                 Err(error) => break error,
-                Ok(ref mut started) => match started.step(&embedder) {
+                Ok(ref mut started) => match started.run.step(&embedder) {
                     Ok(done) => assert!(!done, "{body} was taken"),
                     Err(error) => break error,
                 },

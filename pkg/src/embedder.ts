@@ -2,6 +2,7 @@
 
 import type { Results } from "./engine/call.js";
 import type { Engine } from "./engine/engine.js";
+import { type Handler, type HandlerOptions, handler } from "./handler.js";
 import { maxSim, similarity, type Vector } from "./similarity.js";
 import type {
   CallOptions,
@@ -34,6 +35,11 @@ import type {
 export class Embedder {
   /** The part of the official `openai` client that embeds: `embeddings.create(body)`. */
   readonly embeddings: Embeddings;
+  /**
+   * Answers requests to OpenAI's `/v1/embeddings`, text-embeddings-inference's `/embed_sparse`, `/embed` and others, Chroma's
+   * and Inworld's: for `new OpenAI({ fetch: embedder.fetch })`, or behind a server. See {@link handler}.
+   */
+  readonly fetch: Handler;
   readonly #engine: Engine;
 
   /** @internal */
@@ -42,6 +48,7 @@ export class Embedder {
     const create = (body: EmbeddingCreateParams, options?: CallOptions) =>
       this.#run("embeddings", body, options);
     this.embeddings = { create: create as Embeddings["create"] };
+    this.fetch = this.handler();
   }
 
   /** What the model is, and how much memory is in use. */
@@ -77,6 +84,11 @@ export class Embedder {
   /** The states of all tokens in the format of text-embeddings-inference's `/embed_all`. */
   embedAll(body: EmbedAllParams, options?: CallOptions): Promise<number[][][]> {
     return this.#run("embedAll", body, options);
+  }
+
+  /** As {@link fetch}, with options. */
+  handler(options: HandlerOptions = {}): Handler {
+    return handler((call, signal) => this.#engine.run(call, signal), options);
   }
 
   /** The tokens of each text, as the model sees them. */

@@ -2,6 +2,7 @@
 
 export type { Embedder, Embeddings } from "./embedder.js";
 export { type ErrorCode, GossamerError } from "./errors.js";
+export type { Handler, HandlerOptions } from "./handler.js";
 export type { InitOptions } from "./init.js";
 export type { Progress } from "./progress.js";
 export type { Vector } from "./similarity.js";

@@ -6,19 +6,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::input::inputs;
+use super::{MAX_INPUTS, Pending, check_count, parse};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::embedder::Embedder;
 use crate::model::options::EncodeOptions;
-use crate::model::run;
+use crate::model::run::Output;
 use crate::text::{Direction, Input};
 
-/// The most inputs of one request, as at OpenAI.
-const MAX_INPUTS: usize = 2048;
-
-/// The request's body. Fields that are not named here are passed over, as other servers do.
-#[derive(Debug, Deserialize)]
-pub struct Request {
+/// The request's body.
+#[derive(Deserialize)]
+struct Request {
     #[serde(default)]
     input: Value,
     model: Option<String>,
@@ -27,6 +25,7 @@ pub struct Request {
     normalize: Option<bool>,
     prompt_name: Option<String>,
     truncate: Option<bool>,
+    #[serde(alias = "truncate_direction")]
     truncation_direction: Option<Direction>,
 }
 
@@ -71,23 +70,9 @@ struct Usage {
     total_tokens: u64,
 }
 
-/// A request at work.
-pub struct Run {
-    vectors: run::Run,
-    format: EncodingFormat,
-    model: String,
-}
-
 /// Checks a request and starts it.
-pub fn start<B: Backend>(embedder: &Embedder<B>, body: Value) -> Result<Run> {
-    if !body.is_object() {
-        return Err(Error::input(
-            "body",
-            "the body must be an object with a field \"input\"",
-        ));
-    }
-    let request: Request = serde_json::from_value(body)
-        .map_err(|error| Error::input("body", format!("the body is malformed: {error}")))?;
+pub fn start<B: Backend>(embedder: &Embedder<B>, body: Value) -> Result<Pending<Response>> {
+    let request: Request = parse(body)?;
     let inputs = inputs("input", &request.input)?;
     if inputs.is_empty() {
         return Err(Error::EmptyInput(
@@ -102,80 +87,96 @@ pub fn start<B: Backend>(embedder: &Embedder<B>, body: Value) -> Result<Run> {
             "input {index} is an empty string: leave it out"
         )));
     }
-    if inputs.len() > MAX_INPUTS {
-        return Err(Error::TooManyInputs {
-            got: inputs.len(),
-            limit: MAX_INPUTS,
-        });
-    }
-    let dimensions = request.dimensions.filter(|value| !value.is_null());
-    let dimensions = dimensions.map(|value| {
+    check_count(inputs.len(), MAX_INPUTS)?;
+    let options = EncodeOptions {
+        // The format's clients expect vectors of length 1.
+        normalize: Some(request.normalize.unwrap_or(true)),
+        dimensions: dimensions(request.dimensions)?,
+        prompt_name: request.prompt_name,
+        truncate: Some(request.truncate.unwrap_or(false)),
+        truncation_direction: request.truncation_direction.unwrap_or_default(),
+        ..EncodeOptions::default()
+    };
+    let format = request.encoding_format.unwrap_or_default();
+    let model = request
+        .model
+        .unwrap_or_else(|| embedder.info().model.clone());
+    let run = embedder.start(inputs, &options)?;
+    Ok(Pending::new(run, move |output| {
+        respond(output, format, model)
+    }))
+}
+
+/// `dimensions` as a whole number, with an error that names it.
+pub(super) fn dimensions(value: Option<Value>) -> Result<Option<u64>> {
+    let value = value.filter(|value| !value.is_null());
+    let whole = |value: Value| {
         value.as_u64().ok_or_else(|| {
             Error::input(
                 "dimensions",
                 format!("dimensions is {value}; it must be a whole number of 1 or more"),
             )
         })
-    });
-    let options = EncodeOptions {
-        // The format's clients expect vectors of length 1.
-        normalize: Some(request.normalize.unwrap_or(true)),
-        dimensions: dimensions.transpose()?,
-        prompt_name: request.prompt_name,
-        truncate: Some(request.truncate.unwrap_or(false)),
-        truncation_direction: request.truncation_direction.unwrap_or_default(),
-        ..EncodeOptions::default()
     };
-    Ok(Run {
-        vectors: embedder.start(inputs, &options)?,
-        format: request.encoding_format.unwrap_or_default(),
-        model: request
-            .model
-            .unwrap_or_else(|| embedder.info().model.clone()),
-    })
+    value.map(whole).transpose()
 }
 
-impl Run {
-    /// Errors count the inputs from `first`: these are a part of a longer list.
-    pub fn count_from(&mut self, first: usize) {
-        self.vectors.count_from(first);
-    }
-
-    /// Does one step; true when all is done.
-    pub fn step<B: Backend>(&mut self, embedder: &Embedder<B>) -> Result<bool> {
-        self.vectors.step(embedder)
-    }
-
-    /// The response.
-    pub fn finish(self) -> Response {
-        let batch = self.vectors.finish().into_dense();
-        let vectors = batch.data.chunks_exact(batch.dimensions.max(1)).enumerate();
-        let data = vectors.map(|(index, vector)| {
-            let embedding = match self.format {
-                EncodingFormat::Float => Vector::Float(vector.to_vec()),
-                EncodingFormat::Base64 => {
-                    let bytes: Vec<u8> = vector
-                        .iter()
-                        .flat_map(|value| value.to_le_bytes())
-                        .collect();
-                    Vector::Base64(base64::engine::general_purpose::STANDARD.encode(bytes))
-                }
-            };
-            Embedding {
-                object: "embedding",
-                index,
-                embedding,
+fn respond(output: Output, format: EncodingFormat, model: String) -> Response {
+    let batch = output.into_dense();
+    let vectors = batch.data.chunks_exact(batch.dimensions.max(1)).enumerate();
+    let data = vectors.map(|(index, vector)| {
+        let embedding = match format {
+            EncodingFormat::Float => Vector::Float(vector.to_vec()),
+            EncodingFormat::Base64 => {
+                let bytes: Vec<u8> = vector
+                    .iter()
+                    .flat_map(|value| value.to_le_bytes())
+                    .collect();
+                Vector::Base64(base64::engine::general_purpose::STANDARD.encode(bytes))
             }
-        });
-        let tokens = batch.tokens.iter().map(|tokens| u64::from(*tokens)).sum();
-        Response {
-            object: "list",
-            data: data.collect(),
-            model: self.model,
-            usage: Usage {
-                prompt_tokens: tokens,
-                total_tokens: tokens,
-            },
+        };
+        Embedding {
+            object: "embedding",
+            index,
+            embedding,
         }
+    });
+    let tokens = batch.tokens.iter().map(|tokens| u64::from(*tokens)).sum();
+    Response {
+        object: "list",
+        data: data.collect(),
+        model,
+        usage: Usage {
+            prompt_tokens: tokens,
+            total_tokens: tokens,
+        },
+    }
+}
+
+/// One model of a list of models.
+#[derive(Serialize)]
+struct Model<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: u32,
+    owned_by: &'static str,
+}
+
+/// The response of `GET /v1/models`.
+#[derive(Serialize)]
+pub(super) struct Models<'a> {
+    object: &'static str,
+    data: [Model<'a>; 1],
+}
+
+pub(super) fn models<B: Backend>(embedder: &Embedder<B>) -> Models<'_> {
+    Models {
+        object: "list",
+        data: [Model {
+            id: &embedder.info().model,
+            object: "model",
+            created: 0,
+            owned_by: "gossamer",
+        }],
     }
 }

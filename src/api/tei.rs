@@ -1,24 +1,43 @@
-//! text-embeddings-inference's `POST /embed_sparse`, `{ inputs, … }` → `[[{ index, value }]]`, and `POST /embed_all`,
-//! `{ inputs, … }` → `[[[number]]]`: for each input the states of its tokens, not normalised.
+//! text-embeddings-inference's own routes (1.9): `/embed`, `/embed_sparse`, `/embed_all`, `/similarity`, `/tokenize`,
+//! `/decode` and `/info`. Answers are lists, one entry an input, even for one input.
+//!
+//! `truncate` is false by default, as Trieve's documents have it: what is too long is an error.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::input::inputs;
+use super::openai::dimensions;
+use super::{MAX_INPUTS, Pending, check_count, parse};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::embedder::Embedder;
-use crate::model::options::{SparseOptions, TokenHead, TokenOptions};
-use crate::model::run::{Output, Run};
-use crate::text::Direction;
+use crate::model::options::{EncodeOptions, SparseOptions, TokenHead, TokenOptions};
+use crate::model::run::{Output, TokenVectors};
+use crate::text::{Direction, Input, Token};
 
+/// What all requests for vectors have.
 #[derive(Deserialize)]
 struct Request {
     #[serde(default)]
     inputs: Value,
     prompt_name: Option<String>,
     truncate: Option<bool>,
+    #[serde(alias = "truncate_direction")]
     truncation_direction: Option<Direction>,
+    /// `/embed` only; true by default.
+    normalize: Option<bool>,
+    /// `/embed` only.
+    dimensions: Option<Value>,
+}
+
+impl Request {
+    fn read(body: Value) -> Result<(Vec<Input>, Self)> {
+        let request: Self = parse(body)?;
+        let inputs = inputs("inputs", &request.inputs)?;
+        check_count(inputs.len(), MAX_INPUTS)?;
+        Ok((inputs, request))
+    }
 }
 
 /// One entry of a sparse vector.
@@ -28,47 +47,61 @@ pub struct Entry {
     value: f32,
 }
 
-fn parse(body: Value) -> Result<Request> {
-    if !body.is_object() {
-        return Err(Error::input(
-            "body",
-            "the body must be an object with a field \"inputs\"",
-        ));
-    }
-    serde_json::from_value(body)
-        .map_err(|error| Error::input("body", format!("the body is malformed: {error}")))
+/// `/embed`: `{ inputs, … }` → dense vectors.
+pub fn start_dense<B: Backend>(
+    embedder: &Embedder<B>,
+    body: Value,
+) -> Result<Pending<Vec<Vec<f32>>>> {
+    let (inputs, request) = Request::read(body)?;
+    let options = EncodeOptions {
+        normalize: Some(request.normalize.unwrap_or(true)),
+        dimensions: dimensions(request.dimensions)?,
+        prompt_name: request.prompt_name,
+        truncate: Some(request.truncate.unwrap_or(false)),
+        truncation_direction: request.truncation_direction.unwrap_or_default(),
+        ..EncodeOptions::default()
+    };
+    Ok(Pending::new(embedder.start(inputs, &options)?, vectors))
 }
 
-/// Checks a request for sparse vectors and starts it.
-pub fn start_sparse<B: Backend>(embedder: &Embedder<B>, body: Value) -> Result<Run> {
-    let request = parse(body)?;
+/// The dense vectors of an output, one by one.
+pub(super) fn vectors(output: Output) -> Vec<Vec<f32>> {
+    let batch = output.into_dense();
+    let rows = batch.data.chunks_exact(batch.dimensions.max(1));
+    rows.map(<[f32]>::to_vec).collect()
+}
+
+/// `/embed_sparse`: `{ inputs, … }` → entries of sparse vectors.
+pub fn start_sparse<B: Backend>(
+    embedder: &Embedder<B>,
+    body: Value,
+) -> Result<Pending<Vec<Vec<Entry>>>> {
+    let (inputs, request) = Request::read(body)?;
     let options = SparseOptions {
         prompt_name: request.prompt_name,
         truncate: Some(request.truncate.unwrap_or(false)),
         truncation_direction: request.truncation_direction.unwrap_or_default(),
         ..SparseOptions::default()
     };
-    embedder.start_sparse(inputs("inputs", &request.inputs)?, &options)
+    let run = embedder.start_sparse(inputs, &options)?;
+    Ok(Pending::new(run, |output| {
+        let vectors = output.into_sparse().vectors.into_iter();
+        let entries = |(index, value)| Entry { index, value };
+        vectors
+            .map(|vector| {
+                let pairs = vector.indices.into_iter().zip(vector.values);
+                pairs.map(entries).collect()
+            })
+            .collect()
+    }))
 }
 
-/// The response of a finished run for sparse vectors.
-pub fn finish_sparse(output: Output) -> Vec<Vec<Entry>> {
-    let vectors = output.into_sparse().vectors.into_iter();
-    vectors
-        .map(|vector| {
-            vector
-                .indices
-                .into_iter()
-                .zip(vector.values)
-                .map(|(index, value)| Entry { index, value })
-                .collect()
-        })
-        .collect()
-}
-
-/// Checks a request for the states of tokens and starts it.
-pub fn start_all<B: Backend>(embedder: &Embedder<B>, body: Value) -> Result<Run> {
-    let request = parse(body)?;
+/// `/embed_all`: `{ inputs, … }` → for each input the states of its tokens, not normalised.
+pub fn start_all<B: Backend>(
+    embedder: &Embedder<B>,
+    body: Value,
+) -> Result<Pending<Vec<Vec<Vec<f32>>>>> {
+    let (inputs, request) = Request::read(body)?;
     let options = TokenOptions {
         head: Some(TokenHead::States),
         prompt_name: request.prompt_name,
@@ -76,13 +109,141 @@ pub fn start_all<B: Backend>(embedder: &Embedder<B>, body: Value) -> Result<Run>
         truncation_direction: request.truncation_direction.unwrap_or_default(),
         ..TokenOptions::default()
     };
-    embedder.start_tokens(inputs("inputs", &request.inputs)?, &options)
+    let run = embedder.start_tokens(inputs, &options)?;
+    let states = |tokens: TokenVectors| {
+        let rows = tokens.data.chunks_exact(tokens.dimensions.max(1));
+        rows.map(<[f32]>::to_vec).collect()
+    };
+    Ok(Pending::new(run, move |output| {
+        let all = output.token_vectors.into_iter().flatten();
+        all.map(states).collect()
+    }))
 }
 
-/// The response of a finished run for the states of tokens.
-pub fn finish_all(output: &Output) -> Vec<Vec<&[f32]>> {
-    let inputs = output.token_vectors.iter().flatten();
-    inputs
-        .map(|tokens| tokens.data.chunks_exact(tokens.dimensions.max(1)).collect())
-        .collect()
+#[derive(Deserialize)]
+struct SimilarityRequest {
+    inputs: Similar,
+    parameters: Option<Parameters>,
+}
+
+#[derive(Deserialize)]
+struct Similar {
+    source_sentence: String,
+    sentences: Vec<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct Parameters {
+    prompt_name: Option<String>,
+    truncate: Option<bool>,
+    #[serde(alias = "truncate_direction")]
+    truncation_direction: Option<Direction>,
+}
+
+/// `/similarity`: `{ inputs: { source_sentence, sentences }, parameters? }` → the cosine of the one to each of the others.
+pub(super) fn start_similarity<B: Backend>(
+    embedder: &Embedder<B>,
+    body: Value,
+) -> Result<Pending<Vec<f32>>> {
+    let SimilarityRequest { inputs, parameters } = parse(body)?;
+    if inputs.sentences.is_empty() {
+        return Err(Error::EmptyInput(
+            "`sentences` is empty: pass at least one to compare with".to_owned(),
+        ));
+    }
+    check_count(inputs.sentences.len(), MAX_INPUTS)?;
+    let parameters = parameters.unwrap_or_default();
+    let options = EncodeOptions {
+        normalize: Some(true),
+        prompt_name: parameters.prompt_name,
+        truncate: Some(parameters.truncate.unwrap_or(false)),
+        truncation_direction: parameters.truncation_direction.unwrap_or_default(),
+        ..EncodeOptions::default()
+    };
+    let texts = std::iter::once(inputs.source_sentence).chain(inputs.sentences);
+    let run = embedder.start(texts.map(Input::Text).collect(), &options)?;
+    Ok(Pending::new(run, |output| {
+        let all = vectors(output);
+        let cosine = |other: &Vec<f32>| all[0].iter().zip(other).map(|(a, b)| a * b).sum();
+        all[1..].iter().map(cosine).collect()
+    }))
+}
+
+#[derive(Deserialize)]
+struct TokenizeRequest {
+    #[serde(default)]
+    inputs: Value,
+    add_special_tokens: Option<bool>,
+    prompt_name: Option<String>,
+}
+
+/// `/tokenize`: `{ inputs, add_special_tokens?, prompt_name? }` → tokens of each text.
+pub(super) fn tokenize<B: Backend>(embedder: &Embedder<B>, body: Value) -> Result<Vec<Vec<Token>>> {
+    let request: TokenizeRequest = parse(body)?;
+    let inputs = inputs("inputs", &request.inputs)?;
+    check_count(inputs.len(), MAX_INPUTS)?;
+    let prompt = match &request.prompt_name {
+        Some(name) => embedder.info().prompts.find(name)?,
+        None => "",
+    };
+    let tokens = |input| match input {
+        Input::Text(text) => embedder.tokenize(
+            &[prompt, &text].concat(),
+            request.add_special_tokens.unwrap_or(true),
+        ),
+        Input::Ids(_) => Err(Error::input(
+            "inputs",
+            "token ids cannot be tokenised; pass a string or a list of strings",
+        )),
+    };
+    inputs.into_iter().map(tokens).collect()
+}
+
+#[derive(Deserialize)]
+struct DecodeRequest {
+    #[serde(default)]
+    ids: Value,
+    skip_special_tokens: Option<bool>,
+}
+
+/// `/decode`: `{ ids, skip_special_tokens? }` → texts.
+pub(super) fn decode<B: Backend>(embedder: &Embedder<B>, body: Value) -> Result<Vec<String>> {
+    let request: DecodeRequest = parse(body)?;
+    let lists = inputs("ids", &request.ids)?;
+    check_count(lists.len(), MAX_INPUTS)?;
+    let decode = |input| match input {
+        Input::Ids(ids) => embedder.decode(&ids, request.skip_special_tokens.unwrap_or(true)),
+        Input::Text(_) => Err(Error::input(
+            "ids",
+            "ids holds a text; pass a list of token ids or a list of such lists",
+        )),
+    };
+    lists.into_iter().map(decode).collect()
+}
+
+/// The response of `GET /info`.
+#[derive(Serialize)]
+pub(super) struct Info<'a> {
+    model_id: &'a str,
+    model_sha: Option<&'a str>,
+    model_dtype: &'static str,
+    served_model_name: &'a str,
+    max_input_length: usize,
+    max_client_batch_size: usize,
+    auto_truncate: bool,
+    version: &'static str,
+}
+
+pub(super) fn info<B: Backend>(embedder: &Embedder<B>) -> Info<'_> {
+    let info = embedder.info();
+    Info {
+        model_id: &info.model,
+        model_sha: info.revision.as_deref(),
+        model_dtype: info.dtype.name(),
+        served_model_name: &info.model,
+        max_input_length: info.max_tokens,
+        max_client_batch_size: MAX_INPUTS,
+        auto_truncate: false,
+        version: env!("CARGO_PKG_VERSION"),
+    }
 }

@@ -42,7 +42,7 @@ impl Prompts {
         })
     }
 
-    fn find(&self, name: &str) -> Result<&str> {
+    pub(crate) fn find(&self, name: &str) -> Result<&str> {
         self.named
             .get(name)
             .map(String::as_str)
@@ -237,6 +237,18 @@ impl<B: Backend> Embedder<B> {
         self.default_route()
             .tokenizer
             .describe(text, add_special_tokens)
+    }
+
+    /// The text of some tokens.
+    pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String> {
+        let tokenizer = &self.default_route().tokenizer;
+        match ids.iter().find(|id| tokenizer.entry(**id).is_none()) {
+            Some(id) => Err(Error::TokenOutOfRange {
+                id: u64::from(*id),
+                size: tokenizer.size(),
+            }),
+            None => tokenizer.decode(ids, skip_special_tokens),
+        }
     }
 
     /// Embeds densely, in one go.

@@ -148,6 +148,11 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
+    /// The text that tokens stand for.
+    pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String> {
+        self.inner.decode(ids, skip_special_tokens).map_err(broken)
+    }
+
     /// Tokens of input number `index`, which the errors name.
     pub fn tokens(&self, index: usize, input: &Input, rules: Rules) -> Result<Tokens> {
         match input {

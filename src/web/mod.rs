@@ -5,10 +5,11 @@ mod convert;
 use std::rc::Rc;
 
 use js_sys::{Array, Uint8Array};
+use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
 use self::convert::{dense, from_js, info, multi, sparse, throw, to_js, token_vectors};
-use crate::api::{input, openai, tei};
+use crate::api::{Pending, http, input, openai, tei};
 use crate::error::Error;
 use crate::{Cpu, Input, LoadOptions, Output, Run, WeightDtype};
 
@@ -116,8 +117,7 @@ impl Model {
 
     /// OpenAI's create-embedding body → its response.
     pub fn embeddings(&self, body: JsValue) -> Thrown<Job> {
-        let run = openai::start(&self.0, from_js("body", body)?);
-        self.job(run.map(Work::OpenAi))
+        self.answer(openai::start(&self.0, from_js("body", body)?))
     }
 
     /// `string | string[] | number[] | number[][]` → `{ data, shape, tokens, truncated }`.
@@ -159,15 +159,13 @@ impl Model {
     /// TEI's `embed_sparse` body → `[[{ index, value }]]`.
     #[wasm_bindgen(js_name = embedSparse)]
     pub fn embed_sparse(&self, body: JsValue) -> Thrown<Job> {
-        let run = tei::start_sparse(&self.0, from_js("body", body)?);
-        self.job(run.map(|run| Work::Native(run, |output| to_js(&tei::finish_sparse(output)))))
+        self.answer(tei::start_sparse(&self.0, from_js("body", body)?))
     }
 
     /// TEI's `embed_all` body → `[[[number]]]`.
     #[wasm_bindgen(js_name = embedAll)]
     pub fn embed_all(&self, body: JsValue) -> Thrown<Job> {
-        let run = tei::start_all(&self.0, from_js("body", body)?);
-        self.job(run.map(|run| Work::Native(run, |output| to_js(&tei::finish_all(&output)))))
+        self.answer(tei::start_all(&self.0, from_js("body", body)?))
     }
 
     /// `string | string[]` → tokens of each text.
@@ -190,6 +188,20 @@ impl Model {
         self.job(work)
     }
 
+    /// `{ method, path, headers, body }`, options `{ dialect?, apiKeys? }` → `{ status, headers, body }`; whatever is wrong
+    /// with the request is in the answer.
+    pub fn fetch(&self, request: JsValue, options: JsValue) -> Thrown<Job> {
+        let request: http::Request = from_js("request", request)?;
+        let options: http::Options = from_js("options", options)?;
+        let exchange = http::Exchange::start(&self.0, &request, &options);
+        self.job(Ok(Work::Fetch(exchange)))
+    }
+
+    fn answer<T: Serialize + 'static>(&self, pending: crate::Result<Pending<T>>) -> Thrown<Job> {
+        let pending = pending.map(|pending| pending.map(|response| to_js(&response)));
+        self.job(pending.map(|pending| Work::Api(Box::new(pending))))
+    }
+
     fn job(&self, work: crate::Result<Work>) -> Thrown<Job> {
         Ok(Job {
             embedder: Rc::clone(&self.0),
@@ -208,7 +220,9 @@ pub struct Job {
 enum Work {
     /// A run, and what becomes of its output.
     Native(Run, fn(Output) -> Thrown<JsValue>),
-    OpenAi(openai::Run),
+    /// A wire format's body.
+    Api(Box<Pending<Thrown<JsValue>>>),
+    Fetch(http::Exchange),
     Tokenize {
         texts: std::vec::IntoIter<String>,
         /// Whether to add special tokens.
@@ -224,9 +238,9 @@ impl Job {
     pub fn count_from(&mut self, first: usize) {
         match &mut self.work {
             Work::Native(run, _) => run.count_from(first),
-            Work::OpenAi(run) => run.count_from(first),
-            // No error of it names an input.
-            Work::Tokenize { .. } => {}
+            Work::Api(pending) => pending.run.count_from(first),
+            // A request is never cut in parts, and no error of the other names an input.
+            Work::Fetch(_) | Work::Tokenize { .. } => {}
         }
     }
 
@@ -234,7 +248,8 @@ impl Job {
     pub fn step(&mut self) -> Thrown<bool> {
         let done = match &mut self.work {
             Work::Native(run, _) => run.step(&self.embedder),
-            Work::OpenAi(run) => run.step(&self.embedder),
+            Work::Api(pending) => pending.run.step(&self.embedder),
+            Work::Fetch(exchange) => Ok(exchange.step(&self.embedder)),
             Work::Tokenize {
                 texts,
                 special,
@@ -248,7 +263,8 @@ impl Job {
     pub fn finish(self) -> Thrown<JsValue> {
         match self.work {
             Work::Native(run, finish) => finish(run.finish()),
-            Work::OpenAi(run) => to_js(&run.finish()),
+            Work::Api(pending) => pending.finish(),
+            Work::Fetch(exchange) => to_js(&exchange.finish()),
             Work::Tokenize { out, .. } => Ok(out.into()),
         }
     }

@@ -21,6 +21,14 @@ export interface Results {
   embedSparse: SparseEntry[][];
   embedAll: number[][][];
   tokenize: Token[][];
+  fetch: Answer;
+}
+
+/** A `Response` as data. */
+export interface Answer {
+  status: number;
+  headers: Record<string, string>;
+  body: string;
 }
 
 /** A call by name. `options` are as wasm reads them; those of a wire format are in its body. */
@@ -53,10 +61,13 @@ export function withInputs(call: Call, some: Inputs): Call {
 
 /** The results of a call's parts, in order → the result of the whole. */
 export function merge<Name extends keyof Results>(name: Name, parts: Results[Name][]): Results[Name] {
-  return (MERGE[name] as (parts: Results[Name][]) => Results[Name])(parts);
+  const [only] = parts;
+  if (parts.length === 1 && only !== undefined) return only;
+  return (MERGE[name as keyof typeof MERGE] as unknown as (parts: Results[Name][]) => Results[Name])(parts);
 }
 
-const MERGE: { [Name in keyof Results]: (parts: Results[Name][]) => Results[Name] } = {
+/** All but requests: those are one part always. */
+const MERGE: { [Name in Exclude<keyof Results, "fetch">]: (parts: Results[Name][]) => Results[Name] } = {
   encode: mergeDense,
   encodeSparse: (parts) => parts.flat(),
   encodeTokens: (parts) => parts.flat(),

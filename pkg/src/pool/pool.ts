@@ -44,8 +44,7 @@ export class Pool implements Engine {
     const parts = split(call, this.#workers.size, this.#info.maxTokens);
     // What is wrong with the whole may not show in its parts.
     if (parts.length > 1) await this.#do("check", [{ call, first: 0, tokens: 0 }], signal);
-    const results = (await this.#do("run", parts, signal)) as Results[Name][];
-    return results.length === 1 ? (results[0] as Results[Name]) : merge(call.name, results);
+    return merge(call.name, (await this.#do("run", parts, signal)) as Results[Name][]);
   }
 
   dispose(): void {

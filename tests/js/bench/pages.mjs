@@ -4,8 +4,12 @@ import { browsers } from "../support/browsers.mjs";
 import { sentences } from "../support/sentences.mjs";
 import { serve } from "../support/server.mjs";
 
-const BENCH = /^(pkg\/dist|models|target\/bench\/models|tests\/fixtures\/sized-\w+-\w+|tests\/js\/(bench|support))\//;
-const ISOLATED = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" };
+const BENCH =
+  /^(pkg\/dist|models|target\/bench\/models|tests\/fixtures\/sized-\w+-\w+|tests\/js\/(bench|support))\//;
+const ISOLATED = {
+  "cross-origin-opener-policy": "same-origin",
+  "cross-origin-embedder-policy": "require-corp",
+};
 
 const words = sentences(400).join(" ").split(" ");
 /** A text of about so many tokens. Words make about as many, and two more are special. */

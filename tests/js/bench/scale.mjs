@@ -26,10 +26,14 @@ async function longModel() {
   const config = await json(`${MINILM}/config.json`);
   const rows = await json(`${root}tests/fixtures/sized-splade-minilm/model.safetensors.json`);
   const longer = rows.map(([name, shape, ...rest]) =>
-    name.endsWith("position_embeddings.weight") ? [name, [POSITIONS, shape[1]], ...rest] : [name, shape, ...rest],
+    name.endsWith("position_embeddings.weight")
+      ? [name, [POSITIONS, shape[1]], ...rest]
+      : [name, shape, ...rest],
   );
   const model = {
-    "config.json": new TextEncoder().encode(JSON.stringify({ ...config, max_position_embeddings: POSITIONS })),
+    "config.json": new TextEncoder().encode(
+      JSON.stringify({ ...config, max_position_embeddings: POSITIONS }),
+    ),
     "tokenizer.json": await readFile(`${MINILM}/tokenizer.json`),
     "model.safetensors": new Blob([...synthetic.chunks(longer)]),
   };
@@ -51,6 +55,10 @@ for (let tokens = 32; tokens <= POSITIONS; tokens *= 2) {
   const input = text(tokens);
   const { tokens: counted } = await long.encode(input);
   const milliseconds = await measure(long, input, 3);
-  byLength.push({ tokens: counted[0], ms: Number(milliseconds.toFixed(1)), "µs per token": Math.round((milliseconds / counted[0]) * 1000) });
+  byLength.push({
+    tokens: counted[0],
+    ms: Number(milliseconds.toFixed(1)),
+    "µs per token": Math.round((milliseconds / counted[0]) * 1000),
+  });
 }
 console.table(byLength);

@@ -2,6 +2,7 @@
 
 import * as bits from "./bits.mjs";
 import * as families from "./families.mjs";
+import * as formats from "./formats.mjs";
 import * as hostile from "./hostile.mjs";
 import * as lifecycle from "./lifecycle.mjs";
 import * as memory from "./memory.mjs";
@@ -14,6 +15,7 @@ export const topics = {
   memory: memory.cases,
   lifecycle: lifecycle.cases,
   openai: openai.cases,
+  formats: formats.cases,
   families: families.cases,
   tokens: tokens.cases,
   hostile: hostile.cases,

@@ -2,9 +2,8 @@
 
 import { assert } from "chai";
 import { embedder, MINILM, rows, texts } from "../support/models.mjs";
-import { sentences } from "../support/sentences.mjs";
 import { dot } from "../support/numbers.mjs";
-
+import { sentences } from "../support/sentences.mjs";
 
 /** Rows of normalised vectors, of which a text without tokens has none. */
 async function vectors(origin, dtype, inputs) {

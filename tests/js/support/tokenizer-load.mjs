@@ -3,10 +3,10 @@
 import { readFile } from "node:fs/promises";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { load } from "gossamer-embed";
+import { median } from "./numbers.mjs";
 import { root } from "./server.mjs";
 import { chunks, size } from "./synthetic.mjs";
 import { bpe, pieces, text, unigram } from "./vocabulary.mjs";
-import { median } from "./numbers.mjs";
 
 const TEXTS = 500;
 const WORDS = 30;

@@ -1,0 +1,346 @@
+/** Requests and answers of the five APIs' documents: the same keys, types and statuses. */
+
+import { assert } from "chai";
+import { embedder, failure, MINILM, rows, SPLADE, TINY } from "../support/models.mjs";
+
+const JSON_TYPE = { "content-type": "application/json" };
+const CHROMA = {
+  ...JSON_TYPE,
+  "x-chroma-token": "key",
+  "x-chroma-embedding-model": "prithivida/Splade_PP_en_v1",
+};
+const INWORLD = "/ml/v1alpha/embedding:embed";
+
+/** Asks a handler; `{ status, json }`, or with no body `{ status }`. */
+async function ask(handler, path, body, { method = "POST", headers = JSON_TYPE } = {}) {
+  const text = typeof body === "string" || body === undefined ? body : JSON.stringify(body);
+  const response = await handler(`http://localhost${path}`, { method, headers, body: text });
+  const answer = await response.text();
+  if (answer === "") return { status: response.status };
+  assert.equal(response.headers.get("content-type"), "application/json", path);
+  return { status: response.status, json: JSON.parse(answer) };
+}
+const get = (handler, path) => ask(handler, path, undefined, { method: "GET", headers: {} });
+
+/** A value's shape: keys and types, of a list that of all of its elements. */
+function shape(value) {
+  if (Array.isArray(value)) {
+    const shapes = value.map(shape);
+    for (const other of shapes) assert.deepEqual(other, shapes[0], "all elements are alike");
+    return shapes.slice(0, 1);
+  }
+  if (typeof value === "object" && value !== null) {
+    return Object.fromEntries(Object.entries(value).map(([key, field]) => [key, shape(field)]));
+  }
+  return value === null ? "null" : typeof value;
+}
+
+async function both(origin) {
+  return [await embedder(origin, TINY, "q8"), await embedder(origin, SPLADE, "q8")];
+}
+
+const same = (list, vector) => assert.deepEqual(Float32Array.from(list), vector);
+/** Longer than the tiny models take. */
+const LONG = "cat ".repeat(2000);
+
+export const cases = {
+  "Trieve's /embed_sparse": async ({ origin }) => {
+    const [dense, sparse] = await both(origin);
+    const documented = {
+      inputs: "The model input",
+      prompt_name: null,
+      truncate: false,
+      truncation_direction: "right",
+    };
+    for (const body of [
+      documented,
+      { inputs: "test single input" },
+      { inputs: ["test input", "test input 2"] },
+    ]) {
+      const { status, json } = await ask(sparse.fetch, "/embed_sparse", body);
+      assert.equal(status, 200);
+      assert.deepEqual(shape(json), [[{ index: "number", value: "number" }]]);
+      const expected = await sparse.encodeSparse(body.inputs);
+      assert.deepEqual(
+        json.map((entries) => entries.map(({ index }) => index)),
+        expected.map(({ indices }) => Array.from(indices)),
+      );
+    }
+    const error = { error: "string", error_type: "string" };
+    for (const [handler, body, status, type] of [
+      [dense.fetch, { inputs: "a" }, 424, "backend"],
+      [sparse.fetch, { inputs: Array(2049).fill("a") }, 413, "validation"],
+      [sparse.fetch, { inputs: LONG }, 422, "validation"],
+      [sparse.fetch, { inputs: "a", prompt_name: "nobody" }, 422, "validation"],
+      [sparse.fetch, { inputs: 7 }, 422, "validation"],
+      [sparse.fetch, { inputs: [] }, 400, "empty"],
+      [sparse.fetch, "{", 400, "validation"],
+    ]) {
+      const answer = await ask(handler, "/embed_sparse", body);
+      assert.equal(answer.status, status, JSON.stringify(body).slice(0, 60));
+      assert.deepEqual(shape(answer.json), error);
+      assert.equal(answer.json.error_type, type);
+    }
+    // Both spellings, and from the other end.
+    const cut = (direction) =>
+      ask(sparse.fetch, "/embed_sparse", { inputs: `dog ${LONG}`, truncate: true, ...direction });
+    const right = await cut({});
+    assert.deepEqual(await cut({ truncation_direction: "right" }), right);
+    const left = await cut({ truncation_direction: "Left" });
+    assert.notDeepEqual(left, right);
+    assert.deepEqual(await cut({ truncate_direction: "left" }), left);
+  },
+
+  "Chroma's /embed_sparse": async ({ origin }) => {
+    const [dense, sparse] = await both(origin);
+    const chroma = (body, headers = CHROMA, handler = sparse.fetch) =>
+      ask(handler, "/embed_sparse", body, { headers });
+    const texts = ["a cat", "the dog sat"];
+    for (const purpose of [{ instructions: "" }, { task: "", target: "" }, { task: null, target: null }]) {
+      for (const labels of [
+        { fetch_labels: true },
+        { fetch_tokens: "true" },
+        { fetch_labels: null },
+        { fetch_tokens: "false" },
+      ]) {
+        const { status, json } = await chroma({ texts, ...purpose, ...labels });
+        assert.equal(status, 200);
+        const wanted = labels.fetch_labels === true || labels.fetch_tokens === "true";
+        const item = { indices: ["number"], values: ["number"], ...(wanted && { labels: ["string"] }) };
+        assert.deepEqual(shape(json), { embeddings: [item], num_tokens: "number" });
+        for (const [i, vector] of (await sparse.encodeSparse(texts, { labels: wanted })).entries()) {
+          assert.deepEqual(json.embeddings[i].indices, Array.from(vector.indices));
+          assert.deepEqual(json.embeddings[i].labels, vector.labels);
+          assert.deepEqual(
+            [...vector.indices].sort((a, b) => a - b),
+            Array.from(vector.indices),
+          );
+        }
+      }
+    }
+    const { "x-chroma-embedding-model": _, ...nameless } = CHROMA;
+    for (const [answer, status] of [
+      [chroma({ texts }), 400],
+      [chroma({ texts, task: "" }), 400],
+      [chroma({ texts: "a", instructions: "" }), 400],
+      [chroma({ instructions: "" }), 400],
+      [chroma({ texts: [], instructions: "" }), 400],
+      [chroma("nonsense"), 400],
+      [chroma({ texts, instructions: "" }, nameless), 400],
+      [chroma({ texts: Array(101).fill("a"), instructions: "" }), 413],
+      [chroma({ texts, instructions: "" }, CHROMA, dense.fetch), 501],
+      [chroma({ texts, instructions: "" }, CHROMA, sparse.handler({ apiKeys: ["another"] })), 401],
+    ]) {
+      const { status: found, json } = await answer;
+      assert.equal(found, status, JSON.stringify(json));
+      assert.deepEqual(shape(json), { error: "string" });
+    }
+    assert.equal(
+      (await chroma({ texts, instructions: "" }, CHROMA, sparse.handler({ apiKeys: ["key"] }))).status,
+      200,
+    );
+  },
+
+  "Chroma's dense route": async ({ origin }) => {
+    const [dense, sparse] = await both(origin);
+    const body = { texts: ["a cat", "the dog sat"], instructions: "" };
+    for (const path of ["/", "/embed"]) {
+      const { status, json } = await ask(dense.fetch, path, body, { headers: CHROMA });
+      assert.equal(status, 200);
+      assert.deepEqual(shape(json), { embeddings: [["number"]], num_tokens: "number" });
+      for (const [i, row] of rows(await dense.encode(body.texts)).entries()) same(json.embeddings[i], row);
+      assert.equal((await ask(sparse.fetch, path, body, { headers: CHROMA })).status, 501);
+    }
+  },
+
+  "/v1/embeddings, as OpenAI, SambaNova and Trieve have it": async ({ origin }) => {
+    const [, sparse] = await both(origin);
+    const dense = await embedder(origin, MINILM, "q8");
+    const list = {
+      object: "string",
+      data: [{ object: "string", index: "number", embedding: ["number"] }],
+      model: "string",
+      usage: { prompt_tokens: "number", total_tokens: "number" },
+    };
+    const sambanova = {
+      input: "The curious fox dashed through the golden field.",
+      model: "E5-Mistral-7B-Instruct",
+    };
+    const trieve = { encoding_format: "float", input: "string", model: "null", user: "null" };
+    for (const body of [sambanova, trieve, { input: ["test input", "test input 2"] }]) {
+      const { status, json } = await ask(dense.fetch, "/v1/embeddings", body);
+      assert.equal(status, 200);
+      assert.deepEqual(shape(json), list);
+      assert.equal(json.object, "list");
+      assert.equal(json.data[0].object, "embedding");
+      if (body.model) assert.equal(json.model, body.model);
+      const encoded = await dense.encode(body.input);
+      same(json.data[0].embedding, rows(encoded)[0]);
+      assert.equal(
+        json.usage.prompt_tokens,
+        encoded.tokens.reduce((sum, count) => sum + count),
+      );
+    }
+    const fields = {
+      input: `dog ${LONG}`,
+      truncate: true,
+      truncate_direction: "left",
+      normalize: false,
+      dimensions: 5,
+    };
+    const { json } = await ask(dense.fetch, "/v1/embeddings", { ...fields, encoding_format: "base64" });
+    const options = { truncationDirection: "left", normalize: false, dimensions: 5 };
+    const bytes = Uint8Array.from(atob(json.data[0].embedding), (byte) => byte.charCodeAt(0));
+    assert.deepEqual(new Float32Array(bytes.buffer), (await dense.encode(fields.input, options)).data);
+
+    const nested = { message: "string", type: "string" };
+    for (const [dialect, model, body, status, what] of [
+      ["openai", dense, { input: [] }, 400, { code: "empty_input", param: "input" }],
+      ["openai", dense, { input: LONG }, 400, { code: "input_too_long", type: "invalid_request_error" }],
+      [
+        "openai",
+        dense,
+        { input: "a", dimensions: 0 },
+        400,
+        { code: "invalid_dimensions", param: "dimensions" },
+      ],
+      ["openai", dense, "{", 400, { code: "invalid_json", param: null }],
+      ["openai", sparse, { input: "a" }, 400, { code: "model_not_compatible", param: "model" }],
+      [
+        "sambanova",
+        sparse,
+        { input: "a" },
+        400,
+        { code: "model_not_compatible", param: "model", type: "invalid_request_error" },
+      ],
+      [
+        "sambanova",
+        dense,
+        { input: LONG },
+        400,
+        { code: "invalid_request_error", type: "invalid_request_error" },
+      ],
+    ]) {
+      const answer = await ask(model.handler({ dialect }), "/v1/embeddings", body);
+      assert.equal(answer.status, status, JSON.stringify(answer.json));
+      assert.hasAllKeys(answer.json, ["error"]);
+      assert.hasAllKeys(answer.json.error, ["message", "type", "param", "code"]);
+      assert.include(shape(answer.json.error), nested);
+      assert.include(answer.json.error, what);
+    }
+    const locked = (dialect) =>
+      ask(dense.handler({ dialect, apiKeys: ["k"] }), "/v1/embeddings", { input: "a" });
+    assert.include((await locked("sambanova")).json.error, { code: "invalid_authentication" });
+    assert.include((await locked("openai")).json.error, { code: "invalid_api_key" });
+    assert.equal((await locked("tei")).status, 401);
+    for (const [model, body, status, type] of [
+      [sparse, { input: "a" }, 424, "backend"],
+      [dense, { input: Array(2049).fill("a") }, 413, "validation"],
+      [dense, { input: LONG }, 422, "validation"],
+    ]) {
+      const answer = await ask(model.handler({ dialect: "tei" }), "/v1/embeddings", body);
+      assert.equal(answer.status, status);
+      assert.deepEqual(shape(answer.json), { error: "string", error_type: "string" });
+      assert.equal(answer.json.error_type, type);
+    }
+    assert.equal(
+      (await failure(() => ask(dense.handler({ dialect: "french" }), "/health"))).code,
+      "invalid_input",
+    );
+  },
+
+  "Inworld's embedding:embed": async ({ origin }) => {
+    const [dense, sparse] = await both(origin);
+    const model = {
+      model: "sentence-transformers/paraphrase-multilingual-mpnet-base-v2",
+      serviceProvider: "SERVICE_PROVIDER_INWORLD",
+    };
+    for (const texts of [
+      ["Hello Inworld!"],
+      ["Hello, how are you today?", "Hola, ¿cómo estás hoy?", "こんにちは、今日はいかがですか？"],
+    ]) {
+      const { status, json } = await ask(dense.fetch, INWORLD, {
+        inputs: texts.map((text) => ({ text })),
+        model,
+      });
+      assert.equal(status, 200);
+      assert.deepEqual(shape(json), { embeddings: [{ values: ["number"] }] });
+      for (const [i, row] of rows(await dense.encode(texts)).entries()) same(json.embeddings[i].values, row);
+    }
+    const inputs = [{ text: "a" }];
+    for (const [handler, body, status, code] of [
+      [dense.fetch, { inputs }, 400, 3],
+      [dense.fetch, { model }, 400, 3],
+      [dense.fetch, { inputs: ["a"], model }, 400, 3],
+      [dense.fetch, { inputs: [], model }, 400, 3],
+      [dense.fetch, { inputs: [{ text: LONG }], model }, 400, 3],
+      [dense.fetch, { inputs, model: { ...model, serviceProvider: "SERVICE_PROVIDER_NOBODY" } }, 400, 3],
+      [dense.fetch, "{", 400, 3],
+      [sparse.fetch, { inputs, model }, 501, 12],
+      [dense.handler({ apiKeys: ["k"] }), { inputs, model }, 401, 16],
+    ]) {
+      const answer = await ask(handler, INWORLD, body);
+      assert.equal(answer.status, status, JSON.stringify(answer.json));
+      assert.deepEqual(shape(answer.json), { code: "number", message: "string", details: [] });
+      assert.equal(answer.json.code, code);
+    }
+    const headers = { ...JSON_TYPE, authorization: "Basic k" };
+    assert.equal(
+      (await ask(dense.handler({ apiKeys: ["k"] }), INWORLD, { inputs, model }, { headers })).status,
+      200,
+    );
+  },
+
+  "text-embeddings-inference's other routes": async ({ origin }) => {
+    const [dense, sparse] = await both(origin);
+    const inputs = ["a cat", "the dog sat"];
+    const embed = async (more) => (await ask(dense.fetch, "/embed", { inputs, ...more })).json;
+    const expected = async (options) => rows(await dense.encode(inputs, options));
+    for (const [i, row] of (await expected({ normalize: true })).entries()) same((await embed())[i], row);
+    for (const [i, row] of (await expected({ normalize: false, dimensions: 4 })).entries()) {
+      same((await embed({ normalize: false, dimensions: 4 }))[i], row);
+    }
+    const all = await ask(dense.fetch, "/embed_all", { inputs });
+    const expectedStates = await dense.encodeTokens(inputs, { head: "states" });
+    for (const [i, states] of expectedStates.entries()) same(all.json[i].flat(), states.data);
+    const { json: scores } = await ask(dense.fetch, "/similarity", {
+      inputs: { source_sentence: "a cat", sentences: ["a cat", "the dog sat"] },
+    });
+    assert.closeTo(scores[0], 1, 1e-6);
+    assert.equal(scores.length, 2);
+    const tokens = (await ask(dense.fetch, "/tokenize", { inputs })).json;
+    assert.deepEqual(tokens, await dense.tokenize(inputs));
+    const ids = tokens.map((list) => list.map(({ id }) => id));
+    assert.deepEqual((await ask(dense.fetch, "/decode", { ids })).json, inputs);
+    assert.deepEqual((await ask(dense.fetch, "/decode", { ids: ids[0] })).json, inputs.slice(0, 1));
+    assert.include(
+      (await ask(dense.fetch, "/decode", { ids: ids[0], skip_special_tokens: false })).json[0],
+      "[CLS]",
+    );
+    assert.equal((await ask(dense.fetch, "/decode", { ids: [1 << 30] })).status, 422);
+    assert.equal((await ask(sparse.fetch, "/embed", { inputs })).status, 424);
+    const { json: info } = await get(dense.fetch, "/info");
+    assert.include(info, {
+      model_id: dense.info.model,
+      max_input_length: dense.info.maxTokens,
+      model_dtype: "q8",
+    });
+    assert.deepEqual(await get(dense.fetch, "/health"), { status: 200 });
+    const { json: models } = await get(dense.fetch, "/v1/models");
+    assert.deepEqual(shape(models), {
+      object: "string",
+      data: [{ id: "string", object: "string", created: "number", owned_by: "string" }],
+    });
+  },
+
+  "what is no route, or another method, or too large": async ({ origin }) => {
+    const [dense] = await both(origin);
+    assert.equal((await ask(dense.fetch, "/v2/embeddings", {})).status, 404);
+    const wrong = await dense.fetch("http://localhost/v1/embeddings");
+    assert.equal(wrong.status, 405);
+    assert.equal(wrong.headers.get("allow"), "POST");
+    assert.equal((await ask(dense.fetch, "/info", {})).status, 405);
+    const large = { input: "a".repeat(17 << 20) };
+    assert.equal((await ask(dense.fetch, "/v1/embeddings", large)).status, 413);
+  },
+};
