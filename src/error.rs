@@ -20,17 +20,28 @@ pub enum Error {
         /// The rule of the format that is broken.
         reason: String,
     },
+    /// A torch checkpoint that cannot be read, or holds more than tensors.
+    #[error(
+        "{file} cannot be read as a torch checkpoint: {reason}; save its tensors as safetensors, or find the model in that format"
+    )]
+    InvalidTorch {
+        /// Path of the file in the model.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The stream ended before the data that the header promises.
     #[error(
-        "{file} ended after {got} bytes of {expected}: the download is incomplete; load the model again"
+        "{file} ended after {got} bytes{}: the download is incomplete; load the model again",
+        expected.map_or(String::new(), |expected| format!(" of {expected}"))
     )]
     TruncatedStream {
         /// File as the source names it.
         file: String,
         /// Bytes that arrived.
         got: u64,
-        /// Bytes that the header promises.
-        expected: u64,
+        /// The size of the whole file, where its header tells.
+        expected: Option<u64>,
     },
     /// The model needs tensors that the checkpoint does not have.
     #[error(
@@ -182,6 +193,7 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Self::InvalidSafetensors { .. } => "invalid_safetensors",
+            Self::InvalidTorch { .. } => "invalid_torch",
             Self::TruncatedStream { .. } => "truncated_stream",
             Self::MissingTensor { .. } => "missing_tensor",
             Self::UnexpectedTensor { .. } => "unexpected_tensor",
@@ -217,6 +229,7 @@ impl Error {
             | Self::WrongModelKind { .. } => 400,
             Self::MissingFile(_) => 404,
             Self::InvalidSafetensors { .. }
+            | Self::InvalidTorch { .. }
             | Self::TruncatedStream { .. }
             | Self::MissingTensor { .. }
             | Self::UnexpectedTensor { .. }

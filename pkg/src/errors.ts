@@ -4,6 +4,7 @@
 export type ErrorCode =
   // a model's files
   | "invalid_safetensors"
+  | "invalid_torch"
   | "truncated_stream"
   | "missing_tensor"
   | "unexpected_tensor"

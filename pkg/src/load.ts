@@ -140,10 +140,10 @@ class Load {
     const loader = this.#loader;
     const names = await loader.weights();
     this.#progress.expect(names);
-    for (const name of names) {
+    for (const [index, preferred] of names.entries()) {
+      const [name, file] = await this.#either(preferred);
+      names[index] = name;
       await loader.beginWeights(name);
-      const file = await this.#open(name);
-      if (!file) throw this.#missing([name]);
       this.#progress.start(name);
       let loaded = 0;
       for await (const chunk of file.chunks) {
@@ -160,6 +160,16 @@ class Load {
       await loader.endWeights();
       this.#progress.finish(name, loaded);
     }
+  }
+
+  /** A weight file, or the one that some models have in its place. */
+  async #either(name: string): Promise<[string, OpenFile]> {
+    const file = await this.#open(name);
+    if (file) return [name, file];
+    const other = await this.#loader.alternative(name);
+    const alternative = other === undefined ? undefined : await this.#open(other);
+    if (other === undefined || !alternative) throw this.#missing([name]);
+    return [other, alternative];
   }
 
   async #open(name: string): Promise<OpenFile | undefined> {

@@ -11,7 +11,7 @@ use crate::backend::{Backend, WeightDtype};
 use crate::error::{Error, Result};
 use crate::weights::dtype::Dtype;
 use crate::weights::rows::Rows;
-use crate::weights::safetensors::{Stream, TensorInfo, Visitor};
+use crate::weights::{Stream, TensorInfo, Visitor, invalid};
 
 /// Names that an error message lists.
 const LISTED: usize = 3;
@@ -89,12 +89,11 @@ impl<B: Backend> Checkpoint<B> {
         }
     }
 
-    /// Starts weight file number `index` of the layout.
-    pub fn begin(&self, index: usize) -> Reading {
-        let name = &self.layout.files[index].path;
+    /// Starts weight file number `index` of the layout, or the one of another `name` that stands in for it.
+    pub fn begin(&self, index: usize, name: &str) -> Reading {
         Reading {
             index,
-            name: name.clone(),
+            name: name.to_owned(),
             stream: Stream::new(name),
             targets: Vec::new(),
         }
@@ -225,9 +224,10 @@ impl<B: Backend> Checkpoint<B> {
                     best
                 }
             });
-        let Some(best) = best else {
+        let Some(mut best) = best else {
             return Ok(tensors.iter().map(|_| None).collect());
         };
+        best.tie(tensors);
         let mut targets: Vec<Option<Target>> = tensors.iter().map(|_| None).collect();
         for (wanted, at) in &best.found {
             targets[*at] = Some(target(&tensors[*at], wanted)?);
@@ -326,6 +326,32 @@ impl<'a> Match<'a> {
             }
         }
         matched
+    }
+}
+
+impl Match<'_> {
+    /// Lets a matrix stand in for another that is the same bytes in the file.
+    fn tie(&mut self, tensors: &[TensorInfo]) {
+        let first = |at: usize| tensors[at].same_as.unwrap_or(at);
+        let places: Vec<_> = self
+            .found
+            .iter()
+            .map(|(wanted, at)| (wanted.slot, first(*at)))
+            .collect();
+        let tied = &mut self.tied;
+        self.found.retain(|(wanted, at)| {
+            let (Some(stand_in), Slot::Rows { matrix, .. }) = (wanted.tied, wanted.slot) else {
+                return true;
+            };
+            let same = places.iter().any(|(slot, place)| {
+                matches!(slot, Slot::Rows { matrix, .. } if *matrix == stand_in)
+                    && *place == first(*at)
+            });
+            if same {
+                tied.push((matrix, stand_in));
+            }
+            !same
+        });
     }
 }
 
@@ -435,10 +461,7 @@ impl<B: Backend> Visitor for Filler<'_, B> {
                 self.checkpoint.store(self.backend, *slot, row, values)
             } else {
                 let reason = format!("tensor {tensor} holds values that are not finite");
-                Err(Error::InvalidSafetensors {
-                    file: self.file.to_owned(),
-                    reason,
-                })
+                Err(invalid(self.file, reason))
             };
         });
         result

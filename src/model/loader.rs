@@ -22,6 +22,7 @@ use super::route::{Body, Road};
 use crate::backend::{Backend, WeightDtype};
 use crate::error::{Error, Result};
 use crate::model::head::SparseHead;
+use crate::weights;
 
 const PROMPTS: &str = "config_sentence_transformers.json";
 
@@ -116,15 +117,24 @@ impl<B: Backend> Loader<B> {
         Ok(plan.streamed.iter().map(|(_, path)| path.clone()).collect())
     }
 
-    /// Starts the next weight file.
+    /// The file to look for where the source has not the weight file `name`.
+    pub fn alternative(&self, name: &str) -> Option<String> {
+        weights::alternative(name)
+    }
+
+    /// Starts the next weight file, by its name or that of its alternative.
     pub fn begin(&mut self, name: &str) -> Result<()> {
         let plan = self
             .plan
             .as_ref()
             .ok_or_else(|| misuse("begin before all wanted files"))?;
         match plan.streamed.get(self.done) {
-            Some((file, path)) if self.reading.is_none() && path == name => {
-                self.reading = Some(plan.checkpoint.begin(*file));
+            Some((file, path))
+                if self.reading.is_none()
+                    && (path == name
+                        || weights::alternative(path).is_some_and(|path| path == name)) =>
+            {
+                self.reading = Some(plan.checkpoint.begin(*file, name));
                 Ok(())
             }
             _ => Err(misuse(
@@ -245,7 +255,16 @@ impl<B: Backend> Loader<B> {
         }
         let mut chunk = vec![0; 1 << 20];
         for name in self.weights()? {
-            let mut file = open(&name).map_err(|error| failed(&name, error))?;
+            let (name, mut file) = match (open(&name), self.alternative(&name)) {
+                (Err(error), Some(other)) if error.kind() == ErrorKind::NotFound => {
+                    let file = open(&other).map_err(|_| failed(&name, error))?;
+                    (other, file)
+                }
+                (file, _) => {
+                    let file = file.map_err(|error| failed(&name, error))?;
+                    (name, file)
+                }
+            };
             self.begin(&name)?;
             loop {
                 match file
@@ -269,16 +288,15 @@ fn fill(
     collected: Vec<(usize, Collected)>,
     streamed: &[(usize, String)],
 ) -> Result<()> {
-    let mut collected: Vec<Option<(usize, Collected)>> = collected.into_iter().map(Some).collect();
+    let mut left = collected;
     for route in routes {
         if let Body::Transformer(transformer) = &mut route.body
             && let AnyEncoder::Wide { file, candle } = &mut transformer.encoder
         {
-            let own = |entry: &&mut Option<(usize, Collected)>| {
-                entry.as_ref().is_some_and(|(other, _)| other == file)
-            };
-            let tensors = collected.iter_mut().filter(own).filter_map(Option::take);
-            let tensors = tensors.map(|(_, tensor)| tensor).collect();
+            let (own, others) = left.into_iter().partition(|(other, _)| other == file);
+            left = others;
+            let own: Vec<(usize, Collected)> = own;
+            let tensors = own.into_iter().map(|(_, tensor)| tensor).collect();
             let path = streamed.iter().find(|(other, _)| other == file);
             candle.fill(path.map_or("", |(_, path)| path), tensors)?;
         }

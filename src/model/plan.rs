@@ -17,6 +17,7 @@ use super::wide;
 use crate::backend::{Backend, Pooling, Splade, SpladeActivation, SpladeStrategy, WeightDtype};
 use crate::error::{Error, Result};
 use crate::text::Tokenizer;
+use crate::weights;
 
 const MODULES: &str = "modules.json";
 const CONFIG: &str = "config.json";
@@ -81,7 +82,10 @@ pub(super) fn wanted(files: &Files) -> Result<Vec<String>> {
                         .to_vec();
                     let config = files.config(&entry.file(CONFIG))?;
                     if config.is_some_and(|config| may_have_m3_heads(&config)) {
-                        names.extend([LEXICAL, COLBERT].map(|name| entry.file(name)));
+                        for name in [LEXICAL, COLBERT].map(|name| entry.file(name)) {
+                            names.extend(weights::alternative(&name));
+                            names.push(name);
+                        }
                     }
                     names
                 }
@@ -192,7 +196,7 @@ impl<B: Backend> Plan<B> {
             .collect();
         let mut checkpoint = Checkpoint::new(layout, dtype);
         for (file, path) in paths {
-            let mut reading = checkpoint.begin(file);
+            let mut reading = checkpoint.begin(file, &path);
             checkpoint.push(backend, &mut reading, files.required(&path)?)?;
             checkpoint.end(&reading)?;
         }
@@ -396,7 +400,7 @@ impl Planner<'_> {
         hidden: usize,
         tokenizer: &Tokenizer,
     ) -> Result<(Option<SparseHead>, Option<Linear>)> {
-        let lexical = self.inline_file(input.file(LEXICAL)).map(|file| {
+        let lexical = self.inline_file(input.file(LEXICAL)).map(|(file, _)| {
             let special = ["<s>", "</s>", "<pad>", "<unk>"].into_iter();
             SparseHead::Lexical {
                 linear: self.layout.exact_linear(file, [1, hidden]),
@@ -405,8 +409,8 @@ impl Planner<'_> {
         });
         let colbert = self
             .inline_file(input.file(COLBERT))
-            .map(|file| -> Result<_> {
-                let out = self.rows_of(&input.file(COLBERT), hidden)?;
+            .map(|(file, path)| -> Result<_> {
+                let out = self.rows_of(&path, hidden)?;
                 Ok(self.layout.exact_linear(file, [out, hidden]))
             })
             .transpose()?;
@@ -415,18 +419,19 @@ impl Planner<'_> {
 
     /// Rows of the matrix `weight` in a small weight file: no config has a field for the width of this head.
     fn rows_of(&self, path: &str, default: usize) -> Result<usize> {
-        let shape =
-            crate::weights::safetensors::shape_of(path, self.files.required(path)?, "weight")?;
+        let shape = weights::shape_of(path, self.files.required(path)?, "weight")?;
         let rows = shape.first().and_then(|rows| usize::try_from(*rows).ok());
         Ok(rows.filter(|rows| *rows > 0).unwrap_or(default))
     }
 
-    /// A weight file among the small ones, if the source has it.
-    fn inline_file(&mut self, path: String) -> Option<usize> {
-        self.files.bytes(&path)?;
-        let file = self.layout.head_file(path);
+    /// A weight file among the small ones, or its alternative, if the source has it; and its path.
+    fn inline_file(&mut self, path: String) -> Option<(usize, String)> {
+        let mut paths = weights::alternative(&path).into_iter();
+        let mut paths = std::iter::once(path).chain(&mut paths);
+        let path = paths.find(|path| self.files.bytes(path).is_some())?;
+        let file = self.layout.head_file(path.clone());
         self.inline.push(file);
-        Some(file)
+        Some((file, path))
     }
 
     /// A table of weights by token: inference-free queries.

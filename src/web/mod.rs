@@ -58,6 +58,11 @@ impl Loader {
         self.0.weights().map_err(|error| throw(&error))
     }
 
+    /// The file to look for where the source has not the weight file `name`.
+    pub fn alternative(&self, name: &str) -> Option<String> {
+        self.0.alternative(name)
+    }
+
     /// Starts a weight file.
     #[wasm_bindgen(js_name = beginWeights)]
     pub fn begin_weights(&mut self, name: &str) -> Thrown<()> {

@@ -1,8 +1,124 @@
 //! Bytes → tensors, while the bytes arrive.
 //!
-//! [`safetensors::Stream`] takes a file in chunks of any size and says which bytes of which tensor each holds;
-//! [`dtype`] turns them into f32; [`rows`] hands on whole rows. Nothing here keeps more than the header and one row.
+//! A [`Stream`] takes a file in chunks of any size and says which bytes of which tensor each holds: [`safetensors`], or a
+//! [`torch`] checkpoint, whose [`pickle`] is read without executing anything. [`dtype`] turns bytes into f32; [`rows`] hands
+//! on whole rows. Nothing here keeps more than the header and one row.
 
 pub mod dtype;
+pub mod pickle;
 pub mod rows;
 pub mod safetensors;
+pub mod torch;
+
+use crate::error::{Error, Result};
+
+/// One tensor, as a file describes it.
+#[derive(Clone, Debug)]
+pub struct TensorInfo {
+    /// Name in the file.
+    pub name: String,
+    /// Element type in safetensors' spelling.
+    pub dtype: String,
+    /// Dimensions, outermost first.
+    pub shape: Vec<u64>,
+    /// An earlier tensor that is the very same bytes in the same shape.
+    pub same_as: Option<usize>,
+}
+
+/// What a file holds, called as it becomes known.
+pub trait Visitor {
+    /// The description is complete.
+    fn header(&mut self, tensors: &[TensorInfo]) -> Result<()>;
+    /// The next bytes of tensor `index`.
+    fn data(&mut self, index: usize, bytes: &[u8]) -> Result<()>;
+}
+
+/// A weight file that is being read.
+pub enum Stream {
+    /// By name, all that is not torch's
+    Safetensors(safetensors::Stream),
+    /// `.bin`, `.pt`, `.pth`
+    Torch(torch::Stream),
+}
+
+impl Stream {
+    /// A stream of nothing yet, of the format that the file's name tells.
+    pub fn new(file: &str) -> Self {
+        if is_torch(file) {
+            Self::Torch(torch::Stream::new(file))
+        } else {
+            Self::Safetensors(safetensors::Stream::new(file))
+        }
+    }
+
+    /// Size of the whole file, where its header tells.
+    pub fn size(&self) -> Option<u64> {
+        match self {
+            Self::Safetensors(stream) => stream.size(),
+            Self::Torch(_) => None,
+        }
+    }
+
+    /// Takes the next bytes.
+    pub fn push(&mut self, bytes: &[u8], visitor: &mut impl Visitor) -> Result<()> {
+        match self {
+            Self::Safetensors(stream) => stream.push(bytes, visitor),
+            Self::Torch(stream) => stream.push(bytes, visitor),
+        }
+    }
+
+    /// Checks that all the data has arrived.
+    pub fn finish(&self) -> Result<()> {
+        match self {
+            Self::Safetensors(stream) => stream.finish(),
+            Self::Torch(stream) => stream.finish(),
+        }
+    }
+}
+
+/// The file that some models have in place of this one.
+pub fn alternative(path: &str) -> Option<String> {
+    let (folder, name) = path.rsplit_once('/').map_or(("", path), |(_, name)| {
+        (&path[..path.len() - name.len()], name)
+    });
+    let other = match name {
+        "model.safetensors" => "pytorch_model.bin",
+        "sparse_linear.safetensors" => "sparse_linear.pt",
+        "colbert_linear.safetensors" => "colbert_linear.pt",
+        _ => return None,
+    };
+    Some(format!("{folder}{other}"))
+}
+
+fn is_torch(file: &str) -> bool {
+    let extension = std::path::Path::new(file).extension();
+    extension.is_some_and(|extension| extension == "bin" || extension == "pt" || extension == "pth")
+}
+
+/// A file whose contents are wrong.
+pub fn invalid(file: &str, reason: String) -> Error {
+    let file = file.to_owned();
+    if is_torch(&file) {
+        Error::InvalidTorch { file, reason }
+    } else {
+        Error::InvalidSafetensors { file, reason }
+    }
+}
+
+/// The shape of tensor `name` in a file that is here in whole; empty if there is none of the name.
+pub fn shape_of(file: &str, bytes: &[u8], name: &str) -> Result<Vec<u64>> {
+    struct Find<'a>(&'a str, Vec<u64>);
+    impl Visitor for Find<'_> {
+        fn header(&mut self, tensors: &[TensorInfo]) -> Result<()> {
+            let found = tensors.iter().find(|tensor| tensor.name == self.0);
+            self.1 = found.map_or_else(Vec::new, |tensor| tensor.shape.clone());
+            Ok(())
+        }
+        fn data(&mut self, _: usize, _: &[u8]) -> Result<()> {
+            Ok(())
+        }
+    }
+    let mut find = Find(name, Vec::new());
+    Stream::new(file).push(bytes, &mut find)?;
+    Ok(find.1)
+}

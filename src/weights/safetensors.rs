@@ -9,23 +9,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::{TensorInfo, Visitor};
 use crate::error::{Error, Result};
 
 /// The format's own limit on the header, which bounds what a hostile file can make us allocate.
 const MAX_HEADER: u64 = 100_000_000;
-
-/// One tensor, as the header describes it.
-#[derive(Clone, Debug)]
-pub struct TensorInfo {
-    /// Name in the file.
-    pub name: String,
-    /// Element type as the file spells it.
-    pub dtype: String,
-    /// Dimensions, outermost first.
-    pub shape: Vec<u64>,
-    begin: u64,
-    end: u64,
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,21 +35,13 @@ enum State {
     Length(Vec<u8>),
     /// The header, so far.
     Header { length: usize, bytes: Vec<u8> },
-    /// The data: tensors in file order, the one that the next byte belongs to, and the size of the whole file.
+    /// The data: where each tensor ends, in file order, the one that the next byte belongs to, and the size of the whole file.
     Data {
-        tensors: Vec<TensorInfo>,
+        ends: Vec<u64>,
         current: usize,
         data_start: u64,
         size: u64,
     },
-}
-
-/// What a file holds, called as it becomes known.
-pub trait Visitor {
-    /// The header is complete. The tensors are in file order.
-    fn header(&mut self, tensors: &[TensorInfo]) -> Result<()>;
-    /// The next bytes of tensor `index`.
-    fn data(&mut self, index: usize, bytes: &[u8]) -> Result<()>;
 }
 
 impl Stream {
@@ -106,7 +86,7 @@ impl Stream {
         Error::TruncatedStream {
             file: self.file.clone(),
             got: self.received,
-            expected,
+            expected: Some(expected),
         }
     }
 
@@ -153,11 +133,11 @@ impl Stream {
                 header.extend_from_slice(&bytes[..taken]);
                 if header.len() == *length {
                     let data_start = 8 + *length as u64;
-                    let tensors = parse(header).map_err(|reason| self.invalid(reason))?;
+                    let (tensors, ends) = parse(header).map_err(|reason| self.invalid(reason))?;
                     visitor.header(&tensors)?;
-                    let size = data_start + tensors.last().map_or(0, |last| last.end);
+                    let size = data_start + ends.last().copied().unwrap_or(0);
                     self.state = State::Data {
-                        tensors,
+                        ends,
                         current: 0,
                         data_start,
                         size,
@@ -166,24 +146,21 @@ impl Stream {
                 Ok(taken)
             }
             State::Data {
-                tensors,
+                ends,
                 current,
                 data_start,
                 size,
             } => {
                 let position = self.received - *data_start;
-                while tensors
-                    .get(*current)
-                    .is_some_and(|tensor| position >= tensor.end)
-                {
+                while ends.get(*current).is_some_and(|end| position >= *end) {
                     *current += 1;
                 }
-                let Some(tensor) = tensors.get(*current) else {
+                let Some(end) = ends.get(*current) else {
                     let reason =
                         format!("it goes on after the {size} bytes that its header describes");
                     return Err(self.invalid(reason));
                 };
-                let left = usize::try_from(tensor.end - position).unwrap_or(usize::MAX);
+                let left = usize::try_from(end - position).unwrap_or(usize::MAX);
                 let taken = bytes.len().min(left);
                 visitor.data(*current, &bytes[..taken])?;
                 Ok(taken)
@@ -192,26 +169,8 @@ impl Stream {
     }
 }
 
-/// The shape of tensor `name` in a file that is here in whole; empty if there is none of the name.
-pub fn shape_of(file: &str, bytes: &[u8], name: &str) -> Result<Vec<u64>> {
-    struct Find<'a>(&'a str, Vec<u64>);
-    impl Visitor for Find<'_> {
-        fn header(&mut self, tensors: &[TensorInfo]) -> Result<()> {
-            let found = tensors.iter().find(|tensor| tensor.name == self.0);
-            self.1 = found.map_or_else(Vec::new, |tensor| tensor.shape.clone());
-            Ok(())
-        }
-        fn data(&mut self, _: usize, _: &[u8]) -> Result<()> {
-            Ok(())
-        }
-    }
-    let mut find = Find(name, Vec::new());
-    Stream::new(file).push(bytes, &mut find)?;
-    Ok(find.1)
-}
-
-/// The tensors of a header, in file order.
-fn parse(header: &[u8]) -> Result<Vec<TensorInfo>, String> {
+/// The tensors of a header in file order, and where each ends.
+fn parse(header: &[u8]) -> Result<(Vec<TensorInfo>, Vec<u64>), String> {
     let entries: BTreeMap<String, serde_json::Value> = serde_json::from_slice(header)
         .map_err(|error| format!("its header is not valid JSON ({error})"))?;
     let mut tensors = Vec::with_capacity(entries.len());
@@ -239,18 +198,18 @@ fn parse(header: &[u8]) -> Result<Vec<TensorInfo>, String> {
                 ));
             }
         }
-        tensors.push(TensorInfo {
+        let tensor = TensorInfo {
             name,
             dtype,
             shape,
-            begin,
-            end,
-        });
+            same_as: None,
+        };
+        tensors.push((begin, end, tensor));
     }
-    tensors.sort_by_key(|tensor| (tensor.begin, tensor.end));
+    tensors.sort_by_key(|(begin, end, _)| (*begin, *end));
     let mut position = 0;
-    for tensor in &tensors {
-        match tensor.begin.cmp(&position) {
+    for (begin, end, tensor) in &tensors {
+        match begin.cmp(&position) {
             std::cmp::Ordering::Less => {
                 return Err(format!(
                     "the bytes of {} overlap another tensor's",
@@ -263,13 +222,16 @@ fn parse(header: &[u8]) -> Result<Vec<TensorInfo>, String> {
                     tensor.name
                 ));
             }
-            std::cmp::Ordering::Equal => position = tensor.end,
+            std::cmp::Ordering::Equal => position = *end,
         }
     }
     if position > 1 << 53 {
         return Err("its offsets are beyond any real file".to_owned());
     }
-    Ok(tensors)
+    Ok(tensors
+        .into_iter()
+        .map(|(_, end, tensor)| (tensor, end))
+        .unzip())
 }
 
 /// Bits of one element of the dtypes that the format names; others are passed over unchecked, since a model may not

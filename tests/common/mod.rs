@@ -114,8 +114,13 @@ pub fn load_with(
         }
     }
     for name in loader.weights()? {
+        let other = loader.alternative(&name);
+        let (name, bytes) = match (read(&name), other) {
+            (None, Some(other)) => (other.clone(), read(&other)),
+            (bytes, _) => (name, bytes),
+        };
         loader.begin(&name)?;
-        for chunk in read(&name).expect("weights are there").chunks(chunk) {
+        for chunk in bytes.expect("weights are there").chunks(chunk) {
             loader.push(chunk)?;
         }
         loader.end()?;

@@ -28,6 +28,8 @@ export interface EngineLoader<E extends Engine = Engine> {
   provide(name: string, bytes: Uint8Array | undefined): Awaitable<void>;
   /** Weight files, in the order to be streamed. */
   weights(): Awaitable<string[]>;
+  /** The file to look for where the source has not a weight file. */
+  alternative(name: string): Awaitable<string | undefined>;
   beginWeights(name: string): Awaitable<void>;
   /** Hands the next bytes over; answers with the file's size once its header has arrived. */
   pushWeights(bytes: Uint8Array): Awaitable<number | undefined>;

@@ -29,6 +29,10 @@ export class LocalLoader implements EngineLoader<LocalEngine> {
     return guard(() => this.#loader.weights());
   }
 
+  alternative(name: string): string | undefined {
+    return guard(() => this.#loader.alternative(name));
+  }
+
   beginWeights(name: string): void {
     guard(() => this.#loader.beginWeights(name));
   }

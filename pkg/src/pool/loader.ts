@@ -51,6 +51,10 @@ export class PoolLoader implements EngineLoader<Pool> {
     return this.#all("weights", []);
   }
 
+  alternative(name: string): Promise<string | undefined> {
+    return this.#all("alternative", [name]);
+  }
+
   beginWeights(name: string): Promise<void> {
     return this.#all("beginWeights", [name]);
   }

@@ -2,7 +2,7 @@
 
 import { assert } from "chai";
 import { GossamerError, init, load } from "gossamer-embed";
-import { embedder, failure, fetchBytes, MINILM, rows, TINY, tinyFiles } from "../support/models.mjs";
+import { embedder, failure, fetchBytes, MINILM, rows, SPLADE, TINY, tinyFiles } from "../support/models.mjs";
 
 const TEXT = "The cat sat on the mat.";
 
@@ -121,6 +121,24 @@ export const cases = {
     const nowhere = is(await failure(() => load("http://127.0.0.1:9/")), "network");
     assert.include(nowhere.message, "127.0.0.1:9");
     is(await failure(() => load(`${origin}/nothing/here/`)), "not_found");
+  },
+
+  "a torch checkpoint, where there are no safetensors": async ({ origin }) => {
+    const expected = await (await embedder(origin, SPLADE, "q8")).encodeSparse(TEXT);
+    for (const workers of [0, 2]) {
+      const events = [];
+      const model = await load(`${origin}/torch/`, { workers, onProgress: (event) => events.push(event) });
+      assert.deepEqual(await model.encodeSparse(TEXT), expected);
+      model.dispose();
+      rises(events.filter((event) => event.file === "pytorch_model.bin" && event.status === "progress"));
+      rises(events.filter((event) => event.status === "progress_total"));
+    }
+    const files = await tinyFiles(origin);
+    const evil = await fetchBytes(`${origin}/tests/fixtures/torch/evil.bin`);
+    const error = await failure(() =>
+      load({ ...files, "model.safetensors": null, "pytorch_model.bin": evil }),
+    );
+    assert.include(is(error, "invalid_torch").message, "posix.system");
   },
 
   "what is no source at all": async () => {

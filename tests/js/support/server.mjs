@@ -46,7 +46,7 @@ async function answer(request, response, open) {
   return file(path, response, open);
 }
 
-/** Paths under these names behave as the names say; all hold the tiny model. */
+/** Paths under these names behave as the names say; nearly all hold the tiny model. */
 const SPECIAL = {
   /** The Hub: `hub/<org>/<name>/resolve/<revision>/<file>`. Only revision `main` and `refs/pr/1` exist. */
   async hub(path, request, response) {
@@ -69,6 +69,12 @@ const SPECIAL = {
     if ((await size(TINY + path)) === undefined) return response.writeHead(404).end();
     const body = gzipSync(await readFile(join(root, TINY + path)));
     return response.writeHead(200, { "content-encoding": "gzip", "content-length": body.length }).end(body);
+  },
+  /** A SPLADE model whose weights are torch's. */
+  async torch(path, _request, response) {
+    if (path.endsWith(".safetensors")) return response.writeHead(404).end("no safetensors");
+    const place = path === "pytorch_model.bin" ? "torch/splade.bin" : `tiny-splade/${path}`;
+    return file(`tests/fixtures/${place}`, response);
   },
   /** Starts to send weights, and never ends. */
   async stalled(path, _request, response) {

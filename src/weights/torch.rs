@@ -1,0 +1,429 @@
+//! torch checkpoints (`torch.save` since 1.6) as a stream: a zip archive that is stored, not compressed, whose first entry
+//! is a pickle that describes tensors as views of storages, and whose entries `data/…` are the storages.
+//!
+//! torch writes no sizes before an entry's bytes. Those of a storage follow from the pickle; other entries end where a
+//! data descriptor gives the size that has passed.
+
+use super::pickle::{self, Contents, Storage};
+use super::{TensorInfo, Visitor};
+use crate::error::{Error, Result};
+
+/// The most bytes of a pickle, and of other entries that have to be gone through.
+const MOST_UNSIZED: usize = 1 << 26;
+const LOCAL: [u8; 4] = *b"PK\x03\x04";
+const DESCRIPTOR: [u8; 4] = *b"PK\x07\x08";
+const CENTRAL: [u8; 4] = *b"PK\x01\x02";
+/// Fixed part of an entry's header.
+const HEADER: usize = 30;
+
+/// Reads one file in chunks of any size.
+pub struct Stream {
+    file: String,
+    received: u64,
+    /// Bytes that do not yet make a whole header, descriptor or small entry.
+    held: Vec<u8>,
+    state: State,
+    contents: Option<Contents>,
+    /// Storages that have arrived.
+    arrived: Vec<bool>,
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    /// Before an entry's header.
+    Header,
+    /// In an entry of unknown size; whether it is the pickle, and how much of it was searched for its end.
+    Unsized { pickle: bool, searched: usize },
+    /// In an entry that is passed over.
+    Skip {
+        left: u64,
+        size: u64,
+        described: bool,
+    },
+    /// In a storage, at byte `at` of `size`.
+    Data {
+        storage: usize,
+        at: u64,
+        size: u64,
+        described: bool,
+    },
+    /// Before the descriptor of an entry of so many bytes.
+    Descriptor { size: u64 },
+    /// In the archive's directory, which says nothing new.
+    End,
+}
+
+impl Stream {
+    /// A stream of nothing yet; `file` is the name for error messages.
+    pub fn new(file: &str) -> Self {
+        Self {
+            file: file.to_owned(),
+            received: 0,
+            held: Vec::new(),
+            state: State::Header,
+            contents: None,
+            arrived: Vec::new(),
+        }
+    }
+
+    /// Takes the next bytes.
+    pub fn push(&mut self, mut bytes: &[u8], visitor: &mut impl Visitor) -> Result<()> {
+        self.received += bytes.len() as u64;
+        while !bytes.is_empty() {
+            match self.state {
+                State::End => return Ok(()),
+                State::Skip {
+                    left,
+                    size,
+                    described,
+                } => {
+                    let taken = part(bytes, left);
+                    bytes = &bytes[taken.len()..];
+                    self.state = match left - taken.len() as u64 {
+                        0 => after(size, described),
+                        left => State::Skip {
+                            left,
+                            size,
+                            described,
+                        },
+                    };
+                }
+                State::Data {
+                    storage,
+                    at,
+                    size,
+                    described,
+                } => {
+                    let taken = part(bytes, size - at);
+                    bytes = &bytes[taken.len()..];
+                    self.hand_on(storage, at, taken, visitor)?;
+                    let at = at + taken.len() as u64;
+                    self.state = if at == size {
+                        self.arrived[storage] = true;
+                        after(size, described)
+                    } else {
+                        State::Data {
+                            storage,
+                            at,
+                            size,
+                            described,
+                        }
+                    };
+                }
+                State::Header | State::Descriptor { .. } | State::Unsized { .. } => {
+                    // Small parts, taken a piece at a time so that what follows is not held.
+                    let taken = &bytes[..bytes.len().min(4096)];
+                    bytes = &bytes[taken.len()..];
+                    self.held.extend_from_slice(taken);
+                    let rest = self.small(visitor)?;
+                    if !rest.is_empty() {
+                        self.received -= rest.len() as u64;
+                        self.push(&rest, visitor)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that all storages have arrived.
+    pub fn finish(&self) -> Result<()> {
+        if matches!(self.state, State::End) && self.arrived.iter().all(|arrived| *arrived) {
+            return Ok(());
+        }
+        Err(Error::TruncatedStream {
+            file: self.file.clone(),
+            got: self.received,
+            expected: None,
+        })
+    }
+
+    fn invalid(&self, reason: impl Into<String>) -> Error {
+        Error::InvalidTorch {
+            file: self.file.clone(),
+            reason: reason.into(),
+        }
+    }
+
+    /// Reads what is held, if it is complete; gives the bytes that come after it.
+    fn small(&mut self, visitor: &mut impl Visitor) -> Result<Vec<u8>> {
+        let used = match self.state {
+            State::Header => self.header()?,
+            State::Descriptor { size } => descriptor_length(&self.held, size)
+                .map_err(|reason| self.invalid(reason))?
+                .inspect(|_| self.state = State::Header),
+            State::Unsized { pickle, searched } => self.unsized_entry(pickle, searched, visitor)?,
+            State::Skip { .. } | State::Data { .. } | State::End => None,
+        };
+        Ok(match used {
+            Some(used) => {
+                let rest = self.held.split_off(used);
+                self.held.clear();
+                rest
+            }
+            None => Vec::new(),
+        })
+    }
+
+    /// An entry's header, or the end of the entries.
+    fn header(&mut self) -> Result<Option<usize>> {
+        let held = &self.held;
+        let Some(signature) = held.first_chunk::<4>() else {
+            return Ok(None);
+        };
+        if *signature == CENTRAL && self.contents.is_some() {
+            self.state = State::End;
+            return Ok(Some(held.len()));
+        }
+        if *signature != LOCAL {
+            let old = held[..2] == [0x80, 0x02] && self.contents.is_none();
+            return Err(self.invalid(if old {
+                "it is in the format of torch before 1.6"
+            } else {
+                "it is not the archive that torch.save writes"
+            }));
+        }
+        if held.len() < HEADER {
+            return Ok(None);
+        }
+        let number = |at: usize, size: usize| -> u64 {
+            let bytes = held[at..at + size].iter().rev();
+            bytes.fold(0, |number, byte| number << 8 | u64::from(*byte))
+        };
+        let (flags, method, size) = (number(6, 2), number(8, 2), number(18, 4));
+        #[expect(clippy::cast_possible_truncation, reason = "of 16 bits each")]
+        let (name, extra) = (number(26, 2) as usize, number(28, 2) as usize);
+        let end = HEADER + name + extra;
+        if held.len() < end {
+            return Ok(None);
+        }
+        if method != 0 {
+            return Err(self.invalid("its entries are compressed"));
+        }
+        let name = String::from_utf8_lossy(&held[HEADER..HEADER + name]).into_owned();
+        let described = flags & 8 != 0;
+        let (_, inner) = name.split_once('/').unwrap_or(("", &name));
+        let storage = inner.strip_prefix("data/").and_then(|key| {
+            let storages = &self.contents.as_ref()?.storages;
+            storages.iter().position(|storage| storage.key == key)
+        });
+        self.state = match storage {
+            Some(storage) => {
+                let size = self.storage_size(storage)?;
+                let at = 0;
+                if size == 0 {
+                    self.arrived[storage] = true;
+                    after(size, described)
+                } else {
+                    State::Data {
+                        storage,
+                        at,
+                        size,
+                        described,
+                    }
+                }
+            }
+            None if described => State::Unsized {
+                pickle: inner == "data.pkl",
+                searched: 0,
+            },
+            None if inner == "data.pkl" || size == u64::from(u32::MAX) => {
+                return Err(self.invalid("its archive was not written by torch.save"));
+            }
+            None if size == 0 => State::Header,
+            None => State::Skip {
+                left: size,
+                size,
+                described,
+            },
+        };
+        Ok(Some(end))
+    }
+
+    fn storage_size(&self, storage: usize) -> Result<u64> {
+        let Storage { class, len, .. } = &self.contents().storages[storage];
+        let (_, size) = element(class).ok_or_else(|| {
+            self.invalid(format!(
+                "it holds elements of a class that is not known ({class})"
+            ))
+        })?;
+        len.checked_mul(size)
+            .filter(|size| *size <= 1 << 53)
+            .ok_or_else(|| self.invalid("a storage is larger than any real file"))
+    }
+
+    fn contents(&self) -> &Contents {
+        static NONE: Contents = Contents {
+            storages: Vec::new(),
+            tensors: Vec::new(),
+        };
+        self.contents.as_ref().unwrap_or(&NONE)
+    }
+
+    /// An entry whose size is told after it.
+    fn unsized_entry(
+        &mut self,
+        pickle: bool,
+        searched: usize,
+        visitor: &mut impl Visitor,
+    ) -> Result<Option<usize>> {
+        let Some((size, end)) = find_descriptor(&self.held, searched) else {
+            if self.held.len() > MOST_UNSIZED {
+                return Err(self.invalid("an entry that should be small has no end"));
+            }
+            // The longest descriptor may have begun.
+            let searched = self.held.len().saturating_sub(24);
+            self.state = State::Unsized { pickle, searched };
+            return Ok(None);
+        };
+        if pickle && self.contents.is_none() {
+            let contents =
+                pickle::read(&self.held[..size]).map_err(|reason| self.invalid(reason))?;
+            self.arrived = vec![false; contents.storages.len()];
+            self.contents = Some(contents);
+            let tensors = self.describe()?;
+            visitor.header(&tensors)?;
+        }
+        self.state = State::Header;
+        Ok(Some(end))
+    }
+
+    /// The tensors of the pickle, checked against their storages.
+    fn describe(&self) -> Result<Vec<TensorInfo>> {
+        let Contents { storages, tensors } = self.contents();
+        let mut described = Vec::with_capacity(tensors.len());
+        for (index, (name, tensor)) in tensors.iter().enumerate() {
+            let storage = &storages[tensor.storage];
+            let count = tensor
+                .shape
+                .iter()
+                .try_fold(1u64, |count, size| count.checked_mul(*size));
+            let end = count.and_then(|count| count.checked_add(tensor.offset));
+            let contiguous = contiguous(&tensor.shape, &tensor.strides);
+            if contiguous && end.is_none_or(|end| end > storage.len) {
+                return Err(self.invalid(format!("tensor {name} goes beyond its storage")));
+            }
+            let dtype = element(&storage.class).map_or(storage.class.as_str(), |(dtype, _)| dtype);
+            let same = |(_, other): &(String, pickle::Tensor)| other == tensor;
+            described.push(TensorInfo {
+                name: name.clone(),
+                dtype: if contiguous {
+                    dtype.to_owned()
+                } else {
+                    format!("{dtype}, transposed or with gaps")
+                },
+                shape: tensor.shape.clone(),
+                same_as: tensors[..index].iter().position(same),
+            });
+        }
+        Ok(described)
+    }
+
+    /// Bytes of a storage, from byte `at` on, to every tensor that has some of them.
+    fn hand_on(
+        &self,
+        storage: usize,
+        at: u64,
+        bytes: &[u8],
+        visitor: &mut impl Visitor,
+    ) -> Result<()> {
+        let contents = self.contents();
+        let (_, size) = element(&contents.storages[storage].class).unwrap_or(("", 1));
+        let until = at + bytes.len() as u64;
+        for (index, (_, tensor)) in contents.tensors.iter().enumerate() {
+            if tensor.storage != storage || !contiguous(&tensor.shape, &tensor.strides) {
+                continue;
+            }
+            let count: u64 = tensor.shape.iter().product();
+            let begin = (tensor.offset * size).max(at);
+            let end = ((tensor.offset + count) * size).min(until);
+            if begin < end {
+                #[expect(clippy::cast_possible_truncation, reason = "within the slice")]
+                let range = (begin - at) as usize..(end - at) as usize;
+                visitor.data(index, &bytes[range])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What follows an entry of `size` bytes.
+fn after(size: u64, described: bool) -> State {
+    if described {
+        State::Descriptor { size }
+    } else {
+        State::Header
+    }
+}
+
+/// As many of `bytes` as there are `left`.
+fn part(bytes: &[u8], left: u64) -> &[u8] {
+    let left = usize::try_from(left).unwrap_or(usize::MAX);
+    &bytes[..bytes.len().min(left)]
+}
+
+/// Length of the data descriptor after an entry of `size` bytes, once it is there: signature, CRC-32, and the size twice, in
+/// 32 or in 64 bits.
+fn descriptor_length(held: &[u8], size: u64) -> core::result::Result<Option<usize>, String> {
+    let Some((signature, rest)) = held.split_first_chunk::<4>() else {
+        return Ok(None);
+    };
+    if *signature != DESCRIPTOR {
+        return Err("an entry is not as long as its tensors".to_owned());
+    }
+    let sizes = rest.get(4..).unwrap_or_default();
+    let short = sizes
+        .first_chunk::<8>()
+        .map(|sizes| u64::from_le_bytes(*sizes));
+    match short {
+        None => Ok(None),
+        Some(twice)
+            if u32::try_from(size)
+                .is_ok_and(|size| twice == u64::from(size) << 32 | u64::from(size)) =>
+        {
+            Ok(Some(16))
+        }
+        Some(long) if long == size => Ok((held.len() >= 24).then_some(24)),
+        Some(_) => Err("an entry is not as long as its tensors".to_owned()),
+    }
+}
+
+/// Where an entry ends whose bytes are followed by a descriptor of just that size: size, and end of the descriptor.
+fn find_descriptor(held: &[u8], searched: usize) -> Option<(usize, usize)> {
+    held.windows(4)
+        .enumerate()
+        .skip(searched)
+        .filter(|(_, window)| *window == DESCRIPTOR)
+        .find_map(|(size, _)| {
+            let length = descriptor_length(&held[size..], size as u64).ok()??;
+            Some((size, size + length))
+        })
+}
+
+/// Dtype, in safetensors' spelling, and bytes of an element of a storage class.
+fn element(class: &str) -> Option<(&'static str, u64)> {
+    Some(match class {
+        "FloatStorage" => ("F32", 4),
+        "HalfStorage" => ("F16", 2),
+        "BFloat16Storage" => ("BF16", 2),
+        "DoubleStorage" => ("F64", 8),
+        "LongStorage" => ("I64", 8),
+        "IntStorage" => ("I32", 4),
+        "ShortStorage" => ("I16", 2),
+        "CharStorage" => ("I8", 1),
+        "ByteStorage" => ("U8", 1),
+        "BoolStorage" => ("BOOL", 1),
+        _ => return None,
+    })
+}
+
+/// Whether elements lie row by row without gaps.
+fn contiguous(shape: &[u64], strides: &[u64]) -> bool {
+    let mut expected = 1u64;
+    shape.len() == strides.len()
+        && shape.iter().zip(strides).rev().all(|(size, stride)| {
+            let fits = *size <= 1 || *stride == expected;
+            expected = expected.saturating_mul((*size).max(1));
+            fits
+        })
+}
