@@ -1,8 +1,9 @@
 /** Files by HTTP: a folder's URL, or a model of the Hugging Face Hub. */
 
-import { checkAborted, GossamerError } from "../errors.js";
+import { GossamerError } from "../errors.js";
 import type { LoadOptions } from "../types.js";
-import { type Absent, type OpenFile, type Source, streamChunks } from "./source.js";
+import { bodySize, Download } from "./download.js";
+import type { Absent, OpenFile, Source } from "./source.js";
 
 const HUB = "https://huggingface.co";
 
@@ -43,59 +44,20 @@ async function openUrl(
   absent: number[],
   signal: AbortSignal | undefined,
 ): Promise<OpenFile | Absent> {
-  let response: Response;
-  try {
-    response = await fetch(url, { headers, signal: signal ?? null });
-  } catch (error) {
-    checkAborted(signal);
-    throw networkError(`${url} could not be fetched`, error);
-  }
+  const download = new Download(url, headers, signal);
+  const connection = await download.open();
+  const { response } = connection;
   if (!response.ok) {
-    await response.body?.cancel();
+    connection.close();
     if (absent.includes(response.status)) return { absent: `${url} (HTTP ${response.status})` };
     throw httpError(url, response.status);
   }
   // Development servers answer their start page for whatever they do not have.
   if (/^text\/html\b/i.test(response.headers.get("content-type") ?? "")) {
-    await response.body?.cancel();
+    connection.close();
     return { absent: `${url} (an HTML page instead of the file)` };
   }
-  return { chunks: bodyChunks(response, url, signal), size: bodySize(response) };
-}
-
-async function* bodyChunks(response: Response, url: string, signal: AbortSignal | undefined) {
-  if (!response.body) return;
-  const chunks = streamChunks(response.body, signal);
-  try {
-    for (;;) {
-      let next: IteratorResult<Uint8Array>;
-      try {
-        next = await chunks.next();
-      } catch (error) {
-        checkAborted(signal);
-        throw networkError(`The download of ${url} broke off`, error);
-      }
-      if (next.done) return;
-      yield next.value;
-    }
-  } finally {
-    await chunks.return(undefined);
-  }
-}
-
-/** The size of the bytes that will come out of a body. A compressed body's `content-length` is not it. */
-function bodySize(response: Response): number | undefined {
-  const length = response.headers.get("content-length");
-  return length === null || response.headers.has("content-encoding") ? undefined : Number(length);
-}
-
-function networkError(what: string, cause: unknown): GossamerError {
-  const why = cause instanceof Error ? cause.message : String(cause);
-  return new GossamerError(
-    "network",
-    `${what} (${why}). Check the connection and the address; in a browser the server must allow this page's origin (CORS).`,
-    { status: 502, cause },
-  );
+  return { chunks: download.chunks(connection), size: bodySize(response) };
 }
 
 function httpError(url: string, status: number): GossamerError {

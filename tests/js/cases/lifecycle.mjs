@@ -123,6 +123,21 @@ export const cases = {
     is(await failure(() => load(`${origin}/nothing/here/`)), "not_found");
   },
 
+  "downloads that break off go on, and servers that ask for patience get it": async ({ origin }) => {
+    for (const kind of ["ranges", "anew"]) {
+      const events = [];
+      const onProgress = (event) => events.push(event);
+      await same(origin, `${origin}/flaky/${kind}/${Math.random()}/`, { onProgress });
+      rises(events.filter((event) => event.file === "model.safetensors" && event.status === "progress"));
+    }
+    const changed = await failure(() => load(`${origin}/flaky/changing/${Math.random()}/`));
+    assert.include(is(changed, "network").message, "the file changed meanwhile");
+    const controller = new AbortController();
+    setTimeout(() => controller.abort("enough"), 100);
+    const aborted = await failure(() => load(`${origin}/failing/`, { signal: controller.signal }));
+    assert.equal(is(aborted, "aborted").cause, "enough");
+  },
+
   "a torch checkpoint, where there are no safetensors": async ({ origin }) => {
     const expected = await (await embedder(origin, SPLADE, "q8")).encodeSparse(TEXT);
     for (const workers of [0, 2]) {

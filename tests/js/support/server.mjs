@@ -46,6 +46,9 @@ async function answer(request, response, open) {
   return file(path, response, open);
 }
 
+/** Visits by path. */
+const flaky = new Map();
+
 /** Paths under these names behave as the names say; nearly all hold the tiny model. */
 const SPECIAL = {
   /** The Hub: `hub/<org>/<name>/resolve/<revision>/<file>`. Only revision `main` and `refs/pr/1` exist. */
@@ -89,6 +92,29 @@ const SPECIAL = {
     const body = await readFile(join(root, TINY + path));
     response.writeHead(200, { "content-length": body.length });
     return response.write(body.subarray(0, body.length >> 1), () => setTimeout(() => response.destroy(), 50));
+  },
+  /**
+   * `flaky/<kind>/<run>/…`: breaks weights off after every third. With "ranges" it continues them, with "anew" it begins anew and
+   * gets further each time, with "changing" the file is another one each time. Small files make it overloaded at first.
+   */
+  async flaky(path, request, response) {
+    const [kind, _run, ...rest] = path.split("/");
+    const name = rest.join("/");
+    const visits = (flaky.get(path) ?? 0) + 1;
+    flaky.set(path, visits);
+    if (!name.endsWith(".safetensors")) {
+      if (visits > 1) return file(TINY + name, response);
+      return response.writeHead(name === "config.json" ? 429 : 503, { "retry-after": "0" }).end();
+    }
+    const body = await readFile(join(root, TINY + name));
+    const third = Math.ceil(body.length / 3);
+    const from = kind === "anew" ? 0 : Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? "")?.[1] ?? 0);
+    const end = Math.min(body.length, kind === "anew" ? third * visits : from + third);
+    const headers = { etag: `"${kind === "changing" ? visits : 1}"`, "content-length": body.length - from };
+    if (from > 0) headers["content-range"] = `bytes ${from}-${body.length - 1}/${body.length}`;
+    response.writeHead(from > 0 ? 206 : 200, headers);
+    if (end === body.length) return response.end(body.subarray(from));
+    return response.write(body.subarray(from, end), () => setTimeout(() => response.destroy(), 50));
   },
   async failing(_path, _request, response) {
     response.writeHead(503).end("later");
