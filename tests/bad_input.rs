@@ -11,11 +11,16 @@ use serde_json::{Value, json};
 /// Loads tiny-bert with one file replaced; it must be refused.
 #[track_caller]
 fn refused(file: &str, bytes: &[u8]) -> Error {
+    refused_of("tiny-bert", file, bytes)
+}
+
+#[track_caller]
+fn refused_of(model: &str, file: &str, bytes: &[u8]) -> Error {
     let changes = [(file, Some(bytes))];
-    let result = load_with(&fixture("tiny-bert"), WeightDtype::Q8, &changes, 1000);
+    let result = load_with(&fixture(model), WeightDtype::Q8, &changes, 1000);
     result
         .err()
-        .unwrap_or_else(|| panic!("a broken {file} was taken"))
+        .unwrap_or_else(|| panic!("{model} was taken with a broken {file}"))
 }
 
 /// tiny-bert's config.json with one field changed.
@@ -266,11 +271,7 @@ fn other_families_name_their_own_fields() {
         ("tiny-jina", "feed_forward_type", json!("swiglu")),
         ("tiny-jina", "hidden_size", json!(50)),
     ] {
-        let bytes = config_of(model, field, value);
-        let changes = [("config.json", Some(bytes.as_slice()))];
-        let error = load_with(&fixture(model), WeightDtype::Q8, &changes, 1000)
-            .err()
-            .unwrap_or_else(|| panic!("{model} was loaded with a broken {field}"));
+        let error = refused_of(model, "config.json", &config_of(model, field, value));
         let message = error.to_string();
         assert_eq!(error.code(), "invalid_config", "{model}: {message}");
         let named = if (model, field) == ("tiny-jina", "hidden_size") {
@@ -288,10 +289,9 @@ fn other_families_name_their_own_fields() {
 fn rotary_scaling_says_which_types_work() {
     let scaling = json!({ "rope_type": "yarn", "factor": 4.0 });
     let bytes = config_of("tiny-qwen3", "rope_scaling", scaling);
-    let changes = [("config.json", Some(bytes.as_slice()))];
-    let error = load_with(&fixture("tiny-qwen3"), WeightDtype::Q8, &changes, 1000);
+    let error = refused_of("tiny-qwen3", "config.json", &bytes);
     let parts = ["rope_scaling", "yarn", "\"default\"", "\"linear\""];
-    assert_error(&error.err().unwrap(), "invalid_config", &parts);
+    assert_error(&error, "invalid_config", &parts);
 }
 
 /// A config of fewer or more layers than the file has, for families of each kind of names.
@@ -305,12 +305,9 @@ fn a_checkpoint_of_another_config() {
         ("tiny-t5", "num_layers", "encoder.block.", 2),
     ] {
         let load = |layers: usize| {
-            let bytes = config_of(model, field, json!(layers));
             // The kinds of layers go with their number.
-            let changes = [("config.json", Some(bytes.as_slice()))];
-            load_with(&fixture(model), WeightDtype::Q8, &changes, 1000)
-                .err()
-                .unwrap()
+            let bytes = config_of(model, field, json!(layers));
+            refused_of(model, "config.json", &bytes)
         };
         assert_error(
             &load(count - 1),
@@ -333,9 +330,7 @@ fn a_checkpoint_of_another_config() {
 fn the_wide_road_checks_its_config_and_weights() {
     let error = |field: &str, value: Value| {
         let bytes = config_of("tiny-deberta", field, value);
-        let changes = [("config.json", Some(bytes.as_slice()))];
-        let error = load_with(&fixture("tiny-deberta"), WeightDtype::Q8, &changes, 1000);
-        error.err().unwrap_or_else(|| panic!("{field} was taken"))
+        refused_of("tiny-deberta", "config.json", &bytes)
     };
     for (field, value) in [
         ("hidden_size", json!(1e12)),
@@ -457,11 +452,7 @@ fn broken_tokenizer_models() {
         let mut tokenizer = base.clone();
         tokenizer["model"] = model;
         let bytes = tokenizer.to_string();
-        let changes = [("tokenizer.json", Some(bytes.as_bytes()))];
-        let error = load_with(&fixture("tiny-m3"), WeightDtype::Q8, &changes, 1000);
-        let error = error
-            .err()
-            .unwrap_or_else(|| panic!("{part}: it was loaded"));
+        let error = refused_of("tiny-m3", "tokenizer.json", bytes.as_bytes());
         assert_error(&error, "invalid_tokenizer", &[part]);
     };
     let unigram =

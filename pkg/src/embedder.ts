@@ -1,6 +1,6 @@
 /** A loaded model. */
 
-import type { Results } from "./engine/call.js";
+import type { Call, Results } from "./engine/call.js";
 import type { Engine } from "./engine/engine.js";
 import { type Handler, type HandlerOptions, handler } from "./handler.js";
 import { maxSim, similarity, type Vector } from "./similarity.js";
@@ -88,7 +88,7 @@ export class Embedder {
 
   /** As {@link fetch}, with options. */
   handler(options: HandlerOptions = {}): Handler {
-    return handler((call, signal) => this.#engine.run(call, signal), options);
+    return handler((call, signal) => this.run(call, signal), options);
   }
 
   /** The tokens of each text, as the model sees them. */
@@ -126,12 +126,17 @@ export class Embedder {
     this.dispose();
   }
 
+  /** @internal */
+  run<Name extends keyof Results>(call: Call<Name>, signal: AbortSignal | undefined): Promise<Results[Name]> {
+    return this.#engine.run(call, signal);
+  }
+
   async #run<Name extends keyof Results>(
     name: Name,
     inputs: unknown,
     options: CallOptions | undefined,
   ): Promise<Results[Name]> {
-    return this.#engine.run({ name, inputs, options: plain(options) }, options?.signal);
+    return this.run({ name, inputs, options: plain(options) }, options?.signal);
   }
 }
 

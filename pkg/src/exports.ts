@@ -5,5 +5,6 @@ export { type ErrorCode, GossamerError } from "./errors.js";
 export type { Handler, HandlerOptions } from "./handler.js";
 export type { InitOptions } from "./init.js";
 export type { Progress } from "./progress.js";
+export type { ServeOptions, Server } from "./serve.js";
 export type { Vector } from "./similarity.js";
 export type * from "./types.js";

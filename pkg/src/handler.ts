@@ -12,32 +12,85 @@ export interface HandlerOptions {
   dialect?: "openai" | "sambanova" | "tei" | undefined;
   /** Keys, one of which a request must have (`Authorization`, or `x-chroma-token`). None: all may ask. */
   apiKeys?: readonly string[] | undefined;
+  /** Requests that may be under way or wait, 512 by default; further ones are answered with 429. */
+  maxRequests?: number | undefined;
+  /** Milliseconds after which a request is given up and answered with 408 (Inworld's: 504). By default never. */
+  timeout?: number | undefined;
 }
 
 /** Answers a request, given as to `fetch`. */
 export type Handler = (input: string | URL | Request, init?: RequestInit) => Promise<Response>;
 
+/** What wasm sees of a request. */
+export interface RequestData {
+  method: string;
+  path: string;
+  headers: Record<string, string>;
+  body: string;
+}
+
+/** Runs a call of a {@link RequestData}. */
+export type Runner = (call: Call<"fetch">, signal: AbortSignal | undefined) => Promise<Data>;
+
+/** Why a request is not answered; wasm tells it in the request's format. */
+type Refusal = "overloaded" | "timedOut";
+
 /** Makes a handler out of what runs a call. */
-export function handler(
-  run: (call: Call<"fetch">, signal: AbortSignal) => Promise<Data>,
-  { dialect = "openai", apiKeys = [] }: HandlerOptions,
-): Handler {
+export function handler(run: Runner, options: HandlerOptions): Handler {
+  const { dialect = "openai", apiKeys = [], maxRequests = 512, timeout } = options;
+  let requests = 0;
+
+  async function answer(inputs: RequestData, signal: AbortSignal | undefined, refuse?: Refusal) {
+    const call = { name: "fetch" as const, inputs, options: { dialect, apiKeys, ...(refuse && { refuse }) } };
+    const { status, headers, body } = await run(call, signal);
+    return new Response(body, { status, headers });
+  }
+
   return async (input, init) => {
     const request = new Request(input, init);
-    const { method, headers, signal } = request;
     const inputs = {
-      method,
+      method: request.method,
       path: new URL(request.url).pathname,
-      headers: Object.fromEntries(headers),
+      headers: Object.fromEntries(request.headers),
       body: await request.text(),
     };
+    if (requests >= maxRequests) return answer(inputs, undefined, "overloaded");
+    requests++;
+    const deadline = new Deadline(request.signal, timeout);
     try {
-      const answer = await run({ name: "fetch", inputs, options: { dialect, apiKeys } }, signal);
-      return new Response(answer.body, { status: answer.status, headers: answer.headers });
+      return await answer(inputs, deadline.signal);
     } catch (error) {
+      if (!(error instanceof GossamerError) || error.code !== "aborted") throw error;
       // As `fetch` rejects.
-      if (error instanceof GossamerError && error.code === "aborted") throw signal.reason;
-      throw error;
+      if (request.signal.aborted) throw request.signal.reason;
+      return await answer(inputs, undefined, "timedOut");
+    } finally {
+      deadline.clear();
+      requests--;
     }
   };
+}
+
+/** A signal that is aborted with another one, or when time is up. */
+class Deadline {
+  readonly #controller = new AbortController();
+  readonly #other: AbortSignal;
+  readonly #abort = () => this.#controller.abort(this.#other.reason);
+  readonly #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(other: AbortSignal, milliseconds: number | undefined) {
+    this.#other = other;
+    if (other.aborted) this.#abort();
+    other.addEventListener("abort", this.#abort);
+    if (milliseconds !== undefined) this.#timer = setTimeout(() => this.#controller.abort(), milliseconds);
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  clear(): void {
+    clearTimeout(this.#timer);
+    this.#other.removeEventListener("abort", this.#abort);
+  }
 }

@@ -4,6 +4,7 @@ import type { Embedder } from "./embedder.js";
 import type { Host } from "./host.js";
 import { ensureCompiled, ensureStarted, fetchWasm, type InitOptions } from "./init.js";
 import { loadModel } from "./load.js";
+import { type ServeOptions, type Server, serveModels } from "./serve.js";
 import type { LoadOptions, ModelSource } from "./types.js";
 import relaxed from "./wasm/relaxed.wasm";
 
@@ -28,4 +29,9 @@ export async function init(options?: InitOptions): Promise<void> {
  */
 export async function load(source: ModelSource, options: LoadOptions = {}): Promise<Embedder> {
   return loadModel(host, source, options);
+}
+
+/** Serves several models, each loaded when it is first asked for, to the clients of several APIs (see `Embedder.fetch`). */
+export function serve(options: ServeOptions): Server {
+  return serveModels(load, options);
 }

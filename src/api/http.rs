@@ -43,6 +43,22 @@ pub struct Options {
     pub dialect: Dialect,
     /// Keys, one of which a request must have. None: all may ask.
     pub api_keys: Vec<String>,
+    /// Why the server does not answer, for it to be told in the request's format.
+    pub refuse: Option<Refusal>,
+    /// The models of the server; none: this one.
+    pub models: Vec<String>,
+}
+
+/// Why a server does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Refusal {
+    /// Too many requests wait.
+    Overloaded,
+    /// It took too long.
+    TimedOut,
+    /// The server has no model of the name.
+    UnknownModel,
 }
 
 /// Whose errors `/v1/embeddings` answers with; requests and vectors are the same.
@@ -171,6 +187,9 @@ enum Kind {
     NotSupported,
     Unauthenticated,
     NotFound,
+    UnknownModel,
+    Overloaded,
+    TimedOut,
     /// The path takes another method.
     Method,
     Internal,
@@ -202,6 +221,31 @@ impl From<&Error> for Problem {
     }
 }
 
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let (kind, code, message) = match refusal {
+            Refusal::Overloaded => (
+                Kind::Overloaded,
+                "rate_limit_exceeded",
+                "too many requests wait already: try again later",
+            ),
+            Refusal::TimedOut => (
+                Kind::TimedOut,
+                "request_timeout",
+                "the request took too long: send fewer or shorter texts, or try again later",
+            ),
+            Refusal::UnknownModel => (
+                Kind::UnknownModel,
+                "model_not_found",
+                "there is no such model here: GET /v1/models lists those that are",
+            ),
+        };
+        let mut problem = Self::new(kind, code, message);
+        problem.param = (kind == Kind::UnknownModel).then_some("model");
+        problem
+    }
+}
+
 impl Problem {
     fn new(kind: Kind, code: &'static str, message: impl Into<String>) -> Self {
         Self {
@@ -218,14 +262,18 @@ impl Problem {
             Format::OpenAi | Format::SambaNova => {
                 let status = match self.kind {
                     Kind::Unauthenticated => 401,
-                    Kind::NotFound => 404,
+                    Kind::NotFound | Kind::UnknownModel => 404,
                     Kind::Method => 405,
+                    Kind::TimedOut => 408,
                     Kind::TooLarge => 413,
+                    Kind::Overloaded => 429,
                     Kind::Internal => 500,
                     _ => 400,
                 };
                 let kind = match self.kind {
                     Kind::Unauthenticated if format == Format::SambaNova => "authentication_error",
+                    Kind::Overloaded => "rate_limit_error",
+                    Kind::TimedOut => "timeout_error",
                     Kind::Internal => "server_error",
                     _ => "invalid_request_error",
                 };
@@ -233,6 +281,7 @@ impl Problem {
                     Kind::Unauthenticated if format == Format::SambaNova => {
                         "invalid_authentication"
                     }
+                    Kind::Overloaded if format == Format::SambaNova => "insufficient_quota",
                     Kind::Malformed | Kind::Invalid | Kind::Empty | Kind::TooManyInputs
                         if format == Format::SambaNova =>
                     {
@@ -249,7 +298,9 @@ impl Problem {
                     Kind::Malformed => (400, "validation"),
                     Kind::Empty => (400, "empty"),
                     Kind::Unauthenticated => (401, "unauthenticated"),
-                    Kind::NotFound => (404, "not_found"),
+                    Kind::NotFound | Kind::UnknownModel => (404, "not_found"),
+                    Kind::TimedOut => (408, "timeout"),
+                    Kind::Overloaded => (429, "overloaded"),
                     Kind::Method => (405, "method"),
                     Kind::TooManyInputs | Kind::TooLarge => (413, "validation"),
                     Kind::Invalid => (422, "validation"),
@@ -265,7 +316,9 @@ impl Problem {
                     Kind::TooManyInputs | Kind::TooLarge => 413,
                     Kind::NotSupported => 501,
                     Kind::Internal => 500,
-                    Kind::Malformed | Kind::Invalid | Kind::Empty => 400,
+                    Kind::TimedOut => 408,
+                    Kind::Overloaded => 429,
+                    Kind::Malformed | Kind::Invalid | Kind::Empty | Kind::UnknownModel => 400,
                 };
                 (status, json!({ "error": message }))
             }
@@ -273,7 +326,9 @@ impl Problem {
                 // Codes of google.rpc, and the statuses that its gateway gives them.
                 let (status, code) = match self.kind {
                     Kind::Unauthenticated => (401, 16),
-                    Kind::NotFound => (404, 5),
+                    Kind::NotFound | Kind::UnknownModel => (404, 5),
+                    Kind::TimedOut => (504, 4),
+                    Kind::Overloaded => (429, 8),
                     Kind::Method => (405, 12),
                     Kind::TooLarge => (413, 3),
                     Kind::NotSupported => (501, 12),
@@ -334,6 +389,9 @@ impl Exchange {
                 message,
             ));
         }
+        if let Some(refusal) = options.refuse {
+            return refuse(&Problem::from(refusal));
+        }
         if request.body.len() > MAX_BODY {
             let message = format!(
                 "the body has {} bytes, {MAX_BODY} are taken; send fewer texts at a time",
@@ -349,7 +407,7 @@ impl Exchange {
                 return refuse(&Problem::new(Kind::Malformed, "invalid_json", message));
             }
         };
-        match begin(embedder, route, request, body) {
+        match begin(embedder, route, request, options, body) {
             Ok(state) => Self { format, state },
             Err(error) => refuse(&Problem::from(&error)),
         }
@@ -390,6 +448,7 @@ fn begin<B: Backend>(
     embedder: &Embedder<B>,
     route: Route,
     request: &Request,
+    options: &Options,
     body: Value,
 ) -> Result<State> {
     fn running<T: Serialize + 'static>(pending: Pending<T>) -> State {
@@ -400,7 +459,10 @@ fn begin<B: Backend>(
     }
     Ok(match route {
         Route::OpenAi => running(openai::start(embedder, body)?),
-        Route::Models => ready(&openai::models(embedder)),
+        Route::Models if options.models.is_empty() => {
+            ready(&openai::models([embedder.info().model.as_str()]))
+        }
+        Route::Models => ready(&openai::models(options.models.iter().map(String::as_str))),
         Route::Dense => running(tei::start_dense(embedder, body)?),
         Route::Sparse => running(tei::start_sparse(embedder, body)?),
         Route::All => running(tei::start_all(embedder, body)?),

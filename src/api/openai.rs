@@ -166,17 +166,18 @@ struct Model<'a> {
 #[derive(Serialize)]
 pub(super) struct Models<'a> {
     object: &'static str,
-    data: [Model<'a>; 1],
+    data: Vec<Model<'a>>,
 }
 
-pub(super) fn models<B: Backend>(embedder: &Embedder<B>) -> Models<'_> {
+pub(super) fn models<'a>(names: impl IntoIterator<Item = &'a str>) -> Models<'a> {
+    let model = |id| Model {
+        id,
+        object: "model",
+        created: 0,
+        owned_by: "gossamer",
+    };
     Models {
         object: "list",
-        data: [Model {
-            id: &embedder.info().model,
-            object: "model",
-            created: 0,
-            owned_by: "gossamer",
-        }],
+        data: names.into_iter().map(model).collect(),
     }
 }

@@ -69,6 +69,9 @@ struct Drawing<'a> {
     spellings: &'static [Names],
 }
 
+/// Names of the modules whose weights are stacked into one product.
+type Modules = fn(&Names) -> Vec<&'static str>;
+
 impl Drawing<'_> {
     fn encoder(mut self) -> Encoder {
         let spec = self.spec;
@@ -110,6 +113,11 @@ impl Drawing<'_> {
         let (heads, biases) = (spec.heads, spec.biases);
         let (hidden, ffn) = (spec.hidden_size, spec.intermediate_size);
         let (queries, keys) = (heads.query_width(), heads.kv_width());
+        let (ups, up_rows): (Modules, &[usize]) = if spec.gated {
+            (|names| names.ffn_gated.to_vec(), &[ffn, ffn])
+        } else {
+            (|names| vec![names.ffn_up], &[ffn])
+        };
         Layer {
             qkv: self.linear(
                 index,
@@ -129,20 +137,7 @@ impl Drawing<'_> {
                 Precision::Sensitive,
             ),
             attention_norms: self.norms(index, |names| names.attention_norms),
-            ffn_up: if spec.gated {
-                let gated = |names: &Names| names.ffn_gated.to_vec();
-                self.linear(
-                    index,
-                    gated,
-                    &[ffn, ffn],
-                    hidden,
-                    biases.ffn_up,
-                    Precision::Usual,
-                )
-            } else {
-                let up = |names: &Names| vec![names.ffn_up];
-                self.linear(index, up, &[ffn], hidden, biases.ffn_up, Precision::Usual)
-            },
+            ffn_up: self.linear(index, ups, up_rows, hidden, biases.ffn_up, Precision::Usual),
             ffn_down: self.linear(
                 index,
                 |names| vec![names.ffn_down],
@@ -166,7 +161,7 @@ impl Drawing<'_> {
     fn linear(
         &mut self,
         index: usize,
-        modules: fn(&Names) -> Vec<&'static str>,
+        modules: Modules,
         rows: &[usize],
         input: usize,
         bias: bool,

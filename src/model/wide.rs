@@ -38,8 +38,8 @@ mod native {
     use crate::error::{Error, Result};
     use crate::model::checkpoint::Collected;
 
-    /// Prefixes that tensor names may carry.
-    const PREFIXES: [&str; 2] = ["deberta", ""];
+    /// What the names of a model with a head begin with.
+    const PREFIX: &str = "deberta";
 
     /// DeBERTa-v2 and -v3 (He et al. 2021).
     pub struct Candle {
@@ -103,21 +103,15 @@ mod native {
                     },
                 )
                 .collect::<Result<HashMap<_, _>>>()?;
-            let begins = |prefix: &&str| {
-                tensors
-                    .keys()
-                    .any(|name| name.starts_with(&format!("{prefix}.")))
-            };
-            let prefix = PREFIXES
-                .iter()
-                .find(|prefix| begins(prefix))
-                .copied()
-                .unwrap_or_default();
+            let prefixed = tensors.keys().any(|name| {
+                name.strip_prefix(PREFIX)
+                    .is_some_and(|rest| rest.starts_with('.'))
+            });
             let builder = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
-            let builder = if prefix.is_empty() {
-                builder
+            let builder = if prefixed {
+                builder.pp(PREFIX)
             } else {
-                builder.pp(prefix)
+                builder
             };
             let model = DebertaV2Model::load(builder, &self.config).map_err(|error| {
                 Error::MissingTensor {

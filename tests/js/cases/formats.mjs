@@ -1,6 +1,7 @@
 /** Requests and answers of the five APIs' documents: the same keys, types and statuses. */
 
 import { assert } from "chai";
+import { serve } from "gossamer-embed";
 import { embedder, failure, MINILM, rows, SPLADE, TINY } from "../support/models.mjs";
 
 const JSON_TYPE = { "content-type": "application/json" };
@@ -342,5 +343,115 @@ export const cases = {
     assert.equal((await ask(dense.fetch, "/info", {})).status, 405);
     const large = { input: "a".repeat(17 << 20) };
     assert.equal((await ask(dense.fetch, "/v1/embeddings", large)).status, 413);
+  },
+
+  "several models behind one handler": async ({ origin }) => {
+    const [dense, sparse] = await both(origin);
+    const models = { dense: `${origin}/${TINY}`, "prithivida/Splade_PP_en_v1": `${origin}/${SPLADE}` };
+    const server = serve({ models, load: { dtype: "q8" } });
+    const { json: list } = await get(server.fetch, "/v1/models");
+    assert.deepEqual(
+      list.data.map(({ id }) => id),
+      Object.keys(models),
+    );
+    const one = async (model) => ask(server.fetch, "/v1/embeddings", { input: "a cat", ...model });
+    const { data } = await dense.encode("a cat");
+    for (const model of [{ model: "dense" }, {}]) same((await one(model)).json.data[0].embedding, data);
+    assert.equal(
+      (await one({ model: "prithivida/Splade_PP_en_v1" })).json.error.code,
+      "model_not_compatible",
+    );
+    const unknown = await one({ model: "text-embedding-3-small" });
+    assert.equal(unknown.status, 404);
+    assert.include(unknown.json.error, { code: "model_not_found", param: "model" });
+    const body = { texts: ["a cat"], instructions: "" };
+    const chroma = await ask(server.fetch, "/embed_sparse", body, { headers: CHROMA });
+    same(chroma.json.embeddings[0].values, (await sparse.encodeSparse("a cat"))[0].values);
+    const nobody = { ...CHROMA, "x-chroma-embedding-model": "nobody/nothing" };
+    const refused = await ask(server.fetch, "/embed_sparse", body, { headers: nobody });
+    assert.deepEqual([refused.status, shape(refused.json)], [400, { error: "string" }]);
+    const inworld = {
+      inputs: [{ text: "a cat" }],
+      model: { model: "dense", serviceProvider: "SERVICE_PROVIDER_INWORLD" },
+    };
+    same((await ask(server.fetch, INWORLD, inworld)).json.embeddings[0].values, data);
+    const wrong = { ...inworld, model: { ...inworld.model, model: "nobody" } };
+    const { status, json } = await ask(server.fetch, INWORLD, wrong);
+    assert.deepEqual([status, json.code], [404, 5]);
+    server.dispose();
+    assert.equal((await failure(async () => serve({ models: {} }))).code, "invalid_input");
+    assert.equal((await failure(async () => serve({ models, default: "x" }))).code, "invalid_input");
+  },
+
+  "models are let go beyond the budget, and loaded again": async ({ origin }) => {
+    let loads = 0;
+    const onProgress = ({ status }) => status === "ready" && loads++;
+    const models = { a: `${origin}/${TINY}`, b: `${origin}/${TINY}`, absent: `${origin}/nowhere/` };
+    const server = serve({ models, memoryBudget: 1, load: { onProgress } });
+    const use = (model) => ask(server.fetch, "/v1/embeddings", { input: "a cat", model });
+    const [first] = await Promise.all([use("a"), use("b"), use("a")]);
+    assert.equal(loads, 2);
+    for (const name of ["a", "b", "a"]) assert.deepEqual((await use(name)).json.data, first.json.data);
+    assert.isAtLeast(loads, 4);
+    // A model that cannot be loaded is an error, and is tried again.
+    for (let i = 0; i < 2; i++) assert.equal((await failure(() => use("absent"))).code, "not_found");
+    server.dispose();
+  },
+
+  "a thousand requests at once, of which 64 may wait": async ({ origin }) => {
+    const [dense] = await both(origin);
+    const handler = dense.handler({ maxRequests: 64 });
+    const inputs = (i) => Array.from({ length: 1 + (i % 7) * (i % 5) }, (_, j) => `the dog ${i} sat ${j}`);
+    const before = dense.info.memoryBytes;
+    const requests = Array.from({ length: 1000 }, (_, i) =>
+      ask(handler, "/v1/embeddings", { input: inputs(i), encoding_format: "base64" }),
+    );
+    const answers = await Promise.all(requests);
+    const served = answers.filter(({ status }) => status === 200).length;
+    assert.isAtLeast(served, 64);
+    assert.isBelow(served, 1000);
+    for (const [i, { status, json }] of answers.entries()) {
+      if (status === 200) {
+        const { data } = await dense.embeddings.create({ input: inputs(i), encoding_format: "base64" });
+        assert.deepEqual(json.data, data);
+      } else {
+        assert.equal(status, 429);
+        assert.equal(json.error.code, "rate_limit_exceeded");
+      }
+    }
+    assert.isAtMost(dense.info.memoryBytes - before, 1 << 20);
+    assert.equal((await ask(handler, "/v1/embeddings", { input: "a" })).status, 200);
+  },
+
+  "a request that takes too long, or whose client goes away": async ({ origin }) => {
+    const [dense] = await both(origin);
+    const input = Array(2000).fill("the dog sat on the mat");
+    for (const [dialect, code] of [
+      ["openai", "request_timeout"],
+      ["sambanova", "request_timeout"],
+    ]) {
+      const late = await ask(dense.handler({ dialect, timeout: 1 }), "/v1/embeddings", { input });
+      assert.equal(late.status, 408);
+      assert.equal(late.json.error.code, code);
+    }
+    const tei = await ask(dense.handler({ dialect: "tei", timeout: 1 }), "/v1/embeddings", { input });
+    assert.deepEqual([tei.status, tei.json.error_type], [408, "timeout"]);
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(new Error("gone")), 10);
+    const options = { method: "POST", body: JSON.stringify({ input }), signal: controller.signal };
+    const error = await failure(() => dense.fetch("http://localhost/v1/embeddings", options));
+    assert.equal(error.message, "gone");
+    for (const [dialect, status, code] of [
+      ["openai", 429, "rate_limit_exceeded"],
+      ["sambanova", 429, "insufficient_quota"],
+    ]) {
+      const full = await ask(dense.handler({ dialect, maxRequests: 0 }), "/v1/embeddings", { input: "a" });
+      assert.deepEqual([full.status, full.json.error.code], [status, code]);
+    }
+    const full = dense.handler({ maxRequests: 0 });
+    assert.deepEqual((await ask(full, "/embed_sparse", { inputs: "a" })).json.error_type, "overloaded");
+    const chroma = await ask(full, "/embed_sparse", { texts: ["a"], instructions: "" }, { headers: CHROMA });
+    assert.deepEqual([chroma.status, shape(chroma.json)], [429, { error: "string" }]);
+    assert.equal((await ask(full, INWORLD, { inputs: [] })).json.code, 8);
   },
 };
