@@ -6,8 +6,9 @@ import {
   load,
   type Matrix,
   type SparseVector,
+  serve,
 } from "gossamer-embed";
-import type OpenAI from "openai";
+import OpenAI from "openai";
 
 declare const params: OpenAI.EmbeddingCreateParams;
 declare const encoded: Encoded;
@@ -39,5 +40,9 @@ export async function fits(signal: AbortSignal): Promise<void> {
     "model.safetensors": { body },
   });
   await load(new Map([["config.json", new ArrayBuffer(1)]]));
+  // Its fetch is the client's, and a server's handler.
+  const client = new OpenAI({ apiKey: "unused", fetch: embedder.fetch });
+  const server: { fetch(request: Request): Promise<Response> } = serve({ models: { a: "org/name" } });
+  console.log(client, server);
   console.log(either, floats, text, number, table, dot);
 }

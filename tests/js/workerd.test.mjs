@@ -27,6 +27,7 @@ export default {
       .then((files) => load(Object.fromEntries(files), { workers }));
     try {
       const embedder = await ready[model + workers];
+      if (searchParams.has("fetch")) return await embedder.fetch("http://x" + searchParams.get("fetch"), request);
       const body = await request.json();
       if (body.texts) {
         const { data } = await embedder.encode(body.texts);
@@ -114,6 +115,17 @@ describe("workerd", () => {
     const { answer } = await ask("relaxed", "tiny", { input });
     assert.deepEqual(answer.data, (await model.embeddings.create({ input })).data);
     model.dispose();
+  });
+
+  test("requests of the APIs, by fetch", async () => {
+    const path = "/v1/embeddings";
+    const model = await load(root + TINY);
+    const { status, data } = await ask("relaxed", `tiny?fetch=${path}`, { input: "a cat" });
+    assert.equal(status, 200);
+    assert.deepEqual(Float32Array.from(data[0].embedding), (await model.encode("a cat")).data);
+    model.dispose();
+    const { error } = await ask("relaxed", `tiny?fetch=${path}`, { input: [] });
+    assert.equal(error.code, "empty_input");
   });
 
   test("bad input is an answer, and a model that is not there too", async () => {
