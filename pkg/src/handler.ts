@@ -47,7 +47,8 @@ export function handler(run: Runner, options: HandlerOptions): Handler {
   }
 
   return async (input, init) => {
-    const request = new Request(input, init);
+    // Beside a request, servers pass things of their own.
+    const request = input instanceof Request ? input : new Request(input, init);
     const inputs = {
       method: request.method,
       path: new URL(request.url).pathname,

@@ -336,6 +336,9 @@ export const cases = {
 
   "what is no route, or another method, or too large": async ({ origin }) => {
     const [dense] = await both(origin);
+    // As servers call it, with their environment.
+    const request = new Request("http://localhost/v1/embeddings", { method: "POST", body: '{"input":"a"}' });
+    assert.equal((await dense.fetch(request, { method: "a binding", body: 7 })).status, 200);
     assert.equal((await ask(dense.fetch, "/v2/embeddings", {})).status, 404);
     const wrong = await dense.fetch("http://localhost/v1/embeddings");
     assert.equal(wrong.status, 405);
