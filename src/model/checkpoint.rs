@@ -197,17 +197,29 @@ impl<B: Backend> Checkpoint<B> {
         Ok(targets)
     }
 
-    /// Finds the file's tensor for each wanted one.
-    fn assign(&mut self, index: usize, tensors: &[TensorInfo]) -> Result<Vec<Option<Target>>> {
+    /// Finds the tensor for each wanted one in a file, or in the shard of it at `path`.
+    fn assign(
+        &mut self,
+        index: usize,
+        path: &str,
+        tensors: &[TensorInfo],
+    ) -> Result<Vec<Option<Target>>> {
         if self.layout.files[index].collect {
             return self.collect(index, tensors);
         }
         let file = &self.layout.files[index];
-        let names: HashMap<&str, usize> = tensors
+        let here: HashMap<&str, usize> = tensors
             .iter()
             .enumerate()
             .map(|(at, tensor)| (tensor.name.as_str(), at))
             .collect();
+        // Of all shards: what is missing here may be in another one.
+        let shards = file.shards.iter().enumerate();
+        let names: HashMap<&str, usize> = if file.shards.is_empty() {
+            here.clone()
+        } else {
+            shards.map(|(at, (name, _))| (name.as_str(), at)).collect()
+        };
         let all: Vec<&Wanted> = self
             .layout
             .wanted
@@ -227,10 +239,23 @@ impl<B: Backend> Checkpoint<B> {
         let Some(mut best) = best else {
             return Ok(tensors.iter().map(|_| None).collect());
         };
-        best.tie(tensors);
+        if file.shards.is_empty() {
+            best.tie(tensors);
+        }
         let mut targets: Vec<Option<Target>> = tensors.iter().map(|_| None).collect();
         for (wanted, at) in &best.found {
-            targets[*at] = Some(target(&tensors[*at], wanted)?);
+            let at = match file.shards.get(*at) {
+                None => *at,
+                Some((_, other)) if other != path => continue,
+                Some((name, _)) => {
+                    let Some(at) = here.get(name.as_str()) else {
+                        best.missing.push(name);
+                        continue;
+                    };
+                    *at
+                }
+            };
+            targets[at] = Some(target(&tensors[at], wanted)?);
         }
         let unused = || {
             let unused = tensors
@@ -241,7 +266,7 @@ impl<B: Backend> Checkpoint<B> {
         };
         if !best.missing.is_empty() {
             return Err(Error::MissingTensor {
-                file: file.path.clone(),
+                file: path.to_owned(),
                 missing: list(&best.missing),
                 present: list(&unused().collect::<Vec<_>>()),
             });
@@ -249,11 +274,13 @@ impl<B: Backend> Checkpoint<B> {
         let beyond: Vec<_> = unused().filter(|name| file.is_beyond(name)).collect();
         if !beyond.is_empty() {
             return Err(Error::UnexpectedTensor {
-                file: file.path.clone(),
+                file: path.to_owned(),
                 unexpected: list(&beyond),
                 layers: file.layers.as_ref().map_or(0, |(_, count)| *count),
             });
         }
+        // Every shard finds the same.
+        best.tied.retain(|tied| !self.tied.contains(tied));
         self.tied.extend(best.tied);
         Ok(targets)
     }
@@ -437,7 +464,7 @@ struct Filler<'a, B: Backend> {
 
 impl<B: Backend> Visitor for Filler<'_, B> {
     fn header(&mut self, tensors: &[TensorInfo]) -> Result<()> {
-        *self.targets = self.checkpoint.assign(self.index, tensors)?;
+        *self.targets = self.checkpoint.assign(self.index, self.file, tensors)?;
         Ok(())
     }
 

@@ -22,6 +22,7 @@ pub fn encoder(
         prefixes: family.prefixes,
         layers: Some((starts.collect(), spec.layers.len())),
         collect: false,
+        shards: Vec::new(),
     });
     let drawing = Drawing {
         layout,

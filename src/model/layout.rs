@@ -147,6 +147,8 @@ pub struct WeightFile {
     pub layers: Option<(Vec<&'static str>, usize)>,
     /// Whether all of its tensors are kept as they are, for candle-transformers.
     pub collect: bool,
+    /// Where it is cut into shards: each tensor, and the path of its shard. Else empty.
+    pub shards: Vec<(String, String)>,
 }
 
 /// Rows of the largest table of embeddings that is held in f32: as a rule those of positions and token types, in which an
@@ -203,6 +205,19 @@ pub struct Layout {
 /// The modules that make up one linear product, one below the other: names and rows, in each spelling.
 pub(super) type Stacked = Vec<Vec<(String, usize)>>;
 
+impl WeightFile {
+    /// The files that are to be streamed for it.
+    pub fn paths(&self) -> Vec<String> {
+        if self.shards.is_empty() {
+            return vec![self.path.clone()];
+        }
+        let mut paths: Vec<_> = self.shards.iter().map(|(_, path)| path.clone()).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        paths
+    }
+}
+
 impl Layout {
     /// A file that tensors come from.
     pub(super) fn file(&mut self, file: WeightFile) -> usize {
@@ -217,6 +232,7 @@ impl Layout {
             prefixes: &[""],
             layers: None,
             collect: false,
+            shards: Vec::new(),
         })
     }
 

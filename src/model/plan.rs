@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use serde::Deserialize;
+
 use super::checkpoint::Checkpoint;
 use super::config::Config;
 use super::drawing;
@@ -25,6 +27,8 @@ const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const SENTENCE_CONFIG: &str = "sentence_bert_config.json";
 const WEIGHTS: &str = "model.safetensors";
+/// Says which shard of the weights has which tensor, where they are in several.
+const INDEX: &str = "model.safetensors.index.json";
 /// BGE-M3's heads beside its encoder: small, and absent from most models of its family.
 const LEXICAL: &str = "sparse_linear.safetensors";
 const COLBERT: &str = "colbert_linear.safetensors";
@@ -77,7 +81,7 @@ pub(super) fn wanted(files: &Files) -> Result<Vec<String>> {
                     names
                 }
                 _ if index == 0 => {
-                    let mut names = [CONFIG, TOKENIZER, TOKENIZER_CONFIG, SENTENCE_CONFIG]
+                    let mut names = [CONFIG, TOKENIZER, TOKENIZER_CONFIG, SENTENCE_CONFIG, INDEX]
                         .map(|name| entry.file(name))
                         .to_vec();
                     let config = files.config(&entry.file(CONFIG))?;
@@ -95,7 +99,8 @@ pub(super) fn wanted(files: &Files) -> Result<Vec<String>> {
     }
     // Loading begins before modules.json is known, with what nearly every model has in its root.
     if files.bytes(MODULES).is_none() {
-        names.extend([CONFIG, TOKENIZER, TOKENIZER_CONFIG, SENTENCE_CONFIG].map(str::to_owned));
+        let usual = [CONFIG, TOKENIZER, TOKENIZER_CONFIG, SENTENCE_CONFIG, INDEX];
+        names.extend(usual.map(str::to_owned));
     }
     Ok(names)
 }
@@ -182,13 +187,10 @@ impl<B: Backend> Plan<B> {
             tables,
             ..
         } = planner;
-        let streamed = layout
-            .files
-            .iter()
-            .map(|file| file.path.clone())
-            .enumerate();
-        let streamed = streamed
-            .filter(|(file, _)| !inline.contains(file))
+        let weight_files = layout.files.iter().enumerate();
+        let streamed = weight_files
+            .filter(|(index, _)| !inline.contains(index))
+            .flat_map(|(index, file)| file.paths().into_iter().map(move |path| (index, path)))
             .collect();
         let paths: Vec<_> = inline
             .iter()
@@ -347,6 +349,14 @@ impl Planner<'_> {
 
     /// The transformer itself, on the road that its family takes.
     fn encoder(&mut self, input: &Entry, config: &Config) -> Result<Draft> {
+        let shards = self.shards(input)?;
+        let draft = self.whole_encoder(input, config)?;
+        self.layout.files[draft.file].shards = shards;
+        Ok(draft)
+    }
+
+    /// The same, as if its weights were in one file.
+    fn whole_encoder(&mut self, input: &Entry, config: &Config) -> Result<Draft> {
         let path = input.file(WEIGHTS);
         if wide::is_wide(config) {
             return self.wide(path, input, config);
@@ -391,6 +401,30 @@ impl Planner<'_> {
     #[expect(clippy::unused_self, reason = "the native build takes the files")]
     fn wide(&mut self, _: String, _: &Entry, config: &Config) -> Result<Draft> {
         Err(wide::refuse(config))
+    }
+
+    /// Each tensor and its shard, where the weights are cut into several.
+    fn shards(&self, input: &Entry) -> Result<Vec<(String, String)>> {
+        let path = input.file(INDEX);
+        let Some(index) = self.files.config(&path)? else {
+            return Ok(Vec::new());
+        };
+        let map = index
+            .get("weight_map")
+            .map(BTreeMap::<String, String>::deserialize);
+        match map {
+            Some(Ok(map)) if map.values().all(|file| !file.contains(['/', '\\', ':'])) => {
+                let shards = map.into_iter();
+                Ok(shards
+                    .map(|(tensor, file)| (tensor, input.file(&file)))
+                    .collect())
+            }
+            _ => {
+                let reason =
+                    "weight_map must be an object of tensors' names and files in the same folder";
+                Err(Error::config(path, reason))
+            }
+        }
     }
 
     /// BGE-M3's heads, where the files are there.
