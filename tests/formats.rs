@@ -5,7 +5,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{fixture, load};
-use gossamer::api::http::{Exchange, MAX_BODY, Options, Request, Response};
+use gossamer::api::http::{Exchange, Options, Request, Response};
 use gossamer::{Cpu, Embedder, WeightDtype};
 use serde_json::{Value, json};
 
@@ -66,11 +66,4 @@ fn every_route_answers_and_nothing_panics() {
             assert!(answer.is_object(), "{path} {body}");
         }
     }
-}
-
-#[test]
-fn bodies_have_a_limit() {
-    let embedder = load(&fixture("tiny-bert"), WeightDtype::Q8);
-    let body = " ".repeat(MAX_BODY + 1);
-    assert_eq!(ask(&embedder, "POST", "/embed", &body).status, 413);
 }

@@ -2,6 +2,7 @@
 
 import type { Call, Answer as Data } from "./engine/call.js";
 import { GossamerError } from "./errors.js";
+import { streamChunks } from "./sources/source.js";
 
 /** How requests are answered. */
 export interface HandlerOptions {
@@ -16,6 +17,8 @@ export interface HandlerOptions {
   maxRequests?: number | undefined;
   /** Milliseconds after which a request is given up and answered with 408 (Inworld's: 504). By default never. */
   timeout?: number | undefined;
+  /** The largest body that is read, in bytes; 16 MiB by default. Larger ones are answered with 413. */
+  maxBodyBytes?: number | undefined;
 }
 
 /** Answers a request, given as to `fetch`. */
@@ -33,11 +36,11 @@ export interface RequestData {
 export type Runner = (call: Call<"fetch">, signal: AbortSignal | undefined) => Promise<Data>;
 
 /** Why a request is not answered; wasm tells it in the request's format. */
-type Refusal = "overloaded" | "timedOut";
+type Refusal = "overloaded" | "timedOut" | "tooLarge";
 
 /** Makes a handler out of what runs a call. */
 export function handler(run: Runner, options: HandlerOptions): Handler {
-  const { dialect = "openai", apiKeys = [], maxRequests = 512, timeout } = options;
+  const { dialect = "openai", apiKeys = [], maxRequests = 512, timeout, maxBodyBytes = 1 << 24 } = options;
   let requests = 0;
 
   async function answer(inputs: RequestData, signal: AbortSignal | undefined, refuse?: Refusal) {
@@ -49,12 +52,14 @@ export function handler(run: Runner, options: HandlerOptions): Handler {
   return async (input, init) => {
     // Beside a request, servers pass things of their own.
     const request = input instanceof Request ? input : new Request(input, init);
+    const body = await read(request, maxBodyBytes);
     const inputs = {
       method: request.method,
       path: new URL(request.url).pathname,
       headers: Object.fromEntries(request.headers),
-      body: await request.text(),
+      body: body ?? "",
     };
+    if (body === undefined) return answer(inputs, undefined, "tooLarge");
     if (requests >= maxRequests) return answer(inputs, undefined, "overloaded");
     requests++;
     const deadline = new Deadline(request.signal, timeout);
@@ -70,6 +75,23 @@ export function handler(run: Runner, options: HandlerOptions): Handler {
       requests--;
     }
   };
+}
+
+/** A request's body as text, unless it is too large. */
+async function read(request: Request, limit: number): Promise<string | undefined> {
+  // Not every browser gives a request's body as a stream.
+  if (!request.body) {
+    const text = await request.text();
+    return text.length > limit ? undefined : text;
+  }
+  const parts: Uint8Array[] = [];
+  let size = 0;
+  for await (const part of streamChunks(request.body, request.signal)) {
+    size += part.byteLength;
+    if (size > limit) return undefined;
+    parts.push(part);
+  }
+  return new Blob(parts as BlobPart[]).text();
 }
 
 /** A signal that is aborted with another one, or when time is up. */

@@ -17,9 +17,6 @@ use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::embedder::Embedder;
 
-/// The largest body that is read, in bytes.
-pub const MAX_BODY: usize = 16 << 20;
-
 /// What arrived.
 #[derive(Debug, Default, Deserialize)]
 pub struct Request {
@@ -59,6 +56,8 @@ pub enum Refusal {
     TimedOut,
     /// The server has no model of the name.
     UnknownModel,
+    /// The body is larger than the server reads.
+    TooLarge,
 }
 
 /// Whose errors `/v1/embeddings` answers with; requests and vectors are the same.
@@ -239,6 +238,11 @@ impl From<Refusal> for Problem {
                 "model_not_found",
                 "there is no such model here: GET /v1/models lists those that are",
             ),
+            Refusal::TooLarge => (
+                Kind::TooLarge,
+                "too_large",
+                "the body is too large: send fewer texts at a time",
+            ),
         };
         let mut problem = Self::new(kind, code, message);
         problem.param = (kind == Kind::UnknownModel).then_some("model");
@@ -391,13 +395,6 @@ impl Exchange {
         }
         if let Some(refusal) = options.refuse {
             return refuse(&Problem::from(refusal));
-        }
-        if request.body.len() > MAX_BODY {
-            let message = format!(
-                "the body has {} bytes, {MAX_BODY} are taken; send fewer texts at a time",
-                request.body.len()
-            );
-            return refuse(&Problem::new(Kind::TooLarge, "too_large", message));
         }
         let body = match json {
             Some(Ok(body)) => body,

@@ -346,6 +346,10 @@ export const cases = {
     assert.equal((await ask(dense.fetch, "/info", {})).status, 405);
     const large = { input: "a".repeat(17 << 20) };
     assert.equal((await ask(dense.fetch, "/v1/embeddings", large)).status, 413);
+    const narrow = dense.handler({ maxBodyBytes: 20 });
+    const tei = await ask(narrow, "/embed", { inputs: "a cat on a mat" });
+    assert.deepEqual([tei.status, tei.json.error_type], [413, "validation"]);
+    assert.equal((await ask(narrow, "/embed", { inputs: "a cat" })).status, 200);
   },
 
   "several models behind one handler": async ({ origin }) => {
