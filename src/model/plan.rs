@@ -81,9 +81,7 @@ pub(super) fn wanted(files: &Files) -> Result<Vec<String>> {
                     names
                 }
                 _ if index == 0 => {
-                    let mut names = [CONFIG, TOKENIZER, TOKENIZER_CONFIG, SENTENCE_CONFIG, INDEX]
-                        .map(|name| entry.file(name))
-                        .to_vec();
+                    let mut names = transformer_files(entry);
                     let config = files.config(&entry.file(CONFIG))?;
                     if config.is_some_and(|config| may_have_m3_heads(&config)) {
                         for name in [LEXICAL, COLBERT].map(|name| entry.file(name)) {
@@ -99,10 +97,18 @@ pub(super) fn wanted(files: &Files) -> Result<Vec<String>> {
     }
     // Loading begins before modules.json is known, with what nearly every model has in its root.
     if files.bytes(MODULES).is_none() {
-        let usual = [CONFIG, TOKENIZER, TOKENIZER_CONFIG, SENTENCE_CONFIG, INDEX];
-        names.extend(usual.map(str::to_owned));
+        names.extend(transformer_files(&root()));
     }
     Ok(names)
+}
+
+/// The small files of a transformer. Models that are cut into shards are too large for a page, where everybody else would see
+/// the index not being found: it is asked for natively only.
+fn transformer_files(entry: &Entry) -> Vec<String> {
+    let usual = [CONFIG, TOKENIZER, TOKENIZER_CONFIG, SENTENCE_CONFIG];
+    let index = cfg!(not(target_arch = "wasm32")).then_some(INDEX);
+    let names = usual.into_iter().chain(index);
+    names.map(|name| entry.file(name)).collect()
 }
 
 /// What stands for modules.json where there is none.
