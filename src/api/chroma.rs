@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Pending, check_count, parse, tei};
+use super::{Pending, check_count, parse, vectors};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::embedder::Embedder;
@@ -150,6 +150,6 @@ pub(super) fn start_dense<B: Backend>(
     let run = embedder.start(texts, &options)?;
     Ok(Pending::new(run, |output| {
         let tokens = output.tokens.clone();
-        Response::new(tei::vectors(output), &tokens)
+        Response::new(vectors(output), &tokens)
     }))
 }

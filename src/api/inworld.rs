@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{MAX_INPUTS, Pending, check_count, parse, tei};
+use super::{MAX_INPUTS, Pending, check_count, parse, vectors};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::embedder::Embedder;
@@ -76,7 +76,7 @@ pub(super) fn start<B: Backend>(embedder: &Embedder<B>, body: Value) -> Result<P
     };
     let run = embedder.start(texts.collect(), &options)?;
     Ok(Pending::new(run, |output| Response {
-        embeddings: tei::vectors(output)
+        embeddings: vectors(output)
             .into_iter()
             .map(|values| Embedding { values })
             .collect(),

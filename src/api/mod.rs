@@ -15,7 +15,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::model::options::EncodeOptions;
 use crate::model::run::{Output, Run};
+use crate::text::Direction;
 
 /// The most inputs of one request, as at OpenAI.
 const MAX_INPUTS: usize = 2048;
@@ -61,4 +63,38 @@ fn check_count(got: usize, limit: usize) -> Result<()> {
         return Err(Error::TooManyInputs { got, limit });
     }
     Ok(())
+}
+
+/// Options of dense vectors, with the formats' defaults: vectors of length 1, and nothing cut off.
+fn dense_options(
+    normalize: Option<bool>,
+    dimensions: Option<Value>,
+    prompt_name: Option<String>,
+    truncate: Option<bool>,
+    direction: Option<Direction>,
+) -> Result<EncodeOptions> {
+    let dimensions = dimensions.filter(|value| !value.is_null());
+    let whole = |value: Value| {
+        value.as_u64().ok_or_else(|| {
+            Error::input(
+                "dimensions",
+                format!("dimensions is {value}; it must be a whole number of 1 or more"),
+            )
+        })
+    };
+    Ok(EncodeOptions {
+        normalize: Some(normalize.unwrap_or(true)),
+        dimensions: dimensions.map(whole).transpose()?,
+        prompt_name,
+        truncate: Some(truncate.unwrap_or(false)),
+        truncation_direction: direction.unwrap_or_default(),
+        ..EncodeOptions::default()
+    })
+}
+
+/// The dense vectors of an output, one by one.
+fn vectors(output: Output) -> Vec<Vec<f32>> {
+    let batch = output.into_dense();
+    let rows = batch.data.chunks_exact(batch.dimensions.max(1));
+    rows.map(<[f32]>::to_vec).collect()
 }

@@ -6,11 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::input::inputs;
-use super::{MAX_INPUTS, Pending, check_count, parse};
+use super::{MAX_INPUTS, Pending, check_count, dense_options, parse};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::embedder::Embedder;
-use crate::model::options::EncodeOptions;
 use crate::model::run::Output;
 use crate::text::{Direction, Input};
 
@@ -88,15 +87,13 @@ pub fn start<B: Backend>(embedder: &Embedder<B>, body: Value) -> Result<Pending<
         )));
     }
     check_count(inputs.len(), MAX_INPUTS)?;
-    let options = EncodeOptions {
-        // The format's clients expect vectors of length 1.
-        normalize: Some(request.normalize.unwrap_or(true)),
-        dimensions: dimensions(request.dimensions)?,
-        prompt_name: request.prompt_name,
-        truncate: Some(request.truncate.unwrap_or(false)),
-        truncation_direction: request.truncation_direction.unwrap_or_default(),
-        ..EncodeOptions::default()
-    };
+    let options = dense_options(
+        request.normalize,
+        request.dimensions,
+        request.prompt_name,
+        request.truncate,
+        request.truncation_direction,
+    )?;
     let format = request.encoding_format.unwrap_or_default();
     let model = request
         .model
@@ -105,20 +102,6 @@ pub fn start<B: Backend>(embedder: &Embedder<B>, body: Value) -> Result<Pending<
     Ok(Pending::new(run, move |output| {
         respond(output, format, model)
     }))
-}
-
-/// `dimensions` as a whole number, with an error that names it.
-pub(super) fn dimensions(value: Option<Value>) -> Result<Option<u64>> {
-    let value = value.filter(|value| !value.is_null());
-    let whole = |value: Value| {
-        value.as_u64().ok_or_else(|| {
-            Error::input(
-                "dimensions",
-                format!("dimensions is {value}; it must be a whole number of 1 or more"),
-            )
-        })
-    };
-    value.map(whole).transpose()
 }
 
 fn respond(output: Output, format: EncodingFormat, model: String) -> Response {

@@ -7,13 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::input::inputs;
-use super::openai::dimensions;
-use super::{MAX_INPUTS, Pending, check_count, parse};
+use super::{MAX_INPUTS, Pending, check_count, dense_options, parse, vectors};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::embedder::Embedder;
-use crate::model::options::{EncodeOptions, SparseOptions, TokenHead, TokenOptions};
-use crate::model::run::{Output, TokenVectors};
+use crate::model::options::{SparseOptions, TokenHead, TokenOptions};
+use crate::model::run::TokenVectors;
 use crate::text::{Direction, Input, Token};
 
 /// What all requests for vectors have.
@@ -53,22 +52,14 @@ pub fn start_dense<B: Backend>(
     body: Value,
 ) -> Result<Pending<Vec<Vec<f32>>>> {
     let (inputs, request) = Request::read(body)?;
-    let options = EncodeOptions {
-        normalize: Some(request.normalize.unwrap_or(true)),
-        dimensions: dimensions(request.dimensions)?,
-        prompt_name: request.prompt_name,
-        truncate: Some(request.truncate.unwrap_or(false)),
-        truncation_direction: request.truncation_direction.unwrap_or_default(),
-        ..EncodeOptions::default()
-    };
+    let options = dense_options(
+        request.normalize,
+        request.dimensions,
+        request.prompt_name,
+        request.truncate,
+        request.truncation_direction,
+    )?;
     Ok(Pending::new(embedder.start(inputs, &options)?, vectors))
-}
-
-/// The dense vectors of an output, one by one.
-pub(super) fn vectors(output: Output) -> Vec<Vec<f32>> {
-    let batch = output.into_dense();
-    let rows = batch.data.chunks_exact(batch.dimensions.max(1));
-    rows.map(<[f32]>::to_vec).collect()
 }
 
 /// `/embed_sparse`: `{ inputs, … }` → entries of sparse vectors.
@@ -153,13 +144,13 @@ pub(super) fn start_similarity<B: Backend>(
     }
     check_count(inputs.sentences.len(), MAX_INPUTS)?;
     let parameters = parameters.unwrap_or_default();
-    let options = EncodeOptions {
-        normalize: Some(true),
-        prompt_name: parameters.prompt_name,
-        truncate: Some(parameters.truncate.unwrap_or(false)),
-        truncation_direction: parameters.truncation_direction.unwrap_or_default(),
-        ..EncodeOptions::default()
-    };
+    let options = dense_options(
+        None,
+        None,
+        parameters.prompt_name,
+        parameters.truncate,
+        parameters.truncation_direction,
+    )?;
     let texts = std::iter::once(inputs.source_sentence).chain(inputs.sentences);
     let run = embedder.start(texts.map(Input::Text).collect(), &options)?;
     Ok(Pending::new(run, |output| {

@@ -34,12 +34,8 @@ enum State {
     Header,
     /// In an entry of unknown size; whether it is the pickle, and how much of it was searched for its end.
     Unsized { pickle: bool, searched: usize },
-    /// In an entry that is passed over.
-    Skip {
-        left: u64,
-        size: u64,
-        described: bool,
-    },
+    /// In an entry that is passed over, which has so many bytes left.
+    Skip { left: u64 },
     /// In a storage, at byte `at` of `size`.
     Data {
         storage: usize,
@@ -72,20 +68,12 @@ impl Stream {
         while !bytes.is_empty() {
             match self.state {
                 State::End => return Ok(()),
-                State::Skip {
-                    left,
-                    size,
-                    described,
-                } => {
+                State::Skip { left } => {
                     let taken = part(bytes, left);
                     bytes = &bytes[taken.len()..];
                     self.state = match left - taken.len() as u64 {
-                        0 => after(size, described),
-                        left => State::Skip {
-                            left,
-                            size,
-                            described,
-                        },
+                        0 => State::Header,
+                        left => State::Skip { left },
                     };
                 }
                 State::Data {
@@ -98,17 +86,7 @@ impl Stream {
                     bytes = &bytes[taken.len()..];
                     self.hand_on(storage, at, taken, visitor)?;
                     let at = at + taken.len() as u64;
-                    self.state = if at == size {
-                        self.arrived[storage] = true;
-                        after(size, described)
-                    } else {
-                        State::Data {
-                            storage,
-                            at,
-                            size,
-                            described,
-                        }
-                    };
+                    self.state = self.in_storage(storage, at, size, described);
                 }
                 State::Header | State::Descriptor { .. } | State::Unsized { .. } => {
                     // Small parts, taken a piece at a time so that what follows is not held.
@@ -210,18 +188,7 @@ impl Stream {
         self.state = match storage {
             Some(storage) => {
                 let size = self.storage_size(storage)?;
-                let at = 0;
-                if size == 0 {
-                    self.arrived[storage] = true;
-                    after(size, described)
-                } else {
-                    State::Data {
-                        storage,
-                        at,
-                        size,
-                        described,
-                    }
-                }
+                self.in_storage(storage, 0, size, described)
             }
             None if described => State::Unsized {
                 pickle: inner == "data.pkl",
@@ -231,13 +198,27 @@ impl Stream {
                 return Err(self.invalid("its archive was not written by torch.save"));
             }
             None if size == 0 => State::Header,
-            None => State::Skip {
-                left: size,
-                size,
-                described,
-            },
+            None => State::Skip { left: size },
         };
         Ok(Some(end))
+    }
+
+    /// At byte `at` of a storage, or after it.
+    fn in_storage(&mut self, storage: usize, at: u64, size: u64, described: bool) -> State {
+        if at < size {
+            return State::Data {
+                storage,
+                at,
+                size,
+                described,
+            };
+        }
+        self.arrived[storage] = true;
+        if described {
+            State::Descriptor { size }
+        } else {
+            State::Header
+        }
     }
 
     fn storage_size(&self, storage: usize) -> Result<u64> {
@@ -344,15 +325,6 @@ impl Stream {
             }
         }
         Ok(())
-    }
-}
-
-/// What follows an entry of `size` bytes.
-fn after(size: u64, described: bool) -> State {
-    if described {
-        State::Descriptor { size }
-    } else {
-        State::Header
     }
 }
 
