@@ -17,7 +17,7 @@ fn ask(embedder: &Embedder<Cpu>, method: &str, path: &str, body: &impl ToString)
         body: body.to_string(),
     };
     let mut exchange = Exchange::start(embedder, &request, &Options::default());
-    while !exchange.step(embedder) {}
+    while !exchange.step_with(embedder, &mut []) {}
     exchange.finish()
 }
 

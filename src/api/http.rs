@@ -16,6 +16,7 @@ use super::{Pending, chroma, inworld, openai, tei};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::embedder::Embedder;
+use crate::model::run::Run;
 
 /// What arrived.
 #[derive(Debug, Default, Deserialize)]
@@ -417,18 +418,27 @@ impl Exchange {
         }
     }
 
-    /// Does one step; true when the answer is ready.
-    pub fn step<B: Backend>(&mut self, embedder: &Embedder<B>) -> bool {
-        let State::Running(pending) = &mut self.state else {
+    /// The run that is under way, if one is, for steps of others to take inputs of it along.
+    pub fn run(&mut self) -> Option<&mut Run> {
+        match &mut self.state {
+            State::Running(pending) => Some(&mut pending.run),
+            State::Ready(_) => None,
+        }
+    }
+
+    /// Does one step, together with other runs, see [`Run::step_with`]; true when the answer is ready.
+    pub fn step_with<B: Backend>(
+        &mut self,
+        embedder: &Embedder<B>,
+        others: &mut [&mut Run],
+    ) -> bool {
+        let Some(run) = self.run() else {
             return true;
         };
-        match pending.run.step(embedder) {
-            Ok(done) => done,
-            Err(error) => {
-                self.state = State::Ready(Problem::from(&error).respond(self.format));
-                true
-            }
-        }
+        run.step_with(embedder, others).unwrap_or_else(|error| {
+            self.state = State::Ready(Problem::from(&error).respond(self.format));
+            true
+        })
     }
 
     /// The answer.

@@ -129,8 +129,27 @@ impl Queue {
         })
     }
 
-    /// The next inputs, up to [`STEP_TOKENS`]; none when all are done.
-    fn next(&mut self, route: &Route) -> Result<Vec<Tokens>> {
+    fn is_empty(&self) -> bool {
+        self.inputs.as_slice().is_empty() && self.waiting.is_none()
+    }
+
+    /// The next input, if it has at most `room` tokens.
+    fn next(&mut self, route: &Route, room: usize) -> Result<Option<Tokens>> {
+        let tokens = match self.waiting.take() {
+            Some(tokens) => tokens,
+            None => match self.inputs.next() {
+                None => return Ok(None),
+                Some(input) => self.tokenize(route, &input)?,
+            },
+        };
+        if tokens.ids.len() <= room {
+            return Ok(Some(tokens));
+        }
+        self.waiting = Some(tokens);
+        Ok(None)
+    }
+
+    fn tokenize(&mut self, route: &Route, input: &Input) -> Result<Tokens> {
         let rules = Rules {
             prompt: &self.prompt,
             skip_prompt: self.skip_prompt,
@@ -138,28 +157,10 @@ impl Queue {
             truncate: self.truncate,
             direction: self.direction,
         };
-        let mut taken: Vec<Tokens> = Vec::new();
-        let mut total = 0;
-        loop {
-            let tokens = match self.waiting.take() {
-                Some(tokens) => tokens,
-                None => match self.inputs.next() {
-                    None => return Ok(taken),
-                    Some(input) => {
-                        let tokens = route.tokenizer.tokens(self.number, &input, rules)?;
-                        self.number += 1;
-                        check_ids(&tokens.ids, route.vocab_size())?;
-                        tokens
-                    }
-                },
-            };
-            if !taken.is_empty() && total + tokens.ids.len() > STEP_TOKENS {
-                self.waiting = Some(tokens);
-                return Ok(taken);
-            }
-            total += tokens.ids.len();
-            taken.push(tokens);
-        }
+        let tokens = route.tokenizer.tokens(self.number, input, rules)?;
+        self.number += 1;
+        check_ids(&tokens.ids, route.vocab_size())?;
+        Ok(tokens)
     }
 }
 
@@ -207,6 +208,8 @@ pub struct Run {
     sparse: Option<Sparse>,
     per_token: Option<PerToken>,
     out: Output,
+    /// What went wrong in a step of another run that took inputs of this one along.
+    failure: Option<Error>,
 }
 
 impl Run {
@@ -231,6 +234,7 @@ impl Run {
             sparse,
             per_token,
             out,
+            failure: None,
         }
     }
 
@@ -241,88 +245,206 @@ impl Run {
 
     /// Does one step; true when all is done.
     pub fn step<B: Backend>(&mut self, embedder: &Embedder<B>) -> Result<bool> {
-        let route = &embedder.routes[self.route];
-        let taken = self.queue.next(route)?;
-        if taken.is_empty() {
-            return Ok(true);
-        }
-        match &route.body {
-            Body::Table { weights, .. } => {
-                let table = embedder.weights.vector(*weights);
-                let entries = taken.iter().map(|tokens| head::look_up(table, &tokens.ids));
-                self.keep(route, entries.collect());
-            }
-            Body::Transformer(transformer) => {
-                self.transform(embedder, route, transformer, &Batch::pack(&taken))?;
-            }
-        }
-        self.out.tokens.extend(taken.iter().map(count));
-        let truncated = taken.iter().map(|tokens| tokens.truncated);
-        self.out.truncated.extend(truncated);
-        Ok(false)
+        self.step_with(embedder, &mut [])
     }
 
-    /// One forward pass, and all that is asked of it.
-    fn transform<B: Backend>(
+    /// Does one step, and takes inputs of `others` along where there is room and they want the same of the model: one
+    /// pass over many short texts costs less than one each. Inputs are taken by turns, so none waits for all of
+    /// another's. What goes wrong with others' inputs is theirs to tell when it is their turn.
+    pub fn step_with<B: Backend>(
         &mut self,
         embedder: &Embedder<B>,
-        route: &Route,
-        transformer: &Transformer,
-        batch: &Batch,
-    ) -> Result<()> {
-        let (backend, weights) = (embedder.backend(), &embedder.weights);
-        let states = transformer.states(backend, weights, batch)?;
-        if let (Some(dense), Some(head)) = (&self.dense, &transformer.dense) {
-            let vectors = head.run(backend, weights, &states, batch)?;
-            let out = self.out.dense.get_or_insert_default();
-            for vector in vectors.chunks_exact(head.dimensions) {
-                let start = out.len();
-                out.extend_from_slice(&vector[..dense.dimensions]);
-                if dense.normalize {
-                    head::l2_normalize(&mut out[start..]);
-                }
+        others: &mut [&mut Self],
+    ) -> Result<bool> {
+        if let Some(error) = self.failure.take() {
+            return Err(error);
+        }
+        let kind = self.kind();
+        let others = others
+            .iter_mut()
+            .filter(|run| run.kind() == kind && run.failure.is_none());
+        let mut runs: Vec<&mut Self> = Vec::new();
+        runs.extend(others.map(|run| &mut **run));
+        runs.insert(0, &mut *self);
+        let route = &embedder.routes[runs[0].route];
+        let taken = take_by_turns(&mut runs, route);
+        let mut parts: Vec<Part> = runs.into_iter().zip(taken).collect();
+        parts.retain(|(_, taken)| !taken.is_empty());
+        if let Err(error) = embed(embedder, route, &mut parts) {
+            match &mut parts[..] {
+                [(run, _)] => run.failure = Some(error),
+                // Whose inputs it was shows when each is alone.
+                parts => parts.iter_mut().for_each(|part| {
+                    part.0.failure = embed(embedder, route, std::slice::from_mut(part)).err();
+                }),
             }
         }
-        if let (Some(_), Some(head)) = (&self.sparse, &transformer.sparse) {
-            let entries = head.run(backend, transformer.vocab_size, weights, &states, batch)?;
-            self.keep(route, entries);
+        match self.failure.take() {
+            Some(error) => Err(error),
+            None => Ok(self.queue.is_empty()),
         }
-        if let Some(per_token) = self.per_token {
-            let (vectors, skip) = match (per_token.head, transformer.colbert) {
-                // The first token's vector is the dense one.
-                (TokenHead::Colbert, Some(linear)) => (
-                    weights.linear(backend, &states, linear, Activation::Identity)?,
-                    1,
-                ),
-                _ => (states, 0),
-            };
-            let mut values = head::finite(backend.read(&vectors)?)?;
-            let width = values.len() / batch.ids.len().max(1);
-            if per_token.normalize {
-                values.chunks_exact_mut(width).for_each(head::l2_normalize);
-            }
-            let out = self.out.token_vectors.get_or_insert_default();
-            out.extend(batch.offsets.windows(2).map(|pair| TokenVectors {
-                data: values[(pair[0] + skip).min(pair[1]) * width..pair[1] * width].to_vec(),
-                dimensions: width,
-            }));
-        }
-        Ok(())
     }
 
-    /// Adds sparse vectors of what the options keep.
-    fn keep(&mut self, route: &Route, all: Vec<Vec<(u32, f32)>>) {
-        let Some(sparse) = self.sparse else { return };
-        let label = |id| route.tokenizer.entry(id).unwrap_or_default();
-        let vectors = all
-            .into_iter()
-            .map(|entries| select(entries, sparse, label));
-        self.out.sparse.get_or_insert_default().extend(vectors);
+    /// What is asked of the model: runs of one kind can share a pass.
+    fn kind(&self) -> (usize, bool, bool, Option<TokenHead>) {
+        let head = self.per_token.map(|per_token| per_token.head);
+        (
+            self.route,
+            self.dense.is_some(),
+            self.sparse.is_some(),
+            head,
+        )
     }
 
     /// The vectors, in the order of the inputs.
     pub fn finish(self) -> Output {
         self.out
+    }
+}
+
+/// A run, and those of its inputs that a step is about.
+type Part<'a> = (&'a mut Run, Vec<Tokens>);
+
+/// The next inputs of each run, up to [`STEP_TOKENS`] of all, one at a time by turns.
+fn take_by_turns(runs: &mut [&mut Run], route: &Route) -> Vec<Vec<Tokens>> {
+    let mut taken: Vec<Vec<Tokens>> = runs.iter().map(|_| Vec::new()).collect();
+    let mut open: Vec<usize> = (0..runs.len()).collect();
+    // The first one's first input is taken however long it is.
+    let mut room = usize::MAX;
+    while !open.is_empty() && room > 0 {
+        open.retain(|&index| match runs[index].queue.next(route, room) {
+            Ok(Some(tokens)) => {
+                room = room.min(STEP_TOKENS).saturating_sub(tokens.ids.len());
+                taken[index].push(tokens);
+                true
+            }
+            Ok(None) => false,
+            Err(error) => {
+                runs[index].failure = Some(error);
+                taken[index].clear();
+                false
+            }
+        });
+    }
+    taken
+}
+
+/// One forward pass over the inputs of runs of one kind, and all that they ask for.
+fn embed<B: Backend>(embedder: &Embedder<B>, route: &Route, parts: &mut [Part]) -> Result<()> {
+    let all: Vec<&Tokens> = parts.iter().flat_map(|(_, taken)| taken).collect();
+    let Some((first, _)) = parts.first() else {
+        return Ok(());
+    };
+    let vectors = match &route.body {
+        Body::Table { weights, .. } => {
+            let table = embedder.weights.vector(*weights);
+            let entries = all.iter().map(|tokens| head::look_up(table, &tokens.ids));
+            Vectors {
+                sparse: entries.collect(),
+                ..Vectors::default()
+            }
+        }
+        Body::Transformer(transformer) => transform(embedder, first, transformer, &all)?,
+    };
+    let Vectors {
+        dense,
+        dimensions,
+        sparse,
+        per_token,
+    } = vectors;
+    let mut dense = dense.chunks_exact(dimensions.max(1));
+    let (mut sparse, mut per_token) = (sparse.into_iter(), per_token.into_iter());
+    for (run, taken) in parts {
+        let inputs = taken.len();
+        for vector in dense.by_ref().take(inputs) {
+            run.keep_dense(vector);
+        }
+        for entries in sparse.by_ref().take(inputs) {
+            run.keep_sparse(route, entries);
+        }
+        for vectors in per_token.by_ref().take(inputs) {
+            run.keep_tokens(vectors);
+        }
+        run.out.tokens.extend(taken.iter().map(count));
+        let truncated = taken.iter().map(|tokens| tokens.truncated);
+        run.out.truncated.extend(truncated);
+    }
+    Ok(())
+}
+
+/// What a pass gives, each kind empty or with an entry for each input.
+#[derive(Default)]
+struct Vectors {
+    dense: Vec<f32>,
+    /// Width of a dense vector.
+    dimensions: usize,
+    sparse: Vec<Vec<(u32, f32)>>,
+    per_token: Vec<TokenVectors>,
+}
+
+/// One forward pass, and the heads that `run`'s kind asks for.
+fn transform<B: Backend>(
+    embedder: &Embedder<B>,
+    run: &Run,
+    transformer: &Transformer,
+    inputs: &[&Tokens],
+) -> Result<Vectors> {
+    let batch = &Batch::pack(inputs.iter().copied());
+    let (backend, weights) = (embedder.backend(), &embedder.weights);
+    let states = transformer.states(backend, weights, batch)?;
+    let mut vectors = Vectors::default();
+    if let (Some(_), Some(head)) = (&run.dense, &transformer.dense) {
+        vectors.dense = head.run(backend, weights, &states, batch)?;
+        vectors.dimensions = head.dimensions;
+    }
+    if let (Some(_), Some(head)) = (&run.sparse, &transformer.sparse) {
+        vectors.sparse = head.run(backend, transformer.vocab_size, weights, &states, batch)?;
+    }
+    if let Some(per_token) = run.per_token {
+        let (rows, skip) = match (per_token.head, transformer.colbert) {
+            // The first token's vector is the dense one.
+            (TokenHead::Colbert, Some(linear)) => (
+                weights.linear(backend, &states, linear, Activation::Identity)?,
+                1,
+            ),
+            _ => (states, 0),
+        };
+        let values = head::finite(backend.read(&rows)?)?;
+        let width = values.len() / batch.ids.len().max(1);
+        let sequences = batch.offsets.windows(2).map(|pair| TokenVectors {
+            data: values[(pair[0] + skip).min(pair[1]) * width..pair[1] * width].to_vec(),
+            dimensions: width,
+        });
+        vectors.per_token = sequences.collect();
+    }
+    Ok(vectors)
+}
+
+impl Run {
+    fn keep_dense(&mut self, vector: &[f32]) {
+        let Some(dense) = &self.dense else { return };
+        let out = self.out.dense.get_or_insert_default();
+        let start = out.len();
+        out.extend_from_slice(&vector[..dense.dimensions]);
+        if dense.normalize {
+            head::l2_normalize(&mut out[start..]);
+        }
+    }
+
+    /// Adds a sparse vector of what the options keep.
+    fn keep_sparse(&mut self, route: &Route, entries: Vec<(u32, f32)>) {
+        let Some(sparse) = self.sparse else { return };
+        let label = |id| route.tokenizer.entry(id).unwrap_or_default();
+        let vector = select(entries, sparse, label);
+        self.out.sparse.get_or_insert_default().push(vector);
+    }
+
+    fn keep_tokens(&mut self, mut vectors: TokenVectors) {
+        if self.per_token.is_some_and(|asked| asked.normalize) {
+            let rows = vectors.data.chunks_exact_mut(vectors.dimensions.max(1));
+            rows.for_each(head::l2_normalize);
+        }
+        self.out.token_vectors.get_or_insert_default().push(vectors);
     }
 }
 

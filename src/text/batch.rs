@@ -15,7 +15,7 @@ pub struct Batch {
 
 impl Batch {
     /// Packs sequences in the order given.
-    pub fn pack(sequences: &[Tokens]) -> Self {
+    pub fn pack<'a>(sequences: impl IntoIterator<Item = &'a Tokens>) -> Self {
         let mut batch = Self {
             ids: Vec::new(),
             offsets: vec![0],

@@ -2,6 +2,8 @@
 
 mod convert;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use js_sys::{Array, Uint8Array};
@@ -103,31 +105,41 @@ impl Loader {
 
     /// The model.
     pub fn finish(self) -> Thrown<Model> {
-        Ok(Model(Rc::new(
-            self.0.finish().map_err(|error| throw(&error))?,
-        )))
+        let embedder = self.0.finish().map_err(|error| throw(&error))?;
+        let open = RefCell::default();
+        Ok(Model(Rc::new(Shared { embedder, open })))
     }
 }
 
 /// A loaded model. Its calls start a [`Job`].
 #[wasm_bindgen]
-pub struct Model(Rc<crate::Embedder<Cpu>>);
+pub struct Model(Rc<Shared>);
+
+/// What a model and its jobs share.
+struct Shared {
+    embedder: crate::Embedder<Cpu>,
+    /// By number of the job: a step of one takes inputs of others along.
+    open: RefCell<BTreeMap<u32, Work>>,
+}
 
 #[wasm_bindgen]
 impl Model {
     /// What the model is, as a plain object.
     pub fn info(&self) -> Thrown<JsValue> {
-        to_js(&info(&self.0))
+        to_js(&info(&self.0.embedder))
     }
 
     /// OpenAI's create-embedding body → its response.
     pub fn embeddings(&self, body: JsValue) -> Thrown<Job> {
-        self.answer(openai::start(&self.0, from_js("body", body)?))
+        self.answer(openai::start(&self.0.embedder, from_js("body", body)?))
     }
 
     /// `string | string[] | number[] | number[][]` → `{ data, shape, tokens, truncated }`.
     pub fn encode(&self, inputs: JsValue, options: JsValue) -> Thrown<Job> {
-        let run = self.0.start(texts(inputs)?, &from_js("options", options)?);
+        let run = self
+            .0
+            .embedder
+            .start(texts(inputs)?, &from_js("options", options)?);
         self.job(run.map(|run| Work::Native(run, |output| dense(&output.into_dense()))))
     }
 
@@ -135,7 +147,10 @@ impl Model {
     #[wasm_bindgen(js_name = encodeSparse)]
     pub fn encode_sparse(&self, inputs: JsValue, options: JsValue) -> Thrown<Job> {
         let inputs = texts(inputs)?;
-        let run = self.0.start_sparse(inputs, &from_js("options", options)?);
+        let run = self
+            .0
+            .embedder
+            .start_sparse(inputs, &from_js("options", options)?);
         self.job(
             run.map(|run| Work::Native(run, |output| sparse(output.sparse.unwrap_or_default()))),
         )
@@ -145,7 +160,10 @@ impl Model {
     #[wasm_bindgen(js_name = encodeTokens)]
     pub fn encode_tokens(&self, inputs: JsValue, options: JsValue) -> Thrown<Job> {
         let inputs = texts(inputs)?;
-        let run = self.0.start_tokens(inputs, &from_js("options", options)?);
+        let run = self
+            .0
+            .embedder
+            .start_tokens(inputs, &from_js("options", options)?);
         self.job(run.map(|run| {
             Work::Native(run, |output| {
                 token_vectors(&output.token_vectors.unwrap_or_default())
@@ -157,20 +175,23 @@ impl Model {
     #[wasm_bindgen(js_name = encodeMulti)]
     pub fn encode_multi(&self, inputs: JsValue, options: JsValue) -> Thrown<Job> {
         let inputs = texts(inputs)?;
-        let run = self.0.start_multi(inputs, &from_js("options", options)?);
+        let run = self
+            .0
+            .embedder
+            .start_multi(inputs, &from_js("options", options)?);
         self.job(run.map(|run| Work::Native(run, multi)))
     }
 
     /// TEI's `embed_sparse` body → `[[{ index, value }]]`.
     #[wasm_bindgen(js_name = embedSparse)]
     pub fn embed_sparse(&self, body: JsValue) -> Thrown<Job> {
-        self.answer(tei::start_sparse(&self.0, from_js("body", body)?))
+        self.answer(tei::start_sparse(&self.0.embedder, from_js("body", body)?))
     }
 
     /// TEI's `embed_all` body → `[[[number]]]`.
     #[wasm_bindgen(js_name = embedAll)]
     pub fn embed_all(&self, body: JsValue) -> Thrown<Job> {
-        self.answer(tei::start_all(&self.0, from_js("body", body)?))
+        self.answer(tei::start_all(&self.0.embedder, from_js("body", body)?))
     }
 
     /// `string | string[]` → tokens of each text.
@@ -198,7 +219,7 @@ impl Model {
     pub fn fetch(&self, request: JsValue, options: JsValue) -> Thrown<Job> {
         let request: http::Request = from_js("request", request)?;
         let options: http::Options = from_js("options", options)?;
-        let exchange = http::Exchange::start(&self.0, &request, &options);
+        let exchange = http::Exchange::start(&self.0.embedder, &request, &options);
         self.job(Ok(Work::Fetch(exchange)))
     }
 
@@ -208,9 +229,17 @@ impl Model {
     }
 
     fn job(&self, work: crate::Result<Work>) -> Thrown<Job> {
+        let work = work.map_err(|error| throw(&error))?;
+        let mut open = self.0.open.borrow_mut();
+        // After 2^32 jobs the numbers begin again; whoever has one then has long been done.
+        let number = open
+            .keys()
+            .next_back()
+            .map_or(0, |last| last.wrapping_add(1));
+        open.insert(number, work);
         Ok(Job {
-            embedder: Rc::clone(&self.0),
-            work: work.map_err(|error| throw(&error))?,
+            shared: Rc::clone(&self.0),
+            number,
         })
     }
 }
@@ -218,8 +247,8 @@ impl Model {
 /// Work that is done a step at a time, so that the event loop can run between steps.
 #[wasm_bindgen]
 pub struct Job {
-    embedder: Rc<crate::Embedder<Cpu>>,
-    work: Work,
+    shared: Rc<Shared>,
+    number: u32,
 }
 
 enum Work {
@@ -236,42 +265,76 @@ enum Work {
     },
 }
 
-#[wasm_bindgen]
-impl Job {
-    /// Errors count the inputs from `first`: these are a part of a longer list.
-    #[wasm_bindgen(js_name = countFrom)]
-    pub fn count_from(&mut self, first: usize) {
-        match &mut self.work {
-            Work::Native(run, _) => run.count_from(first),
-            Work::Api(pending) => pending.run.count_from(first),
-            // A request is never cut in parts, and no error of the other names an input.
-            Work::Fetch(_) | Work::Tokenize { .. } => {}
+impl Work {
+    fn run(&mut self) -> Option<&mut Run> {
+        match self {
+            Self::Native(run, _) => Some(run),
+            Self::Api(pending) => Some(&mut pending.run),
+            Self::Fetch(exchange) => exchange.run(),
+            Self::Tokenize { .. } => None,
         }
     }
 
     /// Does one step; true when all is done.
-    pub fn step(&mut self) -> Thrown<bool> {
-        let done = match &mut self.work {
-            Work::Native(run, _) => run.step(&self.embedder),
-            Work::Api(pending) => pending.run.step(&self.embedder),
-            Work::Fetch(exchange) => Ok(exchange.step(&self.embedder)),
-            Work::Tokenize {
+    fn step(&mut self, embedder: &crate::Embedder<Cpu>, others: &mut [&mut Run]) -> Thrown<bool> {
+        let done = match self {
+            Self::Native(run, _) => run.step_with(embedder, others),
+            Self::Api(pending) => pending.run.step_with(embedder, others),
+            Self::Fetch(exchange) => Ok(exchange.step_with(embedder, others)),
+            Self::Tokenize {
                 texts,
                 special,
                 out,
-            } => return tokenize(&self.embedder, texts, *special, out),
+            } => return tokenize(embedder, texts, *special, out),
         };
         done.map_err(|error| throw(&error))
     }
 
     /// The result, once all is done.
-    pub fn finish(self) -> Thrown<JsValue> {
-        match self.work {
-            Work::Native(run, finish) => finish(run.finish()),
-            Work::Api(pending) => pending.finish(),
-            Work::Fetch(exchange) => to_js(&exchange.finish()),
-            Work::Tokenize { out, .. } => Ok(out.into()),
+    fn finish(self) -> Thrown<JsValue> {
+        match self {
+            Self::Native(run, finish) => finish(run.finish()),
+            Self::Api(pending) => pending.finish(),
+            Self::Fetch(exchange) => to_js(&exchange.finish()),
+            Self::Tokenize { out, .. } => Ok(out.into()),
         }
+    }
+}
+
+#[wasm_bindgen]
+impl Job {
+    /// Errors count the inputs from `first`: these are a part of a longer list.
+    #[wasm_bindgen(js_name = countFrom)]
+    pub fn count_from(&mut self, first: usize) {
+        let mut open = self.shared.open.borrow_mut();
+        // A request is never cut in parts.
+        if let Some(run) = open.get_mut(&self.number).and_then(Work::run) {
+            run.count_from(first);
+        }
+    }
+
+    /// Does one step; true when all is done.
+    pub fn step(&mut self) -> Thrown<bool> {
+        let mut open = self.shared.open.borrow_mut();
+        let Some(mut work) = open.remove(&self.number) else {
+            return Ok(true);
+        };
+        let mut others: Vec<&mut Run> = open.values_mut().filter_map(Work::run).collect();
+        let done = work.step(&self.shared.embedder, &mut others);
+        open.insert(self.number, work);
+        done
+    }
+
+    /// The result, once all is done.
+    pub fn finish(self) -> Thrown<JsValue> {
+        let work = self.shared.open.borrow_mut().remove(&self.number);
+        work.map_or(Ok(JsValue::UNDEFINED), Work::finish)
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.shared.open.borrow_mut().remove(&self.number);
     }
 }
 

@@ -1,6 +1,6 @@
 /** A model in this thread. */
 
-import { breathe, breatheIfDue } from "../breathe.js";
+import { breathe } from "../breathe.js";
 import { checkAborted, disposed, guard, release } from "../errors.js";
 import type { ModelInfo } from "../types.js";
 import { type Job, Loader, type Model } from "../wasm/gossamer.js";
@@ -83,17 +83,16 @@ export class LocalEngine implements Engine {
   ): Promise<Results[Name]> {
     this.#loaded();
     checkAborted(signal);
-    await breatheIfDue();
     const job = this.#start(call);
     job.countFrom(first);
     let finished = false;
     try {
-      for (;;) {
+      do {
+        // Before the first step too: calls that were made in the same breath share it.
+        await breathe();
         checkAborted(signal);
         this.#loaded();
-        if (guard(() => job.step())) break;
-        await breathe();
-      }
+      } while (!guard(() => job.step()));
       // It takes the job with it.
       finished = true;
       return guard(() => job.finish()) as Results[Name];

@@ -5,7 +5,7 @@ import type { Engine } from "../engine/engine.js";
 import { aborted, checkAborted, disposed } from "../errors.js";
 import type { ModelInfo } from "../types.js";
 import { type Remote, workerFailed } from "./remote.js";
-import { type Part, split } from "./split.js";
+import { type Part, SHARED, split } from "./split.js";
 import { Task } from "./task.js";
 
 /** Several workers behind the face of one. */
@@ -13,8 +13,8 @@ export class Pool implements Engine {
   readonly #info: ModelInfo;
   readonly #reload: () => Promise<Pool>;
   readonly #size: number;
-  readonly #workers: Set<Remote>;
-  #idle: Remote[];
+  /** And the tokens that each is working on. */
+  readonly #workers: Map<Remote, number>;
   /** With parts that wait, by turns. */
   #tasks: Task[] = [];
   /** With parts of any kind. */
@@ -24,15 +24,14 @@ export class Pool implements Engine {
 
   constructor(workers: Remote[], info: ModelInfo, reload: () => Promise<Pool>) {
     this.#size = workers.length;
-    this.#workers = new Set(workers);
-    this.#idle = [...workers];
+    this.#workers = new Map(workers.map((worker) => [worker, 0]));
     this.#info = info;
     this.#reload = reload;
   }
 
   get info(): ModelInfo {
     if (this.#disposed) throw disposed();
-    const workers = [...this.#workers].filter((worker) => !worker.failure);
+    const workers = [...this.#workers.keys()].filter((worker) => !worker.failure);
     const memoryBytes = workers.reduce((sum, worker) => sum + worker.memoryBytes, 0);
     return { ...this.#info, workers: workers.length, memoryBytes };
   }
@@ -50,7 +49,7 @@ export class Pool implements Engine {
   dispose(): void {
     this.#disposed = true;
     for (const task of this.#open) task.fail(disposed());
-    for (const worker of this.#workers) worker.fail(disposed());
+    for (const worker of this.#workers.keys()) worker.fail(disposed());
     this.#workers.clear();
     this.#tasks = [];
   }
@@ -74,27 +73,38 @@ export class Pool implements Engine {
     }
   }
 
-  /** Gives work to those that have none, a part of each call by turns. */
+  /** Gives work to those that have none, a part of each call by turns. Short parts share a worker, and so its steps. */
   #dispatch(): void {
-    for (const worker of this.#workers) {
+    for (const worker of this.#workers.keys()) {
       if (worker.failure && this.#workers.delete(worker)) void this.#replace();
     }
-    this.#idle = this.#idle.filter((worker) => !worker.failure);
     this.#tasks = this.#tasks.filter((task) => task.waiting.length > 0);
-    while (this.#idle.length > 0) {
-      const task = this.#tasks.shift();
-      const part = task?.waiting.shift();
-      if (!task || !part) return;
+    for (;;) {
+      const task = this.#tasks[0];
+      const part = task?.waiting[0];
+      const [least] = [...this.#workers].sort(([, a], [, b]) => a - b);
+      if (!task || !part || !least) return;
+      const [worker, tokens] = least;
+      if (tokens > 0 && tokens + part.tokens > SHARED) return;
+      this.#tasks.shift();
+      task.waiting.shift();
       if (task.waiting.length > 0) this.#tasks.push(task);
-      void this.#perform(this.#idle.pop() as Remote, task, part);
+      void this.#perform(worker, task, part);
     }
   }
 
   async #perform(worker: Remote, task: Task, part: Part): Promise<void> {
+    const tokens = Math.max(1, part.tokens);
+    this.#add(worker, tokens);
     await task.perform(worker, part);
     if (task.waiting.length > 0 && !this.#tasks.includes(task)) this.#tasks.unshift(task);
-    this.#idle.push(worker);
+    this.#add(worker, -tokens);
     this.#dispatch();
+  }
+
+  #add(worker: Remote, tokens: number): void {
+    const before = this.#workers.get(worker);
+    if (before !== undefined) this.#workers.set(worker, before + tokens);
   }
 
   /** Loads a worker in place of one that failed. The others go on meanwhile; if there are none, calls wait. */
@@ -108,10 +118,7 @@ export class Pool implements Engine {
         recruit.dispose();
         why = new Error("the model at its source is another one now");
       } else {
-        for (const worker of recruit.#workers) {
-          this.#workers.add(worker);
-          this.#idle.push(worker);
-        }
+        for (const worker of recruit.#workers.keys()) this.#workers.set(worker, 0);
       }
     } catch (error) {
       why = error;

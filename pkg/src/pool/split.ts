@@ -17,11 +17,15 @@ const PARTS = 4;
 const FEWEST = 128;
 /** …and few enough that a short call need not wait for long behind it. */
 const MOST = 512;
+/** Tokens of the parts that a worker may have at once, if they are several: so short that they do better together. */
+export const SHARED = FEWEST;
+/** So many tokens share with nobody. */
+export const ALONE = SHARED + 1;
 
 /** All of a call, in order. */
 export function split(call: Call, workers: number, maxTokens: number): Part[] {
   const inputs = workers > 1 ? severalInputs(call) : undefined;
-  if (!inputs) return [{ call, first: 0, tokens: 0 }];
+  if (!inputs) return [{ call, first: 0, tokens: whole(call) }];
   const lengths = inputs.map((input) => Math.min(maxTokens, estimate(input)));
   const total = lengths.reduce((sum, tokens) => sum + tokens, 0);
   const target = Math.min(MOST, Math.max(FEWEST, total / (PARTS * workers)));
@@ -35,6 +39,17 @@ export function split(call: Call, workers: number, maxTokens: number): Part[] {
     first = end;
   }
   return parts;
+}
+
+/** About how many tokens a call has in all. */
+function whole({ name, inputs }: Call): number {
+  const texts: unknown = name === "fetch" ? (inputs as { body: string }).body : inputs;
+  const count = (value: unknown): number => {
+    if (typeof value === "string") return estimate(value);
+    if (typeof value !== "object" || value === null) return 1;
+    return Object.values(value).reduce((sum, item) => sum + count(item), 0);
+  };
+  return count(texts);
 }
 
 /**

@@ -2,7 +2,7 @@
 
 import { GossamerError } from "../errors.js";
 import type { Remote } from "./remote.js";
-import type { Part } from "./split.js";
+import { ALONE, type Part } from "./split.js";
 
 /** Workers that may fail over one part before the part is given up. */
 const TRIES = 2;
@@ -16,7 +16,7 @@ export class Task {
   readonly #parts: Part[];
   readonly #results = new Map<Part, unknown>();
   readonly #errors = new Map<Part, unknown>();
-  readonly #running = new Map<Remote, { part: Part; id: number }>();
+  readonly #running = new Map<Part, { worker: Remote; id: number }>();
   readonly #failures = new Map<Part, number>();
   /** Parts from here on are given up. */
   #end = Number.POSITIVE_INFINITY;
@@ -36,7 +36,7 @@ export class Task {
   /** Has a worker do a part, which goes back to those that wait if it was the worker that failed. */
   async perform(worker: Remote, part: Part): Promise<void> {
     const { call, first } = part;
-    const started = (id: number) => this.#running.set(worker, { part, id });
+    const started = (id: number) => this.#running.set(part, { worker, id });
     try {
       const value =
         this.#method === "run"
@@ -48,10 +48,12 @@ export class Task {
       if (error instanceof GossamerError && error.code === "internal") worker.fail(error);
       const failures = (this.#failures.get(part) ?? 0) + 1;
       this.#failures.set(part, failures);
+      // Others may have been at fault: it is tried again on a worker that does nothing beside.
+      part.tokens = ALONE;
       if (worker.failure && failures < TRIES && part.first < this.#end) this.waiting.unshift(part);
       else this.#failed(part, error);
     }
-    this.#running.delete(worker);
+    this.#running.delete(part);
     this.#settle();
   }
 
@@ -70,7 +72,7 @@ export class Task {
   #dropFrom(first: number): void {
     this.#end = Math.min(this.#end, first);
     this.waiting = this.waiting.filter((part) => part.first < this.#end);
-    for (const [worker, { part, id }] of this.#running) if (part.first >= this.#end) worker.abort(id);
+    for (const [part, { worker, id }] of this.#running) if (part.first >= this.#end) worker.abort(id);
   }
 
   #settle(): void {

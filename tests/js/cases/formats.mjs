@@ -409,15 +409,17 @@ export const cases = {
     const [dense] = await both(origin);
     const handler = dense.handler({ maxRequests: 64 });
     const inputs = (i) => Array.from({ length: 1 + (i % 7) * (i % 5) }, (_, j) => `the dog ${i} sat ${j}`);
-    const before = dense.info.memoryBytes;
-    const requests = Array.from({ length: 1000 }, (_, i) =>
-      ask(handler, "/v1/embeddings", { input: inputs(i), encoding_format: "base64" }),
-    );
-    const answers = await Promise.all(requests);
-    const served = answers.filter(({ status }) => status === 200).length;
-    assert.isAtLeast(served, 64);
-    assert.isBelow(served, 1000);
-    for (const [i, { status, json }] of answers.entries()) {
+    const storm = async () => {
+      const requests = Array.from({ length: 1000 }, (_, i) =>
+        ask(handler, "/v1/embeddings", { input: inputs(i), encoding_format: "base64" }),
+      );
+      const answers = await Promise.all(requests);
+      const served = answers.filter(({ status }) => status === 200).length;
+      assert.isAtLeast(served, 64);
+      assert.isBelow(served, 1000);
+      return answers;
+    };
+    for (const [i, { status, json }] of (await storm()).entries()) {
       if (status === 200) {
         const { data } = await dense.embeddings.create({ input: inputs(i), encoding_format: "base64" });
         assert.deepEqual(json.data, data);
@@ -426,7 +428,11 @@ export const cases = {
         assert.equal(json.error.code, "rate_limit_exceeded");
       }
     }
-    assert.isAtMost(dense.info.memoryBytes - before, 1 << 20);
+    // Nothing of a storm is left behind that the next one could not use.
+    for (let i = 0; i < 3; i++) await storm();
+    const before = dense.info.memoryBytes;
+    for (let i = 0; i < 5; i++) await storm();
+    assert.isAtMost(dense.info.memoryBytes - before, 1 << 17, "some pages, for holes between blocks");
     assert.equal((await ask(handler, "/v1/embeddings", { input: "a" })).status, 200);
   },
 
