@@ -16,7 +16,11 @@ fn ask(embedder: &Embedder<Cpu>, method: &str, path: &str, body: &impl ToString)
         headers: BTreeMap::new(),
         body: body.to_string(),
     };
-    let mut exchange = Exchange::start(embedder, &request, &Options::default());
+    answer(embedder, request, &Options::default())
+}
+
+fn answer(embedder: &Embedder<Cpu>, request: Request, options: &Options) -> Response {
+    let mut exchange = Exchange::start(embedder, request.into(), options);
     while !exchange.step_with(embedder, &mut []) {}
     exchange.finish()
 }
@@ -65,5 +69,61 @@ fn every_route_answers_and_nothing_panics() {
             let answer: Value = serde_json::from_str(&response.body).unwrap();
             assert!(answer.is_object(), "{path} {body}");
         }
+    }
+}
+
+#[test]
+fn pages_of_other_origins_may_ask_if_they_are_let() {
+    let embedder = load(&fixture("tiny-bert"), WeightDtype::Q8);
+    let ask = |cors: &[&str], method: &str, headers: &[(&str, &str)]| {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let request = Request {
+            method: method.to_owned(),
+            path: "/v1/embeddings".to_owned(),
+            headers: headers.iter().map(own).collect(),
+            body: json!({ "input": "a" }).to_string(),
+        };
+        let cors = cors.iter().map(|&origin| origin.to_owned()).collect();
+        let options = Options {
+            cors,
+            api_keys: vec!["a key".to_owned()],
+            ..Options::default()
+        };
+        answer(&embedder, request, &options)
+    };
+    let page = ("origin", "https://page.example");
+    let preflight = [
+        page,
+        ("access-control-request-method", "POST"),
+        (
+            "access-control-request-headers",
+            "authorization,content-type",
+        ),
+    ];
+    let key = ("authorization", "Bearer a key");
+    for cors in [
+        &["*"][..],
+        &["https://other.example", "https://page.example"],
+    ] {
+        // A preflight has no key.
+        let response = ask(cors, "OPTIONS", &preflight);
+        assert_eq!((response.status, response.body.as_str()), (204, ""));
+        let header = |name| response.headers[name].as_str();
+        assert_eq!(header("access-control-allow-origin"), page.1);
+        assert_eq!(header("access-control-allow-headers"), preflight[2].1);
+        assert!(header("access-control-allow-methods").contains("POST"));
+        for (headers, status) in [(&[page, key][..], 200), (&[page], 401)] {
+            let response = ask(cors, "POST", headers);
+            assert_eq!(response.status, status);
+            assert_eq!(response.headers["access-control-allow-origin"], page.1);
+            assert_eq!(response.headers["vary"], "origin");
+        }
+    }
+    for cors in [&[][..], &["https://other.example"]] {
+        let response = ask(cors, "OPTIONS", &preflight);
+        assert_eq!(response.status, 405);
+        let response = ask(cors, "POST", &[page, key]);
+        assert_eq!(response.status, 200);
+        assert!(!response.headers.contains_key("access-control-allow-origin"));
     }
 }

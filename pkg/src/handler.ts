@@ -13,6 +13,8 @@ export interface HandlerOptions {
   dialect?: "openai" | "sambanova" | "tei" | undefined;
   /** Keys, one of which a request must have (`Authorization`, or `x-chroma-token`). None: all may ask. */
   apiKeys?: readonly string[] | undefined;
+  /** Origins of web pages that may ask from elsewhere (CORS); true: all. By default browsers let none. */
+  cors?: boolean | readonly string[] | undefined;
   /** Requests that may be under way or wait, 512 by default; further ones are answered with 429. */
   maxRequests?: number | undefined;
   /** Milliseconds after which a request is given up and answered with 408 (Inworld's: 504). By default never. */
@@ -41,12 +43,17 @@ type Refusal = "overloaded" | "timedOut" | "tooLarge";
 /** Makes a handler out of what runs a call. */
 export function handler(run: Runner, options: HandlerOptions): Handler {
   const { dialect = "openai", apiKeys = [], maxRequests = 512, timeout, maxBodyBytes = 1 << 24 } = options;
+  const cors = typeof options.cors === "object" ? options.cors : options.cors ? ["*"] : [];
   let requests = 0;
 
   async function answer(inputs: RequestData, signal: AbortSignal | undefined, refuse?: Refusal) {
-    const call = { name: "fetch" as const, inputs, options: { dialect, apiKeys, ...(refuse && { refuse }) } };
+    const call = {
+      name: "fetch" as const,
+      inputs,
+      options: { dialect, apiKeys, cors, ...(refuse && { refuse }) },
+    };
     const { status, headers, body } = await run(call, signal);
-    return new Response(body, { status, headers });
+    return new Response(body === "" ? null : body, { status, headers });
   }
 
   return async (input, init) => {

@@ -13,18 +13,28 @@ use crate::text::Input;
 /// The most texts of one request.
 const MAX_TEXTS: usize = 100;
 
-/// The body of both routes; its `task` changes nothing here. `fetch_tokens` is what clients send for `fetch_labels`, as a string.
+/// The body of both routes.
 #[derive(Deserialize)]
-struct Request {
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "ChromaRequest"))]
+pub(super) struct Request {
+    #[cfg_attr(test, schemars(required, length(min = 1, max = MAX_TEXTS)))]
     texts: Option<Vec<String>>,
+    /// Changes nothing here.
+    #[expect(dead_code, reason = "checked, not used")]
+    task: Option<String>,
+    /// `query` or `document`, for models that tell them apart.
     target: Option<String>,
+    /// For models that take an instruction.
     instructions: Option<String>,
+    /// Whether entries come with their tokens.
     fetch_labels: Option<bool>,
+    /// What clients send for `fetch_labels`, as a string.
     fetch_tokens: Option<Flag>,
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "FetchTokens"))]
 enum Flag {
     Bool(bool),
     Text(String),
@@ -88,6 +98,11 @@ fn check_purpose(body: &Value) -> Result<()> {
 
 /// One sparse vector, indices ascending.
 #[derive(Serialize)]
+#[cfg_attr(
+    test,
+    derive(schemars::JsonSchema),
+    schemars(rename = "ChromaSparseVector")
+)]
 pub(super) struct Sparse {
     indices: Vec<u32>,
     values: Vec<f32>,
@@ -97,6 +112,11 @@ pub(super) struct Sparse {
 
 /// The response of both routes.
 #[derive(Serialize)]
+#[cfg_attr(
+    test,
+    derive(schemars::JsonSchema),
+    schemars(rename = "ChromaResponse_{T}")
+)]
 pub struct Response<T> {
     embeddings: Vec<T>,
     num_tokens: u64,

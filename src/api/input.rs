@@ -64,6 +64,81 @@ fn wrong(param: &'static str, value: &Value) -> Error {
     )
 }
 
+/// What [`inputs`] reads, for the `OpenAPI` document.
+#[cfg(test)]
+#[expect(dead_code, missing_docs, reason = "only their schemas are used")]
+pub mod schema {
+    use schemars::{JsonSchema, Schema};
+
+    /// Lists the fields as required whose absence is read as null, and then refused in words.
+    pub fn null_is_missing(schema: &mut Schema) {
+        let properties = schema.ensure_object()["properties"].as_object_mut();
+        let mut required = Vec::new();
+        for (name, property) in properties.into_iter().flatten() {
+            let property = property.as_object_mut();
+            if property
+                .and_then(|fields| fields.remove("default"))
+                .is_some_and(|value| value.is_null())
+            {
+                required.push(name.clone());
+            }
+        }
+        schema.insert("required".to_owned(), required.into());
+    }
+
+    /// One text, several, one list of token ids, or several; in a list of several, texts and lists of ids may be mixed.
+    #[derive(JsonSchema)]
+    #[serde(untagged)]
+    pub enum Inputs {
+        One(String),
+        Several(#[schemars(length(min = 1))] Vec<Input>),
+        Ids(#[schemars(length(min = 1))] Vec<u32>),
+    }
+
+    #[derive(JsonSchema)]
+    #[serde(untagged)]
+    pub enum Input {
+        Text(String),
+        Ids(#[schemars(length(min = 1))] Vec<u32>),
+    }
+
+    /// As elsewhere, but for the texts, which may not be empty.
+    #[derive(JsonSchema)]
+    #[serde(untagged)]
+    pub enum NotEmptyInputs {
+        One(#[schemars(length(min = 1))] String),
+        Several(#[schemars(length(min = 1))] Vec<NotEmptyInput>),
+        Ids(#[schemars(length(min = 1))] Vec<u32>),
+    }
+
+    #[derive(JsonSchema)]
+    #[serde(untagged)]
+    pub enum NotEmptyInput {
+        Text(#[schemars(length(min = 1))] String),
+        Ids(#[schemars(length(min = 1))] Vec<u32>),
+    }
+
+    /// One text, or several.
+    #[derive(JsonSchema)]
+    #[serde(untagged)]
+    pub enum Texts {
+        One(String),
+        Several(Vec<String>),
+    }
+
+    /// One list of token ids, or several.
+    #[derive(JsonSchema)]
+    #[serde(untagged)]
+    pub enum IdLists {
+        One(Vec<u32>),
+        Several(Vec<NotEmptyIds>),
+    }
+
+    #[derive(JsonSchema)]
+    #[serde(transparent)]
+    pub struct NotEmptyIds(#[schemars(length(min = 1))] Vec<u32>);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

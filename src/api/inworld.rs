@@ -11,7 +11,13 @@ use crate::model::options::EncodeOptions;
 use crate::text::Input;
 
 #[derive(Deserialize)]
-struct Request {
+#[cfg_attr(
+    test,
+    derive(schemars::JsonSchema),
+    schemars(rename = "InworldRequest")
+)]
+pub(super) struct Request {
+    #[cfg_attr(test, schemars(length(min = 1)))]
     inputs: Vec<Text>,
     #[expect(
         dead_code,
@@ -21,6 +27,7 @@ struct Request {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "InworldText"))]
 struct Text {
     text: String,
 }
@@ -28,6 +35,11 @@ struct Text {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(dead_code, reason = "checked, not used")]
+#[cfg_attr(
+    test,
+    derive(schemars::JsonSchema),
+    schemars(rename = "InworldModelId")
+)]
 struct ModelId {
     model: String,
     #[serde(default)]
@@ -36,6 +48,7 @@ struct ModelId {
 
 /// Who runs the model; it is always this library.
 #[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 enum ServiceProvider {
     #[default]
     #[serde(rename = "SERVICE_PROVIDER_UNSPECIFIED")]
@@ -48,11 +61,21 @@ enum ServiceProvider {
 
 /// The response.
 #[derive(Serialize)]
+#[cfg_attr(
+    test,
+    derive(schemars::JsonSchema),
+    schemars(rename = "InworldResponse")
+)]
 pub struct Response {
     embeddings: Vec<Embedding>,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(
+    test,
+    derive(schemars::JsonSchema),
+    schemars(rename = "InworldEmbedding")
+)]
 struct Embedding {
     values: Vec<f32>,
 }

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::input::inputs;
+#[cfg(test)]
+use super::input::schema;
 use super::{MAX_INPUTS, Pending, check_count, dense_options, parse};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
@@ -15,15 +17,27 @@ use crate::text::{Direction, Input};
 
 /// The request's body.
 #[derive(Deserialize)]
-struct Request {
+#[cfg_attr(
+    test,
+    derive(schemars::JsonSchema),
+    schemars(rename = "CreateEmbeddingRequest", transform = schema::null_is_missing)
+)]
+pub(super) struct Request {
     #[serde(default)]
+    #[cfg_attr(test, schemars(with = "schema::NotEmptyInputs"))]
     input: Value,
+    /// The model that answers; without it, the server's default one.
     model: Option<String>,
     encoding_format: Option<EncodingFormat>,
+    #[cfg_attr(test, schemars(with = "Option<std::num::NonZeroU32>"))]
     dimensions: Option<Value>,
+    /// Whether vectors get length 1; they do by default.
     normalize: Option<bool>,
+    /// One of the model's own prompts, to be put in front.
     prompt_name: Option<String>,
+    /// Whether what is too long is cut off; by default it is an error.
     truncate: Option<bool>,
+    /// Which end is cut off. `truncate_direction` is read too.
     #[serde(alias = "truncate_direction")]
     truncation_direction: Option<Direction>,
 }
@@ -31,6 +45,7 @@ struct Request {
 /// How vectors are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 enum EncodingFormat {
     /// As lists of numbers
     #[default]
@@ -41,6 +56,11 @@ enum EncodingFormat {
 
 /// The response.
 #[derive(Debug, Serialize)]
+#[cfg_attr(
+    test,
+    derive(schemars::JsonSchema),
+    schemars(rename = "CreateEmbeddingResponse")
+)]
 pub struct Response {
     object: &'static str,
     data: Vec<Embedding>,
@@ -50,6 +70,7 @@ pub struct Response {
 
 #[derive(Debug, Serialize)]
 #[expect(clippy::struct_field_names, reason = "the format's names")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Embedding {
     object: &'static str,
     index: usize,
@@ -58,12 +79,14 @@ struct Embedding {
 
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 enum Vector {
     Float(Vec<f32>),
     Base64(String),
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Usage {
     prompt_tokens: u64,
     total_tokens: u64,
@@ -138,6 +161,7 @@ fn respond(output: Output, format: EncodingFormat, model: String) -> Response {
 
 /// One model of a list of models.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Model<'a> {
     id: &'a str,
     object: &'static str,
@@ -147,6 +171,11 @@ struct Model<'a> {
 
 /// The response of `GET /v1/models`.
 #[derive(Serialize)]
+#[cfg_attr(
+    test,
+    derive(schemars::JsonSchema),
+    schemars(rename = "ListModelsResponse")
+)]
 pub(super) struct Models<'a> {
     object: &'static str,
     data: Vec<Model<'a>>,

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::input::inputs;
+#[cfg(test)]
+use super::input::schema;
 use super::{MAX_INPUTS, Pending, check_count, dense_options, parse, vectors};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
@@ -17,16 +19,22 @@ use crate::text::{Direction, Input, Token};
 
 /// What all requests for vectors have.
 #[derive(Deserialize)]
-struct Request {
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "EmbedRequest", transform = schema::null_is_missing))]
+pub(super) struct Request {
     #[serde(default)]
+    #[cfg_attr(test, schemars(with = "schema::Inputs"))]
     inputs: Value,
+    /// One of the model's own prompts, to be put in front.
     prompt_name: Option<String>,
+    /// Whether what is too long is cut off; by default it is an error.
     truncate: Option<bool>,
+    /// Which end is cut off. `truncate_direction` is read too.
     #[serde(alias = "truncate_direction")]
     truncation_direction: Option<Direction>,
     /// `/embed` only; true by default.
     normalize: Option<bool>,
     /// `/embed` only.
+    #[cfg_attr(test, schemars(with = "Option<std::num::NonZeroU32>"))]
     dimensions: Option<Value>,
 }
 
@@ -41,6 +49,7 @@ impl Request {
 
 /// One entry of a sparse vector.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "SparseValue"))]
 pub struct Entry {
     index: u32,
     value: f32,
@@ -112,18 +121,30 @@ pub fn start_all<B: Backend>(
 }
 
 #[derive(Deserialize)]
-struct SimilarityRequest {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct SimilarityRequest {
     inputs: Similar,
     parameters: Option<Parameters>,
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(
+    test,
+    derive(schemars::JsonSchema),
+    schemars(rename = "SimilarityInput")
+)]
 struct Similar {
     source_sentence: String,
+    #[cfg_attr(test, schemars(length(min = 1)))]
     sentences: Vec<String>,
 }
 
 #[derive(Default, Deserialize)]
+#[cfg_attr(
+    test,
+    derive(schemars::JsonSchema),
+    schemars(rename = "SimilarityParameters")
+)]
 struct Parameters {
     prompt_name: Option<String>,
     truncate: Option<bool>,
@@ -161,8 +182,10 @@ pub(super) fn start_similarity<B: Backend>(
 }
 
 #[derive(Deserialize)]
-struct TokenizeRequest {
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(transform = schema::null_is_missing))]
+pub(super) struct TokenizeRequest {
     #[serde(default)]
+    #[cfg_attr(test, schemars(with = "schema::Texts"))]
     inputs: Value,
     add_special_tokens: Option<bool>,
     prompt_name: Option<String>,
@@ -191,8 +214,10 @@ pub(super) fn tokenize<B: Backend>(embedder: &Embedder<B>, body: Value) -> Resul
 }
 
 #[derive(Deserialize)]
-struct DecodeRequest {
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(transform = schema::null_is_missing))]
+pub(super) struct DecodeRequest {
     #[serde(default)]
+    #[cfg_attr(test, schemars(with = "schema::IdLists"))]
     ids: Value,
     skip_special_tokens: Option<bool>,
 }
@@ -214,6 +239,7 @@ pub(super) fn decode<B: Backend>(embedder: &Embedder<B>, body: Value) -> Result<
 
 /// The response of `GET /info`.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Info<'a> {
     model_id: &'a str,
     model_sha: Option<&'a str>,

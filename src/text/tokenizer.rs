@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 /// Which end of a text that is too long is cut off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Direction {
     /// The beginning goes.
     #[serde(alias = "Left")]
@@ -53,6 +54,7 @@ pub struct Tokens {
 
 /// One token, for people to look at.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Token {
     /// Its id.
     pub id: u32,

@@ -219,7 +219,7 @@ impl Model {
     pub fn fetch(&self, request: JsValue, options: JsValue) -> Thrown<Job> {
         let request: http::Request = from_js("request", request)?;
         let options: http::Options = from_js("options", options)?;
-        let exchange = http::Exchange::start(&self.0.embedder, &request, &options);
+        let exchange = http::Exchange::start(&self.0.embedder, request.into(), &options);
         self.job(Ok(Work::Fetch(exchange)))
     }
 

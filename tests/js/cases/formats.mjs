@@ -344,6 +344,16 @@ export const cases = {
     assert.equal(wrong.status, 405);
     assert.equal(wrong.headers.get("allow"), "POST");
     assert.equal((await ask(dense.fetch, "/info", {})).status, 405);
+    const { json: document } = await get(dense.fetch, "/openapi.json");
+    assert.equal(document.openapi, "3.1.0");
+    assert.containsAllKeys(document.paths, ["/v1/embeddings", "/embed", "/embed_sparse", "/", INWORLD]);
+    // Without `cors` no other page may ask; with it a preflight has an answer without a body.
+    const preflight = { "access-control-request-method": "POST" };
+    const options = { method: "OPTIONS", headers: preflight };
+    for (const handler of [dense.fetch, dense.handler({ cors: true })]) {
+      // The browser's own requests have no origin here.
+      assert.equal((await ask(handler, "/v1/embeddings", undefined, options)).status, 405);
+    }
     const large = { input: "a".repeat(17 << 20) };
     assert.equal((await ask(dense.fetch, "/v1/embeddings", large)).status, 413);
     const narrow = dense.handler({ maxBodyBytes: 20 });
