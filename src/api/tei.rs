@@ -31,19 +31,29 @@ pub(super) struct Request {
     /// Which end is cut off. `truncate_direction` is read too.
     #[serde(alias = "truncate_direction")]
     truncation_direction: Option<Direction>,
-    /// `/embed` only; true by default.
+}
+
+/// What `/embed` has beside.
+#[derive(Deserialize)]
+#[cfg_attr(
+    test,
+    derive(schemars::JsonSchema),
+    schemars(rename = "EmbedDenseRequest")
+)]
+pub(super) struct DenseRequest {
+    #[serde(flatten)]
+    request: Request,
+    /// Whether vectors get length 1; they do by default.
     normalize: Option<bool>,
-    /// `/embed` only.
     #[cfg_attr(test, schemars(with = "Option<std::num::NonZeroU32>"))]
     dimensions: Option<Value>,
 }
 
 impl Request {
-    fn read(body: Value) -> Result<(Vec<Input>, Self)> {
-        let request: Self = parse(body)?;
-        let inputs = inputs("inputs", &request.inputs)?;
+    fn inputs(&self) -> Result<Vec<Input>> {
+        let inputs = inputs("inputs", &self.inputs)?;
         check_count(inputs.len(), MAX_INPUTS)?;
-        Ok((inputs, request))
+        Ok(inputs)
     }
 }
 
@@ -60,10 +70,15 @@ pub fn start_dense<B: Backend>(
     embedder: &Embedder<B>,
     body: Value,
 ) -> Result<Pending<Vec<Vec<f32>>>> {
-    let (inputs, request) = Request::read(body)?;
+    let DenseRequest {
+        request,
+        normalize,
+        dimensions,
+    } = parse(body)?;
+    let inputs = request.inputs()?;
     let options = dense_options(
-        request.normalize,
-        request.dimensions,
+        normalize,
+        dimensions,
         request.prompt_name,
         request.truncate,
         request.truncation_direction,
@@ -76,7 +91,8 @@ pub fn start_sparse<B: Backend>(
     embedder: &Embedder<B>,
     body: Value,
 ) -> Result<Pending<Vec<Vec<Entry>>>> {
-    let (inputs, request) = Request::read(body)?;
+    let request: Request = parse(body)?;
+    let inputs = request.inputs()?;
     let options = SparseOptions {
         prompt_name: request.prompt_name,
         truncate: Some(request.truncate.unwrap_or(false)),
@@ -101,7 +117,8 @@ pub fn start_all<B: Backend>(
     embedder: &Embedder<B>,
     body: Value,
 ) -> Result<Pending<Vec<Vec<Vec<f32>>>>> {
-    let (inputs, request) = Request::read(body)?;
+    let request: Request = parse(body)?;
+    let inputs = request.inputs()?;
     let options = TokenOptions {
         head: Some(TokenHead::States),
         prompt_name: request.prompt_name,

@@ -234,9 +234,19 @@ impl<B: Backend> Loader<B> {
 
     /// Loads everything from a local folder.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn read_dir(mut self, folder: &std::path::Path) -> Result<Embedder<B>> {
-        use std::io::{ErrorKind, Read};
-        let open = |name: &str| std::fs::File::open(folder.join(name));
+    pub fn read_dir(self, folder: &std::path::Path) -> Result<Embedder<B>> {
+        self.read_files(|name| match std::fs::File::open(folder.join(name)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            file => file.map(Some),
+        })
+    }
+
+    /// Loads everything from where `open` finds the files; `None` is for one that is not there.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn read_files<R: std::io::Read>(
+        mut self,
+        mut open: impl FnMut(&str) -> std::io::Result<Option<R>>,
+    ) -> Result<Embedder<B>> {
         let failed = |name: &str, error: std::io::Error| {
             Error::MissingFile(format!("{name} that can be read ({error})"))
         };
@@ -246,33 +256,31 @@ impl<B: Backend> Loader<B> {
                 break;
             }
             for name in names {
-                match std::fs::read(folder.join(&name)) {
-                    Ok(bytes) => self.provide(&name, Some(bytes)),
-                    Err(error) if error.kind() == ErrorKind::NotFound => self.provide(&name, None),
-                    Err(error) => return Err(failed(&name, error)),
-                }
+                let read = |mut file: R| {
+                    let mut bytes = Vec::new();
+                    file.read_to_end(&mut bytes).map(|_| bytes)
+                };
+                let bytes = open(&name).and_then(|file| file.map(read).transpose());
+                self.provide(&name, bytes.map_err(|error| failed(&name, error))?);
             }
         }
         let mut chunk = vec![0; 1 << 20];
         for name in self.weights()? {
-            let (name, mut file) = match (open(&name), self.alternative(&name)) {
-                (Err(error), Some(other)) if error.kind() == ErrorKind::NotFound => {
-                    let file = open(&other).map_err(|_| failed(&name, error))?;
-                    (other, file)
-                }
-                (file, _) => {
-                    let file = file.map_err(|error| failed(&name, error))?;
-                    (name, file)
-                }
+            let mut found = |name: &str| open(name).map_err(|error| failed(name, error));
+            let (name, mut file) = match (found(&name)?, self.alternative(&name)) {
+                (Some(file), _) => (name, file),
+                (None, Some(other)) => match found(&other)? {
+                    Some(file) => (other, file),
+                    None => return Err(Error::MissingFile(name)),
+                },
+                (None, None) => return Err(Error::MissingFile(name)),
             };
             self.begin(&name)?;
             loop {
-                match file
-                    .read(&mut chunk)
-                    .map_err(|error| failed(&name, error))?
-                {
-                    0 => break,
-                    read => self.push(&chunk[..read])?,
+                match file.read(&mut chunk) {
+                    Ok(0) => break,
+                    Ok(read) => self.push(&chunk[..read])?,
+                    Err(error) => return Err(failed(&name, error)),
                 }
             }
             self.end()?;

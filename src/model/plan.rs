@@ -2,7 +2,7 @@
 //! goes where.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -231,7 +231,7 @@ struct Planner<'a> {
     files: &'a Files,
     layout: Layout,
     /// Those that are made already, by path: routes often share one.
-    tokenizers: Vec<(String, Option<String>, Rc<Tokenizer>)>,
+    tokenizers: Vec<(String, Option<String>, Arc<Tokenizer>)>,
     /// Weight files that are among the small files.
     inline: Vec<usize>,
     /// Vectors that come from JSON.
@@ -502,7 +502,7 @@ impl Planner<'_> {
         let route = Route {
             name,
             max_tokens: self.max_tokens(input)?,
-            tokenizer: Rc::new(tokenizer),
+            tokenizer: Arc::new(tokenizer),
             body: Body::Table {
                 weights,
                 vocab_size,
@@ -517,7 +517,11 @@ impl Planner<'_> {
     }
 
     /// The tokenizer of a module; `closing` is the token that a text must end with where the template adds nothing.
-    fn tokenizer(&mut self, input: &Entry, closing: Option<&'static str>) -> Result<Rc<Tokenizer>> {
+    fn tokenizer(
+        &mut self,
+        input: &Entry,
+        closing: Option<&'static str>,
+    ) -> Result<Arc<Tokenizer>> {
         let path = input.file(TOKENIZER);
         let bytes = self.files.required(&path)?;
         let config = self.files.config(&input.file(TOKENIZER_CONFIG))?;
@@ -529,7 +533,7 @@ impl Planner<'_> {
             *other_end == end && self.files.bytes(other) == Some(bytes)
         });
         if let Some((.., tokenizer)) = known {
-            return Ok(Rc::clone(tokenizer));
+            return Ok(Arc::clone(tokenizer));
         }
         let tokenizer = Tokenizer::new(bytes)?;
         let tokenizer = match (&end, closing) {
@@ -537,8 +541,8 @@ impl Planner<'_> {
             (None, Some(closing)) if tokenizer.added() == 0 => tokenizer.closed_by(closing),
             _ => tokenizer,
         };
-        let tokenizer = Rc::new(tokenizer);
-        self.tokenizers.push((path, end, Rc::clone(&tokenizer)));
+        let tokenizer = Arc::new(tokenizer);
+        self.tokenizers.push((path, end, Arc::clone(&tokenizer)));
         Ok(tokenizer)
     }
 

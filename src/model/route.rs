@@ -1,7 +1,7 @@
 //! A route: from texts to whatever vectors its heads give. Most models have one; models with a Router have one for
 //! queries and one for documents.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::forward::{self, Weights};
 use super::head::{DenseHead, SparseHead};
@@ -19,7 +19,7 @@ pub struct Route {
     /// The router's name for it; empty where there is no router.
     pub name: String,
     /// Makes tokens of texts.
-    pub tokenizer: Rc<Tokenizer>,
+    pub tokenizer: Arc<Tokenizer>,
     /// The most tokens of one input, special tokens included.
     pub max_tokens: usize,
     /// What happens to the tokens.

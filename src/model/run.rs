@@ -259,6 +259,9 @@ impl Run {
         if let Some(error) = self.failure.take() {
             return Err(error);
         }
+        if self.queue.is_empty() {
+            return Ok(true);
+        }
         let kind = self.kind();
         let others = others
             .iter_mut()
@@ -283,6 +286,11 @@ impl Run {
             Some(error) => Err(error),
             None => Ok(self.queue.is_empty()),
         }
+    }
+
+    /// Whether no input is left: the next step only tells how it ended.
+    pub fn is_done(&self) -> bool {
+        self.failure.is_some() || self.queue.is_empty()
     }
 
     /// What is asked of the model: runs of one kind can share a pass.

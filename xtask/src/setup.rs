@@ -1,9 +1,9 @@
-//! What a fresh machine lacks: the wasm target, npm packages, browsers.
+//! What a fresh machine lacks: the wasm target, npm packages, browsers, what tests the server.
 
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::run::{command, output, root, run, say, target};
 
@@ -66,23 +66,63 @@ pub fn browsers() -> Result<()> {
     if !found("FIREFOX", "/usr/bin/firefox-esr") {
         missing.push("firefox-esr");
     }
-    if missing.is_empty() {
+    packages(&missing).context("the browsers could not be installed: install chromium and firefox-esr by hand, and set CHROMIUM and FIREFOX to them")
+}
+
+/// Installs what tests the server: curl, and schemathesis beside the build.
+pub fn server_testers() -> Result<()> {
+    let answers = |program: &str, args: &[&str]| output(command(program).args(args)).is_some();
+    let mut missing = Vec::new();
+    if !answers("curl", &["--version"]) {
+        missing.push("curl");
+    }
+    if !answers("python3", &["-m", "pip", "--version"]) {
+        missing.push("python3-pip");
+    }
+    packages(&missing).context("install curl, and python3 with pip, by hand")?;
+    let wanted = root().join("tests/js/support/schemathesis.txt");
+    let folder = target().join("schemathesis");
+    let stamp = folder.join("installed.txt");
+    let versions = fs::read(&wanted)?;
+    if fs::read(&stamp).is_ok_and(|installed| installed == versions) {
         return Ok(());
     }
-    if output(command("apt-get").arg("--version")).is_none() {
-        bail!(
-            "no browser for {}: install them, and set CHROMIUM and FIREFOX to their executables",
-            missing.join(" and ")
-        );
+    say("installing schemathesis");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
     }
-    say(&format!("installing {}", missing.join(" and ")));
+    let install = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ];
+    run(command("python3")
+        .args(install)
+        .arg("--target")
+        .arg(&folder)
+        .arg("--requirement")
+        .arg(wanted))?;
+    fs::write(stamp, versions)?;
+    Ok(())
+}
+
+/// Installs Debian's packages.
+fn packages(names: &[&str]) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    ensure!(
+        output(command("apt-get").arg("--version")).is_some(),
+        "this machine lacks {}, and there is no apt-get",
+        names.join(" and ")
+    );
+    say(&format!("installing {}", names.join(" and ")));
     run(command("apt-get").args(["update", "-q"]))?;
     let install = ["install", "-q", "-y", "--no-install-recommends"];
     run(command("apt-get")
         .args(install)
-        .args(missing)
+        .args(names)
         .env("DEBIAN_FRONTEND", "noninteractive"))
-    .context(
-        "the browsers could not be installed: install chromium and firefox-esr by hand, as root",
-    )
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::run::{cargo, command, npm_script, root, run, say};
+use crate::run::{cargo, command, npm_script, root, run, say, target};
 use crate::{build, model, setup};
 
 /// Runs all tests.
@@ -15,7 +15,9 @@ pub fn all() -> Result<()> {
     build::package()?;
     lint()?;
     say("testing natively");
-    run(cargo().args(["test", "--quiet", "--package", "gossamer-embed"]))?;
+    // Both at once: what they share is built once, and the server's binary is left for the tests in JavaScript.
+    let packages = ["--package", "gossamer-embed", "--package", "gossamer-cli"];
+    run(cargo().args(["test", "--quiet"]).args(packages))?;
     // xtask is built already, in the profile that it runs in.
     run(cargo().args(["test", "--quiet", "--package", "xtask", "--profile", "dev"]))?;
     for (build, features) in [
@@ -26,10 +28,19 @@ pub fn all() -> Result<()> {
         wasm(features)?;
     }
     setup::browsers()?;
-    for script in ["test:node", "test:browsers", "test:package", "test:demo"] {
+    setup::server_testers()?;
+    for script in [
+        "test:node",
+        "test:server",
+        "test:browsers",
+        "test:package",
+        "test:demo",
+    ] {
         say(&format!("npm run {script}"));
         // A browser that is missing is an error here, not a test left out.
-        run(npm_script(script).env("GOSSAMER_BROWSERS", "required"))?;
+        run(npm_script(script)
+            .env("GOSSAMER_BROWSERS", "required")
+            .env("GOSSAMER_TARGET", target()))?;
     }
     say("all tests passed");
     Ok(())

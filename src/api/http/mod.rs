@@ -31,7 +31,7 @@ use crate::model::embedder::Embedder;
 use crate::model::run::Run;
 
 /// What arrived.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Request {
     /// `GET`, `POST`, …
     pub method: String,
@@ -178,6 +178,14 @@ impl Exchange {
         match &mut self.state {
             State::Running(pending) => Some(&mut pending.run),
             State::Ready(_) => None,
+        }
+    }
+
+    /// Whether no step is left to do but one that tells how it ended.
+    pub fn is_done(&self) -> bool {
+        match &self.state {
+            State::Running(pending) => pending.run.is_done(),
+            State::Ready(_) => true,
         }
     }
 

@@ -228,7 +228,11 @@ fn shared_routes(doc: &mut Document) {
     ]
     .concat();
     let dense = Operation {
-        requests: [doc.read::<tei::Request>(), doc.read::<chroma::Request>()].concat(),
+        requests: [
+            doc.read::<tei::DenseRequest>(),
+            doc.read::<chroma::Request>(),
+        ]
+        .concat(),
         answers: [
             doc.write::<Vec<Vec<f32>>>(),
             doc.write::<chroma::Response<Vec<f32>>>(),

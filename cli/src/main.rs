@@ -1,0 +1,40 @@
+//! `gossamer`: text embeddings on the command line.
+
+mod model;
+mod serve;
+mod source;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Dense and sparse text embeddings.
+#[derive(Parser)]
+#[command(name = "gossamer", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Answer requests in the formats of `OpenAI`, text-embeddings-inference (Trieve), Chroma, `SambaNova` and Inworld
+    Serve(serve::Options),
+}
+
+fn main() -> ExitCode {
+    match execute(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("gossamer: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(command: Command) -> Result<()> {
+    match command {
+        Command::Serve(options) => serve::run(options),
+    }
+}

@@ -1,0 +1,107 @@
+//! Where models come from: a folder, or the Hugging Face Hub by way of its cache.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use gossamer::{Cpu, Embedder, LoadOptions, Loader, WeightDtype};
+use hf_hub::api::sync::{ApiBuilder, ApiRepo};
+use hf_hub::{Cache, CacheRepo, Repo, RepoType};
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Loads `ID`, `ID@REVISION` or a folder; a bar shows the weights going by. `name` is what answers call the model.
+pub fn load(source: &str, name: &str, dtype: WeightDtype) -> Result<Embedder<Cpu>> {
+    let files = Files::find(source)?;
+    let options = LoadOptions {
+        model: name.to_owned(),
+        revision: files.revision(),
+        dtype,
+    };
+    let bar = ProgressBar::no_length().with_message(name.to_owned());
+    let style = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}";
+    bar.set_style(ProgressStyle::with_template(style)?);
+    let embedder = Loader::new(Cpu::new(), options).read_files(|file| files.open(file, &bar));
+    bar.finish_and_clear();
+    embedder.with_context(|| format!("{source} cannot be loaded"))
+}
+
+/// A model's files.
+enum Files {
+    Folder(PathBuf),
+    Hub(Box<Hub>),
+}
+
+/// A repository on the Hub, in the cache that Python's `huggingface_hub` shares.
+struct Hub {
+    cache: CacheRepo,
+    /// The repository and the names of its files; `None`: the cache has to do.
+    online: Option<(ApiRepo, HashSet<String>, String)>,
+}
+
+impl Files {
+    fn find(source: &str) -> Result<Self> {
+        let folder = Path::new(source);
+        if folder.is_dir() {
+            return Ok(Self::Folder(folder.to_owned()));
+        }
+        let (id, revision) = source.split_once('@').unwrap_or((source, "main"));
+        let is_id = id.split('/').count() <= 2 && !id.starts_with(['.', '/']) && !id.is_empty();
+        if !is_id {
+            bail!("{source} is neither a folder nor a model's name on the Hub (owner/name)");
+        }
+        let repo = Repo::with_revision(id.to_owned(), RepoType::Model, revision.to_owned());
+        let cache = Cache::from_env().repo(repo.clone());
+        if std::env::var("HF_HUB_OFFLINE").is_ok_and(|value| !matches!(&*value, "" | "0" | "false"))
+        {
+            return Ok(Self::Hub(Box::new(Hub {
+                cache,
+                online: None,
+            })));
+        }
+        let api = ApiBuilder::from_env().with_progress(false).build()?;
+        let api = api.repo(repo);
+        let online = match api.info() {
+            Ok(info) => {
+                let names = info.siblings.into_iter().map(|file| file.rfilename);
+                Some((api, names.collect(), info.sha))
+            }
+            // What was loaded before needs no network.
+            Err(_) if cache.get("config.json").is_some() => None,
+            Err(error) => {
+                return Err(error).with_context(|| {
+                    format!("the Hub has no model {source} for us: check its name, the network, and HF_TOKEN if it is gated")
+                });
+            }
+        };
+        Ok(Self::Hub(Box::new(Hub { cache, online })))
+    }
+
+    /// The commit, where there are commits.
+    fn revision(&self) -> Option<String> {
+        match self {
+            Self::Folder(_) => None,
+            Self::Hub(hub) => hub.online.as_ref().map(|(_, _, commit)| commit.clone()),
+        }
+    }
+
+    fn open(&self, name: &str, bar: &ProgressBar) -> io::Result<Option<impl Read + use<>>> {
+        let path = match self {
+            Self::Folder(folder) => Some(folder.join(name)),
+            Self::Hub(hub) => match &hub.online {
+                None => hub.cache.get(name),
+                Some((_, names, _)) if !names.contains(name) => None,
+                Some((api, ..)) => Some(api.get(name).map_err(io::Error::other)?),
+            },
+        };
+        let file = match path.map(File::open) {
+            None => return Ok(None),
+            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Some(file) => file?,
+        };
+        bar.set_length(file.metadata()?.len());
+        bar.set_position(0);
+        Ok(Some(bar.wrap_read(file)))
+    }
+}

@@ -1,0 +1,46 @@
+//! The command line itself; `tests/js/serve.test.mjs` has what the server answers.
+
+use std::process::{Command, Output};
+
+fn gossamer(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gossamer"));
+    command.args(args).output().expect("it can be started")
+}
+
+#[test]
+fn it_says_what_it_can_do() {
+    let help = gossamer(&["serve", "--help"]);
+    let text = String::from_utf8_lossy(&help.stdout);
+    for option in ["--model", "--port", "--api-key", "--cors", "--timeout"] {
+        assert!(text.contains(option), "{option}: {text}");
+    }
+    assert!(help.status.success());
+}
+
+#[test]
+fn what_is_wrong_is_told_on_stderr() {
+    let tiny = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/tiny-bert");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    for (args, part) in [
+        (&["serve"][..], "--model"),
+        (
+            &["serve", "--model", "/nowhere"],
+            "/nowhere is neither a folder",
+        ),
+        (&["serve", "--model", "/"], "config.json"),
+        (
+            &["serve", "--model", tiny, "--port", &port],
+            "cannot be listened on",
+        ),
+        (
+            &["serve", "--model", tiny, "--port", "70000"],
+            "invalid value",
+        ),
+    ] {
+        let output = gossamer(args);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.contains(part), "{args:?}: {text}");
+        assert!(!output.status.success());
+    }
+}
