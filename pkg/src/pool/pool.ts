@@ -13,8 +13,8 @@ export class Pool implements Engine {
   readonly #info: ModelInfo;
   readonly #reload: () => Promise<Pool>;
   readonly #size: number;
-  /** And the tokens that each is working on. */
-  readonly #workers: Map<Remote, number>;
+  /** And the parts that each is working on. */
+  readonly #workers: Map<Remote, Set<Part>>;
   /** With parts that wait, by turns. */
   #tasks: Task[] = [];
   /** With parts of any kind. */
@@ -24,7 +24,7 @@ export class Pool implements Engine {
 
   constructor(workers: Remote[], info: ModelInfo, reload: () => Promise<Pool>) {
     this.#size = workers.length;
-    this.#workers = new Map(workers.map((worker) => [worker, 0]));
+    this.#workers = new Map(workers.map((worker) => [worker, new Set()]));
     this.#info = info;
     this.#reload = reload;
   }
@@ -73,38 +73,39 @@ export class Pool implements Engine {
     }
   }
 
-  /** Gives work to those that have none, a part of each call by turns. Short parts share a worker, and so its steps. */
+  /** Gives out parts, one of each call by turns, to the workers that have the least to do. */
   #dispatch(): void {
     for (const worker of this.#workers.keys()) {
       if (worker.failure && this.#workers.delete(worker)) void this.#replace();
     }
-    this.#tasks = this.#tasks.filter((task) => task.waiting.length > 0);
     for (;;) {
-      const task = this.#tasks[0];
-      const part = task?.waiting[0];
-      const [least] = [...this.#workers].sort(([, a], [, b]) => a - b);
-      if (!task || !part || !least) return;
-      const [worker, tokens] = least;
-      if (tokens > 0 && tokens + part.tokens > SHARED) return;
-      this.#tasks.shift();
-      task.waiting.shift();
-      if (task.waiting.length > 0) this.#tasks.push(task);
-      void this.#perform(worker, task, part);
+      this.#tasks = this.#tasks.filter((task) => task.waiting.length > 0);
+      const workers = [...this.#workers].sort(([, a], [, b]) => tokens(a) - tokens(b));
+      const found = this.#next()
+        .flatMap((task) => workers.map(([worker, parts]) => ({ task, worker, parts })))
+        .find(({ task, parts }) => fits(task.waiting[0] as Part, parts));
+      if (!found) return;
+      const { task, worker, parts } = found;
+      this.#tasks = [...this.#tasks.filter((other) => other !== task), task];
+      void this.#perform(worker, parts, task, task.waiting.shift() as Part);
     }
   }
 
-  async #perform(worker: Remote, task: Task, part: Part): Promise<void> {
-    const tokens = Math.max(1, part.tokens);
-    this.#add(worker, tokens);
-    await task.perform(worker, part);
-    if (task.waiting.length > 0 && !this.#tasks.includes(task)) this.#tasks.unshift(task);
-    this.#add(worker, -tokens);
-    this.#dispatch();
+  /** Calls whose turn it may be: short ones do not overtake for ever what must wait for room, but requests need none. */
+  #next(): Task[] {
+    const requests = this.#tasks.filter(({ waiting: [part] }) => part?.call.name === "fetch" && !part.alone);
+    const first = this.#tasks.find((task) => !requests.includes(task));
+    // One that must be alone waits for that, and all others for it.
+    if (first?.waiting[0]?.alone) return [first];
+    return first ? [first, ...requests] : requests;
   }
 
-  #add(worker: Remote, tokens: number): void {
-    const before = this.#workers.get(worker);
-    if (before !== undefined) this.#workers.set(worker, before + tokens);
+  async #perform(worker: Remote, parts: Set<Part>, task: Task, part: Part): Promise<void> {
+    parts.add(part);
+    await task.perform(worker, part);
+    parts.delete(part);
+    if (task.waiting.length > 0 && !this.#tasks.includes(task)) this.#tasks.unshift(task);
+    this.#dispatch();
   }
 
   /** Loads a worker in place of one that failed. The others go on meanwhile; if there are none, calls wait. */
@@ -118,7 +119,7 @@ export class Pool implements Engine {
         recruit.dispose();
         why = new Error("the model at its source is another one now");
       } else {
-        for (const worker of recruit.#workers.keys()) this.#workers.set(worker, 0);
+        for (const worker of recruit.#workers.keys()) this.#workers.set(worker, new Set());
       }
     } catch (error) {
       why = error;
@@ -129,4 +130,19 @@ export class Pool implements Engine {
     }
     this.#dispatch();
   }
+}
+
+const tokens = (parts: Iterable<Part>): number => [...parts].reduce((sum, part) => sum + part.tokens, 0);
+
+/**
+ * Whether a worker may take a part beside what it has. Requests of servers always: a worker does all that it has by
+ * turns, so none is stuck behind a long one. Parts of calls only while they are short: these do better together, and
+ * longer ones are done sooner by whichever worker is free first.
+ */
+function fits(part: Part, others: Set<Part>): boolean {
+  if (others.size === 0) return true;
+  if (part.alone || [...others].some((other) => other.alone)) return false;
+  if (part.call.name === "fetch") return true;
+  const calls = [...others].filter((other) => other.call.name !== "fetch");
+  return calls.length === 0 || tokens(calls) + part.tokens <= SHARED;
 }

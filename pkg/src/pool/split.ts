@@ -9,6 +9,8 @@ export interface Part {
   first: number;
   /** About so many tokens. */
   tokens: number;
+  /** Whether it must have a worker to itself: with others one died. */
+  alone?: boolean;
 }
 
 /** Parts for each worker: with several, those that get the shorter ones make up for it. */
@@ -19,8 +21,6 @@ const FEWEST = 128;
 const MOST = 512;
 /** Tokens of the parts that a worker may have at once, if they are several: so short that they do better together. */
 export const SHARED = FEWEST;
-/** So many tokens share with nobody. */
-export const ALONE = SHARED + 1;
 
 /** All of a call, in order. */
 export function split(call: Call, workers: number, maxTokens: number): Part[] {

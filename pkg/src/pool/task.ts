@@ -2,7 +2,7 @@
 
 import { GossamerError } from "../errors.js";
 import type { Remote } from "./remote.js";
-import { ALONE, type Part } from "./split.js";
+import type { Part } from "./split.js";
 
 /** Workers that may fail over one part before the part is given up. */
 const TRIES = 2;
@@ -49,7 +49,7 @@ export class Task {
       const failures = (this.#failures.get(part) ?? 0) + 1;
       this.#failures.set(part, failures);
       // Others may have been at fault: it is tried again on a worker that does nothing beside.
-      part.tokens = ALONE;
+      part.alone = true;
       if (worker.failure && failures < TRIES && part.first < this.#end) this.waiting.unshift(part);
       else this.#failed(part, error);
     }

@@ -177,6 +177,23 @@ export const cases = {
     });
   },
 
+  "a short request does not wait for long ones": async ({ origin }) => {
+    await withPool(origin, {}, async (pool) => {
+      const order = [];
+      const ask = async (name, input) => {
+        const body = JSON.stringify({ input });
+        const response = await pool.fetch("http://localhost/v1/embeddings", { method: "POST", body });
+        assert.equal(response.status, 200);
+        order.push(name);
+      };
+      // As many as workers, and one more.
+      const long = ["long", "long", "long"].map((name) => ask(name, Array(1500).fill(TEXT)));
+      await ask("short", TEXT);
+      await Promise.all(long);
+      assert.deepEqual(order, ["short", "long", "long", "long"]);
+    });
+  },
+
   "after dispose calls are refused, those under way too": async ({ origin }) => {
     const pool = await load(`${origin}/${TINY}`, { workers: 2 });
     const underWay = failure(() => pool.encode(Array(5000).fill(TEXT)));
