@@ -81,7 +81,7 @@ pub enum Error {
     },
     /// A tensor's dtype cannot be read.
     #[error(
-        "tensor {tensor} has dtype {dtype}; F32, F16 and BF16 can be read: convert the checkpoint to one of them"
+        "tensor {tensor} has dtype {dtype}; F64, F32, F16, BF16 and F8 can be read: convert the checkpoint to one of them"
     )]
     WrongDtype {
         /// Name in the file.

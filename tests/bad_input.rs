@@ -135,7 +135,7 @@ fn tensor_of_the_wrong_dtype() {
     assert_error(
         &refused("model.safetensors", &bytes),
         "wrong_dtype",
-        &["I32", "F32, F16 and BF16"],
+        &["I32", "F32, F16, BF16"],
     );
 }
 

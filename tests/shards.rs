@@ -2,65 +2,16 @@
 
 mod common;
 
+use common::files::shards;
 use common::{fixture, inputs, load, load_with, texts};
 use gossamer::{Cpu, Embedder, EncodeOptions, Error, SparseOptions, WeightDtype};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// A safetensors file's tensors: name, header entry, bytes.
-fn tensors(file: &[u8]) -> Vec<(String, Value, Vec<u8>)> {
-    let (length, rest) = file.split_first_chunk::<8>().unwrap();
-    let (header, data) = rest.split_at(usize::try_from(u64::from_le_bytes(*length)).unwrap());
-    let header: Map<String, Value> = serde_json::from_slice(header).unwrap();
-    let entries = header
-        .into_iter()
-        .filter(|(name, _)| name != "__metadata__");
-    let bytes = |entry: &Value| {
-        let at = |i: usize| usize::try_from(entry["data_offsets"][i].as_u64().unwrap()).unwrap();
-        data[at(0)..at(1)].to_vec()
-    };
-    entries
-        .map(|(name, entry)| (name, entry.clone(), bytes(&entry)))
-        .collect()
-}
-
-fn file(tensors: &[&(String, Value, Vec<u8>)]) -> Vec<u8> {
-    let (mut header, mut data) = (Map::new(), Vec::new());
-    for (name, entry, bytes) in tensors {
-        let mut entry = entry.clone();
-        entry["data_offsets"] = json!([data.len(), data.len() + bytes.len()]);
-        header.insert(name.clone(), entry);
-        data.extend_from_slice(bytes);
-    }
-    let header = Value::Object(header).to_string();
-    [
-        (header.len() as u64).to_le_bytes().as_slice(),
-        header.as_bytes(),
-        &data,
-    ]
-    .concat()
-}
-
-/// Index and files of a model cut into three, tensors dealt out by turns.
-fn shards(model: &str) -> (Value, Vec<(String, Vec<u8>)>) {
-    let whole = std::fs::read(fixture(model).join(WEIGHTS)).unwrap();
-    let tensors = tensors(&whole);
-    let name = |at: usize| format!("model-{:05}-of-00003.safetensors", at % 3 + 1);
-    let map: Map<String, Value> = tensors
-        .iter()
-        .enumerate()
-        .map(|(at, (tensor, ..))| (tensor.clone(), json!(name(at))))
-        .collect();
-    let files = (0..3).map(|shard| {
-        let own: Vec<_> = tensors.iter().skip(shard).step_by(3).collect();
-        (name(shard), file(&own))
-    });
-    (
-        json!({ "metadata": {}, "weight_map": map }),
-        files.collect(),
-    )
+fn weights(model: &str) -> Vec<u8> {
+    std::fs::read(fixture(model).join(WEIGHTS)).unwrap()
 }
 
 fn load_shards(
@@ -81,7 +32,7 @@ fn load_shards(
 #[test]
 fn the_same_vectors_tied_matrices_included() {
     let list = inputs(&texts("tiny-texts.json"));
-    let (index, files) = shards("tiny-bert");
+    let (index, files) = shards(&weights("tiny-bert"));
     let whole = load(&fixture("tiny-bert"), WeightDtype::Q8);
     let cut = load_shards("tiny-bert", &index, &files).unwrap();
     let options = EncodeOptions::default();
@@ -91,7 +42,7 @@ fn the_same_vectors_tied_matrices_included() {
     );
     assert_eq!(cut.space_id(), whole.space_id());
 
-    let (index, files) = shards("tiny-splade");
+    let (index, files) = shards(&weights("tiny-splade"));
     let whole = load(&fixture("tiny-splade"), WeightDtype::Q8);
     let cut = load_shards("tiny-splade", &index, &files).unwrap();
     let options = SparseOptions::default();
@@ -111,7 +62,7 @@ fn assert_error(result: gossamer::Result<Embedder<Cpu>>, code: &str, part: &str)
 
 #[test]
 fn an_index_that_is_wrong() {
-    let (index, files) = shards("tiny-bert");
+    let (index, files) = shards(&weights("tiny-bert"));
     let load = |index: &Value| load_shards("tiny-bert", index, &files);
     for map in [
         json!(null),

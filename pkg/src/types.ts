@@ -263,6 +263,8 @@ export interface ModelInfo {
   simd: "simd128" | "relaxed-simd";
   /** The integer kernel that was found exact on this engine. */
   dotKernel: "relaxed-u8" | "relaxed-i8" | "i16" | "scalar";
+  /** How matrices were quantised in the model's files, if they were: "MLX, 4 bits". They are held as `dtype` says. */
+  stored?: string;
   parameters: number;
   /** Memory that the weights take. */
   weightBytes: number;

@@ -10,6 +10,7 @@ use super::layout::{Layout, MatrixId, Slot, VectorId, Wanted, WeightFile};
 use crate::backend::{Backend, WeightDtype};
 use crate::error::{Error, Result};
 use crate::weights::dtype::Dtype;
+use crate::weights::quantized::{self, Found, Role};
 use crate::weights::rows::Rows;
 use crate::weights::{Stream, TensorInfo, Visitor, invalid};
 
@@ -24,7 +25,17 @@ pub struct Checkpoint<B: Backend> {
     /// Matrices that another one stands in for.
     tied: Vec<(MatrixId, MatrixId)>,
     collected: Vec<(usize, Collected)>,
+    /// Matrices that files hold in several tensors.
+    quantized: Vec<Quantized>,
     fingerprint: u64,
+}
+
+/// A matrix that a file, or several shards of one, hold in several tensors.
+struct Quantized {
+    file: usize,
+    slot: Slot,
+    matrix: quantized::Matrix,
+    hash: Fingerprint,
 }
 
 /// What a checkpoint has become.
@@ -37,6 +48,8 @@ pub struct Finished<B: Backend> {
     pub collected: Vec<(usize, Collected)>,
     /// Hash of all values.
     pub fingerprint: u64,
+    /// How matrices were quantised in the files, if any was.
+    pub stored: Option<String>,
 }
 
 /// A tensor that was kept as it is.
@@ -58,7 +71,14 @@ pub struct Reading {
 }
 
 /// Where one tensor of the file goes.
-struct Target {
+enum Target {
+    Plain(Plain),
+    /// To the checkpoint's quantised matrix of that number
+    Part(usize, Role),
+}
+
+/// A tensor that has values by itself.
+struct Plain {
     slot: Slot,
     rows: Rows,
     hash: Fingerprint,
@@ -85,6 +105,7 @@ impl<B: Backend> Checkpoint<B> {
             weights,
             tied: Vec::new(),
             collected: Vec::new(),
+            quantized: Vec::new(),
             fingerprint: 0,
         }
     }
@@ -131,19 +152,40 @@ impl<B: Backend> Checkpoint<B> {
     pub fn end(&mut self, reading: &Reading) -> Result<()> {
         reading.stream.finish()?;
         for target in reading.targets.iter().flatten() {
-            self.fingerprint = self.fingerprint.wrapping_add(target.hash.0);
+            if let Target::Plain(plain) = target {
+                self.fingerprint = self.fingerprint.wrapping_add(plain.hash.0);
+            }
         }
         Ok(())
     }
 
     /// The weights, once all files are read.
-    pub fn finish(self) -> Finished<B> {
-        Finished {
+    pub fn finish(self) -> Result<Finished<B>> {
+        let mut fingerprint = self.fingerprint;
+        for Quantized {
+            file, matrix, hash, ..
+        } in &self.quantized
+        {
+            if !matrix.is_complete() {
+                let path = &self.layout.files[*file].path;
+                let reason = format!("not all parts of {} are there", matrix.name());
+                return Err(invalid(path, reason));
+            }
+            fingerprint = fingerprint.wrapping_add(hash.0);
+        }
+        let mut stored: Vec<String> = Vec::new();
+        for layout in self.quantized.iter().filter_map(|one| one.matrix.layout()) {
+            if !stored.contains(&layout) {
+                stored.push(layout);
+            }
+        }
+        Ok(Finished {
             weights: self.weights,
             tied: self.tied,
             collected: self.collected,
-            fingerprint: self.fingerprint,
-        }
+            fingerprint,
+            stored: (!stored.is_empty()).then(|| stored.join("; ")),
+        })
     }
 
     /// Number of parameters that the model uses.
@@ -166,7 +208,7 @@ impl<B: Backend> Checkpoint<B> {
     fn collect(&mut self, file: usize, tensors: &[TensorInfo]) -> Result<Vec<Option<Target>>> {
         let mut targets = Vec::new();
         for tensor in tensors {
-            if Dtype::from_name(&tensor.dtype).is_none() {
+            if Dtype::of_values(&tensor.dtype).is_none() {
                 targets.push(None);
                 continue;
             }
@@ -186,7 +228,7 @@ impl<B: Backend> Checkpoint<B> {
                 },
                 tied: None,
             };
-            targets.push(Some(target(tensor, &wanted)?));
+            targets.push(Some(Target::Plain(plain(tensor, &wanted)?)));
             let collected = Collected {
                 name: tensor.name.clone(),
                 shape,
@@ -243,19 +285,36 @@ impl<B: Backend> Checkpoint<B> {
             best.tie(tensors);
         }
         let mut targets: Vec<Option<Target>> = tensors.iter().map(|_| None).collect();
-        for (wanted, at) in &best.found {
-            let at = match file.shards.get(*at) {
-                None => *at,
-                Some((_, other)) if other != path => continue,
+        for (wanted, place) in &best.found {
+            // Here, in another shard, or listed but not there.
+            let mut resolve = |at: usize| match file.shards.get(at) {
+                None => Some(at),
+                Some((_, other)) if other != path => None,
                 Some((name, _)) => {
-                    let Some(at) = here.get(name.as_str()) else {
+                    let here = here.get(name.as_str()).copied();
+                    if here.is_none() {
                         best.missing.push(name);
-                        continue;
-                    };
-                    *at
+                    }
+                    here
                 }
             };
-            targets[at] = Some(target(&tensors[at], wanted)?);
+            match place {
+                Place::Plain(at) => {
+                    if let Some(at) = resolve(*at) {
+                        targets[at] = Some(Target::Plain(plain(&tensors[at], wanted)?));
+                    }
+                }
+                Place::Parts(found) => {
+                    let number = quantized_matrix(&mut self.quantized, file, wanted, found)?;
+                    for (role, at) in &found.parts {
+                        if let Some(at) = resolve(*at) {
+                            let matrix = &mut self.quantized[number].matrix;
+                            matrix.describe(*role, &tensors[at])?;
+                            targets[at] = Some(Target::Part(number, *role));
+                        }
+                    }
+                }
+            }
         }
         let unused = || {
             let unused = tensors
@@ -319,9 +378,15 @@ impl<B: Backend> Checkpoint<B> {
     }
 }
 
+/// Where a wanted tensor is, by the numbers of tensors.
+enum Place {
+    Plain(usize),
+    Parts(Found<usize>),
+}
+
 /// How a file fits the names of one spelling.
 struct Match<'a> {
-    found: Vec<(&'a Wanted, usize)>,
+    found: Vec<(&'a Wanted, Place)>,
     tied: Vec<(MatrixId, MatrixId)>,
     missing: Vec<&'a str>,
 }
@@ -359,20 +424,23 @@ impl<'a> Match<'a> {
 impl Match<'_> {
     /// Lets a matrix stand in for another that is the same bytes in the file.
     fn tie(&mut self, tensors: &[TensorInfo]) {
-        let first = |at: usize| tensors[at].same_as.unwrap_or(at);
+        let first = |place: &Place| match place {
+            Place::Plain(at) => Some(tensors[*at].same_as.unwrap_or(*at)),
+            Place::Parts(_) => None,
+        };
         let places: Vec<_> = self
             .found
             .iter()
-            .map(|(wanted, at)| (wanted.slot, first(*at)))
+            .filter_map(|(wanted, place)| Some((wanted.slot, first(place)?)))
             .collect();
         let tied = &mut self.tied;
-        self.found.retain(|(wanted, at)| {
+        self.found.retain(|(wanted, place)| {
             let (Some(stand_in), Slot::Rows { matrix, .. }) = (wanted.tied, wanted.slot) else {
                 return true;
             };
-            let same = places.iter().any(|(slot, place)| {
+            let same = places.iter().any(|(slot, other)| {
                 matches!(slot, Slot::Rows { matrix, .. } if *matrix == stand_in)
-                    && *place == first(*at)
+                    && Some(*other) == first(place)
             });
             if same {
                 tied.push((matrix, stand_in));
@@ -399,8 +467,8 @@ impl WeightFile {
     }
 }
 
-/// Index of `prefix` + `name`, or of the same under an older spelling.
-fn find(names: &HashMap<&str, usize>, prefix: &str, name: &str) -> Option<usize> {
+/// Where `prefix` + `name` is, or the same under an older spelling.
+fn find(names: &HashMap<&str, usize>, prefix: &str, name: &str) -> Option<Place> {
     // TensorFlow's names for LayerNorm's parameters live on in old BERT checkpoints.
     let older = match name.rsplit_once('.') {
         Some((module, "weight")) => format!("{prefix}{module}.gamma"),
@@ -408,34 +476,60 @@ fn find(names: &HashMap<&str, usize>, prefix: &str, name: &str) -> Option<usize>
         _ => String::new(),
     };
     let name = format!("{prefix}{name}");
-    [name, older]
-        .iter()
-        .find_map(|name| names.get(name.as_str()).copied())
+    let at = |name: &str| names.get(name).copied();
+    if let Some(found) = quantized::find(&name, at) {
+        return Some(Place::Parts(found));
+    }
+    at(&name).or_else(|| at(&older)).map(Place::Plain)
+}
+
+/// The number of the quantised matrix for what is wanted; other shards may have parts of it.
+fn quantized_matrix(
+    all: &mut Vec<Quantized>,
+    file: &WeightFile,
+    wanted: &Wanted,
+    found: &Found<usize>,
+) -> Result<usize> {
+    let known = |one: &Quantized| one.file == wanted.file && one.slot == wanted.slot;
+    if let Some(number) = all.iter().position(known) {
+        return Ok(number);
+    }
+    let [rows, columns] = wanted.shape[..] else {
+        let reason = format!("{} is quantised, and no matrix", wanted.name);
+        return Err(invalid(&file.path, reason));
+    };
+    all.push(Quantized {
+        file: wanted.file,
+        slot: wanted.slot,
+        matrix: quantized::Matrix::new(found, &wanted.name, rows, columns, file.gptq_v2),
+        hash: Fingerprint::new(&wanted.name),
+    });
+    Ok(all.len() - 1)
 }
 
 /// Checks shape and dtype.
-fn target(tensor: &TensorInfo, wanted: &Wanted) -> Result<Target> {
+fn plain(tensor: &TensorInfo, wanted: &Wanted) -> Result<Plain> {
     // A matrix of one row may be stored as a vector.
-    fn plain(shape: &[u64]) -> &[u64] {
+    fn flat(shape: &[u64]) -> &[u64] {
         match shape {
             [1, rest @ ..] if !rest.is_empty() => rest,
             shape => shape,
         }
     }
     let shape: Vec<u64> = wanted.shape.iter().map(|size| *size as u64).collect();
-    if plain(&tensor.shape) != plain(&shape) {
+    if flat(&tensor.shape) != flat(&shape) {
         return Err(Error::WrongShape {
             tensor: tensor.name.clone(),
             got: tensor.shape.clone(),
             expected: wanted.shape.clone(),
         });
     }
-    let dtype = Dtype::from_name(&tensor.dtype).ok_or_else(|| Error::WrongDtype {
+    let dtype = Dtype::of_values(&tensor.dtype).ok_or_else(|| Error::WrongDtype {
         tensor: tensor.name.clone(),
         dtype: tensor.dtype.clone(),
     })?;
     let width = wanted.shape.last().copied().unwrap_or(1);
-    Ok(Target {
+    Ok(Plain {
         slot: wanted.slot,
         rows: Rows::new(dtype, width),
         hash: Fingerprint::new(&wanted.name),
@@ -469,30 +563,50 @@ impl<B: Backend> Visitor for Filler<'_, B> {
     }
 
     fn data(&mut self, index: usize, bytes: &[u8]) -> Result<()> {
-        let Some(Target {
-            slot,
-            rows,
-            hash,
-            tensor,
-        }) = &mut self.targets[index]
-        else {
-            return Ok(());
-        };
-        let mut result = Ok(());
-        rows.push(bytes, |row, values| {
-            if result.is_err() {
-                return;
+        match &mut self.targets[index] {
+            None => Ok(()),
+            Some(Target::Plain(plain)) => {
+                let Plain {
+                    slot,
+                    rows,
+                    hash,
+                    tensor,
+                } = plain;
+                let mut result = Ok(());
+                rows.push(bytes, |row, values| {
+                    if result.is_ok() {
+                        result = check_finite(self.file, tensor, values).and_then(|()| {
+                            hash.update(values);
+                            self.checkpoint.store(self.backend, *slot, row, values)
+                        });
+                    }
+                });
+                result
             }
-            result = if values.iter().all(|value| value.is_finite()) {
-                hash.update(values);
-                self.checkpoint.store(self.backend, *slot, row, values)
-            } else {
-                let reason = format!("tensor {tensor} holds values that are not finite");
-                Err(invalid(self.file, reason))
-            };
-        });
-        result
+            Some(Target::Part(number, role)) => {
+                // Taken out, so that its rows can be stored.
+                let mut all = std::mem::take(&mut self.checkpoint.quantized);
+                let Quantized {
+                    slot, matrix, hash, ..
+                } = &mut all[*number];
+                let result = matrix.push(*role, bytes, |row, values| {
+                    check_finite(self.file, "", values)?;
+                    hash.update(values);
+                    self.checkpoint.store(self.backend, *slot, row, values)
+                });
+                self.checkpoint.quantized = all;
+                result
+            }
+        }
     }
+}
+
+fn check_finite(file: &str, tensor: &str, values: &[f32]) -> Result<()> {
+    if values.iter().all(|value| value.is_finite()) {
+        return Ok(());
+    }
+    let reason = format!("tensor {tensor} holds values that are not finite");
+    Err(invalid(file, reason))
 }
 
 /// Hash of a tensor's values, one multiplication a value so that it costs little beside quantisation (FNV-1a over

@@ -23,6 +23,7 @@ pub fn encoder(
         layers: Some((starts.collect(), spec.layers.len())),
         collect: false,
         shards: Vec::new(),
+        gptq_v2: false,
     });
     let drawing = Drawing {
         layout,

@@ -95,6 +95,8 @@ pub struct Info {
     pub max_tokens: usize,
     /// How the weights are held.
     pub dtype: WeightDtype,
+    /// How matrices were quantised in the model's files, if they were: "MLX, 4 bits".
+    pub stored: Option<String>,
     /// Whose code runs it.
     pub road: Road,
     /// Parameters that the model uses.

@@ -149,6 +149,8 @@ pub struct WeightFile {
     pub collect: bool,
     /// Where it is cut into shards: each tensor, and the path of its shard. Else empty.
     pub shards: Vec<(String, String)>,
+    /// Whether GPTQ's zero points are stored as they are (`gptq_v2`), rather than less one.
+    pub gptq_v2: bool,
 }
 
 /// Rows of the largest table of embeddings that is held in f32: as a rule those of positions and token types, in which an
@@ -233,6 +235,7 @@ impl Layout {
             layers: None,
             collect: false,
             shards: Vec::new(),
+            gptq_v2: false,
         })
     }
 

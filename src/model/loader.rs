@@ -173,11 +173,12 @@ impl<B: Backend> Loader<B> {
             return Err(misuse("finish before all weight files"));
         };
         let parameters = plan.checkpoint.parameters();
-        let finished = plan.checkpoint.finish();
+        let finished = plan.checkpoint.finish()?;
         let Finished {
             weights,
             tied,
             fingerprint,
+            stored,
             ..
         } = finished;
         #[cfg(not(target_arch = "wasm32"))]
@@ -215,6 +216,7 @@ impl<B: Backend> Loader<B> {
                 Road::Fast => self.options.dtype,
                 Road::Wide => WeightDtype::F32,
             },
+            stored,
             road,
             parameters,
             instruction_template: prompts.instruction_template(plan.instruction),

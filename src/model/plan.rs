@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::checkpoint::Checkpoint;
 use super::config::Config;
@@ -226,6 +227,38 @@ impl<B: Backend> Plan<B> {
     }
 }
 
+/// Whether a checkpoint that says how it was quantised is of GPTQ's second version; an error if we cannot read it.
+fn quantization(config: &Config, path: &str) -> Result<Option<bool>> {
+    /// Those whose layouts `weights::quantized` has; MLX does not name itself.
+    const METHODS: [&str; 7] = [
+        "compressed-tensors",
+        "gptq",
+        "awq",
+        "bitsandbytes",
+        "fp8",
+        "quanto",
+        "torchao",
+    ];
+    let Some(quantization) = config.get("quantization_config") else {
+        return Ok(None);
+    };
+    match quantization.get("quant_method").and_then(Value::as_str) {
+        Some(other) if !METHODS.contains(&other) => Err(Error::config(
+            path.to_owned(),
+            format!(
+                "the weights are quantised with {other}, which cannot be read; use a checkpoint in 16 bits or one of {}",
+                METHODS.join(", ")
+            ),
+        )),
+        _ => {
+            let format = quantization
+                .get("checkpoint_format")
+                .and_then(Value::as_str);
+            Ok(Some(format == Some("gptq_v2")))
+        }
+    }
+}
+
 /// A plan in the making.
 struct Planner<'a> {
     files: &'a Files,
@@ -357,7 +390,9 @@ impl Planner<'_> {
     fn encoder(&mut self, input: &Entry, config: &Config) -> Result<Draft> {
         let shards = self.shards(input)?;
         let draft = self.whole_encoder(input, config)?;
-        self.layout.files[draft.file].shards = shards;
+        let file = &mut self.layout.files[draft.file];
+        file.shards = shards;
+        file.gptq_v2 = quantization(config, &input.file(CONFIG))?.unwrap_or(false);
         Ok(draft)
     }
 

@@ -48,6 +48,8 @@ pub struct ModelInfo<'a> {
     device: &'a str,
     simd: &'a str,
     dot_kernel: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stored: Option<&'a str>,
     parameters: usize,
     weight_bytes: usize,
     prompts: &'a std::collections::BTreeMap<String, String>,
@@ -75,6 +77,7 @@ pub fn info(embedder: &Embedder<Cpu>) -> ModelInfo<'_> {
         device: "cpu",
         simd: SIMD,
         dot_kernel: embedder.backend().kernel().name(),
+        stored: info.stored.as_deref(),
         parameters: info.parameters,
         weight_bytes: embedder.weight_bytes(),
         prompts: &info.prompts.named,

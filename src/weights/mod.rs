@@ -2,10 +2,12 @@
 //!
 //! A [`Stream`] takes a file in chunks of any size and says which bytes of which tensor each holds: [`safetensors`], or a
 //! [`torch`] checkpoint, whose [`pickle`] is read without executing anything. [`dtype`] turns bytes into f32; [`rows`] hands
-//! on whole rows. Nothing here keeps more than the header and one row.
+//! on whole rows, and [`quantized`] those of matrices that are stored in few bits. Nothing here keeps more than the header, a
+//! row, and of quantised matrices what arrives before all that its rows need.
 
 pub mod dtype;
 pub mod pickle;
+pub mod quantized;
 pub mod rows;
 pub mod safetensors;
 pub mod torch;

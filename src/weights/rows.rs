@@ -86,4 +86,45 @@ mod tests {
         Dtype::Bf16.decode(&[0x80, 0x3f, 0x00, 0xc0], &mut out);
         assert_eq!(out.map(f32::to_bits), [1f32, -2.0].map(f32::to_bits));
     }
+
+    #[test]
+    fn eight_bits_are_widened_exactly() {
+        let decode = |dtype: Dtype, byte| {
+            let mut out = [0.0];
+            dtype.decode(&[byte], &mut out);
+            out[0]
+        };
+        // 1, the largest, the smallest normal, the smallest, -0.
+        for (byte, value) in [
+            (0x38, 1.0),
+            (0x7e, 448.0),
+            (0x08, 2f32.powi(-6)),
+            (0x01, 2f32.powi(-9)),
+            (0x80, -0.0),
+            (0xc4, -3.0),
+        ] {
+            assert_eq!(
+                decode(Dtype::F8E4M3, byte).to_bits(),
+                value.to_bits(),
+                "{byte:x}"
+            );
+        }
+        assert!(decode(Dtype::F8E4M3, 0xff).is_nan());
+        for (byte, value) in [
+            (0x3c, 1.0),
+            (0x7b, 57344.0),
+            (0x01, 2f32.powi(-16)),
+            (0xc2, -3.0),
+        ] {
+            assert_eq!(
+                decode(Dtype::F8E5M2, byte).to_bits(),
+                value.to_bits(),
+                "{byte:x}"
+            );
+        }
+        assert!(decode(Dtype::F8E5M2, 0x7c).is_infinite());
+        let mut out = [0.0];
+        Dtype::F64.decode(&0.1f64.to_le_bytes(), &mut out);
+        assert_eq!(out[0].to_bits(), 0.1f32.to_bits());
+    }
 }

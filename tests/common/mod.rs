@@ -1,6 +1,7 @@
 //! What the native tests share: models, texts, references, and how vectors are compared.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod files;
 pub mod synthetic;
 
 use std::collections::HashMap;

@@ -1,7 +1,8 @@
 /** Vectors against sentence-transformers' own. */
 
 import { assert } from "chai";
-import { embedder, MINILM, reference, rows, SPLADE, TINY, texts } from "../support/models.mjs";
+import { load } from "gossamer-embed";
+import { embedder, fetchBytes, MINILM, reference, rows, SPLADE, TINY, texts } from "../support/models.mjs";
 import { dot } from "../support/numbers.mjs";
 
 const cosine = (a, b) => dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));
@@ -54,6 +55,29 @@ export const cases = {
         `ids of text ${i}`,
       );
     }
+  },
+
+  "checkpoints that are quantised already, as their libraries read them": async ({ origin }) => {
+    const folder = `${origin}/tests/fixtures/quantized/`;
+    const names = ["config.json", "modules.json", "1_Pooling/config.json", "tokenizer.json"];
+    const small = Object.fromEntries(
+      await Promise.all(names.map(async (name) => [name, await fetchBytes(folder + name)])),
+    );
+    const references = await reference(origin, "quantized/references.safetensors");
+    const layouts = Object.keys(references).filter((layout) => !layout.endsWith("v2"));
+    assert.isAtLeast(layouts.length, 17);
+    for (const layout of layouts) {
+      const weights = await fetchBytes(`${folder}${layout}.safetensors`);
+      const model = await load({ ...small, "model.safetensors": weights }, { dtype: "f32" });
+      const expected = rows(references[layout]);
+      const inputs = (await texts(origin, "tiny-texts.json")).slice(0, expected.length);
+      assert.match(model.info.stored, /bits|FP8/);
+      for (const [i, row] of rows(await model.encode(inputs)).entries()) {
+        assert.isAtLeast(cosine(row, expected[i]), 0.99999, `${layout}, text ${i}`);
+      }
+      model.dispose();
+    }
+    assert.isUndefined((await embedder(origin, TINY, "q8")).info.stored);
   },
 
   "a prompt is put in front": ({ origin }) =>

@@ -1,0 +1,889 @@
+//! Matrices that a checkpoint holds in 2 to 8 bits, in the layouts of the libraries that people quantise with: several
+//! tensors (codes, scales, zero points, …) make one matrix.
+//!
+//! Layouts are told by the names of their tensors, and bits and group sizes by the shapes. Parts are kept as they are
+//! stored until all that a row needs has arrived; then rows come out in f32, one at a time.
+//!
+//! | layout | codes | value |
+//! |---|---|---|
+//! | MLX, affine | `weight`: U32 `[out, in · bits / 32]`, low bits first | code · `scales` + `biases`, `[out, groups]` |
+//! | compressed-tensors, packed | `weight_packed`: I32, the same | (code − zero) · `weight_scale` |
+//! | compressed-tensors, and others' | `weight`: I8 or F8 `[out, in]` | (code − zero) · `weight_scale` of the tensor, its rows, groups or blocks |
+//! | GPTQ | `qweight`: I32 `[in · bits / 32, out]`, along the columns | (code − zero) · `scales`, `[groups, out]` |
+//! | AWQ | `qweight`: I32 `[in, out / 8]`, columns of a word in the order 0 2 4 6 1 3 5 7 | the same |
+//! | bitsandbytes, int8 | `weight`: I8 `[out, in]` | code · `SCB` / 127 |
+//! | bitsandbytes, nf4 and fp4 | `weight`: U8, two codes a byte, the first one high, over the whole matrix | `quant_map`\[code\] · `absmax` of the block |
+
+use serde::Deserialize;
+
+use super::TensorInfo;
+use super::dtype::Dtype;
+use crate::error::{Error, Result};
+
+/// What a tensor is to its matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The matrix in few bits.
+    Codes,
+    /// Factors.
+    Scales,
+    /// What is added after the factor.
+    Biases,
+    /// What is subtracted before it.
+    Zeros,
+    /// The group of each column.
+    Groups,
+    /// Values of the sixteen codes.
+    Map,
+    /// A description in JSON.
+    State,
+    /// Factors of the scales, which are codes themselves, …
+    NestedScales,
+    /// … with these values.
+    NestedMap,
+    /// Nothing that is needed.
+    Unused,
+}
+
+/// A layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// MLX's affine mode
+    Mlx,
+    /// compressed-tensors' pack-quantized
+    Packed,
+    /// A value for each element, and scales
+    Scaled,
+    /// GPTQ, or AWQ: their shapes tell
+    Columns,
+    /// bitsandbytes' `load_in_8bit`
+    BnbInt8,
+    /// bitsandbytes' `load_in_4bit`
+    BnbTable,
+}
+
+type Suffix = (&'static str, Role, bool);
+
+/// Each layout's endings of names, with what each is and whether it must be there; the first is the codes'.
+const KINDS: [(Kind, &str, &[Suffix]); 10] = {
+    use Role::{Biases, Codes, Groups, Map, NestedMap, NestedScales, Scales, State, Unused, Zeros};
+    [
+        (
+            Kind::Mlx,
+            "MLX",
+            &[
+                (".weight", Codes, true),
+                (".scales", Scales, true),
+                (".biases", Biases, false),
+            ],
+        ),
+        (
+            Kind::Packed,
+            "compressed-tensors",
+            &[
+                (".weight_packed", Codes, true),
+                (".weight_scale", Scales, true),
+                (".weight_zero_point", Zeros, false),
+                (".weight_g_idx", Groups, false),
+                (".weight_shape", Unused, false),
+            ],
+        ),
+        (
+            Kind::Scaled,
+            "compressed-tensors",
+            &[
+                (".weight", Codes, true),
+                (".weight_scale", Scales, true),
+                (".weight_zero_point", Zeros, false),
+            ],
+        ),
+        (
+            Kind::Scaled,
+            "block-wise FP8",
+            &[
+                (".weight", Codes, true),
+                (".weight_scale_inv", Scales, true),
+            ],
+        ),
+        (
+            Kind::Scaled,
+            "quanto",
+            &[
+                (".weight._data", Codes, true),
+                (".weight._scale", Scales, true),
+            ],
+        ),
+        (
+            Kind::Scaled,
+            "torchao",
+            &[
+                ("._weight_qdata", Codes, true),
+                ("._weight_scale", Scales, true),
+                ("._weight_zero_point", Zeros, false),
+            ],
+        ),
+        (
+            Kind::Columns,
+            "GPTQ or AWQ",
+            &[
+                (".qweight", Codes, true),
+                (".scales", Scales, true),
+                (".qzeros", Zeros, true),
+                (".g_idx", Groups, false),
+            ],
+        ),
+        (
+            Kind::BnbInt8,
+            "bitsandbytes",
+            &[
+                (".weight", Codes, true),
+                (".SCB", Scales, true),
+                (".weight_format", Unused, false),
+            ],
+        ),
+        (
+            Kind::BnbTable,
+            "bitsandbytes",
+            &[
+                (".weight", Codes, true),
+                (".weight.absmax", Scales, true),
+                (".weight.quant_map", Map, true),
+                (".weight.quant_state.bitsandbytes__nf4", State, true),
+                (".weight.nested_absmax", NestedScales, false),
+                (".weight.nested_quant_map", NestedMap, false),
+            ],
+        ),
+        (
+            Kind::BnbTable,
+            "bitsandbytes",
+            &[
+                (".weight", Codes, true),
+                (".weight.absmax", Scales, true),
+                (".weight.quant_map", Map, true),
+                (".weight.quant_state.bitsandbytes__fp4", State, true),
+                (".weight.nested_absmax", NestedScales, false),
+                (".weight.nested_quant_map", NestedMap, false),
+            ],
+        ),
+    ]
+};
+
+/// A matrix that was found in several tensors.
+pub struct Found<T> {
+    kind: Kind,
+    library: &'static str,
+    /// What each is, and where `find`'s caller has it.
+    pub parts: Vec<(Role, T)>,
+}
+
+/// Finds the tensors of the matrix that is called `name` where it is plain; `at` says where a tensor is, if anywhere.
+pub fn find<T>(name: &str, at: impl Fn(&str) -> Option<T>) -> Option<Found<T>> {
+    let module = name.strip_suffix(".weight")?;
+    KINDS.iter().find_map(|(kind, library, suffixes)| {
+        let mut parts = Vec::new();
+        for (suffix, role, needed) in *suffixes {
+            match at(&format!("{module}{suffix}")) {
+                Some(place) => parts.push((*role, place)),
+                None if *needed => return None,
+                None => {}
+            }
+        }
+        Some(Found {
+            kind: *kind,
+            library,
+            parts,
+        })
+    })
+}
+
+/// One tensor of a matrix.
+struct Part {
+    role: Role,
+    /// Known once its file's header has been read.
+    info: Option<Info>,
+    bytes: Vec<u8>,
+    /// How many of them have been taken already, of the codes.
+    taken: usize,
+}
+
+struct Info {
+    dtype: String,
+    shape: Vec<usize>,
+    size: usize,
+}
+
+impl Part {
+    fn is_complete(&self) -> bool {
+        let received = self.taken + self.bytes.len();
+        self.info.as_ref().is_some_and(|info| info.size == received)
+    }
+}
+
+/// A matrix whose parts arrive.
+pub struct Matrix {
+    kind: Kind,
+    library: &'static str,
+    name: String,
+    rows: usize,
+    columns: usize,
+    /// Whether GPTQ's zero points are stored as they are, rather than less one.
+    gptq_v2: bool,
+    parts: Vec<Part>,
+    decoder: Option<Decoder>,
+    row: Vec<f32>,
+    next: usize,
+}
+
+impl Matrix {
+    /// Nothing of it is here yet.
+    pub fn new<T>(
+        found: &Found<T>,
+        name: &str,
+        rows: usize,
+        columns: usize,
+        gptq_v2: bool,
+    ) -> Self {
+        let part = |role| Part {
+            role,
+            info: None,
+            bytes: Vec::new(),
+            taken: 0,
+        };
+        Self {
+            kind: found.kind,
+            library: found.library,
+            name: name.to_owned(),
+            rows,
+            columns,
+            gptq_v2,
+            parts: found.parts.iter().map(|(role, _)| part(*role)).collect(),
+            decoder: None,
+            row: Vec::new(),
+            next: 0,
+        }
+    }
+
+    /// Takes note of what a file says of a part.
+    pub fn describe(&mut self, role: Role, tensor: &TensorInfo) -> Result<()> {
+        let shape = tensor.shape.iter().map(|size| usize::try_from(*size));
+        let shape: Vec<usize> = shape
+            .collect::<Result<_, _>>()
+            .map_err(|_| self.wrong("is larger than memory"))?;
+        let elements = shape
+            .iter()
+            .try_fold(1usize, |all, size| all.checked_mul(*size));
+        let size = elements.and_then(|all| all.checked_mul(element_size(&tensor.dtype)?));
+        let Some(size) = size else {
+            return Err(Error::WrongDtype {
+                tensor: tensor.name.clone(),
+                dtype: tensor.dtype.clone(),
+            });
+        };
+        let info = Info {
+            dtype: tensor.dtype.clone(),
+            shape,
+            size,
+        };
+        if role == Role::Codes {
+            self.check_codes(&info, &tensor.name)?;
+        }
+        if let Some(part) = self.parts.iter_mut().find(|part| part.role == role) {
+            part.info = Some(info);
+        }
+        Ok(())
+    }
+
+    /// Takes the next bytes of a part; `store` gets each row that they complete.
+    pub fn push(
+        &mut self,
+        role: Role,
+        bytes: &[u8],
+        mut store: impl FnMut(usize, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        let Some(part) = self.parts.iter_mut().find(|part| part.role == role) else {
+            return Ok(());
+        };
+        if role == Role::Unused {
+            part.taken += bytes.len();
+        } else {
+            let full = |_| Error::OutOfMemory { bytes: bytes.len() };
+            part.bytes.try_reserve(bytes.len()).map_err(full)?;
+            part.bytes.extend_from_slice(bytes);
+        }
+        if self.decoder.is_none() {
+            // Of the codes, which may still be in another shard, the shape is all that a decoder needs.
+            let ready = |part: &Part| match part.role {
+                Role::Codes => part.info.is_some(),
+                _ => part.is_complete(),
+            };
+            if !self.parts.iter().all(ready) {
+                return Ok(());
+            }
+            self.decoder = Some(self.decoder()?);
+            let others = self
+                .parts
+                .iter_mut()
+                .filter(|part| part.role != Role::Codes);
+            others.for_each(|part| {
+                part.taken += part.bytes.len();
+                part.bytes = Vec::new();
+            });
+            self.row = vec![0.0; self.columns];
+        }
+        self.drain(&mut store)
+    }
+
+    /// Whether all rows have come out.
+    pub fn is_complete(&self) -> bool {
+        self.next == self.rows
+    }
+
+    /// The name of the matrix where it is plain.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The layout in words: the library, and the bits.
+    pub fn layout(&self) -> Option<String> {
+        let codes = self.parts.iter().find(|part| part.role == Role::Codes)?;
+        let info = codes.info.as_ref()?;
+        let bits = match self.kind {
+            Kind::Scaled if info.dtype.starts_with("F8") => {
+                return Some(format!("{}, FP8", self.library));
+            }
+            Kind::Scaled | Kind::BnbInt8 => 8,
+            Kind::BnbTable => 4,
+            Kind::Columns => self.column_bits(info)?.0,
+            Kind::Mlx | Kind::Packed => self.row_bits(info)?,
+        };
+        let library = match (self.kind, self.column_bits(info)) {
+            (Kind::Columns, Some((_, true))) => "AWQ",
+            (Kind::Columns, Some((_, false))) => "GPTQ",
+            _ => self.library,
+        };
+        Some(format!("{library}, {bits} bits"))
+    }
+
+    fn wrong(&self, what: &str) -> Error {
+        Error::UnsupportedModel(format!(
+            "{} is quantised as {} does it, but {what}; use a checkpoint in 16 bits, or one of the layouts in the documentation",
+            self.name, self.library
+        ))
+    }
+
+    /// Bits of a code whose row is `words` words of 32 bits.
+    fn row_bits(&self, info: &Info) -> Option<usize> {
+        let [rows, words] = info.shape[..] else {
+            return None;
+        };
+        let fits = |bits: &usize| (self.columns * bits).div_ceil(32) == words;
+        (rows == self.rows).then(|| (2..=8).find(fits))?
+    }
+
+    /// Bits of a code that is packed along columns, and whether it is AWQ's way.
+    fn column_bits(&self, info: &Info) -> Option<(usize, bool)> {
+        let [first, second] = info.shape[..] else {
+            return None;
+        };
+        if first == self.columns && second * 8 == self.rows {
+            return Some((4, true));
+        }
+        let fits = |bits: &usize| self.columns * bits == first * 32;
+        let bits = [2, 4, 8].into_iter().find(fits)?;
+        (second == self.rows).then_some((bits, false))
+    }
+
+    fn check_codes(&self, info: &Info, tensor: &str) -> Result<()> {
+        let plain = info.shape == [self.rows, self.columns];
+        let (dtypes, fits): (&[&str], bool) = match self.kind {
+            Kind::Mlx => (&["U32"], self.row_bits(info).is_some()),
+            Kind::Packed => (&["I32"], self.row_bits(info).is_some()),
+            Kind::Scaled => (&["I8", "F8_E4M3", "F8_E5M2"], plain),
+            Kind::Columns => (&["I32"], self.column_bits(info).is_some()),
+            Kind::BnbInt8 => (&["I8"], plain),
+            Kind::BnbTable => (
+                &["U8"],
+                self.columns.is_multiple_of(2) && info.size * 2 == self.rows * self.columns,
+            ),
+        };
+        if !dtypes.contains(&info.dtype.as_str()) {
+            return Err(self.wrong(&format!("its codes are {}", info.dtype)));
+        }
+        if !fits {
+            return Err(Error::WrongShape {
+                tensor: tensor.to_owned(),
+                got: info.shape.iter().map(|size| *size as u64).collect(),
+                expected: vec![self.rows, self.columns],
+            });
+        }
+        Ok(())
+    }
+
+    fn part(&self, role: Role) -> Option<(&Info, &[u8])> {
+        let part = self.parts.iter().find(|part| part.role == role)?;
+        Some((part.info.as_ref()?, &part.bytes))
+    }
+
+    fn needed(&self, role: Role) -> Result<(&Info, &[u8])> {
+        let part = self.part(role);
+        part.ok_or_else(|| self.wrong(&format!("it has no {role:?}")))
+    }
+
+    /// The numbers of a part.
+    fn numbers(&self, role: Role) -> Result<Option<Vec<f32>>> {
+        let Some((info, bytes)) = self.part(role) else {
+            return Ok(None);
+        };
+        let dtype = Dtype::from_name(&info.dtype)
+            .ok_or_else(|| self.wrong(&format!("its {role:?} are {}", info.dtype)))?;
+        let mut values = zeros(bytes.len() / dtype.size())?;
+        dtype.decode(bytes, &mut values);
+        if values.iter().any(|value| !value.is_finite()) {
+            return Err(self.wrong(&format!("its {role:?} are not finite")));
+        }
+        Ok(Some(values))
+    }
+
+    /// A part that has a number for the matrix, each row, each group of a row or each block.
+    fn grid(&self, role: Role) -> Result<Option<Grid>> {
+        let (Some((info, _)), Some(values)) = (self.part(role), self.numbers(role)?) else {
+            return Ok(None);
+        };
+        let (rows, columns) = match info.shape[..] {
+            [] => (1, 1),
+            [rows] => (rows, 1),
+            [rows, columns] | [rows, columns, 1] => (rows, columns),
+            _ => (0, 0),
+        };
+        let grid = Grid::new(values, rows, columns, self.rows, self.columns);
+        let shape = || self.wrong(&format!("its {role:?} have the shape {:?}", info.shape));
+        grid.map(Some).ok_or_else(shape)
+    }
+
+    /// What rows are decoded with, once everything but the codes is here.
+    fn decoder(&self) -> Result<Decoder> {
+        let (codes, _) = self.needed(Role::Codes)?;
+        let misfit = || self.wrong("its codes do not fit its shape");
+        let missing = || self.wrong("it has no scales");
+        if self.kind == Kind::BnbTable {
+            return self.table();
+        }
+        let groups = match self.part(Role::Groups) {
+            None => None,
+            Some((info, bytes)) => Some(self.group_index(info, bytes)?),
+        };
+        if self.kind == Kind::Columns {
+            let (bits, awq) = self.column_bits(codes).ok_or_else(misfit)?;
+            let (scales, zeros) = self.column_grids(bits, awq)?;
+            return Ok(Decoder::Affine {
+                codes: Codes::Columns { bits, awq },
+                scales,
+                zeros: Some(zeros),
+                groups,
+            });
+        }
+        let mut scales = self.grid(Role::Scales)?.ok_or_else(missing)?;
+        Ok(match self.kind {
+            Kind::Mlx => {
+                let bits = self.row_bits(codes).ok_or_else(misfit)?;
+                let biases = self.grid(Role::Biases)?.ok_or_else(|| {
+                    self.wrong("in a mode other than affine (mxfp4, mxfp8, nvfp4)")
+                })?;
+                if biases.block != scales.block {
+                    return Err(self.wrong("its biases are not as many as its scales"));
+                }
+                Decoder::Biased {
+                    bits,
+                    scales,
+                    biases,
+                }
+            }
+            Kind::Packed => {
+                let bits = self.row_bits(codes).ok_or_else(misfit)?;
+                Decoder::Affine {
+                    codes: Codes::Bits(bits),
+                    zeros: self.packed_zeros(bits, &scales)?,
+                    scales,
+                    groups,
+                }
+            }
+            Kind::BnbInt8 => {
+                scales
+                    .values
+                    .iter_mut()
+                    .for_each(|scale| *scale *= 1.0 / 127.0);
+                Decoder::Affine {
+                    codes: Codes::Plain(Dtype::I8),
+                    scales,
+                    zeros: None,
+                    groups: None,
+                }
+            }
+            _ => Decoder::Affine {
+                codes: Codes::Plain(Dtype::from_name(&codes.dtype).ok_or_else(misfit)?),
+                scales,
+                zeros: self.grid(Role::Zeros)?,
+                groups: None,
+            },
+        })
+    }
+
+    /// compressed-tensors' zero points: packed along the rows.
+    fn packed_zeros(&self, bits: usize, scales: &Grid) -> Result<Option<Grid>> {
+        let Some((info, bytes)) = self.part(Role::Zeros) else {
+            // Symmetric: codes are stored with half of their range added.
+            let middle = f32::from(1u8 << (bits - 1));
+            return Ok(Grid::new(vec![middle], 1, 1, self.rows, self.columns));
+        };
+        let (rows, columns) = (scales.values.len() / scales.columns, scales.columns);
+        if info.dtype != "I32" || info.shape != [(rows * bits).div_ceil(32), columns] {
+            return Err(self.wrong(&format!("its zero points have the shape {:?}", info.shape)));
+        }
+        let words = words(bytes);
+        let mut values = zeros(rows * columns)?;
+        let mut column = Vec::new();
+        for at in 0..columns {
+            column.clear();
+            let own = words.iter().skip(at).step_by(columns);
+            own.for_each(|word| column.extend_from_slice(word));
+            for row in 0..rows {
+                values[row * columns + at] = code(&column, row, bits);
+            }
+        }
+        Ok(Grid::new(values, rows, columns, self.rows, self.columns))
+    }
+
+    /// GPTQ's and AWQ's scales and zero points, turned so that rows are the matrix's.
+    fn column_grids(&self, bits: usize, awq: bool) -> Result<(Grid, Grid)> {
+        let shape = |role| self.part(role).map_or(&[][..], |(info, _)| &info.shape);
+        let [groups, rows] = *shape(Role::Scales) else {
+            return Err(self.wrong("its scales are no matrix"));
+        };
+        let packed = [groups, (self.rows * bits) / 32];
+        if rows != self.rows || shape(Role::Zeros) != packed || groups == 0 {
+            return Err(self.wrong("its scales and zero points do not fit its codes"));
+        }
+        let scales = self.numbers(Role::Scales)?.unwrap_or_default();
+        let (_, stored) = self.needed(Role::Zeros)?;
+        let stride = packed[1] * 4;
+        let (mut turned, mut zero) = (zeros(rows * groups)?, zeros(rows * groups)?);
+        for group in 0..groups {
+            let stored = &stored[group * stride..][..stride];
+            for row in 0..rows {
+                turned[row * groups + group] = scales[group * rows + row];
+                zero[row * groups + group] = match (awq, self.gptq_v2) {
+                    (true, _) => awq_code(stored, row),
+                    (false, true) => code(stored, row, bits),
+                    (false, false) => code(stored, row, bits) + 1.0,
+                };
+            }
+        }
+        let grid = |values| Grid::new(values, rows, groups, rows, self.columns);
+        let wrong = || self.wrong("its groups do not divide its columns");
+        Ok((
+            grid(turned).ok_or_else(wrong)?,
+            grid(zero).ok_or_else(wrong)?,
+        ))
+    }
+
+    /// The group of each column.
+    fn group_index(&self, info: &Info, bytes: &[u8]) -> Result<Vec<usize>> {
+        let count = match self.part(Role::Scales) {
+            Some((scales, _)) if self.kind == Kind::Columns => scales.shape.first(),
+            Some((scales, _)) => scales.shape.get(1),
+            None => None,
+        };
+        let groups = words(bytes)
+            .iter()
+            .map(|word| u32::from_le_bytes(*word) as usize);
+        let groups: Vec<usize> = groups.collect();
+        let count = count.copied().unwrap_or(0);
+        if info.dtype != "I32"
+            || groups.len() != self.columns
+            || groups.iter().any(|group| *group >= count)
+        {
+            return Err(self.wrong("its columns belong to groups that it does not have"));
+        }
+        Ok(groups)
+    }
+
+    /// bitsandbytes' table of sixteen values, and the scales of blocks.
+    fn table(&self) -> Result<Decoder> {
+        #[derive(Deserialize)]
+        struct State {
+            blocksize: usize,
+            #[serde(default)]
+            nested_blocksize: usize,
+            #[serde(default)]
+            nested_offset: f32,
+        }
+        let (_, json) = self.needed(Role::State)?;
+        let state: State = serde_json::from_slice(json)
+            .map_err(|error| self.wrong(&format!("its quant_state cannot be read ({error})")))?;
+        let map = self.numbers(Role::Map)?.unwrap_or_default();
+        let map =
+            <[f32; 16]>::try_from(map).map_err(|_| self.wrong("its map is not of 16 values"))?;
+        let scales = match (self.part(Role::Scales), self.numbers(Role::NestedScales)?) {
+            (Some((_, codes)), Some(nested)) => {
+                let map = self.numbers(Role::NestedMap)?.unwrap_or_default();
+                let size = state.nested_blocksize;
+                if map.len() != 256 || size == 0 || codes.len().div_ceil(size) != nested.len() {
+                    return Err(self.wrong("its nested scales do not fit"));
+                }
+                let value = |(at, code): (usize, &u8)| {
+                    map[usize::from(*code)] * nested[at / size] + state.nested_offset
+                };
+                codes.iter().enumerate().map(value).collect()
+            }
+            _ => self.numbers(Role::Scales)?.unwrap_or_default(),
+        };
+        let block = state.blocksize;
+        if block == 0 || (self.rows * self.columns).div_ceil(block) != scales.len() {
+            return Err(self.wrong("its scales do not fit its blocks"));
+        }
+        Ok(Decoder::Table { map, scales, block })
+    }
+
+    /// Decodes the rows whose codes are here.
+    fn drain(&mut self, store: &mut impl FnMut(usize, &[f32]) -> Result<()>) -> Result<()> {
+        let (Some(decoder), Some(codes)) = (
+            &self.decoder,
+            self.parts.iter_mut().find(|part| part.role == Role::Codes),
+        ) else {
+            return Ok(());
+        };
+        let Some(size) = codes.info.as_ref().map(|info| info.size) else {
+            return Ok(());
+        };
+        if let Decoder::Affine {
+            codes: Codes::Columns { .. },
+            ..
+        } = decoder
+        {
+            if !codes.is_complete() {
+                return Ok(());
+            }
+            while self.next < self.rows {
+                decoder.row(&codes.bytes, self.next, self.rows, &mut self.row);
+                store(self.next, &self.row)?;
+                self.next += 1;
+            }
+            codes.bytes = Vec::new();
+            codes.taken = size;
+            return Ok(());
+        }
+        let row_bytes = size / self.rows.max(1);
+        let mut rows = codes.bytes.chunks_exact(row_bytes.max(1));
+        for bytes in rows.by_ref().take(self.rows - self.next) {
+            decoder.row(bytes, self.next, self.rows, &mut self.row);
+            store(self.next, &self.row)?;
+            self.next += 1;
+        }
+        let left = rows.remainder().len();
+        codes.taken += codes.bytes.len() - left;
+        codes.bytes.drain(..codes.bytes.len() - left);
+        Ok(())
+    }
+}
+
+/// Numbers for the matrix, each row, each group of a row, or each block.
+struct Grid {
+    values: Vec<f32>,
+    columns: usize,
+    /// Rows, and columns, that one number is for.
+    block: (usize, usize),
+}
+
+impl Grid {
+    /// `rows` by `columns` numbers for a matrix of `height` by `width`, if they can be.
+    fn new(
+        values: Vec<f32>,
+        rows: usize,
+        columns: usize,
+        height: usize,
+        width: usize,
+    ) -> Option<Self> {
+        if rows == 0 || columns == 0 || values.len() != rows * columns {
+            return None;
+        }
+        // Groups and blocks are powers of two, and the last one may be cut off.
+        let size = |count: usize, length: usize| {
+            let mut powers = (0..20).map(|power| 1usize << power);
+            let power = powers.find(|size| length.div_ceil(*size) == count);
+            let even = length.is_multiple_of(count).then(|| length / count);
+            if count == 1 { even } else { power.or(even) }
+        };
+        Some(Self {
+            values,
+            columns,
+            block: (size(rows, height)?, size(columns, width)?),
+        })
+    }
+
+    /// The numbers of a row.
+    fn row(&self, row: usize) -> &[f32] {
+        &self.values[row / self.block.0 * self.columns..][..self.columns]
+    }
+}
+
+/// How codes are stored.
+enum Codes {
+    /// One after the other, low bits first.
+    Bits(usize),
+    /// An element each.
+    Plain(Dtype),
+    /// Packed along the columns.
+    Columns { bits: usize, awq: bool },
+}
+
+/// What turns codes into values.
+enum Decoder {
+    /// (code − zero) · scale
+    Affine {
+        codes: Codes,
+        scales: Grid,
+        zeros: Option<Grid>,
+        /// The group of each column, where they are not in order.
+        groups: Option<Vec<usize>>,
+    },
+    /// code · scale + bias
+    Biased {
+        bits: usize,
+        scales: Grid,
+        biases: Grid,
+    },
+    /// A value for each of sixteen codes, times the scale of a block of the whole matrix
+    Table {
+        map: [f32; 16],
+        scales: Vec<f32>,
+        block: usize,
+    },
+}
+
+impl Decoder {
+    /// Decodes row number `row` of `rows`; `bytes` are its codes, or all of them where they are packed along the columns.
+    fn row(&self, bytes: &[u8], row: usize, rows: usize, out: &mut [f32]) {
+        match self {
+            Self::Affine {
+                codes,
+                scales,
+                zeros,
+                groups,
+            } => {
+                match codes {
+                    Codes::Bits(bits) => unpack(bytes, *bits, out),
+                    Codes::Plain(dtype) => dtype.decode(bytes, out),
+                    Codes::Columns { bits, awq } => column(bytes, row, rows, *bits, *awq, out),
+                }
+                let group = |at: usize, grid: &Grid| match groups {
+                    Some(groups) => groups[at],
+                    None => at / grid.block.1,
+                };
+                if let Some(zeros) = zeros {
+                    let own = zeros.row(row);
+                    for (at, value) in out.iter_mut().enumerate() {
+                        *value -= own[if own.len() == 1 { 0 } else { group(at, zeros) }];
+                    }
+                }
+                let own = scales.row(row);
+                for (at, value) in out.iter_mut().enumerate() {
+                    *value *= own[group(at, scales)];
+                }
+            }
+            Self::Biased {
+                bits,
+                scales,
+                biases,
+            } => {
+                unpack(bytes, *bits, out);
+                let pairs = scales.row(row).iter().zip(biases.row(row));
+                for ((scale, bias), values) in pairs.zip(out.chunks_mut(scales.block.1)) {
+                    values
+                        .iter_mut()
+                        .for_each(|value| *value = *value * scale + bias);
+                }
+            }
+            Self::Table { map, scales, block } => {
+                let first = row * out.len();
+                for (at, value) in out.iter_mut().enumerate() {
+                    let byte = bytes[at / 2];
+                    let code = if at % 2 == 0 { byte >> 4 } else { byte & 15 };
+                    *value = map[usize::from(code)] * scales[(first + at) / block];
+                }
+            }
+        }
+    }
+}
+
+/// Code number `at` of a stream of codes, low bits first.
+fn code(bytes: &[u8], at: usize, bits: usize) -> f32 {
+    let (byte, shift) = (at * bits / 8, at * bits % 8);
+    let low = u16::from(bytes[byte]);
+    let high = u16::from(bytes.get(byte + 1).copied().unwrap_or(0)) << 8;
+    f32::from((low | high) >> shift & ((1 << bits) - 1))
+}
+
+fn unpack(bytes: &[u8], bits: usize, out: &mut [f32]) {
+    match bits {
+        8 => out
+            .iter_mut()
+            .zip(bytes)
+            .for_each(|(out, byte)| *out = f32::from(*byte)),
+        4 => {
+            for (pair, byte) in out.chunks_mut(2).zip(bytes) {
+                let codes = [byte & 15, byte >> 4];
+                pair.iter_mut()
+                    .zip(codes)
+                    .for_each(|(out, code)| *out = f32::from(code));
+            }
+        }
+        _ => out
+            .iter_mut()
+            .enumerate()
+            .for_each(|(at, out)| *out = code(bytes, at, bits)),
+    }
+}
+
+/// Row `row` of a matrix that is packed along its columns.
+fn column(bytes: &[u8], row: usize, rows: usize, bits: usize, awq: bool, out: &mut [f32]) {
+    if awq {
+        let stride = rows / 8 * 4;
+        for (out, line) in out.iter_mut().zip(bytes.chunks_exact(stride)) {
+            *out = awq_code(line, row);
+        }
+        return;
+    }
+    let words = bytes.chunks_exact(4).skip(row).step_by(rows);
+    for (values, word) in out.chunks_mut(32 / bits).zip(words) {
+        unpack(word, bits, values);
+    }
+}
+
+/// Code number `at` of a row of AWQ's.
+fn awq_code(bytes: &[u8], at: usize) -> f32 {
+    /// Place in a word of its columns.
+    const PLACES: [usize; 8] = [0, 4, 1, 5, 2, 6, 3, 7];
+    code(bytes, at / 8 * 8 + PLACES[at % 8], 4)
+}
+
+fn words(bytes: &[u8]) -> &[[u8; 4]] {
+    bytes.as_chunks::<4>().0
+}
+
+fn zeros(len: usize) -> Result<Vec<f32>> {
+    let mut values = Vec::new();
+    let full = |_| Error::OutOfMemory { bytes: 4 * len };
+    values.try_reserve_exact(len).map_err(full)?;
+    values.resize(len, 0.0);
+    Ok(values)
+}
+
+/// Bytes of an element of any dtype that a part may have.
+fn element_size(dtype: &str) -> Option<usize> {
+    Some(match dtype {
+        "I64" => 8,
+        "I32" | "U32" => 4,
+        "U8" => 1,
+        other => Dtype::from_name(other)?.size(),
+    })
+}

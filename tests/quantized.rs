@@ -1,0 +1,227 @@
+//! Checkpoints that are quantised already, in each library's layout: the vectors of what the library itself makes of them.
+
+mod common;
+
+use common::files::{self, Tensor, shards};
+use common::{assert_close, cosine, fixture, inputs, load_with, reference, rows, texts};
+use gossamer::{Cpu, Embedder, EncodeOptions, WeightDtype};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const WEIGHTS: &str = "model.safetensors";
+/// The layouts, and what `Info::stored` says of them.
+const LAYOUTS: [(&str, &str); 18] = [
+    ("mlx-3", "MLX, 3 bits"),
+    ("mlx-4", "MLX, 4 bits"),
+    ("mlx-8", "MLX, 8 bits"),
+    ("compressed-int8", "compressed-tensors, 8 bits"),
+    ("compressed-packed-8", "compressed-tensors, 8 bits"),
+    ("compressed-packed-4", "compressed-tensors, 4 bits"),
+    (
+        "compressed-packed-4-asymmetric",
+        "compressed-tensors, 4 bits",
+    ),
+    ("compressed-fp8", "compressed-tensors, FP8"),
+    ("block-fp8", "block-wise FP8, FP8"),
+    ("gptq-4", "GPTQ, 4 bits"),
+    ("gptq-4-act-order", "GPTQ, 4 bits"),
+    ("gptq-8-v2", "GPTQ, 8 bits"),
+    ("awq-4", "AWQ, 4 bits"),
+    ("bitsandbytes-8", "bitsandbytes, 8 bits"),
+    ("bitsandbytes-nf4", "bitsandbytes, 4 bits"),
+    ("bitsandbytes-fp4", "bitsandbytes, 4 bits"),
+    ("quanto-8", "quanto, 8 bits"),
+    ("torchao-8", "torchao, 8 bits"),
+];
+
+fn file(layout: &str) -> Vec<u8> {
+    std::fs::read(fixture("quantized").join(format!("{layout}.safetensors"))).unwrap()
+}
+
+fn config(layout: &str) -> Value {
+    let config = std::fs::read(fixture("quantized").join("config.json")).unwrap();
+    let mut config: Value = serde_json::from_slice(&config).unwrap();
+    if layout.ends_with("v2") {
+        let quantization = json!({ "quant_method": "gptq", "checkpoint_format": "gptq_v2" });
+        config["quantization_config"] = quantization;
+    }
+    config
+}
+
+fn open(
+    layout: &str,
+    bytes: &[u8],
+    dtype: WeightDtype,
+    chunk: usize,
+) -> gossamer::Result<Embedder<Cpu>> {
+    let config = config(layout).to_string().into_bytes();
+    let changes = [(WEIGHTS, Some(bytes)), ("config.json", Some(&config[..]))];
+    load_with(&fixture("quantized"), dtype, &changes, chunk)
+}
+
+/// The error of a layout's file, changed.
+fn error(layout: &str, change: impl Fn(&mut Vec<Tensor>)) -> gossamer::Error {
+    let mut tensors = files::tensors(&file(layout));
+    change(&mut tensors);
+    let bytes = files::file(&tensors.iter().collect::<Vec<_>>());
+    let result = open(layout, &bytes, WeightDtype::F32, 1000);
+    result.err().expect("it must be refused")
+}
+
+#[test]
+fn every_layout_gives_the_vectors_of_its_library() {
+    let mut list = texts("tiny-texts.json");
+    list.truncate(6);
+    let references = reference(&fixture("quantized").join("references.safetensors"));
+    assert_eq!(references.len(), LAYOUTS.len());
+    for (layout, stored) in LAYOUTS {
+        let theirs = rows(&references[layout]);
+        let bytes = file(layout);
+        let embedder = open(layout, &bytes, WeightDtype::F32, 1 << 20).unwrap();
+        assert_eq!(embedder.info().stored.as_deref(), Some(stored), "{layout}");
+        let options = EncodeOptions::default();
+        let ours = embedder.encode(inputs(&list), &options).unwrap();
+        let vectors = ours.data.chunks_exact(ours.dimensions);
+        assert_close(layout, &list, vectors, &theirs);
+        // Nothing depends on how the bytes arrive.
+        for chunk in [1, 13, 4096] {
+            let again = open(layout, &bytes, WeightDtype::F32, chunk).unwrap();
+            assert_eq!(again.space_id(), embedder.space_id(), "{layout}, {chunk}");
+            assert_eq!(again.encode(inputs(&list), &options).unwrap(), ours);
+        }
+        let q8 = open(layout, &bytes, WeightDtype::Q8, 1 << 20).unwrap();
+        let again = q8.encode(inputs(&list), &options).unwrap();
+        for (ours, theirs) in again.data.chunks_exact(ours.dimensions).zip(&theirs) {
+            let cosine = cosine(ours, theirs);
+            assert!(cosine >= 0.999, "{layout}: {cosine}");
+        }
+    }
+}
+
+#[test]
+fn parts_in_different_shards() {
+    for (layout, _) in LAYOUTS {
+        let whole = open(layout, &file(layout), WeightDtype::Q8, 1 << 20).unwrap();
+        let (index, files) = shards(&file(layout));
+        let index = index.to_string();
+        let config = config(layout).to_string();
+        let mut changes = vec![
+            (WEIGHTS, None),
+            ("model.safetensors.index.json", Some(index.as_bytes())),
+            ("config.json", Some(config.as_bytes())),
+        ];
+        let shards = files.iter();
+        changes.extend(shards.map(|(name, bytes)| (name.as_str(), Some(bytes.as_slice()))));
+        let cut = load_with(&fixture("quantized"), WeightDtype::Q8, &changes, 1000).unwrap();
+        assert_eq!(cut.space_id(), whole.space_id(), "{layout}");
+        assert_eq!(cut.info().stored, whole.info().stored);
+    }
+}
+
+const QUERY: &str = "encoder.layer.0.attention.self.query";
+
+/// One tensor of a file.
+fn part<'a>(tensors: &'a mut [Tensor], name: &str) -> &'a mut Tensor {
+    let name = format!("{QUERY}.{name}");
+    let found = tensors.iter_mut().find(|(other, ..)| *other == name);
+    found.unwrap_or_else(|| panic!("no {name}"))
+}
+
+#[test]
+fn what_does_not_fit_is_refused_in_words() {
+    type Change = fn(&mut Vec<Tensor>);
+    let refused = |layout: &str, change: Change, code: &str, words: &str| {
+        let error = error(layout, change);
+        assert_eq!(error.code(), code, "{layout}: {error}");
+        assert!(error.to_string().contains(words), "{layout}: {error}");
+    };
+    let other = "unsupported_model";
+    // Scales for three groups, where there is one.
+    let scales: Change = |tensors| {
+        let (_, entry, bytes) = part(tensors, "scales");
+        let values = bytes[..2].repeat(32 * 3);
+        (entry["shape"], *bytes) = (json!([32, 3]), values);
+    };
+    refused("mlx-4", scales, other, "Scales have the shape [32, 3]");
+    refused("gptq-4", scales, other, "scales");
+    let infinite: Change = |tensors| {
+        let (_, entry, bytes) = part(tensors, "weight_scale");
+        assert_eq!(entry["dtype"], "F32");
+        bytes[..4].copy_from_slice(&f32::INFINITY.to_le_bytes());
+    };
+    refused("compressed-packed-4", infinite, other, "not finite");
+    let group: Change = |tensors| part(tensors, "g_idx").2[..4].copy_from_slice(&[9, 0, 0, 0]);
+    refused("gptq-4-act-order", group, other, "groups");
+    let text: Change = |tensors| part(tensors, "weight_packed").1["dtype"] = json!("F32");
+    refused("compressed-packed-4", text, other, "its codes are F32");
+    let shape: Change = |tensors| part(tensors, "weight").1["shape"] = json!([16, 64]);
+    refused("compressed-int8", shape, "wrong_shape", "[16, 64]");
+    let state: Change = |tensors| {
+        let (_, entry, bytes) = part(tensors, "weight.quant_state.bitsandbytes__nf4");
+        (entry["shape"], *bytes) = (json!([2]), b"{]".to_vec());
+    };
+    refused("bitsandbytes-nf4", state, other, "quant_state");
+}
+
+#[test]
+fn parts_that_are_missing() {
+    let without = |layout: &str, part: &str| {
+        let name = format!("{QUERY}.{part}");
+        error(layout, |tensors| {
+            tensors.retain(|(other, ..)| *other != name);
+        })
+    };
+    // Codes without scales are no values.
+    for (layout, part) in [
+        ("compressed-int8", "weight_scale"),
+        ("bitsandbytes-8", "SCB"),
+    ] {
+        let error = without(layout, part);
+        assert_eq!(error.code(), "wrong_dtype", "{layout}: {error}");
+    }
+    let mode = without("mlx-4", "biases").to_string();
+    assert!(mode.contains("a mode other than affine"), "{mode}");
+    let zeros = without("gptq-4", "qzeros");
+    assert_eq!(zeros.code(), "missing_tensor", "{zeros}");
+}
+
+#[test]
+fn other_methods_are_named() {
+    let mut config = config("");
+    config["quantization_config"] = json!({ "quant_method": "aqlm" });
+    let config = config.to_string();
+    let changes = [("config.json", Some(config.as_bytes())), (WEIGHTS, None)];
+    let unknown = load_with(&fixture("quantized"), WeightDtype::Q8, &changes, 1);
+    let unknown = unknown.err().expect("it must be refused").to_string();
+    assert!(unknown.contains("aqlm"), "{unknown}");
+}
+
+#[test]
+fn every_truncation_is_reported() {
+    for (layout, _) in LAYOUTS {
+        let bytes = file(layout);
+        for end in (8..bytes.len()).step_by(1999) {
+            let result = open(layout, &bytes[..end], WeightDtype::Q8, 4096);
+            let error = result.err().expect("it must be refused");
+            assert_eq!(error.code(), "truncated_stream", "{layout}, {end}: {error}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+    #[test]
+    fn mutated_files_never_panic(
+        layout in 0..LAYOUTS.len(),
+        at in 0usize..12_000,
+        bytes in prop::collection::vec(any::<u8>(), 1..5),
+        chunk in 1usize..5000,
+    ) {
+        let (layout, _) = LAYOUTS[layout];
+        let mut file = file(layout);
+        let at = at % (file.len() - bytes.len());
+        file[at..at + bytes.len()].copy_from_slice(&bytes);
+        let _ = open(layout, &file, WeightDtype::Q8, chunk);
+    }
+}
