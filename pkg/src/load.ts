@@ -138,38 +138,43 @@ class Load {
   /** The weight files, one after the other; no more than a chunk is held. */
   async weights(): Promise<void> {
     const loader = this.#loader;
-    const names = await loader.weights();
-    this.#progress.expect(names);
-    for (const [index, preferred] of names.entries()) {
-      const [name, file] = await this.#either(preferred);
-      names[index] = name;
-      await loader.beginWeights(name);
-      this.#progress.start(name);
-      let loaded = 0;
-      for await (const chunk of file.chunks) {
-        for (let at = 0; at < chunk.byteLength; at += SLICE) {
-          checkAborted(this.#signal);
-          const slice = chunk.subarray(at, at + SLICE);
-          const size = await loader.pushWeights(slice);
-          loaded += slice.byteLength;
-          this.#progress.advance(name, loaded, size ?? file.size);
-          await breatheIfDue();
-        }
+    const done: string[] = [];
+    for (;;) {
+      const left = await loader.weights();
+      const [name] = left;
+      if (name === undefined) return;
+      const file = await this.#open(name);
+      if (!file) {
+        const missing = await loader.absent();
+        if (missing !== undefined) throw this.#missing([missing]);
+        // An index of shards, perhaps.
+        await this.smallFiles();
+        continue;
       }
-      checkAborted(this.#signal);
-      await loader.endWeights();
-      this.#progress.finish(name, loaded);
+      this.#progress.expect([...done, ...left]);
+      await this.#stream(name, file);
+      done.push(name);
     }
   }
 
-  /** A weight file, or the one that some models have in its place. */
-  async #either(name: string): Promise<[string, OpenFile]> {
-    const file = await this.#open(name);
-    if (file) return [name, file];
-    const other = await this.#loader.alternative(name);
-    const alternative = other === undefined ? undefined : await this.#open(other);
-    if (other === undefined || !alternative) throw this.#missing([name]);
-    return [other, alternative];
+  async #stream(name: string, file: OpenFile): Promise<void> {
+    const loader = this.#loader;
+    await loader.beginWeights(name);
+    this.#progress.start(name);
+    let loaded = 0;
+    for await (const chunk of file.chunks) {
+      for (let at = 0; at < chunk.byteLength; at += SLICE) {
+        checkAborted(this.#signal);
+        const slice = chunk.subarray(at, at + SLICE);
+        const size = await loader.pushWeights(slice);
+        loaded += slice.byteLength;
+        this.#progress.advance(name, loaded, size ?? file.size);
+        await breatheIfDue();
+      }
+    }
+    checkAborted(this.#signal);
+    await loader.endWeights();
+    this.#progress.finish(name, loaded);
   }
 
   async #open(name: string): Promise<OpenFile | undefined> {

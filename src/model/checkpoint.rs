@@ -120,6 +120,11 @@ impl<B: Backend> Checkpoint<B> {
         }
     }
 
+    /// Takes note that a file is cut into shards: each tensor, and the path of its shard.
+    pub fn cut(&mut self, index: usize, shards: Vec<(String, String)>) {
+        self.layout.files[index].shards = shards;
+    }
+
     /// Fills a vector that comes from no weight file.
     pub fn set_vector(&mut self, id: VectorId, values: Vec<f32>) {
         let mut hash = Fingerprint::new("");

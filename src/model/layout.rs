@@ -207,19 +207,6 @@ pub struct Layout {
 /// The modules that make up one linear product, one below the other: names and rows, in each spelling.
 pub(super) type Stacked = Vec<Vec<(String, usize)>>;
 
-impl WeightFile {
-    /// The files that are to be streamed for it.
-    pub fn paths(&self) -> Vec<String> {
-        if self.shards.is_empty() {
-            return vec![self.path.clone()];
-        }
-        let mut paths: Vec<_> = self.shards.iter().map(|(_, path)| path.clone()).collect();
-        paths.sort_unstable();
-        paths.dedup();
-        paths
-    }
-}
-
 impl Layout {
     /// A file that tensors come from.
     pub(super) fn file(&mut self, file: WeightFile) -> usize {

@@ -4,8 +4,9 @@
 //!
 //! 1. [`Loader::wanted`] names small files; [`Loader::provide`] takes each, or the news that there is none. Repeat
 //!    until nothing is wanted: modules.json may lead to more.
-//! 2. [`Loader::weights`] names the weight files. For each: [`Loader::begin`], [`Loader::push`] in any chunking,
-//!    [`Loader::end`].
+//! 2. [`Loader::weights`] names the weight files that are left. For the first of them: [`Loader::begin`], [`Loader::push`] in any
+//!    chunking, [`Loader::end`]; or, where the source has not that file, [`Loader::absent`], and then both from the
+//!    beginning: an index of shards may be wanted, or another file.
 //! 3. [`Loader::finish`].
 
 use std::collections::BTreeMap;
@@ -45,6 +46,15 @@ pub struct Loader<B: Backend> {
     plan: Option<Plan<B>>,
     reading: Option<Reading>,
     done: usize,
+    /// What is known of the next weight file, if that it is not there.
+    absent: Option<Absent>,
+}
+
+/// A weight file that the source has not.
+struct Absent {
+    path: String,
+    /// The index of its shards, until it is known whether there is one.
+    index: Option<String>,
 }
 
 /// The small files that are known: their bytes, or that there is none of the name.
@@ -81,17 +91,21 @@ impl<B: Backend> Loader<B> {
             plan: None,
             reading: None,
             done: 0,
+            absent: None,
         }
     }
 
     /// Small files to provide next; none once all are there.
     pub fn wanted(&mut self) -> Result<Vec<String>> {
+        if self.plan.is_some() {
+            return self.wanted_index();
+        }
         let mut names = plan::wanted(&self.files)?;
         names.push(PROMPTS.to_owned());
         names.retain(|name| !self.files.0.contains_key(name));
         names.sort_unstable();
         names.dedup();
-        if names.is_empty() && self.plan.is_none() {
+        if names.is_empty() {
             let plan = Plan::new(&self.backend, &self.files, self.options.dtype)?;
             self.plan = Some(plan);
             // The plan holds what they said; only the prompts are still to be read.
@@ -103,38 +117,89 @@ impl<B: Backend> Loader<B> {
         Ok(names)
     }
 
+    /// The index of shards, if it is to be looked for; once it is known, what follows from it.
+    fn wanted_index(&mut self) -> Result<Vec<String>> {
+        let (Some(plan), Some(absent)) = (&mut self.plan, &mut self.absent) else {
+            return Ok(Vec::new());
+        };
+        let Some(index) = absent.index.take() else {
+            return Ok(Vec::new());
+        };
+        let (file, _) = plan.streamed[self.done];
+        match self.files.0.remove(&index) {
+            None => {
+                absent.index = Some(index.clone());
+                return Ok(vec![index]);
+            }
+            Some(Some(bytes)) => {
+                let shards = plan::shards(&index, &bytes)?;
+                let mut paths: Vec<_> = shards.iter().map(|(_, path)| path.clone()).collect();
+                paths.sort_unstable();
+                paths.dedup();
+                let paths = paths.into_iter().map(|path| (file, path));
+                plan.streamed.splice(self.done..=self.done, paths);
+                plan.checkpoint.cut(file, shards);
+                self.absent = None;
+            }
+            Some(None) => {
+                if let Some(other) = weights::alternative(&absent.path) {
+                    plan.streamed[self.done].1 = other;
+                }
+            }
+        }
+        Ok(Vec::new())
+    }
+
     /// Takes a small file, or the news that the source has none of this name.
     pub fn provide(&mut self, name: &str, bytes: Option<Vec<u8>>) {
         self.files.0.insert(name.to_owned(), bytes);
     }
 
-    /// Weight files, to be streamed in this order.
+    /// Weight files that are left, to be streamed in this order.
     pub fn weights(&self) -> Result<Vec<String>> {
         let plan = self
             .plan
             .as_ref()
             .ok_or_else(|| misuse("weights before all wanted files"))?;
-        Ok(plan.streamed.iter().map(|(_, path)| path.clone()).collect())
+        let left = plan.streamed.iter().skip(self.done);
+        Ok(left.map(|(_, path)| path.clone()).collect())
     }
 
-    /// The file to look for where the source has not the weight file `name`.
-    pub fn alternative(&self, name: &str) -> Option<String> {
-        weights::alternative(name)
+    /// Takes the news that the source has not the next weight file. The answer is the file that the model then lacks;
+    /// `None`: another one may stand in for it, see [`Loader::wanted`] and [`Loader::weights`].
+    pub fn absent(&mut self) -> Result<Option<String>> {
+        let plan = self.plan.as_mut().filter(|_| self.reading.is_none());
+        let Some((_, path)) = plan.and_then(|plan| plan.streamed.get_mut(self.done)) else {
+            return Err(misuse("absent where no weight file is due"));
+        };
+        if let Some(absent) = &self.absent {
+            return Ok(Some(absent.path.clone()));
+        }
+        let other = weights::alternative(path);
+        let index = weights::index(path);
+        if other.is_none() && index.is_none() {
+            return Ok(Some(path.clone()));
+        }
+        self.absent = Some(Absent {
+            path: path.clone(),
+            index: index.clone(),
+        });
+        if let (None, Some(other)) = (index, other) {
+            *path = other;
+        }
+        Ok(None)
     }
 
-    /// Starts the next weight file, by its name or that of its alternative.
+    /// Starts the next weight file.
     pub fn begin(&mut self, name: &str) -> Result<()> {
         let plan = self
             .plan
             .as_ref()
             .ok_or_else(|| misuse("begin before all wanted files"))?;
         match plan.streamed.get(self.done) {
-            Some((file, path))
-                if self.reading.is_none()
-                    && (path == name
-                        || weights::alternative(path).is_some_and(|path| path == name)) =>
-            {
+            Some((file, path)) if self.reading.is_none() && path == name => {
                 self.reading = Some(plan.checkpoint.begin(*file, name));
+                self.absent = None;
                 Ok(())
             }
             _ => Err(misuse(
@@ -252,12 +317,9 @@ impl<B: Backend> Loader<B> {
         let failed = |name: &str, error: std::io::Error| {
             Error::MissingFile(format!("{name} that can be read ({error})"))
         };
+        let mut chunk = vec![0; 1 << 20];
         loop {
-            let names = self.wanted()?;
-            if names.is_empty() {
-                break;
-            }
-            for name in names {
+            for name in self.wanted()? {
                 let read = |mut file: R| {
                     let mut bytes = Vec::new();
                     file.read_to_end(&mut bytes).map(|_| bytes)
@@ -265,17 +327,17 @@ impl<B: Backend> Loader<B> {
                 let bytes = open(&name).and_then(|file| file.map(read).transpose());
                 self.provide(&name, bytes.map_err(|error| failed(&name, error))?);
             }
-        }
-        let mut chunk = vec![0; 1 << 20];
-        for name in self.weights()? {
-            let mut found = |name: &str| open(name).map_err(|error| failed(name, error));
-            let (name, mut file) = match (found(&name)?, self.alternative(&name)) {
-                (Some(file), _) => (name, file),
-                (None, Some(other)) => match found(&other)? {
-                    Some(file) => (other, file),
-                    None => return Err(Error::MissingFile(name)),
-                },
-                (None, None) => return Err(Error::MissingFile(name)),
+            if !self.wanted()?.is_empty() {
+                continue;
+            }
+            let Some(name) = self.weights()?.into_iter().next() else {
+                break;
+            };
+            let Some(mut file) = open(&name).map_err(|error| failed(&name, error))? else {
+                if let Some(missing) = self.absent()? {
+                    return Err(Error::MissingFile(missing));
+                }
+                continue;
             };
             self.begin(&name)?;
             loop {

@@ -29,7 +29,6 @@ const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const SENTENCE_CONFIG: &str = "sentence_bert_config.json";
 const WEIGHTS: &str = "model.safetensors";
 /// Says which shard of the weights has which tensor, where they are in several.
-const INDEX: &str = "model.safetensors.index.json";
 /// BGE-M3's heads beside its encoder: small, and absent from most models of its family.
 const LEXICAL: &str = "sparse_linear.safetensors";
 const COLBERT: &str = "colbert_linear.safetensors";
@@ -103,13 +102,10 @@ pub(super) fn wanted(files: &Files) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The small files of a transformer. Models that are cut into shards are too large for a page, where everybody else would see
-/// the index not being found: it is asked for natively only.
+/// The small files of a transformer.
 fn transformer_files(entry: &Entry) -> Vec<String> {
-    let usual = [CONFIG, TOKENIZER, TOKENIZER_CONFIG, SENTENCE_CONFIG];
-    let index = cfg!(not(target_arch = "wasm32")).then_some(INDEX);
-    let names = usual.into_iter().chain(index);
-    names.map(|name| entry.file(name)).collect()
+    let names = [CONFIG, TOKENIZER, TOKENIZER_CONFIG, SENTENCE_CONFIG];
+    names.map(|name| entry.file(name)).to_vec()
 }
 
 /// What stands for modules.json where there is none.
@@ -197,7 +193,7 @@ impl<B: Backend> Plan<B> {
         let weight_files = layout.files.iter().enumerate();
         let streamed = weight_files
             .filter(|(index, _)| !inline.contains(index))
-            .flat_map(|(index, file)| file.paths().into_iter().map(move |path| (index, path)))
+            .map(|(index, file)| (index, file.path.clone()))
             .collect();
         let paths: Vec<_> = inline
             .iter()
@@ -224,6 +220,33 @@ impl<B: Backend> Plan<B> {
             streamed,
             checkpoint,
         })
+    }
+}
+
+/// Each tensor and its shard, by an index of shards.
+pub(super) fn shards(path: &str, index: &[u8]) -> Result<Vec<(String, String)>> {
+    let folder = path
+        .rsplit_once('/')
+        .map_or(0, |(folder, _)| folder.len() + 1);
+    let index = Config::parse(path, index)?;
+    let map = index
+        .get("weight_map")
+        .map(BTreeMap::<String, String>::deserialize);
+    match map {
+        Some(Ok(map))
+            if !map.is_empty() && map.values().all(|file| !file.contains(['/', '\\', ':'])) =>
+        {
+            let place = |file: String| format!("{}{file}", &path[..folder]);
+            Ok(map
+                .into_iter()
+                .map(|(tensor, file)| (tensor, place(file)))
+                .collect())
+        }
+        _ => {
+            let reason =
+                "weight_map must be an object of tensors' names and files in the same folder";
+            Err(Error::config(path, reason))
+        }
     }
 }
 
@@ -388,16 +411,14 @@ impl Planner<'_> {
 
     /// The transformer itself, on the road that its family takes.
     fn encoder(&mut self, input: &Entry, config: &Config) -> Result<Draft> {
-        let shards = self.shards(input)?;
-        let draft = self.whole_encoder(input, config)?;
+        let draft = self.roads(input, config)?;
         let file = &mut self.layout.files[draft.file];
-        file.shards = shards;
         file.gptq_v2 = quantization(config, &input.file(CONFIG))?.unwrap_or(false);
         Ok(draft)
     }
 
-    /// The same, as if its weights were in one file.
-    fn whole_encoder(&mut self, input: &Entry, config: &Config) -> Result<Draft> {
+    /// The transformer, on either road.
+    fn roads(&mut self, input: &Entry, config: &Config) -> Result<Draft> {
         let path = input.file(WEIGHTS);
         if wide::is_wide(config) {
             return self.wide(path, input, config);
@@ -442,30 +463,6 @@ impl Planner<'_> {
     #[expect(clippy::unused_self, reason = "the native build takes the files")]
     fn wide(&mut self, _: String, _: &Entry, config: &Config) -> Result<Draft> {
         Err(wide::refuse(config))
-    }
-
-    /// Each tensor and its shard, where the weights are cut into several.
-    fn shards(&self, input: &Entry) -> Result<Vec<(String, String)>> {
-        let path = input.file(INDEX);
-        let Some(index) = self.files.config(&path)? else {
-            return Ok(Vec::new());
-        };
-        let map = index
-            .get("weight_map")
-            .map(BTreeMap::<String, String>::deserialize);
-        match map {
-            Some(Ok(map)) if map.values().all(|file| !file.contains(['/', '\\', ':'])) => {
-                let shards = map.into_iter();
-                Ok(shards
-                    .map(|(tensor, file)| (tensor, input.file(&file)))
-                    .collect())
-            }
-            _ => {
-                let reason =
-                    "weight_map must be an object of tensors' names and files in the same folder";
-                Err(Error::config(path, reason))
-            }
-        }
     }
 
     /// BGE-M3's heads, where the files are there.

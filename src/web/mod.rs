@@ -55,14 +55,14 @@ impl Loader {
         self.0.provide(name, bytes);
     }
 
-    /// Weight files, in the order to be streamed.
+    /// Weight files that are left, in the order to be streamed.
     pub fn weights(&self) -> Thrown<Vec<String>> {
         self.0.weights().map_err(|error| throw(&error))
     }
 
-    /// The file to look for where the source has not the weight file `name`.
-    pub fn alternative(&self, name: &str) -> Option<String> {
-        self.0.alternative(name)
+    /// Takes the news that the source has not the next weight file; answers with what is missing, if nothing can stand in.
+    pub fn absent(&mut self) -> Thrown<Option<String>> {
+        self.0.absent().map_err(|error| throw(&error))
     }
 
     /// Starts a weight file.

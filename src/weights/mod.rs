@@ -78,6 +78,12 @@ impl Stream {
     }
 }
 
+/// The file that lists the shards, where a weight file is cut into several.
+pub fn index(path: &str) -> Option<String> {
+    let name = path.rsplit('/').next();
+    (name == Some("model.safetensors")).then(|| format!("{path}.index.json"))
+}
+
 /// The file that some models have in place of this one.
 pub fn alternative(path: &str) -> Option<String> {
     let (folder, name) = path.rsplit_once('/').map_or(("", path), |(_, name)| {

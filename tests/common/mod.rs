@@ -106,27 +106,27 @@ pub fn load_with(
     };
     let mut loader = Loader::new(Cpu::new(), options);
     loop {
-        let names = loader.wanted()?;
-        if names.is_empty() {
-            break;
-        }
-        for name in names {
+        for name in loader.wanted()? {
             loader.provide(&name, read(&name));
         }
-    }
-    for name in loader.weights()? {
-        let other = loader.alternative(&name);
-        let (name, bytes) = match (read(&name), other) {
-            (None, Some(other)) => (other.clone(), read(&other)),
-            (bytes, _) => (name, bytes),
+        if !loader.wanted()?.is_empty() {
+            continue;
+        }
+        let Some(name) = loader.weights()?.into_iter().next() else {
+            return loader.finish();
+        };
+        let Some(bytes) = read(&name) else {
+            if let Some(missing) = loader.absent()? {
+                return Err(gossamer::Error::MissingFile(missing));
+            }
+            continue;
         };
         loader.begin(&name)?;
-        for chunk in bytes.expect("weights are there").chunks(chunk) {
+        for chunk in bytes.chunks(chunk) {
             loader.push(chunk)?;
         }
         loader.end()?;
     }
-    loader.finish()
 }
 
 /// Dense vectors against a reference.

@@ -26,10 +26,13 @@ export interface EngineLoader<E extends Engine = Engine> {
   wanted(): Awaitable<string[]>;
   /** Hands a small file over, or the news that there is none. */
   provide(name: string, bytes: Uint8Array | undefined): Awaitable<void>;
-  /** Weight files, in the order to be streamed. */
+  /** Weight files that are left, in the order to be streamed. */
   weights(): Awaitable<string[]>;
-  /** The file to look for where the source has not a weight file. */
-  alternative(name: string): Awaitable<string | undefined>;
+  /**
+   * Hands over the news that the source has not the next weight file. Answers with the file that is missing then; without
+   * one, another may stand in: small files and weights are to be asked for again.
+   */
+  absent(): Awaitable<string | undefined>;
   beginWeights(name: string): Awaitable<void>;
   /** Hands the next bytes over; answers with the file's size once its header has arrived. */
   pushWeights(bytes: Uint8Array): Awaitable<number | undefined>;

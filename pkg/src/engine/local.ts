@@ -29,8 +29,8 @@ export class LocalLoader implements EngineLoader<LocalEngine> {
     return guard(() => this.#loader.weights());
   }
 
-  alternative(name: string): string | undefined {
-    return guard(() => this.#loader.alternative(name));
+  absent(): string | undefined {
+    return guard(() => this.#loader.absent());
   }
 
   beginWeights(name: string): void {

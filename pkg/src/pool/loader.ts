@@ -51,8 +51,8 @@ export class PoolLoader implements EngineLoader<Pool> {
     return this.#all("weights", []);
   }
 
-  alternative(name: string): Promise<string | undefined> {
-    return this.#all("alternative", [name]);
+  absent(): Promise<string | undefined> {
+    return this.#all("absent", []);
   }
 
   beginWeights(name: string): Promise<void> {

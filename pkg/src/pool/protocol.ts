@@ -14,7 +14,7 @@ export interface Service {
   wanted(): string[];
   provide(name: string, bytes: ArrayBuffer | undefined): void;
   weights(): string[];
-  alternative(name: string): string | undefined;
+  absent(): string | undefined;
   beginWeights(name: string): void;
   pushWeights(bytes: ArrayBuffer): number | undefined;
   endWeights(): void;

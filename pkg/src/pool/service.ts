@@ -58,7 +58,7 @@ class WorkerService {
       wanted: () => loader().wanted(),
       provide: (name, bytes) => loader().provide(name, bytes && new Uint8Array(bytes)),
       weights: () => loader().weights(),
-      alternative: (name) => loader().alternative(name),
+      absent: () => loader().absent(),
       beginWeights: (name) => loader().beginWeights(name),
       pushWeights: (bytes) => loader().pushWeights(new Uint8Array(bytes)),
       endWeights: () => loader().endWeights(),

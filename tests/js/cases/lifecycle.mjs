@@ -138,6 +138,27 @@ export const cases = {
     assert.equal(is(aborted, "aborted").cause, "enough");
   },
 
+  "weights in shards, where they are not in one file": async ({ origin }) => {
+    const expected = await embedder(origin, TINY, "q8");
+    for (const workers of [0, 2]) {
+      const events = [];
+      const model = await load(`${origin}/sharded/`, { workers, onProgress: (event) => events.push(event) });
+      assert.deepEqual(await model.encode(TEXT), await expected.encode(TEXT));
+      assert.equal(model.info.spaceId, expected.info.spaceId);
+      model.dispose();
+      const done = events.filter(({ status }) => status === "done").map(({ file }) => file);
+      assert.includeMembers(done, ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]);
+      rises(events.filter((event) => event.status === "progress_total"));
+    }
+    const files = await tinyFiles(origin);
+    const index = new TextEncoder().encode('{ "weight_map": 7 }');
+    const broken = { ...files, "model.safetensors": null, "model.safetensors.index.json": index };
+    assert.include(is(await failure(() => load(broken)), "invalid_config").message, "weight_map");
+    const shard = new TextEncoder().encode('{ "weight_map": { "a": "b.safetensors" } }');
+    const lacking = { ...files, "model.safetensors": null, "model.safetensors.index.json": shard };
+    assert.include(is(await failure(() => load(lacking)), "missing_file").message, "b.safetensors");
+  },
+
   "a torch checkpoint, where there are no safetensors": async ({ origin }) => {
     const expected = await (await embedder(origin, SPLADE, "q8")).encodeSparse(TEXT);
     for (const workers of [0, 2]) {

@@ -22,6 +22,25 @@ export function join(header, data, length) {
   return bytes;
 }
 
+/** The file cut in two, tensors dealt out by turns: the index, and each shard by its name. */
+export function shards(bytes) {
+  const { header, data } = split(bytes);
+  const names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+  const parts = names.map(() => ({ header: {}, data: [], size: 0 }));
+  const map = {};
+  for (const [at, [tensor, entry]] of Object.entries(header).entries()) {
+    if (tensor === "__metadata__") continue;
+    const part = parts[at % 2];
+    const own = data.subarray(...entry.data_offsets);
+    part.header[tensor] = { ...entry, data_offsets: [part.size, part.size + own.length] };
+    part.data.push(...own);
+    part.size += own.length;
+    map[tensor] = names[at % 2];
+  }
+  const files = names.map((name, at) => [name, join(parts[at].header, Uint8Array.from(parts[at].data))]);
+  return { index: { metadata: {}, weight_map: map }, files: Object.fromEntries(files) };
+}
+
 /** Tensors by name: `{ shape, data }`. */
 export function tensors(bytes) {
   const { header, data } = split(bytes);

@@ -6,6 +6,7 @@ import { extname, join, normalize } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
+import { shards } from "./safetensors.mjs";
 import * as synthetic from "./synthetic.mjs";
 
 export const root = fileURLToPath(new URL("../../../", import.meta.url));
@@ -78,6 +79,15 @@ const SPECIAL = {
     if (path.endsWith(".safetensors")) return response.writeHead(404).end("no safetensors");
     const place = path === "pytorch_model.bin" ? "torch/splade.bin" : `tiny-splade/${path}`;
     return file(`tests/fixtures/${place}`, response);
+  },
+  /** The weights are cut into shards. */
+  async sharded(path, _request, response) {
+    if (!path.includes(".safetensors")) return file(TINY + path, response);
+    const { index, files } = shards(await readFile(join(root, `${TINY}model.safetensors`)));
+    if (path === "model.safetensors.index.json") return response.end(JSON.stringify(index));
+    if (!files[path]) return response.writeHead(404).end("in shards");
+    response.writeHead(200, { "content-length": files[path].length });
+    return response.end(files[path]);
   },
   /** Starts to send weights, and never ends. */
   async stalled(path, _request, response) {
