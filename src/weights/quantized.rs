@@ -306,8 +306,13 @@ impl Matrix {
         if role == Role::Unused {
             part.taken += bytes.len();
         } else {
-            let full = |_| Error::OutOfMemory { bytes: bytes.len() };
-            part.bytes.try_reserve(bytes.len()).map_err(full)?;
+            // Codes that can be decoded do not stay.
+            let size = match &part.info {
+                Some(info) if self.decoder.is_none() => info.size.saturating_sub(part.bytes.len()),
+                _ => bytes.len(),
+            };
+            let full = |_| Error::OutOfMemory { bytes: size };
+            part.bytes.try_reserve_exact(size).map_err(full)?;
             part.bytes.extend_from_slice(bytes);
         }
         if self.decoder.is_none() {
@@ -681,7 +686,11 @@ impl Matrix {
         }
         let left = rows.remainder().len();
         codes.taken += codes.bytes.len() - left;
-        codes.bytes.drain(..codes.bytes.len() - left);
+        if self.next == self.rows {
+            codes.bytes = Vec::new();
+        } else {
+            codes.bytes.drain(..codes.bytes.len() - left);
+        }
         Ok(())
     }
 }
