@@ -251,20 +251,13 @@ impl Model {
             dtype: WeightDtype::Q8,
         };
         let mut loader = Loader::new(Cpu::new(), options);
-        loop {
-            let names = loader.wanted().unwrap();
-            if names.is_empty() {
-                break;
-            }
-            for name in names {
-                let file = self.files.iter().find(|(known, _)| *known == name);
-                let small = self.weights.iter().find(|weights| weights.path == name);
-                let bytes = file
-                    .map(|(_, bytes)| bytes.clone())
-                    .or_else(|| small.map(Weights::bytes));
-                loader.provide(&name, bytes);
-            }
-        }
+        let small = |name: &str| {
+            let file = self.files.iter().find(|(known, _)| *known == name);
+            let weights = self.weights.iter().find(|weights| weights.path == name);
+            file.map(|(_, bytes)| bytes.clone())
+                .or_else(|| weights.map(Weights::bytes))
+        };
+        common::provide(&mut loader, small).unwrap();
         for name in loader.weights().unwrap() {
             let weights = self
                 .weights

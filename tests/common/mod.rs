@@ -106,12 +106,7 @@ pub fn load_with(
     };
     let mut loader = Loader::new(Cpu::new(), options);
     loop {
-        for name in loader.wanted()? {
-            loader.provide(&name, read(&name));
-        }
-        if !loader.wanted()?.is_empty() {
-            continue;
-        }
+        provide(&mut loader, read)?;
         let Some(name) = loader.weights()?.into_iter().next() else {
             return loader.finish();
         };
@@ -126,6 +121,22 @@ pub fn load_with(
             loader.push(chunk)?;
         }
         loader.end()?;
+    }
+}
+
+/// Hands over all small files that a loader wants.
+pub fn provide(
+    loader: &mut Loader<Cpu>,
+    read: impl Fn(&str) -> Option<Vec<u8>>,
+) -> gossamer::Result<()> {
+    loop {
+        let names = loader.wanted()?;
+        if names.is_empty() {
+            return Ok(());
+        }
+        for name in names {
+            loader.provide(&name, read(&name));
+        }
     }
 }
 
