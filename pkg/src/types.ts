@@ -17,13 +17,22 @@ export type ModelFiles =
   | Readonly<Record<string, FileContents | null | undefined>>;
 
 /**
+ * Gives a model's files, one by one as they are asked for: `(name) => bucket.get("minilm/" + name)`. Nothing for a file that
+ * is not there.
+ */
+export type ModelFileGetter = (
+  name: string,
+  signal: AbortSignal | undefined,
+) => FileContents | null | undefined | Promise<FileContents | null | undefined>;
+
+/**
  * Where a model comes from:
  * - `"org/name"` or `"org/name@revision"`: a model of the Hugging Face Hub
  * - `"https://…/"`, `"./folder/"`, `"/folder/"` in browsers: the URL of a folder with the model's files
  * - `"./folder"`, `"/folder"`, `file:` URLs in Node, Deno and Bun: a local folder
- * - the files themselves
+ * - the files themselves, or a function that gets them
  */
-export type ModelSource = string | URL | ModelFiles;
+export type ModelSource = string | URL | ModelFiles | ModelFileGetter;
 
 /** Options of {@link load}. */
 export interface LoadOptions {

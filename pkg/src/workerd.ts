@@ -22,9 +22,7 @@ export async function init(options?: InitOptions): Promise<void> {
  * Loads a model, for instance out of an R2 bucket:
  *
  * ```ts
- * const names = ["config.json", "tokenizer.json", "modules.json", "1_Pooling/config.json", "model.safetensors"];
- * const files = await Promise.all(names.map(async (name) => [name, await env.MODELS.get(name)]));
- * const embedder = await load(Object.fromEntries(files));
+ * const embedder = await load((name) => env.MODELS.get(name));
  * ```
  */
 export async function load(source: ModelSource, options: LoadOptions = {}): Promise<Embedder> {

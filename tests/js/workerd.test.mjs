@@ -14,7 +14,6 @@ const WORKER = `
 import { init, load } from "./pkg/dist/workerd.js";
 import { digest } from "./tests/js/support/digest.mjs";
 import baseline from "./pkg/dist/wasm/simd128.wasm";
-const names = ["config.json", "tokenizer.json", "modules.json", "sentence_bert_config.json", "1_Pooling/config.json", "model.safetensors"];
 const ready = {};
 export default {
   async fetch(request, env) {
@@ -23,8 +22,7 @@ export default {
     const { pathname, searchParams } = new URL(request.url);
     const model = pathname.slice(1);
     const workers = Number(searchParams.get("workers"));
-    ready[model + workers] ??= Promise.all(names.map(async (name) => [name, await env.MODELS.get(model + "/" + name)]))
-      .then((files) => load(Object.fromEntries(files), { workers }));
+    ready[model + workers] ??= load((name) => env.MODELS.get(model + "/" + name), { workers });
     try {
       const embedder = await ready[model + workers];
       if (searchParams.has("fetch")) return await embedder.fetch("http://x" + searchParams.get("fetch"), request);

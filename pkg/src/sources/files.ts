@@ -1,21 +1,38 @@
 /** Files that the caller hands over. */
 
-import { GossamerError } from "../errors.js";
-import type { FileContents, ModelFiles } from "../types.js";
+import { checkAborted, GossamerError } from "../errors.js";
+import type { FileContents, ModelFileGetter, ModelFiles } from "../types.js";
 import { type Absent, type OpenFile, type Source, streamChunks } from "./source.js";
 
-/** Files by name. */
-export function filesSource(files: ModelFiles): Source {
-  const get = (name: string) =>
-    (files instanceof Map ? files.get(name) : own(files, name)) as FileContents | null | undefined;
+/** Files by name, or what gets them. */
+export function filesSource(files: ModelFiles | ModelFileGetter): Source {
+  const get = typeof files === "function" ? files : (name: string) => named(files, name);
   return {
     model: "files",
     async open(name, signal): Promise<OpenFile | Absent> {
-      const contents = get(name);
+      const contents = await got(name, signal, () => get(name, signal));
       if (contents === undefined || contents === null) return { absent: name };
       return openContents(name, contents, signal);
     },
   };
+}
+
+function named(files: ModelFiles, name: string) {
+  return (files instanceof Map ? files.get(name) : own(files, name)) as FileContents | null | undefined;
+}
+
+async function got<T>(name: string, signal: AbortSignal | undefined, get: () => T | Promise<T>): Promise<T> {
+  try {
+    return await get();
+  } catch (cause) {
+    checkAborted(signal);
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new GossamerError(
+      "network",
+      `The file ${name} could not be got: ${why}. The function that was passed to load threw this; try again, or see to it.`,
+      { status: 502, cause },
+    );
+  }
 }
 
 function own(files: object, name: string): unknown {

@@ -16,8 +16,10 @@ const PATH = /^(\.{1,2}([/\\]|$)|\/|[A-Za-z]:[/\\])/;
 export function resolveSource(source: ModelSource, options: LoadOptions, host: Host): Source {
   if (source instanceof URL) return fromUrl(source, host);
   if (typeof source === "string") return fromString(source, options, host);
-  if (typeof source === "object" && source !== null) return filesSource(source);
-  throw invalid("it is neither a string, nor a URL, nor a map of files");
+  if (typeof source === "function" || (typeof source === "object" && source !== null)) {
+    return filesSource(source);
+  }
+  throw invalid("it is neither a string, nor a URL, nor a map of files, nor a function that gets them");
 }
 
 function fromString(source: string, options: LoadOptions, host: Host): Source {
@@ -44,7 +46,7 @@ function fromUrl(url: URL, host: Host): Source {
 
 function invalid(why: string): GossamerError {
   const advice =
-    'Pass "org/name", "https://…/folder/", a local folder such as "./model" (Node, Deno, Bun), or a map of files';
+    'Pass "org/name", "https://…/folder/", a local folder such as "./model" (Node, Deno, Bun), a map of files, or a function that gets them';
   return new GossamerError("invalid_source", `The model cannot be loaded: ${why}. ${advice}.`, {
     status: 400,
   });

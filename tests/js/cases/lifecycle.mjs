@@ -138,6 +138,37 @@ export const cases = {
     assert.equal(is(aborted, "aborted").cause, "enough");
   },
 
+  "a function that gets files": async ({ origin }) => {
+    const files = await tinyFiles(origin);
+    const expected = await (await embedder(origin, TINY, "q8")).encode(TEXT);
+    const asked = [];
+    const get = (name) => asked.push(name) && files[name];
+    for (const [source, workers] of [
+      [get, 0],
+      [async (name) => get(name), 0],
+      [get, 2],
+    ]) {
+      const model = await load(source, { workers });
+      assert.deepEqual(await model.encode(TEXT), expected);
+      model.dispose();
+    }
+    assert.include(asked, "model.safetensors");
+    const broken = async (name) => {
+      if (name === "model.safetensors") throw new Error("the bucket is on fire");
+      return files[name];
+    };
+    const error = is(await failure(() => load(broken)), "network");
+    assert.include(error.message, "model.safetensors");
+    assert.include(error.message, "the bucket is on fire");
+    is(await failure(() => load(() => undefined)), "missing_file");
+    const controller = new AbortController();
+    const hanging = (_, signal) =>
+      new Promise((_, reject) => signal.addEventListener("abort", () => reject(new Error("gone"))));
+    const loading = failure(() => load(hanging, { signal: controller.signal }));
+    setTimeout(() => controller.abort("enough"), 10);
+    assert.equal(is(await loading, "aborted").cause, "enough");
+  },
+
   "weights in shards, where they are not in one file": async ({ origin }) => {
     const expected = await embedder(origin, TINY, "q8");
     for (const workers of [0, 2]) {
