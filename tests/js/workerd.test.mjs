@@ -6,8 +6,9 @@ import { after, before, describe, test } from "node:test";
 import { assert } from "chai";
 import { load } from "gossamer-embed";
 import { Miniflare } from "miniflare";
+import { rolldown } from "rolldown";
 import { digest } from "./support/digest.mjs";
-import { MINILM, TINY } from "./support/models.mjs";
+import { MINILM, SPLADE, TINY } from "./support/models.mjs";
 import { root } from "./support/server.mjs";
 
 const WORKER = `
@@ -71,15 +72,21 @@ async function start(bindings) {
     ],
   });
   await worker.ready;
+  await fill(worker, { tiny: TINY, minilm: MINILM });
+  return worker;
+}
+
+/** Puts folders of this repository into a worker's bucket. */
+async function fill(worker, folders) {
   const bucket = await worker.getR2Bucket("MODELS");
-  for (const [name, folder] of Object.entries({ tiny: TINY, minilm: MINILM })) {
+  for (const [name, folder] of Object.entries(folders)) {
     for (const file of await readdir(root + folder, { recursive: true })) {
       if (!/\.(json|safetensors)$/.test(file)) continue;
       const { buffer, byteOffset, byteLength } = await readFile(join(root, folder, file));
       await bucket.put(`${name}/${file}`, buffer.slice(byteOffset, byteOffset + byteLength));
     }
   }
-  return worker;
+  return bucket;
 }
 
 async function ask(build, model, body) {
@@ -136,5 +143,90 @@ describe("workerd", () => {
   test("there are no threads", async () => {
     const answer = await ask("relaxed", "tiny?workers=2", { input: "a" });
     assert.include(answer, { status: 501, code: "unsupported_runtime" });
+  });
+});
+
+describe("examples/cloudflare-worker", () => {
+  let worker;
+  before(async () => {
+    worker = await example({ API_KEYS: "first,second" });
+    await fill(worker, { minilm: MINILM, splade: SPLADE });
+  });
+  after(() => worker.dispose());
+
+  /** The example as its bundler makes it: one module, and the wasm beside it. */
+  async function example(bindings) {
+    const bundle = await rolldown({
+      input: `${root}examples/cloudflare-worker/src/index.ts`,
+      resolve: { conditionNames: ["workerd", "import"] },
+      plugins: [
+        {
+          name: "modules of its platform",
+          resolveId: (id) => (id.endsWith(".wasm") ? { id: "./gossamer.wasm", external: true } : null),
+        },
+      ],
+    });
+    const { output } = await bundle.generate({ format: "esm" });
+    assert.lengthOf(output, 1);
+    const wasm = await readFile(`${root}pkg/dist/wasm/relaxed.wasm`);
+    const modules = [
+      { type: "ESModule", path: `${root}index.mjs`, contents: output[0].code },
+      { type: "CompiledWasm", path: `${root}gossamer.wasm`, contents: wasm },
+    ];
+    const options = { compatibilityDate: "2026-04-01", r2Buckets: ["MODELS"], modulesRoot: root, modules };
+    const made = new Miniflare({ port: 0, inspectorPort: 0, cf: false, bindings, ...options });
+    await made.ready;
+    return made;
+  }
+
+  async function post(path, body, key = "second") {
+    const headers = { authorization: `Bearer ${key}`, "content-type": "application/json" };
+    const init = { method: "POST", headers, body: JSON.stringify(body) };
+    const response = await worker.dispatchFetch(`http://worker${path}`, init);
+    return { status: response.status, json: await response.json() };
+  }
+
+  test("dense and sparse vectors, by the names of the models", async () => {
+    const texts = ["a cat", "the dog sat on the mat"];
+    const dense = await load(root + MINILM);
+    // All at once, before any model is there.
+    const answers = await Promise.all(
+      Array.from({ length: 8 }, () => post("/v1/embeddings", { model: "minilm", input: texts })),
+    );
+    for (const { status, json } of answers) {
+      assert.equal(status, 200);
+      const vectors = json.data.flatMap(({ embedding }) => embedding);
+      assert.deepEqual(Float32Array.from(vectors), (await dense.encode(texts)).data);
+    }
+    dense.dispose();
+    const sparse = await load(root + SPLADE);
+    const { json } = await post("/embed_sparse", { model: "splade", inputs: texts[0] });
+    const [{ values }] = await sparse.encodeSparse(texts[0]);
+    assert.deepEqual(Float32Array.from(json[0].map(({ value }) => value)), values);
+    sparse.dispose();
+    const refused = await post("/v1/embeddings", { input: "a" }, "third");
+    assert.deepEqual([refused.status, refused.json.error.code], [401, "invalid_api_key"]);
+  });
+
+  test("a model that is broken in its bucket is said to be, and tried again", async () => {
+    const other = await example({});
+    try {
+      const models = await fill(other, { minilm: TINY });
+      const good = await (await models.get("minilm/model.safetensors")).arrayBuffer();
+      await models.put("minilm/model.safetensors", good.slice(0, good.byteLength >> 1));
+      const ask = async () => {
+        const init = { method: "POST", body: '{"input":"a cat"}' };
+        const response = await other.dispatchFetch("http://worker/v1/embeddings", init);
+        return { status: response.status, json: await response.json() };
+      };
+      const broken = await ask();
+      assert.deepEqual([broken.status, broken.json.error.code], [503, "truncated_stream"]);
+      await models.delete("minilm/config.json");
+      assert.include((await ask()).json.error, { code: "missing_file" });
+      await fill(other, { minilm: TINY });
+      assert.equal((await ask()).status, 200);
+    } finally {
+      await other.dispose();
+    }
   });
 });
