@@ -52,15 +52,25 @@ impl Files {
             bail!("{source} is neither a folder nor a model's name on the Hub (owner/name)");
         }
         let repo = Repo::with_revision(id.to_owned(), RepoType::Model, revision.to_owned());
-        let cache = Cache::from_env().repo(repo.clone());
-        if std::env::var("HF_HUB_OFFLINE").is_ok_and(|value| !matches!(&*value, "" | "0" | "false"))
-        {
+        let hub_cache = match variable("HF_HUB_CACHE") {
+            Some(folder) => Cache::new(folder.into()),
+            None => Cache::from_env(),
+        };
+        let cache = hub_cache.repo(repo.clone());
+        if variable("HF_HUB_OFFLINE").is_some_and(|value| value != "0" && value != "false") {
             return Ok(Self::Hub(Box::new(Hub {
                 cache,
                 online: None,
             })));
         }
-        let api = ApiBuilder::from_env().with_progress(false).build()?;
+        let mut builder = ApiBuilder::from_cache(hub_cache).with_progress(false);
+        if let Some(endpoint) = variable("HF_ENDPOINT") {
+            builder = builder.with_endpoint(endpoint);
+        }
+        if let Some(token) = variable("HF_TOKEN") {
+            builder = builder.with_token(Some(token));
+        }
+        let api = builder.build()?;
         let api = api.repo(repo);
         let online = match api.info() {
             Ok(info) => {
@@ -104,4 +114,9 @@ impl Files {
         bar.set_position(0);
         Ok(Some(bar.wrap_read(file)))
     }
+}
+
+/// A variable of the environment that is not empty.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -270,11 +270,14 @@ test("what cannot be served is said", async () => {
 });
 
 test("a model of the Hub, which then needs no network", async () => {
-  const id = "org/tiny-m3";
+  const id = "org/gated-m3";
   const asked = [];
   const hub = createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url, "http://hub").pathname);
     asked.push(path);
+    if (request.headers.authorization !== "Bearer secret") {
+      return response.writeHead(401).end();
+    }
     if (path === `/api/models/${id}/revision/main`) {
       const files = await readdir(m3, { recursive: true, withFileTypes: true });
       const names = files.filter((file) => file.isFile()).map((file) => join(file.parentPath, file.name));
@@ -303,7 +306,10 @@ test("a model of the Hub, which then needs no network", async () => {
     HF_ENDPOINT: `http://127.0.0.1:${hub.address().port}`,
     HF_HOME: join(scratch, "hub"),
     HF_HUB_CACHE: "",
+    HF_TOKEN: "secret",
   };
+  const refused = await serve("--model", id, { ...environment, HF_TOKEN: "" }).catch((error) => error);
+  assert.match(refused.message, /the Hub has no model org\/gated-m3 for us: .*HF_TOKEN/);
   const answers = async (options) => {
     const { url, stop } = await serve("--model", id, { ...environment, ...options });
     const { json } = await ask(url, "/v1/embeddings", { input: TEXTS });
