@@ -43,6 +43,18 @@ pub enum Error {
         /// The size of the whole file, where its header tells.
         expected: Option<u64>,
     },
+    /// A file is not the one whose hash the caller gave.
+    #[error(
+        "{file} has the SHA-256 {got}, not {expected}: it was damaged on its way or is another version; load it again, or pin the hash of the version that you want"
+    )]
+    WrongHash {
+        /// File as the source names it.
+        file: String,
+        /// The hash of what arrived.
+        got: String,
+        /// The one that was asked for.
+        expected: String,
+    },
     /// The model needs tensors that the checkpoint does not have.
     #[error(
         "{file} lacks tensors that the model's config asks for: {missing}; it holds {present}; check that config.json belongs to this checkpoint"
@@ -195,6 +207,7 @@ impl Error {
             Self::InvalidSafetensors { .. } => "invalid_safetensors",
             Self::InvalidTorch { .. } => "invalid_torch",
             Self::TruncatedStream { .. } => "truncated_stream",
+            Self::WrongHash { .. } => "wrong_hash",
             Self::MissingTensor { .. } => "missing_tensor",
             Self::UnexpectedTensor { .. } => "unexpected_tensor",
             Self::WrongShape { .. } => "wrong_shape",
@@ -231,6 +244,7 @@ impl Error {
             Self::InvalidSafetensors { .. }
             | Self::InvalidTorch { .. }
             | Self::TruncatedStream { .. }
+            | Self::WrongHash { .. }
             | Self::MissingTensor { .. }
             | Self::UnexpectedTensor { .. }
             | Self::WrongShape { .. }

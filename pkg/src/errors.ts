@@ -6,6 +6,7 @@ export type ErrorCode =
   | "invalid_safetensors"
   | "invalid_torch"
   | "truncated_stream"
+  | "wrong_hash"
   | "missing_tensor"
   | "unexpected_tensor"
   | "wrong_shape"

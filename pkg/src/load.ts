@@ -27,7 +27,8 @@ export async function loadModel(host: Host, source: ModelSource, options: LoadOp
   checkAborted(signal);
   const place = resolveSource(source, options, host);
   const progress = new ProgressReport(place.model, options.onProgress);
-  const loaderOptions = { model: place.model, revision: place.revision, dtype: options.dtype };
+  const { dtype, sha256 = {} } = options;
+  const loaderOptions = { model: place.model, revision: place.revision, dtype, sha256 };
   const engine = checkWorkers(workers)
     ? await pool(workers, progress, signal)
     : await into(async () => new LocalLoader(loaderOptions, await ensureStarted(host)), progress, signal);

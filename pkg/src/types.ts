@@ -42,6 +42,11 @@ export interface LoadOptions {
    * `"auto"`, the default, is `"q8"`.
    */
   dtype?: "auto" | "f32" | "q8" | "q4" | undefined;
+  /**
+   * SHA-256 of files by name, in hexadecimal: `{ "model.safetensors": "53aa…" }`. A file that has another one is refused.
+   * Files without one are not checked.
+   */
+  sha256?: Readonly<Record<string, string>> | undefined;
   /** Commit, branch or tag of a Hub model; `main` by default. */
   revision?: string | undefined;
   /** Base address of the Hub or of a mirror; `https://huggingface.co` by default. */

@@ -11,6 +11,8 @@
 
 use std::collections::BTreeMap;
 
+use sha2::{Digest, Sha256};
+
 #[cfg(not(target_arch = "wasm32"))]
 use super::checkpoint::Collected;
 use super::checkpoint::{Finished, Reading};
@@ -48,6 +50,12 @@ pub struct Loader<B: Backend> {
     done: usize,
     /// What is known of the next weight file, if that it is not there.
     absent: Option<Absent>,
+    /// SHA-256 of files, in hexadecimal.
+    pins: BTreeMap<String, String>,
+    /// Of the current weight file, if it is pinned.
+    hash: Option<Sha256>,
+    /// A small file that is not the pinned one.
+    wrong: Option<Error>,
 }
 
 /// A weight file that the source has not.
@@ -92,11 +100,41 @@ impl<B: Backend> Loader<B> {
             reading: None,
             done: 0,
             absent: None,
+            pins: BTreeMap::new(),
+            hash: None,
+            wrong: None,
+        }
+    }
+
+    /// Has a file be refused unless it has this SHA-256, in hexadecimal.
+    pub fn pin(&mut self, file: &str, sha256: &str) -> Result<()> {
+        let sha256 = sha256.to_lowercase();
+        if sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            let reason =
+                format!("the SHA-256 of {file} is {sha256:?}; it must be 64 hexadecimal digits");
+            return Err(Error::input("sha256", reason));
+        }
+        self.pins.insert(file.to_owned(), sha256);
+        Ok(())
+    }
+
+    fn check(&self, file: &str, hash: Sha256) -> Result<()> {
+        let got = format!("{:x}", hash.finalize());
+        match self.pins.get(file) {
+            Some(expected) if *expected != got => Err(Error::WrongHash {
+                file: file.to_owned(),
+                got,
+                expected: expected.clone(),
+            }),
+            _ => Ok(()),
         }
     }
 
     /// Small files to provide next; none once all are there.
     pub fn wanted(&mut self) -> Result<Vec<String>> {
+        if let Some(error) = self.wrong.take() {
+            return Err(error);
+        }
         if self.plan.is_some() {
             return self.wanted_index();
         }
@@ -152,6 +190,10 @@ impl<B: Backend> Loader<B> {
 
     /// Takes a small file, or the news that the source has none of this name.
     pub fn provide(&mut self, name: &str, bytes: Option<Vec<u8>>) {
+        if let Some(bytes) = bytes.as_ref().filter(|_| self.pins.contains_key(name)) {
+            let checked = self.check(name, Sha256::new_with_prefix(bytes));
+            self.wrong = self.wrong.take().or(checked.err());
+        }
         self.files.0.insert(name.to_owned(), bytes);
     }
 
@@ -200,6 +242,7 @@ impl<B: Backend> Loader<B> {
             Some((file, path)) if self.reading.is_none() && path == name => {
                 self.reading = Some(plan.checkpoint.begin(*file, name));
                 self.absent = None;
+                self.hash = self.pins.contains_key(name).then(Sha256::new);
                 Ok(())
             }
             _ => Err(misuse(
@@ -210,6 +253,9 @@ impl<B: Backend> Loader<B> {
 
     /// Takes the next bytes of the current weight file.
     pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        if let Some(hash) = &mut self.hash {
+            hash.update(bytes);
+        }
         match (&mut self.plan, &mut self.reading) {
             (Some(plan), Some(reading)) => plan.checkpoint.push(&self.backend, reading, bytes),
             _ => Err(misuse("push without begin")),
@@ -225,8 +271,16 @@ impl<B: Backend> Loader<B> {
     pub fn end(&mut self) -> Result<()> {
         match (&mut self.plan, self.reading.take()) {
             (Some(plan), Some(reading)) => {
+                plan.checkpoint.end(&reading)?;
+                let (_, path) = &plan.streamed[self.done];
                 self.done += 1;
-                plan.checkpoint.end(&reading)
+                match self.hash.take() {
+                    Some(hash) => {
+                        let path = path.clone();
+                        self.check(&path, hash)
+                    }
+                    None => Ok(()),
+                }
             }
             _ => Err(misuse("end without begin")),
         }

@@ -1,5 +1,7 @@
 //! Rust values ↔ JavaScript values.
 
+use std::collections::BTreeMap;
+
 use js_sys::{Array, Float32Array, Object, Reflect, Uint32Array};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -22,6 +24,8 @@ pub struct LoadRequest {
     pub model: String,
     pub revision: Option<String>,
     pub dtype: Option<String>,
+    #[serde(default)]
+    pub sha256: BTreeMap<String, String>,
 }
 
 /// The options of `tokenize`.

@@ -23,7 +23,7 @@ pub struct Loader(crate::Loader<Cpu>);
 
 #[wasm_bindgen]
 impl Loader {
-    /// `options`: `{ model, revision?, dtype? }`.
+    /// `options`: `{ model, revision?, dtype?, sha256? }`.
     #[wasm_bindgen(constructor)]
     pub fn new(options: JsValue) -> Thrown<Self> {
         let options: convert::LoadRequest = from_js("options", options)?;
@@ -37,12 +37,17 @@ impl Loader {
                 return Err(throw(&Error::input("dtype", reason)));
             }
         };
+        let pins = options.sha256;
         let options = LoadOptions {
             model: options.model,
             revision: options.revision,
             dtype,
         };
-        Ok(Self(crate::Loader::new(Cpu::new(), options)))
+        let mut loader = crate::Loader::new(Cpu::new(), options);
+        for (file, hash) in &pins {
+            loader.pin(file, hash).map_err(|error| throw(&error))?;
+        }
+        Ok(Self(loader))
     }
 
     /// Small files to hand over next.

@@ -18,6 +18,7 @@ export interface LoaderOptions {
   model: string;
   revision: string | undefined;
   dtype: string | undefined;
+  sha256: Readonly<Record<string, string>>;
 }
 
 /** A model that is being loaded: it says which files it wants, and is handed them. */

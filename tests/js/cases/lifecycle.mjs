@@ -138,6 +138,28 @@ export const cases = {
     assert.equal(is(aborted, "aborted").cause, "enough");
   },
 
+  "files whose hashes are pinned": async ({ origin }) => {
+    const files = await tinyFiles(origin);
+    const sha256 = {};
+    for (const [name, bytes] of Object.entries(files)) {
+      const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+      sha256[name] = Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
+    }
+    const expected = await (await embedder(origin, TINY, "q8")).encode(TEXT);
+    for (const workers of [0, 2]) {
+      const model = await load(`${origin}/${TINY}`, { sha256, workers });
+      assert.deepEqual(await model.encode(TEXT), expected);
+      model.dispose();
+      for (const name of ["model.safetensors", "config.json"]) {
+        const other = { ...sha256, [name]: sha256["tokenizer.json"] };
+        const error = is(await failure(() => load(files, { sha256: other, workers })), "wrong_hash");
+        assert.include(error.message, name);
+        assert.include(error.message, sha256[name]);
+      }
+    }
+    is(await failure(() => load(files, { sha256: { "config.json": "abc" } })), "invalid_input");
+  },
+
   "a function that gets files": async ({ origin }) => {
     const files = await tinyFiles(origin);
     const expected = await (await embedder(origin, TINY, "q8")).encode(TEXT);
