@@ -144,6 +144,11 @@ fn what_does_not_fit_is_refused_in_words() {
     };
     refused("mlx-4", scales, other, "Scales have the shape [32, 3]");
     refused("gptq-4", scales, other, "scales");
+    let large: Change = |tensors| {
+        let (_, entry, bytes) = part(tensors, "scales");
+        (entry["shape"], *bytes) = (json!([1 << 20]), vec![0; 2 << 20]);
+    };
+    refused("mlx-4", large, other, "Scales have the shape [1048576]");
     let infinite: Change = |tensors| {
         let (_, entry, bytes) = part(tensors, "weight_scale");
         assert_eq!(entry["dtype"], "F32");

@@ -196,6 +196,9 @@ pub fn find<T>(name: &str, at: impl Fn(&str) -> Option<T>) -> Option<Found<T>> {
     })
 }
 
+/// Bytes that tables and descriptions may have, whatever the size of their matrix.
+const MOST_TABLES: usize = 1 << 16;
+
 /// One tensor of a matrix.
 struct Part {
     role: Role,
@@ -286,6 +289,9 @@ impl Matrix {
         };
         if role == Role::Codes {
             self.check_codes(&info, &tensor.name)?;
+        } else if info.size / 8 > self.rows.saturating_mul(self.columns).max(MOST_TABLES / 8) {
+            // Before memory is taken for it.
+            return Err(self.wrong(&format!("its {role:?} have the shape {:?}", info.shape)));
         }
         if let Some(part) = self.parts.iter_mut().find(|part| part.role == role) {
             part.info = Some(info);
@@ -382,7 +388,8 @@ impl Matrix {
             return None;
         };
         let fits = |bits: &usize| (self.columns * bits).div_ceil(32) == words;
-        (rows == self.rows).then(|| (2..=8).find(fits))?
+        // Short rows leave a choice: then the usual numbers come first.
+        (rows == self.rows).then(|| [4, 8, 2, 3, 5, 6, 7].into_iter().find(|bits| fits(bits)))?
     }
 
     /// Bits of a code that is packed along columns, and whether it is AWQ's way.
