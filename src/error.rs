@@ -285,6 +285,13 @@ pub(crate) fn room<T>(len: usize) -> Result<Vec<T>> {
     Ok(values)
 }
 
+/// A zeroed vector, where there is memory for it.
+pub(crate) fn zeroed<T: Clone + Copy + bytemuck::Zeroable>(len: usize) -> Result<Vec<T>> {
+    let mut values = room(len)?;
+    values.resize(len, T::zeroed());
+    Ok(values)
+}
+
 #[cfg(not(target_arch = "wasm32"))]
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {

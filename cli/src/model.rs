@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
 
 use anyhow::Result;
 use gossamer::api::http::{Exchange, Incoming, Options, Response};
@@ -14,20 +13,19 @@ struct Job {
     incoming: Incoming,
     options: Options,
     reply: oneshot::Sender<Response>,
-    /// Bytes of the body: how much work it is, about.
-    size: usize,
+    /// Of the thread's load.
+    share: Share,
 }
 
-/// A loaded model and its threads. They end when it is dropped, after what they have been given.
+/// A loaded model and its threads, which end when it is dropped.
 pub struct Model {
     threads: Vec<Thread>,
 }
 
 struct Thread {
-    jobs: Option<mpsc::Sender<Job>>,
-    /// Bytes of the requests that it has.
+    jobs: mpsc::Sender<Job>,
+    /// Bytes of the requests that it has: how much work it is, about.
     load: Arc<AtomicUsize>,
-    handle: Option<JoinHandle<()>>,
 }
 
 impl Model {
@@ -36,15 +34,11 @@ impl Model {
         let embedder = Arc::new(embedder);
         let start = |number: usize| {
             let (jobs, received) = mpsc::channel();
-            let (embedder, load) = (Arc::clone(&embedder), Arc::new(AtomicUsize::new(0)));
-            let own = Arc::clone(&load);
+            let embedder = Arc::clone(&embedder);
             let thread = std::thread::Builder::new().name(format!("model {number}"));
-            let handle = thread.spawn(move || work(&embedder, &received, &own))?;
-            Ok(Thread {
-                jobs: Some(jobs),
-                load,
-                handle: Some(handle),
-            })
+            thread.spawn(move || work(&embedder, &received))?;
+            let load = Arc::default();
+            Ok(Thread { jobs, load })
         };
         let threads = (0..threads.max(1)).map(start).collect::<Result<_>>()?;
         Ok(Self { threads })
@@ -60,29 +54,41 @@ impl Model {
         let least = self.threads.iter();
         let thread = least.min_by_key(|thread| thread.load.load(Ordering::Relaxed))?;
         let (reply, answer) = oneshot::channel();
-        // Even the smallest request is one.
-        let size = size.max(1);
-        thread.load.fetch_add(size, Ordering::Relaxed);
         let job = Job {
             incoming,
             options,
             reply,
-            size,
+            // Even the smallest request is one.
+            share: Share::of(&thread.load, size.max(1)),
         };
-        thread.jobs.as_ref()?.send(job).ok()?;
+        thread.jobs.send(job).ok()?;
         answer.await.ok()
     }
 }
 
-impl Drop for Model {
+/// A share of a count, for as long as it lives.
+pub struct Share {
+    count: Arc<AtomicUsize>,
+    size: usize,
+    /// What others have had of it.
+    pub others: usize,
+}
+
+impl Share {
+    pub fn of(count: &Arc<AtomicUsize>, size: usize) -> Self {
+        let others = count.fetch_add(size, Ordering::Relaxed);
+        let count = Arc::clone(count);
+        Self {
+            count,
+            size,
+            others,
+        }
+    }
+}
+
+impl Drop for Share {
     fn drop(&mut self) {
-        for thread in &mut self.threads {
-            thread.jobs = None;
-        }
-        for thread in &mut self.threads {
-            // A thread that panicked has said so already.
-            let _ = thread.handle.take().map(JoinHandle::join);
-        }
+        self.count.fetch_sub(self.size, Ordering::Relaxed);
     }
 }
 
@@ -90,11 +96,12 @@ impl Drop for Model {
 struct Open {
     exchange: Exchange,
     reply: oneshot::Sender<Response>,
-    size: usize,
+    #[expect(dead_code, reason = "it counts while it lives")]
+    share: Share,
 }
 
 /// Answers requests step by step. Those that are there together share steps, and each leads one by turns.
-fn work(embedder: &Embedder<Cpu>, jobs: &mpsc::Receiver<Job>, load: &AtomicUsize) {
+fn work(embedder: &Embedder<Cpu>, jobs: &mpsc::Receiver<Job>) {
     let mut open: Vec<Open> = Vec::new();
     loop {
         if open.is_empty() {
@@ -104,20 +111,14 @@ fn work(embedder: &Embedder<Cpu>, jobs: &mpsc::Receiver<Job>, load: &AtomicUsize
             }
         }
         open.extend(jobs.try_iter().map(|job| Open::start(embedder, job)));
-        open.retain(|one| {
-            let wanted = !one.reply.is_closed();
-            if !wanted {
-                load.fetch_sub(one.size, Ordering::Relaxed);
-            }
-            wanted
-        });
+        open.retain(|one| !one.reply.is_closed());
         if let Some((leader, others)) = open.split_first_mut() {
             let others = others.iter_mut();
             let mut others: Vec<&mut Run> = others.filter_map(|one| one.exchange.run()).collect();
             leader.exchange.step_with(embedder, &mut others);
         }
         for one in open.extract_if(.., |one| one.exchange.is_done()) {
-            one.finish(embedder, load);
+            one.finish(embedder);
         }
         if !open.is_empty() {
             open.rotate_left(1);
@@ -130,14 +131,13 @@ impl Open {
         Self {
             exchange: Exchange::start(embedder, job.incoming, &job.options),
             reply: job.reply,
-            size: job.size,
+            share: job.share,
         }
     }
 
-    fn finish(mut self, embedder: &Embedder<Cpu>, load: &AtomicUsize) {
+    fn finish(mut self, embedder: &Embedder<Cpu>) {
         // An error of a step that it was taken along in.
         self.exchange.step_with(embedder, &mut []);
-        load.fetch_sub(self.size, Ordering::Relaxed);
         // Whoever asked may have gone away.
         let _ = self.reply.send(self.exchange.finish());
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -18,7 +18,7 @@ use gossamer::WeightDtype;
 use gossamer::api::http::{self, Dialect, Incoming, Refusal};
 use tokio::net::TcpListener;
 
-use crate::model::Model;
+use crate::model::{Model, Share};
 use crate::source;
 
 /// What is served, and how.
@@ -87,7 +87,7 @@ struct Server {
     /// The first is the default one.
     models: Vec<(String, Model)>,
     options: http::Options,
-    requests: AtomicUsize,
+    requests: Arc<AtomicUsize>,
     max_requests: usize,
     timeout: Option<Duration>,
     max_body_bytes: usize,
@@ -162,7 +162,7 @@ impl Server {
         Ok(Self {
             models,
             options: options_of_all,
-            requests: AtomicUsize::new(0),
+            requests: Arc::default(),
             max_requests: options.max_requests,
             timeout: options.timeout.map(Duration::from_secs),
             max_body_bytes: options.max_body_bytes,
@@ -209,7 +209,7 @@ impl Server {
             Ok(bytes) => request.body = String::from_utf8_lossy(&bytes).into_owned(),
             Err(_) => return self.ask(request, Some(Refusal::TooLarge)).await,
         }
-        let under_way = Count::new(&self.requests);
+        let under_way = Share::of(&self.requests, 1);
         if under_way.others >= self.max_requests {
             return self.ask(request, Some(Refusal::Overloaded)).await;
         }
@@ -234,25 +234,6 @@ async fn answer(State(server): State<Arc<Server>>, request: Request) -> Response
     }
     let response = response.body(Body::from(answer.body));
     response.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
-}
-
-/// One more of something, while it lives.
-struct Count<'a> {
-    count: &'a AtomicUsize,
-    others: usize,
-}
-
-impl<'a> Count<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        let others = count.fetch_add(1, Ordering::Relaxed);
-        Self { count, others }
-    }
-}
-
-impl Drop for Count<'_> {
-    fn drop(&mut self) {
-        self.count.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// `NAME=SOURCE`, or a source; the name of a folder is its last part.

@@ -594,8 +594,9 @@ impl<B: Backend> Visitor for Filler<'_, B> {
                 let Quantized {
                     slot, matrix, hash, ..
                 } = &mut all[*number];
+                let name = matrix.name().to_owned();
                 let result = matrix.push(*role, bytes, |row, values| {
-                    check_finite(self.file, "", values)?;
+                    check_finite(self.file, &name, values)?;
                     hash.update(values);
                     self.checkpoint.store(self.backend, *slot, row, values)
                 });

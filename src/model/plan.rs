@@ -251,7 +251,7 @@ pub(super) fn shards(path: &str, index: &[u8]) -> Result<Vec<(String, String)>> 
 }
 
 /// Whether a checkpoint that says how it was quantised is of GPTQ's second version; an error if we cannot read it.
-fn quantization(config: &Config, path: &str) -> Result<Option<bool>> {
+fn is_gptq_v2(config: &Config, path: &str) -> Result<bool> {
     /// Those whose layouts `weights::quantized` has; MLX does not name itself.
     const METHODS: [&str; 7] = [
         "compressed-tensors",
@@ -263,7 +263,7 @@ fn quantization(config: &Config, path: &str) -> Result<Option<bool>> {
         "torchao",
     ];
     let Some(quantization) = config.get("quantization_config") else {
-        return Ok(None);
+        return Ok(false);
     };
     match quantization.get("quant_method").and_then(Value::as_str) {
         Some(other) if !METHODS.contains(&other) => Err(Error::config(
@@ -277,7 +277,7 @@ fn quantization(config: &Config, path: &str) -> Result<Option<bool>> {
             let format = quantization
                 .get("checkpoint_format")
                 .and_then(Value::as_str);
-            Ok(Some(format == Some("gptq_v2")))
+            Ok(format == Some("gptq_v2"))
         }
     }
 }
@@ -413,7 +413,7 @@ impl Planner<'_> {
     fn encoder(&mut self, input: &Entry, config: &Config) -> Result<Draft> {
         let draft = self.roads(input, config)?;
         let file = &mut self.layout.files[draft.file];
-        file.gptq_v2 = quantization(config, &input.file(CONFIG))?.unwrap_or(false);
+        file.gptq_v2 = is_gptq_v2(config, &input.file(CONFIG))?;
         Ok(draft)
     }
 

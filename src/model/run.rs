@@ -266,9 +266,8 @@ impl Run {
         let others = others
             .iter_mut()
             .filter(|run| run.kind() == kind && run.failure.is_none());
-        let mut runs: Vec<&mut Self> = Vec::new();
+        let mut runs = vec![&mut *self];
         runs.extend(others.map(|run| &mut **run));
-        runs.insert(0, &mut *self);
         let route = &embedder.routes[runs[0].route];
         let taken = take_by_turns(&mut runs, route);
         let mut parts: Vec<Part> = runs.into_iter().zip(taken).collect();

@@ -93,10 +93,11 @@ export class Pool implements Engine {
 
   /** Calls whose turn it may be: short ones do not overtake for ever what must wait for room, but requests need none. */
   #next(): Task[] {
-    const requests = this.#tasks.filter(({ waiting: [part] }) => part?.call.name === "fetch" && !part.alone);
-    const first = this.#tasks.find((task) => !requests.includes(task));
+    const isRequest = ({ waiting: [part] }: Task) => part?.call.name === "fetch" && !part.alone;
+    const first = this.#tasks.find((task) => !isRequest(task));
     // One that must be alone waits for that, and all others for it.
     if (first?.waiting[0]?.alone) return [first];
+    const requests = this.#tasks.filter(isRequest);
     return first ? [first, ...requests] : requests;
   }
 

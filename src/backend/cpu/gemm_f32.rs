@@ -7,8 +7,8 @@
 use core::ops::Range;
 
 use super::simd::F32x4;
-use super::{PANEL, Sums, halves, tiles, zeroed};
-use crate::error::Result;
+use super::{PANEL, Sums, halves, tiles};
+use crate::error::{Result, zeroed};
 
 /// A `[rows, columns]` matrix in panels of eight rows.
 pub struct PackedF32 {

@@ -25,7 +25,7 @@ use self::packed_int::{Bytes, Codes, Nibbles, PackedInt};
 use self::scratch::{Buffer, Pool};
 use self::simd::F32x4;
 use super::{Activation, Attention, Backend, Norm, Pooling, Splade, SpladeStrategy, WeightDtype};
-use crate::error::{Result, room};
+use crate::error::{Result, zeroed};
 
 /// Columns of a packed panel: two vectors.
 const PANEL: usize = 8;
@@ -444,11 +444,4 @@ fn store(sums: Sums, out: &mut [f32]) {
         let lanes = out.len();
         out.copy_from_slice(&sums.as_flattened()[..lanes]);
     }
-}
-
-/// A zeroed vector, where there is memory for it.
-fn zeroed<T: Clone + Copy + bytemuck::Zeroable>(len: usize) -> Result<Vec<T>> {
-    let mut values = room(len)?;
-    values.resize(len, T::zeroed());
-    Ok(values)
 }

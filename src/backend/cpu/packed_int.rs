@@ -6,8 +6,8 @@
 
 use super::rotation::{GROUP, Group};
 use super::simd::{F32x4, I8x16};
-use super::{DotKernel, PANEL, zeroed};
-use crate::error::Result;
+use super::{DotKernel, PANEL};
+use crate::error::{Result, zeroed};
 
 /// How the codes of one group of a panel are stored.
 pub trait Codes: Copy + bytemuck::Zeroable {

@@ -3,8 +3,7 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::zeroed;
-use crate::error::Result;
+use crate::error::{Result, zeroed};
 
 /// Bytes that a pool keeps for later; what a single long text has taken beyond it is given back.
 const KEPT: usize = 16 << 20;

@@ -14,187 +14,17 @@
 //! | bitsandbytes, int8 | `weight`: I8 `[out, in]` | code · `SCB` / 127 |
 //! | bitsandbytes, nf4 and fp4 | `weight`: U8, two codes a byte, the first one high, over the whole matrix | `quant_map`\[code\] · `absmax` of the block |
 
+mod decoder;
+mod layouts;
+
 use serde::Deserialize;
 
+use self::decoder::{Codes, Decoder, Grid, awq_code, code};
+use self::layouts::Kind;
+pub use self::layouts::{Found, Role, find};
 use super::TensorInfo;
 use super::dtype::Dtype;
-use crate::error::{Error, Result};
-
-/// What a tensor is to its matrix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// The matrix in few bits.
-    Codes,
-    /// Factors.
-    Scales,
-    /// What is added after the factor.
-    Biases,
-    /// What is subtracted before it.
-    Zeros,
-    /// The group of each column.
-    Groups,
-    /// Values of the sixteen codes.
-    Map,
-    /// A description in JSON.
-    State,
-    /// Factors of the scales, which are codes themselves, …
-    NestedScales,
-    /// … with these values.
-    NestedMap,
-    /// Nothing that is needed.
-    Unused,
-}
-
-/// A layout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// MLX's affine mode
-    Mlx,
-    /// compressed-tensors' pack-quantized
-    Packed,
-    /// A value for each element, and scales
-    Scaled,
-    /// GPTQ, or AWQ: their shapes tell
-    Columns,
-    /// bitsandbytes' `load_in_8bit`
-    BnbInt8,
-    /// bitsandbytes' `load_in_4bit`
-    BnbTable,
-}
-
-type Suffix = (&'static str, Role, bool);
-
-/// Each layout's endings of names, with what each is and whether it must be there; the first is the codes'.
-const KINDS: [(Kind, &str, &[Suffix]); 10] = {
-    use Role::{Biases, Codes, Groups, Map, NestedMap, NestedScales, Scales, State, Unused, Zeros};
-    [
-        (
-            Kind::Mlx,
-            "MLX",
-            &[
-                (".weight", Codes, true),
-                (".scales", Scales, true),
-                (".biases", Biases, false),
-            ],
-        ),
-        (
-            Kind::Packed,
-            "compressed-tensors",
-            &[
-                (".weight_packed", Codes, true),
-                (".weight_scale", Scales, true),
-                (".weight_zero_point", Zeros, false),
-                (".weight_g_idx", Groups, false),
-                (".weight_shape", Unused, false),
-            ],
-        ),
-        (
-            Kind::Scaled,
-            "compressed-tensors",
-            &[
-                (".weight", Codes, true),
-                (".weight_scale", Scales, true),
-                (".weight_zero_point", Zeros, false),
-            ],
-        ),
-        (
-            Kind::Scaled,
-            "block-wise FP8",
-            &[
-                (".weight", Codes, true),
-                (".weight_scale_inv", Scales, true),
-            ],
-        ),
-        (
-            Kind::Scaled,
-            "quanto",
-            &[
-                (".weight._data", Codes, true),
-                (".weight._scale", Scales, true),
-            ],
-        ),
-        (
-            Kind::Scaled,
-            "torchao",
-            &[
-                ("._weight_qdata", Codes, true),
-                ("._weight_scale", Scales, true),
-                ("._weight_zero_point", Zeros, false),
-            ],
-        ),
-        (
-            Kind::Columns,
-            "GPTQ or AWQ",
-            &[
-                (".qweight", Codes, true),
-                (".scales", Scales, true),
-                (".qzeros", Zeros, true),
-                (".g_idx", Groups, false),
-            ],
-        ),
-        (
-            Kind::BnbInt8,
-            "bitsandbytes",
-            &[
-                (".weight", Codes, true),
-                (".SCB", Scales, true),
-                (".weight_format", Unused, false),
-            ],
-        ),
-        (
-            Kind::BnbTable,
-            "bitsandbytes",
-            &[
-                (".weight", Codes, true),
-                (".weight.absmax", Scales, true),
-                (".weight.quant_map", Map, true),
-                (".weight.quant_state.bitsandbytes__nf4", State, true),
-                (".weight.nested_absmax", NestedScales, false),
-                (".weight.nested_quant_map", NestedMap, false),
-            ],
-        ),
-        (
-            Kind::BnbTable,
-            "bitsandbytes",
-            &[
-                (".weight", Codes, true),
-                (".weight.absmax", Scales, true),
-                (".weight.quant_map", Map, true),
-                (".weight.quant_state.bitsandbytes__fp4", State, true),
-                (".weight.nested_absmax", NestedScales, false),
-                (".weight.nested_quant_map", NestedMap, false),
-            ],
-        ),
-    ]
-};
-
-/// A matrix that was found in several tensors.
-pub struct Found<T> {
-    kind: Kind,
-    library: &'static str,
-    /// What each is, and where `find`'s caller has it.
-    pub parts: Vec<(Role, T)>,
-}
-
-/// Finds the tensors of the matrix that is called `name` where it is plain; `at` says where a tensor is, if anywhere.
-pub fn find<T>(name: &str, at: impl Fn(&str) -> Option<T>) -> Option<Found<T>> {
-    let module = name.strip_suffix(".weight")?;
-    KINDS.iter().find_map(|(kind, library, suffixes)| {
-        let mut parts = Vec::new();
-        for (suffix, role, needed) in *suffixes {
-            match at(&format!("{module}{suffix}")) {
-                Some(place) => parts.push((*role, place)),
-                None if *needed => return None,
-                None => {}
-            }
-        }
-        Some(Found {
-            kind: *kind,
-            library,
-            parts,
-        })
-    })
-}
+use crate::error::{Error, Result, zeroed};
 
 /// Bytes that tables and descriptions may have, whatever the size of their matrix.
 const MOST_TABLES: usize = 1 << 16;
@@ -358,19 +188,17 @@ impl Matrix {
     pub fn layout(&self) -> Option<String> {
         let codes = self.parts.iter().find(|part| part.role == Role::Codes)?;
         let info = codes.info.as_ref()?;
-        let bits = match self.kind {
+        let (library, bits) = match self.kind {
             Kind::Scaled if info.dtype.starts_with("F8") => {
                 return Some(format!("{}, FP8", self.library));
             }
-            Kind::Scaled | Kind::BnbInt8 => 8,
-            Kind::BnbTable => 4,
-            Kind::Columns => self.column_bits(info)?.0,
-            Kind::Mlx | Kind::Packed => self.row_bits(info)?,
-        };
-        let library = match (self.kind, self.column_bits(info)) {
-            (Kind::Columns, Some((_, true))) => "AWQ",
-            (Kind::Columns, Some((_, false))) => "GPTQ",
-            _ => self.library,
+            Kind::Scaled | Kind::BnbInt8 => (self.library, 8),
+            Kind::BnbTable => (self.library, 4),
+            Kind::Mlx | Kind::Packed => (self.library, self.row_bits(info)?),
+            Kind::Columns => {
+                let (bits, awq) = self.column_bits(info)?;
+                (if awq { "AWQ" } else { "GPTQ" }, bits)
+            }
         };
         Some(format!("{library}, {bits} bits"))
     }
@@ -448,7 +276,7 @@ impl Matrix {
         };
         let dtype = Dtype::from_name(&info.dtype)
             .ok_or_else(|| self.wrong(&format!("its {role:?} are {}", info.dtype)))?;
-        let mut values = zeros(bytes.len() / dtype.size())?;
+        let mut values = zeroed(bytes.len() / dtype.size())?;
         dtype.decode(bytes, &mut values);
         if values.iter().any(|value| !value.is_finite()) {
             return Err(self.wrong(&format!("its {role:?} are not finite")));
@@ -552,7 +380,7 @@ impl Matrix {
             return Err(self.wrong(&format!("its zero points have the shape {:?}", info.shape)));
         }
         let words = words(bytes);
-        let mut values = zeros(rows * columns)?;
+        let mut values = zeroed(rows * columns)?;
         let mut column = Vec::new();
         for at in 0..columns {
             column.clear();
@@ -578,7 +406,7 @@ impl Matrix {
         let scales = self.numbers(Role::Scales)?.unwrap_or_default();
         let (_, stored) = self.needed(Role::Zeros)?;
         let stride = packed[1] * 4;
-        let (mut turned, mut zero) = (zeros(rows * groups)?, zeros(rows * groups)?);
+        let (mut turned, mut zero) = (zeroed(rows * groups)?, zeroed(rows * groups)?);
         for group in 0..groups {
             let stored = &stored[group * stride..][..stride];
             for row in 0..rows {
@@ -702,196 +530,8 @@ impl Matrix {
     }
 }
 
-/// Numbers for the matrix, each row, each group of a row, or each block.
-struct Grid {
-    values: Vec<f32>,
-    columns: usize,
-    /// Rows, and columns, that one number is for.
-    block: (usize, usize),
-}
-
-impl Grid {
-    /// `rows` by `columns` numbers for a matrix of `height` by `width`, if they can be.
-    fn new(
-        values: Vec<f32>,
-        rows: usize,
-        columns: usize,
-        height: usize,
-        width: usize,
-    ) -> Option<Self> {
-        if rows == 0 || columns == 0 || values.len() != rows * columns {
-            return None;
-        }
-        // Groups and blocks are powers of two, and the last one may be cut off.
-        let size = |count: usize, length: usize| {
-            let mut powers = (0..20).map(|power| 1usize << power);
-            let power = powers.find(|size| length.div_ceil(*size) == count);
-            let even = length.is_multiple_of(count).then(|| length / count);
-            if count == 1 { even } else { power.or(even) }
-        };
-        Some(Self {
-            values,
-            columns,
-            block: (size(rows, height)?, size(columns, width)?),
-        })
-    }
-
-    /// The numbers of a row.
-    fn row(&self, row: usize) -> &[f32] {
-        &self.values[row / self.block.0 * self.columns..][..self.columns]
-    }
-}
-
-/// How codes are stored.
-enum Codes {
-    /// One after the other, low bits first.
-    Bits(usize),
-    /// An element each.
-    Plain(Dtype),
-    /// Packed along the columns.
-    Columns { bits: usize, awq: bool },
-}
-
-/// What turns codes into values.
-enum Decoder {
-    /// (code − zero) · scale
-    Affine {
-        codes: Codes,
-        scales: Grid,
-        zeros: Option<Grid>,
-        /// The group of each column, where they are not in order.
-        groups: Option<Vec<usize>>,
-    },
-    /// code · scale + bias
-    Biased {
-        bits: usize,
-        scales: Grid,
-        biases: Grid,
-    },
-    /// A value for each of sixteen codes, times the scale of a block of the whole matrix
-    Table {
-        map: [f32; 16],
-        scales: Vec<f32>,
-        block: usize,
-    },
-}
-
-impl Decoder {
-    /// Decodes row number `row` of `rows`; `bytes` are its codes, or all of them where they are packed along the columns.
-    fn row(&self, bytes: &[u8], row: usize, rows: usize, out: &mut [f32]) {
-        match self {
-            Self::Affine {
-                codes,
-                scales,
-                zeros,
-                groups,
-            } => {
-                match codes {
-                    Codes::Bits(bits) => unpack(bytes, *bits, out),
-                    Codes::Plain(dtype) => dtype.decode(bytes, out),
-                    Codes::Columns { bits, awq } => column(bytes, row, rows, *bits, *awq, out),
-                }
-                let group = |at: usize, grid: &Grid| match groups {
-                    Some(groups) => groups[at],
-                    None => at / grid.block.1,
-                };
-                if let Some(zeros) = zeros {
-                    let own = zeros.row(row);
-                    for (at, value) in out.iter_mut().enumerate() {
-                        *value -= own[if own.len() == 1 { 0 } else { group(at, zeros) }];
-                    }
-                }
-                let own = scales.row(row);
-                for (at, value) in out.iter_mut().enumerate() {
-                    *value *= own[group(at, scales)];
-                }
-            }
-            Self::Biased {
-                bits,
-                scales,
-                biases,
-            } => {
-                unpack(bytes, *bits, out);
-                let pairs = scales.row(row).iter().zip(biases.row(row));
-                for ((scale, bias), values) in pairs.zip(out.chunks_mut(scales.block.1)) {
-                    values
-                        .iter_mut()
-                        .for_each(|value| *value = *value * scale + bias);
-                }
-            }
-            Self::Table { map, scales, block } => {
-                let first = row * out.len();
-                for (at, value) in out.iter_mut().enumerate() {
-                    let byte = bytes[at / 2];
-                    let code = if at % 2 == 0 { byte >> 4 } else { byte & 15 };
-                    *value = map[usize::from(code)] * scales[(first + at) / block];
-                }
-            }
-        }
-    }
-}
-
-/// Code number `at` of a stream of codes, low bits first.
-fn code(bytes: &[u8], at: usize, bits: usize) -> f32 {
-    let (byte, shift) = (at * bits / 8, at * bits % 8);
-    let low = u16::from(bytes[byte]);
-    let high = u16::from(bytes.get(byte + 1).copied().unwrap_or(0)) << 8;
-    f32::from((low | high) >> shift & ((1 << bits) - 1))
-}
-
-fn unpack(bytes: &[u8], bits: usize, out: &mut [f32]) {
-    match bits {
-        8 => out
-            .iter_mut()
-            .zip(bytes)
-            .for_each(|(out, byte)| *out = f32::from(*byte)),
-        4 => {
-            for (pair, byte) in out.chunks_mut(2).zip(bytes) {
-                let codes = [byte & 15, byte >> 4];
-                pair.iter_mut()
-                    .zip(codes)
-                    .for_each(|(out, code)| *out = f32::from(code));
-            }
-        }
-        _ => out
-            .iter_mut()
-            .enumerate()
-            .for_each(|(at, out)| *out = code(bytes, at, bits)),
-    }
-}
-
-/// Row `row` of a matrix that is packed along its columns.
-fn column(bytes: &[u8], row: usize, rows: usize, bits: usize, awq: bool, out: &mut [f32]) {
-    if awq {
-        let stride = rows / 8 * 4;
-        for (out, line) in out.iter_mut().zip(bytes.chunks_exact(stride)) {
-            *out = awq_code(line, row);
-        }
-        return;
-    }
-    let words = bytes.chunks_exact(4).skip(row).step_by(rows);
-    for (values, word) in out.chunks_mut(32 / bits).zip(words) {
-        unpack(word, bits, values);
-    }
-}
-
-/// Code number `at` of a row of AWQ's.
-fn awq_code(bytes: &[u8], at: usize) -> f32 {
-    /// Place in a word of its columns.
-    const PLACES: [usize; 8] = [0, 4, 1, 5, 2, 6, 3, 7];
-    code(bytes, at / 8 * 8 + PLACES[at % 8], 4)
-}
-
 fn words(bytes: &[u8]) -> &[[u8; 4]] {
     bytes.as_chunks::<4>().0
-}
-
-fn zeros(len: usize) -> Result<Vec<f32>> {
-    let mut values = Vec::new();
-    let full = |_| Error::OutOfMemory { bytes: 4 * len };
-    values.try_reserve_exact(len).map_err(full)?;
-    values.resize(len, 0.0);
-    Ok(values)
 }
 
 /// Bytes of an element of any dtype that a part may have.
