@@ -26,7 +26,7 @@ fn load(dtype: WeightDtype) -> Embedder<Cpu> {
     let options = LoadOptions {
         model: "all-MiniLM-L6-v2".to_owned(),
         revision: None,
-        dtype,
+        dtype: Some(dtype),
     };
     let loaded = Loader::new(Cpu::new(), options).read_dir(&folder());
     loaded.expect("the model is complete")

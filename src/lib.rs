@@ -11,10 +11,10 @@
 //! 6. [`api`] speaks other people's wire formats.
 //!
 //! ```no_run
-//! use gossamer::{Cpu, EncodeOptions, LoadOptions, Loader, WeightDtype};
+//! use gossamer::{Cpu, EncodeOptions, LoadOptions, Loader};
 //!
 //! # fn main() -> gossamer::Result<()> {
-//! let options = LoadOptions { model: "all-MiniLM-L6-v2".into(), revision: None, dtype: WeightDtype::Q8 };
+//! let options = LoadOptions { model: "all-MiniLM-L6-v2".into(), revision: None, dtype: None };
 //! let embedder = Loader::new(Cpu::new(), options).read_dir("models/all-MiniLM-L6-v2".as_ref())?;
 //! let batch = embedder.encode(vec!["a text".into()], &EncodeOptions::default())?;
 //! assert_eq!(batch.data.len(), embedder.dimensions());
@@ -38,4 +38,5 @@ pub use model::loader::{LoadOptions, Loader};
 pub use model::options::{EncodeOptions, MultiOptions, SparseOptions, TokenHead, TokenOptions};
 pub use model::route::Road;
 pub use model::run::{DenseBatch, Output, Run, SparseBatch, SparseVector, TokenVectors};
+pub use model::save::SavedFile;
 pub use text::Input;

@@ -776,7 +776,7 @@ fn loader_calls_out_of_order() {
     let options = gossamer::LoadOptions {
         model: "test".to_owned(),
         revision: None,
-        dtype: WeightDtype::Q8,
+        dtype: Some(WeightDtype::Q8),
     };
     let mut loader = gossamer::Loader::new(Cpu::new(), options);
     assert_error(

@@ -72,7 +72,7 @@ fn beyond(tensors: &[Tensor]) -> (usize, Embedder<Cpu>) {
     let options = LoadOptions {
         model: "test".to_owned(),
         revision: None,
-        dtype: WeightDtype::Q8,
+        dtype: Some(WeightDtype::Q8),
     };
     let mut loader = Loader::new(Cpu::new(), options);
     let small = |name: &str| match name {

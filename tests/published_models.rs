@@ -248,7 +248,7 @@ impl Model {
         let options = LoadOptions {
             model: self.name.to_owned(),
             revision: None,
-            dtype: WeightDtype::Q8,
+            dtype: Some(WeightDtype::Q8),
         };
         let mut loader = Loader::new(Cpu::new(), options);
         let small = |name: &str| {

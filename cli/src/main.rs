@@ -1,6 +1,7 @@
 //! `gossamer`: text embeddings on the command line.
 
 mod model;
+mod quantize;
 mod serve;
 mod source;
 
@@ -21,6 +22,8 @@ struct Cli {
 enum Command {
     /// Answer requests in the formats of `OpenAI`, text-embeddings-inference (Trieve), Chroma, `SambaNova` and Inworld
     Serve(serve::Options),
+    /// Write a model with weights of few bits: smaller, and faster to load
+    Quantize(quantize::Options),
 }
 
 fn main() -> ExitCode {
@@ -36,5 +39,6 @@ fn main() -> ExitCode {
 fn execute(command: Command) -> Result<()> {
     match command {
         Command::Serve(options) => serve::run(options),
+        Command::Quantize(options) => quantize::run(&options),
     }
 }

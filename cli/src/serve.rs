@@ -43,8 +43,8 @@ pub struct Options {
         hide_env_values = true
     )]
     api_keys: Vec<String>,
-    /// How weights are held
-    #[arg(long, value_enum, default_value = "q8")]
+    /// How weights are held; auto: as the model was quantised by `gossamer quantize`, else q8
+    #[arg(long, value_enum, default_value = "auto")]
     dtype: Dtype,
     /// Whose errors /v1/embeddings answers with
     #[arg(long, value_enum, default_value = "openai")]
@@ -68,6 +68,7 @@ pub struct Options {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Dtype {
+    Auto,
     F32,
     Q8,
     Q4,
@@ -129,9 +130,10 @@ impl Server {
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let threads = options.threads.unwrap_or_else(cores).get();
         let dtype = match options.dtype {
-            Dtype::F32 => WeightDtype::F32,
-            Dtype::Q8 => WeightDtype::Q8,
-            Dtype::Q4 => WeightDtype::Q4,
+            Dtype::Auto => None,
+            Dtype::F32 => Some(WeightDtype::F32),
+            Dtype::Q8 => Some(WeightDtype::Q8),
+            Dtype::Q4 => Some(WeightDtype::Q4),
         };
         let mut models: Vec<(String, Model)> = Vec::new();
         for model in &options.models {

@@ -12,19 +12,25 @@ use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Loads `ID`, `ID@REVISION` or a folder; a bar shows the weights going by. `name` is what answers call the model.
-pub fn load(source: &str, name: &str, dtype: WeightDtype) -> Result<Embedder<Cpu>> {
+pub fn load(source: &str, name: &str, dtype: Option<WeightDtype>) -> Result<Embedder<Cpu>> {
     let files = Files::find(source)?;
     let options = LoadOptions {
         model: name.to_owned(),
         revision: files.revision(),
         dtype,
     };
-    let bar = ProgressBar::no_length().with_message(name.to_owned());
-    let style = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}";
-    bar.set_style(ProgressStyle::with_template(style)?);
+    let bar = bar(name)?;
     let embedder = Loader::new(Cpu::new(), options).read_files(|file| files.open(file, &bar));
     bar.finish_and_clear();
     embedder.with_context(|| format!("{source} cannot be loaded"))
+}
+
+/// A bar for bytes that go by.
+pub fn bar(what: &str) -> Result<ProgressBar> {
+    let style = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}";
+    let bar = ProgressBar::no_length().with_message(what.to_owned());
+    bar.set_style(ProgressStyle::with_template(style)?);
+    Ok(bar)
 }
 
 /// A model's files.

@@ -8,6 +8,10 @@ pub mod cpu;
 
 use crate::error::Result;
 
+/// Elements of a row that share a scale where weights are integers: w ≈ scale · code for each group, after a rotation by
+/// H₆₄ / 8 (see `cpu::rotation`), which is its own inverse. A row's last group is filled up with zeros.
+pub const GROUP: usize = 64;
+
 /// How weights are held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WeightDtype {
@@ -20,6 +24,13 @@ pub enum WeightDtype {
 }
 
 impl WeightDtype {
+    /// From the name that users give.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::F32, Self::Q8, Self::Q4]
+            .into_iter()
+            .find(|dtype| dtype.name() == name)
+    }
+
     /// The name that users give and see.
     pub fn name(self) -> &'static str {
         match self {
@@ -212,6 +223,19 @@ pub trait Backend {
     fn matrix(&self, rows: usize, columns: usize, dtype: WeightDtype) -> Result<Self::Matrix>;
     /// Packs one row, `[columns]`.
     fn set_row(&self, matrix: &mut Self::Matrix, row: usize, values: &[f32]);
+    /// Reads one row, `[columns]`.
+    fn row(&self, matrix: &Self::Matrix, row: usize, out: &mut [f32]);
+    /// Packs one row of a new matrix that is quantised already: codes `[groups · GROUP]`, of as many bits as the matrix has
+    /// and none the lowest of 8 bits, and scales `[groups]`. The matrix is not f32.
+    fn set_codes(&self, matrix: &mut Self::Matrix, row: usize, codes: &[i8], scales: &[f32]);
+    /// Reads them.
+    fn codes(&self, matrix: &Self::Matrix, row: usize, codes: &mut [i8], scales: &mut [f32]);
+    /// Rows of a matrix.
+    fn rows(&self, matrix: &Self::Matrix) -> usize;
+    /// Columns of a matrix.
+    fn columns(&self, matrix: &Self::Matrix) -> usize;
+    /// How a matrix is held.
+    fn dtype(&self, matrix: &Self::Matrix) -> WeightDtype;
     /// Bytes that a matrix occupies.
     fn bytes(&self, matrix: &Self::Matrix) -> usize;
 

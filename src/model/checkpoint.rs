@@ -3,14 +3,15 @@
 //! When a file's header is complete, every tensor that the model needs is looked up and checked, before any memory
 //! is taken for it. Then each tensor goes, row by row, straight into its final form.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::forward::Weights;
 use super::layout::{Layout, MatrixId, Slot, VectorId, Wanted, WeightFile};
-use crate::backend::{Backend, WeightDtype};
+use super::save::Origin;
+use crate::backend::{Backend, GROUP, WeightDtype, cpu};
 use crate::error::{Error, Result};
 use crate::weights::dtype::Dtype;
-use crate::weights::quantized::{self, Found, Role};
+use crate::weights::quantized::{self, Found, Role, Row};
 use crate::weights::rows::Rows;
 use crate::weights::{Stream, TensorInfo, Visitor, invalid};
 
@@ -27,7 +28,26 @@ pub struct Checkpoint<B: Backend> {
     collected: Vec<(usize, Collected)>,
     /// Matrices that files hold in several tensors.
     quantized: Vec<Quantized>,
+    /// Whether all of those were in the grid that they are held in, so far.
+    kept: bool,
+    /// All that was found, for saving.
+    tensors: Vec<Tensor>,
     fingerprint: u64,
+}
+
+/// A tensor of a file, and where its values went.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    /// Index of its weight file.
+    pub file: usize,
+    /// What its name begins with, of the family's prefixes.
+    pub prefix: &'static str,
+    /// The rest of its name, in the family's own spelling.
+    pub name: String,
+    /// Shape.
+    pub shape: Vec<usize>,
+    /// Where its values are.
+    pub slot: Slot,
 }
 
 /// A matrix that a file, or several shards of one, hold in several tensors.
@@ -50,6 +70,8 @@ pub struct Finished<B: Backend> {
     pub fingerprint: u64,
     /// How matrices were quantised in the files, if any was.
     pub stored: Option<String>,
+    /// The weight files, and what was found in them.
+    pub origin: Origin,
 }
 
 /// A tensor that was kept as it is.
@@ -106,6 +128,8 @@ impl<B: Backend> Checkpoint<B> {
             tied: Vec::new(),
             collected: Vec::new(),
             quantized: Vec::new(),
+            kept: true,
+            tensors: Vec::new(),
             fingerprint: 0,
         }
     }
@@ -184,12 +208,41 @@ impl<B: Backend> Checkpoint<B> {
                 stored.push(layout);
             }
         }
+        let names = self.tied.iter().filter_map(|(replaced, stand_in)| {
+            let slot = Slot::Rows {
+                matrix: *replaced,
+                first: 0,
+            };
+            let wanted = self
+                .layout
+                .wanted
+                .iter()
+                .find(|wanted| wanted.slot == slot)?;
+            Some((wanted.file, wanted.name.clone(), *stand_in))
+        });
+        let tied = names.collect();
+        let fate = match (self.dtype, self.kept) {
+            (_, true) => " (kept)",
+            (WeightDtype::F32, false) => " (widened)",
+            (_, false) => " (quantised anew)",
+        };
         Ok(Finished {
             weights: self.weights,
             tied: self.tied,
             collected: self.collected,
             fingerprint,
-            stored: (!stored.is_empty()).then(|| stored.join("; ")),
+            stored: (!stored.is_empty()).then(|| stored.join("; ") + fate),
+            origin: Origin {
+                weights: self
+                    .layout
+                    .files
+                    .into_iter()
+                    .map(|file| file.path)
+                    .collect(),
+                tensors: self.tensors,
+                tied,
+                files: BTreeMap::new(),
+            },
         })
     }
 
@@ -290,7 +343,18 @@ impl<B: Backend> Checkpoint<B> {
             best.tie(tensors);
         }
         let mut targets: Vec<Option<Target>> = tensors.iter().map(|_| None).collect();
-        for (wanted, place) in &best.found {
+        for (wanted, prefix, place) in &best.found {
+            // Every shard finds the same.
+            let known = |tensor: &Tensor| tensor.file == index && tensor.slot == wanted.slot;
+            if !self.tensors.iter().any(known) {
+                self.tensors.push(Tensor {
+                    file: index,
+                    prefix,
+                    name: wanted.name.clone(),
+                    shape: wanted.shape.clone(),
+                    slot: wanted.slot,
+                });
+            }
             // Here, in another shard, or listed but not there.
             let mut resolve = |at: usize| match file.shards.get(at) {
                 None => Some(at),
@@ -349,19 +413,50 @@ impl<B: Backend> Checkpoint<B> {
         Ok(targets)
     }
 
+    /// A matrix, for which room is made first.
+    fn matrix(&mut self, backend: &B, id: MatrixId) -> Result<&mut B::Matrix> {
+        let empty = &mut self.weights.matrices[id];
+        if empty.is_none() {
+            let shape = self.layout.matrices[id];
+            let dtype = shape.precision.dtype(self.dtype);
+            *empty = Some(backend.matrix(shape.rows, shape.columns, dtype)?);
+        }
+        let missing = || Error::Internal("a matrix that was made is not there".to_owned());
+        empty.as_mut().ok_or_else(missing)
+    }
+
+    /// Stores one row that is in our own grid, as it is if its matrix is held in that.
+    fn store_codes(
+        &mut self,
+        backend: &B,
+        slot: Slot,
+        row: usize,
+        (dtype, codes, scales): (WeightDtype, &[i8], &[f32]),
+    ) -> Result<()> {
+        let Slot::Rows { matrix: id, first } = slot else {
+            let reason = "a vector is quantised".to_owned();
+            return Err(Error::UnsupportedModel(reason));
+        };
+        let matrix = self.matrix(backend, id)?;
+        if backend.dtype(matrix) == dtype {
+            backend.set_codes(matrix, first + row, codes, scales);
+            return Ok(());
+        }
+        let groups = codes.chunks(GROUP).zip(scales);
+        let mut values: Vec<f32> = groups
+            .flat_map(|(codes, scale)| codes.iter().map(move |code| f32::from(*code) * scale))
+            .collect();
+        cpu::rotate(&mut values);
+        values.truncate(self.layout.matrices[id].columns);
+        self.kept = false;
+        self.store(backend, slot, row, &values)
+    }
+
     /// Stores one row of a tensor, making room for its matrix or vector first.
     fn store(&mut self, backend: &B, slot: Slot, row: usize, values: &[f32]) -> Result<()> {
         match slot {
             Slot::Rows { matrix: id, first } => {
-                let matrix = match &mut self.weights.matrices[id] {
-                    Some(matrix) => matrix,
-                    empty => {
-                        let shape = self.layout.matrices[id];
-                        let dtype = shape.precision.dtype(self.dtype);
-                        empty.insert(backend.matrix(shape.rows, shape.columns, dtype)?)
-                    }
-                };
-                backend.set_row(matrix, first + row, values);
+                backend.set_row(self.matrix(backend, id)?, first + row, values);
             }
             Slot::Whole { index } => {
                 let tensor = &mut self.collected[index].1.values;
@@ -391,7 +486,8 @@ enum Place {
 
 /// How a file fits the names of one spelling.
 struct Match<'a> {
-    found: Vec<(&'a Wanted, Place)>,
+    /// What is wanted, the prefix of its name, and where it is.
+    found: Vec<(&'a Wanted, &'static str, Place)>,
     tied: Vec<(MatrixId, MatrixId)>,
     missing: Vec<&'a str>,
 }
@@ -413,9 +509,10 @@ impl<'a> Match<'a> {
             .filter(|wanted| wanted.spelling.is_none_or(|own| own == spelling));
         for wanted in spelt {
             let mut prefixes = file.prefixes.iter();
-            let found = prefixes.find_map(|prefix| find(names, prefix, &wanted.name));
+            let found =
+                prefixes.find_map(|prefix| Some((*prefix, find(names, prefix, &wanted.name)?)));
             match (found, wanted.tied, wanted.slot) {
-                (Some(at), ..) => matched.found.push((wanted, at)),
+                (Some((prefix, at)), ..) => matched.found.push((wanted, prefix, at)),
                 (None, Some(stand_in), Slot::Rows { matrix, .. }) => {
                     matched.tied.push((matrix, stand_in));
                 }
@@ -436,10 +533,10 @@ impl Match<'_> {
         let places: Vec<_> = self
             .found
             .iter()
-            .filter_map(|(wanted, place)| Some((wanted.slot, first(place)?)))
+            .filter_map(|(wanted, _, place)| Some((wanted.slot, first(place)?)))
             .collect();
         let tied = &mut self.tied;
-        self.found.retain(|(wanted, place)| {
+        self.found.retain(|(wanted, _, place)| {
             let (Some(stand_in), Slot::Rows { matrix, .. }) = (wanted.tied, wanted.slot) else {
                 return true;
             };
@@ -506,7 +603,7 @@ fn quantized_matrix(
     all.push(Quantized {
         file: wanted.file,
         slot: wanted.slot,
-        matrix: quantized::Matrix::new(found, &wanted.name, rows, columns, file.gptq_v2),
+        matrix: quantized::Matrix::new(found, &wanted.name, rows, columns, file.quantization),
         hash: Fingerprint::new(&wanted.name),
     });
     Ok(all.len() - 1)
@@ -595,10 +692,18 @@ impl<B: Backend> Visitor for Filler<'_, B> {
                     slot, matrix, hash, ..
                 } = &mut all[*number];
                 let name = matrix.name().to_owned();
-                let result = matrix.push(*role, bytes, |row, values| {
-                    check_finite(self.file, &name, values)?;
-                    hash.update(values);
-                    self.checkpoint.store(self.backend, *slot, row, values)
+                let result = matrix.push(*role, bytes, |at, row| match row {
+                    Row::Values(values) => {
+                        check_finite(self.file, &name, values)?;
+                        hash.update(values);
+                        self.checkpoint.kept = false;
+                        self.checkpoint.store(self.backend, *slot, at, values)
+                    }
+                    Row::Own(dtype, codes, scales) => {
+                        hash.update_codes(codes, scales);
+                        let (checkpoint, backend) = (&mut self.checkpoint, self.backend);
+                        checkpoint.store_codes(backend, *slot, at, (dtype, codes, scales))
+                    }
                 });
                 self.checkpoint.quantized = all;
                 result
@@ -647,5 +752,14 @@ impl Fingerprint {
         let lanes = lanes.into_iter().reduce(step).unwrap_or_default();
         let rest = rest.iter().map(|value| u64::from(value.to_bits()));
         self.0 = rest.fold(lanes, step);
+    }
+
+    fn update_codes(&mut self, codes: &[i8], scales: &[f32]) {
+        let (words, _) = codes.as_chunks::<8>();
+        for word in words {
+            let word = u64::from_le_bytes(word.map(i8::cast_unsigned));
+            self.0 = (self.0 ^ word).wrapping_mul(Self::PRIME);
+        }
+        self.update(scales);
     }
 }

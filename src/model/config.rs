@@ -31,6 +31,11 @@ impl Config {
         }
     }
 
+    /// All of its fields.
+    pub fn into_fields(self) -> Map<String, Value> {
+        self.fields
+    }
+
     /// An error about `field`.
     pub fn wrong(&self, field: &str, wanted: &str) -> Error {
         let held = match self.fields.get(field) {

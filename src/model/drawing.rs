@@ -5,6 +5,7 @@ use super::layout::{
     Encoder, Layer, Layout, Linear, MatrixId, MlmHead, Norm, Norms, Precision, Stacked, WeightFile,
 };
 use super::spec::{Relative, Spec};
+use crate::weights::quantized::Quantization;
 
 /// Lays out an encoder that comes from a weight file of its own at `path`; gives the file's index, too.
 pub fn encoder(
@@ -23,7 +24,7 @@ pub fn encoder(
         layers: Some((starts.collect(), spec.layers.len())),
         collect: false,
         shards: Vec::new(),
-        gptq_v2: false,
+        quantization: Quantization::default(),
     });
     let drawing = Drawing {
         layout,

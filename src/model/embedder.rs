@@ -12,6 +12,7 @@ use super::options::{
 };
 use super::route::{Road, Route};
 use super::run::{Dense, DenseBatch, Output, PerToken, Queue, Run, Sparse, SparseBatch};
+use super::save::Origin;
 use crate::backend::{Backend, WeightDtype};
 use crate::error::{Error, Result};
 use crate::text::{Input, Token};
@@ -120,6 +121,7 @@ pub struct Embedder<B: Backend> {
     pub(super) routes: Vec<Route>,
     default_route: usize,
     info: Info,
+    pub(super) origin: Origin,
 }
 
 impl<B: Backend> Embedder<B> {
@@ -129,6 +131,7 @@ impl<B: Backend> Embedder<B> {
         routes: Vec<Route>,
         default_route: usize,
         info: Info,
+        origin: Origin,
     ) -> Self {
         Self {
             backend,
@@ -136,6 +139,7 @@ impl<B: Backend> Embedder<B> {
             routes,
             default_route,
             info,
+            origin,
         }
     }
 

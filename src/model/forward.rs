@@ -18,7 +18,7 @@ pub struct Weights<B: Backend> {
 
 impl<B: Backend> Weights<B> {
     /// Matrix `id`, which loading has filled.
-    fn matrix(&self, id: MatrixId) -> &B::Matrix {
+    pub fn matrix(&self, id: MatrixId) -> &B::Matrix {
         self.matrices[id]
             .as_ref()
             .expect("loading ends with every matrix that the model uses in place")

@@ -5,6 +5,7 @@
 //! Queries, keys and values become one matrix, each a block of its rows; so do a gate and what it gates.
 
 use crate::backend::{Activation, NormKind, WeightDtype};
+use crate::weights::quantized::Quantization;
 
 /// Index of a matrix in [`Layout::matrices`].
 pub type MatrixId = usize;
@@ -149,8 +150,8 @@ pub struct WeightFile {
     pub collect: bool,
     /// Where it is cut into shards: each tensor, and the path of its shard. Else empty.
     pub shards: Vec<(String, String)>,
-    /// Whether GPTQ's zero points are stored as they are (`gptq_v2`), rather than less one.
-    pub gptq_v2: bool,
+    /// What the config says of its quantised matrices.
+    pub quantization: Quantization,
 }
 
 /// Rows of the largest table of embeddings that is held in f32: as a rule those of positions and token types, in which an
@@ -222,7 +223,7 @@ impl Layout {
             layers: None,
             collect: false,
             shards: Vec::new(),
-            gptq_v2: false,
+            quantization: Quantization::default(),
         })
     }
 
@@ -297,13 +298,19 @@ impl Layout {
         )
     }
 
-    /// A linear module `weight` and `bias` that makes up a whole file, held in f32.
-    pub fn exact_linear(&mut self, file: usize, [out, input]: [usize; 2]) -> Linear {
+    /// The same of a head that has a file to itself, held in f32: there are few of them, and Python reads nothing else there.
+    pub fn exact_linear(
+        &mut self,
+        file: usize,
+        name: &str,
+        [out, input]: [usize; 2],
+        bias: bool,
+    ) -> Linear {
         self.stacked(
             file,
-            &vec![vec![(String::new(), out)]],
+            &vec![vec![(name.to_owned(), out)]],
             input,
-            true,
+            bias,
             Precision::Full,
         )
     }

@@ -36,8 +36,8 @@ pub struct LoadOptions {
     pub model: String,
     /// Commit or branch, where known.
     pub revision: Option<String>,
-    /// How to hold the weights.
-    pub dtype: WeightDtype,
+    /// How to hold the weights; where it is not given, as the model was saved ([`Embedder::save`]), or else in q8.
+    pub dtype: Option<WeightDtype>,
 }
 
 /// A model that is being loaded.
@@ -146,11 +146,8 @@ impl<B: Backend> Loader<B> {
         if names.is_empty() {
             let plan = Plan::new(&self.backend, &self.files, self.options.dtype)?;
             self.plan = Some(plan);
-            // The plan holds what they said; only the prompts are still to be read.
-            let files = self.files.0.iter_mut();
-            files
-                .filter(|(name, _)| *name != PROMPTS)
-                .for_each(|(_, file)| *file = None);
+            // Weights that came among them are in the plan.
+            self.files.0.retain(|name, _| !weights::is_file(name));
         }
         Ok(names)
     }
@@ -298,6 +295,7 @@ impl<B: Backend> Loader<B> {
             tied,
             fingerprint,
             stored,
+            mut origin,
             ..
         } = finished;
         #[cfg(not(target_arch = "wasm32"))]
@@ -332,7 +330,7 @@ impl<B: Backend> Loader<B> {
             family: plan.family,
             max_tokens: default.max_tokens,
             dtype: match road {
-                Road::Fast => self.options.dtype,
+                Road::Fast => plan.dtype,
                 Road::Wide => WeightDtype::F32,
             },
             stored,
@@ -342,14 +340,19 @@ impl<B: Backend> Loader<B> {
             prompts,
             similarity: similarity.unwrap_or(fallback).to_owned(),
             pipeline: plan.pipeline,
-            fingerprint,
+            fingerprint: plan.fingerprint.unwrap_or(fingerprint),
         };
+        let files = self.files.0.into_iter();
+        origin.files = files
+            .filter_map(|(name, file)| Some((name, file?)))
+            .collect();
         Ok(Embedder::new(
             self.backend,
             weights,
             plan.routes,
             plan.default_route,
             info,
+            origin,
         ))
     }
 

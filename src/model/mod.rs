@@ -18,5 +18,6 @@ mod positions;
 mod rope;
 pub mod route;
 pub mod run;
+pub mod save;
 pub mod spec;
 mod wide;

@@ -16,11 +16,13 @@ use super::layout::{Layout, Linear, MlmHead};
 use super::loader::Files;
 use super::pipeline::{self, Entry, Module, ROUTER};
 use super::route::{AnyEncoder, Body, Route, Transformer};
+use super::save::Marker;
 use super::wide;
 use crate::backend::{Backend, Pooling, Splade, SpladeActivation, SpladeStrategy, WeightDtype};
 use crate::error::{Error, Result};
 use crate::text::Tokenizer;
 use crate::weights;
+use crate::weights::quantized::Quantization;
 
 const MODULES: &str = "modules.json";
 const CONFIG: &str = "config.json";
@@ -51,6 +53,10 @@ pub(super) struct Plan<B: Backend> {
     pub streamed: Vec<(usize, String)>,
     /// Where they go.
     pub checkpoint: Checkpoint<B>,
+    /// How weights are held.
+    pub dtype: WeightDtype,
+    /// Hash of the weights that a saved model was made of, if it is loaded as what it was saved as.
+    pub fingerprint: Option<u64>,
 }
 
 /// Small files that the ones known so far make wanted.
@@ -148,7 +154,7 @@ fn table_files(entry: &Entry, config: &Config) -> Result<Vec<String>> {
 
 impl<B: Backend> Plan<B> {
     /// Reads all small files; `backend` takes the weights among them.
-    pub(super) fn new(backend: &B, files: &Files, dtype: WeightDtype) -> Result<Self> {
+    pub(super) fn new(backend: &B, files: &Files, dtype: Option<WeightDtype>) -> Result<Self> {
         let entries = match files.bytes(MODULES) {
             Some(bytes) => Some(pipeline::entries(bytes)?),
             None => None,
@@ -162,6 +168,7 @@ impl<B: Backend> Plan<B> {
             layout: Layout::default(),
             tokenizers: Vec::new(),
             inline: Vec::new(),
+            saved: None,
             tables: Vec::new(),
         };
         let mut all = Vec::new();
@@ -188,6 +195,7 @@ impl<B: Backend> Plan<B> {
             layout,
             inline,
             tables,
+            saved,
             ..
         } = planner;
         let weight_files = layout.files.iter().enumerate();
@@ -199,6 +207,8 @@ impl<B: Backend> Plan<B> {
             .iter()
             .map(|file| (*file, layout.files[*file].path.clone()))
             .collect();
+        let usual = saved.map_or(WeightDtype::Q8, |saved| saved.dtype);
+        let dtype = dtype.unwrap_or(usual);
         let mut checkpoint = Checkpoint::new(layout, dtype);
         for (file, path) in paths {
             let mut reading = checkpoint.begin(file, &path);
@@ -219,6 +229,10 @@ impl<B: Backend> Plan<B> {
             routes: all.into_iter().map(|planned| planned.route).collect(),
             streamed,
             checkpoint,
+            dtype,
+            fingerprint: saved
+                .filter(|saved| saved.dtype == dtype)
+                .map(|saved| saved.fingerprint),
         })
     }
 }
@@ -282,6 +296,33 @@ fn is_gptq_v2(config: &Config, path: &str) -> Result<bool> {
     }
 }
 
+/// Refuses weights that fit transformed activations only.
+fn refuse_transforms(config: &Config, path: &str) -> Result<()> {
+    let groups = config.get("quantization_config").and_then(|quantization| {
+        quantization
+            .get("transform_config")?
+            .get("config_groups")?
+            .as_object()
+    });
+    let places = groups.into_iter().flat_map(serde_json::Map::values);
+    let mut places = places
+        .filter_map(|group| group.get("apply")?.as_array())
+        .flatten();
+    // Others are in the weights, once and for all.
+    let fused = ["weight_input", "weight_output"];
+    let online = |place: &Value| {
+        let location = place.get("location").and_then(Value::as_str);
+        location.is_none_or(|location| !fused.contains(&location))
+    };
+    if places.any(online) {
+        return Err(Error::config(
+            path.to_owned(),
+            "quantization_config has a transform_config for activations, which only models that Gossamer saved may have; use a checkpoint without it",
+        ));
+    }
+    Ok(())
+}
+
 /// A plan in the making.
 struct Planner<'a> {
     files: &'a Files,
@@ -290,6 +331,8 @@ struct Planner<'a> {
     tokenizers: Vec<(String, Option<String>, Arc<Tokenizer>)>,
     /// Weight files that are among the small files.
     inline: Vec<usize>,
+    /// What a config says of the model, if it was saved by us.
+    saved: Option<Marker>,
     /// Vectors that come from JSON.
     tables: Vec<(usize, Vec<f32>)>,
 }
@@ -413,7 +456,15 @@ impl Planner<'_> {
     fn encoder(&mut self, input: &Entry, config: &Config) -> Result<Draft> {
         let draft = self.roads(input, config)?;
         let file = &mut self.layout.files[draft.file];
-        file.gptq_v2 = is_gptq_v2(config, &input.file(CONFIG))?;
+        let marker = Marker::read(config)?;
+        file.quantization = Quantization {
+            gptq_v2: is_gptq_v2(config, &input.file(CONFIG))?,
+            own_grid: marker.is_some(),
+        };
+        if marker.is_none() {
+            refuse_transforms(config, &input.file(CONFIG))?;
+        }
+        self.saved = self.saved.or(marker);
         Ok(draft)
     }
 
@@ -475,7 +526,7 @@ impl Planner<'_> {
         let lexical = self.inline_file(input.file(LEXICAL)).map(|(file, _)| {
             let special = ["<s>", "</s>", "<pad>", "<unk>"].into_iter();
             SparseHead::Lexical {
-                linear: self.layout.exact_linear(file, [1, hidden]),
+                linear: self.layout.exact_linear(file, "", [1, hidden], true),
                 dropped: special.filter_map(|token| tokenizer.id(token)).collect(),
             }
         });
@@ -483,7 +534,7 @@ impl Planner<'_> {
             .inline_file(input.file(COLBERT))
             .map(|(file, path)| -> Result<_> {
                 let out = self.rows_of(&path, hidden)?;
-                Ok(self.layout.exact_linear(file, [out, hidden]))
+                Ok(self.layout.exact_linear(file, "", [out, hidden], true))
             })
             .transpose()?;
         Ok((lexical, colbert))
@@ -635,7 +686,7 @@ impl Planner<'_> {
                     }
                     dimensions = shape[0];
                     let file = self.layout.head_file(format!("{path}/{WEIGHTS}"));
-                    let linear = self.layout.linear(file, "linear", *shape, *bias);
+                    let linear = self.layout.exact_linear(file, "linear", *shape, *bias);
                     Step::Linear(linear, *activation)
                 }
                 Module::Pooling { .. } | Module::Splade(_) => {

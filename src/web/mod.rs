@@ -13,7 +13,7 @@ use wasm_bindgen::prelude::*;
 use self::convert::{dense, from_js, info, multi, sparse, throw, to_js, token_vectors};
 use crate::api::{Pending, http, input, openai, tei};
 use crate::error::Error;
-use crate::{Cpu, Input, LoadOptions, Output, Run, WeightDtype};
+use crate::{Cpu, Input, LoadOptions, Output, Run, SavedFile, WeightDtype};
 
 type Thrown<T> = Result<T, JsValue>;
 
@@ -28,14 +28,12 @@ impl Loader {
     pub fn new(options: JsValue) -> Thrown<Self> {
         let options: convert::LoadRequest = from_js("options", options)?;
         let dtype = match options.dtype.as_deref() {
-            None | Some("auto" | "q8") => WeightDtype::Q8,
-            Some("q4") => WeightDtype::Q4,
-            Some("f32") => WeightDtype::F32,
-            Some(other) => {
+            None | Some("auto") => None,
+            Some(name) => Some(WeightDtype::from_name(name).ok_or_else(|| {
                 let reason =
-                    format!("dtype is {other:?}; it must be \"auto\", \"f32\", \"q8\" or \"q4\"");
-                return Err(throw(&Error::input("dtype", reason)));
-            }
+                    format!("dtype is {name:?}; it must be \"auto\", \"f32\", \"q8\" or \"q4\"");
+                throw(&Error::input("dtype", reason))
+            })?),
         };
         let pins = options.sha256;
         let options = LoadOptions {

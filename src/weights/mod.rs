@@ -98,6 +98,15 @@ pub fn alternative(path: &str) -> Option<String> {
     Some(format!("{folder}{other}"))
 }
 
+/// Whether it is a weight file, by its name.
+pub fn is_file(name: &str) -> bool {
+    let path = std::path::Path::new(name);
+    is_torch(name)
+        || path
+            .extension()
+            .is_some_and(|extension| extension == "safetensors")
+}
+
 fn is_torch(file: &str) -> bool {
     let extension = std::path::Path::new(file).extension();
     extension.is_some_and(|extension| extension == "bin" || extension == "pt" || extension == "pth")

@@ -91,7 +91,7 @@ pub fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
 /// Loads `folder` with some files replaced, or taken away; weights arrive in chunks of `chunk` bytes.
 pub fn load_with(
     folder: &Path,
-    dtype: WeightDtype,
+    dtype: impl Into<Option<WeightDtype>>,
     changes: &[(&str, Option<&[u8]>)],
     chunk: usize,
 ) -> gossamer::Result<Embedder<Cpu>> {
@@ -102,7 +102,7 @@ pub fn load_with(
     let options = LoadOptions {
         model: "test".to_owned(),
         revision: None,
-        dtype,
+        dtype: dtype.into(),
     };
     let mut loader = Loader::new(Cpu::new(), options);
     loop {

@@ -15,10 +15,11 @@ use core::ops::Range;
 
 use super::dot::Dot;
 use super::packed_int::{Codes, Panel};
-use super::rotation::{GROUP, Group};
+use super::rotation::Group;
 use super::scratch::{Buffer, Pool};
 use super::simd::{F32x4, I32x4};
 use super::{DotKernel, Sums, TILE, halves, tiles};
+use crate::backend::GROUP;
 use crate::error::Result;
 
 /// Largest magnitude of an activation.

@@ -22,6 +22,7 @@ pub use self::dot::DotKernel;
 use self::gemm_f32::PackedF32;
 use self::gemm_int::QuantizedRows;
 use self::packed_int::{Bytes, Codes, Nibbles, PackedInt};
+pub use self::rotation::rotate;
 use self::scratch::{Buffer, Pool};
 use self::simd::F32x4;
 use super::{Activation, Attention, Backend, Norm, Pooling, Splade, SpladeStrategy, WeightDtype};
@@ -134,6 +135,44 @@ impl Backend for Cpu {
 
     fn set_row(&self, matrix: &mut Matrix, row: usize, values: &[f32]) {
         each!(matrix, matrix => matrix.set_row(row, values));
+    }
+
+    fn row(&self, matrix: &Matrix, row: usize, out: &mut [f32]) {
+        // The one number that leaves every other as it is when they are added.
+        out.fill(-0.0);
+        each!(matrix, matrix => matrix.add_row(row, out));
+    }
+
+    fn set_codes(&self, matrix: &mut Matrix, row: usize, codes: &[i8], scales: &[f32]) {
+        match matrix {
+            Matrix::F32(_) => unreachable!("f32 has no codes"),
+            Matrix::Q8(matrix) => matrix.set_codes(row, codes, scales),
+            Matrix::Q4(matrix) => matrix.set_codes(row, codes, scales),
+        }
+    }
+
+    fn codes(&self, matrix: &Matrix, row: usize, codes: &mut [i8], scales: &mut [f32]) {
+        match matrix {
+            Matrix::F32(_) => unreachable!("f32 has no codes"),
+            Matrix::Q8(matrix) => matrix.codes(row, codes, scales),
+            Matrix::Q4(matrix) => matrix.codes(row, codes, scales),
+        }
+    }
+
+    fn rows(&self, matrix: &Matrix) -> usize {
+        matrix.rows()
+    }
+
+    fn columns(&self, matrix: &Matrix) -> usize {
+        matrix.columns()
+    }
+
+    fn dtype(&self, matrix: &Matrix) -> WeightDtype {
+        match matrix {
+            Matrix::F32(_) => WeightDtype::F32,
+            Matrix::Q8(_) => WeightDtype::Q8,
+            Matrix::Q4(_) => WeightDtype::Q4,
+        }
     }
 
     fn bytes(&self, matrix: &Matrix) -> usize {

@@ -4,9 +4,10 @@
 //! the product, make a panel. A group of a panel is 32 vectors of 16 codes: with two k to a lane, one vector is
 //! `[8 columns][2 k]`; with four, two vectors are `[8 columns][4 k]`.
 
-use super::rotation::{GROUP, Group};
+use super::rotation::Group;
 use super::simd::{F32x4, I8x16};
 use super::{DotKernel, PANEL};
+use crate::backend::GROUP;
 use crate::error::{Result, zeroed};
 
 /// How the codes of one group of a panel are stored.
@@ -147,12 +148,9 @@ impl<C: Codes> PackedInt<C> {
 
     /// Quantises one row.
     pub fn set_row(&mut self, row: usize, values: &[f32]) {
-        let lane = row % PANEL;
         for (group, values) in values.chunks(GROUP).enumerate() {
-            let cell = row / PANEL * self.groups + group;
             let rotated = Group::load(values).hadamard().scaled(0.125);
             let scale = best_scale::<C>(&rotated);
-            self.scales[cell][lane] = scale / C::STEP;
             let mut codes = [0; GROUP];
             let (quads, _) = codes.as_chunks_mut::<4>();
             for (quad, x) in quads.iter_mut().zip(quantized::<C>(&rotated, scale)) {
@@ -160,21 +158,54 @@ impl<C: Codes> PackedInt<C> {
                 let narrow = x.to_i32().to_array().map(|code| code as i8);
                 *quad = narrow;
             }
-            if self.kernel.depth() == 2 {
-                self.set_group::<2>(cell, lane, &codes);
-            } else {
-                self.set_group::<4>(cell, lane, &codes);
-            }
-            if let Some(start) = self.starts.get_mut(cell) {
-                #[expect(clippy::cast_possible_truncation, reason = "a small whole number")]
-                let step = C::STEP as i32;
-                let sum: i32 = codes.into_iter().map(i32::from).sum();
-                start[lane] = -self.kernel.offset() * step * sum;
-            }
+            self.set_group(row, group, &codes, scale);
         }
     }
 
-    fn set_group<const DEPTH: usize>(&mut self, cell: usize, lane: usize, codes: &[i8; GROUP]) {
+    /// Takes one row that is in this grid already.
+    pub fn set_codes(&mut self, row: usize, codes: &[i8], scales: &[f32]) {
+        let (codes, _) = codes.as_chunks::<GROUP>();
+        for (group, (codes, scale)) in codes.iter().zip(scales).enumerate() {
+            self.set_group(row, group, codes, *scale);
+        }
+    }
+
+    /// The codes of one row, with those of the zeros that fill its last group up, and the scales of its groups.
+    pub fn codes(&self, row: usize, codes: &mut [i8], scales: &mut [f32]) {
+        let (codes, _) = codes.as_chunks_mut::<GROUP>();
+        for (group, (codes, scale)) in codes.iter_mut().zip(scales).enumerate() {
+            (*codes, *scale) = self.group(row, group);
+        }
+    }
+
+    /// Every code of the group must still be zero.
+    #[inline(always)]
+    fn set_group(&mut self, row: usize, group: usize, codes: &[i8; GROUP], scale: f32) {
+        let (cell, lane) = (row / PANEL * self.groups + group, row % PANEL);
+        self.scales[cell][lane] = scale / C::STEP;
+        if self.kernel.depth() == 2 {
+            self.set_places::<2>(cell, lane, codes);
+        } else {
+            self.set_places::<4>(cell, lane, codes);
+        }
+        if let Some(start) = self.starts.get_mut(cell) {
+            #[expect(clippy::cast_possible_truncation, reason = "a small whole number")]
+            let step = C::STEP as i32;
+            let sum: i32 = codes.iter().copied().map(i32::from).sum();
+            start[lane] = -self.kernel.offset() * step * sum;
+        }
+    }
+
+    fn group(&self, row: usize, group: usize) -> ([i8; GROUP], f32) {
+        let (cell, lane) = (row / PANEL * self.groups + group, row % PANEL);
+        let codes = core::array::from_fn(|k| {
+            let (vector, place) = place(self.kernel.depth(), k, lane);
+            self.codes[cell].get(vector, place)
+        });
+        (codes, self.scales[cell][lane] * C::STEP)
+    }
+
+    fn set_places<const DEPTH: usize>(&mut self, cell: usize, lane: usize, codes: &[i8; GROUP]) {
         let cell = &mut self.codes[cell];
         for (i, codes) in codes.as_chunks::<DEPTH>().0.iter().enumerate() {
             let (vector, place) = place(DEPTH, i * DEPTH, lane);
@@ -184,14 +215,9 @@ impl<C: Codes> PackedInt<C> {
 
     /// Adds row `row`, back in f32, to `out`.
     pub fn add_row(&self, row: usize, out: &mut [f32]) {
-        let lane = row % PANEL;
         for (group, out) in out.chunks_mut(GROUP).enumerate() {
-            let cell = row / PANEL * self.groups + group;
-            let scale = self.scales[cell][lane] * C::STEP;
-            let rotated: [f32; GROUP] = core::array::from_fn(|k| {
-                let (vector, place) = place(self.kernel.depth(), k, lane);
-                f32::from(self.codes[cell].get(vector, place)) * scale
-            });
+            let (codes, scale) = self.group(row, group);
+            let rotated = codes.map(|code| f32::from(code) * scale);
             let values = Group::load(&rotated).hadamard().scaled(0.125).to_array();
             out.iter_mut().zip(values).for_each(|(out, x)| *out += x);
         }

@@ -6,11 +6,17 @@
 //! no statistics of the model are needed.
 
 use super::simd::F32x4;
-
-/// Elements that are rotated together, and share a scale.
-pub const GROUP: usize = 64;
+use crate::backend::GROUP;
 /// Vectors of a group.
 const VECTORS: usize = GROUP / 4;
+
+/// Rotates each whole group of `values`. The rotation is its own inverse.
+pub fn rotate(values: &mut [f32]) {
+    let (groups, _) = values.as_chunks_mut::<GROUP>();
+    for group in groups {
+        *group = Group::load(group).hadamard().scaled(0.125).to_array();
+    }
+}
 
 /// 64 elements of a row; a row's last group is filled up with zeros.
 #[derive(Clone, Copy)]

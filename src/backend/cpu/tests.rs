@@ -5,8 +5,9 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use super::rotation::{GROUP, Group};
+use super::rotation::Group;
 use super::*;
+use crate::backend::GROUP;
 use crate::backend::{Heads, Mask, NormKind, RelativeBias, Rotary, SpladeActivation};
 
 #[cfg(not(target_arch = "wasm32"))]

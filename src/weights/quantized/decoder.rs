@@ -1,5 +1,6 @@
 //! Codes → values, a row at a time.
 
+use crate::backend::WeightDtype;
 use crate::weights::dtype::Dtype;
 
 /// Numbers for the matrix, each row, each group of a row, or each block.
@@ -37,7 +38,7 @@ impl Grid {
     }
 
     /// The numbers of a row.
-    fn row(&self, row: usize) -> &[f32] {
+    pub fn row(&self, row: usize) -> &[f32] {
         &self.values[row / self.block.0 * self.columns..][..self.columns]
     }
 }
@@ -129,6 +130,21 @@ impl Decoder {
             }
         }
     }
+}
+
+/// The codes of a row in our own grid.
+pub fn own_codes(bytes: &[u8], bits: usize, out: &mut [i8]) -> WeightDtype {
+    if bits == 8 {
+        let codes = bytes.iter().map(|byte| byte.cast_signed());
+        out.iter_mut()
+            .zip(codes)
+            .for_each(|(out, code)| *out = code);
+        return WeightDtype::Q8;
+    }
+    for (pair, byte) in out.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        *pair = [byte & 15, byte >> 4].map(|code| code.cast_signed() - 8);
+    }
+    WeightDtype::Q4
 }
 
 /// Code number `at` of a stream of codes, low bits first.

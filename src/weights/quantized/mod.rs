@@ -24,10 +24,29 @@ use self::layouts::Kind;
 pub use self::layouts::{Found, Role, find};
 use super::TensorInfo;
 use super::dtype::Dtype;
+use crate::backend::{GROUP, WeightDtype};
 use crate::error::{Error, Result, zeroed};
 
 /// Bytes that tables and descriptions may have, whatever the size of their matrix.
 const MOST_TABLES: usize = 1 << 16;
+
+/// What a model's config says of its quantised matrices, besides what tensors tell.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Quantization {
+    /// Whether GPTQ's zero points are stored as they are (`gptq_v2`), rather than less one.
+    pub gptq_v2: bool,
+    /// Whether they are in our own grid: rotated, in groups of 64, symmetric (see `backend::GROUP`). `model::save` writes
+    /// such files.
+    pub own_grid: bool,
+}
+
+/// One row of a matrix.
+pub enum Row<'a> {
+    /// `[columns]`
+    Values(&'a [f32]),
+    /// A row in our own grid: codes of that dtype, `[groups · GROUP]`, and scales, `[groups]`.
+    Own(WeightDtype, &'a [i8], &'a [f32]),
+}
 
 /// One tensor of a matrix.
 struct Part {
@@ -52,6 +71,14 @@ impl Part {
     }
 }
 
+/// How rows come out, once all that they need but their codes is here.
+enum Out {
+    /// In f32
+    Values(Decoder),
+    /// As they are, in our own grid
+    Own { bits: usize, scales: Grid },
+}
+
 /// A matrix whose parts arrive.
 pub struct Matrix {
     kind: Kind,
@@ -59,11 +86,11 @@ pub struct Matrix {
     name: String,
     rows: usize,
     columns: usize,
-    /// Whether GPTQ's zero points are stored as they are, rather than less one.
-    gptq_v2: bool,
+    quantization: Quantization,
     parts: Vec<Part>,
-    decoder: Option<Decoder>,
+    out: Option<Out>,
     row: Vec<f32>,
+    codes: Vec<i8>,
     next: usize,
 }
 
@@ -74,7 +101,7 @@ impl Matrix {
         name: &str,
         rows: usize,
         columns: usize,
-        gptq_v2: bool,
+        quantization: Quantization,
     ) -> Self {
         let part = |role| Part {
             role,
@@ -87,11 +114,16 @@ impl Matrix {
             library: found.library,
             name: name.to_owned(),
             rows,
-            columns,
-            gptq_v2,
+            columns: if quantization.own_grid {
+                columns.next_multiple_of(GROUP)
+            } else {
+                columns
+            },
+            quantization,
             parts: found.parts.iter().map(|(role, _)| part(*role)).collect(),
-            decoder: None,
+            out: None,
             row: Vec::new(),
+            codes: Vec::new(),
             next: 0,
         }
     }
@@ -134,7 +166,7 @@ impl Matrix {
         &mut self,
         role: Role,
         bytes: &[u8],
-        mut store: impl FnMut(usize, &[f32]) -> Result<()>,
+        mut store: impl FnMut(usize, Row) -> Result<()>,
     ) -> Result<()> {
         let Some(part) = self.parts.iter_mut().find(|part| part.role == role) else {
             return Ok(());
@@ -144,14 +176,14 @@ impl Matrix {
         } else {
             // Codes that can be decoded do not stay.
             let size = match &part.info {
-                Some(info) if self.decoder.is_none() => info.size.saturating_sub(part.bytes.len()),
+                Some(info) if self.out.is_none() => info.size.saturating_sub(part.bytes.len()),
                 _ => bytes.len(),
             };
             let full = |_| Error::OutOfMemory { bytes: size };
             part.bytes.try_reserve_exact(size).map_err(full)?;
             part.bytes.extend_from_slice(bytes);
         }
-        if self.decoder.is_none() {
+        if self.out.is_none() {
             // Of the codes, which may still be in another shard, the shape is all that a decoder needs.
             let ready = |part: &Part| match part.role {
                 Role::Codes => part.info.is_some(),
@@ -160,7 +192,13 @@ impl Matrix {
             if !self.parts.iter().all(ready) {
                 return Ok(());
             }
-            self.decoder = Some(self.decoder()?);
+            self.out = Some(if self.quantization.own_grid {
+                self.codes = zeroed(self.columns)?;
+                self.own_grid()?
+            } else {
+                self.row = zeroed(self.columns)?;
+                Out::Values(self.decoder()?)
+            });
             let others = self
                 .parts
                 .iter_mut()
@@ -169,7 +207,6 @@ impl Matrix {
                 part.taken += part.bytes.len();
                 part.bytes = Vec::new();
             });
-            self.row = vec![0.0; self.columns];
         }
         self.drain(&mut store)
     }
@@ -200,7 +237,12 @@ impl Matrix {
                 (if awq { "AWQ" } else { "GPTQ" }, bits)
             }
         };
-        Some(format!("{library}, {bits} bits"))
+        let rotated = if self.quantization.own_grid {
+            ", rotated"
+        } else {
+            ""
+        };
+        Some(format!("{library}, {bits} bits{rotated}"))
     }
 
     fn wrong(&self, what: &str) -> Error {
@@ -368,6 +410,27 @@ impl Matrix {
         })
     }
 
+    /// Our own grid, as the config promises it.
+    fn own_grid(&self) -> Result<Out> {
+        let (codes, _) = self.needed(Role::Codes)?;
+        let bits = match self.kind {
+            Kind::Scaled if codes.dtype == "I8" => Some(8),
+            Kind::Packed => self.row_bits(codes).filter(|bits| *bits == 4),
+            _ => None,
+        };
+        let scales = self.grid(Role::Scales)?;
+        match (bits, scales) {
+            (Some(bits), Some(scales))
+                if scales.block == (1, GROUP)
+                    && self.part(Role::Zeros).is_none()
+                    && self.part(Role::Groups).is_none() =>
+            {
+                Ok(Out::Own { bits, scales })
+            }
+            _ => Err(self.wrong("not in groups of 64 and 4 or 8 bits as Gossamer does it")),
+        }
+    }
+
     /// compressed-tensors' zero points: packed along the rows.
     fn packed_zeros(&self, bits: usize, scales: &Grid) -> Result<Option<Grid>> {
         let Some((info, bytes)) = self.part(Role::Zeros) else {
@@ -411,7 +474,7 @@ impl Matrix {
             let stored = &stored[group * stride..][..stride];
             for row in 0..rows {
                 turned[row * groups + group] = scales[group * rows + row];
-                zero[row * groups + group] = match (awq, self.gptq_v2) {
+                zero[row * groups + group] = match (awq, self.quantization.gptq_v2) {
                     (true, _) => awq_code(stored, row),
                     (false, true) => code(stored, row, bits),
                     (false, false) => code(stored, row, bits) + 1.0,
@@ -485,9 +548,9 @@ impl Matrix {
     }
 
     /// Decodes the rows whose codes are here.
-    fn drain(&mut self, store: &mut impl FnMut(usize, &[f32]) -> Result<()>) -> Result<()> {
-        let (Some(decoder), Some(codes)) = (
-            &self.decoder,
+    fn drain(&mut self, store: &mut impl FnMut(usize, Row) -> Result<()>) -> Result<()> {
+        let (Some(out), Some(codes)) = (
+            &self.out,
             self.parts.iter_mut().find(|part| part.role == Role::Codes),
         ) else {
             return Ok(());
@@ -495,17 +558,18 @@ impl Matrix {
         let Some(size) = codes.info.as_ref().map(|info| info.size) else {
             return Ok(());
         };
-        if let Decoder::Affine {
-            codes: Codes::Columns { .. },
-            ..
-        } = decoder
+        if let Out::Values(decoder) = out
+            && let Decoder::Affine {
+                codes: Codes::Columns { .. },
+                ..
+            } = decoder
         {
             if !codes.is_complete() {
                 return Ok(());
             }
             while self.next < self.rows {
                 decoder.row(&codes.bytes, self.next, self.rows, &mut self.row);
-                store(self.next, &self.row)?;
+                store(self.next, Row::Values(&self.row))?;
                 self.next += 1;
             }
             codes.bytes = Vec::new();
@@ -515,8 +579,24 @@ impl Matrix {
         let row_bytes = size / self.rows.max(1);
         let mut rows = codes.bytes.chunks_exact(row_bytes.max(1));
         for bytes in rows.by_ref().take(self.rows - self.next) {
-            decoder.row(bytes, self.next, self.rows, &mut self.row);
-            store(self.next, &self.row)?;
+            let row = match out {
+                Out::Values(decoder) => {
+                    decoder.row(bytes, self.next, self.rows, &mut self.row);
+                    Row::Values(&self.row)
+                }
+                Out::Own { bits, scales } => {
+                    let dtype = decoder::own_codes(bytes, *bits, &mut self.codes);
+                    if dtype == WeightDtype::Q8 && self.codes.contains(&i8::MIN) {
+                        let reason = format!(
+                            "{} has a code of -128, which its grid has not; save the model again",
+                            self.name
+                        );
+                        return Err(Error::UnsupportedModel(reason));
+                    }
+                    Row::Own(dtype, &self.codes, scales.row(self.next))
+                }
+            };
+            store(self.next, row)?;
             self.next += 1;
         }
         let left = rows.remainder().len();

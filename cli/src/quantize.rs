@@ -1,0 +1,99 @@
+//! `gossamer quantize`: a model → a folder in which its weights are in few bits already.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use bytesize::ByteSize;
+use clap::{Args, ValueEnum};
+use gossamer::{Cpu, Embedder, SavedFile, WeightDtype};
+
+use crate::source;
+
+/// Of the buffer that bytes go through.
+const CHUNK: usize = 1 << 20;
+
+/// What to quantise, and how.
+#[derive(Args)]
+pub struct Options {
+    /// ID or ID@REVISION on the Hugging Face Hub, or a folder
+    #[arg(value_name = "ID|DIR")]
+    model: String,
+    /// Bits of the weights: 8, or 4 in the feed-forward blocks
+    #[arg(long, value_enum)]
+    dtype: Bits,
+    /// The most bytes of a file, for platforms that have a limit: "24MiB"
+    #[arg(long, value_name = "SIZE")]
+    shard: Option<ByteSize>,
+    /// Folder to be made
+    #[arg(long, short)]
+    output: PathBuf,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Bits {
+    Q8,
+    Q4,
+}
+
+/// Loads, quantises and writes.
+pub fn run(options: &Options) -> Result<()> {
+    let output = &options.output;
+    if output.exists() {
+        bail!(
+            "{} is there already: name a folder that is not",
+            output.display()
+        );
+    }
+    let dtype = match options.dtype {
+        Bits::Q8 => WeightDtype::Q8,
+        Bits::Q4 => WeightDtype::Q4,
+    };
+    let embedder = source::load(&options.model, &options.model, Some(dtype))?;
+    let files = embedder.save(options.shard.map(|size| size.as_u64()))?;
+    // Under another name until it is complete.
+    let mut unfinished = output.as_os_str().to_owned();
+    unfinished.push(".part");
+    let unfinished = PathBuf::from(unfinished);
+    let written = write(&embedder, &files, &unfinished)
+        .and_then(|()| Ok(fs::rename(&unfinished, output)?))
+        .with_context(|| format!("{} cannot be written", output.display()));
+    if written.is_err() {
+        // Whatever there is of it; why it could not be written says more than why it cannot be removed.
+        let _ = fs::remove_dir_all(&unfinished);
+    }
+    written?;
+    let size: u64 = files.iter().map(|file| file.size).sum();
+    println!(
+        "{}: {} files, {}; {} parameters in {}",
+        output.display(),
+        files.len(),
+        ByteSize(size),
+        embedder.info().parameters,
+        dtype.name()
+    );
+    Ok(())
+}
+
+fn write(embedder: &Embedder<Cpu>, files: &[SavedFile], folder: &Path) -> Result<()> {
+    let bar = source::bar("writing")?;
+    bar.set_length(files.iter().map(|file| file.size).sum());
+    let mut chunk = vec![0; CHUNK];
+    for saved in files {
+        let path = folder.join(&saved.path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        let mut file = bar.wrap_write(File::create(path)?);
+        let mut offset = 0;
+        while offset < saved.size {
+            let read = embedder.read_saved(saved, offset, &mut chunk);
+            file.write_all(&chunk[..read])?;
+            offset += read as u64;
+        }
+        file.flush()?;
+    }
+    bar.finish_and_clear();
+    Ok(())
+}

@@ -1,0 +1,299 @@
+//! Saving: a folder that loads as the model that it was saved from.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{cosine, fixture, load, load_with, minilm};
+use gossamer::{
+    Cpu, Embedder, EncodeOptions, Input, LoadOptions, Loader, SavedFile, SparseOptions,
+    TokenOptions, WeightDtype,
+};
+
+/// Each kind of model that can be saved: families, heads, tied decoders, routes, tables, torch checkpoints.
+const MODELS: [&str; 19] = [
+    "tiny-bert",
+    "tiny-dense",
+    "tiny-distilbert-splade",
+    "tiny-gemma3",
+    "tiny-inference-free",
+    "tiny-jina",
+    "tiny-m3",
+    "tiny-mistral",
+    "tiny-modernbert",
+    "tiny-modernbert-splade",
+    "tiny-mpnet",
+    "tiny-mpnet-splade",
+    "tiny-nomic",
+    "tiny-qwen3",
+    "tiny-roberta-splade",
+    "tiny-splade",
+    "tiny-splade-pair",
+    "tiny-t5",
+    "tiny-xlm-roberta",
+];
+
+type Folder = BTreeMap<String, Vec<u8>>;
+
+/// All files, read in pieces of `chunk` bytes.
+fn saved(embedder: &Embedder<Cpu>, shard: Option<u64>, chunk: usize) -> Folder {
+    let files = embedder.save(shard).unwrap();
+    let read = |file: &SavedFile| {
+        let SavedFile { path, size, .. } = file;
+        let (mut bytes, mut piece) = (Vec::new(), vec![0; chunk]);
+        loop {
+            let read = embedder.read_saved(file, bytes.len() as u64, &mut piece);
+            if read == 0 {
+                break;
+            }
+            bytes.extend_from_slice(&piece[..read]);
+        }
+        assert_eq!(bytes.len() as u64, *size, "{path}");
+        (path.clone(), bytes)
+    };
+    files.iter().map(read).collect()
+}
+
+fn open(folder: &Folder, dtype: Option<WeightDtype>) -> gossamer::Result<Embedder<Cpu>> {
+    let options = LoadOptions {
+        model: "test".to_owned(),
+        revision: None,
+        dtype,
+    };
+    let loader = Loader::new(Cpu::new(), options);
+    loader.read_files(|name| Ok(folder.get(name).map(Vec::as_slice)))
+}
+
+fn texts() -> Vec<Input> {
+    let texts = [
+        "a saved model",
+        "gives the same bits, whatever it is asked",
+        "x",
+    ];
+    texts.map(Input::from).to_vec()
+}
+
+/// Every vector that a model gives, in bits.
+fn vectors(embedder: &Embedder<Cpu>) -> Vec<u32> {
+    let mut all = Vec::new();
+    for output in embedder.outputs() {
+        match output {
+            "dense" => all.extend(
+                embedder
+                    .encode(texts(), &EncodeOptions::default())
+                    .unwrap()
+                    .data,
+            ),
+            "sparse" => {
+                let batch = embedder
+                    .encode_sparse(texts(), &SparseOptions::default())
+                    .unwrap();
+                for vector in batch.vectors {
+                    all.extend(vector.values);
+                }
+            }
+            _ => {
+                let output = embedder
+                    .encode_tokens(texts(), &TokenOptions::default())
+                    .unwrap();
+                for vectors in output.token_vectors.unwrap() {
+                    all.extend(vectors.data);
+                }
+            }
+        }
+    }
+    assert!(all.iter().any(|x| *x != 0.0));
+    all.into_iter().map(f32::to_bits).collect()
+}
+
+/// Saves, loads what was saved, and compares.
+fn check(what: &str, original: &Embedder<Cpu>, shard: Option<u64>) -> Folder {
+    let folder = saved(original, shard, 1 << 16);
+    let dtype = original.info().dtype;
+    // What is in few bits says so itself.
+    let again = open(&folder, (dtype == WeightDtype::F32).then_some(dtype))
+        .unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert_eq!(vectors(&again), vectors(original), "{what}");
+    assert_eq!(again.space_id(), original.space_id(), "{what}");
+    assert_eq!(again.info().dtype, dtype, "{what}");
+    assert_eq!(
+        again.info().parameters,
+        original.info().parameters,
+        "{what}"
+    );
+    assert_eq!(again.weight_bytes(), original.weight_bytes(), "{what}");
+    let stored = again.info().stored.as_deref();
+    if dtype == WeightDtype::F32 {
+        assert_eq!(stored, None, "{what}");
+    } else if stored.is_some() {
+        assert!(
+            stored.unwrap().ends_with(", rotated (kept)"),
+            "{what}: {stored:?}"
+        );
+    }
+    // And once more, in other pieces.
+    assert_eq!(saved(&again, shard, 999_983), folder, "{what}");
+    folder
+}
+
+#[test]
+fn a_saved_model_gives_the_same_bits() {
+    for name in MODELS {
+        for dtype in [WeightDtype::Q8, WeightDtype::Q4, WeightDtype::F32] {
+            let folder = check(
+                &format!("{name} {dtype:?}"),
+                &load(&fixture(name), dtype),
+                None,
+            );
+            let torch = folder
+                .keys()
+                .find(|path| path.ends_with(".pt") || path.ends_with(".bin"));
+            assert_eq!(torch, None, "{name}");
+        }
+    }
+}
+
+/// A BERT for SPLADE of `MiniLM`'s size, whose decoder is its table of embeddings.
+fn splade(dtype: WeightDtype) -> Embedder<Cpu> {
+    let tokenizer = std::fs::read(minilm().join("tokenizer.json")).unwrap();
+    let changes = [("tokenizer.json", Some(tokenizer.as_slice()))];
+    load_with(&fixture("sized-splade-minilm"), dtype, &changes, 1 << 20).unwrap()
+}
+
+#[test]
+fn tables_and_tied_decoders_are_saved_in_codes() {
+    for dtype in [WeightDtype::Q8, WeightDtype::Q4] {
+        let folder = check("sized splade", &splade(dtype), None);
+        let size = folder["model.safetensors"].len();
+        // 23 million parameters in 8 bits and an eighth of a scale; positions, token types and the bias in f32.
+        assert!(
+            (23_000_000..26_000_000).contains(&size) == (dtype == WeightDtype::Q8),
+            "{size}"
+        );
+        let config = text(&folder, "config.json");
+        assert!(
+            config.contains("word_embeddings") && config.contains("decoder"),
+            "{config}"
+        );
+    }
+}
+
+fn text<'a>(folder: &'a Folder, path: &str) -> &'a str {
+    std::str::from_utf8(&folder[path]).unwrap()
+}
+
+#[test]
+fn shards_keep_a_limit() {
+    let limit = 12 << 20;
+    let folder = check("shards", &load(&minilm(), WeightDtype::Q8), Some(limit));
+    assert!(folder.values().all(|bytes| bytes.len() as u64 <= limit));
+    let shards = folder
+        .keys()
+        .filter(|path| path.starts_with("model-"))
+        .count();
+    assert!((2..=3).contains(&shards), "{:?}", folder.keys());
+    assert!(!folder.contains_key("model.safetensors"));
+    // The table of embeddings alone has more.
+    let error = load(&minilm(), WeightDtype::Q8)
+        .save(Some(10 << 20))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("no tensor is cut"), "{error}");
+}
+
+#[test]
+fn what_was_saved_in_8_bits_loads_in_others() {
+    let original = load(&minilm(), WeightDtype::F32);
+    let folder = saved(&load(&minilm(), WeightDtype::Q8), None, 1 << 20);
+    let vector = |embedder: &Embedder<Cpu>| {
+        embedder
+            .encode(texts(), &EncodeOptions::default())
+            .unwrap()
+            .data
+    };
+    let expected = vector(&original);
+    for (dtype, least) in [(WeightDtype::F32, 0.9995), (WeightDtype::Q4, 0.95)] {
+        let embedder = open(&folder, Some(dtype)).unwrap();
+        // These are other weights than the original's, and another space.
+        assert_ne!(embedder.space_id(), load(&minilm(), dtype).space_id());
+        let stored = embedder.info().stored.clone().unwrap();
+        let fate = if dtype == WeightDtype::F32 {
+            "(widened)"
+        } else {
+            "(quantised anew)"
+        };
+        assert!(stored.ends_with(fate), "{stored}");
+        let got = vector(&embedder);
+        for (got, expected) in got.chunks(384).zip(expected.chunks(384)) {
+            let cosine = cosine(got, expected);
+            assert!(cosine > least, "{dtype:?} {cosine}");
+        }
+    }
+}
+
+/// The error of a saved model after `change`.
+fn broken(change: impl FnOnce(&mut Folder)) -> String {
+    let mut folder = saved(&load(&fixture("tiny-bert"), WeightDtype::Q8), None, 1 << 16);
+    change(&mut folder);
+    match open(&folder, None) {
+        Ok(_) => panic!("it loads"),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn edit(folder: &mut Folder, path: &str, from: &str, to: &str) {
+    let before = text(folder, path);
+    assert!(before.contains(from), "{path} has no {from}");
+    let after = before.replace(from, to).into_bytes();
+    folder.insert(path.to_owned(), after);
+}
+
+#[test]
+fn what_is_not_in_the_grid_is_refused() {
+    let config = "config.json";
+    let error = broken(|folder| edit(folder, config, "\"gossamer\"", "\"another\""));
+    assert!(error.contains("transform_config"), "{error}");
+    let error = broken(|folder| edit(folder, config, "\"dtype\": \"q8\"", "\"dtype\": \"q2\""));
+    assert!(
+        error.contains("gossamer") && error.contains("fingerprint"),
+        "{error}"
+    );
+
+    let weights = "model.safetensors";
+    let error = broken(|folder| folder.get_mut(weights).unwrap().fill_with_lowest());
+    assert!(error.contains("-128"), "{error}");
+    let error = broken(|folder| {
+        let bytes = folder.get_mut(weights).unwrap();
+        let length = bytes.len();
+        bytes.truncate(length - 1);
+    });
+    assert!(error.contains("the download is incomplete"), "{error}");
+    // Groups of 32.
+    let plain =
+        std::fs::read(fixture("quantized").join("compressed-packed-4.safetensors")).unwrap();
+    let error = broken(|folder| {
+        let config = std::fs::read(fixture("quantized").join(config)).unwrap();
+        let marker = r#"{"gossamer": {"dtype": "q8", "fingerprint": "0"}, "#;
+        let config = String::from_utf8(config).unwrap().replacen('{', marker, 1);
+        folder.insert("config.json".to_owned(), config.into_bytes());
+        folder.insert(weights.to_owned(), plain);
+    });
+    assert!(
+        error.contains("as Gossamer does it") || error.contains("shape"),
+        "{error}"
+    );
+}
+
+trait Lowest {
+    fn fill_with_lowest(&mut self);
+}
+
+impl Lowest for Vec<u8> {
+    /// Has the data after the header be bytes of -128, the lowest that there is.
+    fn fill_with_lowest(&mut self) {
+        let (header, data) = self.split_at_mut(8);
+        let length = u64::from_le_bytes(header.try_into().unwrap());
+        // Scales of that are tiny, but finite.
+        data[usize::try_from(length).unwrap()..].fill(0x80);
+    }
+}
