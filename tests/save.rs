@@ -9,6 +9,7 @@ use gossamer::{
     Cpu, Embedder, EncodeOptions, Input, LoadOptions, Loader, SavedFile, SparseOptions,
     TokenOptions, WeightDtype,
 };
+use sha2::{Digest, Sha256};
 
 /// Each kind of model that can be saved: families, heads, tied decoders, routes, tables, torch checkpoints.
 const MODELS: [&str; 19] = [
@@ -227,6 +228,61 @@ fn what_was_saved_in_8_bits_loads_in_others() {
         for (got, expected) in got.chunks(384).zip(expected.chunks(384)) {
             let cosine = cosine(got, expected);
             assert!(cosine > least, "{dtype:?} {cosine}");
+        }
+    }
+}
+
+/// transformers and compressed-tensors have loaded what we write, and applied the transforms that its config lists.
+#[test]
+fn python_reads_what_is_saved() {
+    for (name, kind) in [("saved-splade", "sparse"), ("saved-qwen3", "dense")] {
+        let path = fixture(name);
+        let texts = common::texts("tiny-texts.json");
+        let references = common::reference(&path.join("reference.safetensors"));
+        let hashes = std::fs::read(path.join("saved.json")).unwrap();
+        let hashes: BTreeMap<String, BTreeMap<String, String>> =
+            serde_json::from_slice(&hashes).unwrap();
+        for (dtype, hashes) in &hashes {
+            let original = load(&path, WeightDtype::from_name(dtype).unwrap());
+            let folder = check(&format!("{name} {dtype}"), &original, None);
+            for (file, hash) in hashes {
+                let got = format!("{:x}", Sha256::digest(&folder[file]));
+                assert_eq!(
+                    got, *hash,
+                    "{name} {dtype} {file} is not what Python has read"
+                );
+            }
+            let expected = common::rows(&references[dtype]);
+            let inputs = common::inputs(&texts[..expected.len()]);
+            // The same weights, by transformers in f32.
+            let exact = open(&folder, Some(WeightDtype::F32)).unwrap();
+            let got: Vec<Vec<f32>> = if kind == "dense" {
+                let batch = exact.encode(inputs, &EncodeOptions::default()).unwrap();
+                batch
+                    .data
+                    .chunks(batch.dimensions)
+                    .map(<[f32]>::to_vec)
+                    .collect()
+            } else {
+                let batch = exact
+                    .encode_sparse(inputs, &SparseOptions::default())
+                    .unwrap();
+                let dense = |vector: &gossamer::SparseVector| {
+                    let mut dense = vec![0.0; exact.dimensions()];
+                    for (index, value) in vector.indices.iter().zip(&vector.values) {
+                        dense[*index as usize] = *value;
+                    }
+                    dense
+                };
+                batch.vectors.iter().map(dense).collect()
+            };
+            let got = got.iter().map(Vec::as_slice);
+            common::assert_close(
+                &format!("{name} {dtype}"),
+                &texts[..expected.len()],
+                got,
+                &expected,
+            );
         }
     }
 }
