@@ -1,5 +1,8 @@
 /** The shared cases in the Node that runs this, and what only hosts with files have. */
 
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
@@ -33,6 +36,28 @@ describe("folders", () => {
       const model = await load(source);
       assert.deepEqual(await model.encode(text), expected);
       model.dispose();
+    }
+  });
+
+  test("a tokenizer of several chunks, and what is saved", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "gossamer-"));
+    try {
+      const small = await load(root + TINY);
+      for (const { path, stream } of await small.save()) {
+        await mkdir(dirname(join(folder, path)), { recursive: true });
+        await writeFile(join(folder, path), stream());
+      }
+      const expected = await small.encode("The cat sat on the mat.");
+      small.dispose();
+      // Real ones have up to 17 MB.
+      const tokenizer = await readFile(join(folder, "tokenizer.json"), "utf8");
+      await writeFile(join(folder, "tokenizer.json"), tokenizer.replace("{", `{${" ".repeat(3e6)}`));
+      const model = await load(folder);
+      assert.deepEqual(await model.encode("The cat sat on the mat."), expected);
+      assert.match(model.info.stored, /kept/);
+      model.dispose();
+    } finally {
+      await rm(folder, { recursive: true });
     }
   });
 

@@ -2,7 +2,10 @@
 
 /** A file that is there. */
 export interface OpenFile {
-  /** Its bytes, to be read once. Leaving the loop early closes the file or stops the download. */
+  /**
+   * Its bytes, to be read once. A chunk holds good until the next is asked for. Leaving the loop early closes the file or
+   * stops the download.
+   */
   chunks: AsyncIterable<Uint8Array>;
   /** Its size, where the place knows it for certain. */
   size: number | undefined;
@@ -22,23 +25,25 @@ export interface Source {
   open(file: string, signal: AbortSignal | undefined): Promise<OpenFile | Absent>;
 }
 
+/** Memory that is taken for a file before it has arrived. */
+const MOST_AT_ONCE = 1 << 24;
+
 /** The whole of a small file. */
 export async function readAll(file: OpenFile): Promise<Uint8Array> {
-  const parts: Uint8Array[] = [];
+  // What a server says of the size is not always so.
+  let whole = new Uint8Array(Math.min(file.size ?? 0, MOST_AT_ONCE));
   let length = 0;
   for await (const part of file.chunks) {
-    parts.push(part);
-    length += part.byteLength;
+    const end = length + part.byteLength;
+    if (end > whole.byteLength) {
+      const larger = new Uint8Array(Math.max(end, 2 * whole.byteLength));
+      larger.set(whole);
+      whole = larger;
+    }
+    whole.set(part, length);
+    length = end;
   }
-  const only = parts[0];
-  if (parts.length === 1 && only) return only;
-  const whole = new Uint8Array(length);
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.byteLength;
-  }
-  return whole;
+  return whole.subarray(0, length);
 }
 
 /** A stream's chunks. (Streams are not iterable in every browser.) */
