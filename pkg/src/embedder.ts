@@ -3,6 +3,7 @@
 import type { Call, Results } from "./engine/call.js";
 import type { Engine } from "./engine/engine.js";
 import { type Handler, type HandlerOptions, handler } from "./handler.js";
+import { save } from "./save.js";
 import { maxSim, similarity, type Vector } from "./similarity.js";
 import type {
   CallOptions,
@@ -19,6 +20,8 @@ import type {
   Inputs,
   Matrix,
   ModelInfo,
+  SavedFile,
+  SaveOptions,
   SparseEntry,
   SparseVector,
   Token,
@@ -94,6 +97,14 @@ export class Embedder {
   /** The tokens of each text, as the model sees them. */
   tokenize(texts: string | readonly string[], options?: TokenizeOptions): Promise<Token[][]> {
     return this.#run("tokenize", texts, options);
+  }
+
+  /**
+   * The files of a folder that loads as this model: in the dtype that it has now, without being quantised again, and with
+   * the same bits in its vectors. Each has a stream of its bytes, which must be read before the model is disposed of.
+   */
+  save(options: SaveOptions & CallOptions = {}): Promise<SavedFile[]> {
+    return save((call, signal) => this.run(call, signal), options);
   }
 
   /** How alike two vectors are, by the measure that the model was trained for (`info.similarity`). */

@@ -39,7 +39,7 @@ export interface LoadOptions {
   /**
    * How to hold the weights: `"q8"` (8 bits, a quarter of the memory), `"q4"` (4 bits in the feed-forward blocks, less
    * memory again, less exact) or `"f32"`.
-   * `"auto"`, the default, is `"q8"`.
+   * `"auto"`, the default, is what the model was saved as (`save`, `gossamer quantize`), or else `"q8"`.
    */
   dtype?: "auto" | "f32" | "q8" | "q4" | undefined;
   /**
@@ -254,6 +254,25 @@ export interface SparseEntry {
   value: number;
 }
 
+/** Options of `save`. */
+export interface SaveOptions {
+  /**
+   * The most bytes of a file, such as `24 * 2 ** 20` for a platform that takes no larger assets: weights are then cut into
+   * several files.
+   */
+  shard?: number | undefined;
+}
+
+/** A file of a model that is being saved. */
+export interface SavedFile {
+  /** Path in the model's folder, with slashes. */
+  readonly path: string;
+  /** In bytes. */
+  readonly size: number;
+  /** Its bytes, made from the packed weights as they are read. */
+  stream(): ReadableStream<Uint8Array<ArrayBuffer>>;
+}
+
 /** What an embedder is. */
 export interface ModelInfo {
   /** The model's name, or its address. */
@@ -277,7 +296,10 @@ export interface ModelInfo {
   simd: "simd128" | "relaxed-simd";
   /** The integer kernel that was found exact on this engine. */
   dotKernel: "relaxed-u8" | "relaxed-i8" | "i16" | "scalar";
-  /** How matrices were quantised in the model's files, if they were: "MLX, 4 bits". They are held as `dtype` says. */
+  /**
+   * How matrices were quantised in the model's files, if they were, and what became of them: `"MLX, 4 bits (quantised
+   * anew)"`, `"compressed-tensors, 8 bits, rotated (kept)"`, or in f32 `"GPTQ, 4 bits (widened)"`.
+   */
   stored?: string;
   parameters: number;
   /** Memory that the weights take. */

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
 use crate::error::Error;
-use crate::{Cpu, DenseBatch, Embedder, Output, SparseVector, TokenVectors};
+use crate::{Cpu, DenseBatch, Embedder, Output, SavedFile, SparseVector, TokenVectors};
 
 /// Which build this is.
 const SIMD: &str = if cfg!(feature = "relaxed-simd") {
@@ -33,6 +33,53 @@ pub struct LoadRequest {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TokenizeOptions {
     pub add_special_tokens: Option<bool>,
+}
+
+/// The options of `save`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SaveOptions {
+    shard: Option<f64>,
+}
+
+impl SaveOptions {
+    /// The most bytes of a file.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "saturates, and no file is of less than a byte"
+    )]
+    pub fn shard(&self) -> Option<u64> {
+        self.shard.map(|bytes| bytes as u64)
+    }
+}
+
+/// Some bytes of a saved file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Piece {
+    pub file: usize,
+    pub offset: u64,
+    pub length: usize,
+}
+
+/// A file of `save`.
+#[derive(Serialize)]
+pub struct SavedEntry<'a> {
+    path: &'a str,
+    size: f64,
+}
+
+/// The answer of `save`.
+pub fn saved(files: &[SavedFile]) -> Vec<SavedEntry<'_>> {
+    fn entry(file: &SavedFile) -> SavedEntry<'_> {
+        SavedEntry {
+            path: &file.path,
+            #[expect(clippy::cast_precision_loss, reason = "less than the memory of wasm")]
+            size: file.size as f64,
+        }
+    }
+    files.iter().map(entry).collect()
 }
 
 /// The answer of `info`.

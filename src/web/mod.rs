@@ -13,7 +13,7 @@ use wasm_bindgen::prelude::*;
 use self::convert::{dense, from_js, info, multi, sparse, throw, to_js, token_vectors};
 use crate::api::{Pending, http, input, openai, tei};
 use crate::error::Error;
-use crate::{Cpu, Input, LoadOptions, Output, Run, SavedFile, WeightDtype};
+use crate::{Cpu, Input, LoadOptions, Output, Run, WeightDtype};
 
 type Thrown<T> = Result<T, JsValue>;
 
@@ -226,6 +226,33 @@ impl Model {
         self.job(Ok(Work::Fetch(exchange)))
     }
 
+    /// Options `{ shard? }` → `[{ path, size }]`: the files of a folder that loads as this model.
+    pub fn save(&self, _: JsValue, options: JsValue) -> Thrown<Job> {
+        let options: convert::SaveOptions = from_js("options", options)?;
+        let files = self.0.embedder.save(options.shard());
+        let files = files.map_err(|error| throw(&error))?;
+        let list = to_js(&convert::saved(&files))?;
+        self.job(Ok(Work::Done(list)))
+    }
+
+    /// `{ file, offset, length }`, the number of a file of `save` with the same options, and which of its bytes →
+    /// `ArrayBuffer`.
+    #[wasm_bindgen(js_name = readSaved)]
+    pub fn read_saved(&self, piece: JsValue, options: JsValue) -> Thrown<Job> {
+        let piece: convert::Piece = from_js("piece", piece)?;
+        let options: convert::SaveOptions = from_js("options", options)?;
+        let embedder = &self.0.embedder;
+        let bytes = embedder.save(options.shard()).and_then(|files| {
+            let file = files.get(piece.file);
+            let file =
+                file.ok_or_else(|| Error::input("file", "there is no file of that number"))?;
+            let mut bytes = crate::error::zeroed(piece.length)?;
+            let read = embedder.read_saved(file, piece.offset, &mut bytes);
+            Ok(Uint8Array::from(&bytes[..read]).buffer().into())
+        });
+        self.job(bytes.map(Work::Done))
+    }
+
     fn answer<T: Serialize + 'static>(&self, pending: crate::Result<Pending<T>>) -> Thrown<Job> {
         let pending = pending.map(|pending| pending.map(|response| to_js(&response)));
         self.job(pending.map(|pending| Work::Api(Box::new(pending))))
@@ -260,6 +287,8 @@ enum Work {
     /// A wire format's body.
     Api(Box<Pending<Thrown<JsValue>>>),
     Fetch(http::Exchange),
+    /// A result that needed no steps.
+    Done(JsValue),
     Tokenize {
         texts: std::vec::IntoIter<String>,
         /// Whether to add special tokens.
@@ -274,7 +303,7 @@ impl Work {
             Self::Native(run, _) => Some(run),
             Self::Api(pending) => Some(&mut pending.run),
             Self::Fetch(exchange) => exchange.run(),
-            Self::Tokenize { .. } => None,
+            Self::Done(_) | Self::Tokenize { .. } => None,
         }
     }
 
@@ -284,6 +313,7 @@ impl Work {
             Self::Native(run, _) => run.step_with(embedder, others),
             Self::Api(pending) => pending.run.step_with(embedder, others),
             Self::Fetch(exchange) => Ok(exchange.step_with(embedder, others)),
+            Self::Done(_) => Ok(true),
             Self::Tokenize {
                 texts,
                 special,
@@ -299,6 +329,7 @@ impl Work {
             Self::Native(run, finish) => finish(run.finish()),
             Self::Api(pending) => pending.finish(),
             Self::Fetch(exchange) => to_js(&exchange.finish()),
+            Self::Done(value) => Ok(value),
             Self::Tokenize { out, .. } => Ok(out.into()),
         }
     }

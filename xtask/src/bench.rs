@@ -23,6 +23,8 @@ pub enum Bench {
     Size,
     /// How time grows with the number and the length of texts, in Node
     Scale,
+    /// Loading 1.2 GB of weights, in Node and in Chromium
+    Large,
     /// Load, memory and time of tokenizers, in Node
     Tokenizers,
 }
@@ -50,9 +52,10 @@ pub fn measure(what: Bench) -> Result<()> {
             "size"
         }
         Bench::Scale => "scale",
+        Bench::Large => "large",
         Bench::Tokenizers => "tokenizers",
     };
-    if matches!(what, Bench::Cpu | Bench::Splade | Bench::Load) {
+    if matches!(what, Bench::Cpu | Bench::Splade | Bench::Load | Bench::Large) {
         setup::browsers()?;
     }
     say(&format!("measuring {name}"));

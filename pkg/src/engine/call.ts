@@ -22,6 +22,14 @@ export interface Results {
   embedAll: number[][][];
   tokenize: Token[][];
   fetch: Answer;
+  save: SavedEntry[];
+  readSaved: ArrayBuffer;
+}
+
+/** A file that a model can be saved as. */
+export interface SavedEntry {
+  path: string;
+  size: number;
 }
 
 /** A `Response` as data. */
@@ -66,8 +74,10 @@ export function merge<Name extends keyof Results>(name: Name, parts: Results[Nam
   return (MERGE[name as keyof typeof MERGE] as unknown as (parts: Results[Name][]) => Results[Name])(parts);
 }
 
-/** All but requests: those are one part always. */
-const MERGE: { [Name in Exclude<keyof Results, "fetch">]: (parts: Results[Name][]) => Results[Name] } = {
+/** All but those that are one part always. */
+const MERGE: {
+  [Name in Exclude<keyof Results, "fetch" | "save" | "readSaved">]: (parts: Results[Name][]) => Results[Name];
+} = {
   encode: mergeDense,
   encodeSparse: (parts) => parts.flat(),
   encodeTokens: (parts) => parts.flat(),

@@ -84,6 +84,7 @@ function failure(error: unknown): Failure {
 
 /** Buffers that need not be copied: of dense vectors, the bulk. */
 function transferable(value: unknown): Transferable[] {
+  if (value instanceof ArrayBuffer) return [value];
   const data = (value as { data?: unknown } | undefined)?.data;
   return data instanceof Float32Array ? [data.buffer as ArrayBuffer] : [];
 }

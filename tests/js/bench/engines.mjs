@@ -128,4 +128,24 @@ globalThis.start = async (name) => {
   await embed(["Ships at night"]);
   return performance.now() - start;
 };
+/** Seconds that a model's weights take to arrive, and nothing else. */
+globalThis.fetchAlone = async (name) => {
+  const start = performance.now();
+  const { body } = await fetch(`/target/bench/models/${name}/model.safetensors`);
+  for await (const _ of body) {
+  }
+  return { seconds: (performance.now() - start) / 1000 };
+};
+
+/** Seconds to load it as q8, and the memory that it then takes. */
+globalThis.loadLarge = async (name) => {
+  const { load } = await import("gossamer-embed");
+  const start = performance.now();
+  const model = await load(`${location.origin}/target/bench/models/${name}`, { dtype: "q8" });
+  const seconds = (performance.now() - start) / 1000;
+  const { weightBytes, memoryBytes } = model.info;
+  await model.encode("Ships at night");
+  model.dispose();
+  return { seconds, weightBytes, memoryBytes };
+};
 globalThis.ready = true;

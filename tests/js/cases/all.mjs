@@ -9,6 +9,7 @@ import * as memory from "./memory.mjs";
 import * as openai from "./openai.mjs";
 import * as parity from "./parity.mjs";
 import * as pool from "./pool.mjs";
+import * as save from "./save.mjs";
 import * as tokens from "./tokens.mjs";
 
 export const topics = {
@@ -22,5 +23,6 @@ export const topics = {
   parity: parity.cases,
   bits: bits.cases,
   pool: pool.cases,
+  save: save.cases,
 };
 export { digests } from "./bits.mjs";

@@ -1,5 +1,6 @@
 /** A small web server on a loopback port: the repository's files, and the awkward servers of this world. */
 
+import { createReadStream } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
@@ -150,5 +151,6 @@ async function file(path, response, open = PUBLIC) {
   if (length === undefined) return listed(path, response);
   const type = TYPES[extname(path)] ?? "application/octet-stream";
   response.writeHead(200, { "content-type": type, "content-length": length });
-  return response.end(await readFile(join(root, path)));
+  // A client may go away before the end.
+  await pipeline(createReadStream(join(root, path), { highWaterMark: 1 << 20 }), response).catch(() => {});
 }

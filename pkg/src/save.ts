@@ -1,0 +1,45 @@
+/** A model as files. */
+
+import type { Call, Results } from "./engine/call.js";
+import type { CallOptions, SavedFile, SaveOptions } from "./types.js";
+
+/** Bytes that come out of wasm at once. */
+const PIECE = 1 << 22;
+
+/** Answers a call. */
+type Run = <Name extends keyof Results>(
+  call: Call<Name>,
+  signal: AbortSignal | undefined,
+) => Promise<Results[Name]>;
+
+/** The files; nothing is read of them yet. */
+export async function save(run: Run, { shard, signal }: SaveOptions & CallOptions): Promise<SavedFile[]> {
+  const options = shard === undefined ? {} : { shard };
+  const files = await run({ name: "save", inputs: undefined, options }, signal);
+  return files.map(({ path, size }, file) => {
+    const read = (offset: number) => {
+      const length = Math.min(PIECE, size - offset);
+      return run({ name: "readSaved", inputs: { file, offset, length }, options }, signal);
+    };
+    return { path, size, stream: () => stream(size, read) };
+  });
+}
+
+/** A piece at a time, when it is asked for. */
+function stream(
+  size: number,
+  read: (offset: number) => Promise<ArrayBuffer>,
+): ReadableStream<Uint8Array<ArrayBuffer>> {
+  let offset = 0;
+  return new ReadableStream(
+    {
+      async pull(controller) {
+        if (offset >= size) return controller.close();
+        const piece = new Uint8Array(await read(offset));
+        offset += piece.byteLength;
+        controller.enqueue(piece);
+      },
+    },
+    { highWaterMark: 0 },
+  );
+}
