@@ -4,11 +4,9 @@ mod common;
 
 use std::collections::BTreeMap;
 
+use common::saved::{Folder, open, saved};
 use common::{cosine, fixture, load, load_with, minilm};
-use gossamer::{
-    Cpu, Embedder, EncodeOptions, Input, LoadOptions, Loader, SavedFile, SparseOptions,
-    TokenOptions, WeightDtype,
-};
+use gossamer::{Cpu, Embedder, EncodeOptions, Input, SparseOptions, TokenOptions, WeightDtype};
 use sha2::{Digest, Sha256};
 
 /// Each kind of model that can be saved: families, heads, tied decoders, routes, tables, torch checkpoints.
@@ -33,37 +31,6 @@ const MODELS: [&str; 19] = [
     "tiny-t5",
     "tiny-xlm-roberta",
 ];
-
-type Folder = BTreeMap<String, Vec<u8>>;
-
-/// All files, read in pieces of `chunk` bytes.
-fn saved(embedder: &Embedder<Cpu>, shard: Option<u64>, chunk: usize) -> Folder {
-    let files = embedder.save(shard).unwrap();
-    let read = |file: &SavedFile| {
-        let SavedFile { path, size, .. } = file;
-        let (mut bytes, mut piece) = (Vec::new(), vec![0; chunk]);
-        loop {
-            let read = embedder.read_saved(file, bytes.len() as u64, &mut piece);
-            if read == 0 {
-                break;
-            }
-            bytes.extend_from_slice(&piece[..read]);
-        }
-        assert_eq!(bytes.len() as u64, *size, "{path}");
-        (path.clone(), bytes)
-    };
-    files.iter().map(read).collect()
-}
-
-fn open(folder: &Folder, dtype: Option<WeightDtype>) -> gossamer::Result<Embedder<Cpu>> {
-    let options = LoadOptions {
-        model: "test".to_owned(),
-        revision: None,
-        dtype,
-    };
-    let loader = Loader::new(Cpu::new(), options);
-    loader.read_files(|name| Ok(folder.get(name).map(Vec::as_slice)))
-}
 
 fn texts() -> Vec<Input> {
     let texts = [

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub mod files;
+pub mod saved;
 pub mod synthetic;
 
 use std::collections::HashMap;

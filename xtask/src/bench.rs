@@ -55,7 +55,10 @@ pub fn measure(what: Bench) -> Result<()> {
         Bench::Large => "large",
         Bench::Tokenizers => "tokenizers",
     };
-    if matches!(what, Bench::Cpu | Bench::Splade | Bench::Load | Bench::Large) {
+    if matches!(
+        what,
+        Bench::Cpu | Bench::Splade | Bench::Load | Bench::Large
+    ) {
         setup::browsers()?;
     }
     say(&format!("measuring {name}"));
