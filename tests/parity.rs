@@ -331,7 +331,14 @@ fn any_chunking_of_the_weights_gives_the_same_model() {
 fn the_space_id_tells_models_apart() {
     let folder = fixture("tiny-bert");
     let modules = std::fs::read(folder.join("pooling/modules.json")).unwrap();
+    let tokenizer = std::fs::read_to_string(folder.join("tokenizer.json")).unwrap();
+    let cased = tokenizer.replace(r#""lowercase":true"#, r#""lowercase":false"#);
+    assert_ne!(cased, tokenizer);
+    let cased = [("tokenizer.json", Some(cased.as_bytes()))];
     let ids = [
+        load_with(&folder, WeightDtype::F32, &cased, 4096)
+            .unwrap()
+            .space_id(),
         load(&folder, WeightDtype::F32).space_id(),
         load(&folder, WeightDtype::Q8).space_id(),
         load(&fixture("tiny-dense"), WeightDtype::F32).space_id(),
@@ -346,5 +353,5 @@ fn the_space_id_tells_models_apart() {
     ];
     let distinct: std::collections::HashSet<_> = ids.iter().collect();
     assert_eq!(distinct.len(), ids.len());
-    assert_eq!(ids[0], load(&folder, WeightDtype::F32).space_id());
+    assert_eq!(ids[1], load(&folder, WeightDtype::F32).space_id());
 }

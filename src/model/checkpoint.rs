@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::fingerprint::Fingerprint;
 use super::forward::Weights;
 use super::layout::{Layout, MatrixId, Slot, VectorId, Wanted, WeightFile};
 use super::save::Origin;
@@ -718,48 +719,4 @@ fn check_finite(file: &str, tensor: &str, values: &[f32]) -> Result<()> {
     }
     let reason = format!("tensor {tensor} holds values that are not finite");
     Err(invalid(file, reason))
-}
-
-/// Hash of a tensor's values, one multiplication a value so that it costs little beside quantisation (FNV-1a over
-/// words). It tells models apart; it does not protect against forgery.
-struct Fingerprint(u64);
-
-impl Fingerprint {
-    const PRIME: u64 = 0x0000_0100_0000_01b3;
-
-    fn new(name: &str) -> Self {
-        let start = 0xcbf2_9ce4_8422_2325;
-        Self(name.bytes().fold(start, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(Self::PRIME)
-        }))
-    }
-
-    fn update(&mut self, values: &[f32]) {
-        let step = |hash: u64, value: u64| (hash ^ value).wrapping_mul(Self::PRIME);
-        // Four hashes side by side: one alone would wait for every multiplication.
-        let mut lanes = [
-            self.0,
-            !self.0,
-            self.0.rotate_left(16),
-            self.0.rotate_left(32),
-        ];
-        let (chunks, rest) = values.as_chunks::<4>();
-        for chunk in chunks {
-            for (lane, value) in lanes.iter_mut().zip(chunk) {
-                *lane = step(*lane, u64::from(value.to_bits()));
-            }
-        }
-        let lanes = lanes.into_iter().reduce(step).unwrap_or_default();
-        let rest = rest.iter().map(|value| u64::from(value.to_bits()));
-        self.0 = rest.fold(lanes, step);
-    }
-
-    fn update_codes(&mut self, codes: &[i8], scales: &[f32]) {
-        let (words, _) = codes.as_chunks::<8>();
-        for word in words {
-            let word = u64::from_le_bytes(word.map(i8::cast_unsigned));
-            self.0 = (self.0 ^ word).wrapping_mul(Self::PRIME);
-        }
-        self.update(scales);
-    }
 }

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::text::{Input, Token};
 
 /// Raised whenever the numbers that a model gives change, so that vectors of two versions are told apart.
-const NUMERICS: u32 = 2;
+const NUMERICS: u32 = 3;
 
 /// Texts that a model wants in front of its inputs, by name.
 #[derive(Clone, Debug, Default)]
@@ -112,6 +112,8 @@ pub struct Info {
     pub(super) pipeline: String,
     /// Hash of all weights.
     pub(super) fingerprint: u64,
+    /// Hash of the tokenizers.
+    pub(super) text: u64,
 }
 
 /// A loaded model.
@@ -220,13 +222,14 @@ impl<B: Backend> Embedder<B> {
         matrices.chain(vectors).sum()
     }
 
-    /// Names the space that the model's vectors live in: equal for equal weights, dtype and pipeline.
+    /// Names the space that the model's vectors live in: equal for equal weights, tokenizer, dtype and pipeline, wherever they
+    /// were loaded from.
     pub fn space_id(&self) -> String {
         let info = &self.info;
         let text = format!(
-            "{NUMERICS} {:016x} {:?} {} {} {:?} {:?} {}",
+            "{NUMERICS} {:016x} {:016x} {} {} {:?} {:?} {}",
             info.fingerprint,
-            info.revision,
+            info.text,
             info.dtype.name(),
             info.pipeline,
             info.prompts.default,

@@ -341,6 +341,7 @@ impl<B: Backend> Loader<B> {
             similarity: similarity.unwrap_or(fallback).to_owned(),
             pipeline: plan.pipeline,
             fingerprint: plan.fingerprint.unwrap_or(fingerprint),
+            text: plan.text,
         };
         let files = self.files.0.into_iter();
         origin.files = files

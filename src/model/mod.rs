@@ -7,6 +7,7 @@ pub mod config;
 mod drawing;
 pub mod embedder;
 pub mod families;
+pub mod fingerprint;
 pub mod forward;
 pub mod head;
 pub mod layout;

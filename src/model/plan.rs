@@ -11,6 +11,7 @@ use super::checkpoint::Checkpoint;
 use super::config::Config;
 use super::drawing;
 use super::families::{self, Family};
+use super::fingerprint::Fingerprint;
 use super::head::{DenseHead, SparseHead, Step};
 use super::layout::{Layout, Linear, MlmHead};
 use super::loader::Files;
@@ -55,6 +56,8 @@ pub(super) struct Plan<B: Backend> {
     pub checkpoint: Checkpoint<B>,
     /// How weights are held.
     pub dtype: WeightDtype,
+    /// Hash of the tokenizers.
+    pub text: u64,
     /// Hash of the weights that a saved model was made of, if it is loaded as what it was saved as.
     pub fingerprint: Option<u64>,
 }
@@ -169,6 +172,7 @@ impl<B: Backend> Plan<B> {
             tokenizers: Vec::new(),
             inline: Vec::new(),
             saved: None,
+            text: Fingerprint::new(""),
             tables: Vec::new(),
         };
         let mut all = Vec::new();
@@ -196,6 +200,7 @@ impl<B: Backend> Plan<B> {
             inline,
             tables,
             saved,
+            text,
             ..
         } = planner;
         let weight_files = layout.files.iter().enumerate();
@@ -230,6 +235,7 @@ impl<B: Backend> Plan<B> {
             streamed,
             checkpoint,
             dtype,
+            text: text.0,
             fingerprint: saved
                 .filter(|saved| saved.dtype == dtype)
                 .map(|saved| saved.fingerprint),
@@ -333,6 +339,8 @@ struct Planner<'a> {
     inline: Vec<usize>,
     /// What a config says of the model, if it was saved by us.
     saved: Option<Marker>,
+    /// Of the tokenizers.
+    text: Fingerprint,
     /// Vectors that come from JSON.
     tables: Vec<(usize, Vec<f32>)>,
 }
@@ -617,6 +625,10 @@ impl Planner<'_> {
         });
         if let Some((.., tokenizer)) = known {
             return Ok(Arc::clone(tokenizer));
+        }
+        self.text.update_bytes(bytes);
+        for token in [end.as_deref(), closing].into_iter().flatten() {
+            self.text.update_bytes(token.as_bytes());
         }
         let tokenizer = Tokenizer::new(bytes)?;
         let tokenizer = match (&end, closing) {

@@ -1,0 +1,52 @@
+//! A hash that tells models apart, one multiplication a value so that it costs little beside quantisation (FNV-1a over words).
+//! It does not protect against forgery.
+
+/// A hash in the making.
+pub struct Fingerprint(pub u64);
+
+impl Fingerprint {
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+
+    /// Of something with a name.
+    pub fn new(name: &str) -> Self {
+        let start = 0xcbf2_9ce4_8422_2325;
+        Self(name.bytes().fold(start, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(Self::PRIME)
+        }))
+    }
+
+    /// Takes values, four hashes side by side.
+    pub fn update(&mut self, values: &[f32]) {
+        let step = |hash: u64, value: u64| (hash ^ value).wrapping_mul(Self::PRIME);
+        // Four hashes side by side: one alone would wait for every multiplication.
+        let mut lanes = [
+            self.0,
+            !self.0,
+            self.0.rotate_left(16),
+            self.0.rotate_left(32),
+        ];
+        let (chunks, rest) = values.as_chunks::<4>();
+        for chunk in chunks {
+            for (lane, value) in lanes.iter_mut().zip(chunk) {
+                *lane = step(*lane, u64::from(value.to_bits()));
+            }
+        }
+        let lanes = lanes.into_iter().reduce(step).unwrap_or_default();
+        let rest = rest.iter().map(|value| u64::from(value.to_bits()));
+        self.0 = rest.fold(lanes, step);
+    }
+
+    /// Takes a quantised row.
+    pub fn update_codes(&mut self, codes: &[i8], scales: &[f32]) {
+        self.update_bytes(bytemuck::cast_slice(codes));
+        self.update(scales);
+    }
+
+    /// Takes bytes, eight at a time.
+    pub fn update_bytes(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        let words = words.iter().map(|word| u64::from_le_bytes(*word));
+        let words = words.chain(rest.iter().map(|byte| u64::from(*byte)));
+        self.0 = words.fold(self.0, |hash, word| (hash ^ word).wrapping_mul(Self::PRIME));
+    }
+}
