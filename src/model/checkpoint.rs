@@ -10,8 +10,9 @@ use super::layout::{Layout, MatrixId, Slot, VectorId, Wanted, WeightFile};
 use crate::backend::{Backend, WeightDtype};
 use crate::error::{Error, Result};
 use crate::weights::dtype::Dtype;
+use crate::weights::gguf::{self, Block};
 use crate::weights::quantized::{self, Found, Role};
-use crate::weights::rows::Rows;
+use crate::weights::rows::{Encoding, Rows};
 use crate::weights::{Stream, TensorInfo, Visitor, invalid};
 
 /// Names that an error message lists.
@@ -27,6 +28,8 @@ pub struct Checkpoint<B: Backend> {
     collected: Vec<(usize, Collected)>,
     /// Matrices that files hold in several tensors.
     quantized: Vec<Quantized>,
+    /// Block types that tensors are stored in, and of how many.
+    blocks: Vec<(Block, usize)>,
     fingerprint: u64,
 }
 
@@ -106,6 +109,7 @@ impl<B: Backend> Checkpoint<B> {
             tied: Vec::new(),
             collected: Vec::new(),
             quantized: Vec::new(),
+            blocks: Vec::new(),
             fingerprint: 0,
         }
     }
@@ -116,6 +120,16 @@ impl<B: Backend> Checkpoint<B> {
             index,
             name: name.to_owned(),
             stream: Stream::new(name),
+            targets: Vec::new(),
+        }
+    }
+
+    /// As [`Checkpoint::begin`], for a file that has been read up to its data.
+    pub fn resume(index: usize, name: &str, stream: gguf::Stream) -> Reading {
+        Reading {
+            index,
+            name: name.to_owned(),
+            stream: Stream::Gguf(stream),
             targets: Vec::new(),
         }
     }
@@ -184,6 +198,10 @@ impl<B: Backend> Checkpoint<B> {
                 stored.push(layout);
             }
         }
+        let mut blocks = self.blocks;
+        blocks.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let blocks = blocks.iter();
+        stored.extend(blocks.map(|(block, _)| format!("GGUF, {}", block.name())));
         Ok(Finished {
             weights: self.weights,
             tied: self.tied,
@@ -307,6 +325,9 @@ impl<B: Backend> Checkpoint<B> {
                 Place::Plain(at) => {
                     if let Some(at) = resolve(*at) {
                         targets[at] = Some(Target::Plain(plain(&tensors[at], wanted)?));
+                        if let Some(block) = tensors[at].block {
+                            count(&mut self.blocks, block);
+                        }
                     }
                 }
                 Place::Parts(found) => {
@@ -529,17 +550,29 @@ fn plain(tensor: &TensorInfo, wanted: &Wanted) -> Result<Plain> {
             expected: wanted.shape.clone(),
         });
     }
-    let dtype = Dtype::of_values(&tensor.dtype).ok_or_else(|| Error::WrongDtype {
+    let encoding = tensor
+        .block
+        .map(Encoding::Blocks)
+        .or_else(|| Dtype::of_values(&tensor.dtype).map(Encoding::Elements));
+    let width = wanted.shape.last().copied().unwrap_or(1);
+    let rows = encoding.and_then(|encoding| Rows::new(encoding, width));
+    let rows = rows.ok_or_else(|| Error::WrongDtype {
         tensor: tensor.name.clone(),
         dtype: tensor.dtype.clone(),
     })?;
-    let width = wanted.shape.last().copied().unwrap_or(1);
     Ok(Plain {
         slot: wanted.slot,
-        rows: Rows::new(dtype, width),
+        rows,
         hash: Fingerprint::new(&wanted.name),
         tensor: tensor.name.clone(),
     })
+}
+
+fn count(blocks: &mut Vec<(Block, usize)>, block: Block) {
+    match blocks.iter_mut().find(|(other, _)| *other == block) {
+        Some((_, count)) => *count += 1,
+        None => blocks.push((block, 1)),
+    }
 }
 
 /// The first few of `names`.
