@@ -73,6 +73,7 @@ fn beyond(tensors: &[Tensor]) -> (usize, Embedder<Cpu>) {
         model: "test".to_owned(),
         revision: None,
         dtype: WeightDtype::Q8,
+        file: None,
     };
     let mut loader = Loader::new(Cpu::new(), options);
     let small = |name: &str| match name {

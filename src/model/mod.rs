@@ -8,6 +8,7 @@ mod drawing;
 pub mod embedder;
 pub mod families;
 pub mod forward;
+mod gguf;
 pub mod head;
 pub mod layout;
 pub mod loader;

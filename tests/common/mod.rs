@@ -103,6 +103,7 @@ pub fn load_with(
         model: "test".to_owned(),
         revision: None,
         dtype,
+        file: None,
     };
     let mut loader = Loader::new(Cpu::new(), options);
     loop {
