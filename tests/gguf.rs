@@ -336,6 +336,11 @@ fn what_cannot_be_run_is_named() {
             "gemm",
         ),
         (
+            one(bert().key("split.count", 2, &[3, 0])),
+            "unsupported_model",
+            "one of 3 files",
+        ),
+        (
             number("bert.pooling_type", 4),
             "unsupported_model",
             "a reranker",
@@ -395,7 +400,7 @@ fn what_cannot_be_run_is_named() {
             "9999",
         ),
     ] {
-        let error = error(&bytes);
+        let error = error(&[bytes, vec![0; 32]].concat());
         assert_eq!(error.code(), code, "{words}: {error}");
         assert!(error.to_string().contains(words), "{words}: {error}");
     }

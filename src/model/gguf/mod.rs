@@ -65,6 +65,12 @@ struct Source<'a> {
 
 /// The model's small files, once its header has arrived. Tensors get the names that its family has for them.
 pub(super) fn files(metadata: &Metadata, stream: &mut Stream) -> Result<Files> {
+    if let Some(parts @ 2..) = metadata.size("split.count")? {
+        return Err(Error::UnsupportedModel(format!(
+            "{} is one of {parts} files of a model; join them with llama-gguf-split --merge",
+            metadata.file()
+        )));
+    }
     let wanted = metadata.text("general.architecture")?;
     let tensors = stream.tensors();
     let has_types = tensors
