@@ -301,8 +301,8 @@ impl<B: Backend> Loader<B> {
         }
     }
 
-    /// Gives bytes to the file that is being opened, and makes the plan when that is complete. Answers
-    /// with what is left.
+    /// Gives bytes to the file that is being opened, and makes the plan when its header is complete. Answers with those
+    /// that are left.
     fn open<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8]> {
         let Some(stream) = &mut self.opening else {
             return Ok(bytes);
