@@ -27,6 +27,7 @@ fn load(dtype: WeightDtype) -> Embedder<Cpu> {
         model: "all-MiniLM-L6-v2".to_owned(),
         revision: None,
         dtype: Some(dtype),
+        file: None,
     };
     let loaded = Loader::new(Cpu::new(), options).read_dir(&folder());
     loaded.expect("the model is complete")

@@ -30,6 +30,16 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A GGUF file that is damaged, or holds what cannot be read.
+    #[error(
+        "{file} cannot be read as a GGUF file: {reason}; download it again, or take another GGUF of the model, as llama.cpp's convert_hf_to_gguf.py writes it"
+    )]
+    InvalidGguf {
+        /// File as the source names it.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The stream ended before the data that the header promises.
     #[error(
         "{file} ended after {got} bytes{}: the download is incomplete; load the model again",
@@ -206,6 +216,7 @@ impl Error {
         match self {
             Self::InvalidSafetensors { .. } => "invalid_safetensors",
             Self::InvalidTorch { .. } => "invalid_torch",
+            Self::InvalidGguf { .. } => "invalid_gguf",
             Self::TruncatedStream { .. } => "truncated_stream",
             Self::WrongHash { .. } => "wrong_hash",
             Self::MissingTensor { .. } => "missing_tensor",
@@ -243,6 +254,7 @@ impl Error {
             Self::MissingFile(_) => 404,
             Self::InvalidSafetensors { .. }
             | Self::InvalidTorch { .. }
+            | Self::InvalidGguf { .. }
             | Self::TruncatedStream { .. }
             | Self::WrongHash { .. }
             | Self::MissingTensor { .. }

@@ -777,6 +777,7 @@ fn loader_calls_out_of_order() {
         model: "test".to_owned(),
         revision: None,
         dtype: Some(WeightDtype::Q8),
+        file: None,
     };
     let mut loader = gossamer::Loader::new(Cpu::new(), options);
     assert_error(

@@ -51,12 +51,12 @@ fn others() -> Vec<Tensor> {
 }
 
 fn size((_, dtype, shape, _): &Tensor) -> usize {
-    let bytes = if matches!(*dtype, "F32" | "U32") {
-        4
-    } else {
-        2
-    };
-    bytes * shape.iter().product::<usize>()
+    let elements = shape.iter().product::<usize>();
+    match *dtype {
+        "F32" | "U32" => 4 * elements,
+        "Q8_0" => elements / 32 * 34,
+        _ => 2 * elements,
+    }
 }
 
 /// Loads a model of these tensors, whose file is never in memory. Returns what the load took at its highest beyond the
@@ -73,6 +73,7 @@ fn beyond(tensors: &[Tensor]) -> (usize, Embedder<Cpu>) {
         model: "test".to_owned(),
         revision: None,
         dtype: Some(WeightDtype::Q8),
+        file: None,
     };
     let mut loader = Loader::new(Cpu::new(), options);
     let small = |name: &str| match name {
@@ -91,11 +92,21 @@ fn beyond(tensors: &[Tensor]) -> (usize, Embedder<Cpu>) {
     }
     let header = Value::Object(header).to_string();
     let length = (header.len() as u64).to_le_bytes();
+    let header = [&length, header.as_bytes()].concat();
+    stream(loader, "model.safetensors", &header, tensors)
+}
+
+/// Loads a weight file. Returns what that took at its highest beyond the model that is left.
+fn stream(
+    mut loader: Loader<Cpu>,
+    name: &str,
+    header: &[u8],
+    tensors: &[Tensor],
+) -> (usize, Embedder<Cpu>) {
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();
-    loader.begin("model.safetensors").unwrap();
-    loader.push(&length).unwrap();
-    loader.push(header.as_bytes()).unwrap();
+    loader.begin(name).unwrap();
+    loader.push(header).unwrap();
     for tensor in tensors {
         let mut left = size(tensor);
         let chunk = vec![tensor.3; CHUNK];
@@ -110,6 +121,81 @@ fn beyond(tensors: &[Tensor]) -> (usize, Embedder<Cpu>) {
     let (peak, after) = (MEMORY.peak_usage(), MEMORY.current_usage());
     assert!(embedder.weight_bytes() <= after - before + SLACK);
     (peak - after, embedder)
+}
+
+/// The header of a GGUF file of these tensors.
+fn gguf(tensors: &[Tensor]) -> Vec<u8> {
+    const NAMES: [(&str, &str); 12] = [
+        ("embeddings.word_embeddings", "token_embd"),
+        ("embeddings.position_embeddings", "position_embd"),
+        ("embeddings.token_type_embeddings", "token_types"),
+        ("embeddings.LayerNorm", "token_embd_norm"),
+        ("encoder.layer", "blk"),
+        ("attention.output.LayerNorm", "attn_output_norm"),
+        ("attention.self.query", "attn_q"),
+        ("attention.self.key", "attn_k"),
+        ("attention.self.value", "attn_v"),
+        ("attention.output.dense", "attn_output"),
+        ("intermediate.dense", "ffn_up"),
+        ("output.dense", "ffn_down"),
+    ];
+    let string = |text: &str| [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat();
+    let u32s = |values: &[usize]| -> Vec<u8> {
+        let bytes = values
+            .iter()
+            .map(|value| u32::try_from(*value).unwrap().to_le_bytes());
+        bytes.flatten().collect()
+    };
+    let tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "\u{2581}a"];
+    let list = [
+        u32s(&[8]),
+        (tokens.len() as u64).to_le_bytes().to_vec(),
+        tokens.map(string).concat(),
+    ];
+    let keys = [
+        ("general.architecture", 8, string("bert")),
+        ("bert.block_count", 4, u32s(&[1])),
+        ("bert.context_length", 4, u32s(&[64])),
+        ("bert.embedding_length", 4, u32s(&[HIDDEN])),
+        ("bert.feed_forward_length", 4, u32s(&[128])),
+        ("bert.attention.head_count", 4, u32s(&[8])),
+        (
+            "bert.attention.layer_norm_epsilon",
+            6,
+            1e-12f32.to_le_bytes().to_vec(),
+        ),
+        ("tokenizer.ggml.model", 8, string("bert")),
+        ("tokenizer.ggml.tokens", 9, list.concat()),
+    ];
+    let mut header = b"GGUF\x03\0\0\0".to_vec();
+    header.extend((tensors.len() as u64).to_le_bytes());
+    header.extend((keys.len() as u64).to_le_bytes());
+    for (key, kind, value) in keys {
+        header.extend([string(key), u32s(&[kind]), value].concat());
+    }
+    let mut start = 0;
+    for tensor in tensors {
+        let (name, dtype, shape, _) = tensor;
+        let name = NAMES
+            .iter()
+            .fold(name.clone(), |name, (ours, theirs)| {
+                name.replace(ours, theirs)
+            })
+            .replace("output.LayerNorm", "layer_output_norm");
+        header.extend(string(&name));
+        header.extend(u32s(&[shape.len()]));
+        header.extend(
+            shape
+                .iter()
+                .rev()
+                .flat_map(|size| (*size as u64).to_le_bytes()),
+        );
+        header.extend(u32s(&[if *dtype == "Q8_0" { 8 } else { 30 }]));
+        header.extend((start as u64).to_le_bytes());
+        start += size(tensor);
+    }
+    header.resize(header.len().next_multiple_of(32), 0);
+    header
 }
 
 /// The word embeddings as MLX stores them in 8 bits.
@@ -133,6 +219,20 @@ fn loading_takes_the_model_and_a_slice() {
     let (most, embedder) = beyond(&plain);
     assert!(most <= SLACK, "{most}");
     assert!(embedder.weight_bytes() > VOCABULARY * HIDDEN);
+
+    // The same as a GGUF file, whose plan is made on the way.
+    let mut blocks = plain.clone();
+    blocks[0].1 = "Q8_0";
+    let options = LoadOptions {
+        model: "test".to_owned(),
+        revision: None,
+        dtype: Some(WeightDtype::Q8),
+        file: Some("model.gguf".to_owned()),
+    };
+    let loader = Loader::new(Cpu::new(), options);
+    let (most, embedder) = stream(loader, "model.gguf", &gguf(&blocks), &blocks);
+    assert!(most <= SLACK, "{most}");
+    assert_eq!(embedder.info().stored.as_deref(), Some("GGUF, Q8_0 (quantised anew)"));
 
     // As MLX writes them: what codes need is there before them, so that they pass through row by row.
     let (most, _) = beyond(&quantised(["biases", "scales", "weight"]));

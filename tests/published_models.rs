@@ -249,6 +249,7 @@ impl Model {
             model: self.name.to_owned(),
             revision: None,
             dtype: Some(WeightDtype::Q8),
+            file: None,
         };
         let mut loader = Loader::new(Cpu::new(), options);
         let small = |name: &str| {

@@ -20,6 +20,9 @@ pub struct Options {
     /// ID or ID@REVISION on the Hugging Face Hub, or a folder
     #[arg(value_name = "ID|DIR")]
     model: String,
+    /// The one file to load, a GGUF file: its path in the model's folder
+    #[arg(long)]
+    file: Option<String>,
     /// Bits of the weights: 8, or 4 in the feed-forward blocks
     #[arg(long, value_enum)]
     dtype: Bits,
@@ -50,7 +53,12 @@ pub fn run(options: &Options) -> Result<()> {
         Bits::Q8 => WeightDtype::Q8,
         Bits::Q4 => WeightDtype::Q4,
     };
-    let embedder = source::load(&options.model, &options.model, Some(dtype))?;
+    let embedder = source::load(
+        &options.model,
+        &options.model,
+        Some(dtype),
+        options.file.as_deref(),
+    )?;
     let files = embedder.save(options.shard.map(|size| size.as_u64()))?;
     // Under another name until it is complete.
     let mut unfinished = output.as_os_str().to_owned();

@@ -29,6 +29,9 @@ pub struct Options {
     /// answers to any name
     #[arg(long = "model", required = true, value_name = "[NAME=]SOURCE")]
     models: Vec<String>,
+    /// The GGUF file to load the model from, by its path in the folder or repository; for a single model
+    #[arg(long, value_name = "PATH")]
+    file: Option<String>,
     /// The address to listen on
     #[arg(long, default_value = "127.0.0.1", env = "GOSSAMER_HOST")]
     host: IpAddr,
@@ -135,13 +138,16 @@ impl Server {
             Dtype::Q8 => Some(WeightDtype::Q8),
             Dtype::Q4 => Some(WeightDtype::Q4),
         };
+        if options.file.is_some() && options.models.len() > 1 {
+            bail!("--file is for a single model: give one --model");
+        }
         let mut models: Vec<(String, Model)> = Vec::new();
         for model in &options.models {
             let (name, source) = name_and_source(model);
             if models.iter().any(|(other, _)| other == name) {
                 bail!("two models are called {name}: give one another name with NAME={source}");
             }
-            let embedder = source::load(source, name, dtype)?;
+            let embedder = source::load(source, name, dtype, options.file.as_deref())?;
             let space = embedder.space_id();
             println!(
                 "loaded {name}: {} dimensions, {space}",

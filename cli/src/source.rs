@@ -11,13 +11,20 @@ use hf_hub::api::sync::{ApiBuilder, ApiRepo};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Loads `ID`, `ID@REVISION` or a folder; a bar shows the weights going by. `name` is what answers call the model.
-pub fn load(source: &str, name: &str, dtype: Option<WeightDtype>) -> Result<Embedder<Cpu>> {
-    let files = Files::find(source)?;
+/// Loads `ID`, `ID@REVISION` or a folder, of which only `file` where that is given; a bar shows the weights going by. `name`
+/// is what answers call the model.
+pub fn load(
+    source: &str,
+    name: &str,
+    dtype: Option<WeightDtype>,
+    file: Option<&str>,
+) -> Result<Embedder<Cpu>> {
+    let files = Files::find(source, file.unwrap_or("config.json"))?;
     let options = LoadOptions {
         model: name.to_owned(),
         revision: files.revision(),
         dtype,
+        file: file.map(str::to_owned),
     };
     let bar = bar(name)?;
     let embedder = Loader::new(Cpu::new(), options).read_files(|file| files.open(file, &bar));
@@ -47,7 +54,8 @@ struct Hub {
 }
 
 impl Files {
-    fn find(source: &str) -> Result<Self> {
+    /// `sign` is the file that tells whether the cache has the model.
+    fn find(source: &str, sign: &str) -> Result<Self> {
         let folder = Path::new(source);
         if folder.is_dir() {
             return Ok(Self::Folder(folder.to_owned()));
@@ -84,7 +92,7 @@ impl Files {
                 Some((api, names.collect(), info.sha))
             }
             // What was loaded before needs no network.
-            Err(_) if cache.get("config.json").is_some() => None,
+            Err(_) if cache.get(sign).is_some() => None,
             Err(error) => {
                 return Err(error).with_context(|| {
                     format!("the Hub has no model {source} for us: check its name, the network, and HF_TOKEN if it is gated")

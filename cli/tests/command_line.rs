@@ -20,6 +20,7 @@ fn it_says_what_it_can_do() {
 #[test]
 fn what_is_wrong_is_told_on_stderr() {
     let tiny = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/tiny-bert");
+    let gguf = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/gguf");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = taken.local_addr().expect("an address").port().to_string();
     for (args, part) in [
@@ -32,6 +33,35 @@ fn what_is_wrong_is_told_on_stderr() {
         (
             &["serve", "--model", tiny, "--port", &port],
             "cannot be listened on",
+        ),
+        // The port comes last: before it, the file has been loaded.
+        (
+            &[
+                "serve",
+                "--model",
+                gguf,
+                "--file",
+                "bert-q8_0.gguf",
+                "--port",
+                &port,
+            ],
+            "cannot be listened on",
+        ),
+        (
+            &["serve", "--model", gguf, "--file", "none.gguf"],
+            "has no none.gguf",
+        ),
+        (
+            &[
+                "serve",
+                "--model",
+                gguf,
+                "--model",
+                tiny,
+                "--file",
+                "bert-q8_0.gguf",
+            ],
+            "a single model",
         ),
         (
             &["serve", "--model", tiny, "--port", "70000"],

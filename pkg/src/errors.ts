@@ -5,6 +5,7 @@ export type ErrorCode =
   // a model's files
   | "invalid_safetensors"
   | "invalid_torch"
+  | "invalid_gguf"
   | "truncated_stream"
   | "wrong_hash"
   | "missing_tensor"

@@ -27,8 +27,8 @@ export async function loadModel(host: Host, source: ModelSource, options: LoadOp
   checkAborted(signal);
   const place = resolveSource(source, options, host);
   const progress = new ProgressReport(place.model, options.onProgress);
-  const { dtype, sha256 = {} } = options;
-  const loaderOptions = { model: place.model, revision: place.revision, dtype, sha256 };
+  const { dtype, file, sha256 = {} } = options;
+  const loaderOptions = { model: place.model, revision: place.revision, dtype, file, sha256 };
   const engine = checkWorkers(workers)
     ? await pool(workers, progress, signal)
     : await into(async () => new LocalLoader(loaderOptions, await ensureStarted(host)), progress, signal);
@@ -47,7 +47,7 @@ export async function loadModel(host: Host, source: ModelSource, options: LoadOp
     signal: AbortSignal | undefined,
   ): Promise<E> {
     const loader = await start();
-    const load = new Load(place, loader, progress, signal);
+    const load = new Load(place, loader, progress, signal, file);
     try {
       checkAborted(signal);
       await load.smallFiles();
@@ -98,6 +98,8 @@ class Load {
   readonly #place: Source;
   readonly #loader: EngineLoader;
   readonly #signal: AbortSignal | undefined;
+  /** The GGUF file that was asked for. */
+  readonly #file: string | undefined;
   /** Where files were looked for in vain. */
   readonly #absent = new Map<string, string>();
 
@@ -106,11 +108,13 @@ class Load {
     loader: EngineLoader,
     progress: ProgressReport,
     signal: AbortSignal | undefined,
+    file: string | undefined,
   ) {
     this.#place = place;
     this.#loader = loader;
     this.#progress = progress;
     this.#signal = signal;
+    this.#file = file;
   }
 
   /** Everything but the weights. What is in one file may make another wanted. */
@@ -198,7 +202,9 @@ class Load {
     // A map of files has no places.
     const code = places.every((place, index) => place === names[index]) ? "missing_file" : "not_found";
     const advice =
-      "Check the model's name or address: a complete model has config.json, tokenizer.json and model.safetensors";
+      this.#file === undefined
+        ? "Check the model's name or address: a complete model has config.json, tokenizer.json and model.safetensors"
+        : "Check the model's name or address, and the option file";
     const hint = code === "not_found" ? " (a local folder is written ./folder)" : "";
     return new GossamerError(
       code,

@@ -43,6 +43,11 @@ export interface LoadOptions {
    */
   dtype?: "auto" | "f32" | "q8" | "q4" | undefined;
   /**
+   * A GGUF file of the model, by its path in the folder: `"model-Q8_0.gguf"`. It is all that is loaded: the tokenizer and the
+   * configuration are in it.
+   */
+  file?: string | undefined;
+  /**
    * SHA-256 of files by name, in hexadecimal: `{ "model.safetensors": "53aa…" }`. A file that has another one is refused.
    * Files without one are not checked.
    */

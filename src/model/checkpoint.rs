@@ -12,8 +12,9 @@ use super::save::Origin;
 use crate::backend::{Backend, GROUP, WeightDtype, cpu};
 use crate::error::{Error, Result};
 use crate::weights::dtype::Dtype;
+use crate::weights::gguf::{self, Block};
 use crate::weights::quantized::{self, Found, Role, Row};
-use crate::weights::rows::Rows;
+use crate::weights::rows::{Encoding, Rows};
 use crate::weights::{Stream, TensorInfo, Visitor, invalid};
 
 /// Names that an error message lists.
@@ -33,6 +34,8 @@ pub struct Checkpoint<B: Backend> {
     kept: bool,
     /// All that was found, for saving.
     tensors: Vec<Tensor>,
+    /// Block types that tensors are stored in, and of how many.
+    blocks: Vec<(Block, usize)>,
     fingerprint: u64,
 }
 
@@ -131,6 +134,7 @@ impl<B: Backend> Checkpoint<B> {
             quantized: Vec::new(),
             kept: true,
             tensors: Vec::new(),
+            blocks: Vec::new(),
             fingerprint: 0,
         }
     }
@@ -141,6 +145,16 @@ impl<B: Backend> Checkpoint<B> {
             index,
             name: name.to_owned(),
             stream: Stream::new(name),
+            targets: Vec::new(),
+        }
+    }
+
+    /// As [`Checkpoint::begin`], for a file that has been read up to its data.
+    pub fn resume(index: usize, name: &str, stream: gguf::Stream) -> Reading {
+        Reading {
+            index,
+            name: name.to_owned(),
+            stream: Stream::Gguf(stream),
             targets: Vec::new(),
         }
     }
@@ -209,6 +223,10 @@ impl<B: Backend> Checkpoint<B> {
                 stored.push(layout);
             }
         }
+        let mut blocks = self.blocks;
+        blocks.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let blocks = blocks.iter();
+        stored.extend(blocks.map(|(block, _)| format!("GGUF, {}", block.name())));
         let names = self.tied.iter().filter_map(|(replaced, stand_in)| {
             let slot = Slot::Rows {
                 matrix: *replaced,
@@ -372,6 +390,10 @@ impl<B: Backend> Checkpoint<B> {
                 Place::Plain(at) => {
                     if let Some(at) = resolve(*at) {
                         targets[at] = Some(Target::Plain(plain(&tensors[at], wanted)?));
+                        if let Some(block) = tensors[at].block {
+                            self.kept = false;
+                            count(&mut self.blocks, block);
+                        }
                     }
                 }
                 Place::Parts(found) => {
@@ -627,17 +649,29 @@ fn plain(tensor: &TensorInfo, wanted: &Wanted) -> Result<Plain> {
             expected: wanted.shape.clone(),
         });
     }
-    let dtype = Dtype::of_values(&tensor.dtype).ok_or_else(|| Error::WrongDtype {
+    let encoding = tensor
+        .block
+        .map(Encoding::Blocks)
+        .or_else(|| Dtype::of_values(&tensor.dtype).map(Encoding::Elements));
+    let width = wanted.shape.last().copied().unwrap_or(1);
+    let rows = encoding.and_then(|encoding| Rows::new(encoding, width));
+    let rows = rows.ok_or_else(|| Error::WrongDtype {
         tensor: tensor.name.clone(),
         dtype: tensor.dtype.clone(),
     })?;
-    let width = wanted.shape.last().copied().unwrap_or(1);
     Ok(Plain {
         slot: wanted.slot,
-        rows: Rows::new(dtype, width),
+        rows,
         hash: Fingerprint::new(&wanted.name),
         tensor: tensor.name.clone(),
     })
+}
+
+fn count(blocks: &mut Vec<(Block, usize)>, block: Block) {
+    match blocks.iter_mut().find(|(other, _)| *other == block) {
+        Some((_, count)) => *count += 1,
+        None => blocks.push((block, 1)),
+    }
 }
 
 /// The first few of `names`.

@@ -8,6 +8,9 @@
 //!    chunking, [`Loader::end`]; or, where the source has not that file, [`Loader::absent`], and then both from the
 //!    beginning: an index of shards may be wanted, or another file.
 //! 3. [`Loader::finish`].
+//!
+//! A GGUF file ([`LoadOptions::file`]) is a whole model: no small files are wanted, and it is the only weight file. The plan
+//! is made when its header is complete.
 
 use std::collections::BTreeMap;
 
@@ -15,9 +18,10 @@ use sha2::{Digest, Sha256};
 
 #[cfg(not(target_arch = "wasm32"))]
 use super::checkpoint::Collected;
-use super::checkpoint::{Finished, Reading};
+use super::checkpoint::{Checkpoint, Finished, Reading};
 use super::config::Config;
 use super::embedder::{Embedder, Info, Prompts};
+use super::pipeline;
 use super::plan::{self, Plan};
 #[cfg(not(target_arch = "wasm32"))]
 use super::route::{AnyEncoder, Route};
@@ -25,7 +29,7 @@ use super::route::{Body, Road};
 use crate::backend::{Backend, WeightDtype};
 use crate::error::{Error, Result};
 use crate::model::head::SparseHead;
-use crate::weights;
+use crate::weights::{self, gguf};
 
 const PROMPTS: &str = "config_sentence_transformers.json";
 
@@ -38,6 +42,8 @@ pub struct LoadOptions {
     pub revision: Option<String>,
     /// How to hold the weights; where it is not given, as the model was saved ([`Embedder::save`]), or else in q8.
     pub dtype: Option<WeightDtype>,
+    /// A GGUF file to load the model from: its path in the model's folder.
+    pub file: Option<String>,
 }
 
 /// A model that is being loaded.
@@ -47,6 +53,8 @@ pub struct Loader<B: Backend> {
     files: Files,
     plan: Option<Plan<B>>,
     reading: Option<Reading>,
+    /// A file that says by itself what is to be planned, until it has.
+    opening: Option<gguf::Stream>,
     done: usize,
     /// What is known of the next weight file, if that it is not there.
     absent: Option<Absent>,
@@ -81,6 +89,11 @@ impl Files {
             .ok_or_else(|| Error::MissingFile(name.to_owned()))
     }
 
+    /// Adds a file.
+    pub fn insert(&mut self, name: &str, bytes: Vec<u8>) {
+        self.0.insert(name.to_owned(), Some(bytes));
+    }
+
     /// The file as a configuration, if the source has it.
     pub fn config(&self, name: &str) -> Result<Option<Config>> {
         self.bytes(name)
@@ -98,6 +111,7 @@ impl<B: Backend> Loader<B> {
             files: Files::default(),
             plan: None,
             reading: None,
+            opening: None,
             done: 0,
             absent: None,
             pins: BTreeMap::new(),
@@ -137,6 +151,15 @@ impl<B: Backend> Loader<B> {
         }
         if self.plan.is_some() {
             return self.wanted_index();
+        }
+        if let Some(file) = &self.options.file {
+            if gguf::is_gguf(file) && pipeline::is_folder(file) {
+                return Ok(Vec::new());
+            }
+            let reason = format!(
+                "file is {file:?}; it must be the path of a GGUF file in the model's folder, such as \"model-Q8_0.gguf\""
+            );
+            return Err(Error::input("file", reason));
         }
         let mut names = plan::wanted(&self.files)?;
         names.push(PROMPTS.to_owned());
@@ -196,6 +219,9 @@ impl<B: Backend> Loader<B> {
 
     /// Weight files that are left, to be streamed in this order.
     pub fn weights(&self) -> Result<Vec<String>> {
+        if let (None, Some(file)) = (&self.plan, &self.options.file) {
+            return Ok(vec![file.clone()]);
+        }
         let plan = self
             .plan
             .as_ref()
@@ -207,6 +233,9 @@ impl<B: Backend> Loader<B> {
     /// Takes the news that the source has not the next weight file. The answer is the file that the model then lacks;
     /// `None`: another one may stand in for it, see [`Loader::wanted`] and [`Loader::weights`].
     pub fn absent(&mut self) -> Result<Option<String>> {
+        if let (None, Some(file)) = (&self.plan, &self.options.file) {
+            return Ok(Some(file.clone()));
+        }
         let plan = self.plan.as_mut().filter(|_| self.reading.is_none());
         let Some((_, path)) = plan.and_then(|plan| plan.streamed.get_mut(self.done)) else {
             return Err(misuse("absent where no weight file is due"));
@@ -231,6 +260,14 @@ impl<B: Backend> Loader<B> {
 
     /// Starts the next weight file.
     pub fn begin(&mut self, name: &str) -> Result<()> {
+        if self.plan.is_none()
+            && self.opening.is_none()
+            && self.options.file.as_deref() == Some(name)
+        {
+            self.opening = Some(gguf::Stream::new(name));
+            self.hash = self.pins.contains_key(name).then(Sha256::new);
+            return Ok(());
+        }
         let plan = self
             .plan
             .as_ref()
@@ -253,10 +290,38 @@ impl<B: Backend> Loader<B> {
         if let Some(hash) = &mut self.hash {
             hash.update(bytes);
         }
+        let bytes = self.open(bytes)?;
         match (&mut self.plan, &mut self.reading) {
             (Some(plan), Some(reading)) => plan.checkpoint.push(&self.backend, reading, bytes),
+            _ if self.opening.is_some() => Ok(()),
             _ => Err(misuse("push without begin")),
         }
+    }
+
+    /// Gives bytes to the file that is being opened, and makes the plan when its header is complete. Answers with those
+    /// that are left.
+    fn open<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8]> {
+        let Some(stream) = &mut self.opening else {
+            return Ok(bytes);
+        };
+        let (taken, metadata) = stream.open(bytes)?;
+        if let Some(metadata) = metadata
+            && let Some(mut stream) = self.opening.take()
+        {
+            let name = metadata.file().to_owned();
+            let files = super::gguf::files(&metadata, &mut stream)?;
+            drop(metadata);
+            let plan = Plan::new(&self.backend, &files, self.options.dtype);
+            let mut plan = plan.map_err(|error| super::gguf::explain(&name, error))?;
+            let [(file, path)] = plan.streamed.as_mut_slice() else {
+                return Err(Error::Internal("a GGUF file is one file".to_owned()));
+            };
+            self.reading = Some(Checkpoint::<B>::resume(*file, &name, stream));
+            *path = name;
+            self.plan = Some(plan);
+            self.files = files;
+        }
+        Ok(&bytes[taken..])
     }
 
     /// Size of the current weight file, once its header has arrived.
@@ -266,6 +331,9 @@ impl<B: Backend> Loader<B> {
 
     /// Ends the current weight file.
     pub fn end(&mut self) -> Result<()> {
+        if let Some(stream) = &self.opening {
+            return stream.finish();
+        }
         match (&mut self.plan, self.reading.take()) {
             (Some(plan), Some(reading)) => {
                 plan.checkpoint.end(&reading)?;

@@ -9,6 +9,7 @@ pub mod embedder;
 pub mod families;
 pub mod fingerprint;
 pub mod forward;
+mod gguf;
 pub mod head;
 pub mod layout;
 pub mod loader;

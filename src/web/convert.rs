@@ -24,6 +24,7 @@ pub struct LoadRequest {
     pub model: String,
     pub revision: Option<String>,
     pub dtype: Option<String>,
+    pub file: Option<String>,
     #[serde(default)]
     pub sha256: BTreeMap<String, String>,
 }

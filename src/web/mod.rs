@@ -23,7 +23,7 @@ pub struct Loader(crate::Loader<Cpu>);
 
 #[wasm_bindgen]
 impl Loader {
-    /// `options`: `{ model, revision?, dtype?, sha256? }`.
+    /// `options`: `{ model, revision?, dtype?, file?, sha256? }`.
     #[wasm_bindgen(constructor)]
     pub fn new(options: JsValue) -> Thrown<Self> {
         let options: convert::LoadRequest = from_js("options", options)?;
@@ -40,6 +40,7 @@ impl Loader {
             model: options.model,
             revision: options.revision,
             dtype,
+            file: options.file,
         };
         let mut loader = crate::Loader::new(Cpu::new(), options);
         for (file, hash) in &pins {

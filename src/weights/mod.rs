@@ -1,11 +1,13 @@
 //! Bytes → tensors, while the bytes arrive.
 //!
-//! A [`Stream`] takes a file in chunks of any size and says which bytes of which tensor each holds: [`safetensors`], or a
-//! [`torch`] checkpoint, whose [`pickle`] is read without executing anything. [`dtype`] turns bytes into f32; [`rows`] hands
-//! on whole rows, and [`quantized`] those of matrices that are stored in few bits. Nothing here keeps more than the header, a
-//! row, and of quantised matrices what arrives before all that its rows need.
+//! A [`Stream`] takes a file in chunks of any size and says which bytes of which tensor each holds: [`safetensors`], a
+//! [`torch`] checkpoint, whose [`pickle`] is read without executing anything, or [`gguf`]. [`dtype`] turns bytes into f32, as
+//! [`gguf`]'s blocks do; [`rows`] hands on whole rows, and [`quantized`] those of matrices that are stored in few bits, in
+//! several tensors. Nothing here keeps more than the header, a row, and of quantised matrices what arrives before all that
+//! its rows need.
 
 pub mod dtype;
+pub mod gguf;
 pub mod pickle;
 pub mod quantized;
 pub mod rows;
@@ -19,8 +21,10 @@ use crate::error::{Error, Result};
 pub struct TensorInfo {
     /// Name in the file.
     pub name: String,
-    /// Element type in safetensors' spelling.
+    /// Element type in safetensors' spelling, or ggml's name of the block type.
     pub dtype: String,
+    /// How elements are decoded that come in blocks.
+    pub block: Option<gguf::Block>,
     /// Dimensions, outermost first.
     pub shape: Vec<u64>,
     /// An earlier tensor that is the very same bytes in the same shape.
@@ -41,6 +45,8 @@ pub enum Stream {
     Safetensors(safetensors::Stream),
     /// `.bin`, `.pt`, `.pth`
     Torch(torch::Stream),
+    /// `.gguf`
+    Gguf(gguf::Stream),
 }
 
 impl Stream {
@@ -48,6 +54,8 @@ impl Stream {
     pub fn new(file: &str) -> Self {
         if is_torch(file) {
             Self::Torch(torch::Stream::new(file))
+        } else if gguf::is_gguf(file) {
+            Self::Gguf(gguf::Stream::new(file))
         } else {
             Self::Safetensors(safetensors::Stream::new(file))
         }
@@ -58,6 +66,7 @@ impl Stream {
         match self {
             Self::Safetensors(stream) => stream.size(),
             Self::Torch(_) => None,
+            Self::Gguf(stream) => stream.size(),
         }
     }
 
@@ -66,6 +75,7 @@ impl Stream {
         match self {
             Self::Safetensors(stream) => stream.push(bytes, visitor),
             Self::Torch(stream) => stream.push(bytes, visitor),
+            Self::Gguf(stream) => stream.push(bytes, visitor),
         }
     }
 
@@ -74,6 +84,7 @@ impl Stream {
         match self {
             Self::Safetensors(stream) => stream.finish(),
             Self::Torch(stream) => stream.finish(),
+            Self::Gguf(stream) => stream.finish(),
         }
     }
 }
@@ -117,6 +128,8 @@ pub fn invalid(file: &str, reason: String) -> Error {
     let file = file.to_owned();
     if is_torch(&file) {
         Error::InvalidTorch { file, reason }
+    } else if gguf::is_gguf(&file) {
+        Error::InvalidGguf { file, reason }
     } else {
         Error::InvalidSafetensors { file, reason }
     }

@@ -1,10 +1,39 @@
 //! One tensor's bytes, in any chunking → its rows in f32, one at a time.
 
 use super::dtype::Dtype;
+use super::gguf::Block;
+
+/// How the bytes of a row hold its elements.
+#[derive(Clone, Copy, Debug)]
+pub enum Encoding {
+    /// One by one.
+    Elements(Dtype),
+    /// In blocks; a row is whole blocks.
+    Blocks(Block),
+}
+
+impl Encoding {
+    /// Bytes of a row of `width` elements; `None` where these are no whole blocks.
+    pub fn row_bytes(self, width: usize) -> Option<usize> {
+        match self {
+            Self::Elements(dtype) => Some(width * dtype.size()),
+            Self::Blocks(block) => width
+                .is_multiple_of(block.elements())
+                .then(|| width / block.elements() * block.bytes()),
+        }
+    }
+
+    fn decode(self, bytes: &[u8], out: &mut [f32]) {
+        match self {
+            Self::Elements(dtype) => dtype.decode(bytes, out),
+            Self::Blocks(block) => block.decode(bytes, out),
+        }
+    }
+}
 
 /// Gathers the bytes of one tensor into rows. Holds one row.
 pub struct Rows {
-    dtype: Dtype,
+    encoding: Encoding,
     /// Bytes of the row that is being filled.
     bytes: Vec<u8>,
     row: Vec<f32>,
@@ -13,16 +42,16 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// For rows of `width` elements.
-    pub fn new(dtype: Dtype, width: usize) -> Self {
-        let row_bytes = width * dtype.size();
-        Self {
-            dtype,
+    /// For rows of `width` elements; `None` where these are no whole blocks.
+    pub fn new(encoding: Encoding, width: usize) -> Option<Self> {
+        let row_bytes = encoding.row_bytes(width)?;
+        Some(Self {
+            encoding,
             bytes: Vec::with_capacity(row_bytes),
             row: vec![0.0; width],
             row_bytes,
             next: 0,
-        }
+        })
     }
 
     /// Takes the next bytes; calls `done(row index, values)` for each row that they complete.
@@ -43,7 +72,7 @@ impl Rows {
                 }
                 &self.bytes
             };
-            self.dtype.decode(source, &mut self.row);
+            self.encoding.decode(source, &mut self.row);
             self.bytes.clear();
             done(self.next, &self.row);
             self.next += 1;
@@ -66,7 +95,7 @@ mod tests {
             let mut cuts = cuts;
             cuts.extend([0, bytes.len()]);
             cuts.sort_unstable();
-            let mut rows = Rows::new(Dtype::F32, 5);
+            let mut rows = Rows::new(Encoding::Elements(Dtype::F32), 5).unwrap();
             let mut got = Vec::new();
             for pair in cuts.windows(2) {
                 rows.push(&bytes[pair[0]..pair[1]], |index, row| {

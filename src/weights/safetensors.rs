@@ -201,6 +201,7 @@ fn parse(header: &[u8]) -> Result<(Vec<TensorInfo>, Vec<u64>), String> {
         let tensor = TensorInfo {
             name,
             dtype,
+            block: None,
             shape,
             same_as: None,
         };

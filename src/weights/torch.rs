@@ -293,6 +293,7 @@ impl Stream {
                 } else {
                     format!("{dtype}, transposed or with gaps")
                 },
+                block: None,
                 shape: tensor.shape.clone(),
                 same_as: tensors[..index].iter().position(same),
             });

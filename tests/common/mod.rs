@@ -104,6 +104,7 @@ pub fn load_with(
         model: "test".to_owned(),
         revision: None,
         dtype: dtype.into(),
+        file: None,
     };
     let mut loader = Loader::new(Cpu::new(), options);
     loop {

@@ -32,6 +32,7 @@ pub fn open(folder: &Folder, dtype: Option<WeightDtype>) -> gossamer::Result<Emb
         model: "test".to_owned(),
         revision: None,
         dtype,
+        file: None,
     };
     let loader = Loader::new(Cpu::new(), options);
     loader.read_files(|name| Ok(folder.get(name).map(Vec::as_slice)))

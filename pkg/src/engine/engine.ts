@@ -18,6 +18,7 @@ export interface LoaderOptions {
   model: string;
   revision: string | undefined;
   dtype: string | undefined;
+  file: string | undefined;
   sha256: Readonly<Record<string, string>>;
 }
 

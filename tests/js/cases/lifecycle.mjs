@@ -2,7 +2,17 @@
 
 import { assert } from "chai";
 import { GossamerError, init, load } from "gossamer-embed";
-import { embedder, failure, fetchBytes, MINILM, rows, SPLADE, TINY, tinyFiles } from "../support/models.mjs";
+import {
+  embedder,
+  failure,
+  fetchBytes,
+  MINILM,
+  reference,
+  rows,
+  SPLADE,
+  TINY,
+  tinyFiles,
+} from "../support/models.mjs";
 
 const TEXT = "The cat sat on the mat.";
 
@@ -158,6 +168,35 @@ export const cases = {
       }
     }
     is(await failure(() => load(files, { sha256: { "config.json": "abc" } })), "invalid_input");
+  },
+
+  "a GGUF file": async ({ origin }) => {
+    const folder = `${origin}/tests/fixtures/gguf/`;
+    const file = "bert-q8_0.gguf";
+    const theirs = (await reference(origin, "gguf/references.safetensors"))["bert-q8_0"];
+    const asked = [];
+    const get = (name) => asked.push(name) && fetchBytes(folder + name);
+    for (const [source, workers] of [
+      [folder, 0],
+      [folder, 2],
+      [get, 0],
+    ]) {
+      const model = await load(source, { file, workers, dtype: "f32" });
+      const { family, stored, maxTokens } = model.info;
+      assert.deepEqual(
+        { family, stored, maxTokens },
+        { family: "bert", stored: "GGUF, Q8_0", maxTokens: 40 },
+      );
+      // The third of the texts.
+      const expected = rows(theirs)[2];
+      const { data } = await model.encode(TEXT);
+      for (const [index, value] of data.entries()) assert.closeTo(value, expected[index], 2e-5);
+      model.dispose();
+    }
+    assert.deepEqual(asked, [file]);
+    const absent = is(await failure(() => load(folder, { file: "none.gguf" })), "not_found");
+    assert.include(absent.message, "none.gguf");
+    is(await failure(() => load(folder, { file: "model.onnx" })), "invalid_input");
   },
 
   "a function that gets files": async ({ origin }) => {

@@ -1,0 +1,201 @@
+//! The GGUF format (github.com/ggml-org/ggml, docs/gguf.md) as a stream, versions 2 and 3: a header of keys with their values
+//! and of tensors, then the tensors' bytes, each aligned.
+//!
+//! The header says all that other formats have small files for. So a stream is opened first: it takes the header alone, and
+//! whoever reads it says what the tensors are called where they go.
+
+mod blocks;
+mod header;
+
+pub use blocks::Block;
+pub use header::Metadata;
+
+use header::{Complete, Header};
+
+use super::{TensorInfo, Visitor};
+use crate::error::{Error, Result};
+
+/// Reads one file in chunks of any size.
+pub struct Stream {
+    file: String,
+    received: u64,
+    state: State,
+}
+
+enum State {
+    /// The header, so far.
+    Header(Box<Header>),
+    /// The data, once the tensors are known; `told` is whether the visitor knows them.
+    Data { data: Data, told: bool },
+}
+
+struct Data {
+    tensors: Vec<TensorInfo>,
+    /// Where each ends, from the data's start.
+    ends: Vec<u64>,
+    /// The one that the next byte belongs to.
+    current: usize,
+    start: u64,
+    alignment: u64,
+}
+
+impl Data {
+    /// Sizes of the file: with the last tensor, and with the padding that may follow it.
+    fn sizes(&self) -> (u64, u64) {
+        let end = self.ends.last().copied().unwrap_or(0);
+        let padded = end.next_multiple_of(self.alignment);
+        (self.start + end, self.start + padded)
+    }
+}
+
+/// Whether a file's name is that of a GGUF file.
+pub fn is_gguf(file: &str) -> bool {
+    let extension = std::path::Path::new(file).extension();
+    extension.is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+}
+
+impl Stream {
+    /// A stream of nothing yet; `file` is the name for error messages.
+    pub fn new(file: &str) -> Self {
+        Self {
+            file: file.to_owned(),
+            received: 0,
+            state: State::Header(Box::new(Header::new(file))),
+        }
+    }
+
+    /// Size of the whole file, once the header has arrived.
+    pub fn size(&self) -> Option<u64> {
+        match &self.state {
+            State::Data { data, .. } => Some(data.sizes().1),
+            State::Header(_) => None,
+        }
+    }
+
+    /// Takes those of the next bytes that belong to the header, and says how many. With the last of them comes what the
+    /// header says; what follows is for [`Stream::push`].
+    pub fn open(&mut self, bytes: &[u8]) -> Result<(usize, Option<Metadata>)> {
+        let State::Header(header) = &mut self.state else {
+            return Ok((0, None));
+        };
+        let (taken, complete) = header.push(bytes)?;
+        self.received += taken as u64;
+        let Some(complete) = complete else {
+            return Ok((taken, None));
+        };
+        let Complete {
+            metadata,
+            tensors,
+            data_start,
+            alignment,
+            ends,
+        } = complete;
+        let data = Data {
+            tensors,
+            ends,
+            current: 0,
+            start: data_start,
+            alignment,
+        };
+        self.state = State::Data { data, told: false };
+        Ok((taken, Some(metadata)))
+    }
+
+    /// The tensors in file order, once the header has arrived.
+    pub fn tensors(&self) -> &[TensorInfo] {
+        match &self.state {
+            State::Data { data, .. } => &data.tensors,
+            State::Header(_) => &[],
+        }
+    }
+
+    /// Gives tensors other names, before any is told of.
+    pub fn rename(&mut self, name: impl Fn(&str) -> Option<String>) {
+        if let State::Data { data, told: false } = &mut self.state {
+            for tensor in &mut data.tensors {
+                if let Some(other) = name(&tensor.name) {
+                    tensor.name = other;
+                }
+            }
+        }
+    }
+
+    /// Takes the next bytes.
+    pub fn push(&mut self, mut bytes: &[u8], visitor: &mut impl Visitor) -> Result<()> {
+        while !bytes.is_empty() {
+            let taken = match &mut self.state {
+                State::Header(_) => self.open(bytes)?.0,
+                State::Data { data, told } => {
+                    if !*told {
+                        visitor.header(&data.tensors)?;
+                        *told = true;
+                    }
+                    let taken = data.take(self.received, bytes, visitor)?;
+                    let Some(taken) = taken else {
+                        let (size, _) = data.sizes();
+                        let reason =
+                            format!("it goes on after the {size} bytes that its header describes");
+                        return Err(super::invalid(&self.file, reason));
+                    };
+                    self.received += taken as u64;
+                    taken
+                }
+            };
+            bytes = &bytes[taken..];
+        }
+        Ok(())
+    }
+
+    /// Checks that all the data has arrived.
+    pub fn finish(&self) -> Result<()> {
+        let expected = match &self.state {
+            State::Data { data, told: true } => {
+                let (size, padded) = data.sizes();
+                if self.received == size || self.received == padded {
+                    return Ok(());
+                }
+                Some(size)
+            }
+            State::Data { data, .. } => Some(data.sizes().0),
+            State::Header(_) => None,
+        };
+        Err(Error::TruncatedStream {
+            file: self.file.clone(),
+            got: self.received,
+            expected,
+        })
+    }
+}
+
+impl Data {
+    /// Uses some of `bytes` and says how many; `None` if there is nothing left to come.
+    fn take(
+        &mut self,
+        received: u64,
+        bytes: &[u8],
+        visitor: &mut impl Visitor,
+    ) -> Result<Option<usize>> {
+        let position = received - self.start;
+        let padded = |end: u64| end.next_multiple_of(self.alignment);
+        while self
+            .ends
+            .get(self.current)
+            .is_some_and(|end| position >= padded(*end))
+        {
+            self.current += 1;
+        }
+        let Some(end) = self.ends.get(self.current).copied() else {
+            return Ok(None);
+        };
+        let part = |to: u64| {
+            let left = usize::try_from(to - position).unwrap_or(usize::MAX);
+            &bytes[..bytes.len().min(left)]
+        };
+        if position >= end {
+            return Ok(Some(part(padded(end)).len()));
+        }
+        let part = part(end);
+        visitor.data(self.current, part)?;
+        Ok(Some(part.len()))
+    }
+}
