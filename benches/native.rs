@@ -25,9 +25,8 @@ fn folder() -> PathBuf {
 fn load(dtype: WeightDtype) -> Embedder<Cpu> {
     let options = LoadOptions {
         model: "all-MiniLM-L6-v2".to_owned(),
-        revision: None,
         dtype: Some(dtype),
-        file: None,
+        ..LoadOptions::default()
     };
     let loaded = Loader::new(Cpu::new(), options).read_dir(&folder());
     loaded.expect("the model is complete")

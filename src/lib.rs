@@ -14,7 +14,7 @@
 //! use gossamer::{Cpu, EncodeOptions, LoadOptions, Loader};
 //!
 //! # fn main() -> gossamer::Result<()> {
-//! let options = LoadOptions { model: "all-MiniLM-L6-v2".into(), revision: None, dtype: None, file: None };
+//! let options = LoadOptions { model: "all-MiniLM-L6-v2".into(), ..LoadOptions::default() };
 //! let embedder = Loader::new(Cpu::new(), options).read_dir("models/all-MiniLM-L6-v2".as_ref())?;
 //! let batch = embedder.encode(vec!["a text".into()], &EncodeOptions::default())?;
 //! assert_eq!(batch.data.len(), embedder.dimensions());

@@ -775,9 +775,8 @@ fn openai_bodies() {
 fn loader_calls_out_of_order() {
     let options = gossamer::LoadOptions {
         model: "test".to_owned(),
-        revision: None,
         dtype: Some(WeightDtype::Q8),
-        file: None,
+        ..gossamer::LoadOptions::default()
     };
     let mut loader = gossamer::Loader::new(Cpu::new(), options);
     assert_error(

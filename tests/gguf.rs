@@ -32,9 +32,10 @@ fn file(name: &str) -> Vec<u8> {
 fn loader(file: &str, dtype: WeightDtype) -> Loader<Cpu> {
     let options = LoadOptions {
         model: "test".to_owned(),
-        revision: None,
         dtype: Some(dtype),
         file: Some(file.to_owned()),
+        saveable: true,
+        ..LoadOptions::default()
     };
     Loader::new(Cpu::new(), options)
 }

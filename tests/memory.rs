@@ -71,9 +71,8 @@ fn beyond(tensors: &[Tensor]) -> (usize, Embedder<Cpu>) {
     config["num_hidden_layers"] = json!(1);
     let options = LoadOptions {
         model: "test".to_owned(),
-        revision: None,
         dtype: Some(WeightDtype::Q8),
-        file: None,
+        ..LoadOptions::default()
     };
     let mut loader = Loader::new(Cpu::new(), options);
     let small = |name: &str| match name {
@@ -225,14 +224,17 @@ fn loading_takes_the_model_and_a_slice() {
     blocks[0].1 = "Q8_0";
     let options = LoadOptions {
         model: "test".to_owned(),
-        revision: None,
         dtype: Some(WeightDtype::Q8),
         file: Some("model.gguf".to_owned()),
+        ..LoadOptions::default()
     };
     let loader = Loader::new(Cpu::new(), options);
     let (most, embedder) = stream(loader, "model.gguf", &gguf(&blocks), &blocks);
     assert!(most <= SLACK, "{most}");
-    assert_eq!(embedder.info().stored.as_deref(), Some("GGUF, Q8_0 (quantised anew)"));
+    assert_eq!(
+        embedder.info().stored.as_deref(),
+        Some("GGUF, Q8_0 (quantised anew)")
+    );
 
     // As MLX writes them: what codes need is there before them, so that they pass through row by row.
     let (most, _) = beyond(&quantised(["biases", "scales", "weight"]));

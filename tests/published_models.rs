@@ -247,9 +247,8 @@ impl Model {
     fn load(&self) -> Embedder<Cpu> {
         let options = LoadOptions {
             model: self.name.to_owned(),
-            revision: None,
             dtype: Some(WeightDtype::Q8),
-            file: None,
+            ..LoadOptions::default()
         };
         let mut loader = Loader::new(Cpu::new(), options);
         let small = |name: &str| {

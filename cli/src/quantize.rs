@@ -58,6 +58,7 @@ pub fn run(options: &Options) -> Result<()> {
         &options.model,
         Some(dtype),
         options.file.as_deref(),
+        true,
     )?;
     let files = embedder.save(options.shard.map(|size| size.as_u64()))?;
     // Under another name until it is complete.

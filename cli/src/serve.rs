@@ -147,7 +147,7 @@ impl Server {
             if models.iter().any(|(other, _)| other == name) {
                 bail!("two models are called {name}: give one another name with NAME={source}");
             }
-            let embedder = source::load(source, name, dtype, options.file.as_deref())?;
+            let embedder = source::load(source, name, dtype, options.file.as_deref(), false)?;
             let space = embedder.space_id();
             println!(
                 "loaded {name}: {} dimensions, {space}",

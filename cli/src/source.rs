@@ -12,12 +12,13 @@ use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Loads `ID`, `ID@REVISION` or a folder, of which only `file` where that is given; a bar shows the weights going by. `name`
-/// is what answers call the model.
+/// is what answers call the model. It may be saved if it is loaded so.
 pub fn load(
     source: &str,
     name: &str,
     dtype: Option<WeightDtype>,
     file: Option<&str>,
+    saveable: bool,
 ) -> Result<Embedder<Cpu>> {
     let files = Files::find(source, file.unwrap_or("config.json"))?;
     let options = LoadOptions {
@@ -25,6 +26,7 @@ pub fn load(
         revision: files.revision(),
         dtype,
         file: file.map(str::to_owned),
+        saveable,
     };
     let bar = bar(name)?;
     let embedder = Loader::new(Cpu::new(), options).read_files(|file| files.open(file, &bar));

@@ -101,7 +101,8 @@ export class Embedder {
 
   /**
    * The files of a folder that loads as this model: in the dtype that it has now, without being quantised again, and with
-   * the same bits in its vectors. Each has a stream of its bytes, which must be read before the model is disposed of.
+   * the same bits in its vectors. The model must have been loaded with `saveable`. Each file has a stream of its bytes, which
+   * must be read before the model is disposed of.
    */
   save(options: SaveOptions & CallOptions = {}): Promise<SavedFile[]> {
     return save((call, signal) => this.run(call, signal), options);

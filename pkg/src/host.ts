@@ -11,6 +11,8 @@ export interface Host {
   wasmAt(url: string | URL): Promise<Response | BufferSource>;
   /** A local folder, where the host has a file system. */
   directory?(folder: string | URL): Source;
+  /** A variable of the environment, where there is one that may be read. */
+  variable?(name: string): string | undefined;
   /** A thread that runs the package's worker, or the user's own; absent where there are none. */
   thread?(create: (() => WorkerLike) | undefined): Thread;
 }

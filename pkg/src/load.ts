@@ -11,6 +11,7 @@ import { PoolLoader } from "./pool/loader.js";
 import type { Pool } from "./pool/pool.js";
 import { Remote } from "./pool/remote.js";
 import { ProgressReport } from "./progress.js";
+import { onlyGguf } from "./sources/hub.js";
 import { resolveSource } from "./sources/resolve.js";
 import { type OpenFile, readAll, type Source } from "./sources/source.js";
 import type { LoadOptions, ModelSource } from "./types.js";
@@ -26,9 +27,14 @@ export async function loadModel(host: Host, source: ModelSource, options: LoadOp
   const { signal, workers = 0 } = options;
   checkAborted(signal);
   const place = resolveSource(source, options, host);
-  const progress = new ProgressReport(place.model, options.onProgress);
-  const { dtype, file, sha256 = {} } = options;
-  const loaderOptions = { model: place.model, revision: place.revision, dtype, file, sha256 };
+  const listing = await place.list?.(signal);
+  const known = [...(listing ?? [])];
+  const sizes = new Map(known.flatMap(([name, { size }]) => (size === undefined ? [] : [[name, size]])));
+  const progress = new ProgressReport(place.model, options.onProgress, sizes);
+  const { dtype, file = listing && onlyGguf(listing), saveable = false } = options;
+  const hashes = known.flatMap(([name, { sha256 }]) => (sha256 === undefined ? [] : [[name, sha256]]));
+  const sha256 = { ...Object.fromEntries(hashes), ...options.sha256 };
+  const loaderOptions = { model: place.model, revision: place.revision, dtype, file, sha256, saveable };
   const engine = checkWorkers(workers)
     ? await pool(workers, progress, signal)
     : await into(async () => new LocalLoader(loaderOptions, await ensureStarted(host)), progress, signal);
@@ -37,7 +43,7 @@ export async function loadModel(host: Host, source: ModelSource, options: LoadOp
 
   function pool(workers: number, progress: ProgressReport, signal: AbortSignal | undefined): Promise<Pool> {
     // In place of a worker that fails, a pool of one is loaded, without a word.
-    const reload = () => pool(1, new ProgressReport(place.model, undefined), undefined);
+    const reload = () => pool(1, new ProgressReport(place.model, undefined, sizes), undefined);
     return into(() => startPool(host, workers, options, loaderOptions, reload), progress, signal);
   }
 

@@ -22,6 +22,7 @@ const host: Host = {
     ),
   wasmAt: readWasm,
   directory: directorySource,
+  variable: (name) => (mayRead(name) ? process.env[name] : undefined),
   thread: (create = () => new Worker(new URL("./node-worker.js", import.meta.url))) => {
     const worker = create() as Worker;
     return {
@@ -44,6 +45,12 @@ async function readWasm(url: string | URL): Promise<Response | BufferSource> {
   // One letter and a colon is a drive.
   if (!/^[a-z][a-z\d+.-]+:/i.test(address)) return readFile(address);
   return address.startsWith("file:") ? readFile(new URL(address)) : fetchWasm(url);
+}
+
+/** Deno would ask its user. */
+function mayRead(variable: string): boolean {
+  const { Deno } = globalThis as { Deno?: { permissions: { querySync(of: object): { state: string } } } };
+  return !Deno || Deno.permissions.querySync({ name: "env", variable }).state === "granted";
 }
 
 /** Node 20's V8 has relaxed SIMD behind a flag, and computes it wrongly. */

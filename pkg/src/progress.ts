@@ -20,14 +20,21 @@ const STEPS = 200;
 /** Turns byte counts into events: percentages never fall and never pass 100. */
 export class ProgressReport {
   readonly #name: string;
+  readonly #sizes: ReadonlyMap<string, number>;
   readonly #emit: (progress: Progress) => void;
   readonly #files: Record<string, { loaded: number; total: number }> = {};
   readonly #reported = new Map<string, number>();
   #overall = 0;
   #weights: string[] = [];
 
-  constructor(name: string, emit: ((progress: Progress) => void) | undefined) {
+  /** `sizes` are those of files that are known before they arrive. */
+  constructor(
+    name: string,
+    emit: ((progress: Progress) => void) | undefined,
+    sizes: ReadonlyMap<string, number>,
+  ) {
     this.#name = name;
+    this.#sizes = sizes;
     this.#emit = emit ?? (() => {});
   }
 
@@ -75,16 +82,17 @@ export class ProgressReport {
     this.#emit({ status: "ready", task, model: this.#name });
   }
 
-  /** The whole, once the first weight file's size is known; the other weight files are taken to be as large. */
+  /** The whole, once a weight file's size is known; those of which nothing is known are taken to be as large. */
   #whole(): void {
-    const known = this.#weights.flatMap((file) => this.#files[file] ?? []);
+    const sizes = this.#weights.map((file) => this.#files[file]?.total ?? this.#sizes.get(file));
+    const known = sizes.filter((size) => size !== undefined);
     if (known.length === 0) return;
-    const sum = (of: "loaded" | "total", files: { loaded: number; total: number }[]) =>
-      files.reduce((bytes, file) => bytes + file[of], 0);
-    const all = Object.values(this.#files);
-    const loaded = sum("loaded", all);
-    const unknown = this.#weights.length - known.length;
-    const total = Math.ceil(sum("total", all) + (unknown * sum("total", known)) / known.length);
+    const sum = (numbers: number[]) => numbers.reduce((total, number) => total + number, 0);
+    const all = Object.entries(this.#files);
+    const loaded = sum(all.map(([, file]) => file.loaded));
+    const small = all.flatMap(([name, file]) => (this.#weights.includes(name) ? [] : [file.total]));
+    const unknown = sizes.length - known.length;
+    const total = Math.ceil(sum(small) + sum(known) + (unknown * sum(known)) / known.length);
     this.#overall = Math.max(this.#overall, percent(loaded, total));
     this.#emit({
       status: "progress_total",

@@ -44,19 +44,23 @@ export interface LoadOptions {
   dtype?: "auto" | "f32" | "q8" | "q4" | undefined;
   /**
    * A GGUF file of the model, by its path in the folder: `"model-Q8_0.gguf"`. It is all that is loaded: the tokenizer and the
-   * configuration are in it.
+   * configuration are in it. For a Hub model that has nothing else, one is chosen.
    */
   file?: string | undefined;
   /**
    * SHA-256 of files by name, in hexadecimal: `{ "model.safetensors": "53aa…" }`. A file that has another one is refused.
-   * Files without one are not checked.
+   * Of the Hub's files, those that are stored apart from its repositories, as all large ones are, are checked in any case.
    */
   sha256?: Readonly<Record<string, string>> | undefined;
+  /** Keeps the small files, of which `tokenizer.json` may have 17 MB, so that the model can be saved ({@link SavedFile}). */
+  saveable?: boolean | undefined;
   /** Commit, branch or tag of a Hub model; `main` by default. */
   revision?: string | undefined;
-  /** Base address of the Hub or of a mirror; `https://huggingface.co` by default. */
+  /** Folder of a Hub model that has the files. */
+  subfolder?: string | undefined;
+  /** Base address of the Hub or of a mirror; by default `HF_ENDPOINT`, where there is an environment, or `https://huggingface.co`. */
   endpoint?: string | undefined;
-  /** Access token for private or gated Hub models. Sent to `endpoint` only. */
+  /** Access token for private or gated Hub models; by default `HF_TOKEN`. Sent to `endpoint` only. */
   token?: string | undefined;
   /**
    * Work in so many module workers, each with the model in memory of its own: calls are split among them, and the page
@@ -306,6 +310,8 @@ export interface ModelInfo {
    * anew)"`, `"compressed-tensors, 8 bits, rotated (kept)"`, or in f32 `"GPTQ, 4 bits (widened)"`.
    */
   stored?: string;
+  /** The weight files that it was loaded from. */
+  files: string[];
   parameters: number;
   /** Memory that the weights take. */
   weightBytes: number;

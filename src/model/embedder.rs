@@ -98,6 +98,8 @@ pub struct Info {
     pub dtype: WeightDtype,
     /// How matrices were quantised in the model's files, if they were: "MLX, 4 bits".
     pub stored: Option<String>,
+    /// The weight files that it was loaded from.
+    pub files: Vec<String>,
     /// Whose code runs it.
     pub road: Road,
     /// Parameters that the model uses.

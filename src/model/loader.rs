@@ -34,7 +34,7 @@ use crate::weights::{self, gguf};
 const PROMPTS: &str = "config_sentence_transformers.json";
 
 /// What to load.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct LoadOptions {
     /// The model's name, for answers and errors.
     pub model: String,
@@ -44,6 +44,8 @@ pub struct LoadOptions {
     pub dtype: Option<WeightDtype>,
     /// A GGUF file to load the model from: its path in the model's folder.
     pub file: Option<String>,
+    /// Whether to keep the small files, of which `tokenizer.json` may have 17 MB, for [`Embedder::save`].
+    pub saveable: bool,
 }
 
 /// A model that is being loaded.
@@ -169,8 +171,11 @@ impl<B: Backend> Loader<B> {
         if names.is_empty() {
             let plan = Plan::new(&self.backend, &self.files, self.options.dtype)?;
             self.plan = Some(plan);
-            // Weights that came among them are in the plan.
-            self.files.0.retain(|name, _| !weights::is_file(name));
+            // The plan holds what they said; only the prompts are still to be read.
+            let saveable = self.options.saveable;
+            self.files
+                .0
+                .retain(|name, _| name == PROMPTS || (saveable && !weights::is_file(name)));
         }
         Ok(names)
     }
@@ -319,7 +324,9 @@ impl<B: Backend> Loader<B> {
             self.reading = Some(Checkpoint::<B>::resume(*file, &name, stream));
             *path = name;
             self.plan = Some(plan);
-            self.files = files;
+            if self.options.saveable {
+                self.files = files;
+            }
         }
         Ok(&bytes[taken..])
     }
@@ -402,6 +409,7 @@ impl<B: Backend> Loader<B> {
                 Road::Wide => WeightDtype::F32,
             },
             stored,
+            files: plan.streamed.into_iter().map(|(_, path)| path).collect(),
             road,
             parameters,
             instruction_template: prompts.instruction_template(plan.instruction),
@@ -411,10 +419,12 @@ impl<B: Backend> Loader<B> {
             fingerprint: plan.fingerprint.unwrap_or(fingerprint),
             text: plan.text,
         };
-        let files = self.files.0.into_iter();
-        origin.files = files
-            .filter_map(|(name, file)| Some((name, file?)))
-            .collect();
+        if self.options.saveable {
+            let files = self.files.0.into_iter();
+            origin.files = files
+                .filter_map(|(name, file)| Some((name, file?)))
+                .collect();
+        }
         Ok(Embedder::new(
             self.backend,
             weights,

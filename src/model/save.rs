@@ -181,6 +181,12 @@ impl<B: Backend> Embedder<B> {
                     .to_owned(),
             ));
         }
+        if self.origin.files.is_empty() {
+            return Err(Error::input(
+                "saveable",
+                "the model was not loaded to be saved: its small files have not been kept; load it with `saveable: true`",
+            ));
+        }
         let mut files = Vec::new();
         let mut small = self.origin.files.clone();
         for (index, path) in self.origin.weights.iter().enumerate() {

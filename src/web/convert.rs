@@ -26,6 +26,8 @@ pub struct LoadRequest {
     pub dtype: Option<String>,
     pub file: Option<String>,
     #[serde(default)]
+    pub saveable: bool,
+    #[serde(default)]
     pub sha256: BTreeMap<String, String>,
 }
 
@@ -102,6 +104,7 @@ pub struct ModelInfo<'a> {
     dot_kernel: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     stored: Option<&'a str>,
+    files: &'a [String],
     parameters: usize,
     weight_bytes: usize,
     prompts: &'a std::collections::BTreeMap<String, String>,
@@ -130,6 +133,7 @@ pub fn info(embedder: &Embedder<Cpu>) -> ModelInfo<'_> {
         simd: SIMD,
         dot_kernel: embedder.backend().kernel().name(),
         stored: info.stored.as_deref(),
+        files: &info.files,
         parameters: info.parameters,
         weight_bytes: embedder.weight_bytes(),
         prompts: &info.prompts.named,

@@ -41,6 +41,7 @@ impl Loader {
             revision: options.revision,
             dtype,
             file: options.file,
+            saveable: options.saveable,
         };
         let mut loader = crate::Loader::new(Cpu::new(), options);
         for (file, hash) in &pins {

@@ -102,9 +102,9 @@ pub fn load_with(
     };
     let options = LoadOptions {
         model: "test".to_owned(),
-        revision: None,
         dtype: dtype.into(),
-        file: None,
+        saveable: true,
+        ..LoadOptions::default()
     };
     let mut loader = Loader::new(Cpu::new(), options);
     loop {

@@ -30,9 +30,9 @@ pub fn saved(embedder: &Embedder<Cpu>, shard: Option<u64>, chunk: usize) -> Fold
 pub fn open(folder: &Folder, dtype: Option<WeightDtype>) -> gossamer::Result<Embedder<Cpu>> {
     let options = LoadOptions {
         model: "test".to_owned(),
-        revision: None,
         dtype,
-        file: None,
+        saveable: true,
+        ..LoadOptions::default()
     };
     let loader = Loader::new(Cpu::new(), options);
     loader.read_files(|name| Ok(folder.get(name).map(Vec::as_slice)))

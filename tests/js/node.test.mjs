@@ -42,7 +42,7 @@ describe("folders", () => {
   test("a tokenizer of several chunks, and what is saved", async () => {
     const folder = await mkdtemp(join(tmpdir(), "gossamer-"));
     try {
-      const small = await load(root + TINY);
+      const small = await load(root + TINY, { saveable: true });
       for (const { path, stream } of await small.save()) {
         await mkdir(dirname(join(folder, path)), { recursive: true });
         await writeFile(join(folder, path), stream());

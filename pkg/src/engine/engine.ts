@@ -20,6 +20,7 @@ export interface LoaderOptions {
   dtype: string | undefined;
   file: string | undefined;
   sha256: Readonly<Record<string, string>>;
+  saveable: boolean;
 }
 
 /** A model that is being loaded: it says which files it wants, and is handed them. */

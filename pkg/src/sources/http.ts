@@ -1,11 +1,8 @@
-/** Files by HTTP: a folder's URL, or a model of the Hugging Face Hub. */
+/** Files by HTTP. */
 
 import { GossamerError } from "../errors.js";
-import type { LoadOptions } from "../types.js";
 import { bodySize, Download } from "./download.js";
 import type { Absent, OpenFile, Source } from "./source.js";
-
-const HUB = "https://huggingface.co";
 
 /** A folder of files at `url`. */
 export function folderSource(url: URL): Source {
@@ -26,23 +23,13 @@ export function folderSource(url: URL): Source {
   };
 }
 
-/** A model of the Hub, or of a mirror that has the Hub's addresses. */
-export function hubSource(id: string, revision: string, options: LoadOptions): Source {
-  const endpoint = (options.endpoint ?? HUB).replace(/\/+$/, "");
-  const base = `${endpoint}/${id}/resolve/${encodeURIComponent(revision)}/`;
-  const headers: Record<string, string> = options.token ? { authorization: `Bearer ${options.token}` } : {};
-  return {
-    model: id,
-    revision,
-    open: (file, signal) => openUrl(base + file, headers, [404], signal),
-  };
-}
-
-async function openUrl(
+/** Opens a file by its address; `check` sees an answer that has the file, and may throw. */
+export async function openUrl(
   url: string,
   headers: Record<string, string>,
   absent: number[],
   signal: AbortSignal | undefined,
+  check: (response: Response) => void = () => {},
 ): Promise<OpenFile | Absent> {
   const download = new Download(url, headers, signal);
   const connection = await download.open();
@@ -56,6 +43,12 @@ async function openUrl(
   if (/^text\/html\b/i.test(response.headers.get("content-type") ?? "")) {
     connection.close();
     return { absent: `${url} (an HTML page instead of the file)` };
+  }
+  try {
+    check(response);
+  } catch (error) {
+    connection.close();
+    throw error;
   }
   return { chunks: download.chunks(connection), size: bodySize(response) };
 }

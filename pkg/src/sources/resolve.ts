@@ -4,7 +4,8 @@ import { GossamerError } from "../errors.js";
 import type { Host } from "../host.js";
 import type { LoadOptions, ModelSource } from "../types.js";
 import { filesSource } from "./files.js";
-import { folderSource, hubSource } from "./http.js";
+import { folderSource } from "./http.js";
+import { HubSource } from "./hub.js";
 import type { Source } from "./source.js";
 
 /** `name` or `org/name`, with or without `@revision`. */
@@ -35,7 +36,7 @@ function fromString(source: string, options: LoadOptions, host: Host): Source {
   const [, id, revision] = HUB_ID.exec(source) ?? [];
   if (id === undefined)
     throw invalid(`"${source}" is neither a Hub id, nor a URL, nor a path that starts with ./ or /`);
-  return hubSource(id, options.revision ?? revision ?? "main", options);
+  return new HubSource(id, options.revision ?? revision ?? "main", options, host);
 }
 
 function fromUrl(url: URL, host: Host): Source {

@@ -16,11 +16,19 @@ export interface Absent {
   absent: string;
 }
 
+/** All files of a place, by name, with what it knows of them. */
+export type Listing = ReadonlyMap<
+  string,
+  { readonly size?: number | undefined; readonly sha256?: string | undefined }
+>;
+
 /** Files by name. */
 export interface Source {
   /** The model's name, for `info`, progress and messages. */
   readonly model: string;
   readonly revision?: string | undefined;
+  /** What the place has, if it can tell. To be asked once, before any file is opened. */
+  list?(signal: AbortSignal | undefined): Promise<Listing | undefined>;
   /** Opens a file. Rejects if the place itself fails; that a file is not there is an answer. */
   open(file: string, signal: AbortSignal | undefined): Promise<OpenFile | Absent>;
 }

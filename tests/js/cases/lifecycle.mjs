@@ -14,6 +14,8 @@ import {
   tinyFiles,
 } from "../support/models.mjs";
 
+/** The commit of the tests' Hub. */
+const COMMIT = "c0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ff";
 const TEXT = "The cat sat on the mat.";
 
 /** The vector that every source must lead to. */
@@ -103,18 +105,61 @@ export const cases = {
 
   "the Hub: plain, with a revision, with a token": async ({ origin }) => {
     const endpoint = `${origin}/hub`;
+    const asked = async () => (await fetch(`${endpoint}/asked`)).json();
+    await asked();
     const info = await same(origin, "org/tiny", { endpoint });
     assert.equal(info.model, "org/tiny");
-    assert.equal(info.revision, "main");
-    assert.equal((await same(origin, "org/tiny@refs/pr/1", { endpoint })).revision, "refs/pr/1");
+    // One commit for all, and no request for what is not there.
+    assert.equal(info.revision, COMMIT);
+    assert.deepEqual(info.files, ["model.safetensors"]);
+    const requests = await asked();
+    assert.equal(requests[0], "org/tiny list");
+    assert.sameMembers(requests.slice(1), [
+      "org/tiny 1_Pooling/config.json",
+      "org/tiny config.json",
+      "org/tiny config_sentence_transformers.json",
+      "org/tiny model.safetensors",
+      "org/tiny modules.json",
+      "org/tiny sentence_bert_config.json",
+      "org/tiny tokenizer.json",
+      "org/tiny tokenizer_config.json",
+    ]);
+    assert.equal((await same(origin, "org/tiny@refs/pr/1", { endpoint })).revision, COMMIT);
     await same(origin, "org/tiny", { endpoint: `${endpoint}/`, revision: "refs/pr/1" });
+    await same(origin, "org/tiny", { endpoint, workers: 2 });
     await same(origin, "org/private", { endpoint, token: "secret" });
+    await same(origin, "org/nested", { endpoint, subfolder: "tiny-bert" });
     const locked = is(await failure(() => load("org/private", { endpoint })), "http");
     assert.equal(locked.status, 401);
     assert.include(locked.message, "token");
     const absent = is(await failure(() => load("org/absent", { endpoint })), "not_found");
     assert.include(absent.message, `${endpoint}/org/absent/resolve/main/config.json`);
     is(await failure(() => load("org/tiny@gone", { endpoint })), "not_found");
+  },
+
+  "the Hub: files that are not what they should be": async ({ origin }) => {
+    const endpoint = `${origin}/hub`;
+    const damaged = is(await failure(() => load("org/damaged", { endpoint })), "wrong_hash");
+    assert.include(damaged.message, "model.safetensors");
+    // A mirror without the list gives no hashes and the name of the branch, but its commits still have to agree.
+    assert.equal((await same(origin, "org/mirrored", { endpoint })).revision, "main");
+    const moving = is(await failure(() => load("org/moving", { endpoint })), "network");
+    assert.include(moving.message, "Load it again");
+    const pinned = { "model.safetensors": "0".repeat(64) };
+    is(await failure(() => load("org/tiny", { endpoint, sha256: pinned })), "wrong_hash");
+  },
+
+  "the Hub: a model that is nothing but GGUF files": async ({ origin }) => {
+    const endpoint = `${origin}/hub`;
+    const events = [];
+    const model = await load("org/gguf", { endpoint, onProgress: (event) => events.push(event) });
+    assert.match(model.info.files[0], /q8_0\.gguf$/);
+    assert.include(model.info.stored, "Q8_0");
+    rises(events.filter((event) => event.status === "progress_total"));
+    model.dispose();
+    const other = await load("org/gguf", { endpoint, file: "bert-q4_k.gguf" });
+    assert.deepEqual(other.info.files, ["bert-q4_k.gguf"]);
+    other.dispose();
   },
 
   "a server that answers its start page for what it does not have": async ({ origin }) => {
@@ -185,7 +230,7 @@ export const cases = {
       const { family, stored, maxTokens } = model.info;
       assert.deepEqual(
         { family, stored, maxTokens },
-        { family: "bert", stored: "GGUF, Q8_0", maxTokens: 40 },
+        { family: "bert", stored: "GGUF, Q8_0 (widened)", maxTokens: 40 },
       );
       // The third of the texts.
       const expected = rows(theirs)[2];

@@ -3,7 +3,7 @@
 import { assert } from "chai";
 import { load } from "gossamer-embed";
 import { digest } from "../support/digest.mjs";
-import { embedder, failure, MINILM, SPLADE, TINY, texts } from "../support/models.mjs";
+import { failure, MINILM, SPLADE, TINY, texts } from "../support/models.mjs";
 
 /** The bytes of all files, by path. */
 async function read(files) {
@@ -14,6 +14,16 @@ async function read(files) {
     all[file.path] = bytes;
   }
   return all;
+}
+
+/** Runs `use(model)` with a model that can be saved. */
+async function using(origin, folder, options, use) {
+  const model = await load(`${origin}/${folder}`, { ...options, saveable: true });
+  try {
+    return await use(model);
+  } finally {
+    model.dispose();
+  }
 }
 
 /** Loads what a model is saved as, in the dtype that it says itself, and compares. */
@@ -41,50 +51,56 @@ async function compare(origin, model, options, workers) {
 export const cases = {
   "a saved model gives the same bits": async ({ origin }) => {
     for (const folder of [TINY, SPLADE]) {
-      for (const dtype of ["q8", "q4"]) await compare(origin, await embedder(origin, folder, dtype));
+      for (const dtype of ["q8", "q4"])
+        await using(origin, folder, { dtype }, (model) => compare(origin, model));
     }
   },
 
-  "all-MiniLM-L6-v2 is a quarter of its size, and says how it was stored": async ({ origin }) => {
-    const files = await compare(origin, await embedder(origin, MINILM, "q8"));
-    const size = files["model.safetensors"].byteLength;
-    assert.isBelow(size, 25e6);
-    const again = await load(files);
-    assert.equal(again.info.stored, "compressed-tensors, 8 bits, rotated (kept)");
-    again.dispose();
-    const coarse = await load(files, { dtype: "q4" });
-    assert.match(coarse.info.stored, /quantised anew/);
-    coarse.dispose();
-  },
+  "all-MiniLM-L6-v2 is a quarter of its size, and says how it was stored": ({ origin }) =>
+    using(origin, MINILM, {}, async (model) => {
+      const files = await compare(origin, model);
+      assert.isBelow(files["model.safetensors"].byteLength, 25e6);
+      const again = await load(files);
+      assert.equal(again.info.stored, "compressed-tensors, 8 bits, rotated (kept)");
+      again.dispose();
+      const coarse = await load(files, { dtype: "q4" });
+      assert.match(coarse.info.stored, /quantised anew/);
+      coarse.dispose();
+    }),
 
-  "shards keep a limit": async ({ origin }) => {
-    const shard = 12 * 2 ** 20;
-    const files = await compare(origin, await embedder(origin, MINILM, "q8"), { shard });
-    const sizes = Object.values(files).map(({ byteLength }) => byteLength);
-    assert.isAtMost(Math.max(...sizes), shard);
-    assert.include(Object.keys(files), "model.safetensors.index.json");
-    const model = await embedder(origin, MINILM, "q8");
-    for (const shard of [0, 2 ** 20]) {
-      const error = await failure(() => model.save({ shard }));
+  "shards keep a limit": ({ origin }) =>
+    using(origin, MINILM, {}, async (model) => {
+      const shard = 12 * 2 ** 20;
+      const files = await compare(origin, model, { shard });
+      const sizes = Object.values(files).map(({ byteLength }) => byteLength);
+      assert.isAtMost(Math.max(...sizes), shard);
+      assert.include(Object.keys(files), "model.safetensors.index.json");
+      for (const shard of [0, 2 ** 20]) {
+        const error = await failure(() => model.save({ shard }));
+        assert.equal(error.code, "invalid_input");
+        assert.match(error.message, /limit/);
+      }
+      const error = await failure(() => model.save({ shard: "24MiB" }));
       assert.equal(error.code, "invalid_input");
-      assert.match(error.message, /limit/);
-    }
-    const error = await failure(() => model.save({ shard: "24MiB" }));
-    assert.equal(error.code, "invalid_input");
-  },
+    }),
 
   "a pool saves and loads as one": async ({ origin }) => {
-    const pool = await load(`${origin}/${TINY}`, { workers: 2 });
-    const alone = await read(await (await embedder(origin, TINY, "q8")).save());
-    try {
+    const alone = await using(origin, TINY, {}, async (model) => read(await model.save()));
+    await using(origin, TINY, { workers: 2 }, async (pool) => {
       assert.deepEqual(await compare(origin, pool, undefined, 2), alone);
-    } finally {
-      pool.dispose();
-    }
+    });
+  },
+
+  "a model that is not to be saved says so": async ({ origin }) => {
+    const model = await load(`${origin}/${TINY}`);
+    const error = await failure(() => model.save());
+    assert.equal(error.code, "invalid_input");
+    assert.match(error.message, /saveable/);
+    model.dispose();
   },
 
   "files are read as they are asked for, and not after dispose": async ({ origin }) => {
-    const model = await load(`${origin}/${MINILM}`);
+    const model = await load(`${origin}/${MINILM}`, { saveable: true });
     const before = model.info.memoryBytes;
     const files = await model.save();
     const weights = files.find(({ path }) => path === "model.safetensors");

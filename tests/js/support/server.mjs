@@ -7,6 +7,7 @@ import { extname, join, normalize } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
+import { hub } from "./hub.mjs";
 import { shards } from "./safetensors.mjs";
 import * as synthetic from "./synthetic.mjs";
 
@@ -53,15 +54,12 @@ const flaky = new Map();
 
 /** Paths under these names behave as the names say; nearly all hold the tiny model. */
 const SPECIAL = {
-  /** The Hub: `hub/<org>/<name>/resolve/<revision>/<file>`. Only revision `main` and `refs/pr/1` exist. */
+  /** The Hub: `hub/<org>/<name>/resolve/<revision>/<file>`, and its list of files. */
   async hub(path, request, response) {
-    const [, name, revision, wanted] = /^(.+?)\/resolve\/(main|refs\/pr\/1)\/(.+)$/.exec(path) ?? [];
-    if (name === "org/private" && request.headers.authorization !== "Bearer secret") {
-      return response.writeHead(401).end("Invalid credentials");
-    }
-    if (name !== "org/tiny" && name !== "org/private")
-      return response.writeHead(404).end(`no ${name} ${revision}`);
-    return file(TINY + wanted, response);
+    return hub(path, request, response, {
+      root,
+      send: (path, headers) => file(path, response, PUBLIC, headers),
+    });
   },
   /** Answers its start page for whatever it does not have. */
   async fallback(path, _request, response) {
@@ -146,11 +144,11 @@ async function size(path) {
   return found?.isFile() ? found.size : undefined;
 }
 
-async function file(path, response, open = PUBLIC) {
+async function file(path, response, open = PUBLIC, headers = {}) {
   const length = open.test(path) ? await size(path) : undefined;
   if (length === undefined) return listed(path, response);
   const type = TYPES[extname(path)] ?? "application/octet-stream";
-  response.writeHead(200, { "content-type": type, "content-length": length });
+  response.writeHead(200, { "content-type": type, "content-length": length, ...headers });
   // A client may go away before the end.
   await pipeline(createReadStream(join(root, path), { highWaterMark: 1 << 20 }), response).catch(() => {});
 }
