@@ -3,6 +3,7 @@
 
 pub mod files;
 pub mod synthetic;
+pub mod zip;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
