@@ -2,7 +2,10 @@
 
 use super::dtype::Dtype;
 
-/// Gathers the bytes of one tensor into rows. Holds one row.
+/// The most bytes of a row that there is room for before they arrive: a header may tell of any number.
+const ROOM: usize = 1 << 16;
+
+/// Gathers the bytes of one tensor into rows. Holds one row, once there are bytes of it.
 pub struct Rows {
     dtype: Dtype,
     /// Bytes of the row that is being filled.
@@ -15,12 +18,11 @@ pub struct Rows {
 impl Rows {
     /// For rows of `width` elements.
     pub fn new(dtype: Dtype, width: usize) -> Self {
-        let row_bytes = width * dtype.size();
         Self {
             dtype,
-            bytes: Vec::with_capacity(row_bytes),
-            row: vec![0.0; width],
-            row_bytes,
+            bytes: Vec::new(),
+            row: Vec::new(),
+            row_bytes: width.saturating_mul(dtype.size()),
             next: 0,
         }
     }
@@ -37,12 +39,16 @@ impl Rows {
                 let (part, rest) =
                     bytes.split_at(bytes.len().min(self.row_bytes - self.bytes.len()));
                 bytes = rest;
+                if self.bytes.capacity() == 0 {
+                    self.bytes.reserve_exact(self.row_bytes.min(ROOM));
+                }
                 self.bytes.extend_from_slice(part);
                 if self.bytes.len() < self.row_bytes {
                     return;
                 }
                 &self.bytes
             };
+            self.row.resize(source.len() / self.dtype.size(), 0.0);
             self.dtype.decode(source, &mut self.row);
             self.bytes.clear();
             done(self.next, &self.row);
