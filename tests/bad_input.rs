@@ -6,7 +6,7 @@ use common::{fixture, inputs, load, load_with, texts};
 use gossamer::{
     Cpu, EncodeOptions, Error, Input, MultiOptions, SparseOptions, TokenOptions, WeightDtype,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// Loads tiny-bert with one file replaced; it must be refused.
 #[track_caller]
@@ -442,6 +442,60 @@ fn broken_routers() {
         "missing_file",
         &["none.json"],
     );
+}
+
+/// Lists that would be multiplied by one another, or by every text.
+#[test]
+fn lists_without_end() {
+    let modules = json!(vec![json!({ "path": "1", "type": "a.Normalize" }); 65]).to_string();
+    let error = refused("modules.json", modules.as_bytes());
+    assert_error(&error, "invalid_config", &["65 modules"]);
+    let pooling = json!({ "pooling_mode": ["cls", "mean", "cls"] }).to_string();
+    let error = refused("1_Pooling/config.json", pooling.as_bytes());
+    assert_error(&error, "invalid_config", &["pooling_mode", "differ"]);
+    let ways: Map<String, Value> = (0..17).map(|n| (n.to_string(), json!(["a"]))).collect();
+    let router = json!({ "structure": ways, "types": { "a": "b.Transformer" } }).to_string();
+    let error = refused_of(
+        "tiny-inference-free",
+        "router_config.json",
+        router.as_bytes(),
+    );
+    assert_error(&error, "invalid_config", &["structure"]);
+}
+
+/// Tensors that are only said to be large: nothing is taken for them.
+#[test]
+fn sizes_that_never_arrive() {
+    let size = 1u64 << 50;
+    let file = |name: &str, shape: Value| {
+        let entry = json!({ "dtype": "F32", "shape": shape, "data_offsets": [0, 4 * size] });
+        let header = json!({ name: entry }).to_string();
+        let length = (header.len() as u64).to_le_bytes();
+        [&length, header.as_bytes(), &[0; 1000]].concat()
+    };
+    let whole = file("a", json!([1, size]));
+    let error = refused_of("tiny-deberta", "model.safetensors", &whole);
+    assert_error(&error, "truncated_stream", &["1"]);
+    let head = file("weight", json!([size, 1]));
+    let error = refused_of("tiny-m3", "colbert_linear.safetensors", &head);
+    assert_error(&error, "wrong_shape", &[&size.to_string()]);
+}
+
+/// A template that has the text twice makes more tokens of it than the limit allows, and than there are positions.
+#[test]
+fn a_template_that_repeats_the_text() {
+    let bytes = std::fs::read(fixture("tiny-bert/tokenizer.json")).unwrap();
+    let mut tokenizer: Value = serde_json::from_slice(&bytes).unwrap();
+    let text = json!({ "Sequence": { "id": "A", "type_id": 0 } });
+    tokenizer["post_processor"]["single"] = json!(vec![text; 4]);
+    let bytes = tokenizer.to_string();
+    let changes = [("tokenizer.json", Some(bytes.as_bytes()))];
+    let model = load_with(&fixture("tiny-bert"), WeightDtype::Q8, &changes, 1000).unwrap();
+    let error = model.encode(
+        vec![Input::Text("cat ".repeat(60))],
+        &EncodeOptions::default(),
+    );
+    assert_error(&error.unwrap_err(), "invalid_tokenizer", &["template"]);
 }
 
 #[test]

@@ -151,6 +151,12 @@ fn what_does_not_fit_is_refused_in_words() {
     };
     refused("mlx-4", scales, other, "Scales have the shape [32, 3]");
     refused("gptq-4", scales, other, "scales");
+    let zeros: Change = |tensors| {
+        let (_, entry, bytes) = part(tensors, "qzeros");
+        entry["dtype"] = json!("U8");
+        bytes.truncate(bytes.len() / 4);
+    };
+    refused("gptq-4", zeros, other, "zero points do not fit");
     let large: Change = |tensors| {
         let (_, entry, bytes) = part(tensors, "scales");
         (entry["shape"], *bytes) = (json!([1 << 20]), vec![0; 2 << 20]);

@@ -69,6 +69,9 @@ fn an_index_that_is_wrong() {
         json!([]),
         json!({ "a": 7 }),
         json!({ "a": "../b.safetensors" }),
+        json!({ "a": ".." }),
+        json!({ "a": "" }),
+        json!({ "a": "b?c" }),
     ] {
         assert_error(
             load(&json!({ "weight_map": map })),
@@ -83,6 +86,11 @@ fn an_index_that_is_wrong() {
         .unwrap()
         .remove(tensor);
     assert_error(load(&lacking), "missing_tensor", tensor);
+    // A shard is not looked for elsewhere: that would lead to this index again.
+    for name in [WEIGHTS, "pytorch_model.bin"] {
+        let circle = json!({ "weight_map": { tensor: name } });
+        assert_error(load(&circle), "missing_file", name);
+    }
     // The index promises what its shard has not.
     let mut moved = index;
     let place = &mut moved["weight_map"][tensor];

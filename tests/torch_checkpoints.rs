@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{fixture, inputs, load, load_with, texts};
+use common::files::{self, Tensor};
+use common::{fixture, inputs, load, load_with, texts, zip};
 use gossamer::{Cpu, Embedder, Error, MultiOptions, SparseOptions, WeightDtype};
 use proptest::prelude::*;
 
@@ -98,11 +99,91 @@ fn every_truncation_is_reported() {
     }
 }
 
+fn tensors() -> Vec<Tensor> {
+    files::tensors(&std::fs::read(fixture("tiny-splade").join(WEIGHTS)).unwrap())
+}
+
+/// The archive of a pickle and of each tensor's bytes.
+fn archive(pickle: &[u8], tensors: &[Tensor]) -> Vec<u8> {
+    let storages = tensors.iter().enumerate();
+    zip::archive(
+        pickle,
+        storages.map(|(key, (.., bytes))| (key.to_string(), bytes.as_slice())),
+    )
+}
+
+#[test]
+fn a_storage_that_is_there_twice() {
+    let tensors = tensors();
+    let pickle = zip::pickle(&tensors);
+    let bytes = archive(&pickle, &tensors);
+    let expected = load(&fixture("tiny-splade"), WeightDtype::Q8).space_id();
+    assert_eq!(splade(&bytes, 100).unwrap().space_id(), expected);
+
+    let storages = tensors.iter().enumerate();
+    let storages = storages.map(|(key, (.., bytes))| (key.to_string(), bytes.as_slice()));
+    let twice = storages.flat_map(|storage| [storage.clone(), storage]);
+    let error = error(&zip::archive(&pickle, twice)).to_string();
+    assert!(error.contains("x/data/0 is in it twice"), "{error}");
+}
+
+/// Pickles of a few bytes that would take memory or time without end.
+#[test]
+fn pickles_that_are_traps() {
+    let refused = |pickle: &[u8], code: &str, words: &str| {
+        let error = error(&archive(pickle, &[]));
+        assert_eq!(error.code(), code, "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+    };
+    // Two dicts, each of which is the other's state_dict.
+    let key = b"X\x0a\0\0\0state_dict";
+    let circle = [
+        b"\x80\x02}q\0}q\x01",
+        &key[..],
+        b"h\0s0",
+        &key[..],
+        b"h\x01s.",
+    ]
+    .concat();
+    refused(&circle, "missing_tensor", "none besides");
+    let endless = [b"\x80\x02".to_vec(), vec![b'N'; 5 << 20]].concat();
+    refused(&endless, "invalid_torch", "instructions");
+    // A module's name of a megabyte, which every storage would repeat.
+    let long = [
+        b"\x80\x02c",
+        "m".repeat(1 << 20).as_bytes(),
+        b"\nFloatStorage\n.",
+    ]
+    .concat();
+    refused(&long, "invalid_torch", "too long");
+
+    let (name, mut entry, bytes) = tensors().swap_remove(0);
+    entry["dtype"] = "F32".into();
+    entry["shape"] = serde_json::json!(vec![1; 9]);
+    let deep = zip::pickle(&[(name.clone(), entry.clone(), bytes[..4].to_vec())]);
+    refused(&deep, "invalid_torch", "dimensions");
+    entry["shape"] = serde_json::json!([1]);
+    let one = zip::pickle(&[(name, entry, bytes[..4].to_vec())]);
+    // The same tensor under seventeen names.
+    let (start, end) = one.split_at(one.len() - 2);
+    let mut shared = [start, b"q\x07"].concat();
+    for number in b'a'..b'a' + 17 {
+        shared.extend([b"X\x01\0\0\0", &[number][..], b"h\x07"].concat());
+    }
+    refused(&[&shared, end].concat(), "invalid_torch", "share a storage");
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
+
     #[test]
-    fn mutated_files_never_panic(at in 0usize..12_000, byte: u8, chunk in 1usize..5000) {
-        let mut bytes = file("splade.bin");
-        bytes[at] = byte;
-        let _ = splade(&bytes, chunk);
+    fn mutated_files_never_panic(
+        at in 0usize..12_000,
+        bytes in prop::collection::vec(any::<u8>(), 1..5),
+        chunk in 1usize..5000,
+    ) {
+        let mut file = file("splade.bin");
+        file[at..at + bytes.len()].copy_from_slice(&bytes);
+        let _ = splade(&file, chunk);
     }
 }

@@ -164,6 +164,11 @@ impl<B: Backend> Checkpoint<B> {
         self.layout.files[index].shards = shards;
     }
 
+    /// Whether a file is cut into shards.
+    pub fn is_cut(&self, index: usize) -> bool {
+        !self.layout.files[index].shards.is_empty()
+    }
+
     /// Fills a vector that comes from no weight file.
     pub fn set_vector(&mut self, id: VectorId, values: Vec<f32>) {
         let mut hash = Fingerprint::new("");

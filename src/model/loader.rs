@@ -242,11 +242,19 @@ impl<B: Backend> Loader<B> {
             return Ok(Some(file.clone()));
         }
         let plan = self.plan.as_mut().filter(|_| self.reading.is_none());
-        let Some((_, path)) = plan.and_then(|plan| plan.streamed.get_mut(self.done)) else {
+        let due = plan.and_then(|plan| {
+            let (file, path) = plan.streamed.get_mut(self.done)?;
+            Some((path, plan.checkpoint.is_cut(*file)))
+        });
+        let Some((path, is_cut)) = due else {
             return Err(misuse("absent where no weight file is due"));
         };
         if let Some(absent) = &self.absent {
             return Ok(Some(absent.path.clone()));
+        }
+        // Nothing stands in for a shard, whatever its name: another index would be the same one.
+        if is_cut {
+            return Ok(Some(path.clone()));
         }
         let other = weights::alternative(path);
         let index = weights::index(path);

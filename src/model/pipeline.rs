@@ -66,6 +66,11 @@ pub enum Module {
     Splade(Splade),
 }
 
+/// The most modules of a list. Every route has its own copy of what comes after the router.
+const MOST_MODULES: usize = 64;
+/// The most routes of a router.
+const MOST_ROUTES: usize = 16;
+
 /// Parses modules.json.
 pub fn entries(bytes: &[u8]) -> Result<Vec<Entry>> {
     const FILE: &str = "modules.json";
@@ -75,6 +80,10 @@ pub fn entries(bytes: &[u8]) -> Result<Vec<Entry>> {
             format!("is not a JSON list ({error}); download it again"),
         )
     })?;
+    if list.len() > MOST_MODULES {
+        let reason = format!("lists {} modules; {MOST_MODULES} are supported", list.len());
+        return Err(Error::config(FILE, reason));
+    }
     let text =
         |entry: &Value, field: &str| entry.get(field).and_then(Value::as_str).map(str::to_owned);
     list.iter()
@@ -111,7 +120,7 @@ pub fn routes(entries: &[Entry], config: Option<&Config>) -> Result<(Vec<RouteEn
         )
     };
     let structure = config.get("structure").and_then(Value::as_object);
-    let structure = structure.filter(|structure| !structure.is_empty());
+    let structure = structure.filter(|routes| (1..=MOST_ROUTES).contains(&routes.len()));
     let structure = structure.ok_or_else(|| wrong("structure"))?;
     let entry = |id: &Value| -> Result<Entry> {
         let id = id.as_str().ok_or_else(|| wrong("structure"))?;
@@ -132,7 +141,8 @@ pub fn routes(entries: &[Entry], config: Option<&Config>) -> Result<(Vec<RouteEn
     };
     let mut all = Vec::new();
     for (name, ids) in structure {
-        let ids = ids.as_array().filter(|ids| !ids.is_empty());
+        let ids = ids.as_array();
+        let ids = ids.filter(|ids| (1..=MOST_MODULES).contains(&ids.len()));
         let ids = ids.ok_or_else(|| wrong("structure"))?;
         let mut modules = ids.iter().map(entry).collect::<Result<Vec<_>>>()?;
         modules.extend_from_slice(rest);
@@ -164,6 +174,11 @@ pub fn is_folder(path: &str) -> bool {
             && !part.contains(|c: char| c.is_control() || "\\:?#%".contains(c))
     };
     path.is_empty() || path.split('/').all(plain)
+}
+
+/// Whether a name is that of a file in a folder that is known.
+pub fn is_file(name: &str) -> bool {
+    !name.is_empty() && !name.contains('/') && is_folder(name)
 }
 
 /// Reads one module after the transformer; `config` is its config.json, where it has one.
@@ -224,6 +239,9 @@ fn pooling(config: &Config) -> Result<Module> {
             modes
         }
     };
+    if (1..modes.len()).any(|at| modes[..at].contains(&modes[at])) {
+        return Err(config.wrong("pooling_mode", "modes that differ"));
+    }
     if modes.is_empty() {
         // What sentence-transformers takes when no flag is set.
         modes.push(Pooling::Mean);

@@ -31,7 +31,6 @@ const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const SENTENCE_CONFIG: &str = "sentence_bert_config.json";
 const WEIGHTS: &str = "model.safetensors";
-/// Says which shard of the weights has which tensor, where they are in several.
 /// BGE-M3's heads beside its encoder: small, and absent from most models of its family.
 const LEXICAL: &str = "sparse_linear.safetensors";
 const COLBERT: &str = "colbert_linear.safetensors";
@@ -253,9 +252,7 @@ pub(super) fn shards(path: &str, index: &[u8]) -> Result<Vec<(String, String)>> 
         .get("weight_map")
         .map(BTreeMap::<String, String>::deserialize);
     match map {
-        Some(Ok(map))
-            if !map.is_empty() && map.values().all(|file| !file.contains(['/', '\\', ':'])) =>
-        {
+        Some(Ok(map)) if !map.is_empty() && map.values().all(|file| pipeline::is_file(file)) => {
             let place = |file: String| format!("{}{file}", &path[..folder]);
             Ok(map
                 .into_iter()
@@ -550,9 +547,12 @@ impl Planner<'_> {
 
     /// Rows of the matrix `weight` in a small weight file: no config has a field for the width of this head.
     fn rows_of(&self, path: &str, default: usize) -> Result<usize> {
-        let shape = weights::shape_of(path, self.files.required(path)?, "weight")?;
+        let file = self.files.required(path)?;
+        let shape = weights::shape_of(path, file, "weight")?;
         let rows = shape.first().and_then(|rows| usize::try_from(*rows).ok());
-        Ok(rows.filter(|rows| *rows > 0).unwrap_or(default))
+        // More than the file has bytes is no shape to take memory for.
+        let rows = rows.filter(|rows| (1..=file.len()).contains(rows));
+        Ok(rows.unwrap_or(default))
     }
 
     /// A weight file among the small ones, or its alternative, if the source has it; and its path.

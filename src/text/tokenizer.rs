@@ -204,6 +204,12 @@ impl Tokenizer {
         };
         let mut ids = encoding.get_ids().to_vec();
         ids.extend(self.closing);
+        if ids.len() > rules.limit {
+            // Positions end at the limit.
+            return Err(Error::InvalidTokenizer(
+                "its template adds more to a text than to an empty one".to_owned(),
+            ));
+        }
         Ok(Tokens {
             ids,
             truncated,

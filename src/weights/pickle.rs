@@ -4,9 +4,17 @@
 //! of a tensor. A checkpoint that asks for anything else is refused.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-/// Objects that a pickle may make, which bounds the memory that a hostile one takes.
-const MOST_OBJECTS: usize = 1 << 22;
+/// Instructions that a pickle may have, each of which adds at most one object, one entry of the stack and one of the memo. A
+/// tensor takes some forty.
+const MOST_INSTRUCTIONS: usize = 1 << 22;
+/// Bytes of a name: of a class, a storage, or a tensor.
+const MOST_NAME: usize = 1 << 10;
+/// Bytes of the name of a storage's class, which every tensor repeats.
+const MOST_CLASS: usize = 64;
+/// Dimensions of a tensor.
+const MOST_DIMENSIONS: usize = 8;
 
 /// An object, by its place in the [`Pickle`].
 type Id = usize;
@@ -22,25 +30,23 @@ enum Value {
     Sequence(Vec<Id>),
     Dict(Vec<(Id, Id)>),
     /// A class or function
-    Global(String),
+    Global(Arc<str>),
     Storage(usize),
-    Tensor(Tensor),
+    Tensor(Arc<Tensor>),
     Mark,
 }
 
-/// A contiguous run of elements in the archive.
+/// A contiguous run of elements in the archive, in the file of its key under `data/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Storage {
-    /// Name of its file under `data/`.
-    pub key: String,
-    /// Class of its elements, such as `FloatStorage`.
-    pub class: String,
+    /// Class of its elements, such as `torch.FloatStorage`.
+    pub class: Arc<str>,
     /// Number of elements.
     pub len: u64,
 }
 
 /// A view of a storage.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tensor {
     /// Index of its storage.
     pub storage: usize,
@@ -57,8 +63,10 @@ pub struct Tensor {
 pub struct Contents {
     /// All storages, in the order in which they are named.
     pub storages: Vec<Storage>,
+    /// Their indices by their keys.
+    pub by_key: HashMap<String, usize>,
     /// Names and tensors of the state dict.
-    pub tensors: Vec<(String, Tensor)>,
+    pub tensors: Vec<(String, Arc<Tensor>)>,
 }
 
 /// Reads a whole pickle; the error says what is wrong with it.
@@ -69,11 +77,13 @@ pub fn read(bytes: &[u8]) -> Result<Contents, String> {
         stack: Vec::new(),
         memo: HashMap::new(),
         storages: Vec::new(),
+        by_key: HashMap::new(),
     };
     let top = pickle.run()?;
     let tensors = pickle.state_dict(top)?;
     Ok(Contents {
         storages: pickle.storages,
+        by_key: pickle.by_key,
         tensors,
     })
 }
@@ -84,6 +94,8 @@ struct Pickle<'a> {
     stack: Vec<Id>,
     memo: HashMap<u64, Id>,
     storages: Vec<Storage>,
+    /// Indices of storages by their keys.
+    by_key: HashMap<String, usize>,
 }
 
 impl<'a> Pickle<'a> {
@@ -115,13 +127,9 @@ impl<'a> Pickle<'a> {
         Ok(String::from_utf8_lossy(line).into_owned())
     }
 
-    fn push(&mut self, value: Value) -> Result<(), String> {
-        if self.objects.len() == MOST_OBJECTS {
-            return Err("its pickle holds too many objects".to_owned());
-        }
+    fn push(&mut self, value: Value) {
         self.stack.push(self.objects.len());
         self.objects.push(value);
-        Ok(())
     }
 
     fn pop(&mut self) -> Result<Id, String> {
@@ -165,22 +173,23 @@ impl<'a> Pickle<'a> {
         let items = self
             .stack
             .split_off(at.ok_or("its pickle takes from an empty stack")?);
-        self.push(Value::Sequence(items))
+        self.push(Value::Sequence(items));
+        Ok(())
     }
 
     /// The object that the pickle makes.
     fn run(&mut self) -> Result<Id, String> {
-        loop {
+        for _ in 0..MOST_INSTRUCTIONS {
             match self.take(1)?[0] {
                 // Protocol; frame
                 0x80 => drop(self.take(1)?),
                 0x95 => drop(self.take(8)?),
                 b'.' => return self.pop(),
-                b'(' => self.push(Value::Mark)?,
+                b'(' => self.push(Value::Mark),
                 // An object that is dropped, or its attributes: none that is understood has any that matter.
                 b'0' | b'b' => drop(self.pop()?),
-                b'N' => self.push(Value::None)?,
-                0x88 | 0x89 => self.push(Value::Bool)?,
+                b'N' => self.push(Value::None),
+                0x88 | 0x89 => self.push(Value::Bool),
                 b'q' => {
                     let key = self.number(1)?;
                     self.remember(key)?;
@@ -198,11 +207,11 @@ impl<'a> Pickle<'a> {
                     let key = self.number(4)?;
                     self.recall(key)?;
                 }
-                b')' | b']' => self.push(Value::Sequence(Vec::new()))?,
-                b'}' => self.push(Value::Dict(Vec::new()))?,
+                b')' | b']' => self.push(Value::Sequence(Vec::new())),
+                b'}' => self.push(Value::Dict(Vec::new())),
                 b't' => {
                     let items = self.marked()?;
-                    self.push(Value::Sequence(items))?;
+                    self.push(Value::Sequence(items));
                 }
                 0x85 => self.tuple(1)?,
                 0x86 => self.tuple(2)?,
@@ -227,10 +236,11 @@ impl<'a> Pickle<'a> {
                 b'R' => self.call()?,
                 other => {
                     let value = self.literal(other)?;
-                    self.push(value)?;
+                    self.push(value);
                 }
             }
         }
+        Err("its pickle has more instructions than any state dict needs".to_owned())
     }
 
     /// The value that an instruction and the bytes after it spell.
@@ -265,10 +275,10 @@ impl<'a> Pickle<'a> {
                 let length = self.number(width)?;
                 Value::Text(self.text(length)?)
             }
-            b'c' => Value::Global(format!("{}.{}", self.line()?, self.line()?)),
+            b'c' => global(&self.line()?, &self.line()?)?,
             0x93 => {
                 let [name, module] = [self.pop()?, self.pop()?];
-                Value::Global(format!("{}.{}", self.as_text(module)?, self.as_text(name)?))
+                global(self.as_text(module)?, self.as_text(name)?)?
             }
             other => {
                 return Err(format!(
@@ -307,42 +317,42 @@ impl<'a> Pickle<'a> {
     /// `("storage", class, key, location, elements)` → the storage
     fn storage(&mut self) -> Result<(), String> {
         let id = self.pop()?;
-        let parts = self.as_sequence(id)?;
-        let &[kind, class, key, _, len] = parts.as_slice() else {
+        let &[kind, class, key, _, len] = self.as_sequence(id)? else {
             return Err("its pickle names a storage in a form of its own".to_owned());
         };
         let class = match &self.objects[class] {
-            Value::Global(class) if self.as_text(kind)? == "storage" => class.clone(),
+            Value::Global(class)
+                if self.as_text(kind)? == "storage" && class.len() <= MOST_CLASS =>
+            {
+                class
+            }
             _ => return Err("its pickle names a storage in a form of its own".to_owned()),
         };
-        let storage = Storage {
-            key: self.as_text(key)?.to_owned(),
-            class: class.trim_start_matches("torch.").to_owned(),
-            len: self.as_count(len)?,
-        };
-        let known = self
-            .storages
-            .iter()
-            .position(|other| other.key == storage.key);
-        let index = known.unwrap_or(self.storages.len());
-        if known.is_none() {
+        let key = self.as_text(key)?;
+        let index = if let Some(index) = self.by_key.get(key) {
+            *index
+        } else {
+            let storage = Storage {
+                class: Arc::clone(class),
+                len: self.as_count(len)?,
+            };
+            self.by_key.insert(key.to_owned(), self.storages.len());
             self.storages.push(storage);
-        }
-        self.push(Value::Storage(index))
+            self.storages.len() - 1
+        };
+        self.push(Value::Storage(index));
+        Ok(())
     }
 
     fn call(&mut self) -> Result<(), String> {
         let [arguments, function] = [self.pop()?, self.pop()?];
         let arguments = self.as_sequence(arguments)?;
-        let Value::Global(function) = self.objects[function].clone() else {
+        let Value::Global(function) = &self.objects[function] else {
             return Err("its pickle calls what is no function".to_owned());
         };
-        match (function.as_str(), arguments.as_slice()) {
+        match (&**function, arguments) {
             ("collections.OrderedDict", []) => self.push(Value::Dict(Vec::new())),
-            ("torch._utils._rebuild_parameter", [tensor, ..]) => {
-                self.stack.push(*tensor);
-                Ok(())
-            }
+            ("torch._utils._rebuild_parameter", &[tensor, ..]) => self.stack.push(tensor),
             ("torch._utils._rebuild_tensor_v2", &[storage, offset, shape, strides, ..]) => {
                 let Value::Storage(storage) = self.objects[storage] else {
                     return Err("its pickle makes a tensor of what is no storage".to_owned());
@@ -353,18 +363,21 @@ impl<'a> Pickle<'a> {
                     shape: self.as_counts(shape)?,
                     strides: self.as_counts(strides)?,
                 };
-                self.push(Value::Tensor(tensor))
+                self.push(Value::Tensor(Arc::new(tensor)));
             }
-            (other, _) => Err(format!(
-                "it asks for {other} to be called, which a state dict has no need of"
-            )),
+            (other, _) => {
+                return Err(format!(
+                    "it asks for {other} to be called, which a state dict has no need of"
+                ));
+            }
         }
+        Ok(())
     }
 
     fn as_text(&self, id: Id) -> Result<&str, String> {
         match &self.objects[id] {
-            Value::Text(text) => Ok(text),
-            _ => Err("its pickle has something else where a text belongs".to_owned()),
+            Value::Text(text) if text.len() <= MOST_NAME => Ok(text),
+            _ => Err("its pickle has something else where a name belongs".to_owned()),
         }
     }
 
@@ -376,34 +389,64 @@ impl<'a> Pickle<'a> {
         .ok_or_else(|| "its pickle has something else where a count belongs".to_owned())
     }
 
-    fn as_sequence(&self, id: Id) -> Result<Vec<Id>, String> {
+    fn as_sequence(&self, id: Id) -> Result<&[Id], String> {
         match &self.objects[id] {
-            Value::Sequence(items) => Ok(items.clone()),
+            Value::Sequence(items) => Ok(items),
             _ => Err("its pickle has something else where a tuple belongs".to_owned()),
         }
     }
 
     fn as_counts(&self, id: Id) -> Result<Vec<u64>, String> {
         let items = self.as_sequence(id)?;
-        items.into_iter().map(|id| self.as_count(id)).collect()
+        if items.len() > MOST_DIMENSIONS {
+            return Err("it holds a tensor of too many dimensions".to_owned());
+        }
+        items.iter().map(|id| self.as_count(*id)).collect()
     }
 
     /// The tensors of a dict, or of the one under its key `state_dict`.
-    fn state_dict(&self, id: Id) -> Result<Vec<(String, Tensor)>, String> {
+    fn state_dict(&self, id: Id) -> Result<Vec<(String, Arc<Tensor>)>, String> {
+        let tensors = self.tensors(id)?;
         let Value::Dict(items) = &self.objects[id] else {
-            return Err("it holds no dict of tensors".to_owned());
+            return Ok(tensors);
         };
-        let named = |(key, value): &(Id, Id)| match (&self.objects[*key], &self.objects[*value]) {
-            (Value::Text(name), Value::Tensor(tensor)) => Some((name.clone(), tensor.clone())),
-            _ => None,
-        };
-        let tensors: Vec<_> = items.iter().filter_map(named).collect();
-        let inner = items.iter().find(|(key, value)| {
-            matches!(&self.objects[*key], Value::Text(name) if name == "state_dict") && *value != id
-        });
+        let inner = items.iter().find(
+            |(key, _)| matches!(&self.objects[*key], Value::Text(name) if name == "state_dict"),
+        );
         match inner {
-            Some((_, inner)) if tensors.is_empty() => self.state_dict(*inner),
+            Some((_, inner)) if tensors.is_empty() => self.tensors(*inner),
             _ => Ok(tensors),
         }
     }
+
+    /// The tensors of a dict. Of several under one name, the last one counts.
+    fn tensors(&self, id: Id) -> Result<Vec<(String, Arc<Tensor>)>, String> {
+        let Value::Dict(items) = &self.objects[id] else {
+            return Err("it holds no dict of tensors".to_owned());
+        };
+        let (mut tensors, mut places) = (Vec::new(), HashMap::new());
+        for (key, value) in items {
+            let Value::Tensor(tensor) = &self.objects[*value] else {
+                continue;
+            };
+            let Ok(name) = self.as_text(*key) else {
+                continue;
+            };
+            let place = *places.entry(name).or_insert(tensors.len());
+            if place < tensors.len() {
+                tensors[place] = (name.to_owned(), Arc::clone(tensor));
+            } else {
+                tensors.push((name.to_owned(), Arc::clone(tensor)));
+            }
+        }
+        Ok(tensors)
+    }
+}
+
+/// A class or function of a module.
+fn global(module: &str, name: &str) -> Result<Value, String> {
+    if module.len() + name.len() > MOST_NAME {
+        return Err("its pickle has a name that is too long".to_owned());
+    }
+    Ok(Value::Global(format!("{module}.{name}").into()))
 }

@@ -16,10 +16,10 @@ impl Encoding {
     /// Bytes of a row of `width` elements; `None` where these are no whole blocks.
     pub fn row_bytes(self, width: usize) -> Option<usize> {
         match self {
-            Self::Elements(dtype) => Some(width * dtype.size()),
+            Self::Elements(dtype) => width.checked_mul(dtype.size()),
             Self::Blocks(block) => width
                 .is_multiple_of(block.elements())
-                .then(|| width / block.elements() * block.bytes()),
+                .then(|| (width / block.elements()).checked_mul(block.bytes()))?,
         }
     }
 
@@ -31,12 +31,16 @@ impl Encoding {
     }
 }
 
-/// Gathers the bytes of one tensor into rows. Holds one row.
+/// The most bytes of a row that there is room for before they arrive: a header may tell of any number.
+const ROOM: usize = 1 << 16;
+
+/// Gathers the bytes of one tensor into rows. Holds one row, once there are bytes of it.
 pub struct Rows {
     encoding: Encoding,
     /// Bytes of the row that is being filled.
     bytes: Vec<u8>,
     row: Vec<f32>,
+    width: usize,
     row_bytes: usize,
     next: usize,
 }
@@ -47,8 +51,9 @@ impl Rows {
         let row_bytes = encoding.row_bytes(width)?;
         Some(Self {
             encoding,
-            bytes: Vec::with_capacity(row_bytes),
-            row: vec![0.0; width],
+            bytes: Vec::new(),
+            row: Vec::new(),
+            width,
             row_bytes,
             next: 0,
         })
@@ -66,12 +71,16 @@ impl Rows {
                 let (part, rest) =
                     bytes.split_at(bytes.len().min(self.row_bytes - self.bytes.len()));
                 bytes = rest;
+                if self.bytes.capacity() == 0 {
+                    self.bytes.reserve_exact(self.row_bytes.min(ROOM));
+                }
                 self.bytes.extend_from_slice(part);
                 if self.bytes.len() < self.row_bytes {
                     return;
                 }
                 &self.bytes
             };
+            self.row.resize(self.width, 0.0);
             self.encoding.decode(source, &mut self.row);
             self.bytes.clear();
             done(self.next, &self.row);

@@ -4,6 +4,8 @@
 //! torch writes no sizes before an entry's bytes. Those of a storage follow from the pickle; other entries end where a
 //! data descriptor gives the size that has passed.
 
+use std::collections::HashMap;
+
 use super::pickle::{self, Contents, Storage};
 use super::{TensorInfo, Visitor};
 use crate::error::{Error, Result};
@@ -13,6 +15,8 @@ const MOST_UNSIZED: usize = 1 << 26;
 const LOCAL: [u8; 4] = *b"PK\x03\x04";
 const DESCRIPTOR: [u8; 4] = *b"PK\x07\x08";
 const CENTRAL: [u8; 4] = *b"PK\x01\x02";
+/// How often the elements of a storage may be used, all in all: tied matrices are few.
+const MOST_VIEWS: u64 = 16;
 /// Fixed part of an entry's header.
 const HEADER: usize = 30;
 
@@ -23,7 +27,11 @@ pub struct Stream {
     /// Bytes that do not yet make a whole header, descriptor or small entry.
     held: Vec<u8>,
     state: State,
-    contents: Option<Contents>,
+    /// What the pickle says, once it is there: `described`.
+    contents: Contents,
+    described: bool,
+    /// The tensors in each storage.
+    views: Vec<Vec<usize>>,
     /// Storages that have arrived.
     arrived: Vec<bool>,
 }
@@ -57,7 +65,9 @@ impl Stream {
             received: 0,
             held: Vec::new(),
             state: State::Header,
-            contents: None,
+            contents: Contents::default(),
+            described: false,
+            views: Vec::new(),
             arrived: Vec::new(),
         }
     }
@@ -149,12 +159,12 @@ impl Stream {
         let Some(signature) = held.first_chunk::<4>() else {
             return Ok(None);
         };
-        if *signature == CENTRAL && self.contents.is_some() {
+        if *signature == CENTRAL && self.described {
             self.state = State::End;
             return Ok(Some(held.len()));
         }
         if *signature != LOCAL {
-            let old = held[..2] == [0x80, 0x02] && self.contents.is_none();
+            let old = held[..2] == [0x80, 0x02] && !self.described;
             return Err(self.invalid(if old {
                 "it is in the format of torch before 1.6"
             } else {
@@ -181,11 +191,13 @@ impl Stream {
         let name = String::from_utf8_lossy(&held[HEADER..HEADER + name]).into_owned();
         let described = flags & 8 != 0;
         let (_, inner) = name.split_once('/').unwrap_or(("", &name));
-        let storage = inner.strip_prefix("data/").and_then(|key| {
-            let storages = &self.contents.as_ref()?.storages;
-            storages.iter().position(|storage| storage.key == key)
-        });
+        let storage = inner
+            .strip_prefix("data/")
+            .and_then(|key| self.contents.by_key.get(key).copied());
         self.state = match storage {
+            Some(storage) if self.arrived[storage] => {
+                return Err(self.invalid(format!("entry {name} is in it twice")));
+            }
             Some(storage) => {
                 let size = self.storage_size(storage)?;
                 self.in_storage(storage, 0, size, described)
@@ -222,7 +234,7 @@ impl Stream {
     }
 
     fn storage_size(&self, storage: usize) -> Result<u64> {
-        let Storage { class, len, .. } = &self.contents().storages[storage];
+        let Storage { class, len, .. } = &self.contents.storages[storage];
         let (_, size) = element(class).ok_or_else(|| {
             self.invalid(format!(
                 "it holds elements of a class that is not known ({class})"
@@ -231,14 +243,6 @@ impl Stream {
         len.checked_mul(size)
             .filter(|size| *size <= 1 << 53)
             .ok_or_else(|| self.invalid("a storage is larger than any real file"))
-    }
-
-    fn contents(&self) -> &Contents {
-        static NONE: Contents = Contents {
-            storages: Vec::new(),
-            tensors: Vec::new(),
-        };
-        self.contents.as_ref().unwrap_or(&NONE)
     }
 
     /// An entry whose size is told after it.
@@ -257,48 +261,73 @@ impl Stream {
             self.state = State::Unsized { pickle, searched };
             return Ok(None);
         };
-        if pickle && self.contents.is_none() {
-            let contents =
+        if pickle && !self.described {
+            self.contents =
                 pickle::read(&self.held[..size]).map_err(|reason| self.invalid(reason))?;
-            self.arrived = vec![false; contents.storages.len()];
-            self.contents = Some(contents);
-            let tensors = self.describe()?;
+            self.arrived = vec![false; self.contents.storages.len()];
+            self.described = true;
+            self.views = self.views()?;
+            let tensors = self.describe();
             visitor.header(&tensors)?;
         }
         self.state = State::Header;
         Ok(Some(end))
     }
 
-    /// The tensors of the pickle, checked against their storages.
-    fn describe(&self) -> Result<Vec<TensorInfo>> {
-        let Contents { storages, tensors } = self.contents();
-        let mut described = Vec::with_capacity(tensors.len());
+    /// The tensors in each storage, checked against it.
+    fn views(&self) -> Result<Vec<Vec<usize>>> {
+        let Contents {
+            storages, tensors, ..
+        } = &self.contents;
+        let mut views: Vec<Vec<usize>> = storages.iter().map(|_| Vec::new()).collect();
+        let mut used = vec![0u64; storages.len()];
         for (index, (name, tensor)) in tensors.iter().enumerate() {
-            let storage = &storages[tensor.storage];
+            if !contiguous(&tensor.shape, &tensor.strides) {
+                continue;
+            }
+            let len = storages[tensor.storage].len;
             let count = tensor
                 .shape
                 .iter()
                 .try_fold(1u64, |count, size| count.checked_mul(*size));
             let end = count.and_then(|count| count.checked_add(tensor.offset));
-            let contiguous = contiguous(&tensor.shape, &tensor.strides);
-            if contiguous && end.is_none_or(|end| end > storage.len) {
+            if end.is_none_or(|end| end > len) {
                 return Err(self.invalid(format!("tensor {name} goes beyond its storage")));
             }
-            let dtype = element(&storage.class).map_or(storage.class.as_str(), |(dtype, _)| dtype);
-            let same = |(_, other): &(String, pickle::Tensor)| other == tensor;
+            // Else few bytes would make a model of any size.
+            let used = &mut used[tensor.storage];
+            *used = used.saturating_add(count.unwrap_or(0));
+            if *used > len.saturating_mul(MOST_VIEWS) {
+                return Err(self.invalid("too many of its tensors share a storage"));
+            }
+            views[tensor.storage].push(index);
+        }
+        Ok(views)
+    }
+
+    /// The tensors of the pickle.
+    fn describe(&self) -> Vec<TensorInfo> {
+        let Contents {
+            storages, tensors, ..
+        } = &self.contents;
+        let (mut first, mut described) = (HashMap::new(), Vec::with_capacity(tensors.len()));
+        for (index, (name, tensor)) in tensors.iter().enumerate() {
+            let class = &*storages[tensor.storage].class;
+            let dtype = element(class).map_or(class, |(dtype, _)| dtype);
+            let same = *first.entry(tensor).or_insert(index);
             described.push(TensorInfo {
                 name: name.clone(),
-                dtype: if contiguous {
+                dtype: if contiguous(&tensor.shape, &tensor.strides) {
                     dtype.to_owned()
                 } else {
                     format!("{dtype}, transposed or with gaps")
                 },
                 block: None,
                 shape: tensor.shape.clone(),
-                same_as: tensors[..index].iter().position(same),
+                same_as: (same < index).then_some(same),
             });
         }
-        Ok(described)
+        described
     }
 
     /// Bytes of a storage, from byte `at` on, to every tensor that has some of them.
@@ -309,13 +338,11 @@ impl Stream {
         bytes: &[u8],
         visitor: &mut impl Visitor,
     ) -> Result<()> {
-        let contents = self.contents();
+        let contents = &self.contents;
         let (_, size) = element(&contents.storages[storage].class).unwrap_or(("", 1));
         let until = at + bytes.len() as u64;
-        for (index, (_, tensor)) in contents.tensors.iter().enumerate() {
-            if tensor.storage != storage || !contiguous(&tensor.shape, &tensor.strides) {
-                continue;
-            }
+        for &index in &self.views[storage] {
+            let (_, tensor) = &contents.tensors[index];
             let count: u64 = tensor.shape.iter().product();
             let begin = (tensor.offset * size).max(at);
             let end = ((tensor.offset + count) * size).min(until);
@@ -375,7 +402,7 @@ fn find_descriptor(held: &[u8], searched: usize) -> Option<(usize, usize)> {
 
 /// Dtype, in safetensors' spelling, and bytes of an element of a storage class.
 fn element(class: &str) -> Option<(&'static str, u64)> {
-    Some(match class {
+    Some(match class.strip_prefix("torch.")? {
         "FloatStorage" => ("F32", 4),
         "HalfStorage" => ("F16", 2),
         "BFloat16Storage" => ("BF16", 2),

@@ -4,6 +4,7 @@
 pub mod files;
 pub mod saved;
 pub mod synthetic;
+pub mod zip;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -174,9 +174,11 @@ impl Matrix {
         if role == Role::Unused {
             part.taken += bytes.len();
         } else {
-            // Codes that can be decoded do not stay.
+            // Codes that can be decoded do not stay, unless rows run across all of them.
             let size = match &part.info {
-                Some(info) if self.out.is_none() => info.size.saturating_sub(part.bytes.len()),
+                Some(info) if self.out.is_none() || self.kind == Kind::Columns => {
+                    info.size.saturating_sub(part.bytes.len())
+                }
                 _ => bytes.len(),
             };
             let full = |_| Error::OutOfMemory { bytes: size };
@@ -267,10 +269,10 @@ impl Matrix {
         let [first, second] = info.shape[..] else {
             return None;
         };
-        if first == self.columns && second * 8 == self.rows {
+        if first == self.columns && second.saturating_mul(8) == self.rows {
             return Some((4, true));
         }
-        let fits = |bits: &usize| self.columns * bits == first * 32;
+        let fits = |bits: &usize| self.columns * bits == first.saturating_mul(32);
         let bits = [2, 4, 8].into_iter().find(fits)?;
         (second == self.rows).then_some((bits, false))
     }
@@ -462,12 +464,12 @@ impl Matrix {
         let [groups, rows] = *shape(Role::Scales) else {
             return Err(self.wrong("its scales are no matrix"));
         };
-        let packed = [groups, (self.rows * bits) / 32];
-        if rows != self.rows || shape(Role::Zeros) != packed || groups == 0 {
+        let packed = [groups, (self.rows * bits).div_ceil(32)];
+        let (zeros, stored) = self.needed(Role::Zeros)?;
+        if rows != self.rows || zeros.shape != packed || zeros.dtype != "I32" || groups == 0 {
             return Err(self.wrong("its scales and zero points do not fit its codes"));
         }
         let scales = self.numbers(Role::Scales)?.unwrap_or_default();
-        let (_, stored) = self.needed(Role::Zeros)?;
         let stride = packed[1] * 4;
         let (mut turned, mut zero) = (zeroed(rows * groups)?, zeroed(rows * groups)?);
         for group in 0..groups {
