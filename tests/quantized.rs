@@ -5,6 +5,8 @@ mod common;
 use common::files::{self, Tensor, shards};
 use common::saved::{self, saved};
 use common::{assert_close, cosine, fixture, inputs, load_with, reference, rows, texts};
+use gossamer::weights::TensorInfo;
+use gossamer::weights::quantized;
 use gossamer::{Cpu, Embedder, EncodeOptions, WeightDtype};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -103,6 +105,58 @@ fn every_layout_gives_the_vectors_of_its_library() {
             }
         }
     }
+}
+
+/// The values that MLX makes of a matrix, to the bit, in every number of bits and size of groups.
+#[test]
+fn every_grid_of_mlx() {
+    let path = fixture("quantized").join("mlx-matrices.safetensors");
+    let tensors = files::tensors(&std::fs::read(&path).unwrap());
+    let references = reference(&path);
+    let mut grids = 0;
+    for bits in [2, 3, 4, 5, 6, 8] {
+        for group in [32, 64, 128] {
+            let tensor = |name: &str| tensors.iter().find(|(other, ..)| other == name);
+            let found = |name: &str| tensor(name).map(|_| name.to_owned());
+            let name = format!("{bits}-{group}.weight");
+            let found = quantized::find(&name, found).unwrap();
+            let plain = quantized::Quantization::default();
+            let mut matrix = quantized::Matrix::new(&found, &name, 3, 128, plain);
+            let mut rows = Vec::new();
+            for (role, part) in &found.parts {
+                let (name, entry, _) = tensor(part).unwrap();
+                let shape = entry["shape"].as_array().unwrap();
+                let info = TensorInfo {
+                    name: name.clone(),
+                    dtype: entry["dtype"].as_str().unwrap().to_owned(),
+                    shape: shape.iter().map(|size| size.as_u64().unwrap()).collect(),
+                    same_as: None,
+                    block: None,
+                };
+                matrix.describe(*role, &info).unwrap();
+            }
+            for (role, part) in &found.parts {
+                let (_, _, bytes) = tensor(part).unwrap();
+                for chunk in bytes.chunks(7) {
+                    let row = |_, row: quantized::Row| match row {
+                        quantized::Row::Values(values) => {
+                            rows.extend_from_slice(values);
+                            Ok(())
+                        }
+                        quantized::Row::Own(..) => panic!("MLX's grid is not ours"),
+                    };
+                    matrix.push(*role, chunk, row).unwrap();
+                }
+            }
+            let expected = references[&format!("{bits}-{group}.values")]
+                .flatten_all()
+                .unwrap();
+            assert_eq!(rows, expected.to_vec1::<f32>().unwrap(), "{bits} {group}");
+            assert_eq!(matrix.layout(), Some(format!("MLX, {bits} bits")));
+            grids += 1;
+        }
+    }
+    assert_eq!(grids, 18);
 }
 
 #[test]

@@ -18,6 +18,42 @@ fn it_says_what_it_can_do() {
 }
 
 #[test]
+fn it_quantises_to_a_folder() {
+    let tiny = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/tiny-bert");
+    let folder = std::env::temp_dir().join(format!("gossamer-quantize-{}", std::process::id()));
+    let folder = folder.to_str().expect("a plain name");
+    let quantize = |more: &[&str]| {
+        let args = ["quantize", tiny, "--dtype", "q8", "-o", folder];
+        gossamer(&[&args, more].concat())
+    };
+    // A tokenizer is one file.
+    let output = quantize(&["--shard", "2KB"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("the limit for a file"));
+    let output = quantize(&["--shard", "40KiB"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && text.contains("parameters in q8"),
+        "{text}"
+    );
+    let index = std::path::Path::new(folder).join("model.safetensors.index.json");
+    assert!(index.exists());
+    // Nothing is written over what is there.
+    let output = quantize(&[]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is there already"));
+    // It is a model.
+    let again = format!("{folder}-again");
+    let output = gossamer(&["quantize", folder, "--dtype", "q8", "-o", &again]);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    for folder in [folder, &again] {
+        std::fs::remove_dir_all(folder).expect("it was made");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_told_on_stderr() {
     let tiny = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/tiny-bert");
     let gguf = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/gguf");
