@@ -5,7 +5,7 @@
 //! `[8 columns][2 k]`; with four, two vectors are `[8 columns][4 k]`.
 
 use super::rotation::Group;
-use super::simd::{F32x4, I8x16};
+use super::simd::{F32x4, I8x16, I32x4};
 use super::{DotKernel, PANEL};
 use crate::backend::GROUP;
 use crate::error::{Result, zeroed};
@@ -21,6 +21,8 @@ pub trait Codes: Copy + bytemuck::Zeroable {
     /// What the smallest code stands for, as candidates, in multiples of the largest magnitude. With few codes, what is
     /// cut off at the ends is regained in between; with many, one grid happens to fit better than the next.
     const RANGES: &'static [f32];
+    /// Whether these cut anything off.
+    const CLIPS: bool;
 
     /// Sets neighbouring codes that are still zero, given their vector and the first one's place in that.
     fn set<const N: usize>(&mut self, vector: usize, place: usize, codes: [i8; N]);
@@ -37,6 +39,7 @@ impl Codes for Bytes {
     const HIGHEST: f32 = 127.0;
     const STEP: f32 = 1.0;
     const RANGES: &'static [f32] = &[1.0, 1.008, 1.016, 1.024];
+    const CLIPS: bool = false;
 
     #[inline(always)]
     fn set<const N: usize>(&mut self, vector: usize, place: usize, codes: [i8; N]) {
@@ -65,6 +68,7 @@ impl Codes for Nibbles {
     const HIGHEST: f32 = 7.0;
     const STEP: f32 = 16.0;
     const RANGES: &'static [f32] = &[1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7];
+    const CLIPS: bool = true;
 
     #[inline(always)]
     fn set<const N: usize>(&mut self, vector: usize, place: usize, codes: [i8; N]) {
@@ -148,15 +152,16 @@ impl<C: Codes> PackedInt<C> {
 
     /// Quantises one row.
     pub fn set_row(&mut self, row: usize, values: &[f32]) {
+        let zero = I32x4::splat(0);
         for (group, values) in values.chunks(GROUP).enumerate() {
             let rotated = Group::load(values).hadamard().scaled(0.125);
             let scale = best_scale::<C>(&rotated);
             let mut codes = [0; GROUP];
-            let (quads, _) = codes.as_chunks_mut::<4>();
-            for (quad, x) in quads.iter_mut().zip(quantized::<C>(&rotated, scale)) {
-                #[expect(clippy::cast_possible_truncation, reason = "within ±127")]
-                let narrow = x.to_i32().to_array().map(|code| code as i8);
-                *quad = narrow;
+            let (out, _) = codes.as_chunks_mut::<16>();
+            let mut quantized = quantized::<C>(&rotated, scale, true);
+            for out in out {
+                let quad = core::array::from_fn(|_| quantized.next().map_or(zero, F32x4::to_i32));
+                *out = bytemuck::cast(I32x4::low_bytes(quad).to_array());
             }
             self.set_group(row, group, &codes, scale);
         }
@@ -234,13 +239,21 @@ fn place(depth: usize, k: usize, lane: usize) -> (usize, usize) {
     }
 }
 
-/// Codes of a group, four at a time.
+/// Codes of a group, four at a time; cut off at the ends of their range if asked for. (Even a scale that cuts nothing off may
+/// have an infinite inverse.)
 #[inline(always)]
-fn quantized<C: Codes>(rotated: &Group, scale: f32) -> impl Iterator<Item = F32x4> {
+fn quantized<C: Codes>(rotated: &Group, scale: f32, clip: bool) -> impl Iterator<Item = F32x4> {
     let inverse = F32x4::splat(if scale.abs() > 0.0 { 1.0 / scale } else { 0.0 });
     let lowest = F32x4::splat(C::LOWEST);
     let highest = F32x4::splat(C::HIGHEST);
-    let code = move |x: &F32x4| x.mul(inverse).nearest().min(highest).max(lowest);
+    let code = move |x: &F32x4| {
+        let code = x.mul(inverse).nearest();
+        if clip {
+            code.min(highest).max(lowest)
+        } else {
+            code
+        }
+    };
     rotated.0.iter().map(code)
 }
 
@@ -252,7 +265,11 @@ fn best_scale<C: Codes>(rotated: &Group) -> f32 {
         let scale = extreme * range / C::LOWEST;
         let spread = F32x4::splat(scale);
         let mut error = F32x4::splat(0.0);
-        for (x, code) in rotated.0.iter().zip(quantized::<C>(rotated, scale)) {
+        for (x, code) in rotated
+            .0
+            .iter()
+            .zip(quantized::<C>(rotated, scale, C::CLIPS))
+        {
             let distance = x.sub(code.mul(spread));
             error = error.add(distance.mul(distance));
         }

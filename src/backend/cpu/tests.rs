@@ -301,6 +301,44 @@ fn packed_rows_read_back() {
 }
 
 /// As many query heads as key heads, and nothing but the scores' usual scale.
+/// Codes of rows that are too small for a scale with a finite inverse stay in their range; and what is written of a row
+/// makes the same row again.
+#[kernel_test]
+fn rows_of_any_size_keep_to_their_grid() {
+    let cpu = Cpu::new();
+    let sizes = [1e-45, 3e-43, 1e-40, 1e-38, 1e-3, 1e4, 1e36];
+    for dtype in [WeightDtype::Q8, WeightDtype::Q4] {
+        let columns = GROUP + 5;
+        let values: Vec<f32> = sizes
+            .iter()
+            .flat_map(|size| (0..columns).map(move |k| size * (k as f32 * 0.7).sin()))
+            .collect();
+        let matrix = packed(&cpu, &values, sizes.len(), columns, dtype);
+        let mut copy = cpu.matrix(sizes.len(), columns, dtype).unwrap();
+        let (mut codes, mut scales) = ([0; 2 * GROUP], [0.0; 2]);
+        for (row, size) in sizes.into_iter().enumerate() {
+            cpu.codes(&matrix, row, &mut codes, &mut scales);
+            let range = if dtype == WeightDtype::Q8 {
+                -127..=127
+            } else {
+                -8..=7
+            };
+            assert!(
+                codes.iter().all(|code| range.contains(code)),
+                "{dtype:?} {size}"
+            );
+            cpu.set_codes(&mut copy, row, &codes, &scales);
+            let (mut a, mut b) = (vec![0.0; columns], vec![0.0; columns]);
+            cpu.row(&matrix, row, &mut a);
+            cpu.row(&copy, row, &mut b);
+            assert_eq!(a, b);
+            let largest = a.iter().fold(0f32, |most, x| most.max(x.abs()));
+            // Scales below the smallest normal number are coarse themselves.
+            assert!(largest <= 1.5 * size + 1e-41, "{dtype:?} {size}: {largest}");
+        }
+    }
+}
+
 fn plain(count: usize, size: usize) -> Attention<'static> {
     #[expect(clippy::cast_precision_loss, reason = "small")]
     let scale = 1.0 / (size as f32).sqrt();
