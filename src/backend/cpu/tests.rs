@@ -333,8 +333,8 @@ fn rows_of_any_size_keep_to_their_grid() {
             cpu.row(&copy, row, &mut b);
             assert_eq!(a, b);
             let largest = a.iter().fold(0f32, |most, x| most.max(x.abs()));
-            // Scales below the smallest normal number are coarse themselves.
-            assert!(largest <= 1.5 * size + 1e-41, "{dtype:?} {size}: {largest}");
+            // Where a scale has no finite inverse, all codes are at the ends.
+            assert!(largest <= 8.0 * size, "{dtype:?} {size}: {largest}");
         }
     }
 }
