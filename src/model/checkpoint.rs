@@ -368,17 +368,7 @@ impl<B: Backend> Checkpoint<B> {
         }
         let mut targets: Vec<Option<Target>> = tensors.iter().map(|_| None).collect();
         for (wanted, prefix, place) in &best.found {
-            // Every shard finds the same.
-            let known = |tensor: &Tensor| tensor.file == index && tensor.slot == wanted.slot;
-            if !self.tensors.iter().any(known) {
-                self.tensors.push(Tensor {
-                    file: index,
-                    prefix,
-                    name: wanted.name.clone(),
-                    shape: wanted.shape.clone(),
-                    slot: wanted.slot,
-                });
-            }
+            note(&mut self.tensors, wanted, prefix);
             // Here, in another shard, or listed but not there.
             let mut resolve = |at: usize| match file.shards.get(at) {
                 None => Some(at),
@@ -670,6 +660,20 @@ fn plain(tensor: &TensorInfo, wanted: &Wanted) -> Result<Plain> {
         hash: Fingerprint::new(&wanted.name),
         tensor: tensor.name.clone(),
     })
+}
+
+/// Takes note of what was found. Every shard finds the same.
+fn note(tensors: &mut Vec<Tensor>, wanted: &Wanted, prefix: &'static str) {
+    let known = |tensor: &Tensor| tensor.file == wanted.file && tensor.slot == wanted.slot;
+    if !tensors.iter().any(known) {
+        tensors.push(Tensor {
+            file: wanted.file,
+            prefix,
+            name: wanted.name.clone(),
+            shape: wanted.shape.clone(),
+            slot: wanted.slot,
+        });
+    }
 }
 
 fn count(blocks: &mut Vec<(Block, usize)>, block: Block) {

@@ -18,7 +18,7 @@ pub struct Weights<B: Backend> {
 
 impl<B: Backend> Weights<B> {
     /// Matrix `id`, which loading has filled.
-    pub fn matrix(&self, id: MatrixId) -> &B::Matrix {
+    pub(super) fn matrix(&self, id: MatrixId) -> &B::Matrix {
         self.matrices[id]
             .as_ref()
             .expect("loading ends with every matrix that the model uses in place")

@@ -1,7 +1,8 @@
 /** Cloudflare's runtime: the module is imported compiled, the model comes out of R2. */
 
-import { readdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { assert } from "chai";
 import { load } from "gossamer-embed";
@@ -155,7 +156,7 @@ describe("examples/cloudflare-worker", () => {
   after(() => worker.dispose());
 
   /** The example as its bundler makes it: one module, and the wasm beside it. */
-  async function example(bindings) {
+  async function example(bindings, storage = { r2Buckets: ["MODELS"] }) {
     const bundle = await rolldown({
       input: `${root}examples/cloudflare-worker/src/index.ts`,
       resolve: { conditionNames: ["workerd", "import"] },
@@ -173,7 +174,7 @@ describe("examples/cloudflare-worker", () => {
       { type: "ESModule", path: `${root}index.mjs`, contents: output[0].code },
       { type: "CompiledWasm", path: `${root}gossamer.wasm`, contents: wasm },
     ];
-    const options = { compatibilityDate: "2026-04-01", r2Buckets: ["MODELS"], modulesRoot: root, modules };
+    const options = { compatibilityDate: "2026-04-01", modulesRoot: root, modules, ...storage };
     const made = new Miniflare({ port: 0, inspectorPort: 0, cf: false, bindings, ...options });
     await made.ready;
     return made;
@@ -206,6 +207,44 @@ describe("examples/cloudflare-worker", () => {
     sparse.dispose();
     const refused = await post("/v1/embeddings", { input: "a" }, "third");
     assert.deepEqual([refused.status, refused.json.error.code], [401, "invalid_api_key"]);
+  });
+
+  test("a model in 8 bits among the worker's own files", async () => {
+    const directory = await mkdtemp(join(tmpdir(), "gossamer-"));
+    const model = await load(root + MINILM, { saveable: true });
+    try {
+      // As for a platform whose files may have 25 MiB, but smaller still, so that there are several.
+      for (const { path, stream } of await model.save({ shard: 12 * 2 ** 20 })) {
+        const file = join(directory, "minilm", path);
+        await mkdir(dirname(file), { recursive: true });
+        await writeFile(file, stream());
+      }
+      const assets = {
+        directory,
+        binding: "ASSETS",
+        routerConfig: { invoke_user_worker_ahead_of_assets: true },
+      };
+      const other = await example({}, { assets });
+      try {
+        const init = { method: "POST", body: '{"model":"minilm","input":"Ships at night"}' };
+        const response = await other.dispatchFetch("http://worker/v1/embeddings", init);
+        const json = await response.json();
+        assert.equal(response.status, 200, JSON.stringify(json));
+        const { data } = await model.encode("Ships at night");
+        assert.deepEqual(Float32Array.from(json.data[0].embedding), data);
+        // There is no other model.
+        const absent = await other.dispatchFetch("http://worker/v1/embeddings", {
+          ...init,
+          body: '{"model":"splade","input":"a"}',
+        });
+        assert.deepEqual([absent.status, (await absent.json()).error.code], [503, "missing_file"]);
+      } finally {
+        await other.dispose();
+      }
+    } finally {
+      model.dispose();
+      await rm(directory, { recursive: true });
+    }
   });
 
   test("a model that is broken in its bucket is said to be, and tried again", async () => {

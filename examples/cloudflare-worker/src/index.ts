@@ -1,10 +1,12 @@
-/** Dense and sparse embeddings from inside a worker: models out of R2, the routes of five APIs. */
+/** Dense and sparse embeddings from inside a worker: models out of R2 or static assets, the routes of five APIs. */
 
 import { GossamerError, type Server, serve } from "gossamer-embed";
 
 interface Env {
   /** A folder for each model: `minilm/config.json`, `minilm/model.safetensors`, … */
-  MODELS: { get(key: string): Promise<{ body: ReadableStream<Uint8Array> } | null> };
+  MODELS?: { get(key: string): Promise<{ body: ReadableStream<Uint8Array> } | null> };
+  /** The same folders among the worker's own files, which then take the place of the bucket. */
+  ASSETS?: { fetch(url: string): Promise<Response> };
   /** Keys that requests must have one of, separated by commas (a secret). Without it all may ask. */
   API_KEYS?: string;
 }
@@ -12,7 +14,7 @@ interface Env {
 let server: Server | undefined;
 
 function start(env: Env): Server {
-  const folder = (model: string) => (file: string) => env.MODELS.get(`${model}/${file}`);
+  const folder = (model: string) => (file: string) => get(env, `${model}/${file}`);
   return serve({
     // Loaded when a request first asks for them, the first where it names none.
     models: { minilm: folder("minilm"), splade: folder("splade") },
@@ -21,6 +23,15 @@ function start(env: Env): Server {
     maxRequests: 64,
     apiKeys: env.API_KEYS?.split(",") ?? [],
   });
+}
+
+/** A file, if it is there. */
+async function get({ ASSETS, MODELS }: Env, path: string) {
+  if (!ASSETS) return MODELS?.get(path);
+  const response = await ASSETS.fetch(`https://assets/${path}`);
+  if (response.ok) return response;
+  await response.body?.cancel();
+  return null;
 }
 
 export default {

@@ -311,7 +311,11 @@ fn rows_of_any_size_keep_to_their_grid() {
         let columns = GROUP + 5;
         let values: Vec<f32> = sizes
             .iter()
-            .flat_map(|size| (0..columns).map(move |k| size * (k as f32 * 0.7).sin()))
+            .flat_map(|size| {
+                (0u8..)
+                    .take(columns)
+                    .map(move |k| size * (f32::from(k) * 0.7).sin())
+            })
             .collect();
         let matrix = packed(&cpu, &values, sizes.len(), columns, dtype);
         let mut copy = cpu.matrix(sizes.len(), columns, dtype).unwrap();
