@@ -4,6 +4,7 @@ pub mod batch;
 mod model;
 pub mod tokenizer;
 mod unigram;
+mod wrappers;
 
 pub use batch::Batch;
 pub use tokenizer::{Direction, Token, Tokenizer, Tokens};
