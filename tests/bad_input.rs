@@ -689,6 +689,20 @@ fn broken_tokenizer() {
     );
 }
 
+/// Wherever it breaks off: in its vocabulary, its normaliser, its decoder.
+#[test]
+fn every_truncation_of_a_tokenizer() {
+    for model in ["tiny-m3", "tiny-qwen3"] {
+        let bytes = std::fs::read(fixture(model).join("tokenizer.json")).unwrap();
+        let decoder = bytes.windows(9).position(|part| part == b"\"decoder\"");
+        let decoder = decoder.unwrap();
+        for end in (0..bytes.len()).step_by(101).chain(decoder..decoder + 50) {
+            let error = refused_of(model, "tokenizer.json", &bytes[..end]);
+            assert_error(&error, "invalid_tokenizer", &["download it again"]);
+        }
+    }
+}
+
 #[test]
 fn vocabulary_larger_than_the_embedding() {
     let bytes = std::fs::read(fixture("tiny-bert/tokenizer.json")).unwrap();

@@ -5,6 +5,7 @@ pub(crate) mod charsmap;
 mod model;
 pub mod tokenizer;
 mod unigram;
+mod wrappers;
 
 pub use batch::Batch;
 pub use tokenizer::{Direction, Token, Tokenizer, Tokens};

@@ -3,13 +3,11 @@
 //! The truncation and padding that a tokenizer.json may carry are ignored: the model's own limit decides, and
 //! nothing is padded.
 
-use tokenizers::{
-    DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
-    TruncationDirection,
-};
+use tokenizers::{PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl, TruncationDirection};
 
 use super::Input;
 use super::model::Model;
+use super::wrappers::{Decoder, Normalizer};
 use crate::error::{Error, Result};
 
 /// Which end of a text that is too long is cut off.
@@ -68,14 +66,8 @@ pub struct Token {
     pub stop: Option<usize>,
 }
 
-/// The crate's tokenizer around our [`Model`].
-type Inner = TokenizerImpl<
-    Model,
-    NormalizerWrapper,
-    PreTokenizerWrapper,
-    PostProcessorWrapper,
-    DecoderWrapper,
->;
+/// The crate's tokenizer around our [`Model`], with checks.
+type Inner = TokenizerImpl<Model, Normalizer, PreTokenizerWrapper, PostProcessorWrapper, Decoder>;
 
 /// A model's tokenizer.
 pub struct Tokenizer {
