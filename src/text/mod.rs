@@ -1,7 +1,6 @@
 //! Strings → token ids → the packed [`Batch`] that the forward pass takes.
 
 pub mod batch;
-pub(crate) mod charsmap;
 mod model;
 pub mod tokenizer;
 mod unigram;

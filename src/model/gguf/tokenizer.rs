@@ -8,7 +8,6 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-use crate::text::charsmap;
 use crate::weights::gguf::Metadata;
 
 /// Stands before a word's first piece.
@@ -320,7 +319,6 @@ fn unigram<'a>(vocabulary: &Vocabulary<'a>) -> Result<Json<'a>> {
     let normalizer = match metadata.bytes("tokenizer.ggml.precompiled_charsmap")? {
         None | Some([]) => Value::Null,
         Some(map) => {
-            charsmap::check(map).map_err(|wrong| metadata.invalid(wrong))?;
             json!({ "type": "Precompiled", "precompiled_charsmap": STANDARD.encode(map) })
         }
     };
