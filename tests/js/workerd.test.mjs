@@ -222,7 +222,7 @@ describe("examples/cloudflare-worker", () => {
       const assets = {
         directory,
         binding: "ASSETS",
-        routerConfig: { invoke_user_worker_ahead_of_assets: true },
+        routerConfig: { invoke_user_worker_ahead_of_assets: true, has_user_worker: true },
       };
       const other = await example({}, { assets });
       try {
