@@ -1,0 +1,371 @@
+//! What the fuzz targets do with their input. `tests/fuzz.rs` includes this file and does the same with the committed
+//! corpora.
+//!
+//! Every target loads a model through the public `Loader`, with one file made of the input, and embeds a short text with what
+//! loads: errors are expected; panics, values that are not finite, endless conversations and memory beyond [`bound`] are not.
+//!
+//! `cargo run --example seeds` writes what fuzzing begins with into corpus/. What is committed there is a choice of what it then
+//! found, small files first: together they reach what all of them reach, or nearly.
+
+#[path = "../../tests/common/files.rs"]
+pub mod files;
+#[path = "../../tests/common/synthetic.rs"]
+mod synthetic;
+#[path = "../../tests/common/zip.rs"]
+pub mod zip;
+
+pub mod edits;
+pub mod seeds;
+pub mod small;
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use gossamer::{
+    Cpu, Embedder, EncodeOptions, Input, LoadOptions, Loader, MultiOptions, Result, SparseOptions,
+    WeightDtype,
+};
+use peak_alloc::PeakAlloc;
+
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
+
+/// Memory that a load may take whatever its files say. The largest parts of it: the layout of 1,024 layers, which a config of
+/// ten digits asks for, and one tensor in its final form, which is made when its first row is there.
+const FIXED: usize = 32 << 20;
+/// Memory for each byte of the files. JSON is the dearest: `0,` becomes a value of 32 bytes in a vector that grows by doubling,
+/// and while it grows the old one is there, too.
+const PER_BYTE: usize = 64;
+/// Steps of the conversation with the loader. The models here have at most 30 files.
+const MOST_STEPS: usize = 100;
+
+/// The most memory for files of so many bytes in all.
+const fn bound(bytes: usize) -> usize {
+    FIXED + PER_BYTE * bytes
+}
+
+/// A model's files by name.
+pub type Files = BTreeMap<String, Vec<u8>>;
+
+/// The quantised layouts of `tests/fixtures/quantized`.
+pub const LAYOUTS: [&str; 18] = [
+    "awq-4",
+    "bitsandbytes-8",
+    "bitsandbytes-fp4",
+    "bitsandbytes-nf4",
+    "block-fp8",
+    "compressed-fp8",
+    "compressed-int8",
+    "compressed-packed-4",
+    "compressed-packed-4-asymmetric",
+    "compressed-packed-8",
+    "gptq-4",
+    "gptq-4-act-order",
+    "gptq-8-v2",
+    "mlx-3",
+    "mlx-4",
+    "mlx-8",
+    "quanto-8",
+    "torchao-8",
+];
+
+/// Models of all families, heads and roads.
+pub const MODELS: [&str; 20] = [
+    "tiny-bert",
+    "tiny-deberta",
+    "tiny-dense",
+    "tiny-distilbert-splade",
+    "tiny-gemma3",
+    "tiny-inference-free",
+    "tiny-jina",
+    "tiny-m3",
+    "tiny-mistral",
+    "tiny-modernbert",
+    "tiny-modernbert-splade",
+    "tiny-mpnet",
+    "tiny-mpnet-splade",
+    "tiny-nomic",
+    "tiny-qwen3",
+    "tiny-roberta-splade",
+    "tiny-splade",
+    "tiny-splade-pair",
+    "tiny-t5",
+    "tiny-xlm-roberta",
+];
+
+/// A weight file, in chunks of any size. Byte 0: dtype in bits 0 and 1; bit 2 chooses between the file as it is and edits of a
+/// file that is quantised in the layout of the bits above. Byte 1: how it is cut into chunks.
+pub fn safetensors(input: &[u8]) {
+    let [how, cuts, rest @ ..] = input else {
+        return;
+    };
+    if how & 4 == 0 {
+        let read = |name: &str| match name {
+            "model.safetensors" => Some(rest),
+            name => small::BERT.get(name).map(Vec::as_slice),
+        };
+        check(dtype(*how), *cuts, read);
+        return;
+    }
+    let layout = usize::from(how >> 3) % LAYOUTS.len();
+    let folder = &QUANTIZED[layout];
+    let weights = edits::apply(&folder["model.safetensors"], rest);
+    let read = |name: &str| match name {
+        "model.safetensors" => Some(weights.as_slice()),
+        name => folder.get(name).map(Vec::as_slice),
+    };
+    check(dtype(*how), *cuts, read);
+}
+
+/// A torch checkpoint. Byte 0: dtype in bits 0 and 1; bits 2 and 3 choose the file; bit 4, whether the input is the file itself
+/// or the parts of it (see [`zip::parts`]). Byte 1: how it is cut into chunks.
+pub fn torch(input: &[u8]) {
+    let [how, cuts, rest @ ..] = input else {
+        return;
+    };
+    let file = if how & 16 == 0 {
+        rest.to_vec()
+    } else {
+        zip::parts(rest)
+    };
+    let (model, path) = match how >> 2 & 3 {
+        0 | 1 => (&*small::BERT, "pytorch_model.bin"),
+        2 => (&*small::M3, "sparse_linear.pt"),
+        _ => (&*small::M3, "colbert_linear.pt"),
+    };
+    let read = |name: &str| match name {
+        name if name == path => Some(file.as_slice()),
+        "model.safetensors" if path == "pytorch_model.bin" => None,
+        name => model.get(name).map(Vec::as_slice),
+    };
+    check(dtype(*how), *cuts, read);
+}
+
+/// A small file. Byte 0 chooses the model, byte 1 the file among the model's small ones.
+pub fn config(input: &[u8]) {
+    let [model, file, rest @ ..] = input else {
+        return;
+    };
+    let model = &FOLDERS[usize::from(*model) % FOLDERS.len()];
+    let small = small_files(model);
+    let Some(changed) = small.get(usize::from(*file) % small.len().max(1)) else {
+        return;
+    };
+    let read = |name: &str| {
+        if name == changed.as_str() {
+            Some(rest)
+        } else {
+            model.get(name).map(Vec::as_slice)
+        }
+    };
+    check(WeightDtype::F32, 0, read);
+}
+
+/// An index of shards. Byte 0: dtype.
+pub fn index(input: &[u8]) {
+    let [how, rest @ ..] = input else {
+        return;
+    };
+    let read = |name: &str| match name {
+        "model.safetensors" => None,
+        "model.safetensors.index.json" => Some(rest),
+        name => {
+            let small = small::BERT.get(name).or_else(|| small::SHARDS.get(name));
+            small.map(Vec::as_slice)
+        }
+    };
+    check(dtype(*how), 0, read);
+}
+
+/// A model's files that hold no weights, in the order of their names.
+pub fn small_files(model: &Files) -> Vec<&String> {
+    let small = |name: &&String| {
+        Path::new(name)
+            .extension()
+            .is_some_and(|extension| extension == "json")
+    };
+    model.keys().filter(small).collect()
+}
+
+fn dtype(how: u8) -> WeightDtype {
+    match how & 3 {
+        0 => WeightDtype::F32,
+        1 => WeightDtype::Q4,
+        _ => WeightDtype::Q8,
+    }
+}
+
+/// [`MODELS`], with the smallest tokenizer: patterns of the real ones take longer to compile than all the rest.
+static FOLDERS: LazyLock<Vec<Files>> = LazyLock::new(|| {
+    let mut folders = MODELS.map(folder);
+    for files in &mut folders {
+        let tokenizer = small::BERT["tokenizer.json"].clone();
+        files.insert("tokenizer.json".to_owned(), tokenizer);
+    }
+    folders.into()
+});
+
+static QUANTIZED: LazyLock<Vec<Files>> = LazyLock::new(|| {
+    let quantized = folder("quantized");
+    let files = LAYOUTS.map(|layout| {
+        let mut files = quantized.clone();
+        let weights = files.remove(&format!("{layout}.safetensors"));
+        files.retain(|name, _| !name.ends_with(".safetensors"));
+        files.insert("model.safetensors".to_owned(), weights.unwrap_or_default());
+        files
+    });
+    files.into()
+});
+
+/// All files of a folder of `tests/fixtures`; weights that are only listed are made up from their list.
+pub fn folder(name: &str) -> Files {
+    fn walk(folder: &Path, prefix: &str, files: &mut Files) {
+        for entry in std::fs::read_dir(folder).expect("the fixtures are there") {
+            let path = entry.expect("the fixtures can be read").path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let name = format!("{prefix}{name}");
+            if path.is_dir() {
+                walk(&path, &format!("{name}/"), files);
+            } else if !name.contains("reference") {
+                let bytes = std::fs::read(&path).expect("the fixtures can be read");
+                match name.strip_suffix(".safetensors.json") {
+                    Some(start) => {
+                        let weights = synthetic::file(&bytes);
+                        files.insert(format!("{start}.safetensors"), weights);
+                    }
+                    None => drop(files.insert(name, bytes)),
+                }
+            }
+        }
+    }
+    let mut files = Files::new();
+    walk(&fixtures().join(name), "", &mut files);
+    files
+}
+
+/// `tests/fixtures`, whether this file is of the fuzz crate or included in a test.
+pub fn fixtures() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let fixtures = "tests/fixtures";
+    let here = root.join(fixtures);
+    if here.exists() {
+        here
+    } else {
+        root.join("..").join(fixtures)
+    }
+}
+
+/// Loads a model and embeds a text, and checks what must hold of any input.
+fn check<'a>(dtype: WeightDtype, cuts: u8, read: impl Fn(&str) -> Option<&'a [u8]>) {
+    let given = Cell::new(0);
+    let read = |name: &str| read(name).inspect(|bytes| given.set(given.get() + bytes.len()));
+    let before = MEMORY.current_usage();
+    MEMORY.reset_peak_usage();
+    if let Ok(embedder) = open(dtype, cuts, read) {
+        embed(&embedder);
+    }
+    let peak = MEMORY.peak_usage().saturating_sub(before);
+    let most = bound(given.get());
+    assert!(peak <= most, "{peak} bytes where {most} are allowed");
+}
+
+fn open<'a>(
+    dtype: WeightDtype,
+    cuts: u8,
+    read: impl Fn(&str) -> Option<&'a [u8]>,
+) -> Result<Embedder<Cpu>> {
+    let options = LoadOptions {
+        model: "fuzz".to_owned(),
+        revision: None,
+        dtype,
+    };
+    let mut loader = Loader::new(Cpu::new(), options);
+    for _ in 0..MOST_STEPS {
+        let names = loader.wanted()?;
+        if !names.is_empty() {
+            for name in names {
+                loader.provide(&name, read(&name).map(<[u8]>::to_vec));
+            }
+            continue;
+        }
+        let Some(name) = loader.weights()?.into_iter().next() else {
+            return loader.finish();
+        };
+        let Some(mut bytes) = read(&name) else {
+            if let Some(missing) = loader.absent()? {
+                return Err(gossamer::Error::MissingFile(missing));
+            }
+            continue;
+        };
+        loader.begin(&name)?;
+        let mut cuts = Cuts::new(cuts);
+        while !bytes.is_empty() {
+            let (chunk, rest) = bytes.split_at(cuts.next(bytes.len()));
+            loader.push(chunk)?;
+            bytes = rest;
+        }
+        loader.end()?;
+    }
+    panic!("the loader asks without end");
+}
+
+/// Sizes of chunks.
+struct Cuts {
+    /// 0: all in one.
+    state: u32,
+    /// Bits of the largest chunk.
+    bits: u32,
+}
+
+impl Cuts {
+    fn new(seed: u8) -> Self {
+        Self {
+            state: u32::from(seed).wrapping_mul(0x9e37_79b1),
+            bits: u32::from(seed) % 13,
+        }
+    }
+
+    fn next(&mut self, left: usize) -> usize {
+        if self.state == 0 {
+            return left;
+        }
+        self.state = self
+            .state
+            .wrapping_mul(1_664_525)
+            .wrapping_add(1_013_904_223)
+            | 1;
+        let size = (self.state >> 8) as usize & ((1 << self.bits) - 1);
+        (size + 1).min(left)
+    }
+}
+
+/// Everything that a model can be asked for, of a short text.
+fn embed(embedder: &Embedder<Cpu>) {
+    let text = || vec![Input::from("a b")];
+    let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
+    if let Ok(batch) = embedder.encode(text(), &EncodeOptions::default()) {
+        assert!(finite(&batch.data), "a dense vector is not finite");
+    }
+    if let Ok(batch) = embedder.encode_sparse(text(), &SparseOptions::default()) {
+        let mut vectors = batch.vectors.iter();
+        assert!(vectors.all(|vector| finite(&vector.values)));
+    }
+    for task in ["query", "document"] {
+        let options = SparseOptions {
+            task: Some(task.to_owned()),
+            ..SparseOptions::default()
+        };
+        let _ = embedder.encode_sparse(text(), &options);
+    }
+    let options = MultiOptions {
+        dense: true,
+        sparse: true,
+        tokens: true,
+        ..MultiOptions::default()
+    };
+    let _ = embedder.encode_multi(text(), &options);
+    let _ = embedder.tokenize("a b", true);
+    let _ = (embedder.space_id(), embedder.info());
+}

@@ -1,0 +1,96 @@
+//! The inputs that fuzzing begins with: valid files, made of `tests/fixtures` and of the small models.
+
+use serde_json::json;
+
+use super::files::Tensor;
+use super::{LAYOUTS, MODELS, fixtures, folder, small, small_files, zip};
+
+/// An input's name, and its bytes.
+pub type Seed = (String, Vec<u8>);
+
+/// For `safetensors`.
+pub fn safetensors() -> Vec<Seed> {
+    let weights = &small::BERT["model.safetensors"];
+    let small = (0..3u8).map(|dtype| {
+        let seed = [&[dtype, 77 * dtype], weights.as_slice()].concat();
+        (format!("small-{dtype}"), seed)
+    });
+    let quantized = (0u8..).zip(LAYOUTS).flat_map(|(layout, name)| {
+        // Unchanged, and with some of the tensors in another order.
+        let edits = [("", &[][..]), ("-order", &[5, 9, 20, 0, 5, 14, 3, 0])];
+        edits.map(|(suffix, edits)| {
+            let seed = [&[layout << 3 | 4, 40 + layout], edits].concat();
+            (format!("{name}{suffix}"), seed)
+        })
+    });
+    small.chain(quantized).collect()
+}
+
+/// For `torch`.
+pub fn torch() -> Vec<Seed> {
+    let tensors = small::tensors();
+    let pickle = zip::pickle(&tensors);
+    let length = |bytes: &[u8]| u16::try_from(bytes.len()).unwrap_or_default().to_le_bytes();
+    let mut parts = [&[18, 0][..], &length(&pickle), &pickle].concat();
+    for (key, (.., bytes)) in (0u8..).zip(&tensors) {
+        parts.extend([&[key][..], &length(bytes), &[0x3c]].concat());
+    }
+    let file = |how: u8, tensors: &[Tensor]| {
+        let storages = tensors.iter().enumerate();
+        let storages = storages.map(|(key, (.., bytes))| (key.to_string(), bytes.as_slice()));
+        [
+            &[how, 9 * how],
+            zip::archive(&zip::pickle(tensors), storages).as_slice(),
+        ]
+        .concat()
+    };
+    // BGE-M3's heads.
+    let head = |rows: usize| {
+        let tensor = |name: &str, shape: &[usize]| {
+            let bytes = vec![0x3c; 4 * shape.iter().product::<usize>()];
+            (name.to_owned(), json!({ "shape": shape }), bytes)
+        };
+        [tensor("weight", &[rows, 8]), tensor("bias", &[rows])]
+    };
+    let torchs = ["evil.bin", "sparse_linear.pt"].map(|name| {
+        let file = std::fs::read(fixtures().join("torch").join(name));
+        let file = file.expect("the fixtures can be read");
+        (name.to_owned(), [&[8, 0], file.as_slice()].concat())
+    });
+    let own = [
+        ("small", file(0, &tensors)),
+        ("small-parts", parts),
+        ("lexical", file(8, &head(1))),
+        ("colbert", file(12, &head(4))),
+    ];
+    let own = own.map(|(name, seed)| (name.to_owned(), seed));
+    own.into_iter().chain(torchs).collect()
+}
+
+/// For `config`.
+pub fn config() -> Vec<Seed> {
+    let models = (0u8..).zip(MODELS);
+    models
+        .flat_map(|(model, name)| {
+            let files = folder(name);
+            let seeds = (0u8..).zip(small_files(&files)).map(|(number, path)| {
+                let seed = [&[model, number], files[path].as_slice()].concat();
+                (format!("{name}-{}", path.replace('/', "-")), seed)
+            });
+            // Tokenizers are nearly all vocabulary: one or two do.
+            let small = |(_, seed): &Seed| seed.len() < 2800;
+            seeds.filter(small).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// For `index`.
+pub fn index() -> Vec<Seed> {
+    let index = &small::SHARDS["model.safetensors.index.json"];
+    // A shard that is called what is not there.
+    let circle = br#"{"weight_map":{"a":"model.safetensors"}}"#;
+    let seeds = [("small", index.as_slice()), ("circle", circle)];
+    seeds
+        .map(|(name, index)| (name.to_owned(), [&[2], index].concat()))
+        .into()
+}
