@@ -89,6 +89,11 @@ fn torch() {
 }
 
 #[test]
+fn gguf() {
+    hold("gguf", fuzz::gguf, &seeds::gguf());
+}
+
+#[test]
 fn config() {
     hold("config", fuzz::config, &seeds::config());
 }

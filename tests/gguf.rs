@@ -5,7 +5,6 @@ mod common;
 use common::saved::{self, saved};
 use common::{assert_close, cosine, fixture, inputs, reference, rows, texts};
 use gossamer::{Cpu, Embedder, EncodeOptions, Error, Input, LoadOptions, Loader, WeightDtype};
-use proptest::prelude::*;
 
 /// The files, their families, and what `Info::stored` says of them.
 const FILES: [(&str, &str, Option<&str>); 14] = [
@@ -413,26 +412,5 @@ fn what_cannot_be_run_is_named() {
         let error = error(&[bytes, vec![0; 32]].concat());
         assert_eq!(error.code(), code, "{words}: {error}");
         assert!(error.to_string().contains(words), "{words}: {error}");
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(10_000))]
-
-    #[test]
-    fn mutated_files_never_panic(
-        name in 0..FILES.len(),
-        // Mostly in the header, which is where there is something to get wrong.
-        at in prop_oneof![0usize..12_000, 0usize..1 << 20],
-        bytes in prop::collection::vec(any::<u8>(), 1..5),
-        chunk in 1usize..5000,
-    ) {
-        let mut file = file(FILES[name].0);
-        let at = at % (file.len() - bytes.len());
-        file[at..at + bytes.len()].copy_from_slice(&bytes);
-        if let Ok(model) = open(&file, WeightDtype::Q8, chunk) {
-            let text = vec![Input::Text("a cat [SEP] sat".to_owned())];
-            let _ = model.encode(text, &EncodeOptions::default());
-        }
     }
 }

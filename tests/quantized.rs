@@ -8,7 +8,6 @@ use common::{assert_close, cosine, fixture, inputs, load_with, reference, rows, 
 use gossamer::weights::TensorInfo;
 use gossamer::weights::quantized;
 use gossamer::{Cpu, Embedder, EncodeOptions, WeightDtype};
-use proptest::prelude::*;
 use serde_json::{Value, json};
 
 const WEIGHTS: &str = "model.safetensors";
@@ -277,23 +276,5 @@ fn every_truncation_is_reported() {
             let error = result.err().expect("it must be refused");
             assert_eq!(error.code(), "truncated_stream", "{layout}, {end}: {error}");
         }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(10_000))]
-
-    #[test]
-    fn mutated_files_never_panic(
-        layout in 0..LAYOUTS.len(),
-        at in 0usize..12_000,
-        bytes in prop::collection::vec(any::<u8>(), 1..5),
-        chunk in 1usize..5000,
-    ) {
-        let (layout, _) = LAYOUTS[layout];
-        let mut file = file(layout);
-        let at = at % (file.len() - bytes.len());
-        file[at..at + bytes.len()].copy_from_slice(&bytes);
-        let _ = open(layout, &file, WeightDtype::Q8, chunk);
     }
 }

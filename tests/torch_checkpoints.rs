@@ -5,7 +5,6 @@ mod common;
 use common::files::{self, Tensor};
 use common::{fixture, inputs, load, load_with, texts, zip};
 use gossamer::{Cpu, Embedder, Error, MultiOptions, SparseOptions, WeightDtype};
-use proptest::prelude::*;
 
 const WEIGHTS: &str = "model.safetensors";
 const TORCH: &str = "pytorch_model.bin";
@@ -171,19 +170,4 @@ fn pickles_that_are_traps() {
         shared.extend([b"X\x01\0\0\0", &[number][..], b"h\x07"].concat());
     }
     refused(&[&shared, end].concat(), "invalid_torch", "share a storage");
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(10_000))]
-
-    #[test]
-    fn mutated_files_never_panic(
-        at in 0usize..12_000,
-        bytes in prop::collection::vec(any::<u8>(), 1..5),
-        chunk in 1usize..5000,
-    ) {
-        let mut file = file("splade.bin");
-        file[at..at + bytes.len()].copy_from_slice(&bytes);
-        let _ = splade(&file, chunk);
-    }
 }

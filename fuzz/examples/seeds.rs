@@ -9,6 +9,7 @@ fn main() -> std::io::Result<()> {
     for (target, seeds) in [
         ("safetensors", seeds::safetensors()),
         ("torch", seeds::torch()),
+        ("gguf", seeds::gguf()),
         ("config", seeds::config()),
         ("index", seeds::index()),
     ] {

@@ -71,6 +71,16 @@ pub const LAYOUTS: [&str; 18] = [
     "torchao-8",
 ];
 
+/// Files of `tests/fixtures/gguf`: one for each kind of tokenizer and a few types of blocks.
+pub const GGUF: [&str; 6] = [
+    "bert-q8_0",
+    "bert-q4_k",
+    "bert-q6_k",
+    "nomic-q8_0",
+    "qwen3-q8_0",
+    "xlm-roberta-q8_0",
+];
+
 /// Models of all families, heads and roads.
 pub const MODELS: [&str; 20] = [
     "tiny-bert",
@@ -96,7 +106,7 @@ pub const MODELS: [&str; 20] = [
 ];
 
 /// A weight file, in chunks of any size. Byte 0: dtype in bits 0 and 1; bit 2 chooses between the file as it is and edits of a
-/// file that is quantised in the layout of the bits above. Byte 1: how it is cut into chunks.
+/// file that is quantised in the layout of the bits above, or was saved by us. Byte 1: how it is cut into chunks.
 pub fn safetensors(input: &[u8]) {
     let [how, cuts, rest @ ..] = input else {
         return;
@@ -106,17 +116,17 @@ pub fn safetensors(input: &[u8]) {
             "model.safetensors" => Some(rest),
             name => small::BERT.get(name).map(Vec::as_slice),
         };
-        check(dtype(*how), *cuts, read);
+        check(dtype(*how), *cuts, None, read);
         return;
     }
-    let layout = usize::from(how >> 3) % LAYOUTS.len();
+    let layout = usize::from(how >> 3) % QUANTIZED.len();
     let folder = &QUANTIZED[layout];
     let weights = edits::apply(&folder["model.safetensors"], rest);
     let read = |name: &str| match name {
         "model.safetensors" => Some(weights.as_slice()),
         name => folder.get(name).map(Vec::as_slice),
     };
-    check(dtype(*how), *cuts, read);
+    check(dtype(*how), *cuts, None, read);
 }
 
 /// A torch checkpoint. Byte 0: dtype in bits 0 and 1; bits 2 and 3 choose the file; bit 4, whether the input is the file itself
@@ -140,7 +150,28 @@ pub fn torch(input: &[u8]) {
         "model.safetensors" if path == "pytorch_model.bin" => None,
         name => model.get(name).map(Vec::as_slice),
     };
-    check(dtype(*how), *cuts, read);
+    check(dtype(*how), *cuts, None, read);
+}
+
+/// A GGUF file. Byte 0: dtype in bits 0 and 1; bit 2 chooses between the file as it is and one of [`GGUF`], by the bits above,
+/// with changes of four bytes each: a place, and what is put there. Byte 1: how it is cut into chunks.
+pub fn gguf(input: &[u8]) {
+    let [how, cuts, rest @ ..] = input else {
+        return;
+    };
+    let mut file = Vec::new();
+    if how & 4 == 0 {
+        file.extend_from_slice(rest);
+    } else {
+        file.clone_from(&GGUF_FILES[usize::from(how >> 3) % GGUF.len()]);
+        for [low, middle, high, byte] in rest.as_chunks::<4>().0 {
+            let place = u32::from_le_bytes([*low, *middle, *high, 0]) as usize;
+            let place = place % file.len();
+            file[place] = *byte;
+        }
+    }
+    let read = |name: &str| (name == GGUF_NAME).then_some(file.as_slice());
+    check(dtype(*how), *cuts, Some(GGUF_NAME), read);
 }
 
 /// A small file. Byte 0 chooses the model, byte 1 the file among the model's small ones.
@@ -160,7 +191,7 @@ pub fn config(input: &[u8]) {
             model.get(name).map(Vec::as_slice)
         }
     };
-    check(WeightDtype::F32, 0, read);
+    check(WeightDtype::F32, 0, None, read);
 }
 
 /// An index of shards. Byte 0: dtype.
@@ -176,7 +207,7 @@ pub fn index(input: &[u8]) {
             small.map(Vec::as_slice)
         }
     };
-    check(dtype(*how), 0, read);
+    check(dtype(*how), 0, None, read);
 }
 
 /// A model's files that hold no weights, in the order of their names.
@@ -207,6 +238,14 @@ static FOLDERS: LazyLock<Vec<Files>> = LazyLock::new(|| {
     folders.into()
 });
 
+const GGUF_NAME: &str = "model.gguf";
+
+static GGUF_FILES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+    let file = |name| std::fs::read(fixtures().join("gguf").join(format!("{name}.gguf")));
+    let files = GGUF.map(|name| file(name).expect("the fixtures can be read"));
+    files.into()
+});
+
 static QUANTIZED: LazyLock<Vec<Files>> = LazyLock::new(|| {
     let quantized = folder("quantized");
     let files = LAYOUTS.map(|layout| {
@@ -216,8 +255,21 @@ static QUANTIZED: LazyLock<Vec<Files>> = LazyLock::new(|| {
         files.insert("model.safetensors".to_owned(), weights.unwrap_or_default());
         files
     });
-    files.into()
+    files.into_iter().chain([saved()]).collect()
 });
+
+/// A model that was saved in 8 bits.
+fn saved() -> Files {
+    let read = |name: &str| small::BERT.get(name).map(Vec::as_slice);
+    let embedder = open(WeightDtype::Q8, 0, None, read).expect("the small model loads");
+    let files = embedder.save(None).expect("it can be saved");
+    let bytes = |file: &gossamer::SavedFile| {
+        let mut bytes = vec![0; usize::try_from(file.size).unwrap_or_default()];
+        embedder.read_saved(file, 0, &mut bytes);
+        (file.path.clone(), bytes)
+    };
+    files.iter().map(bytes).collect()
+}
 
 /// All files of a folder of `tests/fixtures`; weights that are only listed are made up from their list.
 pub fn folder(name: &str) -> Files {
@@ -258,13 +310,19 @@ pub fn fixtures() -> PathBuf {
 }
 
 /// Loads a model and embeds a text, and checks what must hold of any input.
-fn check<'a>(dtype: WeightDtype, cuts: u8, read: impl Fn(&str) -> Option<&'a [u8]>) {
+fn check<'a>(
+    dtype: WeightDtype,
+    cuts: u8,
+    file: Option<&str>,
+    read: impl Fn(&str) -> Option<&'a [u8]>,
+) {
     let given = Cell::new(0);
     let read = |name: &str| read(name).inspect(|bytes| given.set(given.get() + bytes.len()));
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();
-    if let Ok(embedder) = open(dtype, cuts, read) {
+    if let Ok(embedder) = open(dtype, cuts, file, read) {
         embed(&embedder);
+        save(&embedder);
     }
     let peak = MEMORY.peak_usage().saturating_sub(before);
     let most = bound(given.get());
@@ -274,12 +332,15 @@ fn check<'a>(dtype: WeightDtype, cuts: u8, read: impl Fn(&str) -> Option<&'a [u8
 fn open<'a>(
     dtype: WeightDtype,
     cuts: u8,
+    file: Option<&str>,
     read: impl Fn(&str) -> Option<&'a [u8]>,
 ) -> Result<Embedder<Cpu>> {
     let options = LoadOptions {
         model: "fuzz".to_owned(),
-        revision: None,
-        dtype,
+        dtype: Some(dtype),
+        file: file.map(str::to_owned),
+        saveable: true,
+        ..LoadOptions::default()
     };
     let mut loader = Loader::new(Cpu::new(), options);
     for _ in 0..MOST_STEPS {
@@ -338,6 +399,22 @@ impl Cuts {
             | 1;
         let size = (self.state >> 8) as usize & ((1 << self.bits) - 1);
         (size + 1).min(left)
+    }
+}
+
+/// Whatever loads can be saved, if its family can.
+fn save(embedder: &Embedder<Cpu>) {
+    let Ok(files) = embedder.save(None) else {
+        return;
+    };
+    let mut piece = vec![0; 1 << 12];
+    for file in &files {
+        let mut offset = 0;
+        while offset < file.size {
+            let read = embedder.read_saved(file, offset, &mut piece);
+            assert!(read > 0, "{} ends early", file.path);
+            offset += read as u64;
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::files::Tensor;
-use super::{LAYOUTS, MODELS, fixtures, folder, small, small_files, zip};
+use super::{GGUF, LAYOUTS, MODELS, fixtures, folder, small, small_files, zip};
 
 /// An input's name, and its bytes.
 pub type Seed = (String, Vec<u8>);
@@ -15,7 +15,8 @@ pub fn safetensors() -> Vec<Seed> {
         let seed = [&[dtype, 77 * dtype], weights.as_slice()].concat();
         (format!("small-{dtype}"), seed)
     });
-    let quantized = (0u8..).zip(LAYOUTS).flat_map(|(layout, name)| {
+    let layouts = LAYOUTS.into_iter().chain(["saved"]);
+    let quantized = (0u8..).zip(layouts).flat_map(|(layout, name)| {
         // Unchanged, and with some of the tensors in another order.
         let edits = [("", &[][..]), ("-order", &[5, 9, 20, 0, 5, 14, 3, 0])];
         edits.map(|(suffix, edits)| {
@@ -65,6 +66,21 @@ pub fn torch() -> Vec<Seed> {
     ];
     let own = own.map(|(name, seed)| (name.to_owned(), seed));
     own.into_iter().chain(torchs).collect()
+}
+
+/// For `gguf`: files with nothing changed, and with a few of the first bytes.
+pub fn gguf() -> Vec<Seed> {
+    let files = (0u8..).zip(GGUF);
+    files
+        .flat_map(|(file, name)| {
+            let how = file << 3 | 4 | file % 3;
+            let edits = [("", &[][..]), ("-changed", &[16, 0, 0, 7, 40, 0, 0, 9])];
+            edits.map(|(suffix, edits)| {
+                let seed = [&[how, 31 * file], edits].concat();
+                (format!("{name}{suffix}"), seed)
+            })
+        })
+        .collect()
 }
 
 /// For `config`.
