@@ -1,6 +1,6 @@
 /** Files of a local folder, in Node, Deno and Bun. */
 
-import { open } from "node:fs/promises";
+import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { GossamerError } from "../errors.js";
@@ -34,16 +34,20 @@ export function directorySource(folder: string | URL): Source {
   };
 }
 
-/** One buffer for the whole file: each chunk is taken in before the next is read. */
-async function* fileChunks(handle: Awaited<ReturnType<typeof open>>): AsyncGenerator<Uint8Array> {
+/** Two buffers by turns: one chunk is taken in while the next is read. */
+async function* fileChunks(handle: FileHandle): AsyncGenerator<Uint8Array> {
+  const buffers: [Uint8Array, Uint8Array] = [new Uint8Array(CHUNK), new Uint8Array(CHUNK)];
+  let pending = handle.read(buffers[0], 0, CHUNK);
   try {
-    const buffer = new Uint8Array(CHUNK);
     for (;;) {
-      const { bytesRead } = await handle.read(buffer, 0, CHUNK);
+      const { bytesRead } = await pending;
       if (bytesRead === 0) return;
-      yield buffer.subarray(0, bytesRead);
+      buffers.reverse();
+      pending = handle.read(buffers[0], 0, CHUNK);
+      yield buffers[1].subarray(0, bytesRead);
     }
   } finally {
+    await pending.catch(() => {});
     await handle.close();
   }
 }
