@@ -73,7 +73,7 @@ pub fn gguf() -> Vec<Seed> {
     let files = (0u8..).zip(GGUF);
     files
         .flat_map(|(file, name)| {
-            let how = file << 3 | 4 | file % 3;
+            let how = file << 3 | 4 | (file % 3);
             let edits = [("", &[][..]), ("-changed", &[16, 0, 0, 7, 40, 0, 0, 9])];
             edits.map(|(suffix, edits)| {
                 let seed = [&[how, 31 * file], edits].concat();
