@@ -7,14 +7,10 @@ use common::{assert_close, cosine, fixture, inputs, reference, rows, texts};
 use gossamer::{Cpu, Embedder, EncodeOptions, Error, Input, LoadOptions, Loader, WeightDtype};
 
 /// The files, their families, and what `Info::stored` says of them.
-const FILES: [(&str, &str, Option<&str>); 14] = [
+const FILES: [(&str, &str, Option<&str>); 10] = [
     ("bert-f16", "bert", None),
-    ("bert-bf16", "bert", None),
     ("bert-q8_0", "bert", Some("GGUF, Q8_0")),
     ("bert-q4_0", "bert", Some("GGUF, Q4_0")),
-    ("bert-q4_1", "bert", Some("GGUF, Q4_1")),
-    ("bert-q5_0", "bert", Some("GGUF, Q5_0")),
-    ("bert-q5_1", "bert", Some("GGUF, Q5_1")),
     ("bert-q4_k", "bert", Some("GGUF, Q5_0; GGUF, Q4_K")),
     ("bert-q5_k", "bert", Some("GGUF, Q5_1; GGUF, Q5_K")),
     ("bert-q6_k", "bert", Some("GGUF, Q8_0; GGUF, Q6_K")),
