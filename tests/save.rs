@@ -4,33 +4,11 @@ mod common;
 
 use std::collections::BTreeMap;
 
+use common::models::MODELS;
 use common::saved::{Folder, open, saved};
 use common::{cosine, fixture, load, load_with, minilm};
 use gossamer::{Cpu, Embedder, EncodeOptions, Input, SparseOptions, TokenOptions, WeightDtype};
 use sha2::{Digest, Sha256};
-
-/// Each kind of model that can be saved: families, heads, tied decoders, routes, tables, torch checkpoints.
-const MODELS: [&str; 19] = [
-    "tiny-bert",
-    "tiny-dense",
-    "tiny-distilbert-splade",
-    "tiny-gemma3",
-    "tiny-inference-free",
-    "tiny-jina",
-    "tiny-m3",
-    "tiny-mistral",
-    "tiny-modernbert",
-    "tiny-modernbert-splade",
-    "tiny-mpnet",
-    "tiny-mpnet-splade",
-    "tiny-nomic",
-    "tiny-qwen3",
-    "tiny-roberta-splade",
-    "tiny-splade",
-    "tiny-splade-pair",
-    "tiny-t5",
-    "tiny-xlm-roberta",
-];
 
 fn texts() -> Vec<Input> {
     let texts = [
@@ -106,7 +84,8 @@ fn check(what: &str, original: &Embedder<Cpu>, shard: Option<u64>) -> Folder {
 
 #[test]
 fn a_saved_model_gives_the_same_bits() {
-    for name in MODELS {
+    // All but the one that candle runs.
+    for name in MODELS.into_iter().filter(|name| *name != "tiny-deberta") {
         for dtype in [WeightDtype::Q8, WeightDtype::Q4, WeightDtype::F32] {
             let folder = check(
                 &format!("{name} {dtype:?}"),

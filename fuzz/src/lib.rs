@@ -9,6 +9,8 @@
 
 #[path = "../../tests/common/files.rs"]
 pub mod files;
+#[path = "../../tests/common/models.rs"]
+mod models;
 #[path = "../../tests/common/synthetic.rs"]
 mod synthetic;
 #[path = "../../tests/common/zip.rs"]
@@ -27,6 +29,7 @@ use gossamer::{
     Cpu, Embedder, EncodeOptions, Input, LoadOptions, Loader, MultiOptions, Result, SparseOptions,
     WeightDtype,
 };
+use models::MODELS;
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
@@ -79,30 +82,6 @@ pub const GGUF: [&str; 6] = [
     "nomic-q8_0",
     "qwen3-q8_0",
     "xlm-roberta-q8_0",
-];
-
-/// Models of all families, heads and roads.
-pub const MODELS: [&str; 20] = [
-    "tiny-bert",
-    "tiny-deberta",
-    "tiny-dense",
-    "tiny-distilbert-splade",
-    "tiny-gemma3",
-    "tiny-inference-free",
-    "tiny-jina",
-    "tiny-m3",
-    "tiny-mistral",
-    "tiny-modernbert",
-    "tiny-modernbert-splade",
-    "tiny-mpnet",
-    "tiny-mpnet-splade",
-    "tiny-nomic",
-    "tiny-qwen3",
-    "tiny-roberta-splade",
-    "tiny-splade",
-    "tiny-splade-pair",
-    "tiny-t5",
-    "tiny-xlm-roberta",
 ];
 
 /// A weight file, in chunks of any size. Byte 0: dtype in bits 0 and 1; bit 2 chooses between the file as it is and edits of a

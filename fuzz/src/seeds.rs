@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::files::Tensor;
-use super::{GGUF, LAYOUTS, MODELS, fixtures, folder, small, small_files, zip};
+use super::models::MODELS;
+use super::{GGUF, LAYOUTS, fixtures, folder, small, small_files, zip};
 
 /// An input's name, and its bytes.
 pub type Seed = (String, Vec<u8>);
