@@ -28,11 +28,11 @@ export async function loadModel(host: Host, source: ModelSource, options: LoadOp
   checkAborted(signal);
   const place = resolveSource(source, options, host);
   const listing = await place.list?.(signal);
-  const known = [...(listing ?? [])];
-  const sizes = new Map(known.flatMap(([name, { size }]) => (size === undefined ? [] : [[name, size]])));
-  const progress = new ProgressReport(place.model, options.onProgress, sizes);
+  const progress = new ProgressReport(place.model, options.onProgress, listing);
   const { dtype, file = listing && onlyGguf(listing), saveable = false } = options;
-  const hashes = known.flatMap(([name, { sha256 }]) => (sha256 === undefined ? [] : [[name, sha256]]));
+  const hashes = [...(listing ?? [])].flatMap(([name, { sha256 }]) =>
+    sha256 === undefined ? [] : [[name, sha256]],
+  );
   const sha256 = { ...Object.fromEntries(hashes), ...options.sha256 };
   const loaderOptions = { model: place.model, revision: place.revision, dtype, file, sha256, saveable };
   const engine = checkWorkers(workers)
@@ -43,7 +43,7 @@ export async function loadModel(host: Host, source: ModelSource, options: LoadOp
 
   function pool(workers: number, progress: ProgressReport, signal: AbortSignal | undefined): Promise<Pool> {
     // In place of a worker that fails, a pool of one is loaded, without a word.
-    const reload = () => pool(1, new ProgressReport(place.model, undefined, sizes), undefined);
+    const reload = () => pool(1, new ProgressReport(place.model, undefined), undefined);
     return into(() => startPool(host, workers, options, loaderOptions, reload), progress, signal);
   }
 

@@ -1,5 +1,7 @@
 /** Progress of a load, in the events of transformers.js, so that existing progress bars work unchanged. */
 
+import type { Listing } from "./sources/source.js";
+
 /** One event. `progress` is a percentage. */
 export type Progress =
   | { status: "initiate" | "download" | "done"; name: string; file: string }
@@ -20,21 +22,17 @@ const STEPS = 200;
 /** Turns byte counts into events: percentages never fall and never pass 100. */
 export class ProgressReport {
   readonly #name: string;
-  readonly #sizes: ReadonlyMap<string, number>;
+  readonly #known: Listing;
   readonly #emit: (progress: Progress) => void;
   readonly #files: Record<string, { loaded: number; total: number }> = {};
   readonly #reported = new Map<string, number>();
   #overall = 0;
   #weights: string[] = [];
 
-  /** `sizes` are those of files that are known before they arrive. */
-  constructor(
-    name: string,
-    emit: ((progress: Progress) => void) | undefined,
-    sizes: ReadonlyMap<string, number>,
-  ) {
+  /** `known` is what is known of files before they arrive. */
+  constructor(name: string, emit: ((progress: Progress) => void) | undefined, known: Listing = new Map()) {
     this.#name = name;
-    this.#sizes = sizes;
+    this.#known = known;
     this.#emit = emit ?? (() => {});
   }
 
@@ -84,7 +82,7 @@ export class ProgressReport {
 
   /** The whole, once a weight file's size is known; those of which nothing is known are taken to be as large. */
   #whole(): void {
-    const sizes = this.#weights.map((file) => this.#files[file]?.total ?? this.#sizes.get(file));
+    const sizes = this.#weights.map((file) => this.#files[file]?.total ?? this.#known.get(file)?.size);
     const known = sizes.filter((size) => size !== undefined);
     if (known.length === 0) return;
     const sum = (numbers: number[]) => numbers.reduce((total, number) => total + number, 0);
