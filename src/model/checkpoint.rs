@@ -433,14 +433,14 @@ impl<B: Backend> Checkpoint<B> {
 
     /// A matrix, for which room is made first.
     fn matrix(&mut self, backend: &B, id: MatrixId) -> Result<&mut B::Matrix> {
-        let empty = &mut self.weights.matrices[id];
-        if empty.is_none() {
-            let shape = self.layout.matrices[id];
-            let dtype = shape.precision.dtype(self.dtype);
-            *empty = Some(backend.matrix(shape.rows, shape.columns, dtype)?);
+        match &mut self.weights.matrices[id] {
+            Some(matrix) => Ok(matrix),
+            empty => {
+                let shape = self.layout.matrices[id];
+                let dtype = shape.precision.dtype(self.dtype);
+                Ok(empty.insert(backend.matrix(shape.rows, shape.columns, dtype)?))
+            }
         }
-        let missing = || Error::Internal("a matrix that was made is not there".to_owned());
-        empty.as_mut().ok_or_else(missing)
     }
 
     /// Stores one row that is in our own grid, as it is if its matrix is held in that.

@@ -44,7 +44,13 @@ pub fn mlm_head(
     encoder: &Encoder,
 ) -> MlmHead {
     let hidden = spec.hidden_size;
-    let transform = layout.linear(file, names.transform, [hidden; 2], names.transform_bias);
+    let transform = layout.linear(
+        file,
+        names.transform,
+        [hidden; 2],
+        names.transform_bias,
+        Precision::Usual,
+    );
     let norm = layout.norm(file, &[names.norm.to_owned()], hidden, spec.biases.norm);
     let weight = layout.matrix(file, &[names.decoder], [spec.vocab_size, hidden]);
     if let Some(decoder) = layout.wanted.last_mut() {

@@ -161,7 +161,8 @@ const SMALL_TABLE: usize = 1024;
 /// How few bits a matrix bears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
-    /// f32 whatever the model's dtype: small, and what it decides is coarse.
+    /// f32 whatever the model's dtype: small, and what it decides is coarse; or in a file of its own, where Python reads nothing
+    /// else.
     Full,
     /// 8 bits where the model has 4: embeddings and attention's projections. In all-MiniLM-L6-v2, 4 bits in these cost as
     /// much cosine as in the feed-forward blocks, which are twice as large.
@@ -288,31 +289,10 @@ impl Layout {
         name: &str,
         [out, input]: [usize; 2],
         bias: bool,
+        precision: Precision,
     ) -> Linear {
-        self.stacked(
-            file,
-            &vec![vec![(name.to_owned(), out)]],
-            input,
-            bias,
-            Precision::Usual,
-        )
-    }
-
-    /// The same of a head that has a file to itself, held in f32: there are few of them, and Python reads nothing else there.
-    pub fn exact_linear(
-        &mut self,
-        file: usize,
-        name: &str,
-        [out, input]: [usize; 2],
-        bias: bool,
-    ) -> Linear {
-        self.stacked(
-            file,
-            &vec![vec![(name.to_owned(), out)]],
-            input,
-            bias,
-            Precision::Full,
-        )
+        let one = vec![vec![(name.to_owned(), out)]];
+        self.stacked(file, &one, input, bias, precision)
     }
 
     /// Linear modules over the same input as one: their rows one below the other.

@@ -430,7 +430,7 @@ impl<B: Backend> Loader<B> {
         if self.options.saveable {
             let files = self.files.0.into_iter();
             origin.files = files
-                .filter_map(|(name, file)| Some((name, file?)))
+                .filter_map(|(name, file)| Some((name, file?.into())))
                 .collect();
         }
         Ok(Embedder::new(

@@ -13,7 +13,7 @@ use super::drawing;
 use super::families::{self, Family};
 use super::fingerprint::Fingerprint;
 use super::head::{DenseHead, SparseHead, Step};
-use super::layout::{Layout, Linear, MlmHead};
+use super::layout::{Layout, Linear, MlmHead, Precision};
 use super::loader::Files;
 use super::pipeline::{self, Entry, Module, ROUTER};
 use super::route::{AnyEncoder, Body, Route, Transformer};
@@ -244,16 +244,14 @@ impl<B: Backend> Plan<B> {
 
 /// Each tensor and its shard, by an index of shards.
 pub(super) fn shards(path: &str, index: &[u8]) -> Result<Vec<(String, String)>> {
-    let folder = path
-        .rsplit_once('/')
-        .map_or(0, |(folder, _)| folder.len() + 1);
+    let folder = weights::folder(path);
     let index = Config::parse(path, index)?;
     let map = index
         .get("weight_map")
         .map(BTreeMap::<String, String>::deserialize);
     match map {
         Some(Ok(map)) if !map.is_empty() && map.values().all(|file| pipeline::is_file(file)) => {
-            let place = |file: String| format!("{}{file}", &path[..folder]);
+            let place = |file: String| format!("{folder}{file}");
             Ok(map
                 .into_iter()
                 .map(|(tensor, file)| (tensor, place(file)))
@@ -531,7 +529,9 @@ impl Planner<'_> {
         let lexical = self.inline_file(input.file(LEXICAL)).map(|(file, _)| {
             let special = ["<s>", "</s>", "<pad>", "<unk>"].into_iter();
             SparseHead::Lexical {
-                linear: self.layout.exact_linear(file, "", [1, hidden], true),
+                linear: self
+                    .layout
+                    .linear(file, "", [1, hidden], true, Precision::Full),
                 dropped: special.filter_map(|token| tokenizer.id(token)).collect(),
             }
         });
@@ -539,7 +539,9 @@ impl Planner<'_> {
             .inline_file(input.file(COLBERT))
             .map(|(file, path)| -> Result<_> {
                 let out = self.rows_of(&path, hidden)?;
-                Ok(self.layout.exact_linear(file, "", [out, hidden], true))
+                Ok(self
+                    .layout
+                    .linear(file, "", [out, hidden], true, Precision::Full))
             })
             .transpose()?;
         Ok((lexical, colbert))
@@ -698,7 +700,9 @@ impl Planner<'_> {
                     }
                     dimensions = shape[0];
                     let file = self.layout.head_file(format!("{path}/{WEIGHTS}"));
-                    let linear = self.layout.exact_linear(file, "linear", *shape, *bias);
+                    let linear = self
+                        .layout
+                        .linear(file, "linear", *shape, *bias, Precision::Full);
                     Step::Linear(linear, *activation)
                 }
                 Module::Pooling { .. } | Module::Splade(_) => {

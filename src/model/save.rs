@@ -9,6 +9,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
@@ -19,6 +20,7 @@ use super::layout::{Encoder, MatrixId, Slot, VectorId};
 use super::route::{AnyEncoder, Body, Road};
 use crate::backend::{Backend, GROUP, WeightDtype};
 use crate::error::{Error, Result};
+use crate::weights;
 
 /// Where config.json says what is ours alone.
 const MARKER: &str = "gossamer";
@@ -55,7 +57,7 @@ impl Marker {
 #[derive(Default)]
 pub struct Origin {
     /// Small files, by path.
-    pub files: BTreeMap<String, Vec<u8>>,
+    pub files: BTreeMap<String, Arc<Vec<u8>>>,
     /// Paths of weight files.
     pub weights: Vec<String>,
     /// What was in them.
@@ -86,7 +88,7 @@ struct Part {
 #[derive(Clone, Debug)]
 enum Source {
     /// Made already.
-    Bytes(Vec<u8>),
+    Bytes(Arc<Vec<u8>>),
     /// Codes of a matrix, from a row on.
     Codes(MatrixId, usize),
     /// Their scales.
@@ -114,7 +116,8 @@ struct Module {
 }
 
 impl Part {
-    fn bytes(bytes: Vec<u8>) -> Self {
+    fn bytes(bytes: impl Into<Arc<Vec<u8>>>) -> Self {
+        let bytes = bytes.into();
         Self {
             rows: 1,
             row_bytes: bytes.len(),
@@ -194,14 +197,9 @@ impl<B: Backend> Embedder<B> {
             let tensors: Vec<&Tensor> = tensors.filter(|tensor| tensor.file == index).collect();
             let encoder = self.encoder(&tensors);
             let (entries, modules) = self.entries(index, &tensors, encoder);
-            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-            let config = if folder.is_empty() {
-                "config.json".to_owned()
-            } else {
-                format!("{folder}/config.json")
-            };
+            let config = format!("{}config.json", weights::folder(path));
             if let (Some(_), Some(bytes)) = (encoder, small.get_mut(&config)) {
-                *bytes = self.config(&config, bytes, &modules)?;
+                *bytes = Arc::new(self.config(&config, bytes, &modules)?);
             }
             // torch's files become safetensors, too.
             let path = path
@@ -261,7 +259,7 @@ impl<B: Backend> Embedder<B> {
                 .collect()
         };
         match part.source {
-            Source::Bytes(ref bytes) => return bytes.into(),
+            Source::Bytes(ref bytes) => return bytes.as_slice().into(),
             Source::Codes(id, first) => self.codes_of(id, first + row).0,
             Source::Scales(id, first) => floats(&self.codes_of(id, first + row).1),
             Source::Rows(id, first) => {

@@ -95,11 +95,15 @@ pub fn index(path: &str) -> Option<String> {
     (name == Some("model.safetensors")).then(|| format!("{path}.index.json"))
 }
 
+/// The folder of a file, with the slash after it.
+pub fn folder(path: &str) -> &str {
+    &path[..path.rfind('/').map_or(0, |slash| slash + 1)]
+}
+
 /// The file that some models have in place of this one.
 pub fn alternative(path: &str) -> Option<String> {
-    let (folder, name) = path.rsplit_once('/').map_or(("", path), |(_, name)| {
-        (&path[..path.len() - name.len()], name)
-    });
+    let folder = folder(path);
+    let name = &path[folder.len()..];
     let other = match name {
         "model.safetensors" => "pytorch_model.bin",
         "sparse_linear.safetensors" => "sparse_linear.pt",
