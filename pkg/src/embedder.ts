@@ -43,11 +43,17 @@ export class Embedder {
    * and Inworld's: for `new OpenAI({ fetch: embedder.fetch })`, or behind a server. See {@link handler}.
    */
   readonly fetch: Handler;
+  /**
+   * Whether the model is in the cache, once that is settled: true at once for one that came out of it, and for others when
+   * it has been written there, which goes on after `load` has answered. Never rejects; warnings say why it is false.
+   */
+  readonly cached: Promise<boolean>;
   readonly #engine: Engine;
 
   /** @internal */
-  constructor(engine: Engine) {
+  constructor(engine: Engine, cached: Promise<boolean>) {
     this.#engine = engine;
+    this.cached = cached;
     const create = (body: EmbeddingCreateParams, options?: CallOptions) =>
       this.#run("embeddings", body, options);
     this.embeddings = { create: create as Embeddings["create"] };

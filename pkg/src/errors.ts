@@ -30,6 +30,8 @@ export type ErrorCode =
   | "not_found"
   | "http"
   | "network"
+  | "offline"
+  | "not_cached"
   // everything else
   | "aborted"
   | "disposed"

@@ -1,5 +1,7 @@
 /** What all entry points export, besides `init` and `load`. */
 
+export type { CachedModel, ModelCache, ModelStore } from "./cache/cache.js";
+export { modelCache } from "./cache/store.js";
 export type { Embedder, Embeddings } from "./embedder.js";
 export { type ErrorCode, GossamerError } from "./errors.js";
 export type { Handler, HandlerOptions } from "./handler.js";

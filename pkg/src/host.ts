@@ -1,5 +1,6 @@
 /** What differs between JavaScript hosts; each entry point of the package makes one. */
 
+import type { LoadCache } from "./cache/cache.js";
 import type { Thread } from "./pool/remote.js";
 import type { Source } from "./sources/source.js";
 import type { WorkerLike } from "./types.js";
@@ -13,6 +14,8 @@ export interface Host {
   directory?(folder: string | URL): Source;
   /** A variable of the environment, where there is one that may be read. */
   variable?(name: string): string | undefined;
+  /** The cache of this host, where it has one that may be used. */
+  cache?(): LoadCache | undefined;
   /** A thread that runs the package's worker, or the user's own; absent where there are none. */
   thread?(create: (() => WorkerLike) | undefined): Thread;
 }

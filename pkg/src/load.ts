@@ -1,6 +1,9 @@
 /** Loads a model: small files side by side, then the weights in a stream, chunk by chunk into wasm. */
 
 import { breatheIfDue } from "./breathe.js";
+import type { LoadCache, Visit } from "./cache/cache.js";
+import { StoreCache } from "./cache/store.js";
+import { passing } from "./cache/visit.js";
 import { Embedder } from "./embedder.js";
 import type { Engine, EngineLoader, LoaderOptions } from "./engine/engine.js";
 import { LocalLoader } from "./engine/local.js";
@@ -13,7 +16,8 @@ import { Remote } from "./pool/remote.js";
 import { ProgressReport } from "./progress.js";
 import { onlyGguf } from "./sources/hub.js";
 import { resolveSource } from "./sources/resolve.js";
-import { type OpenFile, readAll, type Source } from "./sources/source.js";
+import { type Listing, type OpenFile, readAll, type Source } from "./sources/source.js";
+import { checkListed } from "./sources/verify.js";
 import type { LoadOptions, ModelSource } from "./types.js";
 
 /** The most bytes handed to wasm at once. */
@@ -24,36 +28,93 @@ const MOST_WORKERS = 256;
 
 /** Loads from any source. */
 export async function loadModel(host: Host, source: ModelSource, options: LoadOptions): Promise<Embedder> {
-  const { signal, workers = 0 } = options;
+  const { signal, onWarning = (warning) => console.warn(warning.message) } = options;
   checkAborted(signal);
+  checkWorkers(options.workers);
   const place = resolveSource(source, options, host);
-  const listing = await place.list?.(signal);
-  const progress = new ProgressReport(place.model, options.onProgress, listing);
-  const { dtype, file = listing && onlyGguf(listing), saveable = false } = options;
-  const hashes = [...(listing ?? [])].flatMap(([name, { sha256 }]) =>
-    sha256 === undefined ? [] : [[name, sha256]],
-  );
-  const sha256 = { ...Object.fromEntries(hashes), ...options.sha256 };
-  const loaderOptions = { model: place.model, revision: place.revision, dtype, file, sha256, saveable };
-  const engine = checkWorkers(workers)
-    ? await pool(workers, progress, signal)
-    : await into(async () => new LocalLoader(loaderOptions, await ensureStarted(host)), progress, signal);
-  progress.ready(engine.info.kind);
-  return new Embedder(engine);
+  const offline = options.offline ?? isSet(host.variable?.("HF_HUB_OFFLINE"));
+  const cache = place.identity && cacheOf(host, options);
+  const dtype = options.dtype === "auto" ? undefined : options.dtype;
+  const wanted = { place, dtype, sha256: options.sha256 ?? {}, offline, signal, warn: onWarning };
+  for (;;) {
+    const visit = (await cache?.visit(wanted)) ?? passing(place, wanted.sha256);
+    try {
+      const engine = await new Loading(host, visit, options).load();
+      return new Embedder(engine, visit.keep(engine));
+    } catch (error) {
+      const again = await visit.forget(error);
+      visit.leave();
+      checkAborted(signal);
+      if (!again) throw error;
+    }
+  }
+}
 
-  function pool(workers: number, progress: ProgressReport, signal: AbortSignal | undefined): Promise<Pool> {
-    // In place of a worker that fails, a pool of one is loaded, without a word.
-    const reload = () => pool(1, new ProgressReport(place.model, undefined), undefined);
-    return into(() => startPool(host, workers, options, loaderOptions, reload), progress, signal);
+/** Loading a model from one source. */
+class Loading {
+  readonly #host: Host;
+  readonly #source: Source;
+  readonly #options: LoadOptions;
+  readonly #sha256: Readonly<Record<string, string>>;
+  readonly #saveable: boolean;
+
+  constructor(host: Host, { source, sha256, saves = false }: Visit, options: LoadOptions) {
+    this.#host = host;
+    this.#source = source;
+    this.#options = options;
+    this.#sha256 = sha256;
+    this.#saveable = saves || options.saveable === true;
   }
 
-  async function into<E extends Engine>(
+  async load(): Promise<Engine> {
+    const { workers = 0, signal, onProgress } = this.#options;
+    const listing = await this.#source.list?.(signal);
+    const progress = new ProgressReport(this.#source.model, onProgress, listing);
+    const loaderOptions = this.#loaderOptions(listing);
+    const engine =
+      workers > 0
+        ? await this.#pool(workers, loaderOptions, progress, signal)
+        : await this.#into(
+            async () => new LocalLoader(loaderOptions, await ensureStarted(this.#host)),
+            loaderOptions,
+            progress,
+            signal,
+          );
+    progress.ready(engine.info.kind);
+    return engine;
+  }
+
+  #loaderOptions(listing: Listing | undefined): LoaderOptions {
+    const { dtype, file = listing && onlyGguf(listing) } = this.#options;
+    const { model, revision } = this.#source;
+    const hashes = [...(listing ?? [])].flatMap(([name, { sha256 }]) =>
+      sha256 === undefined ? [] : [[name, sha256]],
+    );
+    const sha256 = { ...Object.fromEntries(hashes), ...this.#sha256 };
+    return { model, revision, dtype, file, sha256, saveable: this.#saveable };
+  }
+
+  #pool(
+    workers: number,
+    loaderOptions: LoaderOptions,
+    progress: ProgressReport,
+    signal: AbortSignal | undefined,
+  ): Promise<Pool> {
+    // In place of a worker that fails, a pool of one is loaded, without a word.
+    const reload = () =>
+      this.#pool(1, loaderOptions, new ProgressReport(this.#source.model, undefined), undefined);
+    const start = () => startPool(this.#host, workers, this.#options, loaderOptions, reload);
+    return this.#into(start, loaderOptions, progress, signal);
+  }
+
+  async #into<E extends Engine>(
     start: () => Promise<EngineLoader<E>>,
+    { file }: LoaderOptions,
     progress: ProgressReport,
     signal: AbortSignal | undefined,
   ): Promise<E> {
     const loader = await start();
-    const load = new Load(place, loader, progress, signal, file);
+    const load = new Load(this.#source, await this.#source.list?.(signal), loader, progress, signal, file);
     try {
       checkAborted(signal);
       await load.smallFiles();
@@ -65,6 +126,17 @@ export async function loadModel(host: Host, source: ModelSource, options: LoadOp
       throw load.explain(error);
     }
   }
+}
+
+/** The cache to use, if any. */
+function cacheOf(host: Host, { cache = true }: LoadOptions): LoadCache | undefined {
+  if (typeof cache === "object") return new StoreCache(cache);
+  return cache ? host.cache?.() : undefined;
+}
+
+/** As Python's huggingface_hub reads its environment. */
+function isSet(variable: string | undefined): boolean {
+  return /^(1|on|yes|true)$/i.test(variable ?? "");
 }
 
 async function startPool(
@@ -89,9 +161,8 @@ async function startPool(
   return PoolLoader.start(start, workers, module, loaderOptions, reload);
 }
 
-/** Whether there are to be workers. */
-function checkWorkers(workers: number): boolean {
-  if (Number.isInteger(workers) && workers >= 0 && workers <= MOST_WORKERS) return workers > 0;
+function checkWorkers(workers = 0): void {
+  if (Number.isInteger(workers) && workers >= 0 && workers <= MOST_WORKERS) return;
   throw new GossamerError(
     "invalid_input",
     `workers is ${String(workers)}; it must be a whole number from 0 (this thread) to ${MOST_WORKERS}, best no more than the machine has cores.`,
@@ -102,6 +173,7 @@ function checkWorkers(workers: number): boolean {
 class Load {
   readonly #progress: ProgressReport;
   readonly #place: Source;
+  readonly #listing: Listing | undefined;
   readonly #loader: EngineLoader;
   readonly #signal: AbortSignal | undefined;
   /** The GGUF file that was asked for. */
@@ -111,12 +183,14 @@ class Load {
 
   constructor(
     place: Source,
+    listing: Listing | undefined,
     loader: EngineLoader,
     progress: ProgressReport,
     signal: AbortSignal | undefined,
     file: string | undefined,
   ) {
     this.#place = place;
+    this.#listing = listing;
     this.#loader = loader;
     this.#progress = progress;
     this.#signal = signal;
@@ -142,6 +216,7 @@ class Load {
     const bytes = await readAll(file);
     // A cancelled stream looks like one that ended.
     checkAborted(this.#signal);
+    await checkListed(name, bytes, this.#listing?.get(name) ?? {});
     this.#progress.finish(name, bytes.byteLength);
     return bytes;
   }

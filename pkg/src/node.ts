@@ -1,7 +1,10 @@
 /** Entry point for Node, Deno and Bun: as the one for browsers, and it reads local folders. */
 
 import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { type TransferListItem, Worker } from "node:worker_threads";
+import type { ModelCache } from "./cache/cache.js";
+import { HubFolder } from "./cache/hub-folder.js";
 import type { Embedder } from "./embedder.js";
 import { hasRelaxedSimd } from "./features.js";
 import type { Host } from "./host.js";
@@ -22,7 +25,8 @@ const host: Host = {
     ),
   wasmAt: readWasm,
   directory: directorySource,
-  variable: (name) => (mayRead(name) ? process.env[name] : undefined),
+  variable,
+  cache: hubFolder,
   thread: (create = () => new Worker(new URL("./node-worker.js", import.meta.url))) => {
     const worker = create() as Worker;
     return {
@@ -47,16 +51,44 @@ async function readWasm(url: string | URL): Promise<Response | BufferSource> {
   return address.startsWith("file:") ? readFile(new URL(address)) : fetchWasm(url);
 }
 
-/** Deno would ask its user. */
-function mayRead(variable: string): boolean {
+function variable(name: string): string | undefined {
+  return isPermitted({ name: "env", variable: name }) ? process.env[name] : undefined;
+}
+
+/** The cache folder as huggingface_hub finds it, if it may be used. */
+function hubFolder(): HubFolder | undefined {
+  const path = hubCache();
+  const isOurs = (name: string) => isPermitted({ name, path });
+  return path !== undefined && isOurs("read") && isOurs("write") ? new HubFolder(path) : undefined;
+}
+
+function hubCache(): string | undefined {
+  const folder = variable("HF_HUB_CACHE");
+  if (folder) return folder;
+  const home = variable("HOME") ?? variable("USERPROFILE");
+  const caches = variable("XDG_CACHE_HOME") || (home && join(home, ".cache"));
+  const base = variable("HF_HOME") || (caches && join(caches, "huggingface"));
+  return base ? join(base, "hub") : undefined;
+}
+
+/** Whether Deno may do something without asking its user; others may do anything. */
+function isPermitted(what: object): boolean {
   const { Deno } = globalThis as { Deno?: { permissions: { querySync(of: object): { state: string } } } };
-  return !Deno || Deno.permissions.querySync({ name: "env", variable }).state === "granted";
+  return !Deno || Deno.permissions.querySync(what).state === "granted";
 }
 
 /** Node 20's V8 has relaxed SIMD behind a flag, and computes it wrongly. */
 function hasEarlyV8(): boolean {
   return Number.parseInt(process.versions.v8 ?? "", 10) < 12;
 }
+
+/** The models in the Hugging Face cache folder. Those that others have put there are listed, and stay when it is cleared. */
+export const cache: ModelCache = {
+  list: async () => (await hubFolder()?.list()) ?? [],
+  delete: async (model) => (await hubFolder()?.delete(model)) ?? false,
+  clear: async () => hubFolder()?.clear(),
+  size: async () => (await hubFolder()?.size()) ?? 0,
+};
 
 /**
  * Starts the WebAssembly side. `load` does this by itself; call it first where the wasm must come from elsewhere.

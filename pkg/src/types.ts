@@ -1,5 +1,7 @@
 /** The public types. Names and fields follow the formats that people's clients already speak. */
 
+import type { ModelStore } from "./cache/cache.js";
+import type { GossamerError } from "./errors.js";
 import type { Progress } from "./progress.js";
 
 /** One file of a model, in any form that has its bytes. A stream or a body is read once. */
@@ -54,7 +56,10 @@ export interface LoadOptions {
   sha256?: Readonly<Record<string, string>> | undefined;
   /** Keeps the small files, of which `tokenizer.json` may have 17 MB, so that the model can be saved ({@link SavedFile}). */
   saveable?: boolean | undefined;
-  /** Commit, branch or tag of a Hub model; `main` by default. */
+  /**
+   * Commit, branch or tag of a Hub model; `main` by default. For a folder that is a URL, what you call the version of its files:
+   * it is cached if it has one.
+   */
   revision?: string | undefined;
   /** Folder of a Hub model that has the files. */
   subfolder?: string | undefined;
@@ -72,6 +77,19 @@ export interface LoadOptions {
    * a bundler or a security policy keeps the package from finding it.
    */
   createWorker?: (() => WorkerLike) | undefined;
+  /**
+   * Whether to load from the cache, and to keep what was loaded there. True by default: in browsers the Cache API has
+   * the model in the dtype that it was loaded in, so that the next start reads a quarter; Node, Deno and Bun share the Hugging
+   * Face cache folder with Python. Or a store of your own; edge workers have no other. Models are cached whose files cannot
+   * change unseen: those of the Hub, and folders by URL with a `revision`.
+   */
+  cache?: boolean | ModelStore | undefined;
+  /** Asks no network: what is not in the cache is not found. By default false, or `HF_HUB_OFFLINE`. */
+  offline?: boolean | undefined;
+  /** Milliseconds without a byte after which a connection is given up and made anew; 30,000 by default. */
+  stallTimeout?: number | undefined;
+  /** Called with what went wrong without keeping the model from being loaded; by default it is written to the console. */
+  onWarning?: ((warning: GossamerError) => void) | undefined;
   /** Called as the files arrive, with the events that transformers.js sends. */
   onProgress?: ((progress: Progress) => void) | undefined;
   /** Stops the download and frees what was loaded; `load` then rejects with code `aborted`. */

@@ -1,5 +1,7 @@
 /** Entry point for browsers and their workers, and for every host that has `fetch` and no better entry. */
 
+import { browserCache, cache as browserModels } from "./cache/browser.js";
+import type { ModelCache } from "./cache/cache.js";
 import type { Embedder } from "./embedder.js";
 import { hasRelaxedSimd } from "./features.js";
 import type { Host } from "./host.js";
@@ -19,6 +21,7 @@ const host: Host = {
         : new URL("./wasm/simd128.wasm", import.meta.url),
     ),
   wasmAt: fetchWasm,
+  cache: browserCache,
   thread: (create = () => new Worker(new URL("./worker.js", import.meta.url), { type: "module" })) => {
     const worker = create() as Worker;
     return {
@@ -34,6 +37,9 @@ const host: Host = {
     };
   },
 };
+
+/** The models that this browser keeps for this origin. */
+export const cache: ModelCache = browserModels;
 
 /**
  * Starts the WebAssembly side. `load` does this by itself; call it first where the wasm must come from elsewhere.

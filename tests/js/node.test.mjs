@@ -16,10 +16,16 @@ import { root, serve } from "./support/server.mjs";
 import { measureTokenizer } from "./support/tokenizer-load.mjs";
 
 let server;
+let home;
 before(async () => {
   server = await serve();
+  home = await mkdtemp(join(tmpdir(), "gossamer-"));
+  process.env.HF_HOME = home;
 });
-after(() => server.close());
+after(async () => {
+  await server.close();
+  await rm(home, { recursive: true });
+});
 
 for (const [topic, cases] of Object.entries({ ...topics, slow, fidelity })) {
   describe(topic, () => {

@@ -9,20 +9,42 @@ const TRIES = 4;
 const PAUSE = 250;
 /** The longest pause that a server may ask for. */
 const LONGEST_PAUSE = 30_000;
-/** Milliseconds without a byte after which a connection is given up. */
+/** Milliseconds without a byte, unless told otherwise. */
 const STALL = 30_000;
 /** Statuses that may be others a moment later. */
 const PASSING = [408, 425, 429, 500, 502, 503, 504];
 
+/** What is asked for, and what is known of it. */
+export interface FileRequest {
+  headers: Readonly<Record<string, string>>;
+  /** The first byte that is wanted. */
+  start?: number | undefined;
+  /** Of the whole file, where that is known for certain. */
+  size?: number | undefined;
+  /** Milliseconds without a byte after which a connection is given up. */
+  stallTimeout?: number | undefined;
+  /** Passes the host's own HTTP cache by, for what is kept elsewhere. */
+  unstored?: boolean;
+}
+
 /** One file by HTTP. */
 export class Download {
   readonly #url: string;
-  readonly #headers: Record<string, string>;
+  readonly #headers: Readonly<Record<string, string>>;
+  readonly #start: number;
+  readonly #size: number | undefined;
+  readonly #stall: number;
+  readonly #unstored: boolean;
   readonly #signal: AbortSignal | undefined;
 
-  constructor(url: string, headers: Record<string, string>, signal: AbortSignal | undefined) {
+  constructor(url: string, request: FileRequest, signal: AbortSignal | undefined) {
+    const { headers, start = 0, size, stallTimeout = STALL, unstored = false } = request;
     this.#url = url;
     this.#headers = headers;
+    this.#start = start;
+    this.#size = size;
+    this.#stall = stallTimeout;
+    this.#unstored = unstored;
     this.#signal = signal;
   }
 
@@ -31,7 +53,7 @@ export class Download {
     for (let failures = 1; ; failures++) {
       let pause = backoff(failures);
       try {
-        const connection = await this.#connect(0);
+        const connection = await this.#connect(this.#start);
         const { response } = connection;
         if (!PASSING.includes(response.status) || failures === TRIES) return connection;
         pause = retryAfter(response) ?? pause;
@@ -45,26 +67,34 @@ export class Download {
     }
   }
 
-  /** All bytes of the body, of which `first` is the beginning. */
+  /** The whole file's size, as far as it is known. */
+  sizeOf(first: Connection): number | undefined {
+    return this.#size ?? wholeSize(first.response);
+  }
+
+  /** All bytes from the start on, of which `first` has the beginning. */
   async *chunks(first: Connection): AsyncGenerator<Uint8Array> {
-    const { response } = first;
-    const size = bodySize(response);
+    const size = this.sizeOf(first);
     let connection: Connection | undefined = first;
-    let received = 0;
+    let position = this.#start;
+    this.#take(first, first.response, position, size);
     for (let failures = 1; ; failures++) {
       try {
-        connection ??= await this.#continue(response, received);
+        connection ??= await this.#continue(first.response, position, size);
         for await (const chunk of connection.chunks()) {
-          received += chunk.byteLength;
+          position += chunk.byteLength;
           failures = 0;
           yield chunk;
         }
         checkAborted(this.#signal);
-        if (size === undefined || received === size) return;
-        throw new Error(`it ended after ${received} of ${size} bytes`);
+        if (size === undefined || position === size) return;
+        if (position > size) throw this.#changed(position, `it has more than ${size} bytes`);
+        throw new Error(`it ended after ${position} of ${size} bytes`);
       } catch (error) {
         checkAborted(this.#signal);
         if (error instanceof GossamerError) throw error;
+        // A server may have promised more than there is.
+        if (position === this.#size) return;
         // Without a size there is no telling where it stopped: the bytes may have been compressed.
         if (size === undefined || failures === TRIES) {
           throw networkError(`The download of ${this.#url} broke off`, error);
@@ -78,35 +108,41 @@ export class Download {
   }
 
   /** The rest of a body. (`If-Range` would do, but browsers ask a server's leave to send it.) */
-  async #continue(first: Response, received: number): Promise<Connection> {
-    const connection = await this.#connect(received);
+  async #continue(first: Response, position: number, size: number | undefined): Promise<Connection> {
+    const connection = await this.#connect(position);
+    const { status } = connection.response;
+    if (PASSING.includes(status)) {
+      connection.close();
+      throw new Error(`HTTP ${status}`);
+    }
+    this.#take(connection, first, position, size);
+    return connection;
+  }
+
+  /** Sees to it that a body begins at `position`; some servers begin anew. */
+  #take(connection: Connection, first: Response, position: number, size: number | undefined): void {
+    if (position === 0) return;
     const { response } = connection;
-    const size = bodySize(first);
-    const [, start, total] =
-      /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(response.headers.get("content-range") ?? "") ?? [];
     const same =
       ["etag", "last-modified"].every((name) => response.headers.get(name) === first.headers.get(name)) &&
-      (response.status === 206
-        ? Number(start) === received && (total === "*" || Number(total) === size)
-        : response.status === 200 && bodySize(response) === size);
-    if (same) {
-      // Some servers begin anew.
-      if (response.status === 200) connection.skip = received;
-      return connection;
+      (response.status === 206 ? rangeStart(response) === position : response.ok) &&
+      [undefined, size].includes(wholeSize(response));
+    if (!same) {
+      connection.close();
+      throw this.#changed(position, "the file changed meanwhile");
     }
-    connection.close();
-    if (PASSING.includes(response.status)) throw new Error(`HTTP ${response.status}`);
-    throw networkError(
-      `The download of ${this.#url} broke off after ${received} bytes`,
-      new Error("the file changed meanwhile"),
-    );
+    if (response.status !== 206) connection.skip = position;
+  }
+
+  #changed(position: number, why: string): GossamerError {
+    return networkError(`The download of ${this.#url} broke off after ${position} bytes`, new Error(why));
   }
 
   async #connect(from: number): Promise<Connection> {
-    const connection = new Connection(this.#signal);
+    const connection = new Connection(this.#stall, this.#signal);
     try {
       const range = from === 0 ? {} : { range: `bytes=${from}-` };
-      await connection.open(this.#url, { ...this.#headers, ...range });
+      await connection.open(this.#url, { ...this.#headers, ...range }, this.#unstored);
       return connection;
     } catch (error) {
       connection.close();
@@ -119,13 +155,15 @@ export class Download {
 export class Connection {
   /** Bytes at its beginning that are here already. */
   skip = 0;
+  readonly #stall: number;
   readonly #signal: AbortSignal | undefined;
   readonly #controller = new AbortController();
   readonly #abort = () => this.#controller.abort(this.#signal?.reason);
   #timer: ReturnType<typeof setTimeout> | undefined;
   #response: Response | undefined;
 
-  constructor(signal: AbortSignal | undefined) {
+  constructor(stall: number, signal: AbortSignal | undefined) {
+    this.#stall = stall;
     this.#signal = signal;
     signal?.addEventListener("abort", this.#abort);
   }
@@ -134,9 +172,11 @@ export class Connection {
     return this.#response as Response;
   }
 
-  async open(url: string, headers: Record<string, string>): Promise<void> {
+  async open(url: string, headers: Record<string, string>, unstored: boolean): Promise<void> {
     this.#wait();
-    this.#response = await fetch(url, { headers, signal: this.#controller.signal });
+    // Early edge workers refuse the option.
+    const cache = unstored && "cache" in Request.prototype ? { cache: "no-store" as const } : {};
+    this.#response = await fetch(url, { headers, signal: this.#controller.signal, ...cache });
     this.#wait();
   }
 
@@ -160,15 +200,23 @@ export class Connection {
 
   #wait(): void {
     clearTimeout(this.#timer);
-    const stalled = new Error(`nothing arrived for ${STALL / 1000} seconds`);
-    this.#timer = setTimeout(() => this.#controller.abort(stalled), STALL);
+    const stalled = new Error(`nothing arrived for ${this.#stall / 1000} seconds`);
+    this.#timer = setTimeout(() => this.#controller.abort(stalled), this.#stall);
   }
 }
 
-/** The size of the bytes that will come out of a body. A compressed body's `content-length` is not it. */
-export function bodySize(response: Response): number | undefined {
-  const length = response.headers.get("content-length");
-  return length === null || response.headers.has("content-encoding") ? undefined : Number(length);
+/** The size of a file of which a body has some or all bytes. A compressed body's `content-length` is not it. */
+function wholeSize({ status, headers }: Response): number | undefined {
+  const size =
+    status === 206 ? RANGE.exec(headers.get("content-range") ?? "")?.[2] : headers.get("content-length");
+  return !size || size === "*" || headers.has("content-encoding") ? undefined : Number(size);
+}
+
+const RANGE = /^bytes (\d+)-\d+\/(\d+|\*)$/;
+
+function rangeStart({ headers }: Response): number | undefined {
+  const start = RANGE.exec(headers.get("content-range") ?? "")?.[1];
+  return start === undefined ? undefined : Number(start);
 }
 
 /** Milliseconds that the server asks for, in seconds or as a date. */

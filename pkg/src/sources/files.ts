@@ -39,7 +39,12 @@ function own(files: object, name: string): unknown {
   return Object.hasOwn(files, name) ? (files as Record<string, unknown>)[name] : undefined;
 }
 
-function openContents(name: string, contents: FileContents, signal: AbortSignal | undefined): OpenFile {
+/** Whatever form a file's bytes have. */
+export function openContents(
+  name: string,
+  contents: FileContents,
+  signal: AbortSignal | undefined,
+): OpenFile {
   if (ArrayBuffer.isView(contents)) {
     return whole(new Uint8Array(contents.buffer, contents.byteOffset, contents.byteLength));
   }

@@ -1,11 +1,12 @@
 /** Files by HTTP. */
 
 import { GossamerError } from "../errors.js";
-import { bodySize, Download } from "./download.js";
+import type { LoadOptions } from "../types.js";
+import { Download, type FileRequest } from "./download.js";
 import type { Absent, OpenFile, Source } from "./source.js";
 
-/** A folder of files at `url`. */
-export function folderSource(url: URL): Source {
+/** A folder of files at `url`, which never change under what the user calls their revision. */
+export function folderSource(url: URL, { revision, file = "", stallTimeout, cache }: LoadOptions): Source {
   const base = new URL(url);
   if (!base.pathname.endsWith("/")) base.pathname += "/";
   const address = (file: string) => {
@@ -16,22 +17,35 @@ export function folderSource(url: URL): Source {
   };
   // The name goes into every answer, where a signature has no business.
   const { origin, pathname } = base;
+  const unstored = revision !== undefined && cache !== false;
   return {
     model: origin + pathname,
+    revision,
+    identity:
+      revision === undefined
+        ? undefined
+        : { key: base.host + pathname + file, version: revision, ref: undefined },
     // Object stores answer 403 for a file that does not exist.
-    open: (file, signal) => openUrl(address(file), {}, [403, 404, 410], signal),
+    open: (name, signal, start) =>
+      openUrl(address(name), { headers: {}, absent: [403, 404, 410], start, stallTimeout, unstored }, signal),
   };
 }
 
-/** Opens a file by its address; `check` sees an answer that has the file, and may throw. */
+/** How a file is opened. */
+interface Opening extends FileRequest {
+  /** Statuses that say that there is none. */
+  absent: number[];
+  /** Sees an answer that has the file, and may throw. */
+  check?: (response: Response) => void;
+}
+
+/** Opens a file by its address. */
 export async function openUrl(
   url: string,
-  headers: Record<string, string>,
-  absent: number[],
+  { absent, check, ...request }: Opening,
   signal: AbortSignal | undefined,
-  check: (response: Response) => void = () => {},
 ): Promise<OpenFile | Absent> {
-  const download = new Download(url, headers, signal);
+  const download = new Download(url, request, signal);
   const connection = await download.open();
   const { response } = connection;
   if (!response.ok) {
@@ -45,12 +59,12 @@ export async function openUrl(
     return { absent: `${url} (an HTML page instead of the file)` };
   }
   try {
-    check(response);
+    check?.(response);
   } catch (error) {
     connection.close();
     throw error;
   }
-  return { chunks: download.chunks(connection), size: bodySize(response) };
+  return { chunks: download.chunks(connection), size: download.sizeOf(connection) };
 }
 
 function httpError(url: string, status: number): GossamerError {

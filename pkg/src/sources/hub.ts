@@ -3,36 +3,48 @@
 import { checkAborted, GossamerError } from "../errors.js";
 import type { Host } from "../host.js";
 import type { LoadOptions } from "../types.js";
-import { Download } from "./download.js";
+import { Download, type FileRequest } from "./download.js";
 import { openUrl } from "./http.js";
-import type { Absent, Listing, OpenFile, Source } from "./source.js";
+import type { Absent, Identity, Listing, OpenFile, Source } from "./source.js";
 
+const COMMIT = /^[0-9a-f]{40}$/;
 const HUB = "https://huggingface.co";
 
 /** What the Hub says of a model with `?blobs=true`. */
 interface Answer {
   sha: string;
-  siblings: { rfilename: string; size?: number; lfs?: { sha256?: string } | null }[];
+  siblings: { rfilename: string; size?: number; blobId?: string; lfs?: { sha256?: string } | null }[];
 }
 
 export class HubSource implements Source {
   readonly model: string;
   readonly #endpoint: string;
   readonly #headers: Record<string, string>;
+  readonly #stallTimeout: number | undefined;
+  readonly #unstored: boolean;
   readonly #folder: string;
+  readonly #key: string;
+  readonly #ref: string;
   #revision: string;
+  #listed: Promise<Listing | undefined> | undefined;
   #listing: Listing | undefined;
+  #away = false;
   /** The commit that files came from. */
   #commit: string | undefined;
 
   constructor(id: string, revision: string, options: LoadOptions, host: Host) {
-    const { endpoint, token, subfolder = "" } = options;
+    const { endpoint, token, subfolder = "", file = "", stallTimeout } = options;
     const setting = (name: string) => host.variable?.(name) || undefined;
     const bearer = token ?? setting("HF_TOKEN");
     this.model = id;
     this.#endpoint = (endpoint ?? setting("HF_ENDPOINT") ?? HUB).replace(/\/+$/, "");
     this.#headers = bearer ? { authorization: `Bearer ${bearer}` } : {};
+    this.#stallTimeout = stallTimeout;
+    this.#unstored = options.cache !== false;
     this.#folder = subfolder.replace(/\/*$/, subfolder === "" ? "" : "/");
+    // Mirrors have the same commits.
+    this.#key = ["hub", id, this.#folder + file].join("/").replace(/\/+$/, "");
+    this.#ref = revision;
     this.#revision = revision;
   }
 
@@ -41,14 +53,31 @@ export class HubSource implements Source {
     return this.#revision;
   }
 
+  get identity(): Identity {
+    const version = COMMIT.test(this.#revision) ? this.#revision : undefined;
+    const hub = { id: this.model, folder: this.#folder };
+    return { key: this.#key, version, ref: this.#ref, away: this.#away, hub };
+  }
+
+  get #request(): FileRequest {
+    return { headers: this.#headers, stallTimeout: this.#stallTimeout, unstored: this.#unstored };
+  }
+
   /** Mirrors need not have this: files are then asked for one by one. */
-  async list(signal: AbortSignal | undefined): Promise<Listing | undefined> {
+  list(signal: AbortSignal | undefined): Promise<Listing | undefined> {
+    this.#listed ??= this.#list(signal);
+    return this.#listed;
+  }
+
+  async #list(signal: AbortSignal | undefined): Promise<Listing | undefined> {
     const url = `${this.#endpoint}/api/models/${this.model}/revision/${encodeURIComponent(this.#revision)}?blobs=true`;
     const answer = await this.#ask(url, signal);
     if (!answer) return undefined;
-    const files = answer.siblings.flatMap(({ rfilename, size, lfs }) => {
+    const files = answer.siblings.flatMap(({ rfilename, size, blobId, lfs }) => {
       if (!rfilename.startsWith(this.#folder)) return [];
-      return [[rfilename.slice(this.#folder.length), { size, sha256: lfs?.sha256 }] as const];
+      // Of a file that is stored apart, git has a pointer.
+      const file = lfs ? { size, sha256: lfs.sha256 } : { size, oid: blobId };
+      return [[rfilename.slice(this.#folder.length), file] as const];
     });
     // Whatever becomes of the branch, all files are of one commit.
     this.#revision = answer.sha;
@@ -56,11 +85,13 @@ export class HubSource implements Source {
     return this.#listing;
   }
 
-  async open(file: string, signal: AbortSignal | undefined): Promise<OpenFile | Absent> {
+  async open(file: string, signal: AbortSignal | undefined, start = 0): Promise<OpenFile | Absent> {
     const path = this.#folder + file;
     const url = `${this.#endpoint}/${this.model}/resolve/${encodeURIComponent(this.#revision)}/${path}`;
     if (this.#listing && !this.#listing.has(file)) return { absent: url };
-    return openUrl(url, this.#headers, [404], signal, (response) => this.#check(url, response));
+    const { size } = this.#listing?.get(file) ?? {};
+    const check = (response: Response) => this.#check(url, response);
+    return openUrl(url, { ...this.#request, absent: [404], start, size, check }, signal);
   }
 
   /** Refuses files of different commits, which no listing kept together. */
@@ -78,11 +109,12 @@ export class HubSource implements Source {
   }
 
   async #ask(url: string, signal: AbortSignal | undefined): Promise<Answer | undefined> {
-    const download = new Download(url, this.#headers, signal);
+    const download = new Download(url, this.#request, signal);
     try {
       const connection = await download.open();
       const { response } = connection;
       try {
+        this.#away = response.status >= 500;
         if (!response.ok) return undefined;
         const answer: unknown = await response.json();
         return isAnswer(answer) ? answer : undefined;
@@ -92,6 +124,7 @@ export class HubSource implements Source {
     } catch {
       // What is wrong shows when files are asked for.
       checkAborted(signal);
+      this.#away = true;
       return undefined;
     }
   }

@@ -15,7 +15,7 @@ const PATH = /^(\.{1,2}([/\\]|$)|\/|[A-Za-z]:[/\\])/;
 
 /** Finds out what kind of source it is. */
 export function resolveSource(source: ModelSource, options: LoadOptions, host: Host): Source {
-  if (source instanceof URL) return fromUrl(source, host);
+  if (source instanceof URL) return fromUrl(source, options, host);
   if (typeof source === "string") return fromString(source, options, host);
   if (typeof source === "function" || (typeof source === "object" && source !== null)) {
     return filesSource(source);
@@ -30,17 +30,18 @@ function fromString(source: string, options: LoadOptions, host: Host): Source {
     if (base === undefined || !URL.canParse(source, base)) {
       throw invalid(`there is no page that "${source}" could be relative to; pass a whole URL, or the files`);
     }
-    return folderSource(new URL(source, base));
+    return folderSource(new URL(source, base), options);
   }
-  if (/^[a-z][a-z\d+.-]*:\/\//i.test(source) && URL.canParse(source)) return fromUrl(new URL(source), host);
+  if (/^[a-z][a-z\d+.-]*:\/\//i.test(source) && URL.canParse(source))
+    return fromUrl(new URL(source), options, host);
   const [, id, revision] = HUB_ID.exec(source) ?? [];
   if (id === undefined)
     throw invalid(`"${source}" is neither a Hub id, nor a URL, nor a path that starts with ./ or /`);
   return new HubSource(id, options.revision ?? revision ?? "main", options, host);
 }
 
-function fromUrl(url: URL, host: Host): Source {
-  if (url.protocol === "https:" || url.protocol === "http:") return folderSource(url);
+function fromUrl(url: URL, options: LoadOptions, host: Host): Source {
+  if (url.protocol === "https:" || url.protocol === "http:") return folderSource(url, options);
   if (url.protocol === "file:" && host.directory) return host.directory(url);
   throw invalid(`the address ${url.href} cannot be read here; use http: or https:`);
 }

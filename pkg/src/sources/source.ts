@@ -17,27 +17,50 @@ export interface Absent {
 }
 
 /** All files of a place, by name, with what it knows of them. */
-export type Listing = ReadonlyMap<
-  string,
-  { readonly size?: number | undefined; readonly sha256?: string | undefined }
->;
+export type Listing = ReadonlyMap<string, ListedFile>;
+
+export interface ListedFile {
+  readonly size?: number | undefined;
+  readonly sha256?: string | undefined;
+  /** What git calls it: the SHA-1 of its bytes behind a header. */
+  readonly oid?: string | undefined;
+}
 
 /** Files by name. */
 export interface Source {
   /** The model's name, for `info`, progress and messages. */
   readonly model: string;
   readonly revision?: string | undefined;
-  /** What the place has, if it can tell. To be asked once, before any file is opened. */
+  /** What makes it worth keeping; absent where files may change unseen. */
+  readonly identity?: Identity | undefined;
+  /** What the place has, if it can tell. To be awaited before any file is opened. */
   list?(signal: AbortSignal | undefined): Promise<Listing | undefined>;
-  /** Opens a file. Rejects if the place itself fails; that a file is not there is an answer. */
-  open(file: string, signal: AbortSignal | undefined): Promise<OpenFile | Absent>;
+  /**
+   * Opens a file, from byte `start` on where its size is known. Rejects if the place itself fails; that a file is not there is
+   * an answer.
+   */
+  open(file: string, signal: AbortSignal | undefined, start?: number): Promise<OpenFile | Absent>;
+}
+
+/** What a cache knows a model by. */
+export interface Identity {
+  /** All but the version: host, name, folder, file. */
+  readonly key: string;
+  /** A commit, or what the user calls the version: as long as it is the same, the files are. Known once they are listed. */
+  readonly version: string | undefined;
+  /** The branch or tag that was asked for. */
+  readonly ref: string | undefined;
+  /** Whether the place could not be reached when it was to be listed. */
+  readonly away?: boolean;
+  /** Name and folder of a Hub model. */
+  readonly hub?: { readonly id: string; readonly folder: string };
 }
 
 /** Memory that is taken for a file before it has arrived. */
 const MOST_AT_ONCE = 1 << 24;
 
 /** The whole of a small file. */
-export async function readAll(file: OpenFile): Promise<Uint8Array> {
+export async function readAll(file: OpenFile): Promise<Uint8Array<ArrayBuffer>> {
   // What a server says of the size is not always so.
   let whole = new Uint8Array(Math.min(file.size ?? 0, MOST_AT_ONCE));
   let length = 0;

@@ -1,6 +1,7 @@
 /** The shared cases, by topic, in the order in which they run. Every engine runs all of them. */
 
 import * as bits from "./bits.mjs";
+import * as cache from "./cache.mjs";
 import * as families from "./families.mjs";
 import * as formats from "./formats.mjs";
 import * as hostile from "./hostile.mjs";
@@ -24,5 +25,6 @@ export const topics = {
   bits: bits.cases,
   pool: pool.cases,
   save: save.cases,
+  cache: cache.cases,
 };
 export { digests } from "./bits.mjs";

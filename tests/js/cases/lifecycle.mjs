@@ -105,9 +105,10 @@ export const cases = {
 
   "the Hub: plain, with a revision, with a token": async ({ origin }) => {
     const endpoint = `${origin}/hub`;
+    const hub = { endpoint, cache: false };
     const asked = async () => (await fetch(`${endpoint}/asked`)).json();
     await asked();
-    const info = await same(origin, "org/tiny", { endpoint });
+    const info = await same(origin, "org/tiny", hub);
     assert.equal(info.model, "org/tiny");
     // One commit for all, and no request for what is not there.
     assert.equal(info.revision, COMMIT);
@@ -124,40 +125,42 @@ export const cases = {
       "org/tiny tokenizer.json",
       "org/tiny tokenizer_config.json",
     ]);
-    assert.equal((await same(origin, "org/tiny@refs/pr/1", { endpoint })).revision, COMMIT);
-    await same(origin, "org/tiny", { endpoint: `${endpoint}/`, revision: "refs/pr/1" });
-    await same(origin, "org/tiny", { endpoint, workers: 2 });
-    await same(origin, "org/private", { endpoint, token: "secret" });
-    await same(origin, "org/nested", { endpoint, subfolder: "tiny-bert" });
-    const locked = is(await failure(() => load("org/private", { endpoint })), "http");
+    assert.equal((await same(origin, "org/tiny@refs/pr/1", hub)).revision, COMMIT);
+    await same(origin, "org/tiny", { ...hub, endpoint: `${endpoint}/`, revision: "refs/pr/1" });
+    await same(origin, "org/tiny", { ...hub, workers: 2 });
+    await same(origin, "org/private", { ...hub, token: "secret" });
+    await same(origin, "org/nested", { ...hub, subfolder: "tiny-bert" });
+    const locked = is(await failure(() => load("org/private", hub)), "http");
     assert.equal(locked.status, 401);
     assert.include(locked.message, "token");
-    const absent = is(await failure(() => load("org/absent", { endpoint })), "not_found");
+    const absent = is(await failure(() => load("org/absent", hub)), "not_found");
     assert.include(absent.message, `${endpoint}/org/absent/resolve/main/config.json`);
-    is(await failure(() => load("org/tiny@gone", { endpoint })), "not_found");
+    is(await failure(() => load("org/tiny@gone", hub)), "not_found");
   },
 
   "the Hub: files that are not what they should be": async ({ origin }) => {
     const endpoint = `${origin}/hub`;
-    const damaged = is(await failure(() => load("org/damaged", { endpoint })), "wrong_hash");
+    const hub = { endpoint, cache: false };
+    const damaged = is(await failure(() => load("org/damaged", hub)), "wrong_hash");
     assert.include(damaged.message, "model.safetensors");
     // A mirror without the list gives no hashes and the name of the branch, but its commits still have to agree.
-    assert.equal((await same(origin, "org/mirrored", { endpoint })).revision, "main");
-    const moving = is(await failure(() => load("org/moving", { endpoint })), "network");
+    assert.equal((await same(origin, "org/mirrored", hub)).revision, "main");
+    const moving = is(await failure(() => load("org/moving", hub)), "network");
     assert.include(moving.message, "Load it again");
     const pinned = { "model.safetensors": "0".repeat(64) };
-    is(await failure(() => load("org/tiny", { endpoint, sha256: pinned })), "wrong_hash");
+    is(await failure(() => load("org/tiny", { ...hub, sha256: pinned })), "wrong_hash");
   },
 
   "the Hub: a model that is nothing but GGUF files": async ({ origin }) => {
     const endpoint = `${origin}/hub`;
+    const hub = { endpoint, cache: false };
     const events = [];
-    const model = await load("org/gguf", { endpoint, onProgress: (event) => events.push(event) });
+    const model = await load("org/gguf", { ...hub, onProgress: (event) => events.push(event) });
     assert.match(model.info.files[0], /q8_0\.gguf$/);
     assert.include(model.info.stored, "Q8_0");
     rises(events.filter((event) => event.status === "progress_total"));
     model.dispose();
-    const other = await load("org/gguf", { endpoint, file: "bert-q4_k.gguf" });
+    const other = await load("org/gguf", { ...hub, file: "bert-q4_k.gguf" });
     assert.deepEqual(other.info.files, ["bert-q4_k.gguf"]);
     other.dispose();
   },

@@ -19,31 +19,107 @@ const MODELS = {
   "org/moving": { folder: `${FIXTURES}tiny-bert/`, silent: true, moving: true },
   "org/nested": { folder: FIXTURES, only: "tiny-bert" },
   "org/gguf": { folder: `${FIXTURES}gguf/` },
+  "org/minilm": { folder: "models/sentence-transformers/all-MiniLM-L6-v2/" },
 };
 
 /** Requests so far, as `model path`. */
 const asked = [];
 let commits = 0;
 
-/** Answers `path`; `send(file, headers)` answers with a file of the repository. */
-export async function hub(path, request, response, { root, send }) {
+/** Models `fault/…` are the tiny one, with faults that are still to come and what was sent. */
+const faulty = new Map();
+
+/**
+ * Answers `path`; `send(file, headers)` answers with a file of the repository, `cdn` is the origin that large files come from.
+ *
+ * `faults/<name>?plan=…` says how the next requests of a model `fault/<name>` go wrong, `[{ kind, at }, …]`, nothing for those that go
+ * right, and answers with what was sent before: `{ file, from, sent }` for each request of a file.
+ */
+export async function hub(path, request, response, { root, send, cdn }) {
+  const { search, searchParams } = new URL(request.url, "http://x");
   if (path === "asked") return response.end(JSON.stringify(asked.splice(0)));
+  if (path.startsWith("faults/")) {
+    const name = path.slice("faults/".length);
+    const { sent = [] } = faulty.get(name) ?? {};
+    faulty.set(name, { plan: JSON.parse(searchParams.get("plan") ?? "[]"), sent: [] });
+    return response.end(JSON.stringify(sent));
+  }
   const [, listedName, listedRevision] = /^api\/models\/(.+)\/revision\/(.+)$/.exec(path) ?? [];
   const [, name = listedName, revision = listedRevision, wanted] =
     /^([^/]+\/[^/]+)\/resolve\/(main|refs\/pr\/1|[0-9a-f]{40}|gone)\/(.+)$/.exec(path) ?? [];
   asked.push(`${name} ${wanted ?? "list"}`);
-  const model = MODELS[name];
+  const model = name?.startsWith("fault/") ? MODELS["org/tiny"] : MODELS[name];
   if (model?.token && request.headers.authorization !== `Bearer ${model.token}`) {
     return response.writeHead(401).end("Invalid credentials");
   }
   if (!model || !REVISIONS.includes(revision)) return response.writeHead(404).end(`no ${name} ${revision}`);
+  const commit = model.moving ? String(commits++) : COMMIT;
   if (wanted !== undefined) {
-    const commit = model.moving ? String(commits++) : COMMIT;
-    return send(model.folder + wanted, { "x-repo-commit": commit });
+    const headers = { "x-repo-commit": commit };
+    if (!isLarge(wanted)) return send(model.folder + wanted, headers);
+    // Large files are elsewhere; a token is for the Hub alone.
+    const elsewhere = `${cdn}/cdn/${name}/${wanted}${search}`;
+    return response.writeHead(302, { ...headers, location: elsewhere }).end();
   }
   if (model.silent) return response.writeHead(404).end("no such API");
   const listing = JSON.stringify({ sha: COMMIT, siblings: await siblings(root, model) });
   return response.writeHead(200, { "content-type": "application/json" }).end(listing);
+}
+
+const isLarge = (name) => /\.(safetensors|gguf)$/.test(name);
+
+/** The host of large files: `cdn/<org>/<name>/<file>`, with ranges, for pages of any origin. */
+export async function cdn(path, request, response, { root }) {
+  const [, name, file] = /^([^/]+\/[^/]+)\/(.+)$/.exec(path) ?? [];
+  const [kind, id] = (name ?? "").split("/");
+  const model = kind === "fault" ? MODELS["org/tiny"] : MODELS[name];
+  if (!model) return response.writeHead(404).end(`no ${path}`);
+  if (request.headers.authorization) return response.writeHead(400).end("whose token is this?");
+  const { plan = [], sent = [] } = faulty.get(id) ?? {};
+  const fault = kind === "fault" ? (plan.shift() ?? {}) : {};
+  let bytes = await readFile(join(root, model.folder + file));
+  const size = bytes.length;
+  const range = fault.kind === "whole" ? undefined : /^bytes=(\d+)-$/.exec(request.headers.range ?? "");
+  const from = range ? Number(range[1]) : 0;
+  const row = { file, from, sent: 0 };
+  sent.push(row);
+  const headers = {
+    "access-control-allow-origin": "*",
+    "access-control-expose-headers": "content-length, content-range, etag, retry-after",
+    etag: '"an-etag-of-the-cdn"',
+  };
+  const { at = 0 } = fault;
+  if (fault.kind === "busy") return response.writeHead(429, { ...headers, "retry-after": "0" }).end();
+  if (fault.kind === "error") return response.writeHead(503, headers).end();
+  if (fault.kind === "gone") return response.writeHead(404, headers).end();
+  if (fault.kind === "refuse") return response.destroy();
+  if (fault.kind === "changed") headers.etag = '"another"';
+  if (fault.kind === "wrong") {
+    bytes = Buffer.from(bytes);
+    bytes[Math.max(from, at)] ^= 0x55;
+  }
+  headers["content-length"] = size - from + (fault.kind === "long" ? 1000 : 0);
+  if (fault.kind === "short") headers["content-length"] = Math.max(1, Math.min(at, size) - from);
+  if (range) headers["content-range"] = `bytes ${from}-${size - 1}/${size}`;
+  response.writeHead(range ? 206 : 200, headers);
+  const breaks = fault.kind === "cut" || fault.kind === "stall";
+  const end = breaks
+    ? Math.max(from, Math.min(at, size))
+    : fault.kind === "short"
+      ? from + headers["content-length"]
+      : size;
+  // As fast as a good connection, in chunks.
+  for (let start = from; start < end && !response.destroyed; start += 1 << 15) {
+    const chunk = bytes.subarray(start, Math.min(end, start + (1 << 15)));
+    if (kind === "fault") await new Promise((done) => setTimeout(done, 2));
+    await new Promise((done) => response.write(chunk, done));
+    row.sent += chunk.length;
+  }
+  if (fault.kind === "stall") {
+    // Firefox does not close connections of redirected requests that were aborted, and makes 6 to a host.
+    return setTimeout(() => response.destroy(), 3000);
+  }
+  return breaks || fault.kind === "long" ? response.destroy() : response.end();
 }
 
 async function siblings(root, { folder, only = "", damaged }) {
@@ -52,9 +128,10 @@ async function siblings(root, { folder, only = "", damaged }) {
   const names = files.filter((file) => file.isFile()).map((file) => join(file.parentPath, file.name));
   const list = names.map(async (name) => {
     const bytes = await readFile(name);
-    const file = { rfilename: name.slice(base.length), size: bytes.length };
+    const git = createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
+    const file = { rfilename: name.slice(base.length), size: bytes.length, blobId: git };
     // Large ones are stored apart.
-    if (!/\.(safetensors|gguf)$/.test(name)) return file;
+    if (!isLarge(name)) return file;
     const sha256 = createHash("sha256")
       .update(bytes)
       .update(damaged ? "!" : "")

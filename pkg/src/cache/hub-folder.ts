@@ -1,0 +1,328 @@
+/**
+ * The Hugging Face cache folder, which Python's huggingface_hub and others share: `models--org--name/` has files by their hashes
+ * in `blobs`, links to them by commit and name in `snapshots`, and the commits of branches and tags in `refs`.
+ */
+
+import { createHash, type Hash } from "node:crypto";
+import {
+  appendFile,
+  mkdir,
+  readdir,
+  readFile,
+  readlink,
+  rename,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from "node:fs/promises";
+import { basename, dirname, join, relative } from "node:path";
+import { checkAborted, GossamerError } from "../errors.js";
+import { directorySource } from "../sources/directory.js";
+import type { Identity, Listing, OpenFile, Source } from "../sources/source.js";
+import type { CachedModel, LoadCache, Visit, Wanted } from "./cache.js";
+import { lockFile } from "./lock-file.js";
+import { gone, isOfFiles, notCached, offline, passing } from "./visit.js";
+
+/** In the folder of a model that was downloaded by this package. */
+const MARKER = ".gossamer";
+/** End of the name of a file that is not whole yet. Python has names of its own. */
+const INCOMPLETE = ".gossamer.incomplete";
+
+/** The cache in a folder. */
+export class HubFolder implements LoadCache {
+  readonly #folder: string;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  /** All models that are there, whoever has put them there. */
+  async list(): Promise<CachedModel[]> {
+    const found = await Promise.all(
+      (await names(this.#folder)).map(async (name) => {
+        const [, model] = /^models--(.+)$/.exec(name) ?? [];
+        if (model === undefined) return [];
+        const snapshots = join(this.#folder, name, "snapshots");
+        const revisions = (await names(snapshots)).map(async (revision) => ({
+          model: model.replaceAll("--", "/"),
+          revision,
+          ...(await measure(join(snapshots, revision))),
+        }));
+        return Promise.all(revisions);
+      }),
+    );
+    return found.flat().sort((a, b) => b.lastUsed.getTime() - a.lastUsed.getTime());
+  }
+
+  async delete(model: string): Promise<boolean> {
+    const folder = this.#of(model);
+    const isThere = (await names(folder)).length > 0;
+    await rm(folder, { recursive: true, force: true });
+    return isThere;
+  }
+
+  /** Leaves the models that others have put there. */
+  async clear(): Promise<void> {
+    for (const name of await names(this.#folder)) {
+      const folder = join(this.#folder, name);
+      if ((await names(folder)).includes(MARKER)) await rm(folder, { recursive: true, force: true });
+    }
+  }
+
+  async size(): Promise<number> {
+    return (await this.list()).reduce((sum, { size }) => sum + size, 0);
+  }
+
+  async visit(wanted: Wanted): Promise<Visit> {
+    const { place, signal, sha256 } = wanted;
+    const listing = wanted.offline ? undefined : await place.list?.(signal);
+    const { hub, ref, version, away } = place.identity ?? {};
+    if (!hub) return passing(place, sha256);
+    const folder = this.#of(hub.id);
+    const named = ref === undefined ? undefined : join(folder, "refs", ref);
+    const known = named && (await readFile(named, "utf8").catch(() => undefined))?.trim();
+    // Without a network, the commit that the branch was at.
+    const isAway = wanted.offline || away;
+    const commit = version ?? (isAway ? known : undefined);
+    const isHere = commit !== undefined && (await names(join(folder, "snapshots", commit))).length > 0;
+    if (commit === undefined || !(listing || (isAway && isHere))) {
+      if (wanted.offline) throw offline(place.model);
+      return passing(place, sha256);
+    }
+    if (listing && named !== undefined && ref !== commit && known !== commit) {
+      // A folder that cannot be written to is told of when files are.
+      await write(named, commit).catch(() => {});
+    }
+    return new Snapshot(wanted, folder, commit, listing);
+  }
+
+  #of(id: string): string {
+    return join(this.#folder, `models--${id.replaceAll("/", "--")}`);
+  }
+}
+
+/** A model at a commit: what is there is read, what is not is fetched. */
+class Snapshot implements Visit {
+  readonly sha256: Wanted["sha256"];
+  readonly #wanted: Wanted;
+  readonly #folder: string;
+  readonly #commit: string;
+  readonly #listing: Listing | undefined;
+  /** Files that were not fetched from their beginning. */
+  readonly #read = new Set<string>();
+  readonly #fetched = new Set<string>();
+  #unkept: unknown;
+
+  constructor(wanted: Wanted, folder: string, commit: string, listing: Listing | undefined) {
+    this.sha256 = wanted.sha256;
+    this.#wanted = wanted;
+    this.#folder = folder;
+    this.#commit = commit;
+    this.#listing = listing;
+  }
+
+  get source(): Source {
+    const { place } = this.#wanted;
+    const path = join(
+      this.#folder,
+      "snapshots",
+      this.#commit,
+      (place.identity as Required<Identity>).hub.folder,
+    );
+    return {
+      model: place.model,
+      revision: this.#commit,
+      // Hashes are checked here.
+      list: async () =>
+        this.#listing && new Map([...this.#listing].map(([name, { size }]) => [name, { size }])),
+      open: async (name, signal) => {
+        const local = join(path, name);
+        const kept = await this.#local(path, name);
+        if (kept) return kept;
+        if (!this.#listing) return { absent: local };
+        const { size, oid, sha256: hash = oid } = this.#listing.get(name) ?? {};
+        if (hash === undefined || size === undefined) return place.open(name, signal);
+        return { chunks: this.#fetch(name, local, hash, size), size };
+      },
+    };
+  }
+
+  async keep(): Promise<boolean> {
+    if (this.#unkept === undefined) return true;
+    this.#wanted.warn(notCached(this.#wanted.place.model, this.#unkept));
+    return false;
+  }
+
+  /** Throws away what is not what its name says. */
+  async forget(error: unknown): Promise<boolean> {
+    if (!isOfFiles(error)) return false;
+    const wrong: string[] = [];
+    for (const file of this.#read) {
+      if (!file.endsWith(INCOMPLETE) && (await isWhole(file))) continue;
+      wrong.push(file);
+      await rm(file, { force: true });
+    }
+    for (const file of this.#fetched) await rm(file, { force: true });
+    return wrong.length > 0 && !this.#wanted.offline;
+  }
+
+  leave(): void {}
+
+  /** A file that is here. */
+  async #local(folder: string, name: string): Promise<OpenFile | undefined> {
+    const target = await readlink(join(folder, name)).catch(() => undefined);
+    const file = await openFile(join(folder, name));
+    if (!file) return undefined;
+    // Files that are no links have no names that say what they are.
+    if (target === undefined) return file;
+    const blob = join(dirname(join(folder, name)), target);
+    this.#read.add(blob);
+    return { ...file, chunks: checked(file.chunks, name, basename(blob), file.size as number) };
+  }
+
+  /** Passes a file's bytes on while they are written: first what is here of them, then the rest. */
+  async *#fetch(name: string, local: string, hash: string, size: number): AsyncGenerator<Uint8Array> {
+    const blob = join(this.#folder, "blobs", hash);
+    const partial = blob + INCOMPLETE;
+    const release = await this.#lock(blob);
+    try {
+      // Another has fetched it meanwhile, or another commit has the same file.
+      const whole = await openFile(blob);
+      if (whole) {
+        this.#read.add(blob);
+        yield* checked(whole.chunks, name, hash, size);
+      } else {
+        yield* checked(this.#rest(name, partial, size), name, hash, size);
+        if (this.#unkept !== undefined) return;
+        await rename(partial, blob);
+        this.#fetched.delete(partial);
+      }
+      await link(blob, local);
+    } finally {
+      await release?.();
+    }
+  }
+
+  /** Nothing where the folder cannot be written to. */
+  async #lock(blob: string): Promise<(() => Promise<void>) | undefined> {
+    try {
+      await write(join(this.#folder, MARKER), "");
+      await mkdir(dirname(blob), { recursive: true });
+      return await lockFile(`${blob}.gossamer.lock`, this.#wanted.signal);
+    } catch (error) {
+      checkAborted(this.#wanted.signal);
+      this.#unkept = error;
+      return undefined;
+    }
+  }
+
+  async *#rest(name: string, partial: string, size: number): AsyncGenerator<Uint8Array> {
+    const { place, signal } = this.#wanted;
+    this.#fetched.add(partial);
+    let start = 0;
+    const here = this.#unkept === undefined ? await openFile(partial) : undefined;
+    if (here) {
+      this.#read.add(partial);
+      for await (const chunk of here.chunks) {
+        start += chunk.byteLength;
+        yield chunk;
+      }
+    }
+    if (start >= size) return;
+    const rest = await place.open(name, signal, start);
+    if ("absent" in rest) throw gone(name, rest);
+    yield* this.#written(partial, rest);
+  }
+
+  /** Writes what passes. */
+  async *#written(partial: string, { chunks }: OpenFile): AsyncGenerator<Uint8Array> {
+    for await (const chunk of chunks) {
+      try {
+        if (this.#unkept === undefined) await appendFile(partial, chunk);
+      } catch (error) {
+        this.#unkept = error;
+        await rm(partial, { force: true }).catch(() => {});
+      }
+      yield chunk;
+    }
+  }
+}
+
+/** Passes a file's bytes on, and throws if they have not the hash that is its name: SHA-256, or git's. */
+async function* checked(
+  chunks: AsyncIterable<Uint8Array>,
+  name: string,
+  hash: string,
+  size: number,
+): AsyncGenerator<Uint8Array> {
+  const hasher = hasherOf(hash, size);
+  for await (const chunk of chunks) {
+    hasher?.update(chunk);
+    yield chunk;
+  }
+  const found = hasher?.digest("hex");
+  if (found === undefined || found === hash) return;
+  throw new GossamerError(
+    "wrong_hash",
+    `${name} has the hash ${found}, and should have ${hash}: it was damaged on the way, or on the disk. Load the model again.`,
+    { status: 502 },
+  );
+}
+
+function hasherOf(hash: string, size: number): Hash | undefined {
+  if (/^[0-9a-f]{64}$/.test(hash)) return createHash("sha256");
+  return /^[0-9a-f]{40}$/.test(hash) ? createHash("sha1").update(`blob ${size}\0`) : undefined;
+}
+
+/** Whether a blob's bytes are those of its name. */
+async function isWhole(blob: string): Promise<boolean> {
+  const file = await openFile(blob);
+  if (!file) return false;
+  try {
+    for await (const _ of checked(file.chunks, blob, basename(blob), file.size as number));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function openFile(path: string): Promise<OpenFile | undefined> {
+  const file = await directorySource(dirname(path)).open(basename(path), undefined);
+  return "absent" in file ? undefined : file;
+}
+
+/** Names a blob in a snapshot, as a link where the system lets it. */
+async function link(blob: string, local: string): Promise<void> {
+  await mkdir(dirname(local), { recursive: true });
+  await rm(local, { force: true });
+  try {
+    await symlink(relative(dirname(local), blob), local);
+  } catch {
+    // As huggingface_hub does.
+    await rename(blob, local);
+  }
+}
+
+async function write(path: string, text: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  await writeFile(path, text);
+}
+
+/** What is in a folder, if there is one. */
+function names(folder: string): Promise<string[]> {
+  return readdir(folder).catch(() => []);
+}
+
+/** Bytes of a snapshot's files, and when one was last read. */
+async function measure(folder: string): Promise<{ size: number; lastUsed: Date }> {
+  let size = 0;
+  let lastUsed = new Date(0);
+  for (const entry of await readdir(folder, { recursive: true })) {
+    const file = await stat(join(folder, entry)).catch(() => undefined);
+    if (!file?.isFile()) continue;
+    size += file.size;
+    if (file.atime > lastUsed) lastUsed = file.atime;
+  }
+  return { size, lastUsed };
+}

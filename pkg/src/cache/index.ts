@@ -1,0 +1,92 @@
+/** What a store has: one list of all models, which every change writes anew. */
+
+import type { ModelStore } from "./cache.js";
+import { exclusive } from "./locks.js";
+import { getValue, type KeptFile, keptBytes, pieceName } from "./pieces.js";
+
+const NAME = "index.json";
+const VERSION = 1;
+
+/** A model that is kept. */
+export interface Entry {
+  model: string;
+  /** Its place (`Source.key`) and version. */
+  key: string;
+  version: string;
+  /** Branches and tags that have led here. */
+  refs: string[];
+  /** As what it was loaded; none for files as they were downloaded. */
+  dtype?: "f32" | "q8" | "q4";
+  /** Whether that is what it is loaded as unless told otherwise. */
+  standard?: boolean;
+  /** Hashes that the downloaded files were found to have. */
+  sha256: Record<string, string>;
+  files: Record<string, KeptFile>;
+  /** When it was last loaded, in milliseconds since 1970. */
+  used: number;
+}
+
+export const entryBytes = ({ files }: Entry): number =>
+  Object.values(files).reduce((sum, file) => sum + keptBytes(file), 0);
+
+/** Where a store has a file of an entry. */
+export function fileName({ key, version, dtype }: Pick<Entry, "key" | "version" | "dtype">, file: string) {
+  const parts = [...key.split("/"), version, dtype ?? "downloaded", ...file.split("/")];
+  return parts.map(encodeURIComponent).join("/");
+}
+
+/** Whether two entries are of the same files. */
+export const isSame = (a: Entry, b: Entry): boolean =>
+  a.key === b.key && a.version === b.version && a.dtype === b.dtype;
+
+export class Index {
+  readonly #store: ModelStore;
+
+  constructor(store: ModelStore) {
+    this.#store = store;
+  }
+
+  /** The last used first. */
+  async entries(): Promise<Entry[]> {
+    const bytes = await getValue(this.#store, NAME);
+    try {
+      const { version, entries } = JSON.parse(new TextDecoder().decode(bytes)) as Record<string, unknown>;
+      return version === VERSION ? (entries as Entry[]).sort((a, b) => b.used - a.used) : [];
+    } catch {
+      // There is none yet, or it is damaged: what it listed is downloaded anew.
+      return [];
+    }
+  }
+
+  /** Changes the list, while no other does. */
+  update(change: (entries: Entry[]) => Entry[]): Promise<void> {
+    return exclusive("gossamer-embed index", async () => {
+      const entries = change(await this.entries());
+      const json = JSON.stringify({ version: VERSION, entries });
+      await this.#store.put(NAME, new TextEncoder().encode(json));
+    });
+  }
+
+  /** Adds an entry, in place of one of the same files. */
+  put(entry: Entry): Promise<void> {
+    return this.update((entries) => [...entries.filter((other) => !isSame(other, entry)), entry]);
+  }
+
+  /** Forgets entries: first that they are there, then their bytes. */
+  async remove(isGone: (entry: Entry) => boolean): Promise<Entry[]> {
+    let gone: Entry[] = [];
+    await this.update((entries) => {
+      gone = entries.filter(isGone);
+      return entries.filter((entry) => !isGone(entry));
+    });
+    for (const entry of gone) await this.discard(entry);
+    return gone;
+  }
+
+  /** Deletes the bytes of an entry that is not listed. */
+  async discard(entry: Entry): Promise<void> {
+    for (const [file, { pieces }] of Object.entries(entry.files)) {
+      for (const piece of pieces) await this.#store.delete(pieceName(fileName(entry, file), piece));
+    }
+  }
+}

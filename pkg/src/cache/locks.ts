@@ -1,0 +1,52 @@
+/** One at a time: between tabs and workers where the host can tell, or else within this thread. */
+
+import { aborted } from "../errors.js";
+
+/** Gives a lock back. */
+export type Release = () => void;
+
+const queues = new Map<string, Promise<void>>();
+
+/** Waits for a lock. */
+export async function acquire(name: string, signal?: AbortSignal): Promise<Release> {
+  const { locks } = globalThis.navigator ?? {};
+  return locks ? between(locks, name, signal) : within(name, signal);
+}
+
+/** Runs `work` while no other has the lock. */
+export async function exclusive<T>(name: string, work: () => Promise<T>): Promise<T> {
+  const release = await acquire(name);
+  try {
+    return await work();
+  } finally {
+    release();
+  }
+}
+
+function between(locks: LockManager, name: string, signal: AbortSignal | undefined): Promise<Release> {
+  return new Promise((resolve, reject) => {
+    const hold = () => new Promise<void>((release) => resolve(release));
+    locks
+      .request(name, signal ? { signal } : {}, hold)
+      .catch((error) => reject(signal?.aborted ? aborted(signal) : error));
+  });
+}
+
+async function within(name: string, signal: AbortSignal | undefined): Promise<Release> {
+  const before = queues.get(name) ?? Promise.resolve();
+  let release: Release = () => {};
+  const held = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const last = before.then(() => held);
+  queues.set(name, last);
+  void last.then(() => queues.get(name) === last && queues.delete(name));
+  await new Promise<void>((resolve, reject) => {
+    signal?.addEventListener("abort", () => {
+      release();
+      reject(aborted(signal));
+    });
+    void before.then(resolve);
+  });
+  return release;
+}

@@ -1,0 +1,295 @@
+/** Models in a store: as they were quantised when they were first loaded, or as far as they are downloaded. */
+
+import type { Engine } from "../engine/engine.js";
+import { GossamerError } from "../errors.js";
+import { save } from "../save.js";
+import { type Identity, type Listing, type OpenFile, type Source, streamChunks } from "../sources/source.js";
+import type { CachedModel, LoadCache, ModelCache, ModelStore, Visit, Wanted } from "./cache.js";
+import { Download } from "./download.js";
+import { type Entry, entryBytes, fileName, Index, isSame } from "./index.js";
+import { acquire, type Release } from "./locks.js";
+import { getPiece, type KeptFile, putPiece } from "./pieces.js";
+import { isOfFiles, notCached, offline, passing } from "./visit.js";
+
+/** A cache of the models that a store has. `room` tells how many bytes may be added, where that is known. */
+export class StoreCache implements LoadCache {
+  readonly store: ModelStore;
+  readonly index: Index;
+  readonly #room: (() => Promise<number>) | undefined;
+
+  constructor(store: ModelStore, room?: () => Promise<number>) {
+    this.store = store;
+    this.index = new Index(store);
+    this.#room = room;
+  }
+
+  async list(): Promise<CachedModel[]> {
+    const entries = await this.index.entries();
+    return entries.map((entry) => ({
+      model: entry.model,
+      revision: entry.version,
+      ...(entry.dtype && { dtype: entry.dtype }),
+      size: entryBytes(entry),
+      lastUsed: new Date(entry.used),
+    }));
+  }
+
+  async delete(model: string): Promise<boolean> {
+    return (await this.index.remove((entry) => entry.model === model)).length > 0;
+  }
+
+  async clear(): Promise<void> {
+    await this.index.remove(() => true);
+  }
+
+  async size(): Promise<number> {
+    return (await this.index.entries()).reduce((sum, entry) => sum + entryBytes(entry), 0);
+  }
+
+  async visit(wanted: Wanted): Promise<Visit> {
+    const { place, signal } = wanted;
+    const kept = await this.#find(wanted);
+    if (kept) return kept;
+    if (wanted.offline) {
+      throw offline(place.model);
+    }
+    // The Hub says which commit it is.
+    await place.list?.(signal);
+    const { version, away } = place.identity ?? {};
+    // No network, or a mirror that does not list its files.
+    if (version === undefined)
+      return (away && (await this.#find({ ...wanted, offline: true }))) || passing(place, wanted.sha256);
+    const release = await acquire(`gossamer-embed ${place.identity?.key} ${version}`, signal);
+    try {
+      const kept = await this.#find(wanted);
+      if (kept) {
+        release();
+        return kept;
+      }
+      return await Fetching.start(this, wanted, release);
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  /** Whether so much may be added, once models were forgotten that were not used for the longest. */
+  async makeRoom(bytes: number, but: (entry: Entry) => boolean): Promise<boolean> {
+    if (!this.#room) return true;
+    let missing = bytes - (await this.#room());
+    if (missing <= 0) return true;
+    const others = (await this.index.entries()).filter((entry) => !but(entry)).reverse();
+    const most = others.reduce((sum, entry) => sum + entryBytes(entry), 0);
+    if (missing > most) return false;
+    for (const entry of others) {
+      if (missing <= 0) break;
+      missing -= entryBytes(entry);
+      await this.index.remove((other) => isSame(entry, other));
+    }
+    return true;
+  }
+
+  /** Whether so much may be added at once. */
+  async hasRoom(bytes: number): Promise<boolean> {
+    return !this.#room || (await this.#room()) >= bytes;
+  }
+
+  /** What is wanted, if it is here whole; without a network, by the branch or tag that led to it. */
+  async #find(wanted: Wanted): Promise<Visit | undefined> {
+    const { identity } = wanted.place;
+    if (!identity) return undefined;
+    const { key, version, ref } = identity;
+    const entry = (await this.index.entries()).find(
+      (entry) =>
+        entry.key === key &&
+        (version === undefined
+          ? wanted.offline && ref !== undefined && entry.refs.includes(ref)
+          : entry.version === version) &&
+        (wanted.dtype === undefined ? entry.standard : entry.dtype === wanted.dtype) &&
+        Object.entries(wanted.sha256).every(([name, hash]) => entry.sha256[name] === hash.toLowerCase()),
+    );
+    return entry && new Kept(this, entry, identity);
+  }
+}
+
+/** The models that a store of your own has, to list and to forget. */
+export function modelCache(store: ModelStore): ModelCache {
+  return new StoreCache(store);
+}
+
+/** Loading what is there. */
+class Kept implements Visit {
+  /** The files are others than those that the user knows; they were checked when these were made of them. */
+  readonly sha256 = {};
+  readonly #cache: StoreCache;
+  readonly #entry: Entry;
+  readonly #ref: string | undefined;
+
+  constructor(cache: StoreCache, entry: Entry, { ref }: Identity) {
+    this.#cache = cache;
+    this.#entry = entry;
+    this.#ref = ref;
+  }
+
+  get source(): Source {
+    const { model, version, files } = this.#entry;
+    const list = Object.entries(files).map(([name, { size }]) => [name, { size }] as const);
+    const listing: Listing = new Map(list);
+    return {
+      model,
+      revision: version,
+      list: async () => listing,
+      open: async (name) => {
+        const file = files[name];
+        return file ? this.#open(name, file) : { absent: name };
+      },
+    };
+  }
+
+  async keep(): Promise<boolean> {
+    const { refs } = this.#entry;
+    const known = this.#ref === undefined ? refs : [...new Set([...refs, this.#ref])];
+    await this.#cache.index
+      .update((entries) =>
+        entries.map((entry) =>
+          isSame(entry, this.#entry) ? { ...entry, refs: known, used: Date.now() } : entry,
+        ),
+      )
+      // It only tells what to forget first.
+      .catch(() => {});
+    return true;
+  }
+
+  /** It did not load as it did when it was kept: something has happened to it. */
+  async forget(error: unknown): Promise<boolean> {
+    if (!isOfFiles(error)) return false;
+    await this.#cache.index.remove((entry) => isSame(entry, this.#entry)).catch(() => {});
+    return true;
+  }
+
+  leave(): void {}
+
+  #open(name: string, { size, pieces }: KeptFile): OpenFile {
+    const { store } = this.#cache;
+    const get = (at: number) => {
+      const piece = pieces[at];
+      return piece && getPiece(store, fileName(this.#entry, name), piece);
+    };
+    async function* chunks() {
+      let next = get(0);
+      for (const at of pieces.keys()) {
+        const bytes = await next;
+        if (!bytes) throw damaged(name);
+        next = get(at + 1);
+        // Whoever leaves early does not wait for it.
+        next?.catch(() => {});
+        yield bytes;
+      }
+    }
+    return { chunks: chunks(), size };
+  }
+}
+
+function damaged(name: string): GossamerError {
+  return new GossamerError("truncated_stream", `The cache has lost a part of ${name}; load the model anew.`, {
+    status: 502,
+  });
+}
+
+/** Loading what is not there yet: one at a time, while others wait for it. */
+class Fetching implements Visit {
+  readonly saves = true;
+  readonly source: Download;
+  readonly #cache: StoreCache;
+  readonly #wanted: Wanted;
+  readonly #release: Release;
+
+  static async start(cache: StoreCache, wanted: Wanted, release: Release): Promise<Fetching> {
+    return new Fetching(cache, wanted, release, await Download.resume(cache, wanted));
+  }
+
+  private constructor(cache: StoreCache, wanted: Wanted, release: Release, source: Download) {
+    this.source = source;
+    this.#cache = cache;
+    this.#wanted = wanted;
+    this.#release = release;
+  }
+
+  get sha256(): Wanted["sha256"] {
+    return this.#wanted.sha256;
+  }
+
+  async keep(engine: Engine): Promise<boolean> {
+    const { index } = this.#cache;
+    const { place, dtype: asked, sha256, warn } = this.#wanted;
+    const identity = place.identity as Identity & { version: string };
+    const { info } = engine;
+    const listed = [...((await place.list?.(undefined)) ?? [])].flatMap(([name, file]) =>
+      file.sha256 === undefined ? [] : [[name, file.sha256] as const],
+    );
+    const entry: Entry = {
+      model: place.model,
+      key: identity.key,
+      version: identity.version,
+      refs: identity.ref === undefined ? [] : [identity.ref],
+      dtype: info.dtype,
+      // What no one has saved in another dtype is in 8 bits unless told otherwise.
+      standard: asked === undefined || (info.dtype === "q8" && info.stored === undefined),
+      sha256: Object.fromEntries([
+        ...listed,
+        ...Object.entries(sha256).map(([name, hash]) => [name, hash.toLowerCase()]),
+      ]),
+      files: {},
+      used: Date.now(),
+    };
+    try {
+      await this.source.settle();
+      await this.#write(engine, entry);
+      await index.put(entry);
+      await this.source.discard();
+      return true;
+    } catch (error) {
+      // What was written so far is found by nobody, but takes room.
+      await index.discard(entry).catch(() => {});
+      if (!(error instanceof GossamerError && error.code === "disposed")) warn(notCached(place.model, error));
+      return false;
+    } finally {
+      this.#release();
+    }
+  }
+
+  async #write(engine: Engine, entry: Entry): Promise<void> {
+    const files = await save((call, signal) => engine.run(call, signal), {});
+    const size = files.reduce((sum, file) => sum + file.size, 0);
+    const isOurs = ({ key, version }: Entry) => key === entry.key && version === entry.version;
+    if (!(await this.#cache.makeRoom(size, isOurs))) {
+      // What was downloaded is of no more use.
+      await this.source.discard();
+      if (!(await this.#cache.hasRoom(size)))
+        throw new Error(`its ${Math.ceil(size / 1e6)} MB are more than there is room for`);
+    }
+    for (const { path, size, stream } of files) {
+      const file: KeptFile = { size, pieces: [] };
+      entry.files[path] = file;
+      let start = 0;
+      for await (const chunk of streamChunks(stream(), undefined)) {
+        const bytes = chunk as Uint8Array<ArrayBuffer>;
+        file.pieces.push(await putPiece(this.#cache.store, fileName(entry, path), start, bytes));
+        start += chunk.byteLength;
+      }
+    }
+  }
+
+  /** With what was kept of an earlier download gone, the whole may be right. */
+  async forget(error: unknown): Promise<boolean> {
+    await this.source.settle();
+    if (!isOfFiles(error)) return false;
+    const { resumed } = this.source;
+    await this.source.discard().catch(() => {});
+    return resumed;
+  }
+
+  leave(): void {
+    this.#release();
+  }
+}

@@ -1,0 +1,53 @@
+/** What all ways to load by a cache have in common. */
+
+import { type ErrorCode, GossamerError } from "../errors.js";
+import type { Absent, Source } from "../sources/source.js";
+import type { Visit, Wanted } from "./cache.js";
+
+/** Loading what is not to be kept. */
+export function passing(source: Source, sha256: Wanted["sha256"]): Visit {
+  return { source, sha256, keep: async () => false, forget: async () => false, leave() {} };
+}
+
+/** Errors that say nothing of what the files are. */
+const OTHERS: ErrorCode[] = [
+  "aborted",
+  "disposed",
+  "worker_failed",
+  "unsupported_runtime",
+  "out_of_memory",
+  "not_found",
+  "http",
+  "network",
+  "offline",
+];
+
+/** Whether a load failed for what the files are. */
+export function isOfFiles(error: unknown): boolean {
+  return error instanceof GossamerError && !OTHERS.includes(error.code);
+}
+
+/** What is warned of. */
+export function notCached(model: string, cause: unknown): GossamerError {
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return new GossamerError(
+    "not_cached",
+    `${model} is loaded, but could not be kept for the next time: ${why}. Free some storage, or pass \`cache: false\`.`,
+    { status: 507, cause },
+  );
+}
+
+export function offline(model: string): GossamerError {
+  return new GossamerError(
+    "offline",
+    `${model} is not in the cache, and the network is not to be asked. Load it once without \`offline\`.`,
+    { status: 503 },
+  );
+}
+
+/** A file that was there before. */
+export function gone(name: string, { absent }: Absent): GossamerError {
+  return new GossamerError("network", `${name} is no longer there: ${absent}. Try again later.`, {
+    status: 502,
+  });
+}
