@@ -37,6 +37,37 @@ describe("the same bits in every runtime", () => {
   }
 });
 
+describe("Chromium with a quota of 50 MB", { skip: missing(browsers.Chromium) }, () => {
+  test("keeps what there is room for, and warns of what there is not", async () => {
+    const { page, close } = await browsers.Chromium.open(`${server.origin}/tests/js/support/page.html`);
+    const session = await page.context().newCDPSession(page);
+    await session.send("Storage.overrideQuotaForOrigin", { origin: server.origin, quotaSize: 50e6 });
+    const use = (dtype) =>
+      page.evaluate(
+        async ([endpoint, dtype]) => {
+          const { cache, load } = await import("gossamer-embed");
+          const warnings = [];
+          const onWarning = ({ code }) => warnings.push(code);
+          const model = await load("org/minilm", { endpoint, dtype, onWarning });
+          const { shape } = await model.encode("Ships at night");
+          const cached = await model.cached;
+          model.dispose();
+          return { cached, warnings, shape, kept: (await cache.list()).map(({ dtype }) => dtype) };
+        },
+        [`${server.origin}/hub`, dtype],
+      );
+    // 91 MB.
+    const refused = { cached: false, warnings: ["not_cached"], shape: [1, 384], kept: [] };
+    assert.deepEqual(await use("f32"), refused);
+    // 23 MB.
+    const kept = { cached: true, warnings: [], shape: [1, 384], kept: ["q8"] };
+    assert.deepEqual(await use("q8"), kept);
+    // Both are too much: what was used last stays.
+    assert.deepEqual(await use("q4"), { ...kept, kept: ["q4", "q8"] });
+    await close();
+  });
+});
+
 for (const [name, browser] of Object.entries(browsers)) {
   describe(name, { skip: missing(browser) }, () => {
     let opened;
@@ -59,6 +90,62 @@ for (const [name, browser] of Object.entries(browsers)) {
         }
       });
     }
+
+    describe("several tabs", () => {
+      const endpoint = () => `${server.origin}/hub`;
+      const log = async (name) => (await fetch(`${endpoint()}/faults/${name}`)).json();
+      const total = (rows) => rows.reduce((sum, { sent }) => sum + sent, 0);
+      const tab = async () => {
+        const page = await opened.another(`${server.origin}/tests/js/support/page.html`);
+        await page.waitForFunction(() => "runCase" in globalThis);
+        return page;
+      };
+      /** Loads in a page; `until` bytes of the weights, or to the end. */
+      const start = (page, name, until) =>
+        page.evaluate(
+          async ([name, endpoint, until]) => {
+            const { load } = await import("gossamer-embed");
+            return new Promise((resolve, reject) => {
+              const onProgress = ({ status, file, loaded }) => {
+                if (status === "progress" && file === "model.safetensors" && loaded > until) resolve();
+              };
+              load(name, { endpoint, onProgress }).then(async (model) => {
+                const { data } = await model.encode("Ships at night");
+                resolve({ cached: await model.cached, data: [...data] });
+              }, reject);
+            });
+          },
+          [name, endpoint(), until ?? Number.POSITIVE_INFINITY],
+        );
+
+      test("a tab that is closed during a download, and opened again, goes on", async () => {
+        await log("closed");
+        const page = await tab();
+        await start(page, "slow/closed", 50e6);
+        await page.close();
+        const before = await log("closed");
+        assert.isAbove(total(before), 50e6);
+        const again = await tab();
+        const { cached, data } = await start(again, "slow/closed");
+        assert.isTrue(cached);
+        assert.lengthOf(data, 384);
+        const rows = await log("closed");
+        // The tail that is lost: a piece, and what was on its way.
+        assert.isAbove(rows[0].from, 40e6);
+        assert.isBelow(total(rows), 51e6);
+        await again.close();
+      });
+
+      test("two tabs that load a model at once download it once", async () => {
+        await log("twice");
+        const pages = [await tab(), await tab()];
+        const [one, two] = await Promise.all(pages.map((page) => start(page, "slow/twice")));
+        assert.deepEqual(one, two);
+        assert.isTrue(one.cached);
+        assert.lengthOf(await log("twice"), 1);
+        for (const page of pages) await page.close();
+      });
+    });
 
     test("the same bits as elsewhere", async () => agree(await opened.page.evaluate(() => digests())));
   });

@@ -1,19 +1,29 @@
 /** The shared cases in the Node that runs this, and what only hosts with files have. */
 
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { execFile, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
+import { promisify } from "node:util";
 import { Worker } from "node:worker_threads";
 import { assert } from "chai";
-import { load } from "gossamer-embed";
+import { cache, load } from "gossamer-embed";
 import { topics } from "./cases/all.mjs";
 import { fidelity } from "./cases/fidelity.mjs";
 import { slow } from "./cases/memory.mjs";
-import { failure, fetchJson, TINY } from "./support/models.mjs";
+import { failure, fetchJson, TINY, tinyFiles } from "./support/models.mjs";
 import { root, serve } from "./support/server.mjs";
 import { measureTokenizer } from "./support/tokenizer-load.mjs";
+
+/** Where cargo builds to, and xtask installs Python's packages. */
+const TARGET = process.env.GOSSAMER_TARGET ?? `${root}target`;
+/** SHA-256 of all-MiniLM-L6-v2's. */
+const WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db";
 
 let server;
 let home;
@@ -32,6 +42,126 @@ for (const [topic, cases] of Object.entries({ ...topics, slow, fidelity })) {
     for (const [name, run] of Object.entries(cases)) test(name, () => run(server));
   });
 }
+
+describe("the Hugging Face cache folder", () => {
+  const TEXT = "The cat sat on the mat.";
+
+  /** Runs Python with its huggingface_hub; what it prints, as JSON. */
+  async function python(folder, script) {
+    const env = {
+      ...process.env,
+      PYTHONPATH: `${TARGET}/python`,
+      HF_HUB_CACHE: folder,
+      HF_ENDPOINT: `${server.origin}/hub`,
+    };
+    const { stdout } = await promisify(execFile)("python3", ["-c", script], { env });
+    return JSON.parse(stdout);
+  }
+
+  const temporary = () => mkdtemp(join(tmpdir(), "gossamer-"));
+
+  test("Python finds what was downloaded here", async () => {
+    const endpoint = `${server.origin}/hub`;
+    const model = await load("org/tiny", { endpoint });
+    assert.isTrue(await model.cached);
+    model.dispose();
+    await (await fetch(`${endpoint}/asked`)).text();
+    const found = await python(
+      join(home, "hub"),
+      `
+import json, hashlib
+from huggingface_hub import hf_hub_download, scan_cache_dir
+path = lambda name, **more: hf_hub_download("org/tiny", name, **more)
+digest = lambda name, **more: hashlib.sha256(open(path(name, **more), "rb").read()).hexdigest()
+info = scan_cache_dir()
+print(json.dumps({
+    "offline": digest("model.safetensors", local_files_only=True),
+    "online": digest("model.safetensors"),
+    "nested": digest("1_Pooling/config.json", local_files_only=True),
+    "repos": [repo.repo_id for repo in info.repos],
+    "warnings": [str(warning) for warning in info.warnings],
+}))`,
+    );
+    const hash = async (name) =>
+      createHash("sha256")
+        .update(await readFile(root + TINY + name))
+        .digest("hex");
+    assert.equal(found.offline, await hash("model.safetensors"));
+    assert.equal(found.online, found.offline);
+    assert.equal(found.nested, await hash("1_Pooling/config.json"));
+    assert.include(found.repos, "org/tiny");
+    assert.deepEqual(found.warnings, []);
+    // It asked about the file, and did not fetch it.
+    const asked = await (await fetch(`${endpoint}/asked`)).json();
+    assert.isAtMost(asked.filter((path) => path.endsWith(".safetensors")).length, 1);
+  });
+
+  test("what Python has downloaded is loaded from there, offline", async () => {
+    const folder = await temporary();
+    const before = process.env.HF_HUB_CACHE;
+    try {
+      const names = Object.keys(await tinyFiles(server.origin));
+      const download = `
+import json, huggingface_hub
+print(json.dumps([huggingface_hub.hf_hub_download("org/tiny", name) for name in ${JSON.stringify(names)}]))`;
+      assert.lengthOf(await python(folder, download), names.length);
+      process.env.HF_HUB_CACHE = folder;
+      process.env.HF_HUB_OFFLINE = "1";
+      const model = await load("org/tiny");
+      const expected = await load(root + TINY);
+      assert.deepEqual(await model.encode(TEXT), await expected.encode(TEXT));
+      model.dispose();
+      expected.dispose();
+      // It is another's, and stays.
+      await cache.clear();
+      const [{ model: name }] = await cache.list();
+      assert.equal(name, "org/tiny");
+      assert.isTrue(await cache.delete("org/tiny"));
+      assert.equal((await failure(() => load("org/tiny"))).code, "offline");
+    } finally {
+      delete process.env.HF_HUB_OFFLINE;
+      if (before === undefined) delete process.env.HF_HUB_CACHE;
+      else process.env.HF_HUB_CACHE = before;
+      await rm(folder, { recursive: true });
+    }
+  });
+
+  test("processes that load a model at once download it once, and one that is killed is continued", async () => {
+    const folder = await temporary();
+    const log = async (name) => (await fetch(`${server.origin}/hub/faults/${name}`)).json();
+    const start = (name) =>
+      spawn(process.execPath, [join(root, "tests/js/support/load-once.mjs"), name], {
+        env: { ...process.env, HF_HUB_CACHE: folder, HF_ENDPOINT: `${server.origin}/hub` },
+        stdio: ["ignore", "inherit", "inherit"],
+      });
+    const ended = async (child) => (await once(child, "exit"))[0];
+    try {
+      await log("processes");
+      const both = await Promise.all(["slow/processes", "slow/processes"].map((name) => ended(start(name))));
+      assert.deepEqual(both, [0, 0]);
+      assert.lengthOf(await log("processes"), 1);
+      await log("killed");
+      const child = start("slow/killed");
+      const sent = async () =>
+        (
+          await stat(join(folder, "models--slow--killed", "blobs", `${WEIGHTS}.gossamer.incomplete`)).catch(
+            () => ({ size: 0 }),
+          )
+        ).size;
+      while ((await sent()) < 30e6) await pause(50);
+      child.kill("SIGKILL");
+      await ended(child);
+      await log("killed");
+      // The lock of the dead is taken over after ten seconds.
+      assert.equal(await ended(start("slow/killed")), 0);
+      const rows = await log("killed");
+      assert.lengthOf(rows, 1);
+      assert.isAtLeast(rows[0].from, 30e6);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+});
 
 describe("folders", () => {
   test("a local folder, by path and by file: URL", async () => {

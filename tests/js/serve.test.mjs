@@ -20,7 +20,7 @@ import { chunks } from "./support/synthetic.mjs";
 
 const execute = promisify(execFile);
 const TEXTS = ["a cat", "the dog sat on the mat"];
-/** Where cargo builds to, and xtask installs schemathesis. */
+/** Where cargo builds to, and xtask installs Python's packages. */
 const TARGET = process.env.GOSSAMER_TARGET ?? `${root}target`;
 
 let scratch;
@@ -340,7 +340,7 @@ test("schemathesis: 5,000 cases, each answered as the OpenAPI document says", as
     ...["--exclude-checks", "positive_data_acceptance"],
     ...["--max-examples", "450", "--continue-on-failure", "--seed", "1", "--no-color"],
   ];
-  const options = { env: { ...process.env, PYTHONPATH: `${TARGET}/schemathesis` }, maxBuffer: 1 << 26 };
+  const options = { env: { ...process.env, PYTHONPATH: `${TARGET}/python` }, maxBuffer: 1 << 26 };
   const part = async (name, ...paths) => {
     const cwd = join(scratch, name);
     await mkdir(cwd);

@@ -69,8 +69,8 @@ pub fn browsers() -> Result<()> {
     packages(&missing).context("the browsers could not be installed: install chromium and firefox-esr by hand, and set CHROMIUM and FIREFOX to them")
 }
 
-/// Installs what tests the server: curl, and schemathesis beside the build.
-pub fn server_testers() -> Result<()> {
+/// Installs what tests use beside the build: curl, and packages of Python.
+pub fn testers() -> Result<()> {
     let answers = |program: &str, args: &[&str]| output(command(program).args(args)).is_some();
     let mut missing = Vec::new();
     if !answers("curl", &["--version"]) {
@@ -80,14 +80,14 @@ pub fn server_testers() -> Result<()> {
         missing.push("python3-pip");
     }
     packages(&missing).context("install curl, and python3 with pip, by hand")?;
-    let wanted = root().join("tests/js/support/schemathesis.txt");
-    let folder = target().join("schemathesis");
+    let wanted = root().join("tests/js/support/python.txt");
+    let folder = target().join("python");
     let stamp = folder.join("installed.txt");
     let versions = fs::read(&wanted)?;
     if fs::read(&stamp).is_ok_and(|installed| installed == versions) {
         return Ok(());
     }
-    say("installing schemathesis");
+    say("installing Python packages");
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }

@@ -28,7 +28,7 @@ pub fn all() -> Result<()> {
         wasm(features)?;
     }
     setup::browsers()?;
-    setup::server_testers()?;
+    setup::testers()?;
     for script in [
         "test:node",
         "test:server",

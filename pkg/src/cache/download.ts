@@ -131,26 +131,32 @@ export class Download implements Source {
     chunks: AsyncIterable<Uint8Array>,
   ): AsyncGenerator<Uint8Array> {
     const size = file.size as number;
+    const begun = performance.now();
+    // Of the whole stream: chunks come in bursts.
+    const put = async (gathered: Gathered) => {
+      const isFast = gathered.end - start > FAST * (performance.now() - begun);
+      if (!isFast) await this.#put(name, file, gathered);
+    };
     let gathered = new Gathered(start, size);
     try {
       for await (const chunk of chunks) {
         for (let at = 0; at < chunk.byteLength && gathered.end < size; ) {
           at += gathered.add(chunk.subarray(at));
           if (!gathered.isDue) continue;
-          await this.#put(name, file, gathered);
+          await put(gathered);
           gathered = new Gathered(gathered.end, size);
         }
         yield chunk;
       }
     } finally {
       // The beginning of a piece, where the download has broken off.
-      await this.#put(name, file, gathered);
+      await put(gathered);
     }
   }
 
   /** Writes a piece, later; waits while several do. */
-  async #put(name: string, file: KeptFile, { start, bytes, isFast }: Gathered): Promise<void> {
-    if (isFast || bytes.byteLength < SMALL || !this.#keeps) return;
+  async #put(name: string, file: KeptFile, { start, bytes }: Gathered): Promise<void> {
+    if (bytes.byteLength < SMALL || !this.#keeps) return;
     this.#waiting++;
     this.#writes = this.#writes.then(async () => {
       try {
@@ -192,10 +198,6 @@ class Gathered {
   /** Whether it is whole, or has waited for long. */
   get isDue(): boolean {
     return this.length === this.#bytes.byteLength || performance.now() - this.#since > LATEST;
-  }
-
-  get isFast(): boolean {
-    return this.length > FAST * (performance.now() - this.#since);
   }
 
   /** Takes what it can of a chunk. */

@@ -14,15 +14,17 @@ const CHROMIUM_FLAGS = [
   "--disable-sync",
 ];
 
-/** Name → `{ path, open }`; `open(url)` gives `{ page, close }`, where `page.evaluate` is the same for both. */
+/**
+ * Name → `{ path, open }`; `open(url)` gives `{ page, another, close }`: `another(url)` opens one more tab. `page.evaluate` is the
+ * same for both.
+ */
 export const browsers = {
   Chromium: {
     path: process.env.CHROMIUM ?? "/usr/bin/chromium",
     async open(url) {
       const browser = await chromium.launch({ executablePath: this.path, args: CHROMIUM_FLAGS });
-      const page = await browser.newPage();
-      await page.goto(url);
-      return { page, close: () => browser.close() };
+      const context = await browser.newContext();
+      return tabs(await context.newPage(), () => context.newPage(), browser, url);
     },
   },
   Firefox: {
@@ -34,12 +36,19 @@ export const browsers = {
         executablePath: this.path,
         protocolTimeout: 0,
       });
-      const page = await browser.newPage();
-      await page.goto(url);
-      return { page, close: () => browser.close() };
+      return tabs(await browser.newPage(), () => browser.newPage(), browser, url);
     },
   },
 };
+
+async function tabs(page, open, browser, url) {
+  const visit = async (page, url) => {
+    await page.goto(url);
+    return page;
+  };
+  await visit(page, url);
+  return { page, another: async (url) => visit(await open(), url), close: () => browser.close() };
+}
 
 /** Why a browser cannot be tested here, if it cannot. `GOSSAMER_BROWSERS=required` makes that an error. */
 export function missing({ path }) {

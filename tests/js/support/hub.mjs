@@ -26,29 +26,31 @@ const MODELS = {
 const asked = [];
 let commits = 0;
 
-/** Models `fault/…` are the tiny one, with faults that are still to come and what was sent. */
-const faulty = new Map();
+/** Models that keep a log: the tiny one with faults that are still to come, and one of 91 MB by a connection of 40 MB/s. */
+const LOGGED = { fault: "org/tiny", slow: "org/minilm" };
+const logs = new Map();
+const modelOf = (name = "") => MODELS[LOGGED[name.split("/")[0]] ?? name];
 
 /**
  * Answers `path`; `send(file, headers)` answers with a file of the repository, `cdn` is the origin that large files come from.
  *
- * `faults/<name>?plan=…` says how the next requests of a model `fault/<name>` go wrong, `[{ kind, at }, …]`, nothing for those that go
+ * `faults/<name>?plan=…` says how the next requests of a model `fault/<name>` or `slow/<name>` go wrong, `[{ kind, at }, …]`, nothing for those that go
  * right, and answers with what was sent before: `{ file, from, sent }` for each request of a file.
  */
 export async function hub(path, request, response, { root, send, cdn }) {
-  const { search, searchParams } = new URL(request.url, "http://x");
+  const { searchParams } = new URL(request.url, "http://x");
   if (path === "asked") return response.end(JSON.stringify(asked.splice(0)));
   if (path.startsWith("faults/")) {
     const name = path.slice("faults/".length);
-    const { sent = [] } = faulty.get(name) ?? {};
-    faulty.set(name, { plan: JSON.parse(searchParams.get("plan") ?? "[]"), sent: [] });
+    const { sent = [] } = logs.get(name) ?? {};
+    logs.set(name, { plan: JSON.parse(searchParams.get("plan") ?? "[]"), sent: [] });
     return response.end(JSON.stringify(sent));
   }
   const [, listedName, listedRevision] = /^api\/models\/(.+)\/revision\/(.+)$/.exec(path) ?? [];
   const [, name = listedName, revision = listedRevision, wanted] =
     /^([^/]+\/[^/]+)\/resolve\/(main|refs\/pr\/1|[0-9a-f]{40}|gone)\/(.+)$/.exec(path) ?? [];
   asked.push(`${name} ${wanted ?? "list"}`);
-  const model = name?.startsWith("fault/") ? MODELS["org/tiny"] : MODELS[name];
+  const model = modelOf(name);
   if (model?.token && request.headers.authorization !== `Bearer ${model.token}`) {
     return response.writeHead(401).end("Invalid credentials");
   }
@@ -56,13 +58,15 @@ export async function hub(path, request, response, { root, send, cdn }) {
   const commit = model.moving ? String(commits++) : COMMIT;
   if (wanted !== undefined) {
     const headers = { "x-repo-commit": commit };
-    if (!isLarge(wanted)) return send(model.folder + wanted, headers);
+    const file = (await siblings(root, model)).find(({ rfilename }) => rfilename === wanted);
+    if (!file?.lfs) return send(model.folder + wanted, { ...headers, etag: `"${file?.blobId}"` });
     // Large files are elsewhere; a token is for the Hub alone.
-    const elsewhere = `${cdn}/cdn/${name}/${wanted}${search}`;
-    return response.writeHead(302, { ...headers, location: elsewhere }).end();
+    const location = `${cdn}/cdn/${name}/${wanted}`;
+    const linked = { "x-linked-etag": `"${file.lfs.sha256}"`, "x-linked-size": file.size };
+    return response.writeHead(302, { ...headers, ...linked, location }).end();
   }
   if (model.silent) return response.writeHead(404).end("no such API");
-  const listing = JSON.stringify({ sha: COMMIT, siblings: await siblings(root, model) });
+  const listing = JSON.stringify({ id: name, sha: COMMIT, siblings: await siblings(root, model) });
   return response.writeHead(200, { "content-type": "application/json" }).end(listing);
 }
 
@@ -72,11 +76,11 @@ const isLarge = (name) => /\.(safetensors|gguf)$/.test(name);
 export async function cdn(path, request, response, { root }) {
   const [, name, file] = /^([^/]+\/[^/]+)\/(.+)$/.exec(path) ?? [];
   const [kind, id] = (name ?? "").split("/");
-  const model = kind === "fault" ? MODELS["org/tiny"] : MODELS[name];
+  const model = modelOf(name);
   if (!model) return response.writeHead(404).end(`no ${path}`);
   if (request.headers.authorization) return response.writeHead(400).end("whose token is this?");
-  const { plan = [], sent = [] } = faulty.get(id) ?? {};
-  const fault = kind === "fault" ? (plan.shift() ?? {}) : {};
+  const { plan = [], sent = [] } = (kind in LOGGED && logs.get(id)) || {};
+  const fault = plan.shift() ?? {};
   let bytes = await readFile(join(root, model.folder + file));
   const size = bytes.length;
   const range = fault.kind === "whole" ? undefined : /^bytes=(\d+)-$/.exec(request.headers.range ?? "");
@@ -108,12 +112,12 @@ export async function cdn(path, request, response, { root }) {
     : fault.kind === "short"
       ? from + headers["content-length"]
       : size;
-  // As fast as a good connection, in chunks.
-  for (let start = from; start < end && !response.destroyed; start += 1 << 15) {
-    const chunk = bytes.subarray(start, Math.min(end, start + (1 << 15)));
-    if (kind === "fault") await new Promise((done) => setTimeout(done, 2));
-    await new Promise((done) => response.write(chunk, done));
-    row.sent += chunk.length;
+  const [chunk, pause] = kind === "fault" ? [1 << 15, 2] : [1 << 20, kind === "slow" ? 25 : 0];
+  for (let start = from; start < end && !response.destroyed; start += chunk) {
+    await new Promise((done) => setTimeout(done, pause));
+    const part = bytes.subarray(start, Math.min(end, start + chunk));
+    await new Promise((done) => response.write(part, done));
+    row.sent += part.length;
   }
   if (fault.kind === "stall") {
     // Firefox does not close connections of redirected requests that were aborted, and makes 6 to a host.
@@ -122,7 +126,13 @@ export async function cdn(path, request, response, { root }) {
   return breaks || fault.kind === "long" ? response.destroy() : response.end();
 }
 
-async function siblings(root, { folder, only = "", damaged }) {
+/** A model's files, hashed once. */
+function siblings(root, model) {
+  model.siblings ??= hashed(root, model);
+  return model.siblings;
+}
+
+async function hashed(root, { folder, only = "", damaged }) {
   const base = join(root, folder);
   const files = await readdir(join(base, only), { recursive: true, withFileTypes: true });
   const names = files.filter((file) => file.isFile()).map((file) => join(file.parentPath, file.name));

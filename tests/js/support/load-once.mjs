@@ -1,0 +1,8 @@
+/** Loads a model of the Hub and embeds a text, in a process of its own. */
+
+import { load } from "gossamer-embed";
+
+const model = await load(process.argv[2]);
+const { shape } = await model.encode("Ships at night");
+if (shape[1] !== 384 || !(await model.cached)) process.exitCode = 1;
+model.dispose();
