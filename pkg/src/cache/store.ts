@@ -251,7 +251,10 @@ class Fetching implements Visit {
     } catch (error) {
       // What was written so far is found by nobody, but takes room.
       await index.discard(entry).catch(() => {});
-      if (!(error instanceof GossamerError && error.code === "disposed")) warn(notCached(place.model, error));
+      const isDisposed = error instanceof GossamerError && error.code === "disposed";
+      if (isDisposed) return false;
+      await this.source.discard().catch(() => {});
+      warn(notCached(place.model, error));
       return false;
     } finally {
       this.#release();
