@@ -1,8 +1,8 @@
 /** The shared cases in the Node that runs this, and what only hosts with files have. */
 
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
@@ -12,6 +12,7 @@ import { topics } from "./cases/all.mjs";
 import { fidelity } from "./cases/fidelity.mjs";
 import { slow } from "./cases/memory.mjs";
 import { failure, fetchJson, TINY } from "./support/models.mjs";
+import { saveInto } from "./support/save.mjs";
 import { root, serve } from "./support/server.mjs";
 import { measureTokenizer } from "./support/tokenizer-load.mjs";
 
@@ -49,10 +50,7 @@ describe("folders", () => {
     const folder = await mkdtemp(join(tmpdir(), "gossamer-"));
     try {
       const small = await load(root + TINY, { saveable: true });
-      for (const { path, stream } of await small.save()) {
-        await mkdir(dirname(join(folder, path)), { recursive: true });
-        await writeFile(join(folder, path), stream());
-      }
+      await saveInto(folder, small);
       const expected = await small.encode("The cat sat on the mat.");
       small.dispose();
       // Real ones have up to 17 MB.

@@ -1,16 +1,16 @@
 /** Cloudflare's runtime: the module is imported compiled, the model comes out of R2. */
 
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { assert } from "chai";
 import { load } from "gossamer-embed";
-import { Miniflare } from "miniflare";
-import { rolldown } from "rolldown";
 import { digest } from "./support/digest.mjs";
 import { MINILM, SPLADE, TINY } from "./support/models.mjs";
+import { saveInto } from "./support/save.mjs";
 import { root } from "./support/server.mjs";
+import { bundle, fill, startWorker } from "./support/workers.mjs";
 
 const WORKER = `
 import { init, load } from "./pkg/dist/workerd.js";
@@ -54,15 +54,9 @@ after(() => Promise.all(Object.values(workers).map((worker) => worker.dispose())
 async function start(bindings) {
   const dist = `${root}pkg/dist`;
   const files = (await readdir(dist, { recursive: true })).filter((file) => file.endsWith(".js"));
-  const worker = new Miniflare({
-    port: 0,
-    // A port that is taken makes it wait for ever, without a word.
-    inspectorPort: 0,
-    cf: false,
+  const worker = await startWorker({
     bindings,
-    compatibilityDate: "2026-04-01",
     r2Buckets: ["MODELS"],
-    modulesRoot: root,
     modules: [
       { type: "ESModule", path: `${root}worker.mjs`, contents: WORKER },
       ...[...files.map((file) => join(dist, file)), `${root}tests/js/support/digest.mjs`].map((path) => ({
@@ -72,22 +66,8 @@ async function start(bindings) {
       ...BUILDS.map((build) => ({ type: "CompiledWasm", path: `${dist}/wasm/${build}.wasm` })),
     ],
   });
-  await worker.ready;
   await fill(worker, { tiny: TINY, minilm: MINILM });
   return worker;
-}
-
-/** Puts folders of this repository into a worker's bucket. */
-async function fill(worker, folders) {
-  const bucket = await worker.getR2Bucket("MODELS");
-  for (const [name, folder] of Object.entries(folders)) {
-    for (const file of await readdir(root + folder, { recursive: true })) {
-      if (!/\.(json|safetensors)$/.test(file)) continue;
-      const { buffer, byteOffset, byteLength } = await readFile(join(root, folder, file));
-      await bucket.put(`${name}/${file}`, buffer.slice(byteOffset, byteOffset + byteLength));
-    }
-  }
-  return bucket;
 }
 
 async function ask(build, model, body) {
@@ -155,30 +135,8 @@ describe("examples/cloudflare-worker", () => {
   });
   after(() => worker.dispose());
 
-  /** The example as its bundler makes it: one module, and the wasm beside it. */
-  async function example(bindings, storage = { r2Buckets: ["MODELS"] }) {
-    const bundle = await rolldown({
-      input: `${root}examples/cloudflare-worker/src/index.ts`,
-      resolve: { conditionNames: ["workerd", "import"] },
-      plugins: [
-        {
-          name: "modules of its platform",
-          resolveId: (id) => (id.endsWith(".wasm") ? { id: "./gossamer.wasm", external: true } : null),
-        },
-      ],
-    });
-    const { output } = await bundle.generate({ format: "esm" });
-    assert.lengthOf(output, 1);
-    const wasm = await readFile(`${root}pkg/dist/wasm/relaxed.wasm`);
-    const modules = [
-      { type: "ESModule", path: `${root}index.mjs`, contents: output[0].code },
-      { type: "CompiledWasm", path: `${root}gossamer.wasm`, contents: wasm },
-    ];
-    const options = { compatibilityDate: "2026-04-01", modulesRoot: root, modules, ...storage };
-    const made = new Miniflare({ port: 0, inspectorPort: 0, cf: false, bindings, ...options });
-    await made.ready;
-    return made;
-  }
+  const example = async (bindings, storage = { r2Buckets: ["MODELS"] }) =>
+    startWorker({ ...(await bundle("cloudflare-worker")), bindings, ...storage });
 
   async function post(path, body, key = "second") {
     const headers = { authorization: `Bearer ${key}`, "content-type": "application/json" };
@@ -214,11 +172,7 @@ describe("examples/cloudflare-worker", () => {
     const model = await load(root + MINILM, { saveable: true });
     try {
       // As for a platform whose files may have 25 MiB, but smaller still, so that there are several.
-      for (const { path, stream } of await model.save({ shard: 12 * 2 ** 20 })) {
-        const file = join(directory, "minilm", path);
-        await mkdir(dirname(file), { recursive: true });
-        await writeFile(file, stream());
-      }
+      await saveInto(join(directory, "minilm"), model, { shard: 12 * 2 ** 20 });
       const assets = {
         directory,
         binding: "ASSETS",

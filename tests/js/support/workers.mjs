@@ -1,0 +1,52 @@
+/** Workers in Cloudflare's own runtime. */
+
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { Miniflare } from "miniflare";
+import { rolldown } from "rolldown";
+import { root } from "./server.mjs";
+
+const COMPATIBILITY = { compatibilityDate: "2026-04-01", modulesRoot: root };
+
+/** Starts one, or several as `{ workers }`; to be disposed of. */
+export async function startWorker(options) {
+  // A port that is taken makes it wait for ever, without a word.
+  const worker = new Miniflare({ port: 0, inspectorPort: 0, cf: false, ...COMPATIBILITY, ...options });
+  await worker.ready;
+  return worker;
+}
+
+/** An example as its bundler makes it: one module, and what it imports beside it. */
+export async function bundle(example) {
+  const build = await rolldown({
+    input: `${root}examples/${example}/src/index.ts`,
+    resolve: { conditionNames: ["workerd", "import"] },
+    plugins: [
+      {
+        name: "modules of its platform",
+        resolveId: (id) => (id.endsWith(".wasm") ? { id: "./gossamer.wasm", external: true } : null),
+      },
+    ],
+  });
+  const { output } = await build.generate({ format: "esm" });
+  if (output.length > 1) throw new Error(`${example} has ${output.length} chunks`);
+  const wasm = await readFile(`${root}pkg/dist/wasm/relaxed.wasm`);
+  const modules = [
+    { type: "ESModule", path: `${root}index.mjs`, contents: output[0].code },
+    { type: "CompiledWasm", path: `${root}gossamer.wasm`, contents: wasm },
+  ];
+  return { ...COMPATIBILITY, modules };
+}
+
+/** Puts folders of this repository into a worker's bucket. */
+export async function fill(worker, folders, name) {
+  const bucket = await worker.getR2Bucket("MODELS", name);
+  for (const [name, folder] of Object.entries(folders)) {
+    for (const file of await readdir(root + folder, { recursive: true })) {
+      if (!/\.(json|safetensors)$/.test(file)) continue;
+      const { buffer, byteOffset, byteLength } = await readFile(join(root, folder, file));
+      await bucket.put(`${name}/${file}`, buffer.slice(byteOffset, byteOffset + byteLength));
+    }
+  }
+  return bucket;
+}
