@@ -10,7 +10,7 @@ import { digest } from "./support/digest.mjs";
 import { MINILM, SPLADE, TINY } from "./support/models.mjs";
 import { saveInto } from "./support/save.mjs";
 import { root } from "./support/server.mjs";
-import { bundle, fill, startWorker } from "./support/workers.mjs";
+import { bundle, fill, heap, startWorker } from "./support/workers.mjs";
 
 const WORKER = `
 import { init, load } from "./pkg/dist/workerd.js";
@@ -192,6 +192,41 @@ describe("examples/cloudflare-worker", () => {
           body: '{"model":"splade","input":"a"}',
         });
         assert.deepEqual([absent.status, (await absent.json()).error.code], [503, "missing_file"]);
+      } finally {
+        await other.dispose();
+      }
+    } finally {
+      model.dispose();
+      await rm(directory, { recursive: true });
+    }
+  });
+
+  test("a model in 8 bits in the bundle, which lets go of it", async () => {
+    const directory = await mkdtemp(join(tmpdir(), "gossamer-"));
+    const model = await load(root + MINILM, { saveable: true });
+    try {
+      const names = await saveInto(directory, model);
+      const entries = names.map(async (name) => [
+        `models/minilm/${name}.bin`,
+        await readFile(join(directory, name)),
+      ]);
+      const files = Object.fromEntries(await Promise.all(entries));
+      const other = await startWorker(await bundle("cloudflare-worker", { entry: "bundled", files }));
+      try {
+        const post = async (body) => {
+          const init = { method: "POST", body: JSON.stringify(body) };
+          const response = await other.dispatchFetch("http://worker/v1/embeddings", init);
+          return response.json();
+        };
+        const { size } = (await model.save())[0];
+        assert.isAbove((await heap(other)).buffers, size);
+        const { data } = await post({ input: "Ships at night" });
+        assert.deepEqual(Float32Array.from(data[0].embedding), (await model.encode("Ships at night")).data);
+        // Nothing says when garbage is collected, but large requests bring it about.
+        for (let i = 0; i < 30 && (await heap(other)).buffers > size / 4; i++) {
+          await post({ input: "a cat", user: "x".repeat(8e6) });
+        }
+        assert.isBelow((await heap(other)).buffers, size / 4);
       } finally {
         await other.dispose();
       }
