@@ -7,9 +7,9 @@ import { after, before, describe, test } from "node:test";
 import { assert } from "chai";
 import { load } from "gossamer-embed";
 import { digest } from "./support/digest.mjs";
-import { MINILM, SPLADE, TINY } from "./support/models.mjs";
+import { fetchBytes, MINILM, SPLADE, TINY, texts } from "./support/models.mjs";
 import { saveInto } from "./support/save.mjs";
-import { root } from "./support/server.mjs";
+import { root, serve } from "./support/server.mjs";
 import { bundle, fill, heap, startWorker } from "./support/workers.mjs";
 
 const WORKER = `
@@ -257,4 +257,47 @@ describe("examples/cloudflare-worker", () => {
       await other.dispose();
     }
   });
+});
+
+test("examples/cloudflare-sparse-query gives the vectors of the whole model's queries", async () => {
+  const folder = "tests/fixtures/tiny-inference-free";
+  const server = await serve();
+  const whole = await load(`${server.origin}/${folder}`);
+  const names = ["config.json", "tokenizer.json", "model.safetensors"];
+  const entries = names.map(async (name) => [
+    `query/${name}.bin`,
+    await fetchBytes(`${server.origin}/${folder}/query_0_SparseStaticEmbedding/${name}`),
+  ]);
+  const files = Object.fromEntries(await Promise.all(entries));
+  const worker = await startWorker(await bundle("cloudflare-sparse-query", { files }));
+  try {
+    const inputs = await texts(server.origin, "tiny-texts.json");
+    const body = JSON.stringify({ inputs, truncate: true });
+    const headers = { "content-type": "application/json" };
+    const response = await worker.dispatchFetch("http://worker/embed_sparse", {
+      method: "POST",
+      headers,
+      body,
+    });
+    const expected = await whole.embedSparse({ inputs, truncate: true }, {});
+    const queries = await whole.encodeSparse(inputs, { task: "query" });
+    const answer = await response.json();
+    assert.lengthOf(answer, inputs.length);
+    for (const [i, entries] of answer.entries()) {
+      assert.deepEqual(
+        entries.map(({ index }) => index),
+        Array.from(queries[i].indices),
+      );
+      assert.deepEqual(
+        Float32Array.from(entries, ({ value }) => value),
+        queries[i].values,
+      );
+    }
+    // Documents take the other way.
+    assert.notDeepEqual(answer, expected);
+  } finally {
+    whole.dispose();
+    await worker.dispose();
+    await server.close();
+  }
 });
