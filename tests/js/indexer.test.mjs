@@ -116,7 +116,7 @@ describe("examples/cloudflare-indexer", () => {
     });
     const indexer = {
       name: "indexer",
-      ...(await bundle("cloudflare-indexer")),
+      ...(await bundle("examples/cloudflare-indexer/src/index.ts")),
       bindings: { RETRY_SECONDS: 0 },
       r2Buckets: ["MODELS"],
       d1Databases: ["DB"],

@@ -136,7 +136,7 @@ describe("examples/cloudflare-worker", () => {
   after(() => worker.dispose());
 
   const example = async (bindings, storage = { r2Buckets: ["MODELS"] }) =>
-    startWorker({ ...(await bundle("cloudflare-worker")), bindings, ...storage });
+    startWorker({ ...(await bundle("examples/cloudflare-worker/src/index.ts")), bindings, ...storage });
 
   async function post(path, body, key = "second") {
     const headers = { authorization: `Bearer ${key}`, "content-type": "application/json" };
@@ -211,7 +211,7 @@ describe("examples/cloudflare-worker", () => {
         await readFile(join(directory, name)),
       ]);
       const files = Object.fromEntries(await Promise.all(entries));
-      const other = await startWorker(await bundle("cloudflare-worker", { entry: "bundled", files }));
+      const other = await startWorker(await bundle("examples/cloudflare-worker/src/bundled.ts", files));
       try {
         const post = async (body) => {
           const init = { method: "POST", body: JSON.stringify(body) };
@@ -269,7 +269,7 @@ test("examples/cloudflare-sparse-query gives the vectors of the whole model's qu
     await fetchBytes(`${server.origin}/${folder}/query_0_SparseStaticEmbedding/${name}`),
   ]);
   const files = Object.fromEntries(await Promise.all(entries));
-  const worker = await startWorker(await bundle("cloudflare-sparse-query", { files }));
+  const worker = await startWorker(await bundle("examples/cloudflare-sparse-query/src/index.ts", files));
   try {
     const inputs = await texts(server.origin, "tiny-texts.json");
     const body = JSON.stringify({ inputs, truncate: true });

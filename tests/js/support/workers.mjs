@@ -18,10 +18,10 @@ export async function startWorker(options) {
   return worker;
 }
 
-/** An example as its bundler makes it: one module, and what it imports beside it, `files` by their names in the example. */
-export async function bundle(example, { entry = "index", files = {} } = {}) {
+/** A worker as its bundler makes it: one module, and what it imports beside it, `files` by their names in its folder. */
+export async function bundle(input, files = {}) {
   const build = await rolldown({
-    input: `${root}examples/${example}/src/${entry}.ts`,
+    input: root + input,
     resolve: { conditionNames: ["workerd", "import"] },
     plugins: [
       {
@@ -34,7 +34,7 @@ export async function bundle(example, { entry = "index", files = {} } = {}) {
     ],
   });
   const { output } = await build.generate({ format: "esm" });
-  if (output.length > 1) throw new Error(`${example} has ${output.length} chunks`);
+  if (output.length > 1) throw new Error(`${input} has ${output.length} chunks`);
   const wasm = await readFile(`${root}pkg/dist/wasm/relaxed.wasm`);
   const data = Object.entries(files).map(([name, contents]) => ({
     type: "Data",
