@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
@@ -17,6 +17,7 @@ import { topics } from "./cases/all.mjs";
 import { fidelity } from "./cases/fidelity.mjs";
 import { slow } from "./cases/memory.mjs";
 import { failure, fetchJson, TINY, tinyFiles } from "./support/models.mjs";
+import { saveInto } from "./support/save.mjs";
 import { root, serve } from "./support/server.mjs";
 import { measureTokenizer } from "./support/tokenizer-load.mjs";
 
@@ -179,10 +180,7 @@ describe("folders", () => {
     const folder = await mkdtemp(join(tmpdir(), "gossamer-"));
     try {
       const small = await load(root + TINY, { saveable: true });
-      for (const { path, stream } of await small.save()) {
-        await mkdir(dirname(join(folder, path)), { recursive: true });
-        await writeFile(join(folder, path), stream());
-      }
+      await saveInto(folder, small);
       const expected = await small.encode("The cat sat on the mat.");
       small.dispose();
       // Real ones have up to 17 MB.

@@ -1,16 +1,17 @@
 /** Cloudflare's runtime: the module is imported compiled, the model comes out of R2. */
 
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { assert } from "chai";
-import { load } from "gossamer-embed";
-import { Miniflare } from "miniflare";
-import { rolldown } from "rolldown";
+import { load, modelCache } from "gossamer-embed";
 import { digest } from "./support/digest.mjs";
-import { MINILM, SPLADE, TINY } from "./support/models.mjs";
-import { root } from "./support/server.mjs";
+import { fetchBytes, MINILM, SPLADE, TINY, texts } from "./support/models.mjs";
+import { saveInto } from "./support/save.mjs";
+import { root, serve } from "./support/server.mjs";
+import { bundle, fill, heap, startWorker } from "./support/workers.mjs";
 
 const WORKER = `
 import { init, load } from "./pkg/dist/workerd.js";
@@ -54,15 +55,9 @@ after(() => Promise.all(Object.values(workers).map((worker) => worker.dispose())
 async function start(bindings) {
   const dist = `${root}pkg/dist`;
   const files = (await readdir(dist, { recursive: true })).filter((file) => file.endsWith(".js"));
-  const worker = new Miniflare({
-    port: 0,
-    // A port that is taken makes it wait for ever, without a word.
-    inspectorPort: 0,
-    cf: false,
+  const worker = await startWorker({
     bindings,
-    compatibilityDate: "2026-04-01",
     r2Buckets: ["MODELS"],
-    modulesRoot: root,
     modules: [
       { type: "ESModule", path: `${root}worker.mjs`, contents: WORKER },
       ...[...files.map((file) => join(dist, file)), `${root}tests/js/support/digest.mjs`].map((path) => ({
@@ -72,22 +67,8 @@ async function start(bindings) {
       ...BUILDS.map((build) => ({ type: "CompiledWasm", path: `${dist}/wasm/${build}.wasm` })),
     ],
   });
-  await worker.ready;
   await fill(worker, { tiny: TINY, minilm: MINILM });
   return worker;
-}
-
-/** Puts folders of this repository into a worker's bucket. */
-async function fill(worker, folders) {
-  const bucket = await worker.getR2Bucket("MODELS");
-  for (const [name, folder] of Object.entries(folders)) {
-    for (const file of await readdir(root + folder, { recursive: true })) {
-      if (!/\.(json|safetensors)$/.test(file)) continue;
-      const { buffer, byteOffset, byteLength } = await readFile(join(root, folder, file));
-      await bucket.put(`${name}/${file}`, buffer.slice(byteOffset, byteOffset + byteLength));
-    }
-  }
-  return bucket;
 }
 
 async function ask(build, model, body) {
@@ -155,30 +136,8 @@ describe("examples/cloudflare-worker", () => {
   });
   after(() => worker.dispose());
 
-  /** The example as its bundler makes it: one module, and the wasm beside it. */
-  async function example(bindings, storage = { r2Buckets: ["MODELS"] }) {
-    const bundle = await rolldown({
-      input: `${root}examples/cloudflare-worker/src/index.ts`,
-      resolve: { conditionNames: ["workerd", "import"] },
-      plugins: [
-        {
-          name: "modules of its platform",
-          resolveId: (id) => (id.endsWith(".wasm") ? { id: "./gossamer.wasm", external: true } : null),
-        },
-      ],
-    });
-    const { output } = await bundle.generate({ format: "esm" });
-    assert.lengthOf(output, 1);
-    const wasm = await readFile(`${root}pkg/dist/wasm/relaxed.wasm`);
-    const modules = [
-      { type: "ESModule", path: `${root}index.mjs`, contents: output[0].code },
-      { type: "CompiledWasm", path: `${root}gossamer.wasm`, contents: wasm },
-    ];
-    const options = { compatibilityDate: "2026-04-01", modulesRoot: root, modules, ...storage };
-    const made = new Miniflare({ port: 0, inspectorPort: 0, cf: false, bindings, ...options });
-    await made.ready;
-    return made;
-  }
+  const example = async (bindings, storage = { r2Buckets: ["MODELS"] }) =>
+    startWorker({ ...(await bundle("examples/cloudflare-worker/src/index.ts")), bindings, ...storage });
 
   async function post(path, body, key = "second") {
     const headers = { authorization: `Bearer ${key}`, "content-type": "application/json" };
@@ -214,11 +173,7 @@ describe("examples/cloudflare-worker", () => {
     const model = await load(root + MINILM, { saveable: true });
     try {
       // As for a platform whose files may have 25 MiB, but smaller still, so that there are several.
-      for (const { path, stream } of await model.save({ shard: 12 * 2 ** 20 })) {
-        const file = join(directory, "minilm", path);
-        await mkdir(dirname(file), { recursive: true });
-        await writeFile(file, stream());
-      }
+      await saveInto(join(directory, "minilm"), model, { shard: 12 * 2 ** 20 });
       const assets = {
         directory,
         binding: "ASSETS",
@@ -247,6 +202,80 @@ describe("examples/cloudflare-worker", () => {
     }
   });
 
+  test("a model in 8 bits in the bundle, which lets go of it", async () => {
+    const directory = await mkdtemp(join(tmpdir(), "gossamer-"));
+    const model = await load(root + MINILM, { saveable: true });
+    try {
+      const names = await saveInto(directory, model);
+      const entries = names.map(async (name) => [
+        `models/minilm/${name}.bin`,
+        await readFile(join(directory, name)),
+      ]);
+      const files = Object.fromEntries(await Promise.all(entries));
+      const other = await startWorker(await bundle("examples/cloudflare-worker/src/bundled.ts", files));
+      try {
+        const post = async (body) => {
+          const init = { method: "POST", body: JSON.stringify(body) };
+          const response = await other.dispatchFetch("http://worker/v1/embeddings", init);
+          return response.json();
+        };
+        const { size } = (await model.save())[0];
+        assert.isAbove((await heap(other)).buffers, size);
+        const { data } = await post({ input: "Ships at night" });
+        assert.deepEqual(Float32Array.from(data[0].embedding), (await model.encode("Ships at night")).data);
+        // Nothing says when garbage is collected, but large requests bring it about.
+        for (let i = 0; i < 30 && (await heap(other)).buffers > size; i++) {
+          await post({ input: "a cat", user: "x".repeat(8e6) });
+        }
+        assert.isBelow((await heap(other)).buffers, size);
+      } finally {
+        await other.dispose();
+      }
+    } finally {
+      model.dispose();
+      await rm(directory, { recursive: true });
+    }
+  });
+
+  test("a model of the Hub, kept in the bucket", { timeout: 60_000 }, async () => {
+    const hub = await serve();
+    const model = await load(root + MINILM);
+    const asked = async () => (await fetch(`${hub.origin}/hub/asked`)).json();
+    const script = await bundle("examples/cloudflare-worker/src/hub.ts");
+    const options = (endpoint) => ({
+      ...script,
+      r2Buckets: ["MODELS"],
+      bindings: { MODEL: "org/minilm", HF_ENDPOINT: endpoint },
+    });
+    const other = await startWorker(options(`${hub.origin}/hub`));
+    try {
+      const embed = async () => {
+        const init = { method: "POST", body: '{"input":"Ships at night"}' };
+        const response = await other.dispatchFetch("http://worker/v1/embeddings", init);
+        const json = await response.json();
+        assert.equal(response.status, 200, JSON.stringify(json));
+        return Float32Array.from(json.data[0].embedding);
+      };
+      const { data } = await model.encode("Ships at night");
+      assert.deepEqual(await embed(), data);
+      assert.include(await asked(), "org/minilm model.safetensors");
+      const kept = modelCache(await other.getR2Bucket("MODELS"));
+      const inEightBits = async () => (await kept.list()).find(({ dtype }) => dtype === "q8");
+      while (!(await inEightBits())) await sleep(50);
+      assert.isBelow((await inEightBits()).size, 30e6);
+      // A new isolate asks whether the branch is where it was, and nothing else; another one without a network does as well.
+      await other.setOptions(options(`${hub.origin}/hub`));
+      assert.deepEqual(await embed(), data);
+      assert.deepEqual(await asked(), ["org/minilm list"]);
+      await other.setOptions(options("http://127.0.0.1:9"));
+      assert.deepEqual(await embed(), data);
+    } finally {
+      model.dispose();
+      await other.dispose();
+      await hub.close();
+    }
+  });
+
   test("a model that is broken in its bucket is said to be, and tried again", async () => {
     const other = await example({});
     try {
@@ -268,4 +297,47 @@ describe("examples/cloudflare-worker", () => {
       await other.dispose();
     }
   });
+});
+
+test("examples/cloudflare-sparse-query gives the vectors of the whole model's queries", async () => {
+  const folder = "tests/fixtures/tiny-inference-free";
+  const server = await serve();
+  const whole = await load(`${server.origin}/${folder}`);
+  const names = ["config.json", "tokenizer.json", "model.safetensors"];
+  const entries = names.map(async (name) => [
+    `query/${name}.bin`,
+    await fetchBytes(`${server.origin}/${folder}/query_0_SparseStaticEmbedding/${name}`),
+  ]);
+  const files = Object.fromEntries(await Promise.all(entries));
+  const worker = await startWorker(await bundle("examples/cloudflare-sparse-query/src/index.ts", files));
+  try {
+    const inputs = await texts(server.origin, "tiny-texts.json");
+    const body = JSON.stringify({ inputs, truncate: true });
+    const headers = { "content-type": "application/json" };
+    const response = await worker.dispatchFetch("http://worker/embed_sparse", {
+      method: "POST",
+      headers,
+      body,
+    });
+    const expected = await whole.embedSparse({ inputs, truncate: true }, {});
+    const queries = await whole.encodeSparse(inputs, { task: "query" });
+    const answer = await response.json();
+    assert.lengthOf(answer, inputs.length);
+    for (const [i, entries] of answer.entries()) {
+      assert.deepEqual(
+        entries.map(({ index }) => index),
+        Array.from(queries[i].indices),
+      );
+      assert.deepEqual(
+        Float32Array.from(entries, ({ value }) => value),
+        queries[i].values,
+      );
+    }
+    // Documents take the other way.
+    assert.notDeepEqual(answer, expected);
+  } finally {
+    whole.dispose();
+    await worker.dispose();
+    await server.close();
+  }
 });

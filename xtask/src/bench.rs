@@ -27,6 +27,8 @@ pub enum Bench {
     Large,
     /// Load, memory and time of tokenizers, in Node
     Tokenizers,
+    /// Memory and CPU time of an edge worker, in Cloudflare's runtime
+    Edge,
 }
 
 /// Runs `tests/js/bench/{what}.mjs`, which prints tables.
@@ -54,6 +56,7 @@ pub fn measure(what: Bench) -> Result<()> {
         Bench::Scale => "scale",
         Bench::Large => "large",
         Bench::Tokenizers => "tokenizers",
+        Bench::Edge => "edge",
     };
     if matches!(
         what,

@@ -160,7 +160,9 @@ export class Download implements Source {
     this.#waiting++;
     this.#writes = this.#writes.then(async () => {
       try {
-        if (!this.#keeps || !(await this.#cache.hasRoom((file.size as number) - start))) return;
+        // Beside the rest of it, what is made of it will want room.
+        const size = file.size as number;
+        if (!this.#keeps || !(await this.#cache.hasRoom(1.5 * size - start))) return;
         const piece = await putPiece(this.#cache.store, fileName(this.#entry, name), start, bytes);
         file.pieces = [...file.pieces, piece].sort((a, b) => a.start - b.start);
         await this.#cache.index.put({ ...this.#entry, used: Date.now() });

@@ -3,10 +3,9 @@
  * the same machine. Theirs reads 8 bits; ours a checkpoint in f32, which it quantises, or what it has saved in 8 bits.
  */
 
-import { mkdir, writeFile } from "node:fs/promises";
-import { dirname } from "node:path";
 import { load } from "gossamer-embed";
 import { median } from "../support/numbers.mjs";
+import { saveInto } from "../support/save.mjs";
 import { root } from "../support/server.mjs";
 import { table, withPages } from "./pages.mjs";
 
@@ -14,11 +13,7 @@ const STARTS = 5;
 const SAVED = "target/bench/models/minilm-q8/";
 
 const model = await load(`${root}models/sentence-transformers/all-MiniLM-L6-v2`, { saveable: true });
-for (const { path, stream } of await model.save()) {
-  const file = `${root}${SAVED}${path}`;
-  await mkdir(dirname(file), { recursive: true });
-  await writeFile(file, stream());
-}
+await saveInto(root + SAVED, model);
 
 await withPages(async (inFreshPage) => {
   const kinds = { f32: ["ours"], saved: ["ours", SAVED], theirs: ["theirs"] };
