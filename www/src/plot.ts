@@ -10,6 +10,8 @@ export function plot(label: string, options: PlotOptions): SVGSVGElement | HTMLE
   const figure = draw({ className: "plot", ...options });
   const svg = figure instanceof SVGSVGElement ? figure : figure.querySelector("svg");
   for (const style of figure.querySelectorAll("style")) style.remove();
+  // A picture is read out as a whole.
+  for (const part of figure.querySelectorAll("[aria-label]")) part.removeAttribute("aria-label");
   svg?.setAttribute("role", "img");
   svg?.setAttribute("aria-label", label);
   return figure;

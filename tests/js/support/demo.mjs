@@ -20,7 +20,7 @@ export async function serveDemo() {
 }
 
 /** Milliseconds after which a page is taken to be stuck. */
-const PATIENCE = 20_000;
+const PATIENCE = 60_000;
 
 /** What a visitor does, whichever library drives the browser. */
 export class Visitor {

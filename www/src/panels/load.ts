@@ -85,7 +85,7 @@ class LoadPanel extends Panel {
             </label>
           </div>
           <p class="hint" id="gpu">
-            ${plural(navigator.hardwareConcurrency, "core")}; GPU: ${this.gpu}. Gossamer computes on the CPU so far.
+            ${`${plural(navigator.hardwareConcurrency, "core")}; GPU: ${this.gpu}. Gossamer computes on the CPU so far.`}
           </p>
           <details>
             <summary>More options</summary>
