@@ -114,7 +114,7 @@ describe("the looks of the demo page", { skip: missing(browsers.Chromium) }, () 
     if (process.env.GOSSAMER_README_SCREENSHOT) {
       after(async () => {
         await page.emulateMedia({ colorScheme: "light" });
-        await page.setViewportSize({ width: 1080, height: 900 });
+        await page.setViewportSize({ width: 960, height: 900 });
         await visitor.open("compare");
         await page.screenshot({ path: README, fullPage: true });
       });

@@ -375,9 +375,68 @@ for (const [name, browser] of Object.entries(browsers)) {
       );
     });
 
+    test("shows what it keeps, and deletes it", async () => {
+      await visitor.open("load");
+      await visitor.until(() => document.querySelector("[data-panel=load] .kept li"));
+      const kept = await visitor.texts(".kept li");
+      assert.isTrue(kept.some((row) => /all-MiniLM-L6-v2, q8, 2\d.* MB/.test(row)));
+      await visitor.press("Delete");
+      await visitor.until(
+        (before) => document.querySelectorAll("[data-panel=load] .kept li").length < before,
+        kept.length,
+      );
+    });
+
     test("explains a host that its policy forbids", async () => {
       const problem = await visitor.load("https://models.example/minilm/");
       assert.match(problem, /This page may only ask its own host and huggingface\.co/);
     });
+  });
+}
+
+for (const [name, browser] of Object.entries(browsers)) {
+  test(`${name}: after the first visit everything works without a network`, {
+    skip: missing(browser),
+  }, async () => {
+    const place = await serveDemo();
+    const opened = await browser.open("about:blank");
+    try {
+      const visitor = new Visitor(opened.page);
+      await opened.page.goto(place.address);
+      await visitor.open("load");
+      await visitor.press("Load");
+      assert.equal(await visitor.settled(), "");
+      await visitor.see("[data-panel=load] .kept li");
+      await opened.page.evaluate(async () => void (await navigator.serviceWorker.ready));
+      await place.close();
+
+      await opened.page.reload();
+      await visitor.open("load");
+      await visitor.press("Load");
+      assert.equal(await visitor.settled(), "");
+      assert.include(await visitor.text(".card"), MINILM);
+      await visitor.open("compare");
+      await visitor.press("Compare");
+      assert.equal(await visitor.settled(), "");
+      assert.equal(await visitor.count("figure:first-child rect"), 64);
+      await visitor.open("search");
+      await visitor.see("[data-panel=search] .drop strong");
+      await visitor.press("Index");
+      await visitor.fill("query", "how do birds find their way?");
+      await visitor.see("[data-panel=search] .ranking.dense li");
+      for (const panel of ["xray", "bench", "code"]) await visitor.open(panel);
+
+      await visitor.open("load");
+      await visitor.press("Unload");
+      await visitor.press("Delete");
+      await visitor.until(() => !document.querySelector("[data-panel=load] .kept li"));
+      assert.equal(await visitor.settled(), "");
+      await visitor.press("Load");
+      assert.match(await visitor.settled(), /\((network|offline)\)/);
+    } finally {
+      await opened.close();
+      // Closing twice is an error that no one needs to hear of.
+      await place.close().catch(() => {});
+    }
   });
 }

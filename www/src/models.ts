@@ -8,8 +8,8 @@ export interface Offer {
   /** Bytes of weights to fetch. */
   size: number;
   note: string;
-  /** Where it is, if not on the Hub. */
-  address?: string;
+  /** Where it is, if not on the Hub, and the version of its files, by which the cache knows them. */
+  bundled?: { address: string; revision: string };
 }
 
 export const OFFERS: Offer[] = [
@@ -18,7 +18,10 @@ export const OFFERS: Offer[] = [
     roles: ["dense"],
     size: 91e6,
     note: "English, small and quick. Comes with this page.",
-    address: new URL("models/sentence-transformers/all-MiniLM-L6-v2/", document.baseURI).href,
+    bundled: {
+      address: new URL("models/sentence-transformers/all-MiniLM-L6-v2/", document.baseURI).href,
+      revision: "bundled-1",
+    },
   },
   { id: "BAAI/bge-small-en-v1.5", roles: ["dense"], size: 133e6, note: "English, good at search." },
   { id: "intfloat/multilingual-e5-small", roles: ["dense"], size: 471e6, note: "A hundred languages." },

@@ -10,7 +10,7 @@ function advice(error: GossamerError): string {
     return "The model is private or gated: accept its terms on huggingface.co, and enter an access token under “More options”.";
   }
   if (error.code === "network" && !navigator.onLine) {
-    return "This browser is offline: models that were kept on this device still load.";
+    return "This browser is offline: models that are kept on this device still load.";
   }
   if (error.code === "network") {
     return "This page may only ask its own host and huggingface.co: other hosts have to be allowed by whoever serves it.";

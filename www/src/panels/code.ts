@@ -54,7 +54,10 @@ function sourceOf({ source, name }: LoadedModel): string {
 }
 
 function page(source: string, kind: "dense" | "sparse", model: LoadedModel | undefined): string {
-  const { dtype = "auto", workers = 1, revision, file } = model?.options ?? {};
+  const { dtype = "auto", workers = 1, file } = model?.options ?? {};
+  // The version of the files beside this page is none of the Hub's.
+  const bundled = OFFERS.some(({ bundled }) => bundled?.address === model?.source);
+  const revision = bundled ? undefined : model?.options.revision;
   const options = Object.entries({ workers, ...(dtype !== "auto" && { dtype }), revision, file })
     .filter(([, value]) => value !== undefined)
     .map(([name, value]) => `${name}: ${JSON.stringify(value)}`);

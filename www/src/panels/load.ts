@@ -1,6 +1,6 @@
 /** Choose a model, watch it arrive, see what it is. */
 
-import { type LoadOptions, load, type ModelInfo, type ModelSource } from "gossamer-embed";
+import { type CachedModel, cache, type LoadOptions, load, type ModelInfo } from "gossamer-embed";
 import { html, nothing, type TemplateResult } from "lit";
 import { DEFAULT_WORKERS, describeGpu } from "../device.js";
 import { Download } from "../download.js";
@@ -22,6 +22,8 @@ class LoadPanel extends Panel {
     download: { state: true },
     gpu: { state: true },
     dragging: { state: true },
+    warnings: { state: true },
+    kept: { state: true },
   };
   /** An offer's id, or one of the two other ways. */
   declare private choice: string;
@@ -29,12 +31,18 @@ class LoadPanel extends Panel {
   declare private download: Download | undefined;
   declare private gpu: string;
   declare private dragging: boolean;
+  /** What went wrong without keeping the model from being loaded. */
+  declare private warnings: string[];
+  /** Models in the cache. */
+  declare private kept: CachedModel[];
 
   constructor() {
     super();
     this.choice = OFFERS[0]?.id ?? OTHER;
     this.gpu = "looking for one";
     this.dragging = false;
+    this.warnings = [];
+    this.kept = [];
   }
 
   override connectedCallback(): void {
@@ -42,6 +50,7 @@ class LoadPanel extends Panel {
     void describeGpu().then((gpu) => {
       this.gpu = gpu;
     });
+    void this.#list();
   }
 
   protected override render(): TemplateResult {
@@ -118,8 +127,9 @@ class LoadPanel extends Panel {
           ${this.busy ? html`<button type="button" class="quiet" @click=${this.cancel}>Cancel</button>` : nothing}
         </p>
       </form>
-      ${this.busy && this.download ? this.#progress(this.download) : nothing}
+      <div role="status">${this.warnings.map((warning) => html`<p class="message">${warning}</p>`)}</div>
       ${session.models.map((model) => this.#loaded(model))}
+      ${this.busy && this.download ? this.#progress(this.download) : this.#cached()}
     `;
   }
 
@@ -207,8 +217,7 @@ class LoadPanel extends Panel {
   readonly #load = (form: HTMLFormElement) =>
     this.attempt(async (signal) => {
       const fields = new FormData(form);
-      const { source, name, file } = this.#source(fields);
-      const options = { ...loadOptions(fields), ...(file && { file }) };
+      const { source, name, options } = this.#chosen(loadOptions(fields), fields);
       const download = new Download();
       this.download = download;
       const start = performance.now();
@@ -216,23 +225,70 @@ class LoadPanel extends Panel {
         download.update(event);
         this.requestUpdate();
       };
-      const embedder = await load(source, { ...options, signal, onProgress });
+      this.warnings = [];
+      const onWarning: LoadOptions["onWarning"] = ({ message, code }) => {
+        this.warnings = [...this.warnings, `${message} (${code})`];
+      };
+      const embedder = await load(source, { ...options, signal, onProgress, onWarning });
       session.add({ embedder, source, options, name, milliseconds: performance.now() - start });
+      void embedder.cached.then(() => this.#list());
     });
 
-  #source(fields: FormData): { source: ModelSource; name: string; file?: string | undefined } {
+  async #list(): Promise<void> {
+    this.kept = await cache.list();
+  }
+
+  #cached(): TemplateResult | typeof nothing {
+    if (this.kept.length === 0) return nothing;
+    const bytes = this.kept.reduce((sum, { size }) => sum + size, 0);
+    return html`
+      <section class="kept" aria-labelledby="kept-title">
+        <h3 id="kept-title">Kept on this device: ${size(bytes)}</h3>
+        <ul>
+          ${this.kept.map(
+            ({ model, dtype, size: bytes, lastUsed }) => html`
+              <li>
+                <span>${lastPart(model)}, ${dtype}, ${size(bytes)}, used ${lastUsed.toLocaleDateString("en")}</span>
+                <button type="button" class="quiet" @click=${() => this.#forget(model)} aria-label="Delete ${lastPart(model)}, ${dtype}">
+                  Delete
+                </button>
+              </li>
+            `,
+          )}
+        </ul>
+        <p class="hint">They load without a network. Nothing else is kept.</p>
+      </section>
+    `;
+  }
+
+  readonly #forget = (model: string) =>
+    this.attempt(async () => {
+      await cache.delete(model);
+      await this.#list();
+    });
+
+  /** What the form names, and how to load it. */
+  #chosen(
+    options: LoadedModel["options"],
+    fields: FormData,
+  ): Pick<LoadedModel, "source" | "name" | "options"> {
     if (this.choice === FILES) {
       if (!this.dropped)
         throw new Error("There are no files yet: drop a model's folder onto the box, or choose it.");
       const { files, name, gguf } = this.dropped;
-      return { source: files, name, file: gguf };
+      return { source: files, name, options: { ...options, file: options.file ?? gguf } };
     }
     if (this.choice === OTHER) {
       const id = text(fields, "id") ?? "";
-      return { source: id, name: id };
+      return { source: id, name: id, options };
     }
-    const offer = OFFERS.find(({ id }) => id === this.choice);
-    return { source: offer?.address ?? this.choice, name: this.choice };
+    const bundled = OFFERS.find(({ id }) => id === this.choice)?.bundled;
+    if (!bundled) return { source: this.choice, name: this.choice, options };
+    return {
+      source: bundled.address,
+      name: this.choice,
+      options: { ...options, revision: bundled.revision },
+    };
   }
 
   #progress(download: Download): TemplateResult {
