@@ -1,15 +1,17 @@
 /** The demo page: static files, and the models/ folder of the repository under /models. */
 
+import { createHash } from "node:crypto";
+import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import sirv from "sirv";
 import type { Connect, Plugin } from "vite";
 import { defineConfig } from "vite";
 
-const models = fileURLToPath(new URL("../models", import.meta.url));
+const folder = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 
 /** Serves downloaded models. What is not there is a plain 404, not the page. */
 function serveModels(): Plugin {
-  const files = sirv(models, { dev: true, etag: true });
+  const files = sirv(folder("../models"), { dev: true, etag: true });
   const serve: Connect.NextHandleFunction = (request, response, next) => {
     const { pathname } = new URL(request.url ?? "/", "http://localhost");
     if (!pathname.startsWith("/models/")) return next();
@@ -26,9 +28,52 @@ function serveModels(): Plugin {
   };
 }
 
+/** Tells the service worker which files the page is made of. Those with a hash in their name need no revision. */
+function precache(): Plugin {
+  const revision = (content: string | Uint8Array) =>
+    createHash("sha256").update(content).digest("hex").slice(0, 16);
+  return {
+    name: "precache",
+    apply: "build",
+    enforce: "post",
+    generateBundle: {
+      order: "post",
+      handler(_, bundle) {
+        const worker = bundle["service-worker.js"];
+        if (worker?.type !== "chunk") throw new Error("the build has no service worker: see `input` below");
+        const built = Object.values(bundle).filter((file) => file !== worker);
+        const files = [
+          ...built.map((file) => ({
+            url: file.fileName,
+            revision: file.fileName.startsWith("assets/")
+              ? null
+              : revision(file.type === "chunk" ? file.code : file.source),
+          })),
+          ...readdirSync(folder("public")).map((name) => ({
+            url: name,
+            revision: revision(readFileSync(folder(`public/${name}`))),
+          })),
+        ];
+        worker.code = worker.code.replace("__PRECACHE__", JSON.stringify(files));
+      },
+    },
+  };
+}
+
 export default defineConfig({
   base: "./",
-  build: { target: "es2022", assetsInlineLimit: 0, modulePreload: { polyfill: false } },
+  build: {
+    target: "es2022",
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    rolldownOptions: {
+      input: { index: folder("index.html"), "service-worker": folder("src/service-worker.ts") },
+      output: {
+        entryFileNames: ({ name }) =>
+          name === "service-worker" ? "service-worker.js" : "assets/[name]-[hash].js",
+      },
+    },
+  },
   worker: { format: "es" },
-  plugins: [serveModels()],
+  plugins: [serveModels(), precache()],
 });

@@ -1,0 +1,152 @@
+/** How the demo page looks and feels: accessible, steady, never stuck, at any width, light and dark. Chromium only. */
+
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import axe from "axe-core";
+import { assert } from "chai";
+import { browsers, missing } from "./support/browsers.mjs";
+import { serveDemo, Visitor } from "./support/demo.mjs";
+import { sentences } from "./support/sentences.mjs";
+
+const SCREENSHOTS = fileURLToPath(new URL("../../target/demo-screenshots/", import.meta.url));
+/** The one of the README; `GOSSAMER_README_SCREENSHOT=1` takes it again. */
+const README = fileURLToPath(new URL("../../www/screenshot.png", import.meta.url));
+const PANELS = ["load", "compare", "xray", "search", "bench", "code"];
+const SCHEMES = ["light", "dark"];
+
+describe("the looks of the demo page", { skip: missing(browsers.Chromium) }, () => {
+  let demo;
+  let opened;
+  let page;
+  let visitor;
+  let folder;
+  before(async () => {
+    demo = await serveDemo();
+    folder = await mkdtemp(join(tmpdir(), "gossamer-demo-"));
+    await mkdir(SCREENSHOTS, { recursive: true });
+    opened = await browsers.Chromium.open("about:blank");
+    page = opened.page;
+    visitor = new Visitor(page);
+    await page.setViewportSize({ width: 1280, height: 900 });
+    await page.addInitScript(() => {
+      globalThis.shifts = [];
+      globalThis.longTasks = [];
+      new PerformanceObserver((list) => {
+        for (const { hadRecentInput, sources } of list.getEntries()) {
+          if (!hadRecentInput)
+            globalThis.shifts.push(...sources.map(({ node }) => node?.outerHTML ?? node?.data));
+        }
+      }).observe({ type: "layout-shift", buffered: true });
+      new PerformanceObserver((list) => {
+        for (const entry of list.getEntries()) globalThis.longTasks.push(Math.round(entry.duration));
+      }).observe({ type: "longtask", buffered: true });
+    });
+    await page.goto(demo.address);
+    await visitor.open("load");
+  });
+  after(async () => {
+    await opened?.close();
+    await demo?.close();
+    if (folder) await rm(folder, { recursive: true });
+  });
+
+  test("nothing moves while the page and a model load", async () => {
+    // A click of a real pointer: what it moves at once may move.
+    await page.click("[data-panel=load] button[type=submit]");
+    assert.equal(await visitor.settled(), "");
+    await page.waitForTimeout(500);
+    assert.deepEqual(await page.evaluate(() => globalThis.shifts), []);
+  });
+
+  test("the page is never blocked for 50 ms while thousands of passages are read and indexed", async () => {
+    const file = join(folder, "many.jsonl");
+    const passages = sentences(3000).map((text) => JSON.stringify({ text }));
+    await writeFile(file, passages.join("\n"));
+    await visitor.open("search");
+    await visitor.see("[data-panel=search] .drop strong");
+    await page.waitForTimeout(200);
+    await page.evaluate(() => {
+      globalThis.longTasks = [];
+    });
+    await visitor.give("documents", file);
+    await visitor.until(() => document.querySelector(".drop strong")?.textContent === "many.jsonl");
+    await visitor.press("Index");
+    await visitor.until(() =>
+      document.querySelector("[data-panel=search] output")?.textContent.includes("2,"),
+    );
+    await visitor.see("[data-panel=search] input[name=query]");
+    assert.match(await visitor.text(".timing"), /^3,000 passages indexed/);
+    await visitor.fill("query", "a ship at night");
+    await visitor.see("[data-panel=search] .ranking.dense li");
+    assert.deepEqual(await page.evaluate(() => globalThis.longTasks), []);
+  });
+
+  describe("each panel", () => {
+    before(async () => {
+      assert.equal(await visitor.load(`${demo.address}tests/fixtures/tiny-splade/`), "");
+      await visitor.open("compare");
+      await visitor.press("Compare");
+      await visitor.settled();
+      await visitor.open("xray");
+      await visitor.press("X-ray");
+      await visitor.settled();
+      await visitor.open("search");
+      await visitor.press("Use the page's passages");
+      await visitor.settled();
+      await visitor.press("Index");
+      await visitor.see("[data-panel=search] input[name=query]");
+      await visitor.fill("query", "how do birds find their way?");
+      await visitor.see("[data-panel=search] .ranking.dense li");
+      await visitor.open("bench");
+      await page.evaluate(() => {
+        for (const box of document.querySelectorAll("[data-panel=bench] [type=checkbox]")) {
+          box.checked = ["q8", "1"].includes(box.value);
+        }
+      });
+      await visitor.press("Measure");
+      await visitor.settled();
+      await page.evaluate(axe.source);
+    });
+
+    if (process.env.GOSSAMER_README_SCREENSHOT) {
+      after(async () => {
+        await page.emulateMedia({ colorScheme: "light" });
+        await page.setViewportSize({ width: 960, height: 900 });
+        await visitor.open("compare");
+        await page.screenshot({ path: README, fullPage: true });
+      });
+    }
+
+    for (const panel of PANELS) {
+      for (const scheme of SCHEMES) {
+        test(`${panel} in the ${scheme}: axe finds nothing, nothing overflows, and here is its picture`, async () => {
+          await page.emulateMedia({ colorScheme: scheme });
+          await visitor.open(panel);
+          for (const width of [390, 820, 1280]) {
+            await page.setViewportSize({ width, height: 900 });
+            const { violations } = await page.evaluate(() => globalThis.axe.run());
+            assert.deepEqual(
+              violations.map(({ id, nodes }) => [
+                id,
+                ...nodes.map(({ html, failureSummary }) => html + failureSummary),
+              ]),
+              [],
+            );
+            const [inner, outer] = await page.evaluate(() => [
+              document.documentElement.scrollWidth,
+              document.documentElement.clientWidth,
+            ]);
+            assert.isAtMost(inner, outer);
+            await page.screenshot({
+              path: join(SCREENSHOTS, `${panel}-${width}-${scheme}.png`),
+              fullPage: true,
+            });
+          }
+        });
+      }
+    }
+  });
+});

@@ -1,0 +1,381 @@
+/** Choose a model, watch it arrive, see what it is. */
+
+import { type CachedModel, cache, type LoadOptions, load, type ModelInfo } from "gossamer-embed";
+import { html, nothing, type TemplateResult } from "lit";
+import { DEFAULT_WORKERS, describeGpu } from "../device.js";
+import { Download } from "../download.js";
+import { type DroppedModel, droppedModel, filesOf } from "../files.js";
+import { compact, count, lastPart, plural, size, time } from "../format.js";
+import { OFFERS, type Offer } from "../models.js";
+import { onSubmit, Panel } from "../panel.js";
+import { type LoadedModel, session } from "../session.js";
+
+/** The form's values for a model that is not in the list. */
+const OTHER = "other";
+const FILES = "files";
+
+class LoadPanel extends Panel {
+  static override properties = {
+    ...Panel.properties,
+    choice: { state: true },
+    dropped: { state: true },
+    download: { state: true },
+    gpu: { state: true },
+    dragging: { state: true },
+    warnings: { state: true },
+    kept: { state: true },
+  };
+  /** An offer's id, or one of the two other ways. */
+  declare private choice: string;
+  declare private dropped: DroppedModel | undefined;
+  declare private download: Download | undefined;
+  declare private gpu: string;
+  declare private dragging: boolean;
+  /** What went wrong without keeping the model from being loaded. */
+  declare private warnings: string[];
+  /** Models in the cache. */
+  declare private kept: CachedModel[];
+
+  constructor() {
+    super();
+    this.choice = OFFERS[0]?.id ?? OTHER;
+    this.gpu = "looking for one";
+    this.dragging = false;
+    this.warnings = [];
+    this.kept = [];
+  }
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    void describeGpu().then((gpu) => {
+      this.gpu = gpu;
+    });
+    void this.#list();
+  }
+
+  protected override render(): TemplateResult {
+    return html`
+      <h2>Load a model</h2>
+      <p class="lead">
+        Dense vectors find what means the same; sparse ones say which words made a match. Load one of each to see
+        them side by side.
+      </p>
+      ${this.alert()}
+      <form @submit=${onSubmit(this.#load)}>
+        <fieldset ?disabled=${this.busy}>
+          <legend>Model</legend>
+          <div class="offers">
+            ${OFFERS.map((offer) => this.#offer(offer))}
+            ${this.#way(OTHER, "Another model", "Any model of the Hugging Face Hub, or the address of a folder.")}
+            ${this.#way(FILES, "Files of yours", "A folder with a model, or a GGUF file.")}
+          </div>
+          ${this.choice === OTHER ? this.#named() : nothing} ${this.choice === FILES ? this.#drop() : nothing}
+          <div class="options">
+            <label>
+              Weights
+              <select name="dtype">
+                <option value="auto">as saved, or 8 bits</option>
+                <option value="q8">8 bits</option>
+                <option value="q4">4 bits, smaller, less exact</option>
+                <option value="f32">32 bits</option>
+              </select>
+            </label>
+            <label>
+              Device
+              <select name="device" aria-describedby="gpu">
+                <option value="auto">automatic</option>
+                <option value="cpu">CPU</option>
+                <option value="webgpu" disabled>WebGPU (not yet)</option>
+              </select>
+            </label>
+            <label>
+              Workers
+              <input name="workers" type="number" min="1" max="64" required .defaultValue=${String(DEFAULT_WORKERS)} />
+            </label>
+          </div>
+          <p class="hint" id="gpu">
+            ${`${plural(navigator.hardwareConcurrency, "core")}; GPU: ${this.gpu}. Gossamer computes on the CPU so far.`}
+          </p>
+          <details>
+            <summary>More options</summary>
+            <div class="options">
+              <label>
+                Access token
+                <input name="token" type="password" autocomplete="off" placeholder="hf_…" />
+              </label>
+              <label>
+                Revision
+                <input name="revision" autocomplete="off" placeholder="main" spellcheck="false" />
+              </label>
+              <label>
+                GGUF file
+                <input name="file" autocomplete="off" placeholder="model-Q8_0.gguf" spellcheck="false" />
+              </label>
+              <label>
+                Hub or mirror
+                <input name="endpoint" type="url" autocomplete="off" placeholder="https://huggingface.co" />
+              </label>
+            </div>
+            <p class="hint">
+              The token goes to the Hub alone, and is forgotten with this tab. This page may ask its own host and
+              huggingface.co only.
+            </p>
+          </details>
+        </fieldset>
+        <p class="actions">
+          <button type="submit" ?disabled=${this.busy}>Load</button>
+          ${this.busy ? html`<button type="button" class="quiet" @click=${this.cancel}>Cancel</button>` : nothing}
+        </p>
+      </form>
+      <div role="status">${this.warnings.map((warning) => html`<p class="message">${warning}</p>`)}</div>
+      ${session.models.map((model) => this.#loaded(model))}
+      ${this.busy && this.download ? this.#progress(this.download) : this.#cached()}
+    `;
+  }
+
+  #offer({ id, roles, size: bytes, note }: Offer): TemplateResult {
+    return html`
+      <label class="offer">
+        <input
+          type="radio"
+          name="model"
+          value=${id}
+          .checked=${this.choice === id}
+          @change=${() => this.#choose(id)}
+        />
+        <span class="offer-name">${lastPart(id)}</span>
+        <span class="offer-facts">
+          ${roles.map((role) => html`<span class="badge ${role}">${role}</span>`)} ${size(bytes)}
+        </span>
+        <span class="offer-note">${note}</span>
+      </label>
+    `;
+  }
+
+  #way(value: string, title: string, note: string): TemplateResult {
+    return html`
+      <label class="offer">
+        <input
+          type="radio"
+          name="model"
+          value=${value}
+          .checked=${this.choice === value}
+          @change=${() => this.#choose(value)}
+        />
+        <span class="offer-name">${title}</span>
+        <span class="offer-note">${note}</span>
+      </label>
+    `;
+  }
+
+  #choose(choice: string): void {
+    this.choice = choice;
+  }
+
+  #named(): TemplateResult {
+    return html`
+      <label>
+        Hub id or address
+        <input name="id" required autocomplete="off" spellcheck="false" placeholder="org/name or https://…/folder/" />
+      </label>
+    `;
+  }
+
+  #drop(): TemplateResult {
+    const { dropped } = this;
+    return html`
+      <div
+        class="drop ${this.dragging ? "over" : ""}"
+        @dragover=${this.#dragged}
+        @dragleave=${this.#dragged}
+        @drop=${this.#dragged}
+      >
+        <p>${dropped ? `${dropped.name}: ${plural(dropped.files.size, "file")}` : "Drop a folder or a file here, or"}</p>
+        <label class="button quiet">
+          Choose a folder
+          <input class="sr-only" type="file" name="folder" webkitdirectory @change=${this.#take} />
+        </label>
+        <label class="button quiet">
+          Choose files
+          <input class="sr-only" type="file" name="files" multiple @change=${this.#take} />
+        </label>
+      </div>
+    `;
+  }
+
+  readonly #dragged = (event: DragEvent) => {
+    event.preventDefault();
+    this.dragging = event.type === "dragover";
+    if (event.type === "drop") void this.#take(event);
+  };
+
+  readonly #take = async (event: Event) => {
+    const files = await filesOf(event);
+    if (files.length > 0) this.dropped = droppedModel(files);
+  };
+
+  readonly #load = (form: HTMLFormElement) =>
+    this.attempt(async (signal) => {
+      const fields = new FormData(form);
+      const { source, name, options } = this.#chosen(loadOptions(fields), fields);
+      const download = new Download();
+      this.download = download;
+      const start = performance.now();
+      const onProgress: LoadOptions["onProgress"] = (event) => {
+        download.update(event);
+        this.requestUpdate();
+      };
+      this.warnings = [];
+      const onWarning: LoadOptions["onWarning"] = ({ message, code }) => {
+        this.warnings = [...this.warnings, `${message} (${code})`];
+      };
+      const embedder = await load(source, { ...options, signal, onProgress, onWarning });
+      session.add({ embedder, source, options, name, milliseconds: performance.now() - start });
+      void embedder.cached.then(() => this.#list());
+    });
+
+  async #list(): Promise<void> {
+    this.kept = await cache.list();
+  }
+
+  #cached(): TemplateResult | typeof nothing {
+    if (this.kept.length === 0) return nothing;
+    const bytes = this.kept.reduce((sum, { size }) => sum + size, 0);
+    return html`
+      <section class="kept" aria-labelledby="kept-title">
+        <h3 id="kept-title">Kept on this device: ${size(bytes)}</h3>
+        <ul>
+          ${this.kept.map(
+            ({ model, dtype, size: bytes, lastUsed }) => html`
+              <li>
+                <span>${lastPart(model)}, ${dtype}, ${size(bytes)}, used ${lastUsed.toLocaleDateString("en")}</span>
+                <button type="button" class="quiet" @click=${() => this.#forget(model)} aria-label="Delete ${lastPart(model)}, ${dtype}">
+                  Delete
+                </button>
+              </li>
+            `,
+          )}
+        </ul>
+        <p class="hint">They load without a network. Nothing else is kept.</p>
+      </section>
+    `;
+  }
+
+  readonly #forget = (model: string) =>
+    this.attempt(async () => {
+      await cache.delete(model);
+      await this.#list();
+    });
+
+  /** What the form names, and how to load it. */
+  #chosen(
+    options: LoadedModel["options"],
+    fields: FormData,
+  ): Pick<LoadedModel, "source" | "name" | "options"> {
+    if (this.choice === FILES) {
+      if (!this.dropped)
+        throw new Error("There are no files yet: drop a model's folder onto the box, or choose it.");
+      const { files, name, gguf } = this.dropped;
+      return { source: files, name, options: { ...options, file: options.file ?? gguf } };
+    }
+    if (this.choice === OTHER) {
+      const id = text(fields, "id") ?? "";
+      return { source: id, name: id, options };
+    }
+    const bundled = OFFERS.find(({ id }) => id === this.choice)?.bundled;
+    if (!bundled) return { source: this.choice, name: this.choice, options };
+    return {
+      source: bundled.address,
+      name: this.choice,
+      options: { ...options, revision: bundled.revision },
+    };
+  }
+
+  #progress(download: Download): TemplateResult {
+    const { loaded, total, bytesPerSecond, millisecondsLeft } = download;
+    const facts = [
+      total === undefined ? size(loaded) : `${size(loaded)} of ${size(total)}`,
+      ...(bytesPerSecond ? [`${size(bytesPerSecond)}/s`] : []),
+      ...(millisecondsLeft === undefined ? [] : [`${time(millisecondsLeft)} left`]),
+    ];
+    return html`
+      <div class="progress">
+        <p>
+          <progress aria-label="Loading the model" max=${total ?? 1} .value=${total === undefined ? 0 : loaded}></progress>
+          <output>${facts.join(", ")}</output>
+        </p>
+        <ul class="files">
+          ${download.files.map(
+            (file) => html`
+              <li>
+                <span>${file.name}</span>
+                <progress
+                  aria-label=${file.name}
+                  max=${file.total ?? 1}
+                  .value=${file.done ? (file.total ?? 1) : file.loaded}
+                ></progress>
+                <span>${file.total === undefined ? "" : size(file.total)}</span>
+              </li>
+            `,
+          )}
+        </ul>
+      </div>
+    `;
+  }
+
+  #loaded(model: LoadedModel): TemplateResult {
+    const { info } = model.embedder;
+    const roles = session.roles(model);
+    return html`
+      <article class="card">
+        <header>
+          <h3>${model.name}</h3>
+          ${roles.map((role) => html`<span class="badge ${role}">${role}</span>`)}
+          <button type="button" class="quiet away" @click=${() => session.remove(model)}>Unload</button>
+        </header>
+        <dl class="facts">
+          ${facts(info, model.milliseconds).map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}
+        </dl>
+        <p class="actions">
+          <a class="button" href="#search">Search with it</a>
+          ${roles.includes("dense") ? html`<a class="button quiet" href="#compare">Compare texts</a>` : nothing}
+          ${roles.includes("sparse") ? html`<a class="button quiet" href="#xray">X-ray a text</a>` : nothing}
+        </p>
+      </article>
+    `;
+  }
+}
+
+/** A field's text, if there is any. */
+function text(fields: FormData, name: string): string | undefined {
+  const value = fields.get(name);
+  return typeof value === "string" && value.trim() !== "" ? value.trim() : undefined;
+}
+
+function loadOptions(fields: FormData): LoadedModel["options"] {
+  return {
+    dtype: text(fields, "dtype") as LoadOptions["dtype"],
+    workers: Number(text(fields, "workers")),
+    token: text(fields, "token"),
+    revision: text(fields, "revision"),
+    file: text(fields, "file"),
+    endpoint: text(fields, "endpoint"),
+  };
+}
+
+function facts(info: ModelInfo, milliseconds: number): [string, string][] {
+  return [
+    ["Ready after", time(milliseconds)],
+    ["Family", info.family],
+    ["Dimensions", count(info.dimensions)],
+    ["Longest text", plural(info.maxTokens, "token")],
+    ["Parameters", compact(info.parameters)],
+    ["Weights", `${info.dtype}, ${size(info.weightBytes)}`],
+    ["WebAssembly memory", `${size(info.memoryBytes)} in ${plural(info.workers, "worker")}`],
+    ["Build", `${info.simd === "relaxed-simd" ? "relaxed SIMD" : "baseline SIMD"}, ${info.dotKernel}`],
+    ["Device", info.device.toUpperCase()],
+    ["Vector space", info.spaceId],
+  ];
+}
+
+customElements.define("gossamer-load", LoadPanel);

@@ -1,0 +1,41 @@
+/** Fills the index: models compute vectors in their workers, the index takes them in its own. */
+
+import { type Remote, transfer } from "comlink";
+import type { LoadedModel } from "../session.js";
+import type { SearchIndex } from "./worker.js";
+
+/** Texts of one call for each worker: enough to keep them busy, few enough for progress to move. */
+const SHARE = 16;
+
+export interface Models {
+  dense: LoadedModel | undefined;
+  sparse: LoadedModel | undefined;
+}
+
+/** Embeds all texts; `onProgress` is told how many are done. */
+export async function indexTexts(
+  index: Remote<SearchIndex>,
+  texts: readonly string[],
+  { dense, sparse }: Models,
+  onProgress: (done: number) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  await index.reset(texts);
+  const workers = Math.max(...[dense, sparse].map((model) => model?.embedder.info.workers ?? 0));
+  const step = SHARE * Math.max(workers, 1);
+  const options = { task: "document", signal };
+  for (let at = 0; at < texts.length; at += step) {
+    const batch = texts.slice(at, at + step);
+    const [encoded, vectors] = await Promise.all([
+      dense?.embedder.encode(batch, { ...options, normalize: true }),
+      sparse?.embedder.encodeSparse(batch, options),
+    ]);
+    const rows = encoded && {
+      data: encoded.data,
+      dimensions: encoded.shape[1],
+      tokens: encoded.tokens.reduce((sum, tokens) => sum + tokens, 0),
+    };
+    await index.add(rows && transfer(rows, [rows.data.buffer]), vectors);
+    onProgress(at + batch.length);
+  }
+}
