@@ -73,23 +73,14 @@ export class StoreCache implements LoadCache {
     }
   }
 
-  /** Whether so much may be added, once models were forgotten that were not used for the longest. */
-  async makeRoom(bytes: number, but: (entry: Entry) => boolean): Promise<boolean> {
-    if (!this.#room) return true;
-    let missing = bytes - (await this.#room());
-    if (missing <= 0) return true;
-    const others = (await this.index.entries()).filter((entry) => !but(entry)).reverse();
-    const most = others.reduce((sum, entry) => sum + entryBytes(entry), 0);
-    if (missing > most) return false;
-    for (const entry of others) {
-      if (missing <= 0) break;
-      missing -= entryBytes(entry);
-      await this.index.remove((other) => isSame(entry, other));
-    }
-    return true;
+  /** Forgets the model that was not used for the longest, if there is any. */
+  async forgetOldest(but: (entry: Entry) => boolean): Promise<boolean> {
+    const oldest = (await this.index.entries()).filter((entry) => !but(entry)).at(-1);
+    if (oldest) await this.index.remove((entry) => isSame(entry, oldest));
+    return oldest !== undefined;
   }
 
-  /** Whether so much may be added at once. */
+  /** Whether so much may be added, as far as the host tells: Chromium tells of more than there is. */
   async hasRoom(bytes: number): Promise<boolean> {
     return !this.#room || (await this.#room()) >= bytes;
   }
@@ -244,13 +235,11 @@ class Fetching implements Visit {
     };
     try {
       await this.source.settle();
-      await this.#write(engine, entry);
+      await this.#writeSomehow(engine, entry);
       await index.put(entry);
       await this.source.discard();
       return true;
     } catch (error) {
-      // What was written so far is found by nobody, but takes room.
-      await index.discard(entry).catch(() => {});
       const isDisposed = error instanceof GossamerError && error.code === "disposed";
       if (isDisposed) return false;
       await this.source.discard().catch(() => {});
@@ -261,15 +250,29 @@ class Fetching implements Visit {
     }
   }
 
+  /** Writes the model; if that fails, then again with more room. */
+  async #writeSomehow(engine: Engine, entry: Entry): Promise<void> {
+    const isOurs = ({ key, version }: Entry) => key === entry.key && version === entry.version;
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await this.#write(engine, entry);
+      } catch (error) {
+        // What was written so far is found by nobody, but takes room.
+        await this.#cache.index.discard(entry).catch(() => {});
+        entry.files = {};
+        if (error instanceof GossamerError) throw error;
+        // First to go is what was downloaded, of which the model has been made.
+        if (attempt === 0) await this.source.discard();
+        else if (!(await this.#cache.forgetOldest(isOurs))) throw error;
+      }
+    }
+  }
+
   async #write(engine: Engine, entry: Entry): Promise<void> {
     const files = await save((call, signal) => engine.run(call, signal), {});
     const size = files.reduce((sum, file) => sum + file.size, 0);
-    const isOurs = ({ key, version }: Entry) => key === entry.key && version === entry.version;
-    if (!(await this.#cache.makeRoom(size, isOurs))) {
-      // What was downloaded is of no more use.
-      await this.source.discard();
-      if (!(await this.#cache.hasRoom(size)))
-        throw new Error(`its ${Math.ceil(size / 1e6)} MB are more than there is room for`);
+    if (!(await this.#cache.hasRoom(size))) {
+      throw new Error(`its ${Math.ceil(size / 1e6)} MB are more than there is room for`);
     }
     for (const { path, size, stream } of files) {
       const file: KeptFile = { size, pieces: [] };
