@@ -20,7 +20,8 @@ pub struct Options {
     /// ID or ID@REVISION on the Hugging Face Hub, or a folder
     #[arg(value_name = "ID|DIR")]
     model: String,
-    /// The one file to load, a GGUF file: its path in the model's folder
+    /// The weight file to load, by its path in the folder or repository: a GGUF file, or one to take in place of
+    /// model.safetensors
     #[arg(long)]
     file: Option<String>,
     /// Bits of the weights: 8, or 4 in the feed-forward blocks

@@ -29,7 +29,8 @@ pub struct Options {
     /// answers to any name
     #[arg(long = "model", required = true, value_name = "[NAME=]SOURCE")]
     models: Vec<String>,
-    /// The GGUF file to load the model from, by its path in the folder or repository; for a single model
+    /// The weight file to load, by its path in the folder or repository: a GGUF file, or one to take in place of
+    /// model.safetensors; for a single model
     #[arg(long, value_name = "PATH")]
     file: Option<String>,
     /// The address to listen on

@@ -14,7 +14,7 @@ import { PoolLoader } from "./pool/loader.js";
 import type { Pool } from "./pool/pool.js";
 import { Remote } from "./pool/remote.js";
 import { ProgressReport } from "./progress.js";
-import { onlyGguf } from "./sources/hub.js";
+import { chooseFile } from "./sources/hub.js";
 import { resolveSource } from "./sources/resolve.js";
 import { type Listing, type OpenFile, readAll, type Source } from "./sources/source.js";
 import { checkListed } from "./sources/verify.js";
@@ -35,9 +35,10 @@ export async function loadModel(host: Host, source: ModelSource, options: LoadOp
   const offline = options.offline ?? isSet(host.variable?.("HF_HUB_OFFLINE"));
   const cache = place.identity && cacheOf(host, options);
   const dtype = options.dtype === "auto" ? undefined : options.dtype;
-  const wanted = { place, dtype, sha256: options.sha256 ?? {}, offline, signal, warn: onWarning };
+  const { sha256 = {}, file = place.file } = options;
+  const wanted = { place, dtype, file, sha256, offline, signal, warn: onWarning };
   for (;;) {
-    const visit = (await cache?.visit(wanted)) ?? passing(place, wanted.sha256);
+    const visit = (await cache?.visit(wanted)) ?? passing(wanted);
     try {
       const engine = await new Loading(host, visit, options).load();
       return new Embedder(engine, visit.keep(engine));
@@ -56,13 +57,16 @@ class Loading {
   readonly #source: Source;
   readonly #options: LoadOptions;
   readonly #sha256: Readonly<Record<string, string>>;
+  /** The weight file that is named, if one is. */
+  readonly #file: string | undefined;
   readonly #saveable: boolean;
 
-  constructor(host: Host, { source, sha256, saves = false }: Visit, options: LoadOptions) {
+  constructor(host: Host, { source, sha256, file, saves = false }: Visit, options: LoadOptions) {
     this.#host = host;
     this.#source = source;
     this.#options = options;
     this.#sha256 = sha256;
+    this.#file = file;
     this.#saveable = saves || options.saveable === true;
   }
 
@@ -85,7 +89,8 @@ class Loading {
   }
 
   #loaderOptions(listing: Listing | undefined): LoaderOptions {
-    const { dtype, file = listing && onlyGguf(listing) } = this.#options;
+    const { dtype } = this.#options;
+    const file = this.#file ?? (listing && chooseFile(listing, dtype));
     const { model, revision } = this.#source;
     const hashes = [...(listing ?? [])].flatMap(([name, { sha256 }]) =>
       sha256 === undefined ? [] : [[name, sha256]],
@@ -176,7 +181,7 @@ class Load {
   readonly #listing: Listing | undefined;
   readonly #loader: EngineLoader;
   readonly #signal: AbortSignal | undefined;
-  /** The GGUF file that was asked for. */
+  /** The weight file that was asked for, or chosen. */
   readonly #file: string | undefined;
   /** Where files were looked for in vain. */
   readonly #absent = new Map<string, string>();

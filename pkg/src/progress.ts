@@ -24,6 +24,8 @@ export class ProgressReport {
   readonly #name: string;
   readonly #known: Listing;
   readonly #emit: (progress: Progress) => void;
+  /** Whether anyone hears of it. */
+  readonly #isHeard: boolean;
   readonly #files: Record<string, { loaded: number; total: number }> = {};
   readonly #reported = new Map<string, number>();
   #overall = 0;
@@ -34,6 +36,7 @@ export class ProgressReport {
     this.#name = name;
     this.#known = known;
     this.#emit = emit ?? (() => {});
+    this.#isHeard = emit !== undefined;
   }
 
   /** Weight files to come. Until they are known the whole is not. */
@@ -49,7 +52,7 @@ export class ProgressReport {
 
   /** So many bytes of a file are here. Its size may be unknown at first. */
   advance(file: string, bytes: number, size: number | undefined): void {
-    if (size === undefined) return;
+    if (size === undefined || !this.#isHeard) return;
     const total = Math.max(size, this.#files[file]?.total ?? 0);
     const loaded = Math.min(bytes, total);
     const last = this.#reported.get(file);

@@ -29,7 +29,8 @@ export type ModelFileGetter = (
 
 /**
  * Where a model comes from:
- * - `"org/name"` or `"org/name@revision"`: a model of the Hugging Face Hub
+ * - `"org/name"` or `"org/name@revision"`: a model of the Hugging Face Hub; or the address of its page, of a folder or of a file
+ *   there
  * - `"https://…/"`, `"./folder/"`, `"/folder/"` in browsers: the URL of a folder with the model's files
  * - `"./folder"`, `"/folder"`, `file:` URLs in Node, Deno and Bun: a local folder
  * - the files themselves, or a function that gets them
@@ -45,8 +46,10 @@ export interface LoadOptions {
    */
   dtype?: "auto" | "f32" | "q8" | "q4" | undefined;
   /**
-   * A GGUF file of the model, by its path in the folder: `"model-Q8_0.gguf"`. It is all that is loaded: the tokenizer and the
-   * configuration are in it. For a Hub model that has nothing else, one is chosen.
+   * The weight file to load, by its path in the folder: a GGUF file (`"model-Q8_0.gguf"`), in which the tokenizer and the
+   * configuration are too, or one to take in place of that folder's `model.safetensors` (`"model.fp16.safetensors"`).
+   * By default the smallest that will do of those that a Hub model has: one in 8 or 16 bits unless `dtype` is `"f32"`, then
+   * `model.safetensors`, its shards, a torch checkpoint, a GGUF file. `info.files` says which it was.
    */
   file?: string | undefined;
   /**

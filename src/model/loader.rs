@@ -42,7 +42,8 @@ pub struct LoadOptions {
     pub revision: Option<String>,
     /// How to hold the weights; where it is not given, as the model was saved ([`Embedder::save`]), or else in q8.
     pub dtype: Option<WeightDtype>,
-    /// A GGUF file to load the model from: its path in the model's folder.
+    /// The weight file to load, by its path in the model's folder: a GGUF file, which is a whole model, or the one to take in
+    /// place of that folder's `model.safetensors`.
     pub file: Option<String>,
     /// Whether to keep the small files, of which `tokenizer.json` may have 17 MB, for [`Embedder::save`].
     pub saveable: bool,
@@ -155,13 +156,16 @@ impl<B: Backend> Loader<B> {
             return self.wanted_index();
         }
         if let Some(file) = &self.options.file {
-            if gguf::is_gguf(file) && pipeline::is_folder(file) {
+            let is_gguf = gguf::is_gguf(file);
+            if !(is_gguf || weights::is_file(file)) || !pipeline::is_folder(file) {
+                let reason = format!(
+                    "file is {file:?}; it must be the path of a weight file in the model's folder, such as \"model-Q8_0.gguf\" or \"model.fp16.safetensors\""
+                );
+                return Err(Error::input("file", reason));
+            }
+            if is_gguf {
                 return Ok(Vec::new());
             }
-            let reason = format!(
-                "file is {file:?}; it must be the path of a GGUF file in the model's folder, such as \"model-Q8_0.gguf\""
-            );
-            return Err(Error::input("file", reason));
         }
         let mut names = plan::wanted(&self.files)?;
         names.push(PROMPTS.to_owned());
@@ -169,7 +173,10 @@ impl<B: Backend> Loader<B> {
         names.sort_unstable();
         names.dedup();
         if names.is_empty() {
-            let plan = Plan::new(&self.backend, &self.files, self.options.dtype)?;
+            let mut plan = Plan::new(&self.backend, &self.files, self.options.dtype)?;
+            if let Some(file) = &self.options.file {
+                plan.take_instead(file)?;
+            }
             self.plan = Some(plan);
             // The plan holds what they said; only the prompts are still to be read.
             let saveable = self.options.saveable;

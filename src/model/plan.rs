@@ -240,6 +240,20 @@ impl<B: Backend> Plan<B> {
                 .map(|saved| saved.fingerprint),
         })
     }
+
+    /// Has `path` streamed in place of its folder's `model.safetensors`.
+    pub(super) fn take_instead(&mut self, path: &str) -> Result<()> {
+        let usual = format!("{}{WEIGHTS}", weights::folder(path));
+        match self.streamed.iter_mut().find(|(_, file)| *file == usual) {
+            Some((_, file)) => path.clone_into(file),
+            None => {
+                let reason =
+                    format!("{path} is to stand in for {usual}, which the model has no use for");
+                return Err(Error::input("file", reason));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Each tensor and its shard, by an index of shards.

@@ -394,6 +394,28 @@ for (const [name, browser] of Object.entries(browsers)) {
   });
 }
 
+test("Chromium: a disk with no room for the model", { skip: missing(browsers.Chromium) }, async () => {
+  const { page, close } = await browsers.Chromium.open("about:blank");
+  try {
+    const visitor = new Visitor(page);
+    const session = await page.context().newCDPSession(page);
+    await page.goto(demo.address);
+    const { origin } = new URL(demo.address);
+    await session.send("Storage.overrideQuotaForOrigin", { origin, quotaSize: 10e6 });
+    await visitor.open("load");
+    await visitor.press("Load");
+    assert.equal(await visitor.settled(), "");
+    // It can be used all the same.
+    assert.include(await visitor.text(".card"), MINILM);
+    await visitor.see("[data-panel=load] [role=status] .message");
+    const warning = await visitor.text("[data-panel=load] [role=status] .message");
+    assert.match(warning, /could not be kept.*Free some storage.*\(not_cached\)/s);
+    assert.equal(await visitor.count("[data-panel=load] .kept li"), 0);
+  } finally {
+    await close();
+  }
+});
+
 for (const [name, browser] of Object.entries(browsers)) {
   test(`${name}: after the first visit everything works without a network`, {
     skip: missing(browser),

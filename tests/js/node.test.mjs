@@ -133,7 +133,7 @@ print(json.dumps([huggingface_hub.hf_hub_download("org/tiny", name) for name in 
     const start = (name) =>
       spawn(process.execPath, [join(root, "tests/js/support/load-once.mjs"), name], {
         env: { ...process.env, HF_HUB_CACHE: folder, HF_ENDPOINT: `${server.origin}/hub` },
-        stdio: ["ignore", "inherit", "inherit"],
+        stdio: ["ignore", "ignore", "inherit"],
       });
     const ended = async (child) => (await once(child, "exit"))[0];
     try {

@@ -8,7 +8,7 @@ import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { assert } from "chai";
 import { runJson, runtimes } from "./support/runtimes.mjs";
-import { root } from "./support/server.mjs";
+import { root, serve } from "./support/server.mjs";
 
 const run = promisify(execFile);
 
@@ -35,6 +35,7 @@ embedder.dispose();
 `;
 
 let folder;
+let server;
 let expected;
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "gossamer-"));
@@ -49,8 +50,16 @@ before(async () => {
   await run("npm", ["install", "--offline", "--no-audit", "--no-fund", `./${filename}`], { cwd: folder });
   await cp(`${root}tests/fixtures/tiny-bert`, join(folder, "model"), { recursive: true });
   await writeFile(join(folder, "main.mjs"), SCRIPT);
+  // The cases, which import the package by its name, and what they say it with.
+  for (const name of ["tests/js/cases", "tests/js/support", "node_modules/chai"]) {
+    await cp(root + name, join(folder, name), { recursive: true });
+  }
+  server = await serve();
 });
-after(() => rm(folder, { recursive: true, force: true }));
+after(async () => {
+  await server.close();
+  await rm(folder, { recursive: true, force: true });
+});
 
 describe("the packed tarball", () => {
   test("holds what it needs and nothing else", async () => {
@@ -106,6 +115,18 @@ describe("the packed tarball", () => {
       expected ??= result;
       assert.deepEqual(result, expected);
       assert.equal(simd, name.startsWith("Node 20") ? "simd128" : "relaxed-simd");
+    });
+  }
+
+  for (const [name, command] of Object.entries(runtimes)) {
+    // The Node that runs this has run them from the sources.
+    if (command?.[0] === process.execPath) continue;
+    test(`passes the shared cases in ${name}`, { skip: command ? false : "not installed" }, async () => {
+      const env = { ...process.env, HF_HOME: join(folder, `cache of ${name}`) };
+      const script = join(folder, "tests/js/support/run-cases.mjs");
+      const { passed, failures } = await runJson(command, script, [server.origin], { cwd: folder, env });
+      assert.deepEqual(failures, {});
+      assert.isAbove(passed, 50);
     });
   }
 

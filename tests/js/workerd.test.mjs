@@ -237,44 +237,55 @@ describe("examples/cloudflare-worker", () => {
     }
   });
 
-  test("a model of the Hub, kept in the bucket", { timeout: 60_000 }, async () => {
-    const hub = await serve();
-    const model = await load(root + MINILM);
-    const asked = async () => (await fetch(`${hub.origin}/hub/asked`)).json();
-    const script = await bundle("examples/cloudflare-worker/src/hub.ts");
-    const options = (endpoint) => ({
-      ...script,
-      r2Buckets: ["MODELS"],
-      bindings: { MODEL: "org/minilm", HF_ENDPOINT: endpoint },
+  for (const [place, binding, open] of [
+    ["the bucket", { r2Buckets: ["MODELS"] }, (worker) => worker.getR2Bucket("MODELS")],
+    [
+      "a KV namespace",
+      { kvNamespaces: ["KV"] },
+      async (worker) => {
+        const namespace = await worker.getKVNamespace("KV");
+        return { get: (name) => namespace.get(name, "arrayBuffer") };
+      },
+    ],
+  ])
+    test(`a model of the Hub, kept in ${place}`, { timeout: 60_000 }, async () => {
+      const hub = await serve();
+      const model = await load(root + MINILM);
+      const asked = async () => (await fetch(`${hub.origin}/hub/asked`)).json();
+      const script = await bundle("examples/cloudflare-worker/src/hub.ts");
+      const options = (endpoint) => ({
+        ...script,
+        ...binding,
+        bindings: { MODEL: "org/minilm", HF_ENDPOINT: endpoint },
+      });
+      const other = await startWorker(options(`${hub.origin}/hub`));
+      try {
+        const embed = async () => {
+          const init = { method: "POST", body: '{"input":"Ships at night"}' };
+          const response = await other.dispatchFetch("http://worker/v1/embeddings", init);
+          const json = await response.json();
+          assert.equal(response.status, 200, JSON.stringify(json));
+          return Float32Array.from(json.data[0].embedding);
+        };
+        const { data } = await model.encode("Ships at night");
+        assert.deepEqual(await embed(), data);
+        assert.include(await asked(), "org/minilm model.safetensors");
+        const kept = modelCache(await open(other));
+        const inEightBits = async () => (await kept.list()).find(({ dtype }) => dtype === "q8");
+        while (!(await inEightBits())) await sleep(50);
+        assert.isBelow((await inEightBits()).size, 30e6);
+        // A new isolate asks whether the branch is where it was, and nothing else; another one without a network does as well.
+        await other.setOptions(options(`${hub.origin}/hub`));
+        assert.deepEqual(await embed(), data);
+        assert.deepEqual(await asked(), ["org/minilm list"]);
+        await other.setOptions(options("http://127.0.0.1:9"));
+        assert.deepEqual(await embed(), data);
+      } finally {
+        model.dispose();
+        await other.dispose();
+        await hub.close();
+      }
     });
-    const other = await startWorker(options(`${hub.origin}/hub`));
-    try {
-      const embed = async () => {
-        const init = { method: "POST", body: '{"input":"Ships at night"}' };
-        const response = await other.dispatchFetch("http://worker/v1/embeddings", init);
-        const json = await response.json();
-        assert.equal(response.status, 200, JSON.stringify(json));
-        return Float32Array.from(json.data[0].embedding);
-      };
-      const { data } = await model.encode("Ships at night");
-      assert.deepEqual(await embed(), data);
-      assert.include(await asked(), "org/minilm model.safetensors");
-      const kept = modelCache(await other.getR2Bucket("MODELS"));
-      const inEightBits = async () => (await kept.list()).find(({ dtype }) => dtype === "q8");
-      while (!(await inEightBits())) await sleep(50);
-      assert.isBelow((await inEightBits()).size, 30e6);
-      // A new isolate asks whether the branch is where it was, and nothing else; another one without a network does as well.
-      await other.setOptions(options(`${hub.origin}/hub`));
-      assert.deepEqual(await embed(), data);
-      assert.deepEqual(await asked(), ["org/minilm list"]);
-      await other.setOptions(options("http://127.0.0.1:9"));
-      assert.deepEqual(await embed(), data);
-    } finally {
-      model.dispose();
-      await other.dispose();
-      await hub.close();
-    }
-  });
 
   test("a model that is broken in its bucket is said to be, and tried again", async () => {
     const other = await example({});

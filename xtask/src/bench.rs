@@ -29,6 +29,10 @@ pub enum Bench {
     Tokenizers,
     /// Memory and CPU time of an edge worker, in Cloudflare's runtime
     Edge,
+    /// First and second start of a model of the Hub, in browsers and Node
+    Cache,
+    /// Where a browser might keep a model
+    Stores,
 }
 
 /// Runs `tests/js/bench/{what}.mjs`, which prints tables.
@@ -57,10 +61,12 @@ pub fn measure(what: Bench) -> Result<()> {
         Bench::Large => "large",
         Bench::Tokenizers => "tokenizers",
         Bench::Edge => "edge",
+        Bench::Cache => "cache",
+        Bench::Stores => "stores",
     };
     if matches!(
         what,
-        Bench::Cpu | Bench::Splade | Bench::Load | Bench::Large
+        Bench::Cpu | Bench::Splade | Bench::Load | Bench::Large | Bench::Cache | Bench::Stores
     ) {
         setup::browsers()?;
     }

@@ -1,10 +1,13 @@
-/** A model of the Hugging Face Hub, which is in the bucket, in 8 bits, when it has been loaded once. */
+/** A model of the Hugging Face Hub, which is in the bucket or the KV namespace, in 8 bits, when it has been loaded once. */
 
 import { type Handler, load, type ModelStore } from "gossamer-embed";
+import { kvStore, type Namespace } from "./kv.js";
 import { failed, handlerOptions, type Keys, type Lifetime } from "./worker.js";
 
 interface Env extends Keys {
-  MODELS: ModelStore;
+  /** A bucket of R2; without one `KV` is used. */
+  MODELS?: ModelStore;
+  KV?: Namespace;
   /** By default all-MiniLM-L6-v2. */
   MODEL?: string;
   /** For private and gated models (a secret). */
@@ -17,7 +20,7 @@ let ready: Promise<Handler> | undefined;
 
 async function start(env: Env, context: Lifetime): Promise<Handler> {
   const embedder = await load(env.MODEL ?? "sentence-transformers/all-MiniLM-L6-v2", {
-    cache: env.MODELS,
+    cache: env.MODELS ?? (env.KV && kvStore(env.KV)),
     token: env.HF_TOKEN,
     endpoint: env.HF_ENDPOINT,
   });

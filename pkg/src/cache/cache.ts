@@ -48,6 +48,8 @@ export interface Wanted {
   place: Source;
   /** Absent: what the model was saved as, or else 8 bits. */
   dtype: string | undefined;
+  /** The weight file to load, if one is named. */
+  file: string | undefined;
   /** What the user knows of the files. */
   sha256: Readonly<Record<string, string>>;
   offline: boolean;
@@ -61,6 +63,8 @@ export interface Visit {
   readonly source: Source;
   /** What the user knows of its files. */
   readonly sha256: Wanted["sha256"];
+  /** The weight file to load, if one is named. */
+  readonly file?: string | undefined;
   /** Whether the model that is loaded can only be kept if it can be saved. */
   readonly saves?: boolean;
   /** Keeps what was loaded; whether that is in the cache then. Never rejects. */

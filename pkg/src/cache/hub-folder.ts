@@ -1,9 +1,11 @@
 /**
  * The Hugging Face cache folder, which Python's huggingface_hub and others share: `models--org--name/` has files by their hashes
- * in `blobs`, links to them by commit and name in `snapshots`, and the commits of branches and tags in `refs`.
+ * in `blobs`, links to them by commit and name in `snapshots`, and the commits of branches and tags in `refs`. Beside them, in
+ * `gossamer`, is what was quantised: a quarter of the bytes, of which nothing is left to be computed.
  */
 
 import { createHash, type Hash } from "node:crypto";
+import type { Stats } from "node:fs";
 import {
   appendFile,
   mkdir,
@@ -16,16 +18,22 @@ import {
   symlink,
   writeFile,
 } from "node:fs/promises";
-import { basename, dirname, join, relative } from "node:path";
+import { basename, dirname, join, relative, sep } from "node:path";
+import type { Engine } from "../engine/engine.js";
 import { checkAborted, GossamerError } from "../errors.js";
 import { directorySource } from "../sources/directory.js";
 import type { Identity, Listing, OpenFile, Source } from "../sources/source.js";
 import type { CachedModel, LoadCache, Visit, Wanted } from "./cache.js";
+import { folderStore } from "./folder-store.js";
+import { entryBytes } from "./index.js";
 import { lockFile } from "./lock-file.js";
+import { StoreCache } from "./store.js";
 import { gone, isOfFiles, notCached, offline, passing } from "./visit.js";
 
 /** In the folder of a model that was downloaded by this package. */
 const MARKER = ".gossamer";
+/** Folder of the models that were quantised. */
+const QUANTIZED = "gossamer";
 /** End of the name of a file that is not whole yet. Python has names of its own. */
 const INCOMPLETE = ".gossamer.incomplete";
 
@@ -40,15 +48,19 @@ export class HubFolder implements LoadCache {
   /** All models that are there, whoever has put them there. */
   async list(): Promise<CachedModel[]> {
     const found = await Promise.all(
-      (await names(this.#folder)).map(async (name) => {
-        const [, model] = /^models--(.+)$/.exec(name) ?? [];
-        if (model === undefined) return [];
+      (await this.#models()).map(async ([name, model]) => {
         const snapshots = join(this.#folder, name, "snapshots");
-        const revisions = (await names(snapshots)).map(async (revision) => ({
-          model: model.replaceAll("--", "/"),
-          revision,
-          ...(await measure(join(snapshots, revision))),
-        }));
+        const quantized = await quantizedOf(join(this.#folder, name)).index.entries();
+        const revisions = (await names(snapshots)).map(async (revision) => {
+          const { size, lastUsed } = await measure(join(snapshots, revision));
+          const ours = quantized.filter(({ version }) => version === revision);
+          return {
+            model,
+            revision,
+            size: ours.reduce((sum, entry) => sum + entryBytes(entry), size),
+            lastUsed: new Date(Math.max(lastUsed.getTime(), ...ours.map(({ used }) => used))),
+          };
+        });
         return Promise.all(revisions);
       }),
     );
@@ -64,9 +76,10 @@ export class HubFolder implements LoadCache {
 
   /** Leaves the models that others have put there. */
   async clear(): Promise<void> {
-    for (const name of await names(this.#folder)) {
+    for (const [name] of await this.#models()) {
       const folder = join(this.#folder, name);
-      if ((await names(folder)).includes(MARKER)) await rm(folder, { recursive: true, force: true });
+      const ours = (await names(folder)).includes(MARKER) ? folder : join(folder, QUANTIZED);
+      await rm(ours, { recursive: true, force: true });
     }
   }
 
@@ -75,26 +88,37 @@ export class HubFolder implements LoadCache {
   }
 
   async visit(wanted: Wanted): Promise<Visit> {
-    const { place, signal, sha256 } = wanted;
+    const { place, signal } = wanted;
     const listing = wanted.offline ? undefined : await place.list?.(signal);
     const { hub, ref, version, away } = place.identity ?? {};
-    if (!hub) return passing(place, sha256);
+    if (!hub) return passing(wanted);
     const folder = this.#of(hub.id);
     const named = ref === undefined ? undefined : join(folder, "refs", ref);
     const known = named && (await readFile(named, "utf8").catch(() => undefined))?.trim();
     // Without a network, the commit that the branch was at.
     const isAway = wanted.offline || away;
     const commit = version ?? (isAway ? known : undefined);
+    if (listing && named !== undefined && ref !== commit && known !== commit) {
+      // A folder that cannot be written to is told of when files are.
+      await write(named, commit as string).catch(() => {});
+    }
+    const quantized = quantizedOf(folder);
+    const kept = commit === undefined ? undefined : await quantized.find(wanted, commit);
+    if (kept) return kept;
     const isHere = commit !== undefined && (await names(join(folder, "snapshots", commit))).length > 0;
     if (commit === undefined || !(listing || (isAway && isHere))) {
       if (wanted.offline) throw offline(place.model);
-      return passing(place, sha256);
+      return passing(wanted);
     }
-    if (listing && named !== undefined && ref !== commit && known !== commit) {
-      // A folder that cannot be written to is told of when files are.
-      await write(named, commit).catch(() => {});
-    }
-    return new Snapshot(wanted, folder, commit, listing);
+    return new Snapshot(wanted, folder, commit, listing, quantized);
+  }
+
+  /** Names of the folders of models, and of the models. */
+  async #models(): Promise<[string, string][]> {
+    return (await names(this.#folder)).flatMap((name) => {
+      const [, model] = /^models--(.+)$/.exec(name) ?? [];
+      return model === undefined ? [] : [[name, model.replaceAll("--", "/")]];
+    });
   }
 
   #of(id: string): string {
@@ -109,17 +133,34 @@ class Snapshot implements Visit {
   readonly #folder: string;
   readonly #commit: string;
   readonly #listing: Listing | undefined;
+  readonly #quantized: StoreCache;
   /** Files that were not fetched from their beginning. */
   readonly #read = new Set<string>();
   readonly #fetched = new Set<string>();
   #unkept: unknown;
 
-  constructor(wanted: Wanted, folder: string, commit: string, listing: Listing | undefined) {
+  constructor(
+    wanted: Wanted,
+    folder: string,
+    commit: string,
+    listing: Listing | undefined,
+    quantized: StoreCache,
+  ) {
     this.sha256 = wanted.sha256;
     this.#wanted = wanted;
     this.#folder = folder;
     this.#commit = commit;
     this.#listing = listing;
+    this.#quantized = quantized;
+  }
+
+  /** In 32 bits there is nothing to be gained. */
+  get saves(): boolean {
+    return this.#wanted.dtype !== "f32";
+  }
+
+  get file(): string | undefined {
+    return this.#wanted.file;
   }
 
   get source(): Source {
@@ -135,7 +176,9 @@ class Snapshot implements Visit {
       revision: this.#commit,
       // Hashes are checked here.
       list: async () =>
-        this.#listing && new Map([...this.#listing].map(([name, { size }]) => [name, { size }])),
+        this.#listing
+          ? new Map([...this.#listing].map(([name, { size }]) => [name, { size }]))
+          : new Map(await filesIn(path)),
       open: async (name, signal) => {
         const local = join(path, name);
         const kept = await this.#local(path, name);
@@ -148,10 +191,17 @@ class Snapshot implements Visit {
     };
   }
 
-  async keep(): Promise<boolean> {
-    if (this.#unkept === undefined) return true;
-    this.#wanted.warn(notCached(this.#wanted.place.model, this.#unkept));
-    return false;
+  async keep(engine: Engine): Promise<boolean> {
+    if (this.#unkept !== undefined) {
+      this.#wanted.warn(notCached(this.#wanted.place.model, this.#unkept));
+      return false;
+    }
+    const { dtype, stored } = engine.info;
+    if (dtype !== "f32" && !stored?.includes("(kept)")) {
+      // Without it the next start takes longer, and no more.
+      await this.#quantized.add(engine, this.#wanted, this.#commit).catch(() => {});
+    }
+    return true;
   }
 
   /** Throws away what is not what its name says. */
@@ -249,6 +299,11 @@ class Snapshot implements Visit {
   }
 }
 
+/** What was quantised of the models in a folder. */
+function quantizedOf(folder: string): StoreCache {
+  return new StoreCache(folderStore(join(folder, QUANTIZED)));
+}
+
 /** Passes a file's bytes on, and throws if they have not the hash that is its name: SHA-256, or git's. */
 async function* checked(
   chunks: AsyncIterable<Uint8Array>,
@@ -318,11 +373,19 @@ function names(folder: string): Promise<string[]> {
 async function measure(folder: string): Promise<{ size: number; lastUsed: Date }> {
   let size = 0;
   let lastUsed = new Date(0);
-  for (const entry of await readdir(folder, { recursive: true })) {
-    const file = await stat(join(folder, entry)).catch(() => undefined);
-    if (!file?.isFile()) continue;
+  for (const [, file] of await filesIn(folder)) {
     size += file.size;
     if (file.atime > lastUsed) lastUsed = file.atime;
   }
   return { size, lastUsed };
+}
+
+/** Files of a folder and of those in it, by their paths. */
+async function filesIn(folder: string): Promise<[string, Stats][]> {
+  const files: [string, Stats][] = [];
+  for (const path of await readdir(folder, { recursive: true }).catch(() => [])) {
+    const file = await stat(join(folder, path)).catch(() => undefined);
+    if (file?.isFile()) files.push([path.replaceAll(sep, "/"), file]);
+  }
+  return files;
 }

@@ -58,6 +58,7 @@ export async function getValue(
 ): Promise<Uint8Array<ArrayBuffer> | undefined> {
   const contents = await store.get(name);
   if (contents === undefined || contents === null) return undefined;
+  if (contents instanceof Uint8Array) return contents as Uint8Array<ArrayBuffer>;
   return readAll(openContents(name, contents, undefined));
 }
 

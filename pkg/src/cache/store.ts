@@ -48,7 +48,7 @@ export class StoreCache implements LoadCache {
 
   async visit(wanted: Wanted): Promise<Visit> {
     const { place, signal } = wanted;
-    const kept = await this.#find(wanted);
+    const kept = await this.find(wanted);
     if (kept) return kept;
     if (wanted.offline) {
       throw offline(place.model);
@@ -58,10 +58,10 @@ export class StoreCache implements LoadCache {
     const { version, away } = place.identity ?? {};
     // No network, or a mirror that does not list its files.
     if (version === undefined)
-      return (away && (await this.#find({ ...wanted, offline: true }))) || passing(place, wanted.sha256);
+      return (away && (await this.find({ ...wanted, offline: true }))) || passing(wanted);
     const release = await acquire(`gossamer-embed ${place.identity?.key} ${version}`, signal);
     try {
-      const kept = await this.#find(wanted);
+      const kept = await this.find(wanted);
       if (kept) {
         release();
         return kept;
@@ -73,9 +73,79 @@ export class StoreCache implements LoadCache {
     }
   }
 
-  /** Forgets the model that was not used for the longest, if there is any. */
-  async forgetOldest(but: (entry: Entry) => boolean): Promise<boolean> {
-    const oldest = (await this.index.entries()).filter((entry) => !but(entry)).at(-1);
+  /**
+   * Keeps a model of a version that was loaded; if that fails, then with the room that `spare` makes, then in place of other
+   * models.
+   */
+  async add(
+    engine: Engine,
+    wanted: Wanted,
+    version: string,
+    spare: () => Promise<void> = async () => {},
+  ): Promise<void> {
+    const entry = await this.#entry(engine, wanted, version);
+    for (let attempt = 0; ; attempt++) {
+      try {
+        await this.#write(engine, entry);
+        return await this.index.put(entry);
+      } catch (error) {
+        // What was written so far is found by nobody, but takes room.
+        await this.index.discard(entry).catch(() => {});
+        entry.files = {};
+        if (error instanceof GossamerError) throw error;
+        if (attempt === 0) await spare();
+        else if (!(await this.#forgetOldest(entry))) throw error;
+      }
+    }
+  }
+
+  async #entry({ info }: Engine, wanted: Wanted, version: string): Promise<Entry> {
+    const { place, dtype: asked, sha256 } = wanted;
+    const { key, ref } = place.identity as Identity;
+    const listed = [...((await place.list?.(undefined)) ?? [])].flatMap(([name, file]) =>
+      file.sha256 === undefined ? [] : [[name, file.sha256] as const],
+    );
+    return {
+      model: place.model,
+      key,
+      version,
+      refs: ref === undefined ? [] : [ref],
+      dtype: info.dtype,
+      // What no one has saved in another dtype is in 8 bits unless told otherwise.
+      standard: asked === undefined || (info.dtype === "q8" && info.stored === undefined),
+      sha256: Object.fromEntries([
+        ...listed,
+        ...Object.entries(sha256).map(([name, hash]) => [name, hash.toLowerCase()]),
+      ]),
+      files: {},
+      used: Date.now(),
+    };
+  }
+
+  async #write(engine: Engine, entry: Entry): Promise<void> {
+    const files = await save((call, signal) => engine.run(call, signal), {});
+    const size = files.reduce((sum, file) => sum + file.size, 0);
+    if (!(await this.hasRoom(size))) {
+      throw new Error(`its ${Math.ceil(size / 1e6)} MB are more than there is room for`);
+    }
+    for (const { path, size, stream } of files) {
+      const file: KeptFile = { size, pieces: [] };
+      entry.files[path] = file;
+      let start = 0;
+      for await (const chunk of streamChunks(stream(), undefined)) {
+        const bytes = chunk as Uint8Array<ArrayBuffer>;
+        file.pieces.push(await putPiece(this.store, fileName(entry, path), start, bytes));
+        start += chunk.byteLength;
+      }
+    }
+  }
+
+  /** Forgets the model that was not used for the longest, if there is any beside this one. */
+  async #forgetOldest({ key, version }: Entry): Promise<boolean> {
+    const others = (await this.index.entries()).filter(
+      (entry) => entry.key !== key || entry.version !== version,
+    );
+    const oldest = others.at(-1);
     if (oldest) await this.index.remove((entry) => isSame(entry, oldest));
     return oldest !== undefined;
   }
@@ -86,10 +156,10 @@ export class StoreCache implements LoadCache {
   }
 
   /** What is wanted, if it is here whole; without a network, by the branch or tag that led to it. */
-  async #find(wanted: Wanted): Promise<Visit | undefined> {
+  async find(wanted: Wanted, version = wanted.place.identity?.version): Promise<Visit | undefined> {
     const { identity } = wanted.place;
     if (!identity) return undefined;
-    const { key, version, ref } = identity;
+    const { key, ref } = identity;
     const entry = (await this.index.entries()).find(
       (entry) =>
         entry.key === key &&
@@ -210,79 +280,26 @@ class Fetching implements Visit {
     return this.#wanted.sha256;
   }
 
+  get file(): string | undefined {
+    return this.#wanted.file;
+  }
+
   async keep(engine: Engine): Promise<boolean> {
-    const { index } = this.#cache;
-    const { place, dtype: asked, sha256, warn } = this.#wanted;
-    const identity = place.identity as Identity & { version: string };
-    const { info } = engine;
-    const listed = [...((await place.list?.(undefined)) ?? [])].flatMap(([name, file]) =>
-      file.sha256 === undefined ? [] : [[name, file.sha256] as const],
-    );
-    const entry: Entry = {
-      model: place.model,
-      key: identity.key,
-      version: identity.version,
-      refs: identity.ref === undefined ? [] : [identity.ref],
-      dtype: info.dtype,
-      // What no one has saved in another dtype is in 8 bits unless told otherwise.
-      standard: asked === undefined || (info.dtype === "q8" && info.stored === undefined),
-      sha256: Object.fromEntries([
-        ...listed,
-        ...Object.entries(sha256).map(([name, hash]) => [name, hash.toLowerCase()]),
-      ]),
-      files: {},
-      used: Date.now(),
-    };
     try {
       await this.source.settle();
-      await this.#writeSomehow(engine, entry);
-      await index.put(entry);
+      // The first to make room is what was downloaded, of which the model has been made.
+      const { version } = this.#wanted.place.identity as Identity & { version: string };
+      await this.#cache.add(engine, this.#wanted, version, () => this.source.discard());
       await this.source.discard();
       return true;
     } catch (error) {
       const isDisposed = error instanceof GossamerError && error.code === "disposed";
       if (isDisposed) return false;
       await this.source.discard().catch(() => {});
-      warn(notCached(place.model, error));
+      this.#wanted.warn(notCached(this.#wanted.place.model, error));
       return false;
     } finally {
       this.#release();
-    }
-  }
-
-  /** Writes the model; if that fails, then again with more room. */
-  async #writeSomehow(engine: Engine, entry: Entry): Promise<void> {
-    const isOurs = ({ key, version }: Entry) => key === entry.key && version === entry.version;
-    for (let attempt = 0; ; attempt++) {
-      try {
-        return await this.#write(engine, entry);
-      } catch (error) {
-        // What was written so far is found by nobody, but takes room.
-        await this.#cache.index.discard(entry).catch(() => {});
-        entry.files = {};
-        if (error instanceof GossamerError) throw error;
-        // First to go is what was downloaded, of which the model has been made.
-        if (attempt === 0) await this.source.discard();
-        else if (!(await this.#cache.forgetOldest(isOurs))) throw error;
-      }
-    }
-  }
-
-  async #write(engine: Engine, entry: Entry): Promise<void> {
-    const files = await save((call, signal) => engine.run(call, signal), {});
-    const size = files.reduce((sum, file) => sum + file.size, 0);
-    if (!(await this.#cache.hasRoom(size))) {
-      throw new Error(`its ${Math.ceil(size / 1e6)} MB are more than there is room for`);
-    }
-    for (const { path, size, stream } of files) {
-      const file: KeptFile = { size, pieces: [] };
-      entry.files[path] = file;
-      let start = 0;
-      for await (const chunk of streamChunks(stream(), undefined)) {
-        const bytes = chunk as Uint8Array<ArrayBuffer>;
-        file.pieces.push(await putPiece(this.#cache.store, fileName(entry, path), start, bytes));
-        start += chunk.byteLength;
-      }
     }
   }
 

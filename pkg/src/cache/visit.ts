@@ -1,12 +1,12 @@
 /** What all ways to load by a cache have in common. */
 
 import { type ErrorCode, GossamerError } from "../errors.js";
-import type { Absent, Source } from "../sources/source.js";
+import type { Absent } from "../sources/source.js";
 import type { Visit, Wanted } from "./cache.js";
 
 /** Loading what is not to be kept. */
-export function passing(source: Source, sha256: Wanted["sha256"]): Visit {
-  return { source, sha256, keep: async () => false, forget: async () => false, leave() {} };
+export function passing({ place, sha256, file }: Wanted): Visit {
+  return { source: place, sha256, file, keep: async () => false, forget: async () => false, leave() {} };
 }
 
 /** Errors that say nothing of what the files are. */

@@ -8,6 +8,8 @@ import { openUrl } from "./http.js";
 import type { Absent, Identity, Listing, OpenFile, Source } from "./source.js";
 
 const COMMIT = /^[0-9a-f]{40}$/;
+/** Weight files to choose from: neither `model.safetensors`, which every model has, nor shards. */
+const WEIGHTS = /(?<!^model|-of-\d{5})\.(safetensors|gguf|bin)$/i;
 const HUB = "https://huggingface.co";
 
 /** What the Hub says of a model with `?blobs=true`. */
@@ -16,8 +18,46 @@ interface Answer {
   siblings: { rfilename: string; size?: number; blobId?: string; lfs?: { sha256?: string } | null }[];
 }
 
+/** A model of the Hub, or a part of it. */
+export interface HubModel {
+  id: string;
+  revision?: string | undefined;
+  subfolder?: string | undefined;
+  /** In the folder. */
+  file?: string | undefined;
+}
+
+/** `/org/name`, and what the Hub's pages and files have behind it: `/tree/<revision>/<folder>`, `/blob/<revision>/<file>`. */
+const ADDRESS =
+  /^\/([\w-][\w.-]*(?:\/[\w-][\w.-]*)??)(?:\/(tree|blob|resolve|raw)\/([^/]+)\/?((?:[^/]+\/)*)([^/]*))?\/?$/;
+
+/** The model that an address of the Hub leads to, or of the endpoint in its place. */
+export function hubAddress(url: URL, options: LoadOptions, host: Host): HubModel | undefined {
+  const base = [HUB, "https://hf.co", endpointOf(options, host)].find((base) =>
+    url.href.startsWith(`${base}/`),
+  );
+  const path = base && (url.origin + url.pathname).slice(base.length);
+  const [, id, kind, revision, folder = "", name = ""] = ADDRESS.exec(path ?? "") ?? [];
+  if (id === undefined) return undefined;
+  // Files have endings, or are said to be some.
+  const isFile = name !== "" && kind !== "tree" && (kind === "blob" || /\.\w+$/.test(name));
+  return {
+    id,
+    revision: revision && decodeURIComponent(revision),
+    subfolder: decodeURIComponent(isFile ? folder : folder + name) || undefined,
+    // A small file of a model stands for all of it.
+    file: isFile && WEIGHTS.test(name) ? decodeURIComponent(name) : undefined,
+  };
+}
+
+/** Base address of the Hub or of a mirror, without a slash at its end. */
+function endpointOf({ endpoint }: LoadOptions, host: Host): string {
+  return (endpoint ?? (host.variable?.("HF_ENDPOINT") || HUB)).replace(/\/+$/, "");
+}
+
 export class HubSource implements Source {
   readonly model: string;
+  readonly file: string | undefined;
   readonly #endpoint: string;
   readonly #headers: Record<string, string>;
   readonly #stallTimeout: number | undefined;
@@ -32,12 +72,14 @@ export class HubSource implements Source {
   /** The commit that files came from. */
   #commit: string | undefined;
 
-  constructor(id: string, revision: string, options: LoadOptions, host: Host) {
-    const { endpoint, token, subfolder = "", file = "", stallTimeout } = options;
-    const setting = (name: string) => host.variable?.(name) || undefined;
-    const bearer = token ?? setting("HF_TOKEN");
+  constructor(model: HubModel, options: LoadOptions, host: Host) {
+    const { id } = model;
+    const { token, subfolder = model.subfolder ?? "", file = model.file ?? "", stallTimeout } = options;
+    const revision = options.revision ?? model.revision ?? "main";
+    const bearer = token ?? (host.variable?.("HF_TOKEN") || undefined);
     this.model = id;
-    this.#endpoint = (endpoint ?? setting("HF_ENDPOINT") ?? HUB).replace(/\/+$/, "");
+    this.file = file || undefined;
+    this.#endpoint = endpointOf(options, host);
     this.#headers = bearer ? { authorization: `Bearer ${bearer}` } : {};
     this.#stallTimeout = stallTimeout;
     this.#unstored = options.cache !== false;
@@ -140,10 +182,26 @@ function isAnswer(answer: unknown): answer is Answer {
 /** Types of weights in GGUF files, best first: 8 bits are what we hold, more cost time, fewer cost accuracy. */
 const GGUF_TYPES = ["q8_0", "f16", "bf16", "f32", "q6_k", "q5_k", "q5_1", "q5_0", "q4_k", "q4_1", "q4_0"];
 
+/** Weights in fewer bytes than `model.safetensors`, under the names that transformers gives to variants. */
+const VARIANT = /^model\.(int8|q8|fp16|f16|bf16)\.safetensors$/;
+
+/** The weight file to load, where it is not the one that every model has: the smallest that will do. */
+export function chooseFile(listing: Listing, dtype: LoadOptions["dtype"]): string | undefined {
+  if (!listing.has("config.json")) return onlyGguf(listing);
+  const plain = listing.get("model.safetensors");
+  if (plain && dtype === "f32") return undefined;
+  const size = (name: string) => listing.get(name)?.size ?? Number.POSITIVE_INFINITY;
+  const [smallest] = [...listing.keys()]
+    .filter((name) => VARIANT.test(name))
+    .sort((a, b) => size(a) - size(b));
+  return smallest !== undefined && plain && size(smallest) >= size("model.safetensors")
+    ? undefined
+    : smallest;
+}
+
 /** The GGUF file to load of a model that has nothing else. */
-export function onlyGguf(listing: Listing): string | undefined {
+function onlyGguf(listing: Listing): string | undefined {
   const names = [...listing.keys()];
-  if (names.includes("config.json")) return undefined;
   const rank = (name: string) => {
     const type = GGUF_TYPES.findIndex((type) => name.toLowerCase().includes(type));
     return type < 0 ? GGUF_TYPES.length : type;

@@ -5,7 +5,7 @@ import type { Host } from "../host.js";
 import type { LoadOptions, ModelSource } from "../types.js";
 import { filesSource } from "./files.js";
 import { folderSource } from "./http.js";
-import { HubSource } from "./hub.js";
+import { HubSource, hubAddress } from "./hub.js";
 import type { Source } from "./source.js";
 
 /** `name` or `org/name`, with or without `@revision`. */
@@ -37,10 +37,12 @@ function fromString(source: string, options: LoadOptions, host: Host): Source {
   const [, id, revision] = HUB_ID.exec(source) ?? [];
   if (id === undefined)
     throw invalid(`"${source}" is neither a Hub id, nor a URL, nor a path that starts with ./ or /`);
-  return new HubSource(id, options.revision ?? revision ?? "main", options, host);
+  return new HubSource({ id, revision }, options, host);
 }
 
 function fromUrl(url: URL, options: LoadOptions, host: Host): Source {
+  const model = hubAddress(url, options, host);
+  if (model) return new HubSource(model, options, host);
   if (url.protocol === "https:" || url.protocol === "http:") return folderSource(url, options);
   if (url.protocol === "file:" && host.directory) return host.directory(url);
   throw invalid(`the address ${url.href} cannot be read here; use http: or https:`);

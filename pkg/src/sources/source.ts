@@ -31,6 +31,8 @@ export interface Source {
   /** The model's name, for `info`, progress and messages. */
   readonly model: string;
   readonly revision?: string | undefined;
+  /** The weight file to load, where the model's address or the options name one. */
+  readonly file?: string | undefined;
   /** What makes it worth keeping; absent where files may change unseen. */
   readonly identity?: Identity | undefined;
   /** What the place has, if it can tell. To be awaited before any file is opened. */

@@ -13,6 +13,7 @@ import {
   TINY,
   tinyFiles,
 } from "../support/models.mjs";
+import { dot } from "../support/numbers.mjs";
 
 /** The commit of the tests' Hub. */
 const COMMIT = "c0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ff";
@@ -136,6 +137,58 @@ export const cases = {
     const absent = is(await failure(() => load("org/absent", hub)), "not_found");
     assert.include(absent.message, `${endpoint}/org/absent/resolve/main/config.json`);
     is(await failure(() => load("org/tiny@gone", hub)), "not_found");
+  },
+
+  "the Hub: by the address of a page, a folder or a file": async ({ origin }) => {
+    const endpoint = `${origin}/hub`;
+    const hub = { endpoint, cache: false };
+    for (const address of [
+      `${endpoint}/org/tiny`,
+      `${endpoint}/org/tiny/`,
+      `${endpoint}/org/tiny/tree/main`,
+      `${endpoint}/org/tiny/tree/refs%2Fpr%2F1/`,
+      `${endpoint}/org/tiny/blob/main/config.json`,
+      `${endpoint}/org/tiny/resolve/main/model.safetensors?download=true`,
+      `${endpoint}/org/nested/tree/main/tiny-bert`,
+      `${endpoint}/org/nested/resolve/main/tiny-bert/`,
+      `${endpoint}/org/nested/blob/main/tiny-bert/tokenizer.json`,
+      // The Hub's own addresses lead to the mirror that is used in its place.
+      "https://huggingface.co/org/tiny",
+      new URL("https://hf.co/org/tiny/tree/main"),
+    ]) {
+      const { model, revision } = await same(origin, address, hub);
+      assert.deepEqual(
+        [model, revision],
+        [String(address).includes("nested") ? "org/nested" : "org/tiny", COMMIT],
+      );
+    }
+    const private_ = await failure(() => load(`${endpoint}/org/private`, hub));
+    assert.equal(is(private_, "http").status, 401);
+    const gguf = await load(`${endpoint}/org/gguf/blob/main/bert-q4_k.gguf`, hub);
+    assert.deepEqual(gguf.info.files, ["bert-q4_k.gguf"]);
+    gguf.dispose();
+  },
+
+  "the Hub: the smallest weights that will do, or those that are asked for": async ({ origin }) => {
+    const hub = { endpoint: `${origin}/hub`, cache: false };
+    const use = async (source, options) => {
+      const model = await load(source, { ...hub, ...options });
+      const { files } = model.info;
+      const { data } = await model.encode(TEXT);
+      model.dispose();
+      return { files: files.join(), data };
+    };
+    const half = await use("org/variants");
+    assert.equal(half.files, "model.bf16.safetensors");
+    const whole = await use("org/variants", { file: "model.safetensors" });
+    assert.equal(whole.files, "model.safetensors");
+    assert.isAbove(dot(half.data, whole.data), 0.999);
+    assert.notDeepEqual(half.data, whole.data);
+    assert.equal((await use("org/variants", { dtype: "f32" })).files, "model.safetensors");
+    assert.deepEqual(await use("org/variants", { file: half.files, workers: 1 }), half);
+    assert.deepEqual(await use(`${hub.endpoint}/org/variants/blob/main/${half.files}`), half);
+    assert.include((await failure(() => use("org/tiny", { file: half.files }))).message, half.files);
+    is(await failure(() => use("org/tiny", { file: "nowhere/model.bin" })), "invalid_input");
   },
 
   "the Hub: files that are not what they should be": async ({ origin }) => {

@@ -3,12 +3,16 @@
 import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { halved } from "./safetensors.mjs";
 
 const COMMIT = "c0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ff";
 const REVISIONS = ["main", "refs/pr/1", COMMIT];
 const FIXTURES = "tests/fixtures/";
 
-/** Where each model's files are. `silent` ones are of a mirror that cannot list them. */
+/** Of `model.safetensors`. */
+const VARIANT = "model.bf16.safetensors";
+
+/** Where each model's files are, and what is made of its weights. `silent` ones are of a mirror that cannot list them. */
 const MODELS = {
   "org/tiny": { folder: `${FIXTURES}tiny-bert/` },
   "org/private": { folder: `${FIXTURES}tiny-bert/`, token: "secret" },
@@ -18,6 +22,8 @@ const MODELS = {
   /** A new commit with every file. */
   "org/moving": { folder: `${FIXTURES}tiny-bert/`, silent: true, moving: true },
   "org/nested": { folder: FIXTURES, only: "tiny-bert" },
+  /** Has a variant in 16 bits as well. */
+  "org/variants": { folder: `${FIXTURES}tiny-bert/`, made: { [VARIANT]: halved } },
   "org/gguf": { folder: `${FIXTURES}gguf/` },
   "org/minilm": { folder: "models/sentence-transformers/all-MiniLM-L6-v2/" },
 };
@@ -35,7 +41,7 @@ const modelOf = (name = "") => MODELS[LOGGED[name.split("/")[0]] ?? name];
  * Answers `path`; `send(file, headers)` answers with a file of the repository, `cdn` is the origin that large files come from.
  *
  * `faults/<name>?plan=…` says how the next requests of a model `fault/<name>` or `slow/<name>` go wrong, `[{ kind, at }, …]`, nothing for those that go
- * right, and answers with what was sent before: `{ file, from, sent }` for each request of a file.
+ * right, and answers with what was sent before: `{ file, from, sent, kind }` for each request of a file.
  */
 export async function hub(path, request, response, { root, send, cdn }) {
   const { searchParams } = new URL(request.url, "http://x");
@@ -81,11 +87,11 @@ export async function cdn(path, request, response, { root }) {
   if (request.headers.authorization) return response.writeHead(400).end("whose token is this?");
   const { plan = [], sent = [] } = (kind in LOGGED && logs.get(id)) || {};
   const fault = plan.shift() ?? {};
-  let bytes = await readFile(join(root, model.folder + file));
+  let bytes = await contents(root, model, file);
   const size = bytes.length;
   const range = fault.kind === "whole" ? undefined : /^bytes=(\d+)-$/.exec(request.headers.range ?? "");
   const from = range ? Number(range[1]) : 0;
-  const row = { file, from, sent: 0 };
+  const row = { file, from, sent: 0, kind: fault.kind };
   sent.push(row);
   const headers = {
     "access-control-allow-origin": "*",
@@ -126,20 +132,28 @@ export async function cdn(path, request, response, { root }) {
   return breaks || fault.kind === "long" ? response.destroy() : response.end();
 }
 
+async function contents(root, { folder, made = {} }, name) {
+  const make = made[name];
+  const bytes = await readFile(join(root, folder, make ? "model.safetensors" : name));
+  return make ? Buffer.from(make(bytes)) : bytes;
+}
+
 /** A model's files, hashed once. */
 function siblings(root, model) {
   model.siblings ??= hashed(root, model);
   return model.siblings;
 }
 
-async function hashed(root, { folder, only = "", damaged }) {
+async function hashed(root, model) {
+  const { folder, only = "", damaged, made = {} } = model;
   const base = join(root, folder);
   const files = await readdir(join(base, only), { recursive: true, withFileTypes: true });
-  const names = files.filter((file) => file.isFile()).map((file) => join(file.parentPath, file.name));
+  const found = files.filter((file) => file.isFile()).map((file) => join(file.parentPath, file.name));
+  const names = [...found.map((name) => name.slice(base.length)), ...Object.keys(made)];
   const list = names.map(async (name) => {
-    const bytes = await readFile(name);
+    const bytes = await contents(root, model, name);
     const git = createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
-    const file = { rfilename: name.slice(base.length), size: bytes.length, blobId: git };
+    const file = { rfilename: name, size: bytes.length, blobId: git };
     // Large ones are stored apart.
     if (!isLarge(name)) return file;
     const sha256 = createHash("sha256")

@@ -41,6 +41,28 @@ export function shards(bytes) {
   return { index: { metadata: {}, weight_map: map }, files: Object.fromEntries(files) };
 }
 
+/** The file in half as many bytes: F32 as BF16, cut off. */
+export function halved(bytes) {
+  const { header, data } = split(bytes);
+  const halves = Object.entries(header).filter(([, { dtype }]) => dtype === "F32");
+  for (const [, entry] of halves) {
+    const own = Uint8Array.from(data.subarray(...entry.data_offsets));
+    const upper = new Uint16Array(own.buffer).filter((_, i) => i % 2 === 1);
+    entry.dtype = "BF16";
+    entry.bytes = new Uint8Array(upper.buffer);
+  }
+  let end = 0;
+  const parts = Object.values(header).flatMap((entry) => {
+    if (!entry.data_offsets) return [];
+    const { bytes = data.subarray(...entry.data_offsets) } = entry;
+    delete entry.bytes;
+    entry.data_offsets = [end, end + bytes.length];
+    end += bytes.length;
+    return [...bytes];
+  });
+  return join(header, Uint8Array.from(parts));
+}
+
 /** Tensors by name: `{ shape, data }`. */
 export function tensors(bytes) {
   const { header, data } = split(bytes);
