@@ -28,22 +28,22 @@ const MODELS = {
   "org/minilm": { folder: "models/sentence-transformers/all-MiniLM-L6-v2/" },
 };
 
-/** Requests so far, as `model path`. */
-const asked = [];
-let commits = 0;
-
 /** Models that keep a log: the tiny one with faults that are still to come, and one of 91 MB by a connection of 40 MB/s. */
 const LOGGED = { fault: "org/tiny", slow: "org/minilm" };
-const logs = new Map();
 const modelOf = (name = "") => MODELS[LOGGED[name.split("/")[0]] ?? name];
 
+/** What a Hub remembers: requests so far, as `model path`, how many commits it has named, and its logs. */
+export const memory = () => ({ asked: [], commits: 0, logs: new Map() });
+
 /**
- * Answers `path`; `send(file, headers)` answers with a file of the repository, `cdn` is the origin that large files come from.
+ * Answers `path`; `send(file, headers)` answers with a file of the repository, `cdn` is the origin that large files come from,
+ * `known` the Hub's memory.
  *
  * `faults/<name>?plan=…` says how the next requests of a model `fault/<name>` or `slow/<name>` go wrong, `[{ kind, at }, …]`, nothing for those that go
  * right, and answers with what was sent before: `{ file, from, sent, kind }` for each request of a file.
  */
-export async function hub(path, request, response, { root, send, cdn }) {
+export async function hub(path, request, response, { root, send, cdn, known }) {
+  const { asked, logs } = known;
   const { searchParams } = new URL(request.url, "http://x");
   if (path === "asked") return response.end(JSON.stringify(asked.splice(0)));
   if (path.startsWith("faults/")) {
@@ -61,7 +61,7 @@ export async function hub(path, request, response, { root, send, cdn }) {
     return response.writeHead(401).end("Invalid credentials");
   }
   if (!model || !REVISIONS.includes(revision)) return response.writeHead(404).end(`no ${name} ${revision}`);
-  const commit = model.moving ? String(commits++) : COMMIT;
+  const commit = model.moving ? String(known.commits++) : COMMIT;
   if (wanted !== undefined) {
     const headers = { "x-repo-commit": commit };
     const file = (await siblings(root, model)).find(({ rfilename }) => rfilename === wanted);
@@ -79,7 +79,7 @@ export async function hub(path, request, response, { root, send, cdn }) {
 const isLarge = (name) => /\.(safetensors|gguf)$/.test(name);
 
 /** The host of large files: `cdn/<org>/<name>/<file>`, with ranges, for pages of any origin. */
-export async function cdn(path, request, response, { root }) {
+export async function cdn(path, request, response, { root, known: { logs } }) {
   const [, name, file] = /^([^/]+\/[^/]+)\/(.+)$/.exec(path) ?? [];
   const [kind, id] = (name ?? "").split("/");
   const model = modelOf(name);

@@ -1,6 +1,7 @@
 /** Workers that run the package's own, and fail when they are told to. */
 
-const inNode = typeof globalThis.Worker !== "function";
+/** Node, Deno and Bun, of which two have browsers' workers too. */
+const inNode = "process" in globalThis;
 
 /** Makes workers that run a script: one of this folder, or one of the package. */
 async function runs(browserUrl, nodeUrl) {

@@ -7,7 +7,7 @@ import { extname, join, normalize } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
-import { cdn, hub } from "./hub.mjs";
+import { cdn, hub, memory } from "./hub.mjs";
 import { shards } from "./safetensors.mjs";
 import * as synthetic from "./synthetic.mjs";
 
@@ -27,10 +27,11 @@ const PUBLIC = /^(pkg\/dist|tests|models|node_modules\/chai)\//;
 
 /** Starts it, with files whose paths match `open`, and `headers` on all answers; `{ origin, close }`. */
 export async function serve({ open = PUBLIC, headers = {} } = {}) {
-  const other = await listen((request, response) => answer(request, response, { open }));
+  const known = memory();
+  const other = await listen((request, response) => answer(request, response, { open, known }));
   const main = await listen((request, response) => {
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
-    return answer(request, response, { open, cdn: other.origin });
+    return answer(request, response, { open, known, cdn: other.origin });
   });
   const close = () => Promise.all([main.close(), other.close()]);
   return { origin: main.origin, close };
@@ -50,11 +51,11 @@ async function listen(answer) {
   return { origin: `http://127.0.0.1:${server.address().port}`, close };
 }
 
-async function answer(request, response, { open, cdn }) {
+async function answer(request, response, { open, known, cdn }) {
   const path = normalize(decodeURIComponent(new URL(request.url, "http://x").pathname)).slice(1);
   const [kind, ...rest] = path.split("/");
   const special = SPECIAL[kind];
-  if (special) return special(rest.join("/"), request, response, cdn);
+  if (special) return special(rest.join("/"), request, response, { cdn, known });
   return file(path, response, open);
 }
 
@@ -64,16 +65,17 @@ const flaky = new Map();
 /** Paths under these names behave as the names say; nearly all hold the tiny model. */
 const SPECIAL = {
   /** The Hub: `hub/<org>/<name>/resolve/<revision>/<file>`, and its list of files. */
-  async hub(path, request, response, cdn) {
+  async hub(path, request, response, { cdn, known }) {
     return hub(path, request, response, {
       root,
       cdn,
+      known,
       send: (path, headers) => file(path, response, PUBLIC, headers),
     });
   },
   /** Where its large files are. */
-  async cdn(path, request, response) {
-    return cdn(path, request, response, { root });
+  async cdn(path, request, response, { known }) {
+    return cdn(path, request, response, { root, known });
   },
   /** Answers its start page for whatever it does not have. */
   async fallback(path, _request, response) {
