@@ -13,6 +13,7 @@ import * as output from "./output.mjs";
 import * as parity from "./parity.mjs";
 import * as pool from "./pool.mjs";
 import * as save from "./save.mjs";
+import * as semanticEmbedder from "./semantic-embedder.mjs";
 import * as stream from "./stream.mjs";
 import * as tokens from "./tokens.mjs";
 
@@ -26,6 +27,7 @@ export const topics = {
   output: output.cases,
   chunks: chunks.cases,
   stream: stream.cases,
+  semanticEmbedder: semanticEmbedder.cases,
   hostile: hostile.cases,
   parity: parity.cases,
   bits: bits.cases,
