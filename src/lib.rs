@@ -35,8 +35,11 @@ pub use backend::cpu::Cpu;
 pub use error::{Error, Result};
 pub use model::embedder::{Embedder, Info};
 pub use model::loader::{LoadOptions, Loader};
-pub use model::options::{EncodeOptions, MultiOptions, SparseOptions, TokenHead, TokenOptions};
+pub use model::options::{
+    ChunkOptions, EncodeOptions, MultiOptions, SparseOptions, TokenHead, TokenOptions,
+};
+pub use model::output::{OutputDtype, Quantized};
 pub use model::route::Road;
 pub use model::run::{DenseBatch, Output, Run, SparseBatch, SparseVector, TokenVectors};
 pub use model::save::SavedFile;
-pub use text::Input;
+pub use text::{Chunk, Input};

@@ -4,15 +4,29 @@ import type { Call, Results } from "./engine/call.js";
 import type { Engine } from "./engine/engine.js";
 import { type Handler, type HandlerOptions, handler } from "./handler.js";
 import { save } from "./save.js";
-import { maxSim, similarity, type Vector } from "./similarity.js";
+import {
+  type Comparable,
+  maxSim,
+  type SimilarityOptions,
+  similarity,
+  type Table,
+  type Vector,
+} from "./similarity.js";
+import { type Source, stream } from "./stream.js";
 import type {
+  BatchOf,
   CallOptions,
+  Chunk,
+  ChunkOptions,
   CreateEmbeddingResponse,
   EmbedAllParams,
   EmbeddingCreateParams,
   EmbedSparseParams,
+  EncodeChunksOptions,
   Encoded,
+  EncodedChunks,
   EncodedMulti,
+  EncodedWhole,
   EncodeMultiOptions,
   EncodeOptions,
   EncodeSparseOptions,
@@ -20,10 +34,12 @@ import type {
   Inputs,
   Matrix,
   ModelInfo,
+  Output,
   SavedFile,
   SaveOptions,
   SparseEntry,
   SparseVector,
+  StreamOptions,
   Token,
   TokenizeOptions,
   TokenVectors,
@@ -66,8 +82,65 @@ export class Embedder {
   }
 
   /** Dense vectors, as one typed array: the fast way out of wasm. */
-  encode(inputs: Inputs, options?: EncodeOptions): Promise<Encoded> {
-    return this.#run("encode", inputs, options);
+  encode<O extends Output = "float">(
+    inputs: Inputs,
+    options?: EncodeOptions & { output?: O | undefined },
+  ): Promise<EncodedAs<O>> {
+    return this.#run("encode", inputs, options) as Promise<EncodedAs<O>>;
+  }
+
+  /**
+   * Dense vectors of any number of texts, in batches, in order, and in bounded memory: `for await (const batch of
+   * embedder.stream(lines))`. The texts, a list or whatever can be iterated over, are read no faster than the batches are
+   * taken; who leaves the loop ends the work.
+   */
+  stream<Input extends string | readonly number[], O extends Output = "float">(
+    inputs: Source<Input>,
+    options: EncodeOptions & StreamOptions & { output?: O | undefined } = {},
+  ): AsyncGenerator<EncodedAs<O> & BatchOf<Input>, void, undefined> {
+    return this.#stream("encode", inputs, options, (part: EncodedAs<O>) => part);
+  }
+
+  /** As {@link stream}, with sparse vectors. */
+  streamSparse<Input extends string | readonly number[]>(
+    inputs: Source<Input>,
+    options: EncodeSparseOptions & StreamOptions = {},
+  ): AsyncGenerator<{ vectors: SparseVector[] } & BatchOf<Input>, void, undefined> {
+    return this.#stream("encodeSparse", inputs, options, (vectors: SparseVector[]) => ({ vectors }));
+  }
+
+  /**
+   * Cuts texts in chunks of so many tokens at most, at the ends of paragraphs and sentences where there are some, else between
+   * words. White space between chunks is in none of them.
+   */
+  async chunk(texts: string | readonly string[], options?: ChunkOptions): Promise<Chunk[][]> {
+    const places = await this.#run("chunk", ...cutting(texts, options));
+    return places.map((numbers, at) => chunksOf(texts, at, numbers));
+  }
+
+  /** Cuts texts in chunks as {@link chunk} does, and gives a dense vector for each; one result a text. */
+  async encodeChunks(
+    texts: string | readonly string[],
+    options?: EncodeChunksOptions,
+  ): Promise<EncodedChunks[]> {
+    const { data, shape, tokens, truncated, chunks } = await this.#run(
+      "encodeChunks",
+      ...cutting(texts, options),
+    );
+    const [, width] = shape;
+    let row = 0;
+    return chunks.map((numbers, at) => {
+      const first = row;
+      const chunks = chunksOf(texts, at, numbers);
+      row += chunks.length;
+      return {
+        data: data.subarray(first * width, row * width),
+        shape: [row - first, width],
+        tokens: tokens.subarray(first, row),
+        truncated: truncated.slice(first, row),
+        chunks,
+      };
+    });
   }
 
   /** Sparse vectors in the format of text-embeddings-inference's `/embed_sparse`. */
@@ -116,12 +189,19 @@ export class Embedder {
 
   /** How alike two vectors are, by the measure that the model was trained for (`info.similarity`). */
   similarity(a: Vector, b: Vector): number;
-  /** How alike each of some texts is to each of others. */
-  similarity(a: Encoded, b: Encoded): Matrix;
+  /**
+   * How alike each of some texts is to each of others. Vectors of any `output` can be compared with those of another; bits
+   * with bits by how many are the same (1 − 2 × Hamming distance / dimensions), and with others by the cosine.
+   */
+  similarity(a: Table, b: Table): Matrix;
   /** Dot product of two sparse vectors. */
   similarity(a: SparseVector, b: SparseVector): number;
-  similarity(a: Vector | Encoded | SparseVector, b: Vector | Encoded | SparseVector): number | Matrix {
-    return similarity(this.info.similarity, a, b);
+  /** The dot product of each of some texts' sparse vectors with each of others'. */
+  similarity(a: readonly SparseVector[], b: readonly SparseVector[]): Matrix;
+  /** The weighted sum of the similarities by all kinds of vectors that both have: dense, sparse, and `maxSim` of tokens. */
+  similarity(a: EncodedMulti, b: EncodedMulti, options?: SimilarityOptions): Matrix;
+  similarity(a: Comparable, b: Comparable, options?: SimilarityOptions): number | Matrix {
+    return similarity(this.info.similarity, a, b, options);
   }
 
   /**
@@ -149,6 +229,24 @@ export class Embedder {
     return this.#engine.run(call, signal);
   }
 
+  async *#stream<
+    Name extends "encode" | "encodeSparse",
+    Part extends Results[Name],
+    Input extends string | readonly number[],
+    Result extends object,
+  >(
+    name: Name,
+    inputs: Source<Input>,
+    { batchTokens, signal, ...options }: CallOptions & StreamOptions,
+    result: (part: Part) => Result,
+  ): AsyncGenerator<Result & BatchOf<Input>, void, undefined> {
+    const run = async (some: Input[], first: number, signal: AbortSignal) => {
+      const call = { name, inputs: some, options: plain(options), first };
+      return result((await this.run(call, signal)) as Part);
+    };
+    yield* stream(inputs, run, batchTokens ?? BATCH_TOKENS * Math.max(1, this.info.workers), signal);
+  }
+
   async #run<Name extends keyof Results>(
     name: Name,
     inputs: unknown,
@@ -156,6 +254,33 @@ export class Embedder {
   ): Promise<Results[Name]> {
     return this.run({ name, inputs, options: plain(options) }, options?.signal);
   }
+}
+
+/** Tokens that a stream's batch has, for each worker. */
+const BATCH_TOKENS = 4096;
+
+/** What `encode` gives, for the `output` that it is told. */
+export type EncodedAs<O extends Output> = O extends "float"
+  ? Encoded
+  : EncodedWhole<O extends "int8" | "binary" ? Int8Array : Uint8Array>;
+
+/** What wasm is told of texts to cut, and of what else becomes of them. */
+function cutting(
+  texts: string | readonly string[],
+  { chunkSize, overlap, late, ...options }: EncodeChunksOptions = {},
+): [object, CallOptions] {
+  return [plain({ texts, chunkSize, overlap, late }), options];
+}
+
+type Four = [number, number, number, number];
+
+/** The chunks of a text, from four numbers each. */
+function chunksOf(texts: string | readonly string[], at: number, numbers: Uint32Array): Chunk[] {
+  const text = typeof texts === "string" ? texts : (texts[at] as string);
+  return Array.from({ length: numbers.length / 4 }, (_, i) => {
+    const [start, end, firstToken, endToken] = numbers.subarray(4 * i, 4 * i + 4) as unknown as Four;
+    return { text: text.slice(start, end), start, end, firstToken, endToken };
+  });
 }
 
 /** OpenAI's embeddings, answered on this machine. */
@@ -178,7 +303,7 @@ export interface Embeddings {
 }
 
 /** What wasm reads: it refuses options that it does not know, and `undefined` where it has a default. */
-function plain(options: CallOptions | undefined): object {
+function plain(options: object | undefined): object {
   return Object.fromEntries(
     Object.entries(options ?? {}).filter(([name, value]) => name !== "signal" && value !== undefined),
   );

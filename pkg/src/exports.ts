@@ -2,11 +2,13 @@
 
 export type { CachedModel, ModelCache, ModelStore } from "./cache/cache.js";
 export { modelCache } from "./cache/store.js";
-export type { Embedder, Embeddings } from "./embedder.js";
+export type { Embedder, Embeddings, EncodedAs } from "./embedder.js";
 export { type ErrorCode, GossamerError } from "./errors.js";
+export { type Fused, type FuseOptions, fuse } from "./fuse.js";
 export type { Handler, HandlerOptions } from "./handler.js";
 export type { InitOptions } from "./init.js";
 export type { Progress } from "./progress.js";
 export type { ServeOptions, Server } from "./serve.js";
-export type { Vector } from "./similarity.js";
+export type { Comparable, SimilarityOptions, Table, Vector } from "./similarity.js";
+export type { Source } from "./stream.js";
 export type * from "./types.js";

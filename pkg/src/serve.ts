@@ -23,6 +23,8 @@ export interface Server {
   fetch: Handler;
   /** Lets all models go. */
   dispose(): void;
+  /** Lets `using server = serve(…)` dispose of it. */
+  [Symbol.dispose](): void;
 }
 
 interface Loaded {
@@ -111,6 +113,9 @@ export function serveModels(
         );
       }
       loaded.clear();
+    },
+    [Symbol.dispose]() {
+      this.dispose();
     },
   };
 }

@@ -140,12 +140,49 @@ export interface TextOptions extends CallOptions {
   truncationDirection?: "left" | "right" | undefined;
 }
 
-/** Options of `encode`. */
-export interface EncodeOptions extends TextOptions {
+/** What is done with dense vectors. */
+export interface DenseOptions {
   /** Scale vectors to length 1. By default as the model's own files say. */
   normalize?: boolean | undefined;
   /** Keep only the first so many dimensions (models trained with Matryoshka loss lose little). */
   dimensions?: number | undefined;
+}
+
+/**
+ * What the components of dense vectors are, by the names that embedding APIs and vector databases have for them:
+ * - `"float"`: 32 bits
+ * - `"int8"`: whole numbers from -127 to 127, of which each vector's largest component is one; multiplied by its entry in
+ *   `scales` they are the component again. The cosine needs no scales: store them where the measure is another one
+ * - `"uint8"`: the same plus 128
+ * - `"ubinary"`: a bit for each component, 1 if it is above 0; eight a byte, the first one highest, as numpy packs them
+ * - `"binary"`: those bytes minus 128
+ */
+export type Output = "float" | "int8" | "uint8" | "binary" | "ubinary";
+
+/** Options of `encode`. */
+export interface EncodeOptions extends TextOptions, DenseOptions {
+  /** What the components of vectors are; `"float"` by default. */
+  output?: Output | undefined;
+}
+
+/** Options of `chunk`, and of `encodeChunks` in part. */
+export interface ChunkOptions extends Omit<TextOptions, "truncate" | "truncationDirection"> {
+  /** The most tokens of a chunk, special tokens and the prompt included; by default as many as the model takes. */
+  chunkSize?: number | undefined;
+  /**
+   * The most tokens at the end of a chunk that the next one begins with; 0 by default. It begins where a sentence does, if
+   * one does among them, or else with a word.
+   */
+  overlap?: number | undefined;
+}
+
+/** Options of `encodeChunks`. */
+export interface EncodeChunksOptions extends ChunkOptions, DenseOptions {
+  /**
+   * Late chunking (Günther et al. 2024): the model reads as much of the text at a time as it can take, and each chunk's
+   * vector is the mean of its tokens' states, which know what is around it. For models with mean pooling.
+   */
+  late?: boolean | undefined;
 }
 
 /** Options of `encodeSparse`. */
@@ -170,7 +207,7 @@ export interface EncodeTokensOptions extends TextOptions {
 }
 
 /** Options of `encodeMulti`: which kinds of vectors, and what `encode` and `encodeSparse` take for them. */
-export interface EncodeMultiOptions extends EncodeOptions, EncodeSparseOptions {
+export interface EncodeMultiOptions extends DenseOptions, EncodeSparseOptions {
   dense?: boolean | undefined;
   sparse?: boolean | undefined;
   /** A vector for each token, as `encodeTokens` gives them by default. */
@@ -204,6 +241,60 @@ export interface Encoded {
   tokens: Uint32Array;
   /** Whether a text had to be shortened. */
   truncated: boolean[];
+}
+
+/** Dense vectors in whole numbers, row after row: see {@link Output}. */
+export interface EncodedWhole<Data extends Int8Array | Uint8Array = Int8Array | Uint8Array> {
+  /** All vectors end to end: the i-th is `data.subarray(i * shape[1], (i + 1) * shape[1])`. */
+  data: Data;
+  /** Number of texts, bytes of a vector. */
+  shape: [number, number];
+  /** What the bytes are. */
+  output: Exclude<Output, "float">;
+  /** Components of a vector. */
+  dimensions: number;
+  /** What each vector's numbers are to be multiplied by, for `"int8"` and `"uint8"`. */
+  scales?: Float32Array;
+  /** Tokens of each text as the model saw it, special tokens included. */
+  tokens: Uint32Array;
+  /** Whether a text had to be shortened. */
+  truncated: boolean[];
+}
+
+/** A part of a longer text. */
+export interface Chunk {
+  /** The part: `text.slice(start, end)`. */
+  text: string;
+  /** Where it begins in the text, in units of UTF-16 as all of JavaScript's strings. */
+  start: number;
+  /** Where it ends. */
+  end: number;
+  /** Which of the text's tokens it has, as `tokenize` numbers them without special tokens; `endToken` is the next one's. */
+  firstToken: number;
+  endToken: number;
+}
+
+/** The chunks of one text, and a vector for each. */
+export interface EncodedChunks extends Encoded {
+  /** The i-th is that of the i-th vector. */
+  chunks: Chunk[];
+}
+
+/** Options of `stream` and `streamSparse`. */
+export interface StreamOptions {
+  /**
+   * About how many tokens are embedded at a time; by default 4,096, times the number of workers. Memory is bounded by two
+   * or three times as many.
+   */
+  batchTokens?: number | undefined;
+}
+
+/** Some of a stream's inputs. */
+export interface BatchOf<Input> {
+  /** Number of the first of them in the stream. */
+  first: number;
+  /** As they came. */
+  inputs: Input[];
 }
 
 /** A sparse vector. Indices ascend. */
@@ -244,6 +335,8 @@ export interface EmbeddingCreateParams {
   model?: string | undefined;
   encoding_format?: "float" | "base64" | undefined;
   dimensions?: number | undefined;
+  /** What the components of vectors are, by the name that Voyage AI's API has for it. See {@link Output}. */
+  output_dtype?: Output | undefined;
   user?: string | undefined;
   /** Extra fields of text-embeddings-inference on the same route. */
   normalize?: boolean | undefined;

@@ -12,6 +12,8 @@ use super::{MAX_INPUTS, Pending, check_count, dense_options, parse};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::embedder::Embedder;
+use crate::model::options::EncodeOptions;
+use crate::model::output::{OutputDtype, Quantized};
 use crate::model::run::Output;
 use crate::text::{Direction, Input};
 
@@ -31,6 +33,8 @@ pub(super) struct Request {
     encoding_format: Option<EncodingFormat>,
     #[cfg_attr(test, schemars(with = "Option<std::num::NonZeroU32>"))]
     dimensions: Option<Value>,
+    /// What the components of vectors are, as at Voyage AI: whole numbers take a quarter of the place, bits a 32nd.
+    output_dtype: Option<OutputDtype>,
     /// Whether vectors get length 1; they do by default.
     normalize: Option<bool>,
     /// One of the model's own prompts, to be put in front.
@@ -50,7 +54,7 @@ enum EncodingFormat {
     /// As lists of numbers
     #[default]
     Float,
-    /// As base64 of little-endian f32
+    /// As base64 of little-endian f32, or of bytes
     Base64,
 }
 
@@ -82,6 +86,7 @@ struct Embedding {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 enum Vector {
     Float(Vec<f32>),
+    Whole(Vec<i16>),
     Base64(String),
 }
 
@@ -121,6 +126,10 @@ pub fn start<B: Backend>(embedder: &Embedder<B>, body: Value) -> Result<Pending<
     let model = request
         .model
         .unwrap_or_else(|| embedder.info().model.clone());
+    let options = EncodeOptions {
+        output: request.output_dtype.unwrap_or_default(),
+        ..options
+    };
     let run = embedder.start(inputs, &options)?;
     Ok(Pending::new(run, move |output| {
         respond(output, format, model)
@@ -129,24 +138,33 @@ pub fn start<B: Backend>(embedder: &Embedder<B>, body: Value) -> Result<Pending<
 
 fn respond(output: Output, format: EncodingFormat, model: String) -> Response {
     let batch = output.into_dense();
-    let vectors = batch.data.chunks_exact(batch.dimensions.max(1)).enumerate();
-    let data = vectors.map(|(index, vector)| {
-        let embedding = match format {
-            EncodingFormat::Float => Vector::Float(vector.to_vec()),
-            EncodingFormat::Base64 => {
-                let bytes: Vec<u8> = vector
-                    .iter()
-                    .flat_map(|value| value.to_le_bytes())
-                    .collect();
-                Vector::Base64(base64::engine::general_purpose::STANDARD.encode(bytes))
-            }
+    let base64 =
+        |bytes: &[u8]| Vector::Base64(base64::engine::general_purpose::STANDARD.encode(bytes));
+    let floats = |row: &[f32]| match format {
+        EncodingFormat::Float => Vector::Float(row.to_vec()),
+        EncodingFormat::Base64 => {
+            base64(&row.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>())
+        }
+    };
+    let vectors: Vec<Vector> = if let Some(Quantized { dtype, codes, .. }) = &batch.quantized {
+        let whole = |row: &[u8]| match format {
+            EncodingFormat::Float => Vector::Whole(Quantized::numbers(row, *dtype)),
+            EncodingFormat::Base64 => base64(row),
         };
-        Embedding {
+        let width = dtype.width(batch.dimensions);
+        codes.chunks_exact(width.max(1)).map(whole).collect()
+    } else {
+        let rows = batch.data.chunks_exact(batch.dimensions.max(1));
+        rows.map(floats).collect()
+    };
+    let data = vectors
+        .into_iter()
+        .enumerate()
+        .map(|(index, embedding)| Embedding {
             object: "embedding",
             index,
             embedding,
-        }
-    });
+        });
     let tokens = batch.tokens.iter().map(|tokens| u64::from(*tokens)).sum();
     Response {
         object: "list",

@@ -8,14 +8,16 @@ use sha2::{Digest, Sha256};
 use super::config::Config;
 use super::forward::Weights;
 use super::options::{
-    EncodeOptions, MultiOptions, SparseOptions, TextOptions, TokenHead, TokenOptions,
+    ChunkOptions, EncodeOptions, MultiOptions, SparseOptions, TextOptions, TokenHead, TokenOptions,
 };
+use super::output::OutputDtype;
 use super::route::{Road, Route};
 use super::run::{Dense, DenseBatch, Output, PerToken, Queue, Run, Sparse, SparseBatch};
 use super::save::Origin;
-use crate::backend::{Backend, WeightDtype};
+use crate::backend::{Backend, Pooling, WeightDtype};
 use crate::error::{Error, Result};
-use crate::text::{Input, Token};
+use crate::text::tokenizer::Rules;
+use crate::text::{Chunk, Chunking, Input, Token};
 
 /// Raised whenever the numbers that a model gives change, so that vectors of two versions are told apart.
 const NUMERICS: u32 = 3;
@@ -286,6 +288,37 @@ impl<B: Backend> Embedder<B> {
         self.all(self.start_multi(inputs, options)?)
     }
 
+    /// Cuts texts in chunks and embeds these densely, in one go.
+    pub fn encode_chunks(
+        &self,
+        texts: Vec<Input>,
+        chunks: ChunkOptions,
+        options: &EncodeOptions,
+    ) -> Result<Output> {
+        self.all(self.start_chunks(texts, chunks, options)?)
+    }
+
+    /// Cuts a text in chunks, as [`Self::encode_chunks`] does with these options.
+    pub fn chunk(
+        &self,
+        text: &str,
+        chunks: ChunkOptions,
+        options: &EncodeOptions,
+    ) -> Result<Vec<Chunk>> {
+        let route = &self.routes[self.route(options.task.as_deref())?];
+        let rules = Rules {
+            prompt: &self.prompt(options.text())?,
+            skip_prompt: false,
+            limit: route.max_tokens,
+            truncate: true,
+            direction: options.truncation_direction,
+        };
+        let chunks = route
+            .tokenizer
+            .chunks(text, rules, chunking(route, chunks))?;
+        Ok(chunks.into_iter().map(|(chunk, _)| chunk).collect())
+    }
+
     fn all(&self, mut run: Run) -> Result<Output> {
         while !run.step(self)? {}
         Ok(run.finish())
@@ -294,8 +327,29 @@ impl<B: Backend> Embedder<B> {
     /// Embeds densely, step by step.
     pub fn start(&self, inputs: Vec<Input>, options: &EncodeOptions) -> Result<Run> {
         let route = self.route(options.task.as_deref())?;
-        let dense = self.dense(route, options.normalize, options.dimensions)?;
+        let output = options.output;
+        let dense = self.dense(route, options.normalize, options.dimensions, output)?;
         self.run(inputs, route, options.text(), (Some(dense), None, None))
+    }
+
+    /// Cuts texts in chunks and embeds these densely, step by step.
+    pub fn start_chunks(
+        &self,
+        texts: Vec<Input>,
+        chunks: ChunkOptions,
+        options: &EncodeOptions,
+    ) -> Result<Run> {
+        let mut run = self.start(texts, options)?;
+        let route = &self.routes[run.route()];
+        let pooling = route.dense().map(|head| head.pooling.as_slice());
+        if chunks.late && pooling != Some(&[Pooling::Mean]) {
+            return Err(Error::input(
+                "late",
+                "late chunking takes the mean of each chunk's tokens, and this model's pooling is another one; leave `late` out, or take a model with mean pooling",
+            ));
+        }
+        run.cut(chunking(route, chunks));
+        Ok(run)
     }
 
     /// Embeds sparsely, step by step.
@@ -321,7 +375,8 @@ impl<B: Backend> Embedder<B> {
             ));
         }
         let route = self.route(options.task.as_deref())?;
-        let dense = || self.dense(route, options.normalize, options.dimensions);
+        let float = OutputDtype::Float;
+        let dense = || self.dense(route, options.normalize, options.dimensions, float);
         let sparse = || self.sparse(route, options.top_k, options.threshold, options.labels);
         let per_token = || self.per_token(route, None, None);
         let wanted = (
@@ -375,6 +430,7 @@ impl<B: Backend> Embedder<B> {
         route: usize,
         normalize: Option<bool>,
         dimensions: Option<u64>,
+        output: OutputDtype,
     ) -> Result<Dense> {
         let head = self.routes[route].dense().ok_or_else(|| {
             self.wrong_kind("ask it for sparse vectors (encodeSparse, embedSparse)")
@@ -392,6 +448,7 @@ impl<B: Backend> Embedder<B> {
         Ok(Dense {
             dimensions,
             normalize: normalize.unwrap_or(head.normalize),
+            output,
         })
     }
 
@@ -480,5 +537,13 @@ impl<B: Backend> Embedder<B> {
             Some(name) => prompts.find(name).map(str::to_owned),
             None => Ok(String::new()),
         }
+    }
+}
+
+fn chunking(route: &Route, options: ChunkOptions) -> Chunking {
+    Chunking {
+        size: options.size.unwrap_or(route.max_tokens),
+        overlap: options.overlap,
+        late: options.late,
     }
 }

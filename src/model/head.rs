@@ -49,6 +49,7 @@ pub enum SparseHead {
 
 impl DenseHead {
     /// `[sequences, dimensions]`, before the final normalisation.
+    #[inline(never)]
     pub fn run<B: Backend>(
         &self,
         backend: &B,

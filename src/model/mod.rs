@@ -14,6 +14,7 @@ pub mod head;
 pub mod layout;
 pub mod loader;
 pub mod options;
+pub mod output;
 pub mod pipeline;
 mod plan;
 mod positions;

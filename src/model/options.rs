@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::output::OutputDtype;
 use crate::text::Direction;
 
 /// How texts become tokens, the part that all calls share.
@@ -60,6 +61,8 @@ options! {
         normalize: Option<bool>,
         /// Keep only the first so many dimensions (Matryoshka models), before normalisation.
         dimensions: Option<u64>,
+        /// What the vectors' components are.
+        output: OutputDtype,
     }
 }
 
@@ -105,6 +108,18 @@ options! {
         /// As in [`SparseOptions`].
         labels: bool,
     }
+}
+
+/// How to cut texts in chunks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ChunkOptions {
+    /// The most tokens of a chunk, special tokens and the prompt included; by default as many as the model takes.
+    pub size: Option<usize>,
+    /// The most tokens of a chunk that are repeated at the beginning of the next one; none by default.
+    pub overlap: usize,
+    /// Pool each chunk's tokens from a pass over the whole text (late chunking, Günther et al. 2024), instead of
+    /// embedding each chunk by itself.
+    pub late: bool,
 }
 
 /// Which vectors of tokens.

@@ -1,24 +1,34 @@
 //! Embedding in bounded steps, so that a caller on an event loop can breathe, and stop, between them. No result depends
 //! on how inputs fall into steps.
 
+use std::collections::VecDeque;
+
 use super::embedder::Embedder;
-use super::head;
+use super::forward::Weights;
+use super::head::{self, DenseHead};
 use super::options::{TextOptions, TokenHead};
+use super::output::{OutputDtype, Quantized};
 use super::route::{Body, Route, Transformer};
 use crate::backend::{Activation, Backend};
 use crate::error::{Error, Result};
 use crate::text::tokenizer::Rules;
-use crate::text::{Batch, Direction, Input, Tokens};
+use crate::text::{Batch, Chunk, Chunking, Direction, Input, Tokens};
 
 /// Tokens of one step: enough to keep the kernels busy, few enough to bound memory and the wait for a cancellation.
 /// A single longer input is one step of its own.
 const STEP_TOKENS: usize = 512;
 
+/// What is wrong with token ids that are to be cut.
+pub(super) const NOT_TEXT: &str =
+    "token ids cannot be cut in chunks: they have no sentences; pass texts";
+
 /// Dense vectors.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DenseBatch {
-    /// All vectors, row by row, `[inputs, dimensions]`.
+    /// All vectors, row by row, `[inputs, dimensions]`; nothing if they are quantised.
     pub data: Vec<f32>,
+    /// All vectors in whole numbers, if these were asked for.
+    pub quantized: Option<Quantized>,
     /// Width of a vector.
     pub dimensions: usize,
     /// Tokens that were read of each input.
@@ -61,7 +71,9 @@ pub struct TokenVectors {
 pub struct Output {
     /// Dense vectors, row by row.
     pub dense: Option<Vec<f32>>,
-    /// Width of a dense vector.
+    /// Dense vectors in whole numbers, in place of the others.
+    pub quantized: Option<Quantized>,
+    /// Components of a dense vector.
     pub dimensions: usize,
     /// Sparse vectors.
     pub sparse: Option<Vec<SparseVector>>,
@@ -71,6 +83,8 @@ pub struct Output {
     pub tokens: Vec<u32>,
     /// Whether something of the input was cut off.
     pub truncated: Vec<bool>,
+    /// The chunks of each input, if these are what was embedded: all else then has an entry for each of them.
+    pub chunks: Vec<Vec<Chunk>>,
 }
 
 impl Output {
@@ -78,6 +92,7 @@ impl Output {
     pub fn into_dense(self) -> DenseBatch {
         DenseBatch {
             data: self.dense.unwrap_or_default(),
+            quantized: self.quantized,
             dimensions: self.dimensions,
             tokens: self.tokens,
             truncated: self.truncated,
@@ -99,7 +114,11 @@ pub(super) struct Queue {
     /// Number of the next input, for errors.
     number: usize,
     /// Tokenised, but more than the last step could take.
-    waiting: Option<Tokens>,
+    waiting: VecDeque<Tokens>,
+    /// How inputs are cut, if they are.
+    chunking: Option<Chunking>,
+    /// The chunks of each input that was cut.
+    chunks: Vec<Vec<Chunk>>,
     prompt: String,
     skip_prompt: bool,
     truncate: bool,
@@ -121,7 +140,9 @@ impl Queue {
         Ok(Self {
             inputs: inputs.into_iter(),
             number: 0,
-            waiting: None,
+            waiting: VecDeque::new(),
+            chunking: None,
+            chunks: Vec::new(),
             prompt,
             skip_prompt,
             truncate: options.truncate.unwrap_or(true),
@@ -130,26 +151,22 @@ impl Queue {
     }
 
     fn is_empty(&self) -> bool {
-        self.inputs.as_slice().is_empty() && self.waiting.is_none()
+        self.inputs.as_slice().is_empty() && self.waiting.is_empty()
     }
 
     /// The next input, if it has at most `room` tokens.
     fn next(&mut self, route: &Route, room: usize) -> Result<Option<Tokens>> {
-        let tokens = match self.waiting.take() {
-            Some(tokens) => tokens,
-            None => match self.inputs.next() {
-                None => return Ok(None),
-                Some(input) => self.tokenize(route, &input)?,
-            },
-        };
-        if tokens.ids.len() <= room {
-            return Ok(Some(tokens));
+        while self.waiting.is_empty() {
+            let Some(input) = self.inputs.next() else {
+                return Ok(None);
+            };
+            self.tokenize(route, &input)?;
         }
-        self.waiting = Some(tokens);
-        Ok(None)
+        let fits = |tokens: &mut Tokens| tokens.ids.len() <= room;
+        Ok(self.waiting.pop_front_if(fits))
     }
 
-    fn tokenize(&mut self, route: &Route, input: &Input) -> Result<Tokens> {
+    fn tokenize(&mut self, route: &Route, input: &Input) -> Result<()> {
         let rules = Rules {
             prompt: &self.prompt,
             skip_prompt: self.skip_prompt,
@@ -157,10 +174,27 @@ impl Queue {
             truncate: self.truncate,
             direction: self.direction,
         };
-        let tokens = route.tokenizer.tokens(self.number, input, rules)?;
+        let tokens = match (self.chunking, input) {
+            (None, _) => vec![route.tokenizer.tokens(self.number, input, rules)?],
+            (Some(chunking), Input::Text(text)) if chunking.late => {
+                let (chunks, passes) = route.tokenizer.late_chunks(text, rules, chunking)?;
+                self.chunks.push(chunks);
+                passes
+            }
+            (Some(chunking), Input::Text(text)) => {
+                let chunks = route.tokenizer.chunks(text, rules, chunking)?.into_iter();
+                let (chunks, tokens) = chunks.unzip();
+                self.chunks.push(chunks);
+                tokens
+            }
+            (Some(_), Input::Ids(_)) => return Err(Error::input("texts", NOT_TEXT)),
+        };
         self.number += 1;
-        check_ids(&tokens.ids, route.vocab_size())?;
-        Ok(tokens)
+        for tokens in &tokens {
+            check_ids(&tokens.ids, route.vocab_size())?;
+        }
+        self.waiting.extend(tokens);
+        Ok(())
     }
 }
 
@@ -174,14 +208,20 @@ fn check_ids(ids: &[u32], size: usize) -> Result<()> {
     }
 }
 
-fn count(tokens: &Tokens) -> u32 {
-    u32::try_from(tokens.ids.len()).unwrap_or(u32::MAX)
+/// Tokens of each vector.
+fn counts(tokens: &Tokens) -> Vec<u32> {
+    let count = |tokens: usize| u32::try_from(tokens).unwrap_or(u32::MAX);
+    if tokens.spans.is_empty() {
+        return vec![count(tokens.ids.len())];
+    }
+    tokens.spans.iter().map(|span| count(span.len())).collect()
 }
 
 /// What is asked of dense vectors.
 pub(super) struct Dense {
     pub dimensions: usize,
     pub normalize: bool,
+    pub output: OutputDtype,
 }
 
 /// What is asked of sparse vectors.
@@ -220,8 +260,11 @@ impl Run {
         sparse: Option<Sparse>,
         per_token: Option<PerToken>,
     ) -> Self {
+        let output = dense.as_ref().map(|dense| dense.output);
+        let codes = output.filter(|output| *output != OutputDtype::Float);
         let out = Output {
-            dense: dense.is_some().then(Vec::new),
+            dense: output.is_some().then(Vec::new),
+            quantized: codes.map(Quantized::new),
             dimensions: dense.as_ref().map_or(0, |dense| dense.dimensions),
             sparse: sparse.is_some().then(Vec::new),
             token_vectors: per_token.is_some().then(Vec::new),
@@ -236,6 +279,16 @@ impl Run {
             out,
             failure: None,
         }
+    }
+
+    /// Index of the embedder's route.
+    pub(super) fn route(&self) -> usize {
+        self.route
+    }
+
+    /// Has inputs cut before they are embedded.
+    pub(super) fn cut(&mut self, chunking: Chunking) {
+        self.queue.chunking = Some(chunking);
     }
 
     /// Errors count the inputs from `first`: these are a part of a longer list.
@@ -293,18 +346,25 @@ impl Run {
     }
 
     /// What is asked of the model: runs of one kind can share a pass.
-    fn kind(&self) -> (usize, bool, bool, Option<TokenHead>) {
+    fn kind(&self) -> (usize, bool, bool, bool, Option<TokenHead>) {
         let head = self.per_token.map(|per_token| per_token.head);
         (
             self.route,
             self.dense.is_some(),
+            self.is_late(),
             self.sparse.is_some(),
             head,
         )
     }
 
+    /// Whether inputs have a vector for each of some spans.
+    fn is_late(&self) -> bool {
+        self.queue.chunking.is_some_and(|chunking| chunking.late)
+    }
+
     /// The vectors, in the order of the inputs.
-    pub fn finish(self) -> Output {
+    pub fn finish(mut self) -> Output {
+        self.out.chunks = self.queue.chunks;
         self.out
     }
 }
@@ -363,7 +423,8 @@ fn embed<B: Backend>(embedder: &Embedder<B>, route: &Route, parts: &mut [Part]) 
     let (mut sparse, mut per_token) = (sparse.into_iter(), per_token.into_iter());
     for (run, taken) in parts {
         let inputs = taken.len();
-        for vector in dense.by_ref().take(inputs) {
+        let tokens: Vec<Vec<u32>> = taken.iter().map(counts).collect();
+        for vector in dense.by_ref().take(tokens.iter().map(Vec::len).sum()) {
             run.keep_dense(vector);
         }
         for entries in sparse.by_ref().take(inputs) {
@@ -372,9 +433,11 @@ fn embed<B: Backend>(embedder: &Embedder<B>, route: &Route, parts: &mut [Part]) 
         for vectors in per_token.by_ref().take(inputs) {
             run.keep_tokens(vectors);
         }
-        run.out.tokens.extend(taken.iter().map(count));
-        let truncated = taken.iter().map(|tokens| tokens.truncated);
-        run.out.truncated.extend(truncated);
+        for (tokens, counts) in taken.iter().zip(tokens) {
+            let truncated = std::iter::repeat_n(tokens.truncated, counts.len());
+            run.out.truncated.extend(truncated);
+            run.out.tokens.extend(counts);
+        }
     }
     Ok(())
 }
@@ -401,7 +464,11 @@ fn transform<B: Backend>(
     let states = transformer.states(backend, weights, batch)?;
     let mut vectors = Vectors::default();
     if let (Some(_), Some(head)) = (&run.dense, &transformer.dense) {
-        vectors.dense = head.run(backend, weights, &states, batch)?;
+        vectors.dense = if run.is_late() {
+            pool_spans(backend, weights, head, &states, batch, inputs)?
+        } else {
+            head.run(backend, weights, &states, batch)?
+        };
         vectors.dimensions = head.dimensions;
     }
     if let (Some(_), Some(head)) = (&run.sparse, &transformer.sparse) {
@@ -427,6 +494,30 @@ fn transform<B: Backend>(
     Ok(vectors)
 }
 
+/// A vector for each span of each input, of the states that one pass over the input gave.
+fn pool_spans<B: Backend>(
+    backend: &B,
+    weights: &Weights<B>,
+    head: &DenseHead,
+    states: &B::Tensor,
+    batch: &Batch,
+    inputs: &[&Tokens],
+) -> Result<Vec<f32>> {
+    let mut vectors = Vec::new();
+    for (tokens, at) in inputs.iter().zip(&batch.offsets) {
+        for span in &tokens.spans {
+            // Spans overlap: each is a batch of its own.
+            let one = Batch {
+                ids: Vec::new(),
+                offsets: vec![at + span.start, at + span.end],
+                skip: vec![0],
+            };
+            vectors.extend(head.run(backend, weights, states, &one)?);
+        }
+    }
+    Ok(vectors)
+}
+
 impl Run {
     fn keep_dense(&mut self, vector: &[f32]) {
         let Some(dense) = &self.dense else { return };
@@ -435,6 +526,11 @@ impl Run {
         out.extend_from_slice(&vector[..dense.dimensions]);
         if dense.normalize {
             head::l2_normalize(&mut out[start..]);
+        }
+        if let Some(quantized) = &mut self.out.quantized {
+            let scale = dense.output.push(&out[start..], &mut quantized.codes);
+            quantized.scales.push(scale);
+            out.truncate(start);
         }
     }
 

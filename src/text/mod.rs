@@ -1,12 +1,14 @@
 //! Strings → token ids → the packed [`Batch`] that the forward pass takes.
 
 pub mod batch;
+pub mod chunk;
 mod model;
 pub mod tokenizer;
 mod unigram;
 mod wrappers;
 
 pub use batch::Batch;
+pub use chunk::{Chunk, Chunking};
 pub use tokenizer::{Direction, Token, Tokenizer, Tokens};
 
 /// One thing to embed.

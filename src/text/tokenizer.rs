@@ -3,6 +3,8 @@
 //! The truncation and padding that a tokenizer.json may carry are ignored: the model's own limit decides, and
 //! nothing is padded.
 
+use std::ops::Range;
+
 use tokenizers::{PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl, TruncationDirection};
 
 use super::Input;
@@ -48,6 +50,8 @@ pub struct Tokens {
     pub truncated: bool,
     /// Tokens at the start that pooling leaves out.
     pub prompt: usize,
+    /// Tokens that get a vector each range; where there are none, all get one together.
+    pub spans: Vec<Range<usize>>,
 }
 
 /// One token, for people to look at.
@@ -162,12 +166,13 @@ impl Tokenizer {
                 Ok(Tokens {
                     ids,
                     truncated,
-                    prompt: 0,
+                    ..Tokens::default()
                 })
             }
         }
     }
 
+    #[inline(never)]
     fn text(&self, index: usize, text: &str, rules: Rules) -> Result<Tokens> {
         let with_prompt;
         let text = if rules.prompt.is_empty() {
@@ -206,7 +211,57 @@ impl Tokenizer {
             ids,
             truncated,
             prompt,
+            spans: Vec::new(),
         })
+    }
+
+    /// Where the tokens of a text are in it, in bytes, without special tokens.
+    pub(super) fn places(&self, text: &str) -> Result<Vec<(usize, usize)>> {
+        let encoding = self.inner.encode(text, false).map_err(broken)?;
+        Ok(encoding.get_offsets().to_vec())
+    }
+
+    /// As [`Self::tokens`] of a text that is not cut, with a span for each of some ranges of its bytes, in order. The
+    /// first span takes in what is in front of it if `opens`, and the last what is behind it if `closes`.
+    pub(super) fn spanned(
+        &self,
+        text: &str,
+        ranges: &[Range<usize>],
+        rules: Rules,
+        (opens, closes): (bool, bool),
+    ) -> Result<Tokens> {
+        let mut tokens = self.text(
+            0,
+            text,
+            Rules {
+                limit: usize::MAX,
+                ..rules
+            },
+        )?;
+        let with_prompt = [rules.prompt, text].concat();
+        let encoding = self
+            .inner
+            .encode(with_prompt.as_str(), false)
+            .map_err(broken)?;
+        let places = encoding.get_offsets();
+        // Where these are among all, special tokens included.
+        let mut windows = tokens.ids.windows(places.len().max(1));
+        let lead = windows.position(|ids| ids == encoding.get_ids());
+        let lead = lead.unwrap_or_default();
+        for range in ranges {
+            let start = range.start + rules.prompt.len();
+            let start = places.partition_point(|(_, end)| *end <= start);
+            let end = range.end + rules.prompt.len();
+            let end = places.partition_point(|(start, _)| *start < end);
+            tokens.spans.push(lead + start..lead + end.max(start));
+        }
+        if let Some(first) = tokens.spans.first_mut().filter(|_| opens) {
+            first.start = tokens.prompt;
+        }
+        if let Some(last) = tokens.spans.last_mut().filter(|_| closes) {
+            last.end = tokens.ids.len();
+        }
+        Ok(tokens)
     }
 
     /// Tokens that a prompt takes at the start of a text: those of the prompt alone without the closing special

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use js_sys::{Array, Float32Array, Object, Reflect, Uint32Array};
+use js_sys::{Array, Float32Array, Int8Array, Object, Reflect, Uint8Array, Uint32Array};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
 use crate::error::Error;
-use crate::{Cpu, DenseBatch, Embedder, Output, SavedFile, SparseVector, TokenVectors};
+use crate::{
+    Chunk, ChunkOptions, Cpu, DenseBatch, Embedder, Output, SavedFile, SparseVector, TokenVectors,
+};
 
 /// Which build this is.
 const SIMD: &str = if cfg!(feature = "relaxed-simd") {
@@ -36,6 +38,37 @@ pub struct LoadRequest {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TokenizeOptions {
     pub add_special_tokens: Option<bool>,
+}
+
+/// How `chunk` and `encodeChunks` are to cut: `{ chunkSize?, overlap?, late? }`. Read by hand: a derived reader of three
+/// fields has 7 KB.
+pub fn chunk_options(request: &serde_json::Value) -> Result<ChunkOptions, Error> {
+    let number = |name: &'static str| match request.get(name) {
+        None => Ok(None),
+        Some(value) => {
+            let whole = value
+                .as_u64()
+                .and_then(|number| usize::try_from(number).ok());
+            let wrong = || {
+                let reason = format!("{name} is {value}; it must be a whole number");
+                Error::input(name, reason)
+            };
+            whole.map(Some).ok_or_else(wrong)
+        }
+    };
+    let late = match request.get("late") {
+        None => false,
+        Some(serde_json::Value::Bool(late)) => *late,
+        Some(other) => {
+            let reason = format!("late is {other}; it must be true or false");
+            return Err(Error::input("late", reason));
+        }
+    };
+    Ok(ChunkOptions {
+        size: number("chunkSize")?,
+        overlap: number("overlap")?.unwrap_or_default(),
+        late,
+    })
 }
 
 /// The options of `save`.
@@ -171,19 +204,58 @@ pub fn to_js(value: &impl Serialize) -> Result<JsValue, JsValue> {
         .map_err(|error| throw(&Error::Internal(error.to_string())))
 }
 
-/// `{ data, shape, tokens, truncated }`, with one copy out of wasm memory.
+/// `{ data, shape, tokens, truncated }`, with one copy out of wasm memory; and of whole numbers
+/// `{ output, dimensions, scales? }`.
 pub fn dense(batch: &DenseBatch) -> Result<JsValue, JsValue> {
-    let shape: Array = [batch.tokens.len(), batch.dimensions]
-        .map(JsValue::from)
-        .into_iter()
-        .collect();
+    let shape = |width: usize| -> JsValue {
+        let shape = [batch.tokens.len(), width].map(JsValue::from);
+        shape.into_iter().collect::<Array>().into()
+    };
     let truncated: Array = batch.truncated.iter().copied().map(JsValue::from).collect();
-    object([
-        ("data", Float32Array::from(batch.data.as_slice()).into()),
-        ("shape", shape.into()),
+    let all = object([
         ("tokens", Uint32Array::from(batch.tokens.as_slice()).into()),
         ("truncated", truncated.into()),
-    ])
+    ])?;
+    let set = |name: &str, value: JsValue| Reflect::set(&all, &name.into(), &value);
+    let Some(quantized) = &batch.quantized else {
+        set("data", Float32Array::from(batch.data.as_slice()).into())?;
+        set("shape", shape(batch.dimensions))?;
+        return Ok(all);
+    };
+    let bytes = Uint8Array::from(quantized.codes.as_slice());
+    let data = if quantized.dtype.is_signed() {
+        Int8Array::new(&bytes.buffer()).into()
+    } else {
+        bytes.into()
+    };
+    set("data", data)?;
+    set("shape", shape(quantized.dtype.width(batch.dimensions)))?;
+    set("output", quantized.dtype.name().into())?;
+    set("dimensions", batch.dimensions.into())?;
+    if quantized.dtype.has_scales() {
+        let scales = Float32Array::from(quantized.scales.as_slice());
+        set("scales", scales.into())?;
+    }
+    Ok(all)
+}
+
+/// For each chunk: start, end (in units of UTF-16), first token, end token.
+pub fn chunks(chunks: &[Chunk]) -> JsValue {
+    let places = |Chunk { utf16, tokens, .. }: &Chunk| {
+        let places = [utf16.start, utf16.end, tokens.start, tokens.end];
+        places.map(|place| u32::try_from(place).unwrap_or(u32::MAX))
+    };
+    let all: Vec<u32> = chunks.iter().flat_map(places).collect();
+    Uint32Array::from(all.as_slice()).into()
+}
+
+/// As [`dense`], with `chunks` for each text
+pub fn chunked(mut output: Output) -> Result<JsValue, JsValue> {
+    let texts = std::mem::take(&mut output.chunks);
+    let all = dense(&output.into_dense())?;
+    let list: Array = texts.iter().map(|text| chunks(text)).collect();
+    Reflect::set(&all, &"chunks".into(), &list)?;
+    Ok(all)
 }
 
 /// `[{ indices, values, labels? }]`

@@ -10,10 +10,12 @@ use js_sys::{Array, Uint8Array};
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
-use self::convert::{dense, from_js, info, multi, sparse, throw, to_js, token_vectors};
+use self::convert::{
+    chunked, chunks, dense, from_js, info, multi, sparse, throw, to_js, token_vectors,
+};
 use crate::api::{Pending, http, input, openai, tei};
 use crate::error::Error;
-use crate::{Cpu, Input, LoadOptions, Output, Run, WeightDtype};
+use crate::{ChunkOptions, Cpu, EncodeOptions, Input, LoadOptions, Output, Run, WeightDtype};
 
 type Thrown<T> = Result<T, JsValue>;
 
@@ -145,7 +147,7 @@ impl Model {
             .0
             .embedder
             .start(texts(inputs)?, &from_js("options", options)?);
-        self.job(run.map(|run| Work::Native(run, |output| dense(&output.into_dense()))))
+        self.job(run.map(|run| Work::Native(Box::new(run), |output| dense(&output.into_dense()))))
     }
 
     /// As `encode` → `[{ indices, values, labels? }]`.
@@ -156,9 +158,11 @@ impl Model {
             .0
             .embedder
             .start_sparse(inputs, &from_js("options", options)?);
-        self.job(
-            run.map(|run| Work::Native(run, |output| sparse(output.sparse.unwrap_or_default()))),
-        )
+        self.job(run.map(|run| {
+            Work::Native(Box::new(run), |output| {
+                sparse(output.sparse.unwrap_or_default())
+            })
+        }))
     }
 
     /// As `encode` → `[{ data, shape }]`, a vector for each token.
@@ -170,7 +174,7 @@ impl Model {
             .embedder
             .start_tokens(inputs, &from_js("options", options)?);
         self.job(run.map(|run| {
-            Work::Native(run, |output| {
+            Work::Native(Box::new(run), |output| {
                 token_vectors(&output.token_vectors.unwrap_or_default())
             })
         }))
@@ -184,7 +188,27 @@ impl Model {
             .0
             .embedder
             .start_multi(inputs, &from_js("options", options)?);
-        self.job(run.map(|run| Work::Native(run, multi)))
+        self.job(run.map(|run| Work::Native(Box::new(run), multi)))
+    }
+
+    /// `{ texts, chunkSize?, overlap?, late? }` → `{ data, shape, tokens, truncated, chunks }`, with a list of places of chunks
+    /// for each text.
+    #[wasm_bindgen(js_name = encodeChunks)]
+    pub fn encode_chunks(&self, request: JsValue, options: JsValue) -> Thrown<Job> {
+        let (texts, cuts) = cutting(request)?;
+        let options = from_js("options", options)?;
+        let run = self.0.embedder.start_chunks(texts, cuts, &options);
+        self.job(run.map(|run| Work::Native(Box::new(run), chunked)))
+    }
+
+    /// As `encodeChunks` → the places alone.
+    pub fn chunk(&self, request: JsValue, options: JsValue) -> Thrown<Job> {
+        let (texts, cuts) = cutting(request)?;
+        let options: EncodeOptions = from_js("options", options)?;
+        self.each(texts, move |embedder, text| {
+            let found = embedder.chunk(text, cuts, &options);
+            Ok(chunks(&found.map_err(|error| throw(&error))?))
+        })
     }
 
     /// TEI's `embed_sparse` body → `[[{ index, value }]]`.
@@ -202,21 +226,11 @@ impl Model {
     /// `string | string[]` → tokens of each text.
     pub fn tokenize(&self, texts: JsValue, options: JsValue) -> Thrown<Job> {
         let options: convert::TokenizeOptions = from_js("options", options)?;
-        let texts = self::texts(texts)?.into_iter().map(|input| match input {
-            Input::Text(text) => Ok(text),
-            Input::Ids(_) => Err(Error::input(
-                "texts",
-                "token ids cannot be tokenised; pass strings",
-            )),
-        });
-        let work = texts
-            .collect::<crate::Result<Vec<_>>>()
-            .map(|texts| Work::Tokenize {
-                texts: texts.into_iter(),
-                special: options.add_special_tokens.unwrap_or(true),
-                out: Array::new(),
-            });
-        self.job(work)
+        let special = options.add_special_tokens.unwrap_or(true);
+        self.each(self::texts(texts)?, move |embedder, text| {
+            let tokens = embedder.tokenize(text, special);
+            to_js(&tokens.map_err(|error| throw(&error))?)
+        })
     }
 
     /// `{ method, path, headers, body }`, options `{ dialect?, apiKeys? }` → `{ status, headers, body }`; whatever is wrong
@@ -260,6 +274,29 @@ impl Model {
         self.job(pending.map(|pending| Work::Api(Box::new(pending))))
     }
 
+    /// Does something that needs no forward pass with each text.
+    fn each(
+        &self,
+        texts: Vec<Input>,
+        act: impl Fn(&crate::Embedder<Cpu>, &str) -> Thrown<JsValue> + 'static,
+    ) -> Thrown<Job> {
+        let texts = texts.into_iter().map(|input| match input {
+            Input::Text(text) => Ok(text),
+            Input::Ids(_) => Err(Error::input(
+                "texts",
+                "token ids cannot be tokenised; pass strings",
+            )),
+        });
+        let work = texts
+            .collect::<crate::Result<Vec<_>>>()
+            .map(|texts| Work::Each {
+                texts: texts.into_iter(),
+                act: Box::new(act),
+                out: Array::new(),
+            });
+        self.job(work)
+    }
+
     fn job(&self, work: crate::Result<Work>) -> Thrown<Job> {
         let work = work.map_err(|error| throw(&error))?;
         let mut open = self.0.open.borrow_mut();
@@ -285,19 +322,21 @@ pub struct Job {
 
 enum Work {
     /// A run, and what becomes of its output.
-    Native(Run, fn(Output) -> Thrown<JsValue>),
+    Native(Box<Run>, fn(Output) -> Thrown<JsValue>),
     /// A wire format's body.
     Api(Box<Pending<Thrown<JsValue>>>),
     Fetch(http::Exchange),
     /// A result that needed no steps.
     Done(JsValue),
-    Tokenize {
+    /// Texts, and what is done with each.
+    Each {
         texts: std::vec::IntoIter<String>,
-        /// Whether to add special tokens.
-        special: bool,
+        act: Box<Act>,
         out: Array,
     },
 }
+
+type Act = dyn Fn(&crate::Embedder<Cpu>, &str) -> Thrown<JsValue>;
 
 impl Work {
     fn run(&mut self) -> Option<&mut Run> {
@@ -305,7 +344,7 @@ impl Work {
             Self::Native(run, _) => Some(run),
             Self::Api(pending) => Some(&mut pending.run),
             Self::Fetch(exchange) => exchange.run(),
-            Self::Done(_) | Self::Tokenize { .. } => None,
+            Self::Done(_) | Self::Each { .. } => None,
         }
     }
 
@@ -316,11 +355,7 @@ impl Work {
             Self::Api(pending) => pending.run.step_with(embedder, others),
             Self::Fetch(exchange) => Ok(exchange.step_with(embedder, others)),
             Self::Done(_) => Ok(true),
-            Self::Tokenize {
-                texts,
-                special,
-                out,
-            } => return tokenize(embedder, texts, *special, out),
+            Self::Each { texts, act, out } => return each(embedder, texts, act, out),
         };
         done.map_err(|error| throw(&error))
     }
@@ -332,7 +367,7 @@ impl Work {
             Self::Api(pending) => pending.finish(),
             Self::Fetch(exchange) => to_js(&exchange.finish()),
             Self::Done(value) => Ok(value),
-            Self::Tokenize { out, .. } => Ok(out.into()),
+            Self::Each { out, .. } => Ok(out.into()),
         }
     }
 }
@@ -374,11 +409,11 @@ impl Drop for Job {
     }
 }
 
-/// Tokenises the next texts; true when all are done.
-fn tokenize(
+/// Acts on the next texts; true when all are done.
+fn each(
     embedder: &crate::Embedder<Cpu>,
     texts: &mut std::vec::IntoIter<String>,
-    special: bool,
+    act: &Act,
     out: &Array,
 ) -> Thrown<bool> {
     /// Bytes of text in a step: some milliseconds.
@@ -389,12 +424,21 @@ fn tokenize(
             return Ok(true);
         };
         bytes += text.len();
-        let tokens = embedder.tokenize(&text, special);
-        out.push(&to_js(&tokens.map_err(|error| throw(&error))?)?);
+        out.push(&act(embedder, &text)?);
     }
     Ok(false)
 }
 
 fn texts(value: JsValue) -> Thrown<Vec<Input>> {
-    input::inputs("texts", &from_js("texts", value)?).map_err(|error| throw(&error))
+    inputs(&from_js("texts", value)?)
+}
+
+fn cutting(request: JsValue) -> Thrown<(Vec<Input>, ChunkOptions)> {
+    let request: serde_json::Value = from_js("options", request)?;
+    let options = convert::chunk_options(&request).map_err(|error| throw(&error))?;
+    Ok((inputs(&request["texts"])?, options))
+}
+
+fn inputs(value: &serde_json::Value) -> Thrown<Vec<Input>> {
+    input::inputs("texts", value).map_err(|error| throw(&error))
 }

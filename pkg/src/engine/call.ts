@@ -4,6 +4,7 @@ import type {
   CreateEmbeddingResponse,
   Encoded,
   EncodedMulti,
+  EncodedWhole,
   Inputs,
   SparseEntry,
   SparseVector,
@@ -11,12 +12,14 @@ import type {
   TokenVectors,
 } from "../types.js";
 
-/** What each call answers with. */
+/** What each call answers with. Chunks are four numbers each: start, end, first token, end token. */
 export interface Results {
-  encode: Encoded;
+  encode: Encoded | EncodedWhole;
   encodeSparse: SparseVector[];
   encodeTokens: TokenVectors[];
   encodeMulti: EncodedMulti;
+  encodeChunks: Encoded & { chunks: Uint32Array[] };
+  chunk: Uint32Array[];
   embeddings: CreateEmbeddingResponse<number[] | string>;
   embedSparse: SparseEntry[][];
   embedAll: number[][][];
@@ -44,13 +47,17 @@ export interface Call<Name extends keyof Results = keyof Results> {
   name: Name;
   inputs: unknown;
   options: object;
+  /** Number of its first input, for errors: it is one of several calls over a longer list. */
+  first?: number;
 }
 
-/** The field of a wire format's body that holds its inputs. */
+/** The field that holds a call's inputs, where they are not alone. */
 const FIELDS: Partial<Record<keyof Results, string>> = {
   embeddings: "input",
   embedSparse: "inputs",
   embedAll: "inputs",
+  encodeChunks: "texts",
+  chunk: "texts",
 };
 
 /** A call's inputs, where there are several that could be done apart. Whether they make sense is for wasm to say. */
@@ -89,6 +96,8 @@ const MERGE: {
     if (dense.length > 0) whole.dense = mergeDense(dense);
     return whole;
   },
+  encodeChunks: (parts) => ({ ...mergeDense(parts), chunks: parts.flatMap(({ chunks }) => chunks) }),
+  chunk: (parts) => parts.flat(),
   embeddings: (parts) => {
     const sum = (field: "prompt_tokens" | "total_tokens") =>
       parts.reduce((total, { usage }) => total + usage[field], 0);
@@ -104,16 +113,30 @@ const MERGE: {
   tokenize: (parts) => parts.flat(),
 };
 
-function mergeDense(parts: Encoded[]): Encoded {
+function mergeDense<Part extends Encoded | EncodedWhole>(parts: Part[]): Part {
+  const [one] = parts as [Part];
   const rows = parts.reduce((sum, { shape }) => sum + shape[0], 0);
-  const width = parts[0]?.shape[1] ?? 0;
-  const data = new Float32Array(rows * width);
-  const tokens = new Uint32Array(rows);
-  let row = 0;
-  for (const part of parts) {
-    data.set(part.data, row * width);
-    tokens.set(part.tokens, row);
-    row += part.shape[0];
+  const joined: Part = {
+    ...one,
+    data: join(parts.map(({ data }) => data)),
+    shape: [rows, one.shape[1]],
+    tokens: join(parts.map(({ tokens }) => tokens)),
+    truncated: parts.flatMap(({ truncated }) => truncated),
+  };
+  if ("scales" in joined)
+    joined.scales = join(parts.flatMap((part) => ("scales" in part ? [part.scales] : [])));
+  return joined;
+}
+
+/** Arrays of one kind, end to end. */
+function join<T extends Float32Array | Int8Array | Uint8Array | Uint32Array>(parts: (T | undefined)[]): T {
+  const all = parts.filter((part) => part !== undefined) as [T];
+  const length = all.reduce((sum, part) => sum + part.length, 0);
+  const joined = new (all[0].constructor as new (length: number) => T)(length);
+  let at = 0;
+  for (const part of all) {
+    joined.set(part as never, at);
+    at += part.length;
   }
-  return { data, shape: [rows, width], tokens, truncated: parts.flatMap(({ truncated }) => truncated) };
+  return joined;
 }

@@ -75,7 +75,7 @@ export class LocalEngine implements Engine {
     return { ...this.#info, workers: 0, memoryBytes: this.#memory.buffer.byteLength };
   }
 
-  /** In a part of a longer list of inputs, `first` is the number of its first. */
+  /** In a part of a call, `first` is the number of its first input. */
   async run<Name extends keyof Results>(
     call: Call<Name>,
     signal?: AbortSignal,
@@ -84,7 +84,7 @@ export class LocalEngine implements Engine {
     this.#loaded();
     checkAborted(signal);
     const job = this.#start(call);
-    job.countFrom(first);
+    job.countFrom((call.first ?? 0) + first);
     let finished = false;
     try {
       do {

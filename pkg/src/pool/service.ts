@@ -86,5 +86,5 @@ function failure(error: unknown): Failure {
 function transferable(value: unknown): Transferable[] {
   if (value instanceof ArrayBuffer) return [value];
   const data = (value as { data?: unknown } | undefined)?.data;
-  return data instanceof Float32Array ? [data.buffer as ArrayBuffer] : [];
+  return ArrayBuffer.isView(data) ? [data.buffer as ArrayBuffer] : [];
 }

@@ -56,7 +56,7 @@ function whole({ name, inputs }: Call): number {
  * About how many tokens an input has. Words of the Latin alphabet make one token of some four letters; in most other
  * scripts it is one or two characters. To count them exactly would take the tokenizer, which is with the workers.
  */
-function estimate(input: string | readonly number[]): number {
+export function estimate(input: string | readonly number[]): number {
   if (typeof input !== "string") return input.length;
   let quarters = 8;
   for (let i = 0; i < input.length; i++) quarters += input.charCodeAt(i) < 0x250 ? 1 : 3;

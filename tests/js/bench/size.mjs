@@ -7,6 +7,8 @@ import { root } from "../support/server.mjs";
 
 /** For hosts with files, or without a web. */
 const ELSEWHERE = ["node.js", "node-worker.js", "workerd.js", join("sources", "directory.js")];
+/** Only for those who import an adapter. */
+const ADAPTERS = /^adapters|^lists\.js$/;
 
 /** Bytes of some files, as they are and with brotli at its best. */
 function size(folder, files) {
@@ -21,7 +23,7 @@ function size(folder, files) {
 }
 
 const scripts = readdirSync(`${root}pkg/dist`, { recursive: true }).filter(
-  (file) => file.endsWith(".js") && !ELSEWHERE.includes(file),
+  (file) => file.endsWith(".js") && !ELSEWHERE.includes(file) && !ADAPTERS.test(file),
 );
 const ours = size("pkg/dist", scripts);
 const table = { "our JavaScript": ours };

@@ -2,15 +2,19 @@
 
 import * as bits from "./bits.mjs";
 import * as cache from "./cache.mjs";
+import * as chunks from "./chunks.mjs";
 import * as families from "./families.mjs";
 import * as formats from "./formats.mjs";
 import * as hostile from "./hostile.mjs";
 import * as lifecycle from "./lifecycle.mjs";
 import * as memory from "./memory.mjs";
 import * as openai from "./openai.mjs";
+import * as output from "./output.mjs";
 import * as parity from "./parity.mjs";
 import * as pool from "./pool.mjs";
 import * as save from "./save.mjs";
+import * as semanticEmbedder from "./semantic-embedder.mjs";
+import * as stream from "./stream.mjs";
 import * as tokens from "./tokens.mjs";
 
 export const topics = {
@@ -20,6 +24,10 @@ export const topics = {
   formats: formats.cases,
   families: families.cases,
   tokens: tokens.cases,
+  output: output.cases,
+  chunks: chunks.cases,
+  stream: stream.cases,
+  semanticEmbedder: semanticEmbedder.cases,
   hostile: hostile.cases,
   parity: parity.cases,
   bits: bits.cases,

@@ -1,7 +1,7 @@
 /** Loading from every kind of source, progress, abort, dispose, helpers. */
 
 import { assert } from "chai";
-import { GossamerError, init, load } from "gossamer-embed";
+import { GossamerError, init, load, serve } from "gossamer-embed";
 import {
   embedder,
   failure,
@@ -485,6 +485,28 @@ export const cases = {
       is(await failure(call), "disposed");
     }
     assert.deepEqual(vector, await expected(origin));
+  },
+
+  "what `using` calls disposes": async ({ origin }) => {
+    // Not every engine has it.
+    if (!Symbol.dispose) return;
+    const model = await load(`${origin}/${TINY}`);
+    model[Symbol.dispose]();
+    is(await failure(() => model.encode("a")), "disposed");
+    const files = await tinyFiles(origin);
+    let loads = 0;
+    const tiny = (name) => {
+      if (name === "config.json") loads++;
+      return files[name];
+    };
+    const server = serve({ models: { tiny } });
+    const ask = async () => assert.equal((await server.fetch("http://localhost/v1/models")).status, 200);
+    await ask();
+    await ask();
+    server[Symbol.dispose]();
+    await ask();
+    server[Symbol.dispose]();
+    assert.equal(loads, 2);
   },
 
   "similarity of vectors and of tables": async ({ origin }) => {

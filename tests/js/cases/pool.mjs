@@ -47,6 +47,10 @@ const CALLS = {
     (model, list) => model.encode(list),
     (model, list) => model.encode(list, { normalize: false, dimensions: 7, prompt: "query: " }),
     (model, list) => model.encode(list.map((_, i) => [2, 5 + (i % 9), 3])),
+    (model, list) => model.encode(list, { output: "int8" }),
+    (model, list) => model.encode(list, { output: "ubinary", dimensions: 20 }),
+    (model, list) => model.chunk(list, { chunkSize: 12, overlap: 3 }),
+    (model, list) => model.encodeChunks(list, { chunkSize: 12, overlap: 3, late: true, prompt: "query: " }),
     (model) => model.encode(TEXT),
     (model) => model.encode([2, 7, 3]),
     (model, list) => model.encodeTokens(list),
@@ -119,6 +123,8 @@ export const cases = {
         (model) => model.embeddings.create(null),
         (model) => model.embeddings.create(7),
         (model) => model.tokenize([[1, 2], "a"]),
+        (model) => model.chunk([...list, [1, 2]]),
+        (model) => model.encodeChunks(list, { chunkSize: 1000 }),
       ]) {
         await sameError(here, pool, call);
       }

@@ -1,0 +1,35 @@
+/** LangChain.js: an `EmbeddingsInterface`, for vector stores, retrievers and whatever else takes embeddings. */
+
+import type { Embedder } from "../embedder.js";
+import { type AdapterOptions, denseLists } from "../lists.js";
+
+/**
+ * Embeddings for LangChain.js.
+ *
+ * ```ts
+ * const store = await MemoryVectorStore.fromTexts(texts, metadata, new GossamerEmbeddings(embedder));
+ * ```
+ *
+ * Queries and documents take the model's own prompt or route for each (`task`), unless the options say otherwise.
+ */
+export class GossamerEmbeddings {
+  readonly #embedder: Embedder;
+  readonly #options: AdapterOptions;
+
+  /** The options are those of `encode`. */
+  constructor(embedder: Embedder, options: AdapterOptions = {}) {
+    this.#embedder = embedder;
+    this.#options = options;
+  }
+
+  /** A vector for each document. */
+  embedDocuments(documents: string[]): Promise<number[][]> {
+    return denseLists(this.#embedder, documents, { task: "document", ...this.#options });
+  }
+
+  /** The vector of a query. */
+  async embedQuery(document: string): Promise<number[]> {
+    const [vector] = await denseLists(this.#embedder, [document], { task: "query", ...this.#options });
+    return vector as number[];
+  }
+}

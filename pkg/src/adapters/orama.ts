@@ -1,0 +1,79 @@
+/** Orama: a plugin that fills documents' vectors and answers vector and hybrid searches for a term. */
+
+import type { Embedder } from "../embedder.js";
+import { type AdapterOptions, denseLists } from "../lists.js";
+
+/** What is embedded, and where vectors go. */
+export interface OramaOptions {
+  /** Properties of a document whose texts are embedded. */
+  from: readonly string[];
+  /** The property of the vector, `vector[…]` in the schema; `"embedding"` by default. */
+  property?: string | undefined;
+  /** Options of `encode`. */
+  encode?: AdapterOptions | undefined;
+}
+
+interface SearchParams {
+  mode?: string;
+  term?: unknown;
+  vector?: { value: unknown; property: string };
+}
+
+/** An Orama plugin. */
+export interface GossamerPlugin {
+  name: string;
+  /** Orama waits for it before it inserts several documents. */
+  beforeInsertMultiple(orama: unknown, documents: object[]): Promise<void>;
+  beforeInsert(orama: unknown, id: string, document: object): Promise<void>;
+  beforeSearch(orama: unknown, params: object): Promise<void>;
+}
+
+/**
+ * A plugin for Orama.
+ *
+ * ```ts
+ * const db = create({
+ *   schema: { title: "string", text: "string", embedding: "vector[384]" },
+ *   plugins: [oramaPlugin(embedder, { from: ["title", "text"] })],
+ * });
+ * await insertMultiple(db, await withVectors(embedder, documents, { from: ["title", "text"] }));
+ * await search(db, { mode: "hybrid", term: "ships at night" });
+ * ```
+ *
+ * Orama inserts document by document, and so the plugin embeds them; {@link withVectors} does many at once. Documents that have
+ * a vector keep it.
+ */
+export function oramaPlugin(embedder: Embedder, options: OramaOptions): GossamerPlugin {
+  const { property = "embedding", encode } = options;
+  return {
+    name: "gossamer-embed",
+    // Without an async one, Orama would not wait for `beforeInsert` either.
+    async beforeInsertMultiple() {},
+    async beforeInsert(_orama, _id, document) {
+      const [filled] = await withVectors(embedder, [document], options);
+      Object.assign(document, filled);
+    },
+    async beforeSearch(_orama, params: SearchParams) {
+      const isSearch = params.mode === "vector" || params.mode === "hybrid";
+      if (!isSearch || params.vector || typeof params.term !== "string") return;
+      const [value] = await denseLists(embedder, [params.term], { task: "query", ...encode });
+      params.vector = { value, property };
+    },
+  };
+}
+
+/** Copies of documents, with vectors for those that have none yet. */
+export async function withVectors<Document extends object>(
+  embedder: Embedder,
+  documents: readonly Document[],
+  { from, property = "embedding", encode }: OramaOptions,
+): Promise<Document[]> {
+  const get = (document: Document, name: string) => (document as Record<string, unknown>)[name];
+  const bare = documents.filter((document) => !get(document, property));
+  const texts = bare.map((document) => from.flatMap((name) => get(document, name) ?? []).join("\n"));
+  const vectors = await denseLists(embedder, texts, { task: "document", ...encode });
+  const found = new Map(bare.map((document, at) => [document, vectors[at]]));
+  return documents.map((document) =>
+    found.has(document) ? { ...document, [property]: found.get(document) } : document,
+  );
+}

@@ -1,0 +1,42 @@
+/** Qdrant: sparse vectors and named vectors of points. */
+
+import { lists, sparseLists } from "../lists.js";
+import type { EncodedMulti, SparseVector } from "../types.js";
+
+/** As Qdrant has it. */
+export interface QdrantSparse {
+  indices: number[];
+  values: number[];
+}
+
+/** A sparse vector as Qdrant takes it, for points and queries. */
+export function qdrantSparse(vector: SparseVector): QdrantSparse {
+  return sparseLists(vector);
+}
+
+/** Names of a collection's vectors. */
+export interface QdrantNames {
+  /** `"dense"` by default. */
+  dense?: string | undefined;
+  /** `"sparse"` by default. */
+  sparse?: string | undefined;
+  /** Multivectors for late interaction; `"tokens"` by default. */
+  tokens?: string | undefined;
+}
+
+/** What `encodeMulti` gives → the `vector` of a point for each text. */
+export function qdrantVectors(
+  { dense, sparse, tokens }: EncodedMulti,
+  names: QdrantNames = {},
+): Record<string, number[] | number[][] | QdrantSparse>[] {
+  const kinds: [string, (number[] | number[][] | QdrantSparse)[] | undefined][] = [
+    [names.dense ?? "dense", dense && lists(dense)],
+    [names.sparse ?? "sparse", sparse?.map(qdrantSparse)],
+    [names.tokens ?? "tokens", tokens?.map(lists)],
+  ];
+  const given = kinds.flatMap(([name, vectors]) => (vectors ? [{ name, vectors }] : []));
+  const points = given[0]?.vectors.length ?? 0;
+  return Array.from({ length: points }, (_, at) =>
+    Object.fromEntries(given.map(({ name, vectors }) => [name, vectors[at] as QdrantSparse])),
+  );
+}

@@ -1,0 +1,41 @@
+/** From several rankings to one. */
+
+import { GossamerError } from "./errors.js";
+
+/** Options of {@link fuse}. */
+export interface FuseOptions {
+  /** How little the first ranks are worth over the next ones; 60, as in the paper and in most engines. */
+  k?: number | undefined;
+  /** How much each ranking counts; 1 by default. */
+  weights?: readonly number[] | undefined;
+}
+
+/** One entry of a fused ranking. */
+export interface Fused<Id> {
+  id: Id;
+  score: number;
+}
+
+/**
+ * Reciprocal rank fusion (Cormack et al. 2009) of rankings of the same things by dense, sparse and other searches, each with
+ * the best first: an id has the sum of `weight / (k + rank)`, its ranks counted from 1. Only ranks count, since scores of
+ * different searches have no common scale.
+ */
+export function fuse<Id>(rankings: readonly (readonly Id[])[], options: FuseOptions = {}): Fused<Id>[] {
+  const { k = 60, weights = rankings.map(() => 1) } = options;
+  if (weights.length !== rankings.length || !(k >= 0)) {
+    throw new GossamerError(
+      "invalid_input",
+      "fuse: `weights` must have a number for each ranking, and `k` must be 0 or more.",
+      { status: 400 },
+    );
+  }
+  const scores = new Map<Id, number>();
+  for (const [at, ranking] of rankings.entries()) {
+    for (const [rank, id] of ranking.entries()) {
+      scores.set(id, (scores.get(id) ?? 0) + (weights[at] as number) / (k + rank + 1));
+    }
+  }
+  // Of equal scores the one that came first stays first.
+  return [...scores].map(([id, score]) => ({ id, score })).sort((a, b) => b.score - a.score);
+}

@@ -1,0 +1,158 @@
+//! Dense vectors in fewer bits: what embedding APIs and vector databases call int8, uint8, binary and ubinary.
+
+use serde::Deserialize;
+
+/// What the components of dense vectors are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum OutputDtype {
+    /// f32
+    #[default]
+    Float,
+    /// Whole numbers from -127 to 127: each vector's largest component is one of the two.
+    Int8,
+    /// As `int8`, plus 128.
+    Uint8,
+    /// As `ubinary`, minus 128.
+    Binary,
+    /// A bit for each component, 1 if it is above 0, eight a byte, the first one highest.
+    Ubinary,
+}
+
+impl OutputDtype {
+    /// As options spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Float => "float",
+            Self::Int8 => "int8",
+            Self::Uint8 => "uint8",
+            Self::Binary => "binary",
+            Self::Ubinary => "ubinary",
+        }
+    }
+
+    /// Whether its bytes are read as numbers below 0 too.
+    pub fn is_signed(self) -> bool {
+        matches!(self, Self::Int8 | Self::Binary)
+    }
+
+    /// Whether there is a number for each component.
+    pub fn has_scales(self) -> bool {
+        matches!(self, Self::Int8 | Self::Uint8)
+    }
+
+    /// Bytes of a vector, if they are not f32.
+    pub fn width(self, dimensions: usize) -> usize {
+        if self.has_scales() {
+            dimensions
+        } else {
+            dimensions.div_ceil(8)
+        }
+    }
+
+    /// Appends a vector's codes; answers with what they are to be multiplied by.
+    pub fn push(self, vector: &[f32], codes: &mut Vec<u8>) -> f32 {
+        if !self.has_scales() {
+            let flip = if self == Self::Binary { 0x80 } else { 0 };
+            codes.extend(vector.chunks(8).map(|eight| bits(eight) ^ flip));
+            return 1.0;
+        }
+        let largest = vector.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+        let scale = largest / 127.0;
+        let flip = if self == Self::Uint8 { 0x80 } else { 0 };
+        #[expect(clippy::cast_possible_truncation, reason = "it is at most 127")]
+        let code = |x: &f32| {
+            let code = if scale > 0.0 {
+                (x / scale).round()
+            } else {
+                0.0
+            };
+            (code as i8).cast_unsigned() ^ flip
+        };
+        codes.extend(vector.iter().map(code));
+        scale
+    }
+}
+
+/// Up to eight signs.
+fn bits(components: &[f32]) -> u8 {
+    let bits = components.iter().enumerate();
+    bits.fold(0, |byte, (i, x)| byte | u8::from(*x > 0.0) << (7 - i))
+}
+
+/// Dense vectors in whole numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quantized {
+    /// What the bytes are.
+    pub dtype: OutputDtype,
+    /// Vector after vector, [`OutputDtype::width`] bytes each.
+    pub codes: Vec<u8>,
+    /// For each vector what its codes are to be multiplied by; 1 for those of bits.
+    pub scales: Vec<f32>,
+}
+
+impl Quantized {
+    pub(super) fn new(dtype: OutputDtype) -> Self {
+        Self {
+            dtype,
+            codes: Vec::new(),
+            scales: Vec::new(),
+        }
+    }
+
+    /// The codes as numbers, as they are written in JSON.
+    pub fn numbers(codes: &[u8], dtype: OutputDtype) -> Vec<i16> {
+        let number = |code: &u8| {
+            if dtype.is_signed() {
+                i16::from(code.cast_signed())
+            } else {
+                i16::from(*code)
+            }
+        };
+        codes.iter().map(number).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VECTOR: [f32; 10] = [0.5, -0.25, 0.0, 1e-9, -1.0, 0.9, -0.004, 0.3, -0.1, 0.2];
+
+    fn codes(dtype: OutputDtype) -> (Vec<i16>, f32) {
+        let mut codes = Vec::new();
+        let scale = dtype.push(&VECTOR, &mut codes);
+        assert_eq!(codes.len(), dtype.width(VECTOR.len()));
+        (Quantized::numbers(&codes, dtype), scale)
+    }
+
+    #[test]
+    fn whole_numbers_are_the_components_divided_by_the_scale() {
+        let (int8, scale) = codes(OutputDtype::Int8);
+        assert_eq!(int8, [64, -32, 0, 0, -127, 114, -1, 38, -13, 25]);
+        for (code, x) in int8.iter().zip(VECTOR) {
+            assert!((f32::from(*code) * scale - x).abs() <= scale / 2.0 + f32::EPSILON);
+        }
+        let (uint8, same) = codes(OutputDtype::Uint8);
+        assert_eq!(
+            uint8,
+            int8.iter().map(|code| code + 128).collect::<Vec<_>>()
+        );
+        assert!((scale - same).abs() < f32::EPSILON);
+    }
+
+    #[test]
+    fn bits_are_those_of_packbits() {
+        // numpy.packbits(vector > 0)
+        assert_eq!(codes(OutputDtype::Ubinary).0, [0b1001_0101, 0b0100_0000]);
+        assert_eq!(codes(OutputDtype::Binary).0, [149 - 128, 64 - 128]);
+    }
+
+    #[test]
+    fn nothing_is_divided_by_zero() {
+        let mut codes = Vec::new();
+        assert!(OutputDtype::Int8.push(&[0.0, 0.0], &mut codes).abs() < f32::EPSILON);
+        assert_eq!(codes, [0, 0]);
+    }
+}

@@ -1,0 +1,110 @@
+//! Long texts in chunks, natively: what the package's own cases do not reach.
+
+mod common;
+
+use common::{fixture, load};
+use gossamer::{
+    ChunkOptions, EncodeOptions, Input, OutputDtype, TokenHead, TokenOptions, WeightDtype,
+};
+
+const TEXT: &str = "The cat sat on the mat. \"Was the dog there?\" said the cat. It was not there.";
+
+/// The mean of some rows, of length 1.
+fn mean(rows: &[f32], width: usize) -> Vec<f32> {
+    let mut sum = vec![0.0f32; width];
+    for row in rows.chunks_exact(width) {
+        sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+    }
+    let length = sum.iter().map(|x| x * x).sum::<f32>().sqrt();
+    sum.iter().map(|x| x / length).collect()
+}
+
+#[test]
+fn late_chunks_are_means_of_states_with_a_prompt_in_front() {
+    let embedder = load(&fixture("tiny-bert"), WeightDtype::F32);
+    let prompt = || Some("query: ".to_owned());
+    let options = EncodeOptions {
+        prompt: prompt(),
+        ..EncodeOptions::default()
+    };
+    let late = ChunkOptions {
+        size: Some(14),
+        overlap: 3,
+        late: true,
+    };
+    let text = &TEXT[..58];
+    let output = embedder
+        .encode_chunks(vec![text.into(), "".into()], late, &options)
+        .unwrap();
+    let [chunks, none] = &output.chunks[..] else {
+        panic!("{:?}", output.chunks)
+    };
+    assert!(chunks.len() > 1 && none.is_empty());
+    let states = TokenOptions {
+        head: Some(TokenHead::States),
+        prompt: prompt(),
+        ..TokenOptions::default()
+    };
+    let states = embedder.encode_tokens(vec![text.into()], &states).unwrap();
+    assert!(!states.truncated[0]);
+    let states = &states.token_vectors.unwrap()[0];
+    let width = states.dimensions;
+    let all = states.data.len() / width;
+    // [CLS] and the prompt.
+    let lead = 1 + embedder.tokenize("query: ", false).unwrap().len();
+    let vectors = output.dense.unwrap();
+    assert_eq!(vectors.len(), chunks.len() * width);
+    for (at, (chunk, vector)) in chunks.iter().zip(vectors.chunks_exact(width)).enumerate() {
+        let first = if at == 0 {
+            0
+        } else {
+            lead + chunk.tokens.start
+        };
+        let last = if at + 1 == chunks.len() {
+            all
+        } else {
+            lead + chunk.tokens.end
+        };
+        assert_eq!(output.tokens[at] as usize, last - first);
+        let expected = mean(&states.data[first * width..last * width], width);
+        for (x, y) in vector.iter().zip(&expected) {
+            assert!((x - y).abs() < 2e-6, "chunk {at}: {x} {y}");
+        }
+        let range = chunk.utf16.clone();
+        let units: Vec<u16> = text.encode_utf16().collect();
+        assert_eq!(
+            String::from_utf16(&units[range]).unwrap(),
+            text[chunk.bytes.clone()]
+        );
+    }
+}
+
+#[test]
+fn whole_texts_and_late_chunks_share_no_pass() {
+    let embedder = load(&fixture("tiny-bert"), WeightDtype::Q8);
+    let texts = || vec![Input::from(TEXT); 3];
+    let options = EncodeOptions {
+        output: OutputDtype::Int8,
+        ..EncodeOptions::default()
+    };
+    let late = ChunkOptions {
+        size: Some(12),
+        late: true,
+        ..ChunkOptions::default()
+    };
+    let expected = (
+        embedder.encode(texts(), &options).unwrap(),
+        embedder.encode_chunks(texts(), late, &options).unwrap(),
+    );
+    let mut whole = embedder.start(texts(), &options).unwrap();
+    let mut chunks = embedder.start_chunks(texts(), late, &options).unwrap();
+    while !whole.step_with(&embedder, &mut [&mut chunks]).unwrap() {}
+    while !chunks.step(&embedder).unwrap() {}
+    let chunks = chunks.finish();
+    assert_eq!(whole.finish().into_dense(), expected.0);
+    assert_eq!(chunks, expected.1);
+    let quantized = chunks.quantized.unwrap();
+    let rows: usize = chunks.chunks.iter().map(Vec::len).sum();
+    assert_eq!(quantized.scales.len(), rows);
+    assert_eq!(quantized.codes.len(), rows * 48);
+}
