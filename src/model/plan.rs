@@ -244,14 +244,13 @@ impl<B: Backend> Plan<B> {
     /// Has `path` streamed in place of its folder's `model.safetensors`.
     pub(super) fn take_instead(&mut self, path: &str) -> Result<()> {
         let usual = format!("{}{WEIGHTS}", weights::folder(path));
-        match self.streamed.iter_mut().find(|(_, file)| *file == usual) {
-            Some((_, file)) => path.clone_into(file),
-            None => {
-                let reason =
-                    format!("{path} is to stand in for {usual}, which the model has no use for");
-                return Err(Error::input("file", reason));
-            }
-        }
+        let mut files = self.streamed.iter_mut().map(|(_, file)| file);
+        let Some(file) = files.find(|file| **file == usual) else {
+            let reason =
+                format!("{path} is to stand in for {usual}, which the model has no use for");
+            return Err(Error::input("file", reason));
+        };
+        path.clone_into(file);
         Ok(())
     }
 }
