@@ -4,9 +4,14 @@
 //! one of two files that the same JavaScript drives.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 use wasm_bindgen_cli_support::Bindgen;
 
@@ -64,6 +69,7 @@ pub fn package() -> Result<()> {
             dist.join("wasm").join(format!("{name}.wasm")),
         )?;
     }
+    fs::write(dist.join("wasm/inline.js"), inline()?)?;
     run(command(bin("tsc")).args(["-p", "pkg"]))
 }
 
@@ -149,6 +155,14 @@ fn inputs() -> Result<String> {
 /// A build before optimisation, which still has its function names.
 pub fn named(name: &str) -> PathBuf {
     target().join("wasm").join(name).join("gossamer_bg.wasm")
+}
+
+/// The build that every engine runs, as a module of JavaScript for bundlers that lose files.
+fn inline() -> Result<String> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    gzip.write_all(&fs::read(optimized("simd128"))?)?;
+    let text = BASE64_STANDARD.encode(gzip.finish()?);
+    Ok(format!("export default \"{text}\";\n"))
 }
 
 fn optimized(name: &str) -> PathBuf {

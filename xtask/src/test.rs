@@ -29,11 +29,13 @@ pub fn all() -> Result<()> {
     }
     setup::browsers()?;
     setup::testers()?;
+    setup::bundlers()?;
     for script in [
         "test:node",
         "test:server",
         "test:browsers",
         "test:package",
+        "test:bundlers",
         "test:demo",
     ] {
         say(&format!("npm run {script}"));
