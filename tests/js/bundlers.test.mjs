@@ -1,6 +1,6 @@
 /**
  * Apps as their authors would write them, with the packed tarball and each bundler as it comes: none is configured for this package.
- * `npm ci` in bundlers/ has what they are built with; xtask does that in target/bundlers.
+ * They are in target/bundlers, beside what they are built with.
  */
 
 import { execFile, spawn } from "node:child_process";
@@ -18,10 +18,10 @@ import { preview } from "vite";
 import { browsers, missing } from "./support/browsers.mjs";
 import { TINY } from "./support/models.mjs";
 import { root } from "./support/server.mjs";
+import { pack, tools, unpack } from "./support/tarball.mjs";
 
 const run = promisify(execFile);
 
-const tools = join(process.env.GOSSAMER_TARGET ?? `${root}target`, "bundlers");
 const apps = join(tools, "apps");
 const installed = join(apps, "node_modules/gossamer-embed");
 const templates = `${root}tests/js/bundlers`;
@@ -36,9 +36,7 @@ before(async () => {
   embedder.dispose();
   await rm(apps, { recursive: true, force: true });
   await mkdir(installed, { recursive: true });
-  const { stdout } = await run("npm", ["pack", "--json", "--pack-destination", apps], { cwd: `${root}pkg` });
-  const [{ filename }] = JSON.parse(stdout);
-  await run("tar", ["xzf", join(apps, filename), "-C", installed, "--strip-components=1"]);
+  await unpack(await pack(apps), installed);
 });
 
 /** A copy of a template, as an app of its own with a model in `model`. */

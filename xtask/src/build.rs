@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use wasm_bindgen_cli_support::Bindgen;
 
 use crate::run::{cargo, command, output, root, run, say, target};
-use crate::setup;
+use crate::{crates, setup};
 
 /// File name of each build, and the cargo features that make it.
 const BUILDS: [(&str, &[&str]); 2] = [
@@ -70,6 +70,7 @@ pub fn package() -> Result<()> {
         )?;
     }
     fs::write(dist.join("wasm/inline.js"), inline()?)?;
+    crates::write_licences(&pkg)?;
     run(command(bin("tsc")).args(["-p", "pkg"]))
 }
 
