@@ -124,7 +124,7 @@ async function inlined(name) {
 }
 
 /** webpack, or Rspack, without a configuration; what it makes goes where it would go if started in the app's folder. */
-async function pack(name, context) {
+async function compile(name, context) {
   const { rspack, default: webpack } = await api(name);
   const output = { path: join(context, "dist") };
   const compiler = (rspack ?? webpack)({ context, mode: "production", output });
@@ -156,13 +156,13 @@ describe("an app made with", { skip: missing(browsers.Chromium) }, () => {
   for (const name of ["webpack", "@rspack/core"]) {
     test(name, async () => {
       const app = await scaffold(name.replace("/", "-"), "page");
-      await pack(name, app);
+      await compile(name, app);
       await checkBuilt(app, CLASSIC);
     });
 
     test(`${name}, in a service worker`, async () => {
       const app = await scaffold(`${name.replace("/", "-")}-service-worker`, "service-worker");
-      await pack(name, app);
+      await compile(name, app);
       await checkBuilt(app, CLASSIC, { answers: 1 });
     });
   }
