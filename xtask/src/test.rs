@@ -36,6 +36,7 @@ pub fn all() -> Result<()> {
         "test:browsers",
         "test:package",
         "test:bundlers",
+        "test:docs",
         "test:demo",
     ] {
         say(&format!("npm run {script}"));
