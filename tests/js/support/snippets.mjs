@@ -25,9 +25,9 @@ export const pages = [
 export function snippets(page) {
   const text = readFileSync(join(root, page), "utf8");
   const found = [];
-  for (const match of text.matchAll(/((?:^<!--[^]*?-->\n)*)^```(\w*)\n([^]*?)^```$/gm)) {
+  for (const match of text.matchAll(/((?:^<!--[\s\S]*?-->\n)*)^```(\w*)\n([\s\S]*?)^```$/gm)) {
     const [, comments, language, code] = match;
-    const said = [...comments.matchAll(/^<!--\s*([^]*?)\s*-->$/gm)].map(([, comment]) => comment);
+    const said = [...comments.matchAll(/^<!--\s*([\s\S]*?)\s*-->$/gm)].map(([, comment]) => comment);
     const part = (name) =>
       said.filter((comment) => comment.startsWith(name)).map((comment) => comment.slice(name.length));
     found.push({
@@ -39,5 +39,7 @@ export function snippets(page) {
       browser: said.includes("browser"),
     });
   }
+  const fences = text.match(/^\s*(```|~~~)/gm) ?? [];
+  if (fences.length !== 2 * found.length) throw new Error(`${page} has a block that is not run`);
   return found;
 }
