@@ -10,7 +10,7 @@ import { assert } from "chai";
 import { browsers, missing } from "./support/browsers.mjs";
 import { materialise } from "./support/fixtures.mjs";
 import { root, serve } from "./support/server.mjs";
-import { pages, snippets } from "./support/snippets.mjs";
+import { brokenLinks, pages, snippets } from "./support/snippets.mjs";
 
 const run = promisify(execFile);
 const TARGET = process.env.GOSSAMER_TARGET ?? `${root}target`;
@@ -176,6 +176,8 @@ const RUNNERS = { python: inPython, rust: inRust, sh: inShell, ts: inNode };
 
 for (const path of pages) {
   describe(path, () => {
+    test("its links lead somewhere", () => assert.deepEqual(brokenLinks(path), []));
+
     for (const snippet of snippets(path)) {
       const { line, language } = snippet;
       const id = `${path}-${line}`.replaceAll(/\W/g, "-");

@@ -1,13 +1,33 @@
 /** The fenced blocks of the documentation. */
 
-import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { root } from "./server.mjs";
 
 const list = (folder) =>
   readdirSync(join(root, folder))
     .filter((name) => name.endsWith(".md"))
     .map((name) => join(folder, name));
+
+/** Links of a page to files and headings of the repository that are not there. */
+export function brokenLinks(page) {
+  const text = readFileSync(join(root, page), "utf8");
+  const links = [...text.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link]) => link);
+  return links.filter((link) => !/^[a-z]+:/.test(link) && !leads(page, link));
+}
+
+function leads(page, link) {
+  const [path, anchor] = link.split("#");
+  const file = path === "" ? page : join(dirname(page), path);
+  if (!existsSync(join(root, file))) return false;
+  return anchor === undefined || anchors(readFileSync(join(root, file), "utf8")).includes(anchor);
+}
+
+/** Of headings, as GitHub makes them. */
+function anchors(text) {
+  const headings = [...text.matchAll(/^#+ (.+)$/gm)].map(([, heading]) => heading.toLowerCase());
+  return headings.map((heading) => heading.replaceAll(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-"));
+}
 
 /** Pages that people read, by their paths. */
 export const pages = [
