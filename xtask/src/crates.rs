@@ -163,7 +163,7 @@ fn named(file: &Path) -> String {
         .unwrap_or_default()
 }
 
-/// Writes what is in the wasm in CycloneDX's format.
+/// Writes what is in the wasm in the format of `CycloneDX`.
 pub fn bill_of_materials() -> Result<()> {
     let components: Vec<_> = compiled()?
         .iter()

@@ -66,7 +66,7 @@ enum Command {
     Lint,
     /// Make the API's reference, for Rust and JavaScript, in target/doc
     Doc,
-    /// List what the wasm is made of (CycloneDX) in target/sbom
+    /// List what the wasm is made of (`CycloneDX`) in target/sbom
     Sbom,
     /// Measure the package
     Bench {

@@ -133,13 +133,7 @@ pub fn reference() -> Result<()> {
     setup::bundlers()?;
     say("documenting the crate");
     run(cargo()
-        .args([
-            "doc",
-            "--quiet",
-            "--no-deps",
-            "--package",
-            "gossamer-embed",
-        ])
+        .args(["doc", "--quiet", "--no-deps", "--package", "gossamer-embed"])
         .env("RUSTDOCFLAGS", "-D warnings"))?;
     say("documenting the package");
     let typedoc = target().join("bundlers/node_modules/typedoc/bin/typedoc");
