@@ -16,6 +16,6 @@ export type {
   TotalProgress,
 } from "./progress.js";
 export type { ServeOptions, Server } from "./serve.js";
-export type { Comparable, SimilarityOptions, Table, Vector } from "./similarity.js";
+export type { Comparable, KindWeights, SimilarityOptions, Table, Vector } from "./similarity.js";
 export type { Source } from "./stream.js";
 export type * from "./types.js";

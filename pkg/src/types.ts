@@ -279,6 +279,7 @@ export interface Chunk {
   end: number;
   /** Which of the text's tokens it has, as `tokenize` numbers them without special tokens; `endToken` is the next one's. */
   firstToken: number;
+  /** See `firstToken`. */
   endToken: number;
 }
 
@@ -295,6 +296,12 @@ export interface StreamOptions {
    * or three times as many.
    */
   batchTokens?: number | undefined;
+}
+
+/** The vectors of some of a stream's inputs. */
+export interface SparseBatch {
+  /** One for each input. */
+  vectors: SparseVector[];
 }
 
 /** Some of a stream's inputs. */
