@@ -43,3 +43,7 @@ pub use model::route::Road;
 pub use model::run::{DenseBatch, Output, Run, SparseBatch, SparseVector, TokenVectors};
 pub use model::save::SavedFile;
 pub use text::{Chunk, Input};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -37,6 +37,7 @@ import type {
   Output,
   SavedFile,
   SaveOptions,
+  SparseBatch,
   SparseEntry,
   SparseVector,
   StreamOptions,
@@ -105,7 +106,7 @@ export class Embedder {
   streamSparse<Input extends string | readonly number[]>(
     inputs: Source<Input>,
     options: EncodeSparseOptions & StreamOptions = {},
-  ): AsyncGenerator<{ vectors: SparseVector[] } & BatchOf<Input>, void, undefined> {
+  ): AsyncGenerator<SparseBatch & BatchOf<Input>, void, undefined> {
     return this.#stream("encodeSparse", inputs, options, (vectors: SparseVector[]) => ({ vectors }));
   }
 

@@ -42,6 +42,7 @@ export type ErrorCode =
 
 /** Everything that `gossamer-embed` throws. The message says what to do. */
 export class GossamerError extends Error {
+  /** Always this. */
   override readonly name = "GossamerError";
   /** What went wrong, as a stable word. */
   readonly code: ErrorCode;

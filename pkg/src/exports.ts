@@ -7,8 +7,15 @@ export { type ErrorCode, GossamerError } from "./errors.js";
 export { type Fused, type FuseOptions, fuse } from "./fuse.js";
 export type { Handler, HandlerOptions } from "./handler.js";
 export type { InitOptions } from "./init.js";
-export type { Progress } from "./progress.js";
+export type {
+  BytesProgress,
+  FileBytes,
+  FileProgress,
+  Progress,
+  ReadyProgress,
+  TotalProgress,
+} from "./progress.js";
 export type { ServeOptions, Server } from "./serve.js";
-export type { Comparable, SimilarityOptions, Table, Vector } from "./similarity.js";
+export type { Comparable, KindWeights, SimilarityOptions, Table, Vector } from "./similarity.js";
 export type { Source } from "./stream.js";
 export type * from "./types.js";

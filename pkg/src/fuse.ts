@@ -12,7 +12,9 @@ export interface FuseOptions {
 
 /** One entry of a fused ranking. */
 export interface Fused<Id> {
+  /** As the rankings have it. */
   id: Id;
+  /** The sum over the rankings. */
   score: number;
 }
 

@@ -95,7 +95,7 @@ export async function fetchWasm(url: string | URL): Promise<Response> {
 function notFound(place: string | URL, why: unknown): GossamerError {
   return new GossamerError(
     "not_found",
-    `The WebAssembly module was not found at ${place} (${reason(why)}). If a bundler moved the package's code, say where the file is: init({ url }), with the URL of gossamer-embed/wasm/simd128.wasm. With Vite's development server, add gossamer-embed to optimizeDeps.exclude.`,
+    `The WebAssembly module was not found at ${place} (${reason(why)}). If a bundler moved the package's code without its files, import gossamer-embed/inline instead, or say where the file is: init({ url }), with the URL of gossamer-embed/wasm/simd128.wasm. For the development server of a Vite before 8, add gossamer-embed to optimizeDeps.exclude.`,
     { status: 404, cause: why },
   );
 }

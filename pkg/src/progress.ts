@@ -2,19 +2,68 @@
 
 import type { Listing } from "./sources/source.js";
 
-/** One event. `progress` is a percentage. */
-export type Progress =
-  | { status: "initiate" | "download" | "done"; name: string; file: string }
-  | { status: "progress"; name: string; file: string; progress: number; loaded: number; total: number }
-  | {
-      status: "progress_total";
-      name: string;
-      progress: number;
-      loaded: number;
-      total: number;
-      files: Record<string, { loaded: number; total: number }>;
-    }
-  | { status: "ready"; task: string; model: string };
+/** One event. */
+export type Progress = FileProgress | BytesProgress | TotalProgress | ReadyProgress;
+
+/** A file was found, begins to arrive, or is there. */
+export interface FileProgress {
+  /** Which of these. */
+  status: "initiate" | "download" | "done";
+  /** The model's name. */
+  name: string;
+  /** The file's path in the model's folder. */
+  file: string;
+}
+
+/** More of a file is there. */
+export interface BytesProgress {
+  /** Always this. */
+  status: "progress";
+  /** The model's name. */
+  name: string;
+  /** The file's path in the model's folder. */
+  file: string;
+  /** In percent. */
+  progress: number;
+  /** Bytes that are there. */
+  loaded: number;
+  /** Bytes of the whole file. */
+  total: number;
+}
+
+/** More of the model is there. */
+export interface TotalProgress {
+  /** Always this. */
+  status: "progress_total";
+  /** The model's name. */
+  name: string;
+  /** In percent. */
+  progress: number;
+  /** Bytes that are there. */
+  loaded: number;
+  /** Bytes of all files. */
+  total: number;
+  /** The same of each file, by its path. */
+  files: Record<string, FileBytes>;
+}
+
+/** How far a file is. */
+export interface FileBytes {
+  /** Bytes that are there. */
+  loaded: number;
+  /** Bytes of the whole file. */
+  total: number;
+}
+
+/** The model can be used. */
+export interface ReadyProgress {
+  /** Always this. */
+  status: "ready";
+  /** What it is for. */
+  task: string;
+  /** The model's name. */
+  model: string;
+}
 
 /** Events per file that are worth a redraw. */
 const STEPS = 200;
@@ -26,7 +75,7 @@ export class ProgressReport {
   readonly #emit: (progress: Progress) => void;
   /** Whether anyone hears of it. */
   readonly #isHeard: boolean;
-  readonly #files: Record<string, { loaded: number; total: number }> = {};
+  readonly #files: Record<string, FileBytes> = {};
   readonly #reported = new Map<string, number>();
   #overall = 0;
   #weights: string[] = [];

@@ -20,6 +20,7 @@ export interface ServeOptions extends HandlerOptions {
 
 /** Answers requests: `export default serve({ … })` is a worker. */
 export interface Server {
+  /** Takes what `fetch` takes. */
   fetch: Handler;
   /** Lets all models go. */
   dispose(): void;

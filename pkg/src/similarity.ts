@@ -20,10 +20,20 @@ export type Table = Encoded | EncodedWhole;
 /** What can be compared with its like. */
 export type Comparable = Vector | Table | SparseVector | readonly SparseVector[] | EncodedMulti;
 
+/** A factor for each kind of vectors. */
+export interface KindWeights {
+  /** Of dense vectors. */
+  dense?: number;
+  /** Of sparse vectors. */
+  sparse?: number;
+  /** Of token vectors. */
+  tokens?: number;
+}
+
 /** How much each kind of vectors counts. */
 export interface SimilarityOptions {
   /** Factors of the kinds' similarities, which are added up; 1 by default. BGE-M3's authors take 0.4, 0.2 and 0.4. */
-  weights?: { dense?: number; sparse?: number; tokens?: number } | undefined;
+  weights?: KindWeights | undefined;
 }
 
 type Measure = ModelInfo["similarity"];

@@ -11,7 +11,10 @@ export type FileContents =
   | Blob
   | ReadableStream<Uint8Array>
   /** A `Response`, or an object of Cloudflare's R2. */
-  | { readonly body: ReadableStream<Uint8Array> | null };
+  | {
+      /** Its bytes. */
+      readonly body: ReadableStream<Uint8Array> | null;
+    };
 
 /** A model's files by name, as on the Hub: `config.json`, `tokenizer.json`, `model.safetensors`, `1_Pooling/config.json`, … */
 export type ModelFiles =
@@ -101,8 +104,10 @@ export interface LoadOptions {
 
 /** A browser's `Worker`, or one of `node:worker_threads`. */
 export interface WorkerLike {
+  /** Sends it a message. */
   // biome-ignore lint/suspicious/noExplicitAny: the two have different parameters
   postMessage(...args: any[]): void;
+  /** Ends it. */
   terminate(): unknown;
 }
 
@@ -208,7 +213,9 @@ export interface EncodeTokensOptions extends TextOptions {
 
 /** Options of `encodeMulti`: which kinds of vectors, and what `encode` and `encodeSparse` take for them. */
 export interface EncodeMultiOptions extends DenseOptions, EncodeSparseOptions {
+  /** Dense vectors, as `encode` gives them. */
   dense?: boolean | undefined;
+  /** Sparse vectors, as `encodeSparse` gives them. */
   sparse?: boolean | undefined;
   /** A vector for each token, as `encodeTokens` gives them by default. */
   tokens?: boolean | undefined;
@@ -224,6 +231,7 @@ export interface TokenVectors {
 
 /** Several kinds of vectors, those that were asked for. */
 export interface EncodedMulti {
+  /** Of all texts. */
   dense?: Encoded;
   /** One for each text. */
   sparse?: SparseVector[];
@@ -271,6 +279,7 @@ export interface Chunk {
   end: number;
   /** Which of the text's tokens it has, as `tokenize` numbers them without special tokens; `endToken` is the next one's. */
   firstToken: number;
+  /** See `firstToken`. */
   endToken: number;
 }
 
@@ -289,6 +298,12 @@ export interface StreamOptions {
   batchTokens?: number | undefined;
 }
 
+/** The vectors of some of a stream's inputs. */
+export interface SparseBatch {
+  /** One for each input. */
+  vectors: SparseVector[];
+}
+
 /** Some of a stream's inputs. */
 export interface BatchOf<Input> {
   /** Number of the first of them in the stream. */
@@ -299,7 +314,9 @@ export interface BatchOf<Input> {
 
 /** A sparse vector. Indices ascend. */
 export interface SparseVector {
+  /** Tokens of the vocabulary that have a weight. */
   indices: Uint32Array;
+  /** Their weights. */
   values: Float32Array;
   /** The vocabulary's word for each index, where asked for. */
   labels?: string[];
@@ -307,18 +324,23 @@ export interface SparseVector {
 
 /** A table of similarities: entry (i, j) is `data[i * shape[1] + j]`. */
 export interface Matrix {
+  /** All rows end to end. */
   data: Float32Array;
+  /** Number of rows, number of columns. */
   shape: [number, number];
 }
 
 /** One token of a text. */
 export interface Token {
+  /** Its number in the vocabulary. */
   id: number;
+  /** What the vocabulary calls it. */
   text: string;
   /** Added by the tokeniser (such as `[CLS]`), not read from the text. */
   special: boolean;
   /** Where it starts and stops in the text, in bytes of UTF-8; null for special tokens. */
   start: number | null;
+  /** See `start`. */
   stop: number | null;
 }
 
@@ -330,41 +352,64 @@ export interface TokenizeOptions extends CallOptions {
 
 /** Body of OpenAI's `POST /v1/embeddings`. */
 export interface EmbeddingCreateParams {
+  /** Texts, or the token ids of texts; one or several. */
   input: string | string[] | number[] | number[][];
   /** Repeated in the answer, otherwise unused: an embedder is one model. */
   model?: string | undefined;
+  /** Lists of numbers, or base64 of little-endian f32. */
   encoding_format?: "float" | "base64" | undefined;
+  /** Keep only the first so many dimensions. */
   dimensions?: number | undefined;
   /** What the components of vectors are, by the name that Voyage AI's API has for it. See {@link Output}. */
   output_dtype?: Output | undefined;
+  /** Not used: nobody is told who asked. */
   user?: string | undefined;
-  /** Extra fields of text-embeddings-inference on the same route. */
+  /** Extra field of text-embeddings-inference, as those below: scale vectors to length 1. */
   normalize?: boolean | undefined;
+  /** Name of one of the model's own prompts. */
   prompt_name?: string | undefined;
+  /** Shorten texts that the model cannot take whole, rather than refuse them (default). */
   truncate?: boolean | undefined;
+  /** The end to cut at. */
   truncation_direction?: "left" | "right" | undefined;
 }
 
 /** OpenAI's `Embedding`: a list of numbers, or base64 of little-endian f32. */
 export interface Embedding<Vector = number[]> {
+  /** Always this. */
   object: "embedding";
+  /** Number of the input. */
   index: number;
+  /** Its vector. */
   embedding: Vector;
 }
 
 /** OpenAI's `CreateEmbeddingResponse`. */
 export interface CreateEmbeddingResponse<Vector = number[]> {
+  /** Always this. */
   object: "list";
+  /** A vector for each input, in their order. */
   data: Embedding<Vector>[];
+  /** What the request called the model. */
   model: string;
-  usage: { prompt_tokens: number; total_tokens: number };
+  /** What was read. */
+  usage: {
+    /** Tokens of all inputs. */
+    prompt_tokens: number;
+    /** The same: an embedder writes nothing. */
+    total_tokens: number;
+  };
 }
 
 /** Body of text-embeddings-inference's `POST /embed_sparse`. */
 export interface EmbedSparseParams {
+  /** Texts, or the token ids of texts; one or several. */
   inputs: string | string[] | number[] | number[][];
+  /** Shorten texts that the model cannot take whole, rather than refuse them (default). */
   truncate?: boolean | undefined;
+  /** The end to cut at. */
   truncation_direction?: "left" | "right" | undefined;
+  /** Name of one of the model's own prompts. */
   prompt_name?: string | undefined;
 }
 
@@ -373,7 +418,9 @@ export type EmbedAllParams = EmbedSparseParams;
 
 /** One entry of text-embeddings-inference's sparse vectors. */
 export interface SparseEntry {
+  /** A token of the vocabulary. */
   index: number;
+  /** Its weight. */
   value: number;
 }
 
@@ -400,6 +447,7 @@ export interface SavedFile {
 export interface ModelInfo {
   /** The model's name, or its address. */
   model: string;
+  /** The commit of a Hub model, or the version that `load` was given. */
   revision?: string;
   /** Architecture, such as `"bert"`. */
   family: string;
@@ -413,7 +461,9 @@ export interface ModelInfo {
   dimensions: number;
   /** The most tokens of one text, special tokens included. */
   maxTokens: number;
+  /** How the weights are held. */
   dtype: "f32" | "q8" | "q4";
+  /** What computes. */
   device: "cpu";
   /** The wasm build in use. */
   simd: "simd128" | "relaxed-simd";
@@ -426,11 +476,13 @@ export interface ModelInfo {
   stored?: string;
   /** The weight files that it was loaded from. */
   files: string[];
+  /** Number of weights. */
   parameters: number;
   /** Memory that the weights take. */
   weightBytes: number;
   /** The model's own prompts, by name. */
   prompts: Record<string, string>;
+  /** The prompt that is put before texts if a call names none. */
   defaultPromptName?: string;
   /** What goes before a text with an instruction, `{}` standing for the instruction; for models that take one. */
   instructionTemplate?: string;

@@ -3,3 +3,9 @@ declare module "*.wasm" {
   const module: WebAssembly.Module;
   export default module;
 }
+
+/** The wasm as text: base64 of what gzip made of it. */
+declare module "*/wasm/inline.js" {
+  const gzip: string;
+  export default gzip;
+}

@@ -1,10 +1,10 @@
 /** Entry point for browsers and their workers, and for every host that has `fetch` and no better entry. */
 
-import { browserCache, cache as browserModels } from "./cache/browser.js";
+import { browserHost } from "./browser.js";
+import { cache as browserModels } from "./cache/browser.js";
 import type { ModelCache } from "./cache/cache.js";
 import type { Embedder } from "./embedder.js";
 import { hasRelaxedSimd } from "./features.js";
-import type { Host } from "./host.js";
 import { ensureCompiled, ensureStarted, fetchWasm, type InitOptions } from "./init.js";
 import { loadModel } from "./load.js";
 import { type ServeOptions, type Server, serveModels } from "./serve.js";
@@ -12,31 +12,16 @@ import type { LoadOptions, ModelSource } from "./types.js";
 
 export * from "./exports.js";
 
-const host: Host = {
+const host = browserHost(
   // Bundlers find the files by exactly these expressions.
-  wasm: () =>
+  () =>
     fetchWasm(
       hasRelaxedSimd()
         ? new URL("./wasm/relaxed.wasm", import.meta.url)
         : new URL("./wasm/simd128.wasm", import.meta.url),
     ),
-  wasmAt: fetchWasm,
-  cache: browserCache,
-  thread: (create = () => new Worker(new URL("./worker.js", import.meta.url), { type: "module" })) => {
-    const worker = create() as Worker;
-    return {
-      post: (message, transfer) => worker.postMessage(message, transfer),
-      listen(message, failed) {
-        worker.onmessage = ({ data }) => message(data);
-        worker.onerror = failed;
-        worker.onmessageerror = failed;
-      },
-      // A page does not end by itself.
-      hold() {},
-      terminate: () => worker.terminate(),
-    };
-  },
-};
+  () => new Worker(new URL("./worker.js", import.meta.url), { type: "module" }),
+);
 
 /** The models that this browser keeps for this origin. */
 export const cache: ModelCache = browserModels;

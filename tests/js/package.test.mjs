@@ -9,6 +9,7 @@ import { promisify } from "node:util";
 import { assert } from "chai";
 import { runJson, runtimes } from "./support/runtimes.mjs";
 import { root, serve } from "./support/server.mjs";
+import { pack } from "./support/tarball.mjs";
 
 const run = promisify(execFile);
 
@@ -38,15 +39,12 @@ let folder;
 let expected;
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "gossamer-"));
-  const { stdout } = await run("npm", ["pack", "--json", "--pack-destination", folder], {
-    cwd: `${root}pkg`,
-  });
-  const [{ filename }] = JSON.parse(stdout);
+  const tarball = await pack(folder);
   await writeFile(
     join(folder, "package.json"),
     JSON.stringify({ name: "user", private: true, type: "module" }),
   );
-  await run("npm", ["install", "--offline", "--no-audit", "--no-fund", `./${filename}`], { cwd: folder });
+  await run("npm", ["install", "--offline", "--no-audit", "--no-fund", tarball], { cwd: folder });
   await cp(`${root}tests/fixtures/tiny-bert`, join(folder, "model"), { recursive: true });
   await writeFile(join(folder, "main.mjs"), SCRIPT);
   // The cases, which import the package by its name, and what they say it with.
@@ -65,19 +63,27 @@ describe("the packed tarball", () => {
     assert.includeMembers(files, [
       "package.json",
       "README.md",
+      "LICENSE-APACHE",
+      "LICENSE-MIT",
+      "THIRD-PARTY-NOTICES.txt",
       "dist/web.js",
       "dist/web.d.ts",
+      "dist/inline.js",
       "dist/node.js",
       "dist/worker.js",
       "dist/node-worker.js",
       "dist/workerd.js",
       "dist/wasm/gossamer.js",
       "dist/wasm/gossamer.d.ts",
+      "dist/wasm/inline.js",
       "dist/wasm/simd128.wasm",
       "dist/wasm/relaxed.wasm",
     ]);
     for (const file of files)
-      assert.match(file, /^(package\.json|README\.md|LICENSE.*|dist\/.+\.(js|d\.ts|wasm))$/);
+      assert.match(
+        file,
+        /^(package\.json|README\.md|LICENSE-(MIT|APACHE)|THIRD-PARTY-NOTICES\.txt|dist\/.+\.(js|d\.ts|wasm))$/,
+      );
     const manifest = JSON.parse(await readFile(join(installed, "package.json"), "utf8"));
     assert.notProperty(manifest, "dependencies");
     for (const script of ["preinstall", "install", "postinstall"])

@@ -3,7 +3,7 @@
 import { execFile, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:http";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -14,9 +14,9 @@ import { InferenceClient } from "@huggingface/inference";
 import { assert } from "chai";
 import { load } from "gossamer-embed";
 import OpenAI from "openai";
+import { materialise } from "./support/fixtures.mjs";
 import { MINILM, rows } from "./support/models.mjs";
 import { root } from "./support/server.mjs";
-import { chunks } from "./support/synthetic.mjs";
 
 const execute = promisify(execFile);
 const TEXTS = ["a cat", "the dog sat on the mat"];
@@ -44,16 +44,6 @@ after(async () => {
   await denseServer?.stop();
   await rm(scratch, { recursive: true, force: true });
 });
-
-/** A copy of a fixture, with its listed weights as files. */
-async function materialise(from, to) {
-  await cp(from, to, { recursive: true });
-  for (const name of await readdir(from)) {
-    if (!name.endsWith(".safetensors.json")) continue;
-    const list = JSON.parse(await readFile(join(from, name), "utf8"));
-    await writeFile(join(to, name.slice(0, -".json".length)), Buffer.concat([...chunks(list)]));
-  }
-}
 
 /** Starts a server on a free port. */
 async function serve(...args) {

@@ -4,14 +4,19 @@
 //! one of two files that the same JavaScript drives.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 use wasm_bindgen_cli_support::Bindgen;
 
 use crate::run::{cargo, command, output, root, run, say, target};
-use crate::setup;
+use crate::{crates, setup};
 
 /// File name of each build, and the cargo features that make it.
 const BUILDS: [(&str, &[&str]); 2] = [
@@ -64,6 +69,8 @@ pub fn package() -> Result<()> {
             dist.join("wasm").join(format!("{name}.wasm")),
         )?;
     }
+    fs::write(dist.join("wasm/inline.js"), inline()?)?;
+    crates::write_licences(&pkg)?;
     run(command(bin("tsc")).args(["-p", "pkg"]))
 }
 
@@ -149,6 +156,14 @@ fn inputs() -> Result<String> {
 /// A build before optimisation, which still has its function names.
 pub fn named(name: &str) -> PathBuf {
     target().join("wasm").join(name).join("gossamer_bg.wasm")
+}
+
+/// The build that every engine runs, as a module of JavaScript for bundlers that lose files.
+fn inline() -> Result<String> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    gzip.write_all(&fs::read(optimized("simd128"))?)?;
+    let text = BASE64_STANDARD.encode(gzip.finish()?);
+    Ok(format!("export default \"{text}\";\n"))
 }
 
 fn optimized(name: &str) -> PathBuf {

@@ -3,6 +3,7 @@
 
 mod bench;
 mod build;
+mod crates;
 mod model;
 mod run;
 mod serve;
@@ -63,6 +64,10 @@ enum Command {
     Fmt,
     /// Check formatting, lints and types
     Lint,
+    /// Make the API's reference, for Rust and JavaScript, in target/doc
+    Doc,
+    /// List what the wasm is made of (`CycloneDX`) in target/sbom
+    Sbom,
     /// Measure the package
     Bench {
         /// What to measure
@@ -101,6 +106,11 @@ fn execute(command: Command) -> Result<()> {
         Command::Model { id } => model::ensure(&id).map(drop),
         Command::Fmt => test::format(),
         Command::Lint => test::lint(),
+        Command::Doc => {
+            build::package()?;
+            test::reference()
+        }
+        Command::Sbom => crates::bill_of_materials(),
         Command::Bench { what } => bench::measure(what),
         Command::WasmTestRunner { args } => test::wasm_runner(args),
     }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
@@ -17,9 +19,13 @@ pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-/// Says what is being done, on stderr: stdout belongs to results.
+/// When this process said something first.
+static START: OnceLock<Instant> = OnceLock::new();
+
+/// Says what is being done and how long it took to get there, on stderr: stdout belongs to results.
 pub fn say(what: &str) {
-    eprintln!("xtask: {what}");
+    let seconds = START.get_or_init(Instant::now).elapsed().as_secs();
+    eprintln!("xtask {:02}:{:02}: {what}", seconds / 60, seconds % 60);
 }
 
 /// A command in the repository's root. Its stdout goes to our stderr.

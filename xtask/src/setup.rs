@@ -108,6 +108,27 @@ pub fn testers() -> Result<()> {
     Ok(())
 }
 
+/// Installs the bundlers, and what checks the package, beside the build: the normal install stays light.
+pub fn bundlers() -> Result<()> {
+    let folder = target().join("bundlers");
+    let wanted = root().join("tests/js/bundlers");
+    let lock = fs::read(wanted.join("package-lock.json"))?;
+    let stamp = folder.join("installed.json");
+    if fs::read(&stamp).is_ok_and(|installed| installed == lock) {
+        return Ok(());
+    }
+    say("installing bundlers");
+    fs::create_dir_all(&folder)?;
+    for file in ["package.json", "package-lock.json"] {
+        fs::copy(wanted.join(file), folder.join(file))?;
+    }
+    run(command("npm")
+        .args(["ci", "--no-audit", "--no-fund"])
+        .current_dir(&folder))?;
+    fs::write(stamp, lock)?;
+    Ok(())
+}
+
 /// Installs Debian's packages.
 fn packages(names: &[&str]) -> Result<()> {
     if names.is_empty() {

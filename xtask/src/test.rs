@@ -14,6 +14,7 @@ pub fn all() -> Result<()> {
     model::ensure(model::DEFAULT)?;
     build::package()?;
     lint()?;
+    reference()?;
     say("testing natively");
     // Both at once: what they share is built once, and the server's binary is left for the tests in JavaScript.
     let packages = ["--package", "gossamer-embed", "--package", "gossamer-cli"];
@@ -34,6 +35,8 @@ pub fn all() -> Result<()> {
         "test:server",
         "test:browsers",
         "test:package",
+        "test:bundlers",
+        "test:docs",
         "test:demo",
     ] {
         say(&format!("npm run {script}"));
@@ -122,6 +125,29 @@ pub fn lint() -> Result<()> {
     say("checking formatting, lints and types (TypeScript)");
     run(&mut npm_script("lint"))?;
     run(&mut npm_script("check"))
+}
+
+/// Makes the API's reference, for Rust and for JavaScript. What has no documentation is an error.
+pub fn reference() -> Result<()> {
+    setup::npm_packages()?;
+    setup::bundlers()?;
+    say("documenting the crate");
+    run(cargo()
+        .args(["doc", "--quiet", "--no-deps", "--package", "gossamer-embed"])
+        .env("RUSTDOCFLAGS", "-D warnings"))?;
+    say("documenting the package");
+    let typedoc = target().join("bundlers/node_modules/typedoc/bin/typedoc");
+    let out = target().join("doc/js");
+    run(command("node")
+        .arg(typedoc)
+        .args([
+            "--options",
+            "pkg/typedoc.json",
+            "--logLevel",
+            "Warn",
+            "--out",
+        ])
+        .arg(out))
 }
 
 /// Formats all sources.

@@ -6,8 +6,11 @@ import type { EncodeOptions } from "../types.js";
 
 /** What the AI SDK asks for. */
 export interface EmbedCall {
+  /** Texts. */
   values: string[];
+  /** Keep only the first so many dimensions. */
   dimensions?: number | undefined;
+  /** Stops the work. */
   abortSignal?: AbortSignal | undefined;
   /** Under `gossamer`, options of `encode`: `{ gossamer: { task: "query" } }`. */
   providerOptions?: Record<string, Record<string, unknown>> | undefined;
@@ -15,22 +18,43 @@ export interface EmbedCall {
 
 /** What it gets. */
 export interface EmbedResult {
+  /** A vector for each text. */
   embeddings: number[][];
-  usage: { tokens: number };
+  /** What was read. */
+  usage: {
+    /** Tokens of all texts. */
+    tokens: number;
+  };
   /** The vectors' space, to be kept beside an index. */
-  providerMetadata: { gossamer: { spaceId: string } };
+  providerMetadata: {
+    /** Of this provider. */
+    gossamer: {
+      /** See `info.spaceId`. */
+      spaceId: string;
+    };
+  };
   /** One, if texts were cut off. */
-  warnings: { type: "other"; message: string }[];
+  warnings: {
+    /** Always this. */
+    type: "other";
+    /** Which texts. */
+    message: string;
+  }[];
 }
 
 /** A model for the AI SDK. */
 export interface GossamerEmbeddingModel {
+  /** The interface's version. */
   readonly specificationVersion: "v4";
+  /** Always this. */
   readonly provider: "gossamer";
+  /** The model's name. */
   readonly modelId: string;
+  /** The SDK cuts larger calls. */
   readonly maxEmbeddingsPerCall: number;
   /** The SDK calls one after the other: a call uses all workers. */
   readonly supportsParallelCalls: false;
+  /** Embeds texts; the SDK calls it. */
   doEmbed(call: EmbedCall): Promise<EmbedResult>;
 }
 

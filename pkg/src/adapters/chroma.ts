@@ -12,7 +12,9 @@ export type Load = (source: string, options?: LoadOptions) => Promise<Embedder>;
 export interface ChromaConfig {
   /** The model, as `load` takes it. */
   model: string;
+  /** As `load` takes it. */
   revision?: string | undefined;
+  /** How to hold the weights. */
   dtype?: "f32" | "q8" | "q4" | undefined;
   /** Of dense vectors. */
   dimensions?: number | undefined;
@@ -27,14 +29,18 @@ export type Space = "cosine" | "l2" | "ip";
 
 /** As Chroma has it. */
 export interface ChromaSparseVector {
+  /** Tokens of the vocabulary that have a weight. */
   indices: number[];
+  /** Their weights. */
   values: number[];
+  /** The vocabulary's words for them. */
   tokens?: string[];
 }
 
 /** Functions of one kind: a class for `registerEmbeddingFunction` or `registerSparseEmbeddingFunction`. */
 export interface FunctionClass<T> {
   new (config: ChromaConfig): T;
+  /** Makes a function of what Chroma has kept; Chroma calls it. */
   buildFromConfig(config: Record<string, unknown>): T;
 }
 
@@ -79,8 +85,11 @@ export function sparseFunction(load: Load, name = "gossamer-sparse"): FunctionCl
 
 /** What both kinds have in common. */
 class ChromaFunction {
+  /** What it is registered as. */
   readonly name: string;
+  /** What was asked for. */
   protected readonly config: ChromaConfig;
+  /** The model, loaded when it is first used. */
   protected readonly embedder: () => Promise<Embedder>;
 
   /** @internal */

@@ -21,10 +21,13 @@ interface SearchParams {
 
 /** An Orama plugin. */
 export interface GossamerPlugin {
+  /** What Orama calls it. */
   name: string;
   /** Orama waits for it before it inserts several documents. */
   beforeInsertMultiple(orama: unknown, documents: object[]): Promise<void>;
+  /** Orama waits for it before it inserts a document. */
   beforeInsert(orama: unknown, id: string, document: object): Promise<void>;
+  /** Orama waits for it before it searches. */
   beforeSearch(orama: unknown, params: object): Promise<void>;
 }
 

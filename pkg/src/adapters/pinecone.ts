@@ -6,7 +6,9 @@ import { checkEntries } from "./limits.js";
 
 /** As Pinecone has it. */
 export interface PineconeSparse {
+  /** Tokens of the vocabulary that have a weight. */
   indices: number[];
+  /** Their weights. */
   values: number[];
 }
 

@@ -5,7 +5,9 @@ import type { EncodedMulti, SparseVector } from "../types.js";
 
 /** As Qdrant has it. */
 export interface QdrantSparse {
+  /** Tokens of the vocabulary that have a weight. */
   indices: number[];
+  /** Their weights. */
   values: number[];
 }
 

@@ -18,6 +18,7 @@ export type TaskType =
 
 /** Options of `create`. */
 export interface CreateOptions {
+  /** Stops the download. */
   signal?: AbortSignal | undefined;
   /** Is given what fires `downloadprogress` as the model arrives, with `loaded` from 0 to 1. */
   monitor?: ((monitor: EventTarget) => void) | undefined;
@@ -27,24 +28,36 @@ export interface CreateOptions {
 export interface EmbedOptions {
   /** Without it, texts go to the model as they are. */
   taskType?: TaskType | undefined;
+  /** Stops the work. */
   signal?: AbortSignal | undefined;
 }
 
 /** What `embed` gives. */
 export interface SemanticEmbedderResult {
+  /** One for each text. */
   embeddings: {
+    /** The vector. */
     values: Float32Array;
-    statistics: { tokenCount: number; truncated: boolean };
+    /** Of the text. */
+    statistics: {
+      /** Its tokens, as the model saw it. */
+      tokenCount: number;
+      /** Whether it had to be shortened. */
+      truncated: boolean;
+    };
   }[];
+  /** Of the model. */
   metadata: {
     /** The model's `spaceId`: vectors of different spaces cannot be compared. */
     embeddingSpace: string;
+    /** The most tokens of one text. */
     maxInputTokens: number;
   };
 }
 
 /** An embedder with a model in memory. */
 export interface SemanticEmbedder {
+  /** Turns texts into vectors. */
   embed(input: string | readonly string[], options?: EmbedOptions): Promise<SemanticEmbedderResult>;
   /** Gives the memory back. Calls under way, and later ones, reject with the reason. */
   destroy(reason?: unknown): void;
@@ -52,14 +65,19 @@ export interface SemanticEmbedder {
 
 /** The class. */
 export interface SemanticEmbedderClass {
+  /** What embedders are made of. */
   readonly prototype: SemanticEmbedder;
+  /** Whether the model is here, or can be. */
   availability(options?: object): Promise<Availability>;
+  /** Loads the model. */
   create(options?: CreateOptions): Promise<SemanticEmbedder>;
 }
 
 /** What `gossamer-embed` exports, as far as it is used here. */
 export interface Gossamer {
+  /** Loads a model. */
   load(source: ModelSource, options?: LoadOptions): Promise<Embedder>;
+  /** The models that are kept. */
   cache?: Pick<ModelCache, "list"> | undefined;
 }
 

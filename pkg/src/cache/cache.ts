@@ -28,6 +28,7 @@ export interface CachedModel {
   dtype?: "f32" | "q8" | "q4";
   /** In bytes. */
   size: number;
+  /** When it was last loaded. */
   lastUsed: Date;
 }
 

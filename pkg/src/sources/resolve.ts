@@ -43,8 +43,10 @@ function fromString(source: string, options: LoadOptions, host: Host): Source {
 function fromUrl(url: URL, options: LoadOptions, host: Host): Source {
   const model = hubAddress(url, options, host);
   if (model) return new HubSource(model, options, host);
-  if (url.protocol === "https:" || url.protocol === "http:") return folderSource(url, options);
+  // A browser extension's files, and those of apps that wrap a page, have a protocol of their own.
+  const fetched = ["https:", "http:", globalThis.location?.protocol].includes(url.protocol);
   if (url.protocol === "file:" && host.directory) return host.directory(url);
+  if (fetched) return folderSource(url, options);
   throw invalid(`the address ${url.href} cannot be read here; use http: or https:`);
 }
 

@@ -1,31 +1,8 @@
 /** What a web app's users download before the model: this package, and transformers.js with its runtime. */
 
-import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
-import { brotliCompressSync, constants } from "node:zlib";
-import { root } from "../support/server.mjs";
+import { modules, size } from "../support/size.mjs";
 
-/** For hosts with files, or without a web. */
-const ELSEWHERE = ["node.js", "node-worker.js", "workerd.js", join("sources", "directory.js")];
-/** Only for those who import an adapter. */
-const ADAPTERS = /^adapters|^lists\.js$/;
-
-/** Bytes of some files, as they are and with brotli at its best. */
-function size(folder, files) {
-  const total = { bytes: 0, brotli: 0 };
-  for (const file of files) {
-    const bytes = readFileSync(join(root, folder, file));
-    const params = { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_LGWIN]: 24 };
-    total.bytes += bytes.length;
-    total.brotli += brotliCompressSync(bytes, { params }).length;
-  }
-  return total;
-}
-
-const scripts = readdirSync(`${root}pkg/dist`, { recursive: true }).filter(
-  (file) => file.endsWith(".js") && !ELSEWHERE.includes(file) && !ADAPTERS.test(file),
-);
-const ours = size("pkg/dist", scripts);
+const ours = size("pkg/dist", modules());
 const table = { "our JavaScript": ours };
 for (const build of ["simd128", "relaxed"]) {
   const wasm = size("pkg/dist/wasm", [`${build}.wasm`]);

@@ -26,6 +26,17 @@ export const browsers = {
       const context = await browser.newContext();
       return tabs(await context.newPage(), () => context.newPage(), browser, url);
     },
+    /** A context of Playwright, with a profile of its own. */
+    openWithExtension(profile, extension) {
+      const loading = [`--disable-extensions-except=${extension}`, `--load-extension=${extension}`];
+      const args = [...CHROMIUM_FLAGS, ...loading];
+      const ignoreDefaultArgs = ["--disable-extensions"];
+      return chromium.launchPersistentContext(profile, {
+        executablePath: this.path,
+        args,
+        ignoreDefaultArgs,
+      });
+    },
   },
   Firefox: {
     path: process.env.FIREFOX ?? "/usr/bin/firefox-esr",

@@ -26,6 +26,15 @@ const MODELS = {
   "org/variants": { folder: `${FIXTURES}tiny-bert/`, made: { [VARIANT]: halved } },
   "org/gguf": { folder: `${FIXTURES}gguf/` },
   "org/minilm": { folder: "models/sentence-transformers/all-MiniLM-L6-v2/" },
+  /** Those that the documentation loads, in small. */
+  "prithivida/Splade_PP_en_v1": { folder: `${FIXTURES}tiny-splade/` },
+  "Qwen/Qwen3-Embedding-0.6B": { folder: `${FIXTURES}tiny-qwen3/`, silent: true },
+  "Qwen/Qwen3-Embedding-0.6B-GGUF": {
+    folder: `${FIXTURES}gguf/`,
+    names: { "Qwen3-Embedding-0.6B-Q8_0.gguf": "qwen3-q8_0.gguf" },
+    silent: true,
+  },
+  "sentence-transformers/all-MiniLM-L6-v2": { folder: `${FIXTURES}tiny-bert/` },
 };
 
 /** Models that keep a log: the tiny one with faults that are still to come, and one of 91 MB by a connection of 40 MB/s. */
@@ -64,10 +73,11 @@ export async function hub(path, request, response, { root, send, cdn, known }) {
   const commit = model.moving ? String(known.commits++) : COMMIT;
   if (wanted !== undefined) {
     const headers = { "x-repo-commit": commit };
-    const file = (await siblings(root, model)).find(({ rfilename }) => rfilename === wanted);
-    if (!file?.lfs) return send(model.folder + wanted, { ...headers, etag: `"${file?.blobId}"` });
+    const stored = model.names?.[wanted] ?? wanted;
+    const file = (await siblings(root, model)).find(({ rfilename }) => rfilename === stored);
+    if (!file?.lfs) return send(model.folder + stored, { ...headers, etag: `"${file?.blobId}"` });
     // Large files are elsewhere; a token is for the Hub alone.
-    const location = `${cdn}/cdn/${name}/${wanted}`;
+    const location = `${cdn}/cdn/${name}/${stored}`;
     const linked = { "x-linked-etag": `"${file.lfs.sha256}"`, "x-linked-size": file.size };
     return response.writeHead(302, { ...headers, ...linked, location }).end();
   }
@@ -89,8 +99,9 @@ export async function cdn(path, request, response, { root, known: { logs } }) {
   const fault = plan.shift() ?? {};
   let bytes = await contents(root, model, file);
   const size = bytes.length;
-  const range = fault.kind === "whole" ? undefined : /^bytes=(\d+)-$/.exec(request.headers.range ?? "");
+  const range = fault.kind === "whole" ? undefined : /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? "");
   const from = range ? Number(range[1]) : 0;
+  const stop = range?.[2] ? Math.min(size, Number(range[2]) + 1) : size;
   const row = { file, from, sent: 0, kind: fault.kind };
   sent.push(row);
   const headers = {
@@ -108,16 +119,16 @@ export async function cdn(path, request, response, { root, known: { logs } }) {
     bytes = Buffer.from(bytes);
     bytes[Math.max(from, at)] ^= 0x55;
   }
-  headers["content-length"] = size - from + (fault.kind === "long" ? 1000 : 0);
+  headers["content-length"] = stop - from + (fault.kind === "long" ? 1000 : 0);
   if (fault.kind === "short") headers["content-length"] = Math.max(1, Math.min(at, size) - from);
-  if (range) headers["content-range"] = `bytes ${from}-${size - 1}/${size}`;
+  if (range) headers["content-range"] = `bytes ${from}-${stop - 1}/${size}`;
   response.writeHead(range ? 206 : 200, headers);
   const breaks = fault.kind === "cut" || fault.kind === "stall";
   const end = breaks
     ? Math.max(from, Math.min(at, size))
     : fault.kind === "short"
       ? from + headers["content-length"]
-      : size;
+      : stop;
   const [chunk, pause] = kind === "fault" ? [1 << 15, 2] : [1 << 20, kind === "slow" ? 25 : 0];
   for (let start = from; start < end && !response.destroyed; start += chunk) {
     await new Promise((done) => setTimeout(done, pause));

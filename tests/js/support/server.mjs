@@ -164,7 +164,14 @@ async function file(path, response, open = PUBLIC, headers = {}) {
   const length = open.test(path) ? await size(path) : undefined;
   if (length === undefined) return listed(path, response);
   const type = TYPES[extname(path)] ?? "application/octet-stream";
-  response.writeHead(200, { "content-type": type, "content-length": length, ...headers });
+  // As native clients ask for it.
+  const range = /^bytes=(\d+)-(\d+)$/.exec(response.req.headers.range ?? "");
+  const [start, end] = range ? [Number(range[1]), Math.min(length - 1, Number(range[2]))] : [0, length - 1];
+  const part = range && { "content-range": `bytes ${start}-${end}/${length}` };
+  const own = { "content-type": type, "content-length": end + 1 - start, ...part };
+  response.writeHead(range ? 206 : 200, { ...own, ...headers });
+  if (length === 0) return response.end();
+  const bytes = createReadStream(join(root, path), { start, end, highWaterMark: 1 << 20 });
   // A client may go away before the end.
-  await pipeline(createReadStream(join(root, path), { highWaterMark: 1 << 20 }), response).catch(() => {});
+  await pipeline(bytes, response).catch(() => {});
 }

@@ -1,0 +1,5 @@
+import { Embedder } from "./embedder";
+
+export default function Page() {
+  return <Embedder />;
+}

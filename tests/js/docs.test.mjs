@@ -1,0 +1,192 @@
+/** What the documentation shows does what it says: every fenced block is run, against a Hub on loopback. */
+
+import { execFile } from "node:child_process";
+import { chmod, cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { promisify } from "node:util";
+import { assert } from "chai";
+import { browsers, missing } from "./support/browsers.mjs";
+import { materialise } from "./support/fixtures.mjs";
+import { root, serve } from "./support/server.mjs";
+import { brokenLinks, pages, snippets } from "./support/snippets.mjs";
+
+const run = promisify(execFile);
+const TARGET = process.env.GOSSAMER_TARGET ?? `${root}target`;
+const FIXTURES = `${root}tests/fixtures`;
+const MINILM = `${FIXTURES}/tiny-bert`;
+
+/** Under the repository, so that what is installed there is found. */
+let scratch;
+let server;
+let browser;
+let page;
+before(async () => {
+  scratch = await mkdtemp(join(root, "tests/js/snippets-"));
+  await cp(MINILM, join(scratch, "models/all-MiniLM-L6-v2"), { recursive: true });
+  await materialise(`${FIXTURES}/tiny-inference-free`, join(scratch, "splade"));
+  await materialise(`${FIXTURES}/tiny-m3`, join(scratch, "bge-m3"));
+  await standIns(join(scratch, "bin"));
+  server = await serve();
+});
+after(async () => {
+  await browser?.close();
+  await server?.close();
+  await rm(scratch, { recursive: true, force: true });
+});
+
+/** What a process sees of the world: the Hub is ours, and nothing is kept for the next one. */
+const environment = (id) => ({
+  ...process.env,
+  HF_ENDPOINT: `${server.origin}/hub`,
+  HF_HUB_CACHE: join(scratch, "cache", id),
+});
+
+/** What every block in JavaScript may use in its `before` and `after`. */
+const prelude = (id) => `
+import assert from "node:assert/strict";
+import { openAsBlob } from "node:fs";
+import { readdir } from "node:fs/promises";
+import * as self from "./${id}.mjs";
+const folder = ${JSON.stringify(MINILM)};
+const MINILM = (await readdir(folder, { recursive: true })).filter((name) => /\\.\\w+$/.test(name));
+const file = (name) => openAsBlob(folder + "/" + name);
+`;
+
+/** JavaScript in Node. */
+async function inNode({ code, before, after }, id) {
+  await writeFile(join(scratch, `${id}.mjs`), [prelude(id), before, code, after].join("\n"));
+  await run(process.execPath, [`${id}.mjs`], { cwd: scratch, env: environment(id), timeout: 60_000 });
+}
+
+/** JavaScript in a page, whose own folder of models, and the Hub, are ours. */
+async function inBrowser({ code, before, after }) {
+  browser ??= await open();
+  // What one has started is not there for the next.
+  await page.goto(`${server.origin}/tests/js/support/page.html`);
+  const file = (_, inline) => `from "${server.origin}/pkg/dist/${inline ? "inline" : "web"}.js"`;
+  const script = [before, code, after].join("\n").replaceAll(/from "gossamer-embed(\/inline)?"/g, file);
+  const problem = await page.evaluate(async (script) => {
+    const url = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+    return import(url).then(
+      () => undefined,
+      (error) => String(error?.stack ?? error),
+    );
+  }, script);
+  if (problem) throw new Error(problem);
+}
+
+async function open() {
+  const opened = await browsers.Chromium.open("about:blank");
+  page = opened.page;
+  const pass = async (route, address) => route.fulfill({ response: await route.fetch({ url: address }) });
+  await page
+    .context()
+    .route("https://huggingface.co/**", (route, request) =>
+      pass(route, request.url().replace("https://huggingface.co", `${server.origin}/hub`)),
+    );
+  return opened;
+}
+
+/**
+ * Commands: those of this repository are its own builds, and `cargo xtask` is asked whether it has the command and its options. The
+ * others reach beyond the machine.
+ */
+const STAND_INS = {
+  cargo: `
+    [ "$1" = xtask ] && [ -n "$2" ] || exit 0
+    help=$("$XTASK" "$2" --help) || exit 1
+    for option in "$@"; do case "$option" in --*) grep -q -- "$option" <<< "$help" || exit 1; esac; done`,
+  curl: `
+    case "$*" in *localhost*) exec "$CURL" --fail-with-body "$@"; esac`,
+  // A server answers what comes next in the block, and ends with it.
+  gossamer: `
+    [ "$1" = serve ] || exec "$TARGET/debug/gossamer" "$@"
+    "$TARGET/debug/gossamer" "$@" > served.log 2>&1 &
+    echo $! >> servers
+    until grep -q "^listening" served.log; do kill -0 $! || { cat served.log; exit 1; }; sleep 0.1; done`,
+  hf: `
+    [ "$1" = download ] && cp -r "$SCRATCH/splade/." "\${@: -1}"`,
+  npm: `
+    [ "$1" != run ] || grep -q "\\"$2\\":" "$HERE/package.json"`,
+  npx: "",
+};
+
+async function standIns(folder) {
+  await mkdir(folder);
+  for (const [name, script] of Object.entries(STAND_INS)) {
+    const log = `echo "${name} $*" >> "$SCRATCH/commands"`;
+    await writeFile(join(folder, name), `#!/usr/bin/env bash\n${log}\n${script}\n`);
+    await chmod(join(folder, name), 0o755);
+  }
+}
+
+/** Commands, in a folder of their own. */
+async function inShell({ code }, id, page, context) {
+  const folder = join(scratch, id);
+  await mkdir(folder);
+  await cp(`${FIXTURES}/tiny-splade`, join(folder, "path/to/a-splade-model"), { recursive: true });
+  const port = await freePort();
+  const { stdout: curl } = await run("which", ["curl"]);
+  const env = {
+    ...environment(id),
+    PATH: `${join(scratch, "bin")}:${process.env.PATH}`,
+    SCRATCH: scratch,
+    TARGET,
+    XTASK: join(TARGET, "debug/xtask"),
+    CURL: curl.trim(),
+    HERE: page.startsWith("examples/") ? join(root, page, "..") : root,
+    KEY: "a-key",
+    ACCOUNT: "account",
+  };
+  await writeFile(join(scratch, "commands"), "");
+  await writeFile(join(folder, "script.sh"), code.replaceAll("8080", port));
+  const script =
+    "set -eu; trap 'xargs --no-run-if-empty kill < servers' EXIT; touch servers; source ./script.sh";
+  await run("bash", ["-c", script], { cwd: folder, env, timeout: 60_000 });
+  const commands = (await readFile(join(scratch, "commands"), "utf8")).trim().split("\n");
+  for (const command of commands.filter((command) => !/^gossamer |localhost/.test(command)))
+    context.diagnostic(`stand-in: ${command}`);
+}
+
+async function freePort() {
+  const probe = createServer();
+  await new Promise((done) => probe.listen(0, "127.0.0.1", done));
+  const { port } = probe.address();
+  await new Promise((done) => probe.close(done));
+  return port;
+}
+
+/** Python: what its packages are for takes torch, which fixtures are made with; here only that it is Python. */
+async function inPython({ code }, id) {
+  await writeFile(join(scratch, `${id}.py`), code);
+  await run("python3", ["-c", "import ast, sys; ast.parse(open(sys.argv[1]).read())", `${id}.py`], {
+    cwd: scratch,
+  });
+}
+
+/** Rust is compiled and run by `cargo test`. */
+async function inRust(_, __, page) {
+  const crate = await readFile(`${root}src/lib.rs`, "utf8");
+  assert.include(crate, `include_str!("../${page}")`);
+}
+
+const RUNNERS = { python: inPython, rust: inRust, sh: inShell, ts: inNode };
+
+for (const path of pages) {
+  describe(path, () => {
+    test("its links lead somewhere", () => assert.deepEqual(brokenLinks(path), []));
+
+    for (const snippet of snippets(path)) {
+      const { line, language } = snippet;
+      const id = `${path}-${line}`.replaceAll(/\W/g, "-");
+      const runner = snippet.browser ? inBrowser : RUNNERS[language];
+      const skip = snippet.browser && missing(browsers.Chromium);
+      test(`line ${line}: ${language}`, { skip }, async (context) => {
+        assert.isDefined(runner, `nothing runs ${language || "a block without a language"}`);
+        await runner(snippet, id, path, context);
+      });
+    }
+  });
+}

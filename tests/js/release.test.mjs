@@ -1,0 +1,69 @@
+/** What a release must hold to, besides that it works. */
+
+import { execFile } from "node:child_process";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { pathToFileURL } from "node:url";
+import { promisify } from "node:util";
+import { assert } from "chai";
+import { root } from "./support/server.mjs";
+import { modules, size } from "./support/size.mjs";
+import { pack, tools } from "./support/tarball.mjs";
+
+const run = promisify(execFile);
+const require = createRequire(join(tools, "package.json"));
+
+/** Bytes, with brotli at its best, of the JavaScript and one wasm file. */
+const BUDGET = 900e3;
+
+describe("the package", () => {
+  let folder;
+  let tarball;
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), "gossamer-"));
+    tarball = await pack(folder);
+  });
+  after(() => rm(folder, { recursive: true, force: true }));
+
+  test("publint has nothing to say", async () => {
+    const { publint } = await import(pathToFileURL(require.resolve("publint")));
+    const bytes = await readFile(tarball);
+    const { messages } = await publint({ pack: { tarball: bytes.buffer }, level: "warning", strict: true });
+    assert.deepEqual(messages, []);
+  });
+
+  test("every resolution of modules finds its types (are-the-types-wrong)", async () => {
+    const attw = join(tools, "node_modules/@arethetypeswrong/cli/dist/index.js");
+    await run(process.execPath, [attw, tarball, "--profile", "esm-only"]);
+  });
+
+  test("names the crates that the wasm is made of, with their licences", async () => {
+    const notices = await readFile(`${root}pkg/THIRD-PARTY-NOTICES.txt`, "utf8");
+    const [list, ...licences] = notices.split(`\n${"-".repeat(80)}\n`);
+    const crates = [...list.matchAll(/^(\S+ \d\S+) \(.+\), /gm)].map(([, crate]) => crate);
+    assert.isAbove(crates.length, 20);
+    const lock = await readFile(`${root}Cargo.lock`, "utf8");
+    for (const crate of crates) {
+      const [name, version] = crate.split(" ");
+      assert.include(lock, `name = "${name}"\nversion = "${version}"\n`);
+      const texts = licences.filter((text) => text.split(":\n")[0].split(", ").includes(crate));
+      assert.isAbove(texts.join("").length, 500, crate);
+    }
+    for (const name of ["serde_json", "tokenizers", "wasm-bindgen"])
+      assert.isTrue(
+        crates.some((crate) => crate.startsWith(`${name} `)),
+        name,
+      );
+  });
+
+  for (const build of ["simd128", "relaxed"]) {
+    test(`is within ${BUDGET / 1000} KB before the model (${build})`, (context) => {
+      const { brotli } = size("pkg/dist", [...modules(), `wasm/${build}.wasm`]);
+      context.diagnostic(`${brotli} bytes`);
+      assert.isAtMost(brotli, BUDGET);
+    });
+  }
+});
