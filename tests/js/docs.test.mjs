@@ -144,7 +144,8 @@ async function inShell({ code }, id, page, context) {
   await writeFile(join(folder, "script.sh"), code.replaceAll("8080", port));
   const script =
     "set -eu; trap 'xargs --no-run-if-empty kill < servers' EXIT; touch servers; source ./script.sh";
-  await run("bash", ["-c", script], { cwd: folder, env, timeout: 60_000 });
+  // Its input is a socket, which has bash read its user's files as if it were started over a network.
+  await run("bash", ["--norc", "-c", script], { cwd: folder, env, timeout: 60_000 });
   const commands = (await readFile(join(scratch, "commands"), "utf8")).trim().split("\n");
   for (const command of commands.filter((command) => !/^gossamer |localhost/.test(command)))
     context.diagnostic(`stand-in: ${command}`);
