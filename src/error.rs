@@ -205,6 +205,44 @@ pub enum Error {
         /// Size of the allocation that failed.
         bytes: usize,
     },
+    /// There is no GPU, or none that may be used.
+    #[error(
+        "there is no GPU that can be used ({0}); choose device \"cpu\", or \"auto\", which takes a GPU only where there is one"
+    )]
+    NoGpu(String),
+    /// The GPU is gone: its driver was restarted, or the system took it.
+    #[error("the GPU was lost ({0}); load the model again, or choose device \"cpu\"")]
+    GpuLost(String),
+    /// The GPU's vectors are not the CPU's.
+    #[error(
+        "this GPU ({adapter}) computes wrongly: the vectors of a fixed text have a cosine of {cosine:.4} to the CPU's, which should be {least} at the least; update the driver or the browser, or choose device \"cpu\""
+    )]
+    GpuWrong {
+        /// The GPU's name.
+        adapter: String,
+        /// What it is.
+        cosine: f64,
+        /// What it should be.
+        least: f64,
+    },
+    /// The GPU has no memory left.
+    #[error(
+        "the GPU has no room for the {bytes} bytes that the model takes so far; use a smaller model, dtype \"q8\" or \"q4\", or device \"cpu\""
+    )]
+    GpuMemory {
+        /// Bytes of all buffers.
+        bytes: u64,
+    },
+    /// More than the GPU can take in one piece.
+    #[error(
+        "{bytes} bytes are more than the {limit} that this GPU takes in one piece; shorten the texts, or choose device \"cpu\""
+    )]
+    GpuLimit {
+        /// What was needed.
+        bytes: u64,
+        /// What there may be at most.
+        limit: u64,
+    },
     /// A call sequence that the interface forbids, or a defect of this library.
     #[error("{0}")]
     Internal(String),
@@ -235,7 +273,12 @@ impl Error {
             Self::UnknownPrompt { .. } => "unknown_prompt",
             Self::InputTooLong { .. } => "input_too_long",
             Self::WrongModelKind { .. } => "wrong_model_kind",
-            Self::OutOfMemory { .. } => "out_of_memory",
+            Self::OutOfMemory { .. } | Self::GpuMemory { .. } | Self::GpuLimit { .. } => {
+                "out_of_memory"
+            }
+            Self::NoGpu(_) => "no_gpu",
+            Self::GpuLost(_) => "gpu_lost",
+            Self::GpuWrong { .. } => "gpu_wrong",
             Self::Internal(_) => "internal",
         }
     }
@@ -264,7 +307,9 @@ impl Error {
             | Self::InvalidConfig { .. }
             | Self::UnsupportedModel(_)
             | Self::InvalidTokenizer(_) => 422,
-            Self::OutOfMemory { .. } => 507,
+            Self::NoGpu(_) | Self::GpuWrong { .. } => 501,
+            Self::GpuLost(_) => 503,
+            Self::OutOfMemory { .. } | Self::GpuMemory { .. } | Self::GpuLimit { .. } => 507,
             Self::Internal(_) => 500,
         }
     }

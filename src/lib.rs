@@ -32,6 +32,8 @@ pub mod weights;
 
 pub use backend::WeightDtype;
 pub use backend::cpu::Cpu;
+pub use backend::either::Either;
+pub use backend::gpu::Gpu;
 pub use error::{Error, Result};
 pub use model::embedder::{Embedder, Info};
 pub use model::loader::{LoadOptions, Loader};

@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc};
 
 use anyhow::Result;
 use gossamer::api::http::{Exchange, Incoming, Options, Response};
-use gossamer::{Cpu, Embedder, Run};
+use gossamer::{Either, Embedder, Run};
 use tokio::sync::oneshot;
 
 /// A request on its way to a thread.
@@ -30,7 +30,7 @@ struct Thread {
 
 impl Model {
     /// Starts the threads.
-    pub fn start(embedder: Embedder<Cpu>, threads: usize) -> Result<Self> {
+    pub fn start(embedder: Embedder<Either>, threads: usize) -> Result<Self> {
         let embedder = Arc::new(embedder);
         let start = |number: usize| {
             let (jobs, received) = mpsc::channel();
@@ -101,7 +101,7 @@ struct Open {
 }
 
 /// Answers requests step by step. Those that are there together share steps, and each leads one by turns.
-fn work(embedder: &Embedder<Cpu>, jobs: &mpsc::Receiver<Job>) {
+fn work(embedder: &Embedder<Either>, jobs: &mpsc::Receiver<Job>) {
     let mut open: Vec<Open> = Vec::new();
     loop {
         if open.is_empty() {
@@ -127,7 +127,7 @@ fn work(embedder: &Embedder<Cpu>, jobs: &mpsc::Receiver<Job>) {
 }
 
 impl Open {
-    fn start(embedder: &Embedder<Cpu>, job: Job) -> Self {
+    fn start(embedder: &Embedder<Either>, job: Job) -> Self {
         Self {
             exchange: Exchange::start(embedder, job.incoming, &job.options),
             reply: job.reply,
@@ -135,7 +135,7 @@ impl Open {
         }
     }
 
-    fn finish(mut self, embedder: &Embedder<Cpu>) {
+    fn finish(mut self, embedder: &Embedder<Either>) {
         // An error of a step that it was taken along in.
         self.exchange.step_with(embedder, &mut []);
         // Whoever asked may have gone away.

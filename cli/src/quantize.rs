@@ -55,6 +55,7 @@ pub fn run(options: &Options) -> Result<()> {
         Bits::Q4 => WeightDtype::Q4,
     };
     let embedder = source::load(
+        Cpu::new(),
         &options.model,
         &options.model,
         Some(dtype),

@@ -14,8 +14,8 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use clap::{Args, ValueEnum};
-use gossamer::WeightDtype;
 use gossamer::api::http::{self, Dialect, Incoming, Refusal};
+use gossamer::{Either, Gpu, WeightDtype};
 use tokio::net::TcpListener;
 
 use crate::model::{Model, Share};
@@ -50,6 +50,9 @@ pub struct Options {
     /// How weights are held; auto: as the model was quantised by `gossamer quantize`, else q8
     #[arg(long, value_enum, default_value = "auto")]
     dtype: Dtype,
+    /// What the models run on; a GPU's results are compared with the CPU's first
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: Device,
     /// Whose errors /v1/embeddings answers with
     #[arg(long, value_enum, default_value = "openai")]
     dialect: ErrorsOf,
@@ -74,8 +77,15 @@ pub struct Options {
 enum Dtype {
     Auto,
     F32,
+    F16,
     Q8,
     Q4,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Device {
+    Cpu,
+    Gpu,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -136,6 +146,7 @@ impl Server {
         let dtype = match options.dtype {
             Dtype::Auto => None,
             Dtype::F32 => Some(WeightDtype::F32),
+            Dtype::F16 => Some(WeightDtype::F16),
             Dtype::Q8 => Some(WeightDtype::Q8),
             Dtype::Q4 => Some(WeightDtype::Q4),
         };
@@ -148,7 +159,17 @@ impl Server {
             if models.iter().any(|(other, _)| other == name) {
                 bail!("two models are called {name}: give one another name with NAME={source}");
             }
-            let embedder = source::load(source, name, dtype, options.file.as_deref(), false)?;
+            let (backend, threads) = match options.device {
+                Device::Cpu => (Either::cpu(), threads),
+                // One thread keeps it busy, and larger batches are what it is good at.
+                Device::Gpu => (Either::gpu(pollster::block_on(Gpu::open())?, false), 1),
+            };
+            let file = options.file.as_deref();
+            let embedder = source::load(backend, source, name, dtype, file, false)?;
+            if let Some(gpu) = embedder.backend().device() {
+                pollster::block_on(embedder.check())?;
+                println!("{name} runs on {}", gpu.name());
+            }
             let space = embedder.space_id();
             println!(
                 "loaded {name}: {} dimensions, {space}",

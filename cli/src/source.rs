@@ -6,20 +6,22 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use gossamer::{Cpu, Embedder, LoadOptions, Loader, WeightDtype};
+use gossamer::backend::Backend;
+use gossamer::{Embedder, LoadOptions, Loader, WeightDtype};
 use hf_hub::api::sync::{ApiBuilder, ApiRepo};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Loads `ID`, `ID@REVISION` or a folder, of which only `file` where that is given; a bar shows the weights going by. `name`
 /// is what answers call the model. It may be saved if it is loaded so.
-pub fn load(
+pub fn load<B: Backend>(
+    backend: B,
     source: &str,
     name: &str,
     dtype: Option<WeightDtype>,
     file: Option<&str>,
     saveable: bool,
-) -> Result<Embedder<Cpu>> {
+) -> Result<Embedder<B>> {
     let files = Files::find(source, file.unwrap_or("config.json"))?;
     let options = LoadOptions {
         model: name.to_owned(),
@@ -29,7 +31,7 @@ pub fn load(
         saveable,
     };
     let bar = bar(name)?;
-    let embedder = Loader::new(Cpu::new(), options).read_files(|file| files.open(file, &bar));
+    let embedder = Loader::new(backend, options).read_files(|file| files.open(file, &bar));
     bar.finish_and_clear();
     embedder.with_context(|| format!("{source} cannot be loaded"))
 }

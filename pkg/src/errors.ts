@@ -37,6 +37,10 @@ export type ErrorCode =
   | "disposed"
   | "worker_failed"
   | "unsupported_runtime"
+  | "no_gpu"
+  | "gpu_lost"
+  | "gpu_wrong"
+  | "gpu_unused"
   | "out_of_memory"
   | "internal";
 

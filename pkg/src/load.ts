@@ -6,7 +6,7 @@ import { StoreCache } from "./cache/store.js";
 import { passing } from "./cache/visit.js";
 import { Embedder } from "./embedder.js";
 import type { Engine, EngineLoader, LoaderOptions } from "./engine/engine.js";
-import { LocalLoader } from "./engine/local.js";
+import { type LocalEngine, LocalLoader } from "./engine/local.js";
 import { checkAborted, GossamerError } from "./errors.js";
 import type { Host } from "./host.js";
 import { ensureCompiled, ensureStarted } from "./init.js";
@@ -31,6 +31,7 @@ export async function loadModel(host: Host, source: ModelSource, options: LoadOp
   const { signal, onWarning = (warning) => console.warn(warning.message) } = options;
   checkAborted(signal);
   checkWorkers(options.workers);
+  checkDevice(options.device);
   const place = resolveSource(source, options, host);
   const offline = options.offline ?? isSet(host.variable?.("HF_HUB_OFFLINE"));
   const cache = place.identity && cacheOf(host, options);
@@ -41,6 +42,8 @@ export async function loadModel(host: Host, source: ModelSource, options: LoadOp
     const visit = (await cache?.visit(wanted)) ?? passing(wanted);
     try {
       const engine = await new Loading(host, visit, options).load();
+      const { fallback } = engine.info;
+      if (fallback !== undefined) onWarning(onCpuInstead(fallback));
       return new Embedder(engine, visit.keep(engine));
     } catch (error) {
       const again = await visit.forget(error);
@@ -78,25 +81,33 @@ class Loading {
     const engine =
       workers > 0
         ? await this.#pool(workers, loaderOptions, progress, signal)
-        : await this.#into(
-            async () => new LocalLoader(loaderOptions, await ensureStarted(this.#host)),
-            loaderOptions,
-            progress,
-            signal,
-          );
+        : await this.#local(loaderOptions, progress, signal);
     progress.ready(engine.info.kind);
     return engine;
   }
 
   #loaderOptions(listing: Listing | undefined): LoaderOptions {
-    const { dtype } = this.#options;
+    const { dtype, device = "cpu" } = this.#options;
     const file = this.#file ?? (listing && chooseFile(listing, dtype));
     const { model, revision } = this.#source;
     const hashes = [...(listing ?? [])].flatMap(([name, { sha256 }]) =>
       sha256 === undefined ? [] : [[name, sha256]],
     );
     const sha256 = { ...Object.fromEntries(hashes), ...this.#sha256 };
-    return { model, revision, dtype, file, sha256, saveable: this.#saveable };
+    return { model, revision, dtype, file, sha256, saveable: this.#saveable, device };
+  }
+
+  #local(
+    loaderOptions: LoaderOptions,
+    progress: ProgressReport,
+    signal: AbortSignal | undefined,
+  ): Promise<LocalEngine> {
+    // When a GPU is lost, without a word.
+    const reload = () =>
+      this.#local(loaderOptions, new ProgressReport(this.#source.model, undefined), undefined);
+    const start = async () =>
+      LocalLoader.start(loaderOptions, await ensureStarted(this.#host), reload);
+    return this.#into(start, loaderOptions, progress, signal);
   }
 
   #pool(
@@ -173,6 +184,19 @@ function checkWorkers(workers = 0): void {
     `workers is ${String(workers)}; it must be a whole number from 0 (this thread) to ${MOST_WORKERS}, best no more than the machine has cores.`,
     { status: 400 },
   );
+}
+
+function checkDevice(device = "cpu"): void {
+  if (["cpu", "webgpu", "auto"].includes(device)) return;
+  throw new GossamerError(
+    "invalid_input",
+    `device is ${JSON.stringify(device)}; it must be "cpu", "webgpu" or "auto".`,
+    { status: 400 },
+  );
+}
+
+function onCpuInstead(reason: string): GossamerError {
+  return new GossamerError("gpu_unused", `The model runs on the CPU. ${reason}`, { status: 503 });
 }
 
 class Load {

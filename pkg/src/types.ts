@@ -40,14 +40,26 @@ export type ModelFileGetter = (
  */
 export type ModelSource = string | URL | ModelFiles | ModelFileGetter;
 
+/**
+ * What a model runs on: `"cpu"`, `"webgpu"`, or with `"auto"` both, where there is a GPU. Each pass then goes where passes of
+ * its size are done sooner.
+ */
+export type Device = "cpu" | "webgpu" | "auto";
+
 /** Options of {@link load}. */
 export interface LoadOptions {
   /**
+   * `"cpu"`, the default; `"webgpu"`, which is an error where there is no GPU, or one that computes wrongly; or `"auto"`, which
+   * then takes the CPU, with a warning if the GPU is at fault. `"auto"` keeps the weights for both, and measures from how many
+   * tokens on the GPU is faster.
+   */
+  device?: Device | undefined;
+  /**
    * How to hold the weights: `"q8"` (8 bits, a quarter of the memory), `"q4"` (4 bits in the feed-forward blocks, less
-   * memory again, less exact) or `"f32"`.
+   * memory again, less exact), `"f32"`, or `"f16"`, which takes half the memory of that on a GPU, and no less on the CPU.
    * `"auto"`, the default, is what the model was saved as (`save`, `gossamer quantize`), or else `"q8"`.
    */
-  dtype?: "auto" | "f32" | "q8" | "q4" | undefined;
+  dtype?: "auto" | "f32" | "f16" | "q8" | "q4" | undefined;
   /**
    * The weight file to load, by its path in the folder: a GGUF file (`"model-Q8_0.gguf"`), in which the tokenizer and the
    * configuration are too, or one to take in place of that folder's `model.safetensors` (`"model.fp16.safetensors"`).
@@ -462,9 +474,15 @@ export interface ModelInfo {
   /** The most tokens of one text, special tokens included. */
   maxTokens: number;
   /** How the weights are held. */
-  dtype: "f32" | "q8" | "q4";
-  /** What computes. */
-  device: "cpu";
+  dtype: "f32" | "f16" | "q8" | "q4";
+  /** What computes: `"webgpu"` if any pass goes to a GPU. */
+  device: "cpu" | "webgpu";
+  /** The GPU's name, as far as the browser tells. */
+  adapter?: string;
+  /** With `"auto"`, tokens of the smallest pass that goes to the GPU. */
+  gpuFrom?: number;
+  /** Why it is not on the GPU that was asked for. */
+  fallback?: string;
   /** The wasm build in use. */
   simd: "simd128" | "relaxed-simd";
   /** The integer kernel that was found exact on this engine. */

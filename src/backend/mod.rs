@@ -5,6 +5,10 @@
 //! each sequence the same bits whatever else is in the batch.
 
 pub mod cpu;
+pub mod either;
+pub mod gpu;
+
+use std::pin::Pin;
 
 use crate::error::Result;
 
@@ -17,6 +21,8 @@ pub const GROUP: usize = 64;
 pub enum WeightDtype {
     /// 32-bit floating point.
     F32,
+    /// 16-bit floating point, for GPUs: the CPU widens it, with the same values.
+    F16,
     /// 8-bit integers with a scale for each group of a row.
     Q8,
     /// 4-bit integers with a scale for each group of a row.
@@ -26,15 +32,21 @@ pub enum WeightDtype {
 impl WeightDtype {
     /// From the name that users give.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::F32, Self::Q8, Self::Q4]
+        [Self::F32, Self::F16, Self::Q8, Self::Q4]
             .into_iter()
             .find(|dtype| dtype.name() == name)
+    }
+
+    /// Whether weights are codes with scales.
+    pub fn is_codes(self) -> bool {
+        matches!(self, Self::Q8 | Self::Q4)
     }
 
     /// The name that users give and see.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
+            Self::F16 => "f16",
             Self::Q8 => "q8",
             Self::Q4 => "q4",
         }
@@ -212,17 +224,43 @@ pub struct Norm<'a> {
     pub eps: f32,
 }
 
-/// The operations of the forward pass. Shapes are checked by the caller, which builds them all from one `Spec`.
+/// A tensor that the host wants back.
+pub enum Wanted<T> {
+    /// All of its values, row by row.
+    All(T),
+    /// Those above 0, which are few.
+    Positive(T),
+}
+
+/// What came back of it.
+pub enum Values {
+    /// All of its values, row by row.
+    All(Vec<f32>),
+    /// Those above 0, and whatever is not a number, each after its place in the tensor; places ascend.
+    Positive(Vec<(u32, f32)>),
+}
+
+/// Values on their way to the host, in the order in which they were asked for. A browser's GPU answers from the event loop
+/// alone; everything else has the answer when it is asked.
+pub type Reading = Pin<Box<dyn Future<Output = Result<Vec<Values>>> + Send>>;
+
+/// The operations of the forward pass. Shapes are checked by the caller, which builds them all from one `Spec`. They may
+/// only be noted down, to be done by the time that a reading arrives.
 pub trait Backend {
     /// Activations, `[rows, width]`.
     type Tensor;
     /// A weight matrix `[out, in]`, packed for products and readable by row.
     type Matrix;
 
+    /// Tokens of one pass: enough to keep the kernels busy, few enough to bound memory and the wait for a cancellation.
+    fn pass_tokens(&self) -> usize;
+
     /// Room for an `[rows, columns]` matrix, filled by [`Backend::set_row`].
     fn matrix(&self, rows: usize, columns: usize, dtype: WeightDtype) -> Result<Self::Matrix>;
     /// Packs one row, `[columns]`.
     fn set_row(&self, matrix: &mut Self::Matrix, row: usize, values: &[f32]);
+    /// Refuses where rows of matrices cannot be read back at once.
+    fn check_readable(&self) -> Result<()>;
     /// Reads one row, `[columns]`.
     fn row(&self, matrix: &Self::Matrix, row: usize, out: &mut [f32]);
     /// Packs one row of a new matrix that is quantised already: codes `[groups · GROUP]`, of as many bits as the matrix has
@@ -289,6 +327,10 @@ pub trait Backend {
     ) -> Result<Self::Tensor>;
     /// Values from the host, `[rows, values / rows]`.
     fn upload(&self, values: Vec<f32>, rows: usize) -> Result<Self::Tensor>;
-    /// Values to the host, row by row.
-    fn read(&self, x: &Self::Tensor) -> Result<Vec<f32>>;
+    /// Rows of all `parts`, side by side.
+    fn concatenate(&self, parts: &[&Self::Tensor]) -> Result<Self::Tensor>;
+    /// Each row scaled to length 1.
+    fn normalize(&self, x: &Self::Tensor) -> Result<Self::Tensor>;
+    /// Values to the host: does all that is noted down.
+    fn read(&self, wanted: Vec<Wanted<Self::Tensor>>) -> Result<Reading>;
 }

@@ -247,7 +247,7 @@ impl<B: Backend> Checkpoint<B> {
         let tied = names.collect();
         let fate = match (self.dtype, self.kept) {
             (_, true) => " (kept)",
-            (WeightDtype::F32, false) => " (widened)",
+            (WeightDtype::F32 | WeightDtype::F16, false) => " (widened)",
             (_, false) => " (quantised anew)",
         };
         Ok(Finished {

@@ -319,7 +319,7 @@ impl<B: Backend> Embedder<B> {
         Ok(chunks.into_iter().map(|(chunk, _)| chunk).collect())
     }
 
-    fn all(&self, mut run: Run) -> Result<Output> {
+    pub(super) fn all(&self, mut run: Run) -> Result<Output> {
         while !run.step(self)? {}
         Ok(run.finish())
     }

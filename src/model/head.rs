@@ -2,7 +2,7 @@
 
 use super::forward::{self, Weights};
 use super::layout::{Linear, MlmHead};
-use crate::backend::{Activation, Backend, Pooling, Splade};
+use crate::backend::{Activation, Backend, Pooling, Splade, Values, Wanted};
 use crate::error::{Error, Result};
 use crate::text::Batch;
 
@@ -56,21 +56,19 @@ impl DenseHead {
         weights: &Weights<B>,
         states: &B::Tensor,
         batch: &Batch,
-    ) -> Result<Vec<f32>> {
+    ) -> Result<B::Tensor> {
         let none = vec![0; batch.sequences()];
         let skip = if self.include_prompt {
             &none
         } else {
             &batch.skip
         };
+        let pool = |mode: &Pooling| backend.pool(states, &batch.offsets, skip, *mode);
         let mut x = match self.pooling.as_slice() {
-            [one] => backend.pool(states, &batch.offsets, skip, *one)?,
+            [one] => pool(one)?,
             several => {
-                let parts: Vec<Vec<f32>> = several
-                    .iter()
-                    .map(|mode| backend.read(&backend.pool(states, &batch.offsets, skip, *mode)?))
-                    .collect::<Result<_>>()?;
-                backend.upload(concatenate(&parts, batch.sequences()), batch.sequences())?
+                let parts: Vec<_> = several.iter().map(pool).collect::<Result<_>>()?;
+                backend.concatenate(&parts.iter().collect::<Vec<_>>())?
             }
         };
         for step in &self.steps {
@@ -78,49 +76,73 @@ impl DenseHead {
                 Step::Linear(linear, activation) => {
                     weights.linear(backend, &x, *linear, *activation)?
                 }
-                Step::Normalize => {
-                    let mut values = backend.read(&x)?;
-                    let width = values.len() / batch.sequences().max(1);
-                    values.chunks_exact_mut(width.max(1)).for_each(l2_normalize);
-                    backend.upload(values, batch.sequences())?
-                }
+                Step::Normalize => backend.normalize(&x)?,
             };
         }
-        finite(backend.read(&x)?)
+        Ok(x)
     }
 }
 
 impl SparseHead {
-    /// Weights of vocabulary entries above 0, in ascending order of index, one list a sequence.
+    /// What [`SparseHead::entries`] makes entries of.
     pub fn run<B: Backend>(
         &self,
         backend: &B,
-        vocab_size: usize,
         weights: &Weights<B>,
         states: &B::Tensor,
         batch: &Batch,
-    ) -> Result<Vec<Vec<(u32, f32)>>> {
+    ) -> Result<Wanted<B::Tensor>> {
         match self {
             Self::Splade { mlm, splade } => {
-                let all = forward::splade(backend, mlm, *splade, weights, states, batch)?;
-                let all = finite(backend.read(&all)?)?;
-                let entries = |weights: &[f32]| {
-                    let weights = (0u32..).zip(weights.iter().copied());
-                    weights.filter(|(_, weight)| *weight > 0.0).collect()
-                };
-                Ok(all.chunks_exact(vocab_size).map(entries).collect())
+                forward::splade(backend, mlm, *splade, weights, states, batch).map(Wanted::Positive)
             }
-            Self::Lexical { linear, dropped } => {
-                let tokens = weights.linear(backend, states, *linear, Activation::Relu)?;
-                let tokens = finite(backend.read(&tokens)?)?;
-                let entries = |pair: &[usize]| {
-                    let range = pair[0]..pair[1];
-                    let tokens = batch.ids[range.clone()].iter().zip(&tokens[range]);
-                    largest(tokens.filter(|(id, weight)| **weight > 0.0 && !dropped.contains(id)))
-                };
-                Ok(batch.offsets.windows(2).map(entries).collect())
-            }
+            Self::Lexical { linear, .. } => weights
+                .linear(backend, states, *linear, Activation::Relu)
+                .map(Wanted::Positive),
         }
+    }
+
+    /// Weights of vocabulary entries above 0, in ascending order of index, one list a sequence.
+    pub fn entries(
+        &self,
+        values: Values,
+        vocab_size: usize,
+        batch: &Batch,
+    ) -> Result<Vec<Vec<(u32, f32)>>> {
+        let Values::Positive(values) = values else {
+            return Err(Error::Internal("positive values were asked for".to_owned()));
+        };
+        check_finite(values.iter().map(|(_, weight)| *weight))?;
+        let mut left = values.as_slice();
+        // Places ascend, so that those of a sequence lie together.
+        let mut up_to = |end: usize| {
+            let (own, rest) = left.split_at(left.partition_point(|(at, _)| (*at as usize) < end));
+            left = rest;
+            own
+        };
+        Ok(match self {
+            Self::Splade { .. } => {
+                let own = |sequence: usize| {
+                    let first = sequence * vocab_size;
+                    let own = up_to(first + vocab_size).iter();
+                    #[expect(
+                        clippy::cast_possible_truncation,
+                        reason = "less than the place itself"
+                    )]
+                    own.map(|(at, weight)| (at - first as u32, *weight))
+                        .collect()
+                };
+                (0..batch.sequences()).map(own).collect()
+            }
+            Self::Lexical { dropped, .. } => {
+                let own = |end: &usize| {
+                    let tokens = up_to(*end).iter();
+                    let tokens = tokens.map(|(at, weight)| (&batch.ids[*at as usize], weight));
+                    largest(tokens.filter(|(id, _)| !dropped.contains(id)))
+                };
+                batch.offsets[1..].iter().map(own).collect()
+            }
+        })
     }
 }
 
@@ -140,40 +162,23 @@ fn largest<'a>(weights: impl Iterator<Item = (&'a u32, &'a f32)>) -> Vec<(u32, f
     entries
 }
 
+/// All values of a tensor, none of which may be anything but a number.
+pub fn all(values: Values) -> Result<Vec<f32>> {
+    let Values::All(values) = values else {
+        return Err(Error::Internal("all values were asked for".to_owned()));
+    };
+    check_finite(values.iter().copied())?;
+    Ok(values)
+}
+
 /// Refuses what only damaged weights give.
-pub fn finite(values: Vec<f32>) -> Result<Vec<f32>> {
-    if values.iter().all(|value| value.is_finite()) {
-        Ok(values)
+fn check_finite(mut values: impl Iterator<Item = f32>) -> Result<()> {
+    if values.all(f32::is_finite) {
+        Ok(())
     } else {
         Err(Error::Internal(
             "the model gave values that are not finite; its weights may be damaged: load it again"
                 .to_owned(),
         ))
     }
-}
-
-/// Rows of all parts, side by side.
-fn concatenate(parts: &[Vec<f32>], rows: usize) -> Vec<f32> {
-    let mut out = Vec::with_capacity(parts.iter().map(Vec::len).sum());
-    for row in 0..rows {
-        for part in parts {
-            let width = part.len() / rows;
-            out.extend_from_slice(&part[row * width..][..width]);
-        }
-    }
-    out
-}
-
-/// Scales `row` to length 1. A row shorter than 1e-12 is divided by that, as in torch's `F.normalize`.
-///
-/// Summed in f64, in order: the same bits everywhere.
-pub fn l2_normalize(row: &mut [f32]) {
-    let squares: f64 = row.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
-    let length = squares.sqrt().max(1e-12);
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "back to the vector's own precision"
-    )]
-    row.iter_mut()
-        .for_each(|x| *x = (f64::from(*x) / length) as f32);
 }

@@ -1,7 +1,8 @@
 //! From a model's files to vectors: [`loader`], `plan` and [`checkpoint`] read them, [`spec`] and [`families`] describe the
 //! transformer as data, [`layout`] says which tensor goes where, [`forward`] runs it, [`pipeline`] and [`head`] turn
-//! token states into vectors, [`route`] and [`embedder`] tie it together, [`run`] does the work in steps.
+//! token states into vectors, [`route`] and [`embedder`] tie it together, [`run`] does the work in steps, each a `pass`.
 
+mod check;
 pub mod checkpoint;
 pub mod config;
 mod drawing;
@@ -15,6 +16,7 @@ pub mod layout;
 pub mod loader;
 pub mod options;
 pub mod output;
+mod pass;
 pub mod pipeline;
 mod plan;
 mod positions;

@@ -4,19 +4,17 @@
 use std::collections::VecDeque;
 
 use super::embedder::Embedder;
-use super::forward::Weights;
-use super::head::{self, DenseHead};
 use super::options::{TextOptions, TokenHead};
 use super::output::{OutputDtype, Quantized};
-use super::route::{Body, Route, Transformer};
-use crate::backend::{Activation, Backend};
+use super::pass::{Asked, Pass, Vectors};
+use super::route::Route;
+use crate::backend::{Backend, cpu};
 use crate::error::{Error, Result};
 use crate::text::tokenizer::Rules;
-use crate::text::{Batch, Chunk, Chunking, Direction, Input, Tokens};
+use crate::text::{Chunk, Chunking, Direction, Input, Tokens};
 
-/// Tokens of one step: enough to keep the kernels busy, few enough to bound memory and the wait for a cancellation.
-/// A single longer input is one step of its own.
-const STEP_TOKENS: usize = 512;
+/// Passes that a run has under way at most, where a GPU does them: while it does one, the next is made ready.
+const UNDER_WAY: usize = 2;
 
 /// What is wrong with token ids that are to be cut.
 pub(super) const NOT_TEXT: &str =
@@ -247,6 +245,8 @@ pub struct Run {
     dense: Option<Dense>,
     sparse: Option<Sparse>,
     per_token: Option<PerToken>,
+    /// Parts in passes, in the order of their inputs.
+    parts: VecDeque<Part>,
     out: Output,
     /// What went wrong in a step of another run that took inputs of this one along.
     failure: Option<Error>,
@@ -276,6 +276,7 @@ impl Run {
             dense,
             sparse,
             per_token,
+            parts: VecDeque::new(),
             out,
             failure: None,
         }
@@ -312,49 +313,46 @@ impl Run {
         if let Some(error) = self.failure.take() {
             return Err(error);
         }
-        if self.queue.is_empty() {
-            return Ok(true);
+        if self.parts.len() < UNDER_WAY && !self.queue.is_empty() {
+            let asked = self.asked();
+            let others = others
+                .iter_mut()
+                .filter(|run| run.asked() == asked && run.failure.is_none());
+            let mut runs = vec![&mut *self];
+            runs.extend(others.map(|run| &mut **run));
+            start(embedder, asked, &mut runs);
         }
-        let kind = self.kind();
-        let others = others
-            .iter_mut()
-            .filter(|run| run.kind() == kind && run.failure.is_none());
-        let mut runs = vec![&mut *self];
-        runs.extend(others.map(|run| &mut **run));
-        let route = &embedder.routes[runs[0].route];
-        let taken = take_by_turns(&mut runs, route);
-        let mut parts: Vec<Part> = runs.into_iter().zip(taken).collect();
-        parts.retain(|(_, taken)| !taken.is_empty());
-        if let Err(error) = embed(embedder, route, &mut parts) {
-            match &mut parts[..] {
-                [(run, _)] => run.failure = Some(error),
-                // Whose inputs it was shows when each is alone.
-                parts => parts.iter_mut().for_each(|part| {
-                    part.0.failure = embed(embedder, route, std::slice::from_mut(part)).err();
-                }),
-            }
-        }
+        self.collect(embedder);
         match self.failure.take() {
             Some(error) => Err(error),
-            None => Ok(self.queue.is_empty()),
+            None => Ok(self.queue.is_empty() && self.parts.is_empty()),
         }
     }
 
-    /// Whether no input is left: the next step only tells how it ended.
+    /// Whether nothing is left to do: the next step only tells how it ended.
     pub fn is_done(&self) -> bool {
-        self.failure.is_some() || self.queue.is_empty()
+        self.failure.is_some() || (self.queue.is_empty() && self.parts.is_empty())
     }
 
-    /// What is asked of the model: runs of one kind can share a pass.
-    fn kind(&self) -> (usize, bool, bool, bool, Option<TokenHead>) {
-        let head = self.per_token.map(|per_token| per_token.head);
-        (
-            self.route,
-            self.dense.is_some(),
-            self.is_late(),
-            self.sparse.is_some(),
-            head,
-        )
+    /// What is to be waited for, if a step can do nothing before it.
+    pub fn waits_for(&self) -> Option<impl Future<Output = ()> + use<>> {
+        let full = self.queue.is_empty() || self.parts.len() == UNDER_WAY;
+        let first = self
+            .parts
+            .front()
+            .filter(|_| full && self.failure.is_none());
+        first.map(|part| part.pass.clone())
+    }
+
+    /// What is asked of the model.
+    fn asked(&self) -> Asked {
+        Asked {
+            route: self.route,
+            dense: self.dense.is_some(),
+            late: self.is_late(),
+            sparse: self.sparse.is_some(),
+            per_token: self.per_token.map(|per_token| per_token.head),
+        }
     }
 
     /// Whether inputs have a vector for each of some spans.
@@ -369,11 +367,19 @@ impl Run {
     }
 }
 
-/// A run, and those of its inputs that a step is about.
-type Part<'a> = (&'a mut Run, Vec<Tokens>);
+/// A run's part in a pass.
+struct Part {
+    pass: Pass,
+    inputs: Vec<Tokens>,
+    /// Inputs of others that come before, and their dense vectors.
+    first: usize,
+    first_vector: usize,
+    /// Whether no other run has a part.
+    alone: bool,
+}
 
-/// The next inputs of each run, up to [`STEP_TOKENS`] of all, one at a time by turns.
-fn take_by_turns(runs: &mut [&mut Run], route: &Route) -> Vec<Vec<Tokens>> {
+/// The next inputs of each run, up to `most` tokens of all, one at a time by turns.
+fn take_by_turns(runs: &mut [&mut Run], route: &Route, most: usize) -> Vec<Vec<Tokens>> {
     let mut taken: Vec<Vec<Tokens>> = runs.iter().map(|_| Vec::new()).collect();
     let mut open: Vec<usize> = (0..runs.len()).collect();
     // The first one's first input is taken however long it is.
@@ -381,7 +387,7 @@ fn take_by_turns(runs: &mut [&mut Run], route: &Route) -> Vec<Vec<Tokens>> {
     while !open.is_empty() && room > 0 {
         open.retain(|&index| match runs[index].queue.next(route, room) {
             Ok(Some(tokens)) => {
-                room = room.min(STEP_TOKENS).saturating_sub(tokens.ids.len());
+                room = room.min(most).saturating_sub(tokens.ids.len());
                 taken[index].push(tokens);
                 true
             }
@@ -396,136 +402,127 @@ fn take_by_turns(runs: &mut [&mut Run], route: &Route) -> Vec<Vec<Tokens>> {
     taken
 }
 
-/// One forward pass over the inputs of runs of one kind, and all that they ask for.
-fn embed<B: Backend>(embedder: &Embedder<B>, route: &Route, parts: &mut [Part]) -> Result<()> {
-    let all: Vec<&Tokens> = parts.iter().flat_map(|(_, taken)| taken).collect();
-    let Some((first, _)) = parts.first() else {
-        return Ok(());
-    };
-    let vectors = match &route.body {
-        Body::Table { weights, .. } => {
-            let table = embedder.weights.vector(*weights);
-            let entries = all.iter().map(|tokens| head::look_up(table, &tokens.ids));
-            Vectors {
-                sparse: entries.collect(),
-                ..Vectors::default()
+/// Dense vectors of some inputs.
+fn vectors(inputs: &[Tokens]) -> usize {
+    inputs.iter().map(|tokens| counts(tokens).len()).sum()
+}
+
+/// Starts a pass over the next inputs of runs that ask the same.
+fn start<B: Backend>(embedder: &Embedder<B>, asked: Asked, runs: &mut [&mut Run]) {
+    let most = embedder.backend().pass_tokens();
+    let taken = take_by_turns(runs, &embedder.routes[asked.route], most);
+    let all: Vec<&Tokens> = taken.iter().flatten().collect();
+    if all.is_empty() {
+        return;
+    }
+    let pass = Pass::start(embedder, asked, &all);
+    let mut parts: Vec<_> = runs.iter_mut().zip(taken).collect();
+    parts.retain(|(_, inputs)| !inputs.is_empty());
+    let alone = parts.len() == 1;
+    match pass {
+        Ok(pass) => {
+            let (mut first, mut first_vector) = (0, 0);
+            for (run, inputs) in parts {
+                let (count, vectors) = (inputs.len(), vectors(&inputs));
+                let pass = pass.clone();
+                run.parts.push_back(Part {
+                    pass,
+                    inputs,
+                    first,
+                    first_vector,
+                    alone,
+                });
+                first += count;
+                first_vector += vectors;
+                run.collect(embedder);
             }
         }
-        Body::Transformer(transformer) => transform(embedder, first, transformer, &all)?,
-    };
-    let Vectors {
-        dense,
-        dimensions,
-        sparse,
-        per_token,
-    } = vectors;
-    let mut dense = dense.chunks_exact(dimensions.max(1));
-    let (mut sparse, mut per_token) = (sparse.into_iter(), per_token.into_iter());
-    for (run, taken) in parts {
-        let inputs = taken.len();
-        let tokens: Vec<Vec<u32>> = taken.iter().map(counts).collect();
-        for vector in dense.by_ref().take(tokens.iter().map(Vec::len).sum()) {
-            run.keep_dense(vector);
-        }
-        for entries in sparse.by_ref().take(inputs) {
-            run.keep_sparse(route, entries);
-        }
-        for vectors in per_token.by_ref().take(inputs) {
-            run.keep_tokens(vectors);
-        }
-        for (tokens, counts) in taken.iter().zip(tokens) {
-            let truncated = std::iter::repeat_n(tokens.truncated, counts.len());
-            run.out.truncated.extend(truncated);
-            run.out.tokens.extend(counts);
-        }
+        Err(error) if alone => parts[0].0.failure = Some(error),
+        // Whose inputs it was shows when each is alone.
+        Err(_) => parts.into_iter().for_each(|(run, inputs)| {
+            if let Some(part) = run.start_alone(embedder, inputs) {
+                run.parts.push_back(part);
+                run.collect(embedder);
+            }
+        }),
     }
-    Ok(())
-}
-
-/// What a pass gives, each kind empty or with an entry for each input.
-#[derive(Default)]
-struct Vectors {
-    dense: Vec<f32>,
-    /// Width of a dense vector.
-    dimensions: usize,
-    sparse: Vec<Vec<(u32, f32)>>,
-    per_token: Vec<TokenVectors>,
-}
-
-/// One forward pass, and the heads that `run`'s kind asks for.
-fn transform<B: Backend>(
-    embedder: &Embedder<B>,
-    run: &Run,
-    transformer: &Transformer,
-    inputs: &[&Tokens],
-) -> Result<Vectors> {
-    let batch = &Batch::pack(inputs.iter().copied());
-    let (backend, weights) = (embedder.backend(), &embedder.weights);
-    let states = transformer.states(backend, weights, batch)?;
-    let mut vectors = Vectors::default();
-    if let (Some(_), Some(head)) = (&run.dense, &transformer.dense) {
-        vectors.dense = if run.is_late() {
-            pool_spans(backend, weights, head, &states, batch, inputs)?
-        } else {
-            head.run(backend, weights, &states, batch)?
-        };
-        vectors.dimensions = head.dimensions;
-    }
-    if let (Some(_), Some(head)) = (&run.sparse, &transformer.sparse) {
-        vectors.sparse = head.run(backend, transformer.vocab_size, weights, &states, batch)?;
-    }
-    if let Some(per_token) = run.per_token {
-        let (rows, skip) = match (per_token.head, transformer.colbert) {
-            // The first token's vector is the dense one.
-            (TokenHead::Colbert, Some(linear)) => (
-                weights.linear(backend, &states, linear, Activation::Identity)?,
-                1,
-            ),
-            _ => (states, 0),
-        };
-        let values = head::finite(backend.read(&rows)?)?;
-        let width = values.len() / batch.ids.len().max(1);
-        let sequences = batch.offsets.windows(2).map(|pair| TokenVectors {
-            data: values[(pair[0] + skip).min(pair[1]) * width..pair[1] * width].to_vec(),
-            dimensions: width,
-        });
-        vectors.per_token = sequences.collect();
-    }
-    Ok(vectors)
-}
-
-/// A vector for each span of each input, of the states that one pass over the input gave.
-fn pool_spans<B: Backend>(
-    backend: &B,
-    weights: &Weights<B>,
-    head: &DenseHead,
-    states: &B::Tensor,
-    batch: &Batch,
-    inputs: &[&Tokens],
-) -> Result<Vec<f32>> {
-    let mut vectors = Vec::new();
-    for (tokens, at) in inputs.iter().zip(&batch.offsets) {
-        for span in &tokens.spans {
-            // Spans overlap: each is a batch of its own.
-            let one = Batch {
-                ids: Vec::new(),
-                offsets: vec![at + span.start, at + span.end],
-                skip: vec![0],
-            };
-            vectors.extend(head.run(backend, weights, states, &one)?);
-        }
-    }
-    Ok(vectors)
 }
 
 impl Run {
+    /// Starts a pass over inputs of this run that failed among others'.
+    fn start_alone<B: Backend>(
+        &mut self,
+        embedder: &Embedder<B>,
+        inputs: Vec<Tokens>,
+    ) -> Option<Part> {
+        let all: Vec<&Tokens> = inputs.iter().collect();
+        let pass = Pass::start(embedder, self.asked(), &all);
+        let pass = pass.map_err(|error| self.failure = Some(error)).ok()?;
+        Some(Part {
+            pass,
+            inputs,
+            first: 0,
+            first_vector: 0,
+            alone: true,
+        })
+    }
+
+    /// Takes the vectors that are there, in the order of the inputs.
+    fn collect<B: Backend>(&mut self, embedder: &Embedder<B>) {
+        while self.failure.is_none()
+            && let Some(part) = self.parts.pop_front()
+        {
+            let pass = part.pass.clone();
+            let route = &embedder.routes[self.route];
+            match pass.vectors(&embedder.routes, |vectors| self.keep(route, &part, vectors)) {
+                None => {
+                    self.parts.push_front(part);
+                    return;
+                }
+                Some(Ok(())) => {}
+                Some(Err(error)) if part.alone => self.failure = Some(error),
+                Some(Err(_)) => {
+                    if let Some(part) = self.start_alone(embedder, part.inputs) {
+                        self.parts.push_front(part);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Keeps what a pass gave for this run's inputs.
+    fn keep(&mut self, route: &Route, part: &Part, vectors: &mut Vectors) {
+        let own = part.first..part.first + part.inputs.len();
+        let counts: Vec<Vec<u32>> = part.inputs.iter().map(counts).collect();
+        if vectors.dimensions > 0 {
+            let rows = vectors.dense.chunks_exact(vectors.dimensions);
+            let count = counts.iter().map(Vec::len).sum();
+            rows.skip(part.first_vector)
+                .take(count)
+                .for_each(|vector| self.keep_dense(vector));
+        }
+        if let Some(all) = vectors.sparse.get_mut(own.clone()) {
+            all.iter_mut()
+                .for_each(|entries| self.keep_sparse(route, std::mem::take(entries)));
+        }
+        if let Some(all) = vectors.per_token.get_mut(own) {
+            all.iter_mut()
+                .for_each(|vectors| self.keep_tokens(std::mem::take(vectors)));
+        }
+        for (tokens, counts) in part.inputs.iter().zip(counts) {
+            let truncated = std::iter::repeat_n(tokens.truncated, counts.len());
+            self.out.truncated.extend(truncated);
+            self.out.tokens.extend(counts);
+        }
+    }
+
     fn keep_dense(&mut self, vector: &[f32]) {
         let Some(dense) = &self.dense else { return };
         let out = self.out.dense.get_or_insert_default();
         let start = out.len();
         out.extend_from_slice(&vector[..dense.dimensions]);
         if dense.normalize {
-            head::l2_normalize(&mut out[start..]);
+            cpu::l2_normalize(&mut out[start..]);
         }
         if let Some(quantized) = &mut self.out.quantized {
             let scale = dense.output.push(&out[start..], &mut quantized.codes);
@@ -545,7 +542,7 @@ impl Run {
     fn keep_tokens(&mut self, mut vectors: TokenVectors) {
         if self.per_token.is_some_and(|asked| asked.normalize) {
             let rows = vectors.data.chunks_exact_mut(vectors.dimensions.max(1));
-            rows.for_each(head::l2_normalize);
+            rows.for_each(cpu::l2_normalize);
         }
         self.out.token_vectors.get_or_insert_default().push(vectors);
     }

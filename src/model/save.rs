@@ -184,6 +184,7 @@ impl<B: Backend> Embedder<B> {
                     .to_owned(),
             ));
         }
+        self.backend().check_readable()?;
         if self.origin.files.is_empty() {
             return Err(Error::input(
                 "saveable",
@@ -370,10 +371,9 @@ impl<B: Backend> Embedder<B> {
             };
             let dtype = self.backend().dtype(self.weights.matrix(id));
             let module = name.strip_suffix(".weight");
-            let (Some(module), [rows, _]) = (
-                module.filter(|_| dtype != WeightDtype::F32),
-                &tensor.shape[..],
-            ) else {
+            let (Some(module), [rows, _]) =
+                (module.filter(|_| dtype.is_codes()), &tensor.shape[..])
+            else {
                 entries.push(entry(name, "F32", &tensor.shape, Source::Rows(id, first)));
                 continue;
             };
@@ -410,10 +410,7 @@ impl<B: Backend> Embedder<B> {
         for (_, name, id) in self.origin.tied.iter().filter(|(other, ..)| *other == file) {
             let matrix = self.weights.matrix(*id);
             let dtype = self.backend().dtype(matrix);
-            if let Some(module) = name
-                .strip_suffix(".weight")
-                .filter(|_| dtype != WeightDtype::F32)
-            {
+            if let Some(module) = name.strip_suffix(".weight").filter(|_| dtype.is_codes()) {
                 let rows = self.backend().rows(matrix);
                 entries.push(scales(module, *id, 0, rows).1);
                 modules.push(Module::new(name, dtype, false));

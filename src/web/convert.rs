@@ -9,7 +9,8 @@ use wasm_bindgen::prelude::*;
 
 use crate::error::Error;
 use crate::{
-    Chunk, ChunkOptions, Cpu, DenseBatch, Embedder, Output, SavedFile, SparseVector, TokenVectors,
+    Chunk, ChunkOptions, DenseBatch, Either, Embedder, Output, SavedFile, SparseVector,
+    TokenVectors,
 };
 
 /// Which build this is.
@@ -133,6 +134,10 @@ pub struct ModelInfo<'a> {
     max_tokens: usize,
     dtype: &'a str,
     device: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adapter: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gpu_from: Option<usize>,
     simd: &'a str,
     dot_kernel: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -150,8 +155,12 @@ pub struct ModelInfo<'a> {
     space_id: String,
 }
 
-pub fn info(embedder: &Embedder<Cpu>) -> ModelInfo<'_> {
+pub fn info(embedder: &Embedder<Either>) -> ModelInfo<'_> {
     let info = embedder.info();
+    let backend = embedder.backend();
+    let gpu = backend
+        .device()
+        .filter(|_| !backend.has_both() || backend.gpu_from() < usize::MAX);
     ModelInfo {
         model: &info.model,
         revision: info.revision.as_deref(),
@@ -162,9 +171,13 @@ pub fn info(embedder: &Embedder<Cpu>) -> ModelInfo<'_> {
         dimensions: embedder.dimensions(),
         max_tokens: info.max_tokens,
         dtype: info.dtype.name(),
-        device: "cpu",
+        device: if gpu.is_some() { "webgpu" } else { "cpu" },
+        adapter: gpu.map(crate::Gpu::name),
+        gpu_from: gpu
+            .filter(|_| backend.has_both())
+            .map(|_| backend.gpu_from()),
         simd: SIMD,
-        dot_kernel: embedder.backend().kernel().name(),
+        dot_kernel: backend.host().kernel().name(),
         stored: info.stored.as_deref(),
         files: &info.files,
         parameters: info.parameters,

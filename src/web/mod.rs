@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use js_sys::{Array, Uint8Array};
+use js_sys::{Array, Promise, Uint8Array};
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
@@ -15,25 +15,40 @@ use self::convert::{
 };
 use crate::api::{Pending, http, input, openai, tei};
 use crate::error::Error;
-use crate::{ChunkOptions, Cpu, EncodeOptions, Input, LoadOptions, Output, Run, WeightDtype};
+use crate::{
+    ChunkOptions, Either, EncodeOptions, Gpu, Input, LoadOptions, Output, Run, WeightDtype,
+};
 
 type Thrown<T> = Result<T, JsValue>;
 
+/// A GPU, to load a model on.
+#[wasm_bindgen]
+pub struct GpuDevice(Gpu);
+
+/// The GPU that suits best.
+#[wasm_bindgen(js_name = requestGpu)]
+pub async fn request_gpu() -> Thrown<GpuDevice> {
+    let gpu = Gpu::open().await.map_err(|error| throw(&error))?;
+    Ok(GpuDevice(gpu))
+}
+
 /// A model that is being loaded; see `model::loader`.
 #[wasm_bindgen]
-pub struct Loader(crate::Loader<Cpu>);
+pub struct Loader(crate::Loader<Either>);
 
 #[wasm_bindgen]
 impl Loader {
-    /// `options`: `{ model, revision?, dtype?, file?, sha256? }`.
+    /// `options`: `{ model, revision?, dtype?, file?, sha256? }`. With a GPU the weights go there, and if `both`, the CPU has
+    /// them too.
     #[wasm_bindgen(constructor)]
-    pub fn new(options: JsValue) -> Thrown<Self> {
+    pub fn new(options: JsValue, gpu: Option<GpuDevice>, both: bool) -> Thrown<Self> {
         let options: convert::LoadRequest = from_js("options", options)?;
         let dtype = match options.dtype.as_deref() {
             None | Some("auto") => None,
             Some(name) => Some(WeightDtype::from_name(name).ok_or_else(|| {
-                let reason =
-                    format!("dtype is {name:?}; it must be \"auto\", \"f32\", \"q8\" or \"q4\"");
+                let reason = format!(
+                    "dtype is {name:?}; it must be \"auto\", \"f32\", \"f16\", \"q8\" or \"q4\""
+                );
                 throw(&Error::input("dtype", reason))
             })?),
         };
@@ -45,7 +60,11 @@ impl Loader {
             file: options.file,
             saveable: options.saveable,
         };
-        let mut loader = crate::Loader::new(Cpu::new(), options);
+        let backend = match gpu {
+            Some(GpuDevice(gpu)) => Either::gpu(gpu, both),
+            None => Either::cpu(),
+        };
+        let mut loader = crate::Loader::new(backend, options);
         for (file, hash) in &pins {
             loader.pin(file, hash).map_err(|error| throw(&error))?;
         }
@@ -124,7 +143,7 @@ pub struct Model(Rc<Shared>);
 
 /// What a model and its jobs share.
 struct Shared {
-    embedder: crate::Embedder<Cpu>,
+    embedder: crate::Embedder<Either>,
     /// By number of the job: a step of one takes inputs of others along.
     open: RefCell<BTreeMap<u32, Work>>,
 }
@@ -134,6 +153,27 @@ impl Model {
     /// What the model is, as a plain object.
     pub fn info(&self) -> Thrown<JsValue> {
         to_js(&info(&self.0.embedder))
+    }
+
+    /// Has passes of fewer tokens done on the CPU, where that has the weights, too.
+    #[wasm_bindgen(js_name = setGpuFrom)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "saturates"
+    )]
+    pub fn set_gpu_from(&self, tokens: f64) {
+        self.0.embedder.backend().set_gpu_from(tokens as usize);
+    }
+
+    /// Compares the GPU's vectors of fixed texts with the CPU's; nothing else may be under way.
+    pub fn check(&self) -> Promise {
+        let shared = Rc::clone(&self.0);
+        wasm_bindgen_futures::future_to_promise(async move {
+            let checked = shared.embedder.check().await;
+            checked.map_err(|error| throw(&error))?;
+            Ok(JsValue::UNDEFINED)
+        })
     }
 
     /// OpenAI's create-embedding body → its response.
@@ -278,7 +318,7 @@ impl Model {
     fn each(
         &self,
         texts: Vec<Input>,
-        act: impl Fn(&crate::Embedder<Cpu>, &str) -> Thrown<JsValue> + 'static,
+        act: impl Fn(&crate::Embedder<Either>, &str) -> Thrown<JsValue> + 'static,
     ) -> Thrown<Job> {
         let texts = texts.into_iter().map(|input| match input {
             Input::Text(text) => Ok(text),
@@ -336,7 +376,7 @@ enum Work {
     },
 }
 
-type Act = dyn Fn(&crate::Embedder<Cpu>, &str) -> Thrown<JsValue>;
+type Act = dyn Fn(&crate::Embedder<Either>, &str) -> Thrown<JsValue>;
 
 impl Work {
     fn run(&mut self) -> Option<&mut Run> {
@@ -349,7 +389,11 @@ impl Work {
     }
 
     /// Does one step; true when all is done.
-    fn step(&mut self, embedder: &crate::Embedder<Cpu>, others: &mut [&mut Run]) -> Thrown<bool> {
+    fn step(
+        &mut self,
+        embedder: &crate::Embedder<Either>,
+        others: &mut [&mut Run],
+    ) -> Thrown<bool> {
         let done = match self {
             Self::Native(run, _) => run.step_with(embedder, others),
             Self::Api(pending) => pending.run.step_with(embedder, others),
@@ -396,6 +440,16 @@ impl Job {
         done
     }
 
+    /// Resolves when a step can do something again, if a GPU has to answer first.
+    pub fn wait(&self) -> Option<Promise> {
+        let mut open = self.shared.open.borrow_mut();
+        let waits_for = open.get_mut(&self.number)?.run()?.waits_for()?;
+        Some(wasm_bindgen_futures::future_to_promise(async {
+            waits_for.await;
+            Ok(JsValue::UNDEFINED)
+        }))
+    }
+
     /// The result, once all is done.
     pub fn finish(self) -> Thrown<JsValue> {
         let work = self.shared.open.borrow_mut().remove(&self.number);
@@ -411,7 +465,7 @@ impl Drop for Job {
 
 /// Acts on the next texts; true when all are done.
 fn each(
-    embedder: &crate::Embedder<Cpu>,
+    embedder: &crate::Embedder<Either>,
     texts: &mut std::vec::IntoIter<String>,
     act: &Act,
     out: &Array,

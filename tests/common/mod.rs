@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
+use gossamer::backend::Backend;
 use gossamer::{Cpu, Embedder, Input, LoadOptions, Loader, WeightDtype};
 
 pub fn root() -> &'static Path {
@@ -98,6 +99,17 @@ pub fn load_with(
     changes: &[(&str, Option<&[u8]>)],
     chunk: usize,
 ) -> gossamer::Result<Embedder<Cpu>> {
+    load_on(Cpu::new(), folder, dtype, changes, chunk)
+}
+
+/// The same on any backend.
+pub fn load_on<B: Backend>(
+    backend: B,
+    folder: &Path,
+    dtype: impl Into<Option<WeightDtype>>,
+    changes: &[(&str, Option<&[u8]>)],
+    chunk: usize,
+) -> gossamer::Result<Embedder<B>> {
     let read = |name: &str| match changes.iter().find(|(changed, _)| *changed == name) {
         Some((_, bytes)) => bytes.map(<[u8]>::to_vec),
         None => read(folder, name),
@@ -108,7 +120,7 @@ pub fn load_with(
         saveable: true,
         ..LoadOptions::default()
     };
-    let mut loader = Loader::new(Cpu::new(), options);
+    let mut loader = Loader::new(backend, options);
     loop {
         provide(&mut loader, read)?;
         let Some(name) = loader.weights()?.into_iter().next() else {
@@ -129,8 +141,8 @@ pub fn load_with(
 }
 
 /// Hands over all small files that a loader wants.
-pub fn provide(
-    loader: &mut Loader<Cpu>,
+pub fn provide<B: Backend>(
+    loader: &mut Loader<B>,
     read: impl Fn(&str) -> Option<Vec<u8>>,
 ) -> gossamer::Result<()> {
     loop {

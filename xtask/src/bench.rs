@@ -19,6 +19,8 @@ pub enum Bench {
     Splade,
     /// From nothing to the first vector, against transformers.js
     Load,
+    /// WebGPU, against transformers.js', where Chromium finds an adapter
+    Gpu,
     /// What a user downloads, against transformers.js, and what it is made of
     Size,
     /// How time grows with the number and the length of texts, in Node
@@ -53,6 +55,10 @@ pub fn measure(what: Bench) -> Result<()> {
             dense_peer(&minilm)?;
             "load"
         }
+        Bench::Gpu => {
+            dense_peer(&minilm)?;
+            "gpu"
+        }
         Bench::Size => {
             peers()?;
             "size"
@@ -66,7 +72,13 @@ pub fn measure(what: Bench) -> Result<()> {
     };
     if matches!(
         what,
-        Bench::Cpu | Bench::Splade | Bench::Load | Bench::Large | Bench::Cache | Bench::Stores
+        Bench::Cpu
+            | Bench::Splade
+            | Bench::Load
+            | Bench::Large
+            | Bench::Cache
+            | Bench::Stores
+            | Bench::Gpu
     ) {
         setup::browsers()?;
     }
@@ -87,7 +99,11 @@ fn dense_peer(minilm: &Path) -> Result<()> {
 fn peer(kind: &str, model: &Path, name: &str, tokenizer: Option<&Path>) -> Result<()> {
     peers()?;
     let exported = target().join("bench/models").join(name);
-    if exported.join("onnx/model_quantized.onnx").exists() {
+    let files = ["model.onnx", "model_quantized.onnx"];
+    if files
+        .iter()
+        .all(|file| exported.join("onnx").join(file).exists())
+    {
         return Ok(());
     }
     let scripts = root().join("tests/js/bench/peers");

@@ -170,9 +170,13 @@ fn optimized(name: &str) -> PathBuf {
     target().join("wasm").join(name).join("optimized.wasm")
 }
 
+/// The glue, without comments that number functions of one build.
 fn read_glue(folder: &Path) -> Result<[String; 2]> {
     let [js, types] = GLUE.map(|name| fs::read_to_string(folder.join(name)));
-    Ok([js?, types?])
+    let js = js?;
+    let lines = js.split_inclusive('\n');
+    let lines = lines.filter(|line| !line.trim_start().starts_with("// Cast intrinsic"));
+    Ok([lines.collect(), types?])
 }
 
 /// A program of an npm package.

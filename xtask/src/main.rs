@@ -45,7 +45,7 @@ enum Command {
         #[arg(long, default_value = model::DEFAULT)]
         model: String,
         /// How to hold the weights
-        #[arg(long, default_value = "q8", value_parser = ["f32", "q8", "q4"])]
+        #[arg(long, default_value = "q8", value_parser = ["f32", "f16", "q8", "q4"])]
         dtype: String,
         /// Sparse vectors instead of dense ones
         #[arg(long)]

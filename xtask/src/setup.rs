@@ -69,6 +69,19 @@ pub fn browsers() -> Result<()> {
     packages(&missing).context("the browsers could not be installed: install chromium and firefox-esr by hand, and set CHROMIUM and FIREFOX to them")
 }
 
+/// Finds a Vulkan driver, or installs Mesa's, one of which needs no GPU.
+pub fn vulkan() -> Result<()> {
+    let folders = ["/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d"];
+    let has_driver =
+        |folder| fs::read_dir(folder).is_ok_and(|mut drivers| drivers.next().is_some());
+    let named = std::env::var_os("VK_DRIVER_FILES").or(std::env::var_os("VK_ICD_FILENAMES"));
+    if cfg!(target_os = "macos") || named.is_some() || folders.into_iter().any(has_driver) {
+        return Ok(());
+    }
+    packages(&["mesa-vulkan-drivers"])
+        .context("install a Vulkan driver by hand, such as Mesa's lavapipe")
+}
+
 /// Installs what tests use beside the build: curl, and packages of Python.
 pub fn testers() -> Result<()> {
     let answers = |program: &str, args: &[&str]| output(command(program).args(args)).is_some();

@@ -15,6 +15,7 @@ pub fn all() -> Result<()> {
     build::package()?;
     lint()?;
     reference()?;
+    setup::vulkan()?;
     say("testing natively");
     // Both at once: what they share is built once, and the server's binary is left for the tests in JavaScript.
     let packages = ["--package", "gossamer-embed", "--package", "gossamer-cli"];
@@ -34,6 +35,7 @@ pub fn all() -> Result<()> {
         "test:node",
         "test:server",
         "test:browsers",
+        "test:gpu",
         "test:package",
         "test:bundlers",
         "test:docs",

@@ -25,7 +25,7 @@ export interface CachedModel {
   /** The commit, or the version that `load` was given. */
   revision: string;
   /** As what it is kept; nothing for what is kept as it was downloaded, whole or in part. */
-  dtype?: "f32" | "q8" | "q4";
+  dtype?: "f32" | "f16" | "q8" | "q4";
   /** In bytes. */
   size: number;
   /** When it was last loaded. */

@@ -16,7 +16,7 @@ export interface Entry {
   /** Branches and tags that have led here. */
   refs: string[];
   /** As what it was loaded; none for files as they were downloaded. */
-  dtype?: "f32" | "q8" | "q4";
+  dtype?: "f32" | "f16" | "q8" | "q4";
   /** Whether that is what it is loaded as unless told otherwise. */
   standard?: boolean;
   /** Hashes that the downloaded files were found to have. */

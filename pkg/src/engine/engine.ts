@@ -1,6 +1,6 @@
 /** Where models are loaded and calls are answered: in this thread, or in a pool of workers. */
 
-import type { ModelInfo } from "../types.js";
+import type { Device, ModelInfo } from "../types.js";
 import type { Call, Results } from "./call.js";
 
 type Awaitable<T> = T | Promise<T>;
@@ -21,6 +21,7 @@ export interface LoaderOptions {
   file: string | undefined;
   sha256: Readonly<Record<string, string>>;
   saveable: boolean;
+  device: Device;
 }
 
 /** A model that is being loaded: it says which files it wants, and is handed them. */

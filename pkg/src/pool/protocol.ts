@@ -18,7 +18,7 @@ export interface Service {
   beginWeights(name: string): void;
   pushWeights(bytes: ArrayBuffer): number | undefined;
   endWeights(): void;
-  finish(): ModelInfo;
+  finish(): Promise<ModelInfo>;
   /** Throws what is wrong with a call, as far as that shows before the work. */
   check(call: Call): void;
   /** Answers a call; `first` is the number of its first input in the whole call. */

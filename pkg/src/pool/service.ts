@@ -53,7 +53,7 @@ class WorkerService {
     return {
       start: async (module, options: LoaderOptions) => {
         this.#memory = await instantiate(module);
-        this.#loader = new LocalLoader(options, this.#memory);
+        this.#loader = await LocalLoader.start(options, this.#memory);
       },
       wanted: () => loader().wanted(),
       provide: (name, bytes) => loader().provide(name, bytes && new Uint8Array(bytes)),
@@ -62,8 +62,8 @@ class WorkerService {
       beginWeights: (name) => loader().beginWeights(name),
       pushWeights: (bytes) => loader().pushWeights(new Uint8Array(bytes)),
       endWeights: () => loader().endWeights(),
-      finish: () => {
-        this.#engine = loader().finish();
+      finish: async () => {
+        this.#engine = await loader().finish();
         return this.#engine.info;
       },
       check: (call) => engine().check(call),

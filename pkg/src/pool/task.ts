@@ -44,8 +44,8 @@ export class Task {
           : await worker.request("check", [call], { started });
       this.#results.set(part, value);
     } catch (error) {
-      // After a trap nothing is known of the worker's memory.
-      if (error instanceof GossamerError && error.code === "internal") worker.fail(error);
+      // After a trap nothing is known of the worker's memory, and a lost GPU takes the weights along.
+      if (error instanceof GossamerError && ["internal", "gpu_lost"].includes(error.code)) worker.fail(error);
       const failures = (this.#failures.get(part) ?? 0) + 1;
       this.#failures.set(part, failures);
       // Others may have been at fault: it is tried again on a worker that does nothing beside.

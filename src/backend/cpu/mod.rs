@@ -16,16 +16,23 @@ mod simd;
 #[cfg(test)]
 mod tests;
 
+use core::borrow::Borrow;
 use core::ops::Range;
+
+use half::f16;
 
 pub use self::dot::DotKernel;
 use self::gemm_f32::PackedF32;
 use self::gemm_int::QuantizedRows;
+pub use self::norm::l2_normalize;
 use self::packed_int::{Bytes, Codes, Nibbles, PackedInt};
 pub use self::rotation::rotate;
 use self::scratch::{Buffer, Pool};
 use self::simd::F32x4;
-use super::{Activation, Attention, Backend, Norm, Pooling, Splade, SpladeStrategy, WeightDtype};
+use super::{
+    Activation, Attention, Backend, GROUP, Norm, Pooling, Reading, Splade, SpladeStrategy, Values,
+    Wanted, WeightDtype,
+};
 use crate::error::{Result, zeroed};
 
 /// Columns of a packed panel: two vectors.
@@ -94,6 +101,8 @@ impl Activations {
 pub enum Matrix {
     /// 32-bit floating point
     F32(PackedF32),
+    /// 16-bit floating point, widened
+    F16(PackedF32),
     /// 8-bit integers in groups
     Q8(PackedInt<Bytes>),
     /// 4-bit integers in groups
@@ -104,7 +113,7 @@ pub enum Matrix {
 macro_rules! each {
     ($matrix:expr, $name:ident => $call:expr) => {
         match $matrix {
-            Matrix::F32($name) => $call,
+            Matrix::F32($name) | Matrix::F16($name) => $call,
             Matrix::Q8($name) => $call,
             Matrix::Q4($name) => $call,
         }
@@ -125,16 +134,29 @@ impl Backend for Cpu {
     type Tensor = Activations;
     type Matrix = Matrix;
 
+    fn pass_tokens(&self) -> usize {
+        512
+    }
+
     fn matrix(&self, rows: usize, columns: usize, dtype: WeightDtype) -> Result<Matrix> {
         Ok(match dtype {
             WeightDtype::F32 => Matrix::F32(PackedF32::new(rows, columns)?),
+            WeightDtype::F16 => Matrix::F16(PackedF32::new(rows, columns)?),
             WeightDtype::Q8 => Matrix::Q8(PackedInt::new(rows, columns, self.kernel)?),
             WeightDtype::Q4 => Matrix::Q4(PackedInt::new(rows, columns, self.kernel)?),
         })
     }
 
     fn set_row(&self, matrix: &mut Matrix, row: usize, values: &[f32]) {
+        if let Matrix::F16(matrix) = matrix {
+            let rounded = values.iter().map(|value| f16::from_f32(*value).to_f32());
+            return matrix.set_row(row, &rounded.collect::<Vec<_>>());
+        }
         each!(matrix, matrix => matrix.set_row(row, values));
+    }
+
+    fn check_readable(&self) -> Result<()> {
+        Ok(())
     }
 
     fn row(&self, matrix: &Matrix, row: usize, out: &mut [f32]) {
@@ -145,7 +167,7 @@ impl Backend for Cpu {
 
     fn set_codes(&self, matrix: &mut Matrix, row: usize, codes: &[i8], scales: &[f32]) {
         match matrix {
-            Matrix::F32(_) => unreachable!("f32 has no codes"),
+            Matrix::F32(_) | Matrix::F16(_) => unreachable!("these have no codes"),
             Matrix::Q8(matrix) => matrix.set_codes(row, codes, scales),
             Matrix::Q4(matrix) => matrix.set_codes(row, codes, scales),
         }
@@ -153,7 +175,7 @@ impl Backend for Cpu {
 
     fn codes(&self, matrix: &Matrix, row: usize, codes: &mut [i8], scales: &mut [f32]) {
         match matrix {
-            Matrix::F32(_) => unreachable!("f32 has no codes"),
+            Matrix::F32(_) | Matrix::F16(_) => unreachable!("these have no codes"),
             Matrix::Q8(matrix) => matrix.codes(row, codes, scales),
             Matrix::Q4(matrix) => matrix.codes(row, codes, scales),
         }
@@ -170,6 +192,7 @@ impl Backend for Cpu {
     fn dtype(&self, matrix: &Matrix) -> WeightDtype {
         match matrix {
             Matrix::F32(_) => WeightDtype::F32,
+            Matrix::F16(_) => WeightDtype::F16,
             Matrix::Q8(_) => WeightDtype::Q8,
             Matrix::Q4(_) => WeightDtype::Q4,
         }
@@ -326,11 +349,61 @@ impl Backend for Cpu {
         })
     }
 
-    fn read(&self, x: &Activations) -> Result<Vec<f32>> {
-        let mut out = zeroed(x.values.len())?;
-        out.copy_from_slice(&x.values);
+    fn concatenate(&self, parts: &[&Activations]) -> Result<Activations> {
+        let rows = parts.first().map_or(0, |part| part.rows());
+        let width = parts.iter().map(|part| part.width).sum();
+        let mut out = self.activations(rows, width)?;
+        for (row, mut out) in out.values.chunks_exact_mut(width).enumerate() {
+            for part in parts {
+                let (target, rest) = out.split_at_mut(part.width);
+                target.copy_from_slice(&part.values[row * part.width..][..part.width]);
+                out = rest;
+            }
+        }
         Ok(out)
     }
+
+    fn normalize(&self, x: &Activations) -> Result<Activations> {
+        let mut out = self.activations(x.rows(), x.width)?;
+        out.values.copy_from_slice(&x.values);
+        out.values.chunks_exact_mut(x.width).for_each(l2_normalize);
+        Ok(out)
+    }
+
+    fn read(&self, wanted: Vec<Wanted<Activations>>) -> Result<Reading> {
+        let values = wanted.iter().map(Wanted::values).collect::<Result<_>>()?;
+        Ok(Box::pin(std::future::ready(Ok(values))))
+    }
+}
+
+impl<T: Borrow<Activations>> Wanted<T> {
+    /// What is wanted.
+    pub(super) fn values(&self) -> Result<Values> {
+        match self {
+            Self::All(x) => {
+                let values = &x.borrow().values;
+                let mut out = zeroed(values.len())?;
+                out.copy_from_slice(values);
+                Ok(Values::All(out))
+            }
+            Self::Positive(x) => {
+                let places = (0u32..).zip(x.borrow().values.iter().copied());
+                let positive = |(_, value): &(u32, f32)| *value > 0.0 || value.is_nan();
+                Ok(Values::Positive(places.filter(positive).collect()))
+            }
+        }
+    }
+}
+
+/// Codes and scales of a row in the grid of `dtype`, which has codes.
+pub fn quantize(dtype: WeightDtype, values: &[f32]) -> (Vec<i8>, Vec<f32>) {
+    let groups = values.chunks(GROUP);
+    let groups: Vec<_> = match dtype {
+        WeightDtype::Q4 => groups.map(packed_int::quantize::<Nibbles>).collect(),
+        _ => groups.map(packed_int::quantize::<Bytes>).collect(),
+    };
+    let (codes, scales): (Vec<_>, Vec<_>) = groups.into_iter().unzip();
+    (codes.into_flattened(), scales)
 }
 
 /// Which part of a product it is.
@@ -359,7 +432,7 @@ impl Cpu {
         done: &mut Done,
     ) -> Result<()> {
         match weight {
-            Matrix::F32(weight) => {
+            Matrix::F32(weight) | Matrix::F16(weight) => {
                 let columns = weight.columns();
                 each_panel(
                     weight.rows(),

@@ -1,4 +1,4 @@
-//! LayerNorm and RMSNorm.
+//! LayerNorm, RMSNorm, and scaling to length 1.
 
 use super::simd::{F32x4, fold};
 use crate::backend::{Norm, NormKind};
@@ -46,4 +46,18 @@ fn rms_norm(row: &mut [f32], norm: Norm, offset: f32) {
 #[expect(clippy::cast_precision_loss, reason = "hidden sizes are small")]
 fn count(row: &[f32]) -> f32 {
     row.len() as f32
+}
+
+/// Scales `row` to length 1. A row shorter than 1e-12 is divided by that, as in torch's `F.normalize`.
+///
+/// Summed in f64, in order: the same bits everywhere.
+pub fn l2_normalize(row: &mut [f32]) {
+    let squares: f64 = row.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
+    let length = squares.sqrt().max(1e-12);
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "back to the vector's own precision"
+    )]
+    row.iter_mut()
+        .for_each(|x| *x = (f64::from(*x) / length) as f32);
 }

@@ -152,17 +152,8 @@ impl<C: Codes> PackedInt<C> {
 
     /// Quantises one row.
     pub fn set_row(&mut self, row: usize, values: &[f32]) {
-        let zero = I32x4::splat(0);
         for (group, values) in values.chunks(GROUP).enumerate() {
-            let rotated = Group::load(values).hadamard().scaled(0.125);
-            let scale = best_scale::<C>(&rotated);
-            let mut codes = [0; GROUP];
-            let (out, _) = codes.as_chunks_mut::<16>();
-            let mut quantized = quantized::<C>(&rotated, scale, true);
-            for out in out {
-                let quad = core::array::from_fn(|_| quantized.next().map_or(zero, F32x4::to_i32));
-                *out = bytemuck::cast(I32x4::low_bytes(quad).to_array());
-            }
+            let (codes, scale) = quantize::<C>(values);
             self.set_group(row, group, &codes, scale);
         }
     }
@@ -227,6 +218,21 @@ impl<C: Codes> PackedInt<C> {
             out.iter_mut().zip(values).for_each(|(out, x)| *out += x);
         }
     }
+}
+
+/// Codes and scale of up to a group of a row.
+pub fn quantize<C: Codes>(values: &[f32]) -> ([i8; GROUP], f32) {
+    let zero = I32x4::splat(0);
+    let rotated = Group::load(values).hadamard().scaled(0.125);
+    let scale = best_scale::<C>(&rotated);
+    let mut codes = [0; GROUP];
+    let (out, _) = codes.as_chunks_mut::<16>();
+    let mut quantized = quantized::<C>(&rotated, scale, true);
+    for out in out {
+        let quad = core::array::from_fn(|_| quantized.next().map_or(zero, F32x4::to_i32));
+        *out = bytemuck::cast(I32x4::low_bytes(quad).to_array());
+    }
+    (codes, scale)
 }
 
 /// Vector of element `k` of a group for row `lane` of a panel, and place in it, with so many k to a 32-bit lane.

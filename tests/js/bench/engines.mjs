@@ -34,6 +34,16 @@ const ours = {
       close: () => model.dispose(),
     };
   },
+  /** In `dtype`, as a page's own thread drives it. */
+  async gpu(dtype) {
+    const { load } = await import("gossamer-embed");
+    const model = await load(`${location.origin}/models/${MINILM}`, { dtype, device: "webgpu" });
+    return {
+      about: `${dtype}, WebGPU on ${model.info.adapter || "an adapter without a name"}`,
+      embed: async (texts) => (await model.encode(texts)).data,
+      close: () => model.dispose(),
+    };
+  },
   async sparse() {
     const { load } = await import("gossamer-embed");
     const [config, tokenizer, weights] = await Promise.all(
@@ -59,6 +69,16 @@ const theirs = {
     const extract = await pipeline("feature-extraction", MINILM, { dtype: "q8", device: "wasm" });
     return {
       about,
+      embed: async (texts) => (await extract(texts, { pooling: "mean", normalize: true })).data,
+      close: () => extract.dispose(),
+    };
+  },
+  /** In f32: its 8 bits are not for WebGPU. */
+  async gpu() {
+    const { pipeline, env } = await transformers(1);
+    const extract = await pipeline("feature-extraction", MINILM, { dtype: "fp32", device: "webgpu" });
+    return {
+      about: `transformers.js ${env.version}, fp32, WebGPU`,
       embed: async (texts) => (await extract(texts, { pooling: "mean", normalize: true })).data,
       close: () => extract.dispose(),
     };
@@ -110,15 +130,15 @@ async function duel(both, { texts, rounds, calls }) {
   return { ours, theirs, ratio: median(times[1].map((value, i) => value / times[0][i])) };
 }
 
-/** Some cases of one kind of vectors: what ran, the times, and of dense vectors the cosine of ours and theirs. */
-globalThis.compare = async (kind, threads, cases) => {
-  const both = [await ours[kind](threads), await theirs[kind](threads)];
+/** Some cases of one kind of vectors, with so many threads or in a dtype: what ran, the times, and of dense vectors the cosine of ours and theirs. */
+globalThis.compare = async (kind, how, cases) => {
+  const both = [await ours[kind](how), await theirs[kind](how)];
   const results = {};
   for (const [name, one] of Object.entries(cases)) results[name] = await duel(both, one);
   const text = Object.values(cases)[0].texts.slice(0, 1);
   const [a, b] = await Promise.all(both.map(({ embed }) => embed(text)));
   for (const { close } of both) await close();
-  return { about: both.map(({ about }) => about), results, cosine: kind === "dense" ? dot(a, b) : undefined };
+  return { about: both.map(({ about }) => about), results, cosine: kind === "sparse" ? undefined : dot(a, b) };
 };
 
 /** Milliseconds from the import of the library to the first vector; ours from any folder. */

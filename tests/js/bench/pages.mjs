@@ -18,12 +18,12 @@ export const text = (tokens, first = 0) =>
 /** Texts of such lengths, all different. */
 export const texts = (lengths) => lengths.map((tokens, i) => text(tokens, i * 29));
 
-/** Runs `use(inFreshPage)`, where `inFreshPage(call, ...args)` calls one of the page's functions. */
-export async function withPages(use) {
+/** Runs `use(inFreshPage)`, where `inFreshPage(call, ...args)` calls one of the page's functions, in a Chromium with `flags`. */
+export async function withPages(use, flags = []) {
   const server = await serve({ open: BENCH, headers: ISOLATED });
   try {
     await use(async (name, ...args) => {
-      const { page, close } = await browsers.Chromium.open(`${server.origin}/tests/js/bench/page.html`);
+      const { page, close } = await browsers.Chromium.open(`${server.origin}/tests/js/bench/page.html`, flags);
       await page.waitForFunction("globalThis.ready");
       const result = await page.evaluate(([name, args]) => globalThis[name](...args), [name, args]);
       await close();

@@ -15,14 +15,15 @@ const CHROMIUM_FLAGS = [
 ];
 
 /**
- * Name → `{ path, open }`; `open(url)` gives `{ page, another, close }`: `another(url)` opens one more tab. `page.evaluate` is the
+ * Name → `{ path, open }`; `open(url, flags)`, flags for Chromium alone, gives `{ page, another, close }`: `another(url)` opens one more tab. `page.evaluate` is the
  * same for both.
  */
 export const browsers = {
   Chromium: {
     path: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    async open(url) {
-      const browser = await chromium.launch({ executablePath: this.path, args: CHROMIUM_FLAGS });
+    async open(url, flags = []) {
+      const args = [...CHROMIUM_FLAGS, ...flags];
+      const browser = await chromium.launch({ executablePath: this.path, args });
       const context = await browser.newContext();
       return tabs(await context.newPage(), () => context.newPage(), browser, url);
     },

@@ -1,10 +1,10 @@
-"""Models as transformers.js wants them: ONNX, dynamically quantised to 8 bits per channel.
+"""Models as transformers.js wants them: ONNX, in f32 and dynamically quantised to 8 bits per channel.
 
     python export_onnx.py dense MODEL OUT
     python export_onnx.py masked-lm MODEL OUT TOKENIZER
 
 MODEL is a folder with config and safetensors, which may be a list only (see synthetic.py); OUT gets config, tokenizer and
-onnx/model_quantized.onnx. The first gives token states, the second the logits over the vocabulary; TOKENIZER is the folder
+onnx/model.onnx and onnx/model_quantized.onnx. The first gives token states, the second the logits over the vocabulary; TOKENIZER is the folder
 whose tokenizer it takes.
 """
 
@@ -59,6 +59,7 @@ def main(kind: str, model: Path, out: Path, tokenizer: Path) -> None:
             opset_version=17,
             dynamo=False,
         )
+        shutil.copy(whole, onnx)
         quantize_dynamic(
             whole, onnx / "model_quantized.onnx", per_channel=True, weight_type=QuantType.QInt8
         )

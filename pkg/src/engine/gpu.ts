@@ -1,0 +1,83 @@
+/** The way to a GPU, and whether it is worth it. */
+
+import { GossamerError, toGossamerError } from "../errors.js";
+import type { ModelInfo } from "../types.js";
+import { type GpuDevice, requestGpu } from "../wasm/gossamer.js";
+
+/** The part of `navigator` that leads to a GPU. */
+interface MayHaveGpu {
+  gpu?: { requestAdapter(): Promise<unknown> };
+}
+
+/** The GPU of this host. */
+export async function openGpu(): Promise<GpuDevice> {
+  const { gpu } = (globalThis.navigator ?? {}) as MayHaveGpu;
+  if (!gpu) throw noGpu("this runtime has no WebGPU, or not on this page: it needs https");
+  const adapter = await gpu.requestAdapter().catch(() => null);
+  if (!adapter) throw noGpu("WebGPU offers no adapter");
+  return requestGpu().catch((error: unknown) => {
+    throw toGossamerError(error);
+  });
+}
+
+function noGpu(why: string): GossamerError {
+  return new GossamerError(
+    "no_gpu",
+    `There is no GPU that can be used (${why}). Choose device "cpu", or "auto", which takes a GPU only where there is one.`,
+    { status: 501 },
+  );
+}
+
+/** Sizes of passes that are tried, in tokens. */
+const SIZES = [16, 64, 256, 512];
+/** A GPU that is so many times slower need not be tried with more. */
+const HOPELESS = 8;
+
+/**
+ * Tokens from which on the GPU is faster: the first of a few sizes, or infinitely many. Measured once for an adapter and a
+ * model, where there is a place to remember it in.
+ */
+export async function fasterFrom(
+  info: ModelInfo,
+  answer: (inputs: number[][], onGpu: boolean) => Promise<unknown>,
+): Promise<number> {
+  const notes = await notebook();
+  const page = `https://gossamer-embed.invalid/gpu/${encodeURIComponent(`${info.adapter} ${info.spaceId}`)}`;
+  const known = await (await notes?.match(page))?.text();
+  if (known) return Number(known);
+  const tokens = await measure(info, answer);
+  await notes?.put(page, new Response(String(tokens)));
+  return tokens;
+}
+
+/** Where a browser keeps what was measured. */
+async function notebook(): Promise<Cache | undefined> {
+  // Some say no to pages that did not come by https.
+  return globalThis.caches?.open("gossamer-embed-gpu").catch(() => undefined);
+}
+
+async function measure(
+  { maxTokens }: ModelInfo,
+  answer: (inputs: number[][], onGpu: boolean) => Promise<unknown>,
+): Promise<number> {
+  for (const tokens of SIZES) {
+    const length = Math.min(tokens, maxTokens);
+    const inputs = Array.from({ length: tokens / length }, () => new Array<number>(length).fill(1));
+    const onCpu = await time(() => answer(inputs, false));
+    const onGpu = await time(() => answer(inputs, true));
+    if (onGpu < onCpu) return tokens;
+    if (onGpu > HOPELESS * onCpu) break;
+  }
+  return Infinity;
+}
+
+/** The better of two, in milliseconds. */
+async function time(work: () => Promise<unknown>): Promise<number> {
+  let best = Infinity;
+  for (let i = 0; i < 2; i++) {
+    const start = performance.now();
+    await work();
+    best = Math.min(best, performance.now() - start);
+  }
+  return best;
+}

@@ -1,0 +1,170 @@
+// Attention of packed sequences with an online softmax (Dao et al. 2022): a workgroup has 32 queries of one head, and goes
+// through the keys that any of them sees, 32 at a time; scores never leave workgroup memory. A thread has four queries,
+// and four keys or every eighth element of their values.
+
+struct Shape {
+    // Widths of rows of queries and keys, and of queries, keys and values; where keys and values begin in them
+    qk_stride: u32,
+    v_stride: u32,
+    keys: u32,
+    values: u32,
+    // Query heads, and how many of them share a key head
+    heads: u32,
+    share: u32,
+    scale: f32,
+    // The most tokens before and after a query that it sees
+    before: u32,
+    after: u32,
+    // Largest distance of the bias, if there is one
+    reach: u32,
+    biased: u32,
+}
+
+// Of queries: the first one, the end of their sequence, and its start
+struct Tile {
+    first: u32,
+    end: u32,
+    start: u32,
+}
+
+@group(0) @binding(0) var<uniform> shape: Shape;
+@group(0) @binding(1) var<storage, read> qk: array<f32>;
+@group(0) @binding(2) var<storage, read> v: array<f32>;
+@group(0) @binding(3) var<storage, read> tiles: array<Tile>;
+// [head][distance]
+@group(0) @binding(4) var<storage, read> bias: array<f32>;
+@group(0) @binding(5) var<storage, read_write> out: array<f32>;
+
+// Of a head
+const SIZE = 64u;
+
+const TILE = 32u;
+const THREADS = 64u;
+// Odd, so that banks differ
+const PITCH = 33u;
+// Elements of a value that a thread has
+const OWN = (SIZE + 7u) / 8u;
+const UNSEEN = -3.0e38;
+
+var<workgroup> left: array<f32, TILE * PITCH>;
+var<workgroup> right: array<f32, TILE * PITCH>;
+var<workgroup> scores: array<f32, TILE * PITCH>;
+var<workgroup> top: array<f32, TILE>;
+var<workgroup> sum: array<f32, TILE>;
+var<workgroup> shrink: array<f32, TILE>;
+
+fn sees(query: u32, key: u32) -> bool {
+    return key + min(shape.before, query) >= query && key <= query + min(shape.after, 0x7fffffffu);
+}
+
+@compute @workgroup_size(THREADS)
+fn attention(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let tile = tiles[place.x];
+    let head = place.y;
+    let y = lane / 8u;
+    let x = lane % 8u;
+    let length = tile.end - tile.start;
+    let query = tile.first - tile.start;
+    let last = min(query + TILE, length) - 1u;
+    let begin = (query - min(shape.before, query)) / TILE * TILE;
+    let end = min(length, last + min(shape.after, length) + 1u);
+    let q_column = head * SIZE;
+    let k_column = shape.keys + head / shape.share * SIZE;
+    let v_column = shape.values + head / shape.share * SIZE;
+    if (lane < TILE) {
+        top[lane] = UNSEEN;
+        sum[lane] = 0.0;
+    }
+    var result: array<vec4<f32>, OWN>;
+    for (var key = begin; key < end; key += TILE) {
+        var score: array<vec4<f32>, 4>;
+        // By hand: in SwiftShader a variable of a loop keeps its value from turn to turn.
+        for (var i = 0u; i < 4u; i++) { score[i] = vec4(0.0); }
+        for (var d = 0u; d < SIZE; d += TILE) {
+            for (var at = lane; at < TILE * TILE; at += THREADS) {
+                let r = at / TILE;
+                let c = d + at % TILE;
+                var q = 0.0;
+                var k = 0.0;
+                if (c < SIZE) {
+                    if (query + r < length) { q = qk[(tile.first + r) * shape.qk_stride + q_column + c]; }
+                    if (key + r < length) { k = qk[(tile.start + key + r) * shape.qk_stride + k_column + c]; }
+                }
+                left[r * PITCH + at % TILE] = q;
+                right[r * PITCH + at % TILE] = k;
+            }
+            workgroupBarrier();
+            for (var c = 0u; c < TILE; c++) {
+                let at = x * PITCH + c;
+                let k = vec4(right[at], right[at + 8u * PITCH], right[at + 16u * PITCH], right[at + 24u * PITCH]);
+                for (var i = 0u; i < 4u; i++) { score[i] += left[(y + 8u * i) * PITCH + c] * k; }
+            }
+            workgroupBarrier();
+        }
+        for (var i = 0u; i < 4u; i++) {
+            let r = y + 8u * i;
+            for (var j = 0u; j < 4u; j++) {
+                let c = x + 8u * j;
+                var value = UNSEEN;
+                if (key + c < length && query + r < length && sees(query + r, key + c)) {
+                    value = score[i][j] * shape.scale;
+                    if (shape.biased != 0u) {
+                        value += bias[head * (2u * shape.reach + 1u) + shape.reach + key + c - query - r];
+                    }
+                }
+                scores[r * PITCH + c] = value;
+            }
+        }
+        workgroupBarrier();
+        if (lane < TILE) {
+            let row = lane * PITCH;
+            let before = top[lane];
+            var highest = before;
+            for (var c = 0u; c < TILE; c++) { highest = max(highest, scores[row + c]); }
+            var all = 0.0;
+            for (var c = 0u; c < TILE; c++) {
+                let value = scores[row + c];
+                let weight = select(exp(value - highest), 0.0, value == UNSEEN);
+                scores[row + c] = weight;
+                all += weight;
+            }
+            let factor = exp(before - highest);
+            top[lane] = highest;
+            sum[lane] = sum[lane] * factor + all;
+            shrink[lane] = factor;
+        }
+        workgroupBarrier();
+        let factor = vec4(shrink[y], shrink[y + 8u], shrink[y + 16u], shrink[y + 24u]);
+        for (var own = 0u; own < OWN; own++) { result[own] *= factor; }
+        for (var d = 0u; d < SIZE; d += TILE) {
+            for (var at = lane; at < TILE * TILE; at += THREADS) {
+                let r = at / TILE;
+                let c = d + at % TILE;
+                var value = 0.0;
+                if (c < SIZE && key + r < length) { value = v[(tile.start + key + r) * shape.v_stride + v_column + c]; }
+                right[r * PITCH + at % TILE] = value;
+            }
+            workgroupBarrier();
+            for (var k = 0u; k < TILE; k++) {
+                let weight = vec4(
+                    scores[y * PITCH + k],
+                    scores[(y + 8u) * PITCH + k],
+                    scores[(y + 16u) * PITCH + k],
+                    scores[(y + 24u) * PITCH + k],
+                );
+                for (var j = 0u; j < min(4u, OWN - d / 8u); j++) {
+                    result[d / 8u + j] += weight * right[k * PITCH + x + 8u * j];
+                }
+            }
+            workgroupBarrier();
+        }
+    }
+    for (var i = 0u; i < 4u; i++) {
+        let r = y + 8u * i;
+        if (query + r >= length) { continue; }
+        for (var own = 0u; own < OWN; own++) {
+            let c = x + 8u * own;
+            if (c < SIZE) { out[(tile.first + r) * shape.heads * SIZE + head * SIZE + c] = result[own][i] / sum[r]; }
+        }
+    }
+}

@@ -1,0 +1,21 @@
+// activation(first half) · second half of each row.
+
+struct Shape {
+    // Values of the result, and its width
+    size: u32,
+    width: u32,
+}
+
+@group(0) @binding(0) var<uniform> shape: Shape;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+
+fn activate(x: f32) -> f32 { return x; }
+
+@compute @workgroup_size(256)
+fn gate(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    for (var at = id.x; at < shape.size; at += groups.x * 256u) {
+        let first = at / shape.width * 2u * shape.width + at % shape.width;
+        out[at] = activate(x[first]) * x[first + shape.width];
+    }
+}

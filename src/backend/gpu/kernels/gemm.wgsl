@@ -1,0 +1,209 @@
+// x · weightᵀ in tiles of ROWS × 64, whose operands pass through workgroup memory in steps of 16 words; a thread has four rows
+// and four columns of a tile.
+//
+// With weights of 32 or 16 bits a word of x is one f32. With 8 or 4 bits it is four codes of 8 bits, and a step is a group:
+// integer sums are exact, and scaled to f32 group by group. Either way an element is one sequential sum over k.
+
+struct Shape {
+    // Of x, and of the part of the weights that is bound
+    rows: u32,
+    columns: u32,
+    // Words of a row of x, and steps of a row of weights, which is filled up with zeros
+    words: u32,
+    steps: u32,
+    // Width of the result, and where the part's columns begin in it
+    width: u32,
+    first: u32,
+    // Whether there is a bias
+    biased: u32,
+}
+
+@group(0) @binding(0) var<uniform> shape: Shape;
+@group(0) @binding(1) var<storage, read> x: array<u32>;
+// [row][step]
+@group(0) @binding(2) var<storage, read> x_scales: array<f32>;
+// [column][step][16 or 8]. With 16 bits a word has two elements; with 4, codes of one word in the lower halves of its bytes,
+// those of the next word in the upper
+@group(0) @binding(3) var<storage, read> weight: array<u32>;
+// [column][step], of what `dot_of` gets
+@group(0) @binding(4) var<storage, read> scales: array<f32>;
+@group(0) @binding(5) var<storage, read> bias: array<f32>;
+@group(0) @binding(6) var<storage, read_write> out: array<f32>;
+// Where each sequence begins
+@group(0) @binding(7) var<storage, read> offsets: array<u32>;
+
+override ROWS: u32 = 64u;
+override BITS: u32 = 32u;
+// SPLADE: whether to add up, and what: 0 the logit, 1 log(1 + relu(logit)), 2 log(1 + log(1 + relu(logit)))
+override SUM: bool = false;
+override LOGS: u32 = 1u;
+
+const COLUMNS = 64u;
+const STEP = 16u;
+// Of a word's column of a tile; odd, so that banks differ
+const PITCH = 65u;
+const NOT_FINITE = 0x7f800000u;
+
+var<workgroup> x_tile: array<u32, STEP * PITCH>;
+var<workgroup> weight_tile: array<u32, STEP * PITCH>;
+// Of a thread's four rows, four columns each
+var<private> sums: array<vec4<f32>, 4>;
+
+fn activate(x: f32) -> f32 { return x; }
+
+fn dot_of(a: u32, b: u32) -> i32 { return dot4I8Packed(a, b); }
+
+fn load_x(row: u32, end: u32, step: u32, thread: u32) {
+    for (var at = thread; at < ROWS * STEP; at += ROWS * 4u) {
+        let r = row + at / STEP;
+        let d = step * STEP + at % STEP;
+        var word = 0u;
+        if (r < end && d < shape.words) { word = x[r * shape.words + d]; }
+        x_tile[at % STEP * PITCH + at / STEP] = word;
+    }
+}
+
+fn load_weight(column: u32, step: u32, thread: u32) {
+    let size = select(STEP / 2u, STEP, BITS == 32u || BITS == 8u);
+    for (var at = thread; at < COLUMNS * size; at += ROWS * 4u) {
+        let c = at / size;
+        let d = at % size;
+        var word = 0u;
+        if (column + c < shape.columns) { word = weight[((column + c) * shape.steps + step) * size + d]; }
+        if (BITS == 16u) {
+            let two = bitcast<vec2<u32>>(unpack2x16float(word));
+            weight_tile[2u * d * PITCH + c] = two.x;
+            weight_tile[(2u * d + 1u) * PITCH + c] = two.y;
+        } else if (BITS == 4u) {
+            weight_tile[2u * d * PITCH + c] = (word << 4u) & 0xf0f0f0f0u;
+            weight_tile[(2u * d + 1u) * PITCH + c] = word & 0xf0f0f0f0u;
+        } else {
+            weight_tile[d * PITCH + c] = word;
+        }
+    }
+}
+
+// Four columns of one row of a tile.
+fn weights_at(d: u32, lane: vec2<u32>) -> vec4<u32> {
+    let at = d * PITCH + lane.x;
+    return vec4(weight_tile[at], weight_tile[at + 16u], weight_tile[at + 32u], weight_tile[at + 48u]);
+}
+
+fn add_floats(lane: vec2<u32>) {
+    for (var d = 0u; d < STEP; d++) {
+        let w = bitcast<vec4<f32>>(weights_at(d, lane));
+        for (var i = 0u; i < 4u; i++) {
+            sums[i] += bitcast<f32>(x_tile[d * PITCH + lane.y + ROWS / 4u * i]) * w;
+        }
+    }
+}
+
+fn add_codes(row: u32, end: u32, column: u32, step: u32, lane: vec2<u32>) {
+    var exact: array<vec4<i32>, 4>;
+    // By hand: in SwiftShader a variable of a loop keeps its value from turn to turn.
+    for (var i = 0u; i < 4u; i++) { exact[i] = vec4(0); }
+    for (var d = 0u; d < STEP; d++) {
+        let w = weights_at(d, lane);
+        for (var i = 0u; i < 4u; i++) {
+            let word = x_tile[d * PITCH + lane.y + ROWS / 4u * i];
+            exact[i] += vec4(dot_of(word, w.x), dot_of(word, w.y), dot_of(word, w.z), dot_of(word, w.w));
+        }
+    }
+    // Beyond the edges the sums are of no meaning.
+    let c = min(vec4(column + lane.x) + vec4(0u, 16u, 32u, 48u), vec4(shape.columns - 1u)) * shape.steps + step;
+    let scale = vec4(scales[c.x], scales[c.y], scales[c.z], scales[c.w]);
+    for (var i = 0u; i < 4u; i++) {
+        let r = min(row + lane.y + ROWS / 4u * i, end - 1u);
+        sums[i] += vec4<f32>(exact[i]) * (x_scales[r * shape.steps + step] * scale);
+    }
+}
+
+// Sums of rows from `row` on, up to `end`, and columns from `column` on.
+fn product(row: u32, end: u32, column: u32, lane: vec2<u32>) {
+    let thread = lane.y * 16u + lane.x;
+    for (var i = 0u; i < 4u; i++) { sums[i] = vec4(0.0); }
+    for (var step = 0u; step < shape.steps; step++) {
+        load_x(row, end, step, thread);
+        load_weight(column, step, thread);
+        workgroupBarrier();
+        if (BITS >= 16u) { add_floats(lane); } else { add_codes(row, end, column, step, lane); }
+        workgroupBarrier();
+    }
+}
+
+fn shift(column: u32) -> f32 {
+    if (shape.biased == 0u) { return 0.0; }
+    return bias[shape.first + column];
+}
+
+// activation(x · weightᵀ + bias)
+@compute @workgroup_size(16, ROWS / 4u)
+fn linear(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_id) lane: vec3<u32>) {
+    let row = tile.y * ROWS;
+    let column = tile.x * COLUMNS;
+    product(row, shape.rows, column, lane.xy);
+    for (var j = 0u; j < 4u; j++) {
+        let c = column + lane.x + 16u * j;
+        if (c >= shape.columns) { continue; }
+        for (var i = 0u; i < 4u; i++) {
+            let r = row + lane.y + ROWS / 4u * i;
+            if (r < shape.rows) {
+                out[r * shape.width + shape.first + c] = activate(sums[i][j] + shift(c));
+            }
+        }
+    }
+}
+
+fn is_finite(x: f32) -> bool {
+    return (bitcast<u32>(x) & NOT_FINITE) != NOT_FINITE;
+}
+
+fn ln_1p(x: f32) -> f32 {
+    let y = 1.0 + x;
+    // What rounding took from y is given back.
+    return log(y) - ((y - 1.0) - x) / y;
+}
+
+fn splade_weight(logit: f32) -> f32 {
+    var weight = max(logit, 0.0);
+    for (var i = 0u; i < LOGS; i++) { weight = ln_1p(weight); }
+    return weight;
+}
+
+// What is not finite stays, as it would not in a maximum.
+fn joined(a: f32, b: f32) -> f32 {
+    if (!is_finite(a)) { return a; }
+    if (!is_finite(b) || SUM) { return a + b; }
+    return max(a, b);
+}
+
+// For each sequence and column the largest logit's weight, or the sum of all weights.
+@compute @workgroup_size(16, ROWS / 4u)
+fn splade(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_id) lane: vec3<u32>) {
+    let column = tile.x * COLUMNS;
+    let end = offsets[tile.y + 1u];
+    var best = vec4(0.0);
+    for (var row = offsets[tile.y]; row < end; row += ROWS) {
+        product(row, end, column, lane.xy);
+        for (var i = 0u; i < 4u; i++) {
+            if (row + lane.y + ROWS / 4u * i >= end) { continue; }
+            for (var j = 0u; j < 4u; j++) {
+                let c = min(column + lane.x + 16u * j, shape.columns - 1u);
+                let logit = sums[i][j] + shift(c);
+                best[j] = joined(best[j], select(logit, splade_weight(logit), SUM && is_finite(logit)));
+            }
+        }
+    }
+    for (var j = 0u; j < 4u; j++) { x_tile[lane.y * COLUMNS + lane.x + 16u * j] = bitcast<u32>(best[j]); }
+    workgroupBarrier();
+    if (lane.y > 0u) { return; }
+    for (var j = 0u; j < 4u; j++) {
+        let c = lane.x + 16u * j;
+        if (column + c >= shape.columns) { continue; }
+        var all = 0.0;
+        for (var i = 0u; i < ROWS / 4u; i++) { all = joined(all, bitcast<f32>(x_tile[i * COLUMNS + c])); }
+        // The weight rises with the logit, so it can wait until here.
+        if (!SUM && is_finite(all)) { all = splade_weight(all); }
+        out[tile.y * shape.width + shape.first + column + c] = all;
+    }
+}

@@ -1,0 +1,556 @@
+//! Kernels against the CPU's, on odd shapes; on whichever adapter there is.
+
+use std::sync::LazyLock;
+
+use super::*;
+use crate::backend::{Mask, RelativeBias, Rotary};
+
+/// One for all: an adapter that is a CPU takes its time to start.
+static GPU: LazyLock<Gpu> = LazyLock::new(|| {
+    pollster::block_on(Gpu::open())
+        .expect("a Vulkan or Metal adapter: Debian's mesa-vulkan-drivers has one")
+});
+static CPU: LazyLock<Cpu> = LazyLock::new(Cpu::new);
+
+const DTYPES: [WeightDtype; 4] = [
+    WeightDtype::F32,
+    WeightDtype::F16,
+    WeightDtype::Q8,
+    WeightDtype::Q4,
+];
+
+/// Reproducible values in [-1, 1): Knuth's linear congruential generator, upper bits.
+struct Random(u64);
+
+impl Random {
+    fn vec(&mut self, len: usize) -> Vec<f32> {
+        let next = || {
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            #[expect(clippy::cast_precision_loss, reason = "24 bits fit")]
+            let value = (self.0 >> 40) as f32;
+            value / 8_388_608.0 - 1.0
+        };
+        std::iter::repeat_with(next).take(len).collect()
+    }
+}
+
+fn read<B: Backend>(backend: &B, tensor: B::Tensor) -> Vec<f32> {
+    let reading = backend.read(vec![Wanted::All(tensor)]).unwrap();
+    let values = pollster::block_on(reading).unwrap();
+    let Some(Values::All(values)) = values.into_iter().next() else {
+        panic!("all values were asked for");
+    };
+    values
+}
+
+fn packed<B: Backend>(
+    backend: &B,
+    values: &[f32],
+    columns: usize,
+    dtype: WeightDtype,
+) -> B::Matrix {
+    let rows = values.len() / columns;
+    let mut matrix = backend.matrix(rows, columns, dtype).unwrap();
+    for (row, values) in values.chunks_exact(columns).enumerate() {
+        backend.set_row(&mut matrix, row, values);
+    }
+    matrix
+}
+
+/// Runs `$body` on the CPU and on the GPU, as `$backend`, and compares the tensors that it gives.
+macro_rules! same {
+    ($tolerance:expr, $what:expr, $backend:ident => $body:expr) => {{
+        let want = {
+            let $backend = &*CPU;
+            read($backend, $body)
+        };
+        let got = {
+            let $backend = &*GPU;
+            read($backend, $body)
+        };
+        let what = $what;
+        assert_eq!(got.len(), want.len(), "{what}");
+        for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+            let tolerance: f32 = $tolerance;
+            assert!(
+                (got - want).abs() <= tolerance * want.abs().max(1.0),
+                "{what}, element {i}: {got} for {want}"
+            );
+        }
+    }};
+}
+
+#[test]
+fn every_kernel_is_valid_by_itself() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/backend/gpu/kernels");
+    let mut kernels = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let source = std::fs::read_to_string(&path).unwrap();
+        let module = naga::front::wgsl::parse_str(&source);
+        let module = module.unwrap_or_else(|error| {
+            panic!("{}: {}", path.display(), error.emit_to_string(&source))
+        });
+        let (flags, capabilities) = (
+            naga::valid::ValidationFlags::all(),
+            // What `unpack2x16float` takes, which WebGPU has everywhere.
+            naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32,
+        );
+        naga::valid::Validator::new(flags, capabilities)
+            .validate(&module)
+            .unwrap_or_else(|error| panic!("{}: {error:?}", path.display()));
+        kernels += 1;
+    }
+    assert!(kernels >= 12, "{kernels}");
+}
+
+#[test]
+fn linear() {
+    let mut random = Random(1);
+    for (rows, out, input) in [
+        (1, 1, 1),
+        (3, 7, 5),
+        (4, 64, 64),
+        (16, 65, 48),
+        (17, 3, 130),
+        (33, 130, 65),
+        (70, 100, 200),
+    ] {
+        let (x, weight) = (random.vec(rows * input), random.vec(out * input));
+        let bias = random.vec(out);
+        for dtype in DTYPES {
+            for bias in [None, Some(bias.as_slice())] {
+                same!(2e-5, format!("{dtype:?} {rows} × {out} × {input}"), backend => {
+                    let weight = packed(backend, &weight, input, dtype);
+                    let x = backend.upload(x.clone(), rows).unwrap();
+                    backend.linear(&x, &weight, bias, Activation::Identity).unwrap()
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn a_matrix_of_several_buffers() {
+    let mut random = Random(2);
+    let mut small = pollster::block_on(Gpu::open()).unwrap();
+    small.largest = 64 * 96;
+    let (rows, out, input) = (5, 300, 150);
+    let (x, weight, bias) = (
+        random.vec(rows * input),
+        random.vec(out * input),
+        random.vec(out),
+    );
+    let ids = [0u32, 63, 64, 200, 299];
+    let of = |gpu: &Gpu, dtype| {
+        let weight = packed(gpu, &weight, input, dtype);
+        let x = gpu.upload(x.clone(), rows).unwrap();
+        let product = gpu
+            .linear(&x, &weight, Some(&bias), Activation::Gelu)
+            .unwrap();
+        let rows = gpu.embed(&[(&weight, &ids), (&weight, &ids)], 2.0).unwrap();
+        (weight.parts.len(), read(gpu, product), read(gpu, rows))
+    };
+    for dtype in DTYPES {
+        let (parts, product, rows) = of(&small, dtype);
+        assert!(parts > 1, "{dtype:?}");
+        assert_eq!((1, product, rows), of(&GPU, dtype), "{dtype:?}");
+    }
+}
+
+#[test]
+fn activations_and_gates() {
+    let mut random = Random(3);
+    let (rows, width) = (9, 70);
+    let x: Vec<f32> = random
+        .vec(2 * rows * width)
+        .iter()
+        .map(|x| x * 12.0)
+        .collect();
+    let unit: Vec<f32> = (0..4 * width * width)
+        .map(|i| f32::from(u8::from(i / (2 * width) == i % (2 * width))))
+        .collect();
+    for activation in [
+        Activation::Identity,
+        Activation::Relu,
+        Activation::Gelu,
+        Activation::GeluTanh,
+        Activation::Silu,
+        Activation::Sigmoid,
+        Activation::Tanh,
+    ] {
+        same!(5e-6, format!("{activation:?}"), backend => {
+            let weight = packed(backend, &unit, 2 * width, WeightDtype::F32);
+            let x = backend.upload(x.clone(), rows).unwrap();
+            backend.linear(&x, &weight, None, activation).unwrap()
+        });
+        same!(2e-5, format!("gate, {activation:?}"), backend => {
+            let x = backend.upload(x.clone(), rows).unwrap();
+            backend.gate(&x, activation).unwrap()
+        });
+    }
+}
+
+#[test]
+fn embeddings() {
+    let mut random = Random(4);
+    for (rows, columns) in [(1, 1), (9, 48), (17, 65), (70, 130)] {
+        let (words, positions) = (random.vec(rows * columns), random.vec(4 * columns));
+        let ids: Vec<u32> = (0..u32::try_from(rows).unwrap()).rev().collect();
+        let places = vec![3; rows];
+        for dtype in DTYPES {
+            same!(1e-5, format!("{dtype:?} {rows} × {columns}"), backend => {
+                let words = packed(backend, &words, columns, dtype);
+                let positions = packed(backend, &positions, columns, WeightDtype::F32);
+                backend.embed(&[(&words, &ids), (&positions, &places)], 1.5).unwrap()
+            });
+        }
+    }
+}
+
+#[test]
+fn norms() {
+    let mut random = Random(5);
+    for (rows, width) in [(1, 1), (3, 48), (5, 65), (2, 768)] {
+        let (x, y) = (random.vec(rows * width), random.vec(rows * width));
+        let (weight, bias) = (random.vec(width), random.vec(width));
+        for kind in [NormKind::Layer, NormKind::Rms, NormKind::RmsPlusOne] {
+            for (with_residual, bias) in [(false, None), (true, Some(bias.as_slice()))] {
+                // Only LayerNorm has one.
+                let bias = bias.filter(|_| kind == NormKind::Layer);
+                let norm = Norm {
+                    kind,
+                    weight: &weight,
+                    bias,
+                    eps: 1e-5,
+                };
+                same!(5e-5, format!("{kind:?} {rows} × {width}"), backend => {
+                    let x = backend.upload(x.clone(), rows).unwrap();
+                    let y = backend.upload(y.clone(), rows).unwrap();
+                    backend.norm(&x, with_residual.then_some(&y), norm).unwrap()
+                });
+            }
+        }
+        same!(1e-6, format!("length 1, {rows} × {width}"), backend => {
+            let x = backend.upload(x.clone(), rows).unwrap();
+            backend.normalize(&x).unwrap()
+        });
+        same!(0.0, format!("sum, {rows} × {width}"), backend => {
+            let x = backend.upload(x.clone(), rows).unwrap();
+            let y = backend.upload(y.clone(), rows).unwrap();
+            backend.add(&x, &y).unwrap()
+        });
+        same!(0.0, format!("side by side, {rows} × {width}"), backend => {
+            let x = backend.upload(x.clone(), rows).unwrap();
+            let y = backend.upload([y.clone(), x_of(&y)].concat(), rows).unwrap();
+            backend.concatenate(&[&x, &y]).unwrap()
+        });
+    }
+}
+
+fn x_of(values: &[f32]) -> Vec<f32> {
+    values.iter().map(|value| value * 2.0).collect()
+}
+
+#[test]
+fn pooling() {
+    let mut random = Random(6);
+    let offsets = [0, 1, 8, 9, 40];
+    let x = random.vec(40 * 70);
+    for pooling in [
+        Pooling::Cls,
+        Pooling::Max,
+        Pooling::Mean,
+        Pooling::MeanSqrtLen,
+        Pooling::WeightedMean,
+        Pooling::LastToken,
+    ] {
+        for skip in [[0; 4], [0, 3, 1, 30]] {
+            same!(1e-5, format!("{pooling:?} {skip:?}"), backend => {
+                let x = backend.upload(x.clone(), 40).unwrap();
+                backend.pool(&x, &offsets, &skip, pooling).unwrap()
+            });
+        }
+    }
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
+fn attention() {
+    let mut random = Random(7);
+    let offsets = [0, 1, 34, 66, 69, 140];
+    let (tokens, longest) = (140, 71);
+    let bias = |count: usize, random: &mut Random| RelativeBias {
+        reach: longest - 1,
+        values: random.vec(count * (2 * longest - 1)),
+    };
+    for (count, kv_count, size) in [(1, 1, 4), (4, 2, 16), (3, 1, 33), (2, 2, 64), (2, 1, 256)] {
+        let heads = Heads {
+            count,
+            kv_count,
+            size,
+        };
+        let qkv = random.vec(tokens * (count + 2 * kv_count) * size);
+        let half = size / 2;
+        let angles = random.vec(longest * half);
+        let rotary = Rotary {
+            half,
+            cos: angles.iter().map(|angle| angle.cos()).collect(),
+            sin: angles.iter().map(|angle| angle.sin()).collect(),
+        };
+        let (weights, shifts, table) = (
+            random.vec(2 * size),
+            random.vec(2 * size),
+            bias(count, &mut random),
+        );
+        let norm = |first: usize, kind| Norm {
+            kind,
+            weight: &weights[first..first + size],
+            bias: (kind == NormKind::Layer).then_some(&shifts[first..first + size]),
+            eps: 1e-6,
+        };
+        let plain = Attention {
+            heads,
+            scale: 0.3,
+            mask: Mask::default(),
+            head_norms: None,
+            rotary: None,
+            bias: None,
+        };
+        let window = |before, after| Mask { before, after };
+        let norms = |kind| Some([norm(0, kind), norm(size, kind)]);
+        for (what, attention) in [
+            ("plain", plain),
+            (
+                "causal",
+                Attention {
+                    mask: window(None, Some(0)),
+                    ..plain
+                },
+            ),
+            (
+                "window",
+                Attention {
+                    mask: window(Some(5), Some(9)),
+                    ..plain
+                },
+            ),
+            (
+                "backwards",
+                Attention {
+                    mask: window(Some(40), Some(0)),
+                    ..plain
+                },
+            ),
+            (
+                "bias",
+                Attention {
+                    bias: Some(&table),
+                    ..plain
+                },
+            ),
+            (
+                "rotary",
+                Attention {
+                    rotary: Some(&rotary),
+                    ..plain
+                },
+            ),
+            (
+                "RMSNorm",
+                Attention {
+                    head_norms: norms(NormKind::Rms),
+                    rotary: Some(&rotary),
+                    ..plain
+                },
+            ),
+            (
+                "LayerNorm",
+                Attention {
+                    head_norms: norms(NormKind::Layer),
+                    ..plain
+                },
+            ),
+            (
+                "Gemma",
+                Attention {
+                    head_norms: norms(NormKind::RmsPlusOne),
+                    ..plain
+                },
+            ),
+        ] {
+            same!(1e-4, format!("{what}, {count} / {kv_count} heads of {size}"), backend => {
+                let qkv = backend.upload(qkv.clone(), tokens).unwrap();
+                backend.attention(&qkv, &offsets, attention).unwrap()
+            });
+        }
+    }
+}
+
+#[test]
+fn splade() {
+    let mut random = Random(8);
+    for (offsets, vocab, input) in [
+        (vec![0, 1], 3, 5),
+        (vec![0, 7, 8, 20], 70, 48),
+        (vec![0, 70, 100], 130, 65),
+    ] {
+        let tokens = offsets[offsets.len() - 1];
+        let (x, weight) = (random.vec(tokens * input), random.vec(vocab * input));
+        let bias = random.vec(vocab);
+        for (strategy, activation) in [
+            (SpladeStrategy::Max, SpladeActivation::Log1pRelu),
+            (SpladeStrategy::Max, SpladeActivation::Log1pLog1pRelu),
+            (SpladeStrategy::Sum, SpladeActivation::Log1pRelu),
+        ] {
+            let splade = Splade {
+                strategy,
+                activation,
+            };
+            for dtype in DTYPES {
+                same!(2e-5, format!("{splade:?} {dtype:?} {offsets:?}"), backend => {
+                    let weight = packed(backend, &weight, input, dtype);
+                    let x = backend.upload(x.clone(), tokens).unwrap();
+                    backend.splade(&x, &offsets, &weight, Some(&bias), splade).unwrap()
+                });
+            }
+        }
+    }
+}
+
+/// Positive values of `values`, by the GPU's list.
+fn positive(values: &[f32]) -> Vec<(u32, f32)> {
+    let x = GPU.upload(values.to_vec(), 1).unwrap();
+    let reading = GPU.read(vec![Wanted::Positive(x)]).unwrap();
+    match pollster::block_on(reading).unwrap().into_iter().next() {
+        Some(Values::Positive(entries)) => entries,
+        _ => panic!("positive values were asked for"),
+    }
+}
+
+#[test]
+fn few_positive_values_come_as_a_list_and_many_too() {
+    let want = |values: &[f32]| -> Vec<(u32, f32)> {
+        let all = (0u32..).zip(values.iter().copied());
+        all.filter(|(_, value)| *value > 0.0).collect()
+    };
+    let mut sparse = vec![0.0; 30_000];
+    sparse
+        .iter_mut()
+        .step_by(100)
+        .for_each(|value| *value = 0.5);
+    sparse[17] = -1.0;
+    assert_eq!(positive(&sparse), want(&sparse));
+    // More than a list has room for.
+    let dense = Random(9).vec(30_000);
+    assert!(want(&dense).len() > ENTRIES);
+    assert_eq!(positive(&dense), want(&dense));
+}
+
+#[test]
+fn what_is_not_a_number_is_not_lost() {
+    let broken = [
+        1.0,
+        f32::NAN,
+        f32::INFINITY,
+        -1.0,
+        f32::NEG_INFINITY,
+        0.0,
+        -f32::NAN,
+        2.0,
+    ];
+    let found = positive(&broken);
+    let places: Vec<u32> = found.iter().map(|(at, _)| *at).collect();
+    assert_eq!(places, [0, 1, 2, 6, 7]);
+    // In each dtype a NaN among the states comes out of a product, and of SPLADE's maximum.
+    let mut x = Random(10).vec(3 * 70);
+    x[75] = f32::NAN;
+    let weight = Random(11).vec(5 * 70);
+    for dtype in DTYPES {
+        let weight = packed(&*GPU, &weight, 70, dtype);
+        let x = GPU.upload(x.clone(), 3).unwrap();
+        let product = GPU.linear(&x, &weight, None, Activation::Identity).unwrap();
+        let product = read(&*GPU, product);
+        assert!(
+            product[5..10].iter().all(|value| !value.is_finite()),
+            "{dtype:?} {product:?}"
+        );
+        assert!(
+            product[..5]
+                .iter()
+                .chain(&product[10..])
+                .all(|value| value.is_finite())
+        );
+        let splade = Splade {
+            strategy: SpladeStrategy::Max,
+            activation: SpladeActivation::Log1pRelu,
+        };
+        let weights = GPU.splade(&x, &[0, 3], &weight, None, splade).unwrap();
+        let weights = read(&*GPU, weights);
+        assert!(
+            weights.iter().all(|value| !value.is_finite()),
+            "{dtype:?} {weights:?}"
+        );
+    }
+}
+
+#[test]
+fn a_row_has_the_same_bits_alone_and_among_others() {
+    let mut random = Random(12);
+    let (tokens, width) = (37, 2 * 3 * 16);
+    let x = random.vec(tokens * width);
+    let attention = Attention {
+        heads: Heads {
+            count: 2,
+            kv_count: 2,
+            size: 16,
+        },
+        scale: 0.3,
+        mask: Mask::default(),
+        head_norms: None,
+        rotary: None,
+        bias: None,
+    };
+    let of = |values: &[f32], offsets: &[usize]| {
+        let x = GPU.upload(values.to_vec(), values.len() / width).unwrap();
+        read(&*GPU, GPU.attention(&x, offsets, attention).unwrap())
+    };
+    let all = of(&x, &[0, 4, 37]);
+    assert_eq!(all[4 * 32..], of(&x[4 * width..], &[0, 33]));
+    let weight = random.vec(19 * width);
+    for dtype in DTYPES {
+        let weight = packed(&*GPU, &weight, width, dtype);
+        let of = |values: &[f32]| {
+            let x = GPU.upload(values.to_vec(), values.len() / width).unwrap();
+            read(
+                &*GPU,
+                GPU.linear(&x, &weight, None, Activation::Gelu).unwrap(),
+            )
+        };
+        assert_eq!(of(&x)[19 * 36..], of(&x[36 * width..]), "{dtype:?}");
+    }
+}
+
+#[test]
+fn what_is_too_large_is_an_error_with_sizes_in_it() {
+    let limit = GPU.device.largest();
+    let width = usize::try_from(limit / 4).unwrap() + 1;
+    let error = GPU.tensor(1, width).err().unwrap();
+    assert_eq!(error.code(), "out_of_memory");
+    assert!(error.to_string().contains(&limit.to_string()), "{error}");
+}
+
+#[test]
+fn a_lost_device_is_an_error() {
+    let gpu = pollster::block_on(Gpu::open()).unwrap();
+    let x = gpu.upload(vec![1.0; 8], 2).unwrap();
+    // As a driver may do at any time.
+    gpu.device.gpu.destroy();
+    let result = gpu.read(vec![Wanted::All(x)]);
+    let result = result.and_then(pollster::block_on);
+    assert_eq!(result.map(drop).unwrap_err().code(), "gpu_lost");
+    assert_eq!(gpu.check().unwrap_err().code(), "gpu_lost");
+}
