@@ -28,6 +28,9 @@ function serveModels(): Plugin {
   };
 }
 
+/** What is fetched only when the bench measures another library: its worker and its runtime. */
+const PEER = /^assets\/(peer-worker|ort-)/;
+
 /** Tells the service worker which files the page is made of. Those with a hash in their name need no revision. */
 function precache(): Plugin {
   const revision = (content: string | Uint8Array) =>
@@ -41,7 +44,7 @@ function precache(): Plugin {
       handler(_, bundle) {
         const worker = bundle["service-worker.js"];
         if (worker?.type !== "chunk") throw new Error("the build has no service worker: see `input` below");
-        const built = Object.values(bundle).filter((file) => file !== worker);
+        const built = Object.values(bundle).filter((file) => file !== worker && !PEER.test(file.fileName));
         const files = [
           ...built.map((file) => ({
             url: file.fileName,
@@ -74,6 +77,8 @@ export default defineConfig({
       },
     },
   },
+  // transformers.js asks for the runtime with WebGPU, which is twice the size and no faster on the CPU.
+  resolve: { alias: { "onnxruntime-web/webgpu": "onnxruntime-web/wasm" } },
   worker: { format: "es" },
   plugins: [serveModels(), precache()],
 });

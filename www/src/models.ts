@@ -10,6 +10,8 @@ export interface Offer {
   note: string;
   /** Where it is, if not on the Hub, and the version of its files, by which the cache knows them. */
   bundled?: { address: string; revision: string };
+  /** The repository with its ONNX export, if that is another. */
+  onnx?: string;
 }
 
 export const OFFERS: Offer[] = [
@@ -22,6 +24,7 @@ export const OFFERS: Offer[] = [
       address: new URL("models/sentence-transformers/all-MiniLM-L6-v2/", document.baseURI).href,
       revision: "bundled-1",
     },
+    onnx: "Xenova/all-MiniLM-L6-v2",
   },
   { id: "BAAI/bge-small-en-v1.5", roles: ["dense"], size: 133e6, note: "English, good at search." },
   { id: "intfloat/multilingual-e5-small", roles: ["dense"], size: 471e6, note: "A hundred languages." },

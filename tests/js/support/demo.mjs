@@ -1,5 +1,7 @@
 /** Builds and serves the demo page, and drives it as a visitor would, in any of the browsers. */
 
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build, preview } from "vite";
 import { serve } from "./server.mjs";
@@ -24,7 +26,16 @@ export async function serveDemo() {
     "/stalled": passed,
     "/tests": passed,
   };
-  const server = await preview({ root, logLevel: "warn", preview: { host: "127.0.0.1", port: 0, proxy } });
+  // The page's policy as a header too: workers obey no other.
+  const [, policy] = /Content-Security-Policy"\s+content="([^"]+)"/.exec(
+    await readFile(join(root, "index.html"), "utf8"),
+  );
+  const headers = { "content-security-policy": policy };
+  const server = await preview({
+    root,
+    logLevel: "warn",
+    preview: { host: "127.0.0.1", port: 0, proxy, headers },
+  });
   const close = async () => {
     await server.close();
     await hub.close();
@@ -101,6 +112,18 @@ export class Visitor {
         for (const type of ["input", "change"]) field.dispatchEvent(new InputEvent(type, { bubbles: true }));
       },
       [selector, value],
+    );
+  }
+
+  /** Ticks the panel's boxes of these values, and no others. */
+  tick(...values) {
+    return this.page.evaluate(
+      ([panel, values]) => {
+        for (const box of document.querySelectorAll(`${panel} [type=checkbox]`)) {
+          box.checked = values.includes(box.value);
+        }
+      },
+      [this.panel, values],
     );
   }
 

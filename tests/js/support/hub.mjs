@@ -24,6 +24,8 @@ const MODELS = {
   "org/nested": { folder: FIXTURES, only: "tiny-bert" },
   /** Has a variant in 16 bits as well. */
   "org/variants": { folder: `${FIXTURES}tiny-bert/`, made: { [VARIANT]: halved } },
+  /** Has no ONNX export. */
+  "org/dense": { folder: `${FIXTURES}tiny-dense/` },
   "org/gguf": { folder: `${FIXTURES}gguf/` },
   "org/minilm": { folder: "models/sentence-transformers/all-MiniLM-L6-v2/" },
   /** Those that the documentation loads, in small. */
@@ -86,7 +88,7 @@ export async function hub(path, request, response, { root, send, cdn, known }) {
   return response.writeHead(200, { "content-type": "application/json" }).end(listing);
 }
 
-const isLarge = (name) => /\.(safetensors|gguf)$/.test(name);
+const isLarge = (name) => /\.(safetensors|gguf|onnx)$/.test(name);
 
 /** The host of large files: `cdn/<org>/<name>/<file>`, with ranges, for pages of any origin. */
 export async function cdn(path, request, response, { root, known: { logs } }) {

@@ -1,9 +1,11 @@
-/** Times the loaded model on the visitor's own machine, as each kind of weights and with more workers. */
+/** Times the loaded model on the visitor's own machine, as each kind of weights, with more workers, and beside a peer. */
 
 import { barX, text as label } from "@observablehq/plot";
-import { type LoadOptions, load, type ModelInfo } from "gossamer-embed";
+import { type LoadOptions, load } from "gossamer-embed";
 import { html, nothing, type TemplateResult } from "lit";
 import { Bench } from "tinybench";
+import { loadPeer } from "../bench/peer.js";
+import { byTurns } from "../bench/turns.js";
 import { download } from "../files.js";
 import { plural, short, size, time } from "../format.js";
 import { modelWanted, onSubmit, Panel } from "../panel.js";
@@ -14,23 +16,44 @@ import { type LoadedModel, session } from "../session.js";
 const SENTENCE =
   "The night train crosses the river on an iron bridge, and the lights of the sleeping town tremble in the water below until the last carriage has passed.";
 const BATCH = 32;
+const SINGLE = [SENTENCE];
+const MANY = Array.from({ length: BATCH }, () => SENTENCE);
 const DTYPES = ["q8", "q4", "f32"] as const;
 /** Milliseconds for each figure. */
 const SPAN = 1500;
+const PEER = "transformers.js";
+/** What runs beside the peer: the same kind of weights, and one thread off the page. */
+const BESIDE = { dtype: "q8", workers: 1 } as const;
 
 interface Row {
-  weights: ModelInfo["dtype"];
+  /** Of its bar. */
+  name: string;
+  weights: string;
   workers: number;
   loading: number;
-  memory: number;
+  /** Which transformers.js does not tell. */
+  memory?: number;
   /** Median milliseconds for one text. */
   single: number;
   textsPerSecond: number;
 }
 
+/** How many times as fast as the peer. */
+interface Ratios {
+  peer: string;
+  single: number;
+  batch: number;
+}
+
 class BenchPanel extends Panel {
-  static override properties = { ...Panel.properties, rows: { state: true }, under: { state: true } };
+  static override properties = {
+    ...Panel.properties,
+    rows: { state: true },
+    ratios: { state: true },
+    under: { state: true },
+  };
   declare private rows: Row[];
+  declare private ratios: Ratios | undefined;
   /** What is measured now. */
   declare private under: string | undefined;
 
@@ -64,6 +87,14 @@ class BenchPanel extends Panel {
               html`<label><input type="checkbox" name="workers" value=${workers} .defaultChecked=${workers <= 2} /> ${workers}</label>`,
           )}
         </fieldset>
+        <fieldset class="choices" ?disabled=${this.busy}>
+          <legend>Beside</legend>
+          <label><input type="checkbox" name="peer" value=${PEER} aria-describedby="peer" /> ${PEER}</label>
+        </fieldset>
+        <p class="hint" id="peer">
+          A library on the ONNX runtime, measured by turns with ours, one thread each. It downloads its runtime (15 MB, or 4
+          if the host compresses it) and its own model in 8 bits (23 MB for all-MiniLM-L6-v2), and keeps neither.
+        </p>
         <p class="actions">
           <button type="submit" ?disabled=${!model || this.busy}>Measure</button>
           ${this.busy ? html`<button type="button" class="quiet" @click=${this.cancel}>Cancel</button>` : nothing}
@@ -80,18 +111,26 @@ class BenchPanel extends Panel {
       const model = session.dense ?? session.sparse;
       if (!model) return;
       const [dtypes, workers] = [fields.getAll("dtype"), fields.getAll("workers").map(Number)];
-      if (dtypes.length === 0 || workers.length === 0) {
+      const peer = fields.has("peer");
+      if (!peer && (dtypes.length === 0 || workers.length === 0)) {
         throw new Error(
           "There is nothing to measure: tick at least one kind of weights and one number of workers.",
         );
       }
       this.rows = [];
+      this.ratios = undefined;
       try {
         for (const dtype of dtypes as LoadOptions["dtype"][]) {
           for (const number of workers) {
             this.under = `${dtype}, ${plural(number, "worker")}…`;
             this.rows = [...this.rows, await measure(model, { dtype, workers: number }, signal)];
           }
+        }
+        if (peer) {
+          this.under = `${PEER}…`;
+          const { ours, theirs, ratios } = await besidePeer(model, signal);
+          const others = this.rows.filter(({ name }) => name !== ours.name);
+          [this.rows, this.ratios] = [[...others, ours, theirs], ratios];
         }
       } finally {
         this.under = undefined;
@@ -100,7 +139,7 @@ class BenchPanel extends Panel {
 
   #results(): TemplateResult {
     return html`
-      <div class="figures">
+      <div class="figures uneven">
         <figure>
           <figcaption>Texts a second, in batches of ${BATCH}</figcaption>
           <div class="bench-plot">${bars(this.rows)}</div>
@@ -121,8 +160,9 @@ class BenchPanel extends Panel {
           </table>
         </div>
       </div>
+      ${this.ratios ? html`<p class="ratios">${sentence(this.ratios)}</p>` : nothing}
       <p class="actions">
-        <button type="button" class="quiet" @click=${() => this.#copy(markdown(this.rows))}>Copy as Markdown</button>
+        <button type="button" class="quiet" @click=${() => this.#copy(markdown(this.rows, this.ratios))}>Copy as Markdown</button>
         <button type="button" class="quiet" @click=${() => this.#copy(csv(this.rows))}>Copy as CSV</button>
         <button type="button" class="quiet" @click=${this.#savePlot}>Save the plot</button>
       </p>
@@ -153,19 +193,41 @@ function workerCounts(): number[] {
   return counts;
 }
 
-async function measure(
+/** Loads the model anew. */
+async function reload(
   { source, options }: LoadedModel,
   variant: Pick<LoadOptions, "dtype" | "workers">,
   signal: AbortSignal,
-): Promise<Row> {
+) {
   const start = performance.now();
   const embedder = await load(source, { ...options, ...variant, signal });
+  const loading = performance.now() - start;
+  const encode = (texts: string[]) =>
+    embedder.info.outputs.includes("dense")
+      ? embedder.encode(texts, { signal })
+      : embedder.encodeSparse(texts, { signal });
+  const row = (single: number, batch: number): Row => {
+    const { dtype: weights, workers, memoryBytes: memory } = embedder.info;
+    return {
+      name: `${weights}, ${plural(workers, "worker")}`,
+      weights,
+      workers,
+      loading,
+      memory,
+      single,
+      textsPerSecond: (BATCH / batch) * 1000,
+    };
+  };
+  return { encode, row, dispose: () => embedder.dispose() };
+}
+
+async function measure(
+  model: LoadedModel,
+  variant: Pick<LoadOptions, "dtype" | "workers">,
+  signal: AbortSignal,
+): Promise<Row> {
+  const { encode, row, dispose } = await reload(model, variant, signal);
   try {
-    const loading = performance.now() - start;
-    const encode = (texts: string[]) =>
-      embedder.info.outputs.includes("dense")
-        ? embedder.encode(texts, { signal })
-        : embedder.encodeSparse(texts, { signal });
     const bench = new Bench({
       time: SPAN,
       iterations: 5,
@@ -174,21 +236,53 @@ async function measure(
       signal,
       throws: true,
     });
-    const batch = Array.from({ length: BATCH }, () => SENTENCE);
-    bench.add("single", () => encode([SENTENCE])).add("batch", () => encode(batch));
+    bench.add("single", () => encode(SINGLE)).add("batch", () => encode(MANY));
     await bench.run();
     signal.throwIfAborted();
-    const { dtype: weights, workers, memoryBytes: memory } = embedder.info;
-    return {
-      weights,
-      workers,
-      loading,
-      memory,
-      single: median(bench, "single"),
-      textsPerSecond: (BATCH / median(bench, "batch")) * 1000,
-    };
+    return row(median(bench, "single"), median(bench, "batch"));
   } finally {
-    embedder.dispose();
+    dispose();
+  }
+}
+
+async function besidePeer(
+  model: LoadedModel,
+  signal: AbortSignal,
+): Promise<{ ours: Row; theirs: Row; ratios: Ratios }> {
+  const peer = await loadPeer(model, signal);
+  try {
+    const { encode, row, dispose } = await reload(model, BESIDE, signal);
+    try {
+      const [single, batch] = [
+        await byTurns(
+          () => encode(SINGLE),
+          () => peer.encode(SINGLE),
+          signal,
+        ),
+        await byTurns(
+          () => encode(MANY),
+          () => peer.encode(MANY),
+          signal,
+        ),
+      ];
+      const { version, id, loading } = peer;
+      return {
+        ours: row(single.first, batch.first),
+        theirs: {
+          name: PEER,
+          weights: `${PEER} ${BESIDE.dtype}`,
+          workers: BESIDE.workers,
+          loading,
+          single: single.second,
+          textsPerSecond: (BATCH / batch.second) * 1000,
+        },
+        ratios: { peer: `${PEER} ${version} (${id})`, single: single.ratio, batch: batch.ratio },
+      };
+    } finally {
+      dispose();
+    }
+  } finally {
+    peer.close();
   }
 }
 
@@ -202,12 +296,24 @@ function median(bench: Bench, name: string): number {
 const HEADINGS = ["Weights", "Workers", "Loaded in", "Memory", "One text", "Texts a second"];
 
 function cells({ weights, workers, loading, memory, single, textsPerSecond }: Row): string[] {
-  return [weights, String(workers), time(loading), size(memory), time(single), short(textsPerSecond)];
+  return [
+    weights,
+    String(workers),
+    time(loading),
+    memory === undefined ? "–" : size(memory),
+    time(single),
+    short(textsPerSecond),
+  ];
 }
 
-function markdown(rows: Row[]): string {
+function sentence({ peer, single, batch }: Ratios): string {
+  return `By turns, in ${BESIDE.dtype} on one thread each, Gossamer is ${short(single)} times as fast as ${peer} for one text, and ${short(batch)} times in batches of ${BATCH}.`;
+}
+
+function markdown(rows: Row[], ratios: Ratios | undefined): string {
   const line = (values: string[]) => `| ${values.join(" | ")} |\n`;
-  return [HEADINGS, HEADINGS.map(() => "---"), ...rows.map(cells)].map(line).join("");
+  const table = [HEADINGS, HEADINGS.map(() => "---"), ...rows.map(cells)].map(line).join("");
+  return ratios ? `${table}\n${sentence(ratios)}\n` : table;
 }
 
 function csv(rows: Row[]): string {
@@ -218,19 +324,23 @@ function csv(rows: Row[]): string {
 }
 
 function bars(rows: Row[]): Element {
-  const named = rows.map((row) => ({ ...row, name: `${row.weights}, ${plural(row.workers, "worker")}` }));
   return plot("Texts a second for each kind of weights and number of workers; the table has the numbers", {
-    width: 440,
+    width: 360,
     height: rows.length * 34 + 10,
     marginLeft: 104,
     marginRight: 48,
     marginTop: 4,
     marginBottom: 4,
     x: { axis: null, domain: [0, Math.max(...rows.map(({ textsPerSecond }) => textsPerSecond))] },
-    y: { type: "band", label: null, tickSize: 0, domain: named.map(({ name }) => name), padding: 0.25 },
+    y: { type: "band", label: null, tickSize: 0, domain: rows.map(({ name }) => name), padding: 0.25 },
     marks: [
-      barX(named, { x: "textsPerSecond", y: "name", fill: colour("dense"), rx: 3 }),
-      label(named, {
+      barX(rows, {
+        x: "textsPerSecond",
+        y: "name",
+        fill: ({ name }: Row) => colour(name === PEER ? "soft" : "dense"),
+        rx: 3,
+      }),
+      label(rows, {
         x: "textsPerSecond",
         y: "name",
         text: ({ textsPerSecond }: Row) => short(textsPerSecond),

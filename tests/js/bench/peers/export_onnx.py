@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import onnx
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from transformers import AutoModel, AutoModelForMaskedLM
@@ -40,8 +41,8 @@ class Output(torch.nn.Module):
 
 def main(kind: str, model: Path, out: Path, tokenizer: Path) -> None:
     kind, output = KINDS[kind]
-    onnx = out / "onnx"
-    onnx.mkdir(parents=True, exist_ok=True)
+    quantized = out / "onnx" / "model_quantized.onnx"
+    quantized.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         shutil.copytree(model, scratch, dirs_exist_ok=True)
         synthetic.realise(scratch)
@@ -59,10 +60,12 @@ def main(kind: str, model: Path, out: Path, tokenizer: Path) -> None:
             opset_version=17,
             dynamo=False,
         )
-        shutil.copy(whole, onnx)
-        quantize_dynamic(
-            whole, onnx / "model_quantized.onnx", per_channel=True, weight_type=QuantType.QInt8
-        )
+        shutil.copy(whole, quantized.parent)
+        quantize_dynamic(whole, quantized, per_channel=True, weight_type=QuantType.QInt8)
+    graph = onnx.load(quantized)
+    # Shapes in between, which the quantiser wanted and no runtime does.
+    graph.graph.ClearField("value_info")
+    onnx.save(graph, quantized)
     for file in [*model.glob("*.json"), *tokenizer.glob("*token*.json")]:
         if not file.name.endswith(".safetensors.json"):
             shutil.copy(file, out)

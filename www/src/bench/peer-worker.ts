@@ -1,0 +1,56 @@
+/** transformers.js on one thread, in a worker of its own. It asks the model host and ours alone, and keeps nothing. */
+
+import { AutoModel, AutoTokenizer, env, mean_pooling } from "@huggingface/transformers";
+import { expose, transfer } from "comlink";
+import runtime from "onnxruntime-web/ort-wasm-simd-threaded.wasm?url";
+
+export interface Wanted {
+  id: string;
+  host: string;
+  /** Where texts are cut, which it does not read where sentence-transformers writes it. */
+  maxTokens: number;
+  revision?: string | undefined;
+  token?: string | undefined;
+}
+
+env.useBrowserCache = false;
+env.useWasmCache = false;
+// Unless told otherwise it asks a CDN.
+Object.assign(env.backends.onnx.wasm ?? {}, { wasmPaths: { wasm: runtime }, numThreads: 1, proxy: false });
+
+class Peer {
+  #encode: ((texts: string[]) => Promise<Float32Array<ArrayBuffer>>) | undefined;
+
+  /** Its version. */
+  async load({ id, host, maxTokens: max_length, revision = "main", token }: Wanted): Promise<string> {
+    env.remoteHost = host;
+    if (token) {
+      env.fetch = (input, init) => {
+        const headers = new Headers(init?.headers);
+        headers.set("Authorization", `Bearer ${token}`);
+        return fetch(input, { ...init, headers });
+      };
+    }
+    // First: of a missing tokenizer it does not say which file it wants.
+    const model = await AutoModel.from_pretrained(id, { revision, dtype: "q8", device: "wasm" });
+    const tokenizer = await AutoTokenizer.from_pretrained(id, { revision });
+    // As its pipeline for feature extraction does, which takes no limit.
+    this.#encode = async (texts) => {
+      const inputs = tokenizer(texts, { padding: true, truncation: true, max_length });
+      const { last_hidden_state, logits, token_embeddings } = await model(inputs);
+      const states = last_hidden_state ?? logits ?? token_embeddings;
+      return mean_pooling(states, inputs.attention_mask).normalize(2, -1).data;
+    };
+    return env.version;
+  }
+
+  async encode(texts: string[]): Promise<Float32Array> {
+    if (!this.#encode) throw new Error("There is no model yet.");
+    const vectors = await this.#encode(texts);
+    return transfer(vectors, [vectors.buffer]);
+  }
+}
+
+export type { Peer };
+
+expose(new Peer());
