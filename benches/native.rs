@@ -1,6 +1,4 @@
 //! The crate natively, on all-MiniLM-L6-v2 (`cargo xtask model` fetches it): loading, tokenising and embedding.
-//!
-//! Natively q8 runs through the scalar kernel, the oracle of the others: its time says nothing of the wasm's.
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};

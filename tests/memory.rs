@@ -1,14 +1,20 @@
-//! What loading takes: the model in its final form and one slice of one tensor, counted by the allocator.
+//! What loading takes: the model in its final form and one slice of one tensor; and a pass: nothing that it has not taken
+//! before. Counted by the allocator.
 
 mod common;
 
+use std::sync::{Mutex, PoisonError};
+
 use common::{fixture, provide};
-use gossamer::{Cpu, Embedder, LoadOptions, Loader, WeightDtype};
+use gossamer::{Cpu, Embedder, EncodeOptions, Input, LoadOptions, Loader, WeightDtype};
 use peak_alloc::PeakAlloc;
 use serde_json::{Map, Value, json};
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
+
+/// All threads count together, so one test runs at a time.
+static ALONE: Mutex<()> = Mutex::new(());
 
 const VOCABULARY: usize = 20_000;
 const HIDDEN: usize = 512;
@@ -210,11 +216,18 @@ fn quantised(order: [&str; 3]) -> Vec<Tensor> {
     order.map(part).into_iter().chain(others()).collect()
 }
 
+/// The model as a plain file.
+fn plain() -> Vec<Tensor> {
+    let name = "embeddings.word_embeddings.weight".to_owned();
+    let mut all = vec![(name, "BF16", vec![VOCABULARY, HIDDEN], 0x3c)];
+    all.extend(others());
+    all
+}
+
 #[test]
 fn loading_takes_the_model_and_a_slice() {
-    let name = "embeddings.word_embeddings.weight".to_owned();
-    let mut plain = vec![(name, "BF16", vec![VOCABULARY, HIDDEN], 0x3c)];
-    plain.extend(others());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let plain = plain();
     let (most, embedder) = beyond(&plain);
     assert!(most <= SLACK, "{most}");
     assert!(embedder.weight_bytes() > VOCABULARY * HIDDEN);
@@ -246,4 +259,31 @@ fn loading_takes_the_model_and_a_slice() {
     let codes = VOCABULARY * HIDDEN;
     assert!(most <= codes + 2 * scales + SLACK, "{most}");
     assert!(most > codes / 2, "{most}: this measures nothing");
+}
+
+#[test]
+fn a_pass_takes_nothing_anew_and_gives_all_back() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let (_, embedder) = beyond(&plain());
+    let text = "a ".repeat(50);
+    let encode = || {
+        let texts = vec![Input::from(text.as_str()); 10];
+        let vectors = embedder.encode(texts, &EncodeOptions::default()).unwrap();
+        vectors
+            .tokens
+            .iter()
+            .map(|tokens| *tokens as usize)
+            .sum::<usize>()
+    };
+    let tokens = encode();
+    let before = MEMORY.current_usage();
+    MEMORY.reset_peak_usage();
+    encode();
+    assert_eq!(MEMORY.current_usage(), before);
+    // Less than one of the many activations that there are, each `[tokens, hidden]` and more.
+    let most = MEMORY.peak_usage() - before;
+    assert!(
+        most < tokens * HIDDEN * size_of::<f32>() / 2,
+        "{most} for {tokens} tokens"
+    );
 }

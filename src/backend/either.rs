@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::cpu::{self, Cpu};
 use super::gpu::{self, Gpu};
-use super::{Activation, Attention, Backend, Norm, Pooling, Reading, Splade, Wanted, WeightDtype};
+use super::{
+    Activation, Attention, Backend, Linear, Norm, Pooling, Reading, Splade, Wanted, WeightDtype,
+};
 use crate::error::{Error, Result};
 
 /// Where a model's weights are.
@@ -250,7 +252,7 @@ impl Backend for Either {
 
     fn set_row(&self, matrix: &mut Matrix, row: usize, values: &[f32]) {
         let dtype = self.dtype(matrix);
-        if dtype.is_codes() {
+        if dtype.is_codes() && self.gpu.is_some() {
             // Once for both.
             let (codes, scales) = cpu::quantize(dtype, values);
             return self.set_codes(matrix, row, &codes, &scales);
@@ -364,6 +366,29 @@ impl Backend for Either {
             Tensor::Gpu(x) => {
                 let product = self.theirs()?.linear(x, weight.gpu()?, bias, activation);
                 product.map(Tensor::Gpu)
+            }
+        }
+    }
+
+    fn feed_forward(
+        &self,
+        x: &Tensor,
+        [up, down]: [Linear<Self>; 2],
+        activation: Activation,
+    ) -> Result<Tensor> {
+        match x {
+            Tensor::Cpu(x) => self.on_cpu(|| {
+                let (own_up, own_down) = (self.here(up.weight)?, self.here(down.weight)?);
+                let [up, down] = [(&*own_up, up.bias), (&*own_down, down.bias)]
+                    .map(|(weight, bias)| Linear { weight, bias });
+                self.cpu.feed_forward(x, [up, down], activation)
+            }),
+            Tensor::Gpu(x) => {
+                let (own_up, own_down) = (up.weight.gpu()?, down.weight.gpu()?);
+                let [up, down] = [(own_up, up.bias), (own_down, down.bias)]
+                    .map(|(weight, bias)| Linear { weight, bias });
+                let output = self.theirs()?.feed_forward(x, [up, down], activation);
+                output.map(Tensor::Gpu)
             }
         }
     }

@@ -224,6 +224,14 @@ pub struct Norm<'a> {
     pub eps: f32,
 }
 
+/// A weight matrix and what is added to its products.
+pub struct Linear<'a, B: Backend + ?Sized> {
+    /// `[out, in]`
+    pub weight: &'a B::Matrix,
+    /// `[out]`
+    pub bias: Option<&'a [f32]>,
+}
+
 /// A tensor that the host wants back.
 pub enum Wanted<T> {
     /// All of its values, row by row.
@@ -296,6 +304,16 @@ pub trait Backend {
         bias: Option<&[f32]>,
         activation: Activation,
     ) -> Result<Self::Tensor>;
+    /// A feed-forward block, `down(activation(up(x)))`.
+    fn feed_forward(
+        &self,
+        x: &Self::Tensor,
+        [up, down]: [Linear<Self>; 2],
+        activation: Activation,
+    ) -> Result<Self::Tensor> {
+        let inner = self.linear(x, up.weight, up.bias, activation)?;
+        self.linear(&inner, down.weight, down.bias, Activation::Identity)
+    }
     /// The gate of a gated feed-forward block (GLU variants, Shazeer 2020): `x` is `[rows, 2 · width]`, the result
     /// `activation(first half) · second half`, `[rows, width]`.
     fn gate(&self, x: &Self::Tensor, activation: Activation) -> Result<Self::Tensor>;

@@ -46,8 +46,15 @@ impl<B: Backend> Weights<B> {
         linear: Linear,
         activation: Activation,
     ) -> Result<B::Tensor> {
-        let bias = linear.bias.map(|id| self.vector(id));
-        backend.linear(x, self.matrix(linear.weight), bias, activation)
+        let backend::Linear { weight, bias } = self.parameters(linear);
+        backend.linear(x, weight, bias, activation)
+    }
+
+    fn parameters(&self, linear: Linear) -> backend::Linear<'_, B> {
+        backend::Linear {
+            weight: self.matrix(linear.weight),
+            bias: linear.bias.map(|id| self.vector(id)),
+        }
     }
 }
 
@@ -168,13 +175,13 @@ impl<B: Backend> Pass<'_, B> {
     }
 
     fn feed_forward(&self, x: &B::Tensor, layer: &Layer) -> Result<B::Tensor> {
-        let inner = if self.spec.gated {
+        if self.spec.gated {
             let both = self.linear(x, layer.ffn_up, Activation::Identity)?;
-            self.backend.gate(&both, self.spec.activation)?
-        } else {
-            self.linear(x, layer.ffn_up, self.spec.activation)?
-        };
-        self.linear(&inner, layer.ffn_down, Activation::Identity)
+            let inner = self.backend.gate(&both, self.spec.activation)?;
+            return self.linear(&inner, layer.ffn_down, Activation::Identity);
+        }
+        let weights = [layer.ffn_up, layer.ffn_down].map(|linear| self.weights.parameters(linear));
+        self.backend.feed_forward(x, weights, self.spec.activation)
     }
 
     fn linear(&self, x: &B::Tensor, linear: Linear, activation: Activation) -> Result<B::Tensor> {

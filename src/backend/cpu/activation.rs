@@ -5,49 +5,76 @@
 
 use core::hint::black_box;
 
-use super::simd::{F32x4, I32x4, fold, map_in_place};
+use super::Strip;
+use super::simd::{self, F32x4, SHIFT, fold, map_in_place};
 use crate::backend::Activation;
 
-/// Horner's scheme, with the coefficients of the powers named, highest first. A macro, because compilers leave a fold over a
-/// slice a loop.
+/// Horner's scheme in each of some vectors, with the coefficients of the powers named, highest first. A macro, because
+/// compilers leave a fold over a slice a loop.
 macro_rules! horner {
     ($x:expr, $coefficients:expr; $first:literal $($next:literal)*) => {{
-        let sum = F32x4::splat($coefficients[$first]);
-        $(let sum = sum.mul($x).add(F32x4::splat($coefficients[$next]));)*
-        sum
+        let sums = [F32x4::splat($coefficients[$first]); N];
+        $(let sums = {
+            let coefficient = F32x4::splat($coefficients[$next]);
+            map2(sums, $x, |sum, x| sum.mul(x).add(coefficient))
+        };)*
+        sums
     }};
 }
 
-/// Largest input for which `exp` is finite, and smallest for which it is a normal number.
-const EXP_MAX: f32 = 88.376_26;
-const EXP_MIN: f32 = -87.336_54;
+#[inline(always)]
+fn map2<const N: usize>(
+    a: [F32x4; N],
+    b: [F32x4; N],
+    f: impl Fn(F32x4, F32x4) -> F32x4,
+) -> [F32x4; N] {
+    core::array::from_fn(|i| f(a[i], b[i]))
+}
 
-/// Coefficients of x², x³, …
-const EXP: [f32; 6] = [
+/// What `exp` needs: the largest input for which it is finite, the smallest for which it is a normal number, log₂ e, ln 2 in
+/// two parts, the coefficients of x², x³, …, 1, and the bias of an exponent (as bits).
+const EXP: [f32; 14] = [
+    88.376_26,
+    -87.336_54,
+    core::f32::consts::LOG2_E,
+    SHIFT,
+    0.693_359_4,
+    -2.121_944_4e-4,
     0.5,
     1.666_666_6e-1,
     4.166_579_6e-2,
     8.333_452e-3,
     1.398_199_9e-3,
     1.987_569_1e-4,
+    1.0,
+    f32::from_bits(127),
 ];
 
-/// e^x by range reduction, x = n ln 2 + r, and a polynomial in r of degree 6 (Cody & Waite's reduction with ln 2
-/// in two parts; coefficients as in Cephes' `expf`). Relative error under 2e-7; inputs are clamped to the
-/// range of normal results.
+/// e^x of some vectors by range reduction, x = n ln 2 + r, and a polynomial in r of degree 6 (Cody & Waite's reduction with
+/// ln 2 in two parts; coefficients as in Cephes' `expf`). Relative error under 2e-7; inputs are clamped to the range of
+/// normal results.
+#[inline(always)]
+pub fn exps<const N: usize>(x: [F32x4; N]) -> [F32x4; N] {
+    // A load that spreads a constant is one instruction; a vector constant, which LLVM would make of it, takes engines three.
+    let c = black_box(&EXP);
+    let [most, least, log2e, shift, high, low] = core::array::from_fn(|i| F32x4::splat(c[i]));
+    let (one, bias) = (F32x4::splat(c[12]), F32x4::splat(c[13]).cast_i32());
+    let x = x.map(|x| x.min(most).max(least));
+    let shifted = x.map(|x| x.mul(log2e).add(shift));
+    let n = shifted.map(|shifted| shifted.sub(shift));
+    let r = map2(x, n, |x, n| x.sub(n.mul(high)).sub(n.mul(low)));
+    let p = horner!(r, c; 11 10 9 8 7 6);
+    let p = map2(p, r, |p, r| p.mul(r).mul(r).add(r).add(one));
+    map2(p, shifted, |p, shifted| {
+        p.mul(shifted.cast_i32().add(bias).shl::<23>().cast_f32())
+    })
+}
+
+/// e^x
 #[inline(always)]
 pub fn exp(x: F32x4) -> F32x4 {
-    let x = x.min(F32x4::splat(EXP_MAX)).max(F32x4::splat(EXP_MIN));
-    let n = x.mul(F32x4::splat(core::f32::consts::LOG2_E)).nearest();
-    let r = x
-        .sub(n.mul(F32x4::splat(0.693_359_4)))
-        .sub(n.mul(F32x4::splat(-2.121_944_4e-4)));
-    // A load that spreads a coefficient is one instruction; a vector constant, which LLVM would make of it, takes engines four.
-    let c = black_box(&EXP);
-    let p = horner!(r, c; 5 4 3 2 1 0);
-    let p = p.mul(r).mul(r).add(r).add(F32x4::splat(1.0));
-    let scale = n.to_i32().add(I32x4::splat(127)).shl::<23>().cast_f32();
-    p.mul(scale)
+    let [exp] = exps([x]);
+    exp
 }
 
 /// tanh(x) = 1 - 2 / (e^{2x} + 1) away from zero, and its series to x⁷ near it, where that difference would
@@ -69,8 +96,8 @@ fn tanh(x: F32x4) -> F32x4 {
 /// Where GELU has become max(x, 0), to 4e-7.
 const GELU_END: f32 = 5.3;
 
-/// Coefficients of 1, u, u², …
-const GELU: [f32; 15] = [
+/// Coefficients of 1, u, u², …; where it ends, and what makes u.
+const GELU: [f32; 18] = [
     0.004_024_724_5,
     -0.031_568_363,
     0.110_824_175,
@@ -86,6 +113,9 @@ const GELU: [f32; 15] = [
     -0.027_948_847,
     0.006_398_309_5,
     0.002_191_08,
+    GELU_END,
+    2.0 / GELU_END,
+    1.0,
 ];
 
 /// x·Φ(x), the exact form of GELU, as max(x, 0) − a·Φ(−a) with a = |x|: nothing cancels in the left tail.
@@ -93,17 +123,26 @@ const GELU: [f32; 15] = [
 /// Φ(−a) on [0, 5.3] is a polynomial of degree 14 in u = 2a / 5.3 − 1, fitted so that a·Φ(−a) has the least largest error
 /// (Lawson's method on the Chebyshev basis): no division and no exponential. Absolute error under 1e-6.
 #[inline(always)]
-pub fn gelu(x: F32x4) -> F32x4 {
+pub fn gelus<const N: usize>(x: [F32x4; N]) -> [F32x4; N] {
     let zero = F32x4::splat(0.0);
-    let a = x.max(zero.sub(x)).min(F32x4::splat(GELU_END));
-    let u = a.mul(F32x4::splat(2.0 / GELU_END)).sub(F32x4::splat(1.0));
     let c = black_box(&GELU);
+    let [end, factor, one] = core::array::from_fn(|i| F32x4::splat(c[15 + i]));
+    let a = x.map(|x| x.max(zero.sub(x)).min(end));
+    let u = a.map(|a| a.mul(factor).sub(one));
     // Even and odd powers apart: not every step waits for the last.
-    let squared = u.mul(u);
+    let squared = u.map(|u| u.mul(u));
     let even = horner!(squared, c; 14 12 10 8 6 4 2 0);
     let odd = horner!(squared, c; 13 11 9 7 5 3 1);
-    let p = even.add(odd.mul(u));
-    x.max(zero).sub(a.mul(p))
+    let p = map2(even, map2(odd, u, F32x4::mul), F32x4::add);
+    let tail = map2(a, p, F32x4::mul);
+    map2(x, tail, |x, tail| x.max(zero).sub(tail))
+}
+
+/// GELU of one vector.
+#[inline(always)]
+pub fn gelu(x: F32x4) -> F32x4 {
+    let [gelu] = gelus([x]);
+    gelu
 }
 
 fn sigmoid(x: F32x4) -> F32x4 {
@@ -134,18 +173,36 @@ pub fn activate(activation: Activation, x: F32x4) -> F32x4 {
     }
 }
 
+/// `activation(x + shift)`
+#[inline(always)]
+pub fn finish(activation: Activation, x: &Strip, shift: &Strip, out: &mut Strip) {
+    match activation {
+        Activation::Identity => quads(x, shift, out, |x| x),
+        Activation::Gelu => quads(x, shift, out, gelus),
+        other => quads(x, shift, out, |x| x.map(|x| activate(other, x))),
+    }
+}
+
+/// `f(x + shift)`, four vectors at a time: as many as keep the processor busy while each waits for its last result.
+#[inline(always)]
+fn quads(x: &Strip, shift: &Strip, out: &mut Strip, f: impl Fn([F32x4; 4]) -> [F32x4; 4]) {
+    let (x, shift) = (x.as_chunks().0, shift.as_chunks().0);
+    for ((x, shift), out) in x.iter().zip(shift).zip(out.as_chunks_mut().0) {
+        simd::store(f(map2(simd::load(x), simd::load(shift), F32x4::add)), out);
+    }
+}
+
 /// Softmax of a row, in place: subtracts the maximum, so that it cannot overflow.
 pub fn softmax(row: &mut [f32]) {
-    let top = fold(
-        row,
-        F32x4::splat(f32::NEG_INFINITY),
-        f32::NEG_INFINITY,
-        F32x4::max,
-    )
-    .max_lane();
-    map_in_place(row, f32::NEG_INFINITY, |x| exp(x.sub(F32x4::splat(top))));
-    let sum = fold(row, F32x4::splat(0.0), 0.0, F32x4::add).sum();
-    map_in_place(row, 0.0, |x| x.div(F32x4::splat(sum)));
+    let least = F32x4::splat(f32::NEG_INFINITY);
+    let top = F32x4::splat(fold(row, least, f32::NEG_INFINITY, F32x4::max).max_lane());
+    let (chunks, rest) = row.as_chunks_mut();
+    for chunk in chunks {
+        simd::store(exps(simd::load(chunk).map(|x| x.sub(top))), chunk);
+    }
+    map_in_place(rest, f32::NEG_INFINITY, |x| exp(x.sub(top)));
+    let sum = F32x4::splat(fold(row, F32x4::splat(0.0), 0.0, F32x4::add).sum());
+    map_in_place(row, 0.0, |x| x.div(sum));
 }
 
 #[cfg(test)]

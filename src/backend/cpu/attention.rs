@@ -10,6 +10,7 @@ use core::ops::Range;
 
 use super::gemm_f32::for_each_tile;
 use super::scratch::{Buffer, Pool};
+use super::simd::F32x4;
 use super::{PANEL, TILE, activation, norm, store};
 use crate::backend::{Attention, Heads, Mask, Norm, RelativeBias, Rotary};
 use crate::error::Result;
@@ -57,8 +58,8 @@ struct Scratch {
     queries: Buffer,
     /// `[4][tokens rounded up to 8]`
     scores: Buffer,
-    /// `[size]`
-    row: Buffer,
+    /// `[8][size]`
+    rows: Buffer,
 }
 
 /// Attention of every sequence over itself.
@@ -79,7 +80,7 @@ pub fn attention(
         values: pool.zeroed(heads.size.div_ceil(PANEL) * longest * PANEL)?,
         queries: pool.take(TILE * heads.size)?,
         scores: pool.zeroed(TILE * key_panels * PANEL)?,
-        row: pool.take(heads.size)?,
+        rows: pool.take(PANEL * heads.size)?,
     };
     let mut out = pool.take(tokens * width)?;
     for pair in offsets.windows(2) {
@@ -105,16 +106,30 @@ impl Scratch {
     fn pack(&mut self, rows: &Rows, head: usize, attention: Attention) {
         let (len, size) = (rows.len(), attention.heads.size);
         let norm = attention.head_norms.map(|[_, keys]| keys);
-        for token in 0..len {
-            self.row.copy_from_slice(rows.key(token, head));
-            prepare(&mut self.row, token, norm, attention.rotary);
-            let panel = &mut self.keys[token / PANEL * size * PANEL..][..size * PANEL];
-            for (lanes, key) in panel.chunks_exact_mut(PANEL).zip(self.row.iter()) {
-                lanes[token % PANEL] = *key;
+        for (first, panel) in (0..len)
+            .step_by(PANEL)
+            .zip(self.keys.chunks_exact_mut(size * PANEL))
+        {
+            for (i, row) in self.rows.chunks_exact_mut(size).enumerate() {
+                // Beyond the end the last one again: no query sees these.
+                let token = (first + i).min(len - 1);
+                copy(rows.key(token, head), row);
+                prepare(row, token, norm, attention.rotary);
             }
-            for (index, values) in rows.value(token, head).chunks(PANEL).enumerate() {
-                self.values[(index * len + token) * PANEL..][..values.len()]
-                    .copy_from_slice(values);
+            transpose(&self.rows, size, panel);
+        }
+        let panels = self.values.chunks_exact_mut(len.max(1) * PANEL);
+        for (index, panel) in panels.take(size.div_ceil(PANEL)).enumerate() {
+            let (panel, _) = panel.as_chunks_mut::<PANEL>();
+            for (token, lanes) in panel.iter_mut().take(len).enumerate() {
+                let values = rows
+                    .value(token, head)
+                    .get(index * PANEL..)
+                    .unwrap_or_default();
+                match values.first_chunk() {
+                    Some(values) => *lanes = *values,
+                    None => lanes[..values.len()].copy_from_slice(values),
+                }
             }
         }
     }
@@ -127,7 +142,7 @@ impl Scratch {
         for first in (0..len).step_by(TILE) {
             let count = TILE.min(len - first);
             for (token, query) in (first..first + count).zip(self.queries.chunks_exact_mut(size)) {
-                query.copy_from_slice(rows.query(token, head));
+                copy(rows.query(token, head), query);
                 prepare(query, token, norm, attention.rotary);
                 query.iter_mut().for_each(|x| *x *= attention.scale);
             }
@@ -170,6 +185,40 @@ impl Scratch {
     }
 }
 
+/// Copies a row; eight elements at a time, since engines call out for copies of unknown length, which costs more than a
+/// head.
+fn copy(from: &[f32], to: &mut [f32]) {
+    let ((from, from_rest), (to, to_rest)) =
+        (from.as_chunks::<PANEL>(), to.as_chunks_mut::<PANEL>());
+    for (from, to) in from.iter().zip(to) {
+        *to = *from;
+    }
+    if !from_rest.is_empty() {
+        to_rest.copy_from_slice(from_rest);
+    }
+}
+
+/// `[8][size]` → `[size][8]`
+fn transpose(rows: &[f32], size: usize, panel: &mut [f32]) {
+    let (panel, _) = panel.as_chunks_mut::<PANEL>();
+    let whole = size / 4 * 4;
+    for (k, lanes) in (0..whole).step_by(4).zip(panel.chunks_exact_mut(4)) {
+        for half in [0, 4] {
+            let row = |i: usize| rows[(half + i) * size + k..].first_chunk();
+            let vectors = [row(0), row(1), row(2), row(3)];
+            let columns =
+                F32x4::transpose(vectors.map(|row| F32x4::load(row.unwrap_or(&[0.0; 4]))));
+            for (column, lanes) in columns.into_iter().zip(&mut *lanes) {
+                let (halves, _) = lanes.as_chunks_mut::<4>();
+                column.store(&mut halves[half / 4]);
+            }
+        }
+    }
+    for (k, lanes) in (whole..size).zip(&mut panel[whole..]) {
+        *lanes = core::array::from_fn(|i| rows[i * size + k]);
+    }
+}
+
 /// Scores of `query` against `keys` → the weights of their values.
 fn weigh(
     scores: &mut [f32],
@@ -181,8 +230,11 @@ fn weigh(
 ) {
     let seen = attention.mask.seen(query, len);
     let seen = seen.start - keys.start..seen.end - keys.start;
-    scores[..seen.start].fill(0.0);
-    scores[seen.end..].fill(0.0);
+    for unseen in [0..seen.start, seen.end..scores.len()] {
+        if !unseen.is_empty() {
+            scores[unseen].fill(0.0);
+        }
+    }
     if let Some(bias) = attention.bias {
         bias.add_to(
             &mut scores[seen.clone()],

@@ -13,9 +13,11 @@ pub enum DotKernel {
     RelaxedU8,
     /// The same where it reads it as i8 (arm64 with the dot-product extension).
     RelaxedI8,
-    /// Both operands widened to i16, `i32x4.dot_i16x8_s`.
+    /// `vpdpbusd`, natively on x86-64.
+    Vnni,
+    /// Both operands widened to i16: `i32x4.dot_i16x8_s`, natively `pmaddwd`.
     I16,
-    /// One product at a time: the oracle, and what runs natively.
+    /// One product at a time: the oracle, and what runs where there is none of these.
     Scalar,
 }
 
@@ -26,7 +28,14 @@ impl DotKernel {
         if let Some(kernel) = relaxed::probe() {
             return kernel;
         }
-        if cfg!(all(target_arch = "wasm32", target_feature = "simd128")) {
+        #[cfg(target_arch = "x86_64")]
+        if x86::has_vnni() {
+            return Self::Vnni;
+        }
+        if cfg!(any(
+            all(target_arch = "wasm32", target_feature = "simd128"),
+            target_arch = "x86_64"
+        )) {
             Self::I16
         } else {
             Self::Scalar
@@ -38,6 +47,7 @@ impl DotKernel {
         match self {
             Self::RelaxedU8 => "relaxed-u8",
             Self::RelaxedI8 => "relaxed-i8",
+            Self::Vnni => "vnni",
             Self::I16 => "i16",
             Self::Scalar => "scalar",
         }
@@ -46,15 +56,15 @@ impl DotKernel {
     /// How many consecutive k a 32-bit lane takes.
     pub fn depth(self) -> usize {
         match self {
-            Self::RelaxedU8 | Self::RelaxedI8 => 4,
+            Self::RelaxedU8 | Self::RelaxedI8 | Self::Vnni => 4,
             Self::I16 | Self::Scalar => 2,
         }
     }
 
     /// What is added to every activation so that the kernel can read it.
-    pub fn offset(self) -> i32 {
+    pub fn offset(self) -> u8 {
         match self {
-            Self::RelaxedU8 => 128,
+            Self::RelaxedU8 | Self::Vnni => 128,
             Self::RelaxedI8 | Self::I16 | Self::Scalar => 0,
         }
     }
@@ -65,12 +75,12 @@ pub trait Dot {
     /// How many consecutive k a 32-bit lane takes.
     const DEPTH: usize;
 
-    /// Adds to the eight columns' `sums` of `R` rows the products of two vectors of weights, number `2 · index` and the
-    /// one after it of a group, with those of the group's `words` (of each row) that belong to them.
-    fn step<const R: usize>(
-        sums: &mut [[I32x4; 2]; R],
-        weights: [I8x16; 2],
-        words: &[[u32; R]],
+    /// Adds to the `sums` of `R` rows and `P` panels the products of two vectors of each panel's weights, number
+    /// `2 · index` and the one after it of a group, with those of each row's `words` of the group that belong to them.
+    fn step<const R: usize, const P: usize>(
+        sums: &mut [[[I32x4; 2]; P]; R],
+        weights: [[I8x16; 2]; P],
+        words: [&[u32]; R],
         index: usize,
     );
 }
@@ -84,24 +94,27 @@ impl Dot for Scalar {
     const DEPTH: usize = 2;
 
     #[inline(always)]
-    fn step<const R: usize>(
-        sums: &mut [[I32x4; 2]; R],
-        weights: [I8x16; 2],
-        words: &[[u32; R]],
+    fn step<const R: usize, const P: usize>(
+        sums: &mut [[[I32x4; 2]; P]; R],
+        weights: [[I8x16; 2]; P],
+        words: [&[u32]; R],
         index: usize,
     ) {
-        for (half, weights) in weights.map(I8x16::to_array).iter().enumerate() {
-            for r in 0..R {
-                let word = words[2 * index + half][r].cast_signed();
-                // The two halves of the word, each with its sign.
-                let x = [word << 16 >> 16, word >> 16];
-                let mut products = [0; 8];
-                for (product, w) in products.iter_mut().zip(weights.as_chunks::<2>().0) {
-                    *product = x[0] * i32::from(w[0]) + x[1] * i32::from(w[1]);
+        for (panel, weights) in weights.into_iter().enumerate() {
+            for (half, weights) in weights.map(I8x16::to_array).iter().enumerate() {
+                for r in 0..R {
+                    let word = words[r][2 * index + half].cast_signed();
+                    // The two halves of the word, each with its sign.
+                    let x = [word << 16 >> 16, word >> 16];
+                    let mut products = [0; 8];
+                    for (product, w) in products.iter_mut().zip(weights.as_chunks::<2>().0) {
+                        *product = x[0] * i32::from(w[0]) + x[1] * i32::from(w[1]);
+                    }
+                    let [a, b, c, d, e, f, g, h] = products;
+                    let [low, high] = &mut sums[r][panel];
+                    *low = low.add(I32x4::load(&[a, b, c, d]));
+                    *high = high.add(I32x4::load(&[e, f, g, h]));
                 }
-                let [a, b, c, d, e, f, g, h] = products;
-                sums[r][0] = sums[r][0].add(I32x4::load(&[a, b, c, d]));
-                sums[r][1] = sums[r][1].add(I32x4::load(&[e, f, g, h]));
             }
         }
     }
@@ -116,23 +129,113 @@ impl Dot for Widened {
     const DEPTH: usize = 2;
 
     #[inline(always)]
-    fn step<const R: usize>(
-        sums: &mut [[I32x4; 2]; R],
-        weights: [I8x16; 2],
-        words: &[[u32; R]],
+    fn step<const R: usize, const P: usize>(
+        sums: &mut [[[I32x4; 2]; P]; R],
+        weights: [[I8x16; 2]; P],
+        words: [&[u32]; R],
         index: usize,
     ) {
         use core::arch::wasm32::{
             i16x8_extend_high_i8x16, i16x8_extend_low_i8x16, i32x4_add, i32x4_dot_i16x8,
             u32x4_splat,
         };
-        for (half, weights) in weights.into_iter().enumerate() {
-            let low = i16x8_extend_low_i8x16(weights.0);
-            let high = i16x8_extend_high_i8x16(weights.0);
+        for half in 0..2 {
+            let x = words.map(|words| u32x4_splat(words[2 * index + half]));
+            for panel in 0..P {
+                let weights = weights[panel][half].0;
+                let low = i16x8_extend_low_i8x16(weights);
+                let high = i16x8_extend_high_i8x16(weights);
+                for r in 0..R {
+                    let [a, b] = &mut sums[r][panel];
+                    a.0 = i32x4_add(a.0, i32x4_dot_i16x8(low, x[r]));
+                    b.0 = i32x4_add(b.0, i32x4_dot_i16x8(high, x[r]));
+                }
+            }
+        }
+    }
+}
+
+/// What x86-64 has.
+#[cfg(target_arch = "x86_64")]
+pub mod x86 {
+    use core::arch::x86_64::{
+        __m128i, _mm_add_epi32, _mm_dpbusd_epi32, _mm_madd_epi16, _mm_set1_epi32, _mm_srai_epi16,
+        _mm_unpackhi_epi8, _mm_unpacklo_epi8,
+    };
+
+    use super::{Dot, I8x16, I32x4};
+
+    /// Whether [`Vnni`] can run.
+    pub fn has_vnni() -> bool {
+        is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512vl")
+    }
+
+    /// As the baseline of wasm.
+    pub struct Pairs;
+
+    impl Dot for Pairs {
+        const DEPTH: usize = 2;
+
+        #[inline(always)]
+        fn step<const R: usize, const P: usize>(
+            sums: &mut [[[I32x4; 2]; P]; R],
+            weights: [[I8x16; 2]; P],
+            words: [&[u32]; R],
+            index: usize,
+        ) {
+            for half in 0..2 {
+                let x = words.map(|words| words[2 * index + half].cast_signed());
+                for panel in 0..P {
+                    let weights: __m128i = bytemuck::cast(weights[panel][half].to_array());
+                    // SAFETY: SSE2 is part of x86-64.
+                    let widened = unsafe {
+                        [
+                            _mm_srai_epi16(_mm_unpacklo_epi8(weights, weights), 8),
+                            _mm_srai_epi16(_mm_unpackhi_epi8(weights, weights), 8),
+                        ]
+                    };
+                    for r in 0..R {
+                        for (sum, widened) in sums[r][panel].iter_mut().zip(widened) {
+                            let total: __m128i = bytemuck::cast(sum.to_array());
+                            // SAFETY: as above.
+                            let total = unsafe {
+                                let products = _mm_madd_epi16(widened, _mm_set1_epi32(x[r]));
+                                _mm_add_epi32(total, products)
+                            };
+                            *sum = I32x4::load(&bytemuck::cast(total));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Four products and their sum in one instruction. To be called under `target_feature(enable = "avx512vnni,avx512vl")`
+    /// alone, into which it is inlined.
+    pub struct Vnni;
+
+    impl Dot for Vnni {
+        const DEPTH: usize = 4;
+
+        #[inline(always)]
+        fn step<const R: usize, const P: usize>(
+            sums: &mut [[[I32x4; 2]; P]; R],
+            weights: [[I8x16; 2]; P],
+            words: [&[u32]; R],
+            index: usize,
+        ) {
             for r in 0..R {
-                let x = u32x4_splat(words[2 * index + half][r]);
-                sums[r][0] = I32x4(i32x4_add(sums[r][0].0, i32x4_dot_i16x8(low, x)));
-                sums[r][1] = I32x4(i32x4_add(sums[r][1].0, i32x4_dot_i16x8(high, x)));
+                let x = words[r][index].cast_signed();
+                for panel in 0..P {
+                    for half in 0..2 {
+                        let sum = &mut sums[r][panel][half];
+                        let total: __m128i = bytemuck::cast(sum.to_array());
+                        let weights: __m128i = bytemuck::cast(weights[panel][half].to_array());
+                        // SAFETY: the caller runs where `has_vnni`.
+                        let total = unsafe { _mm_dpbusd_epi32(total, _mm_set1_epi32(x), weights) };
+                        *sum = I32x4::load(&bytemuck::cast(total));
+                    }
+                }
             }
         }
     }
@@ -151,26 +254,31 @@ pub mod relaxed {
         const DEPTH: usize = 4;
 
         #[inline(always)]
-        fn step<const R: usize>(
-            sums: &mut [[I32x4; 2]; R],
-            weights: [I8x16; 2],
-            words: &[[u32; R]],
+        fn step<const R: usize, const P: usize>(
+            sums: &mut [[[I32x4; 2]; P]; R],
+            weights: [[I8x16; 2]; P],
+            words: [&[u32]; R],
             index: usize,
         ) {
-            let [low, high] = weights;
             for r in 0..R {
-                let x = u32x4_splat(words[index][r]);
-                let dot = |weights: I8x16, sum: I32x4| {
-                    I32x4(i32x4_relaxed_dot_i8x16_i7x16_add(weights.0, x, sum.0))
-                };
-                sums[r] = [dot(low, sums[r][0]), dot(high, sums[r][1])];
+                let x = u32x4_splat(words[r][index]);
+                for panel in 0..P {
+                    for half in 0..2 {
+                        let sum = &mut sums[r][panel][half].0;
+                        *sum = i32x4_relaxed_dot_i8x16_i7x16_add(weights[panel][half].0, x, *sum);
+                    }
+                }
             }
         }
     }
 
     #[target_feature(enable = "relaxed-simd")]
-    fn step(sums: &mut [[I32x4; 2]; 1], weights: [I8x16; 2], word: u32) {
-        Relaxed::step(sums, weights, &[[word]], 0);
+    fn step(weights: &[i8; 32], word: u32) -> [i32; 8] {
+        let (halves, _) = weights.as_chunks::<16>();
+        let vectors = [I8x16::load(&halves[0]), I8x16::load(&halves[1])];
+        let mut sums = [[[I32x4::splat(2); 2]]];
+        Relaxed::step(&mut sums, [vectors], [&[word]], 0);
+        bytemuck::cast(sums[0][0].map(I32x4::to_array))
     }
 
     /// How this engine reads the second operand, found by trying: the instruction may take it as u8 or i8, and
@@ -186,12 +294,9 @@ pub mod relaxed {
                 core::array::from_fn(|i| weights[(i * (round % 7) + round) % weights.len()]);
             let x: [u8; 4] =
                 core::array::from_fn(|i| bytes[(i * (round / 7) + round) % bytes.len()]);
-            let mut sums = [[I32x4::splat(2); 2]];
-            let (halves, _) = w.as_chunks::<16>();
-            let vectors = [I8x16::load(&halves[0]), I8x16::load(&halves[1])];
-            step(&mut sums, vectors, u32::from_le_bytes(x));
+            let sums = step(&w, u32::from_le_bytes(x));
             for (exact, signed) in exact.iter_mut().zip([false, true]) {
-                *exact &= sums[0].map(I32x4::to_array).as_flattened() == expected(&w, x, signed);
+                *exact &= sums == expected(&w, x, signed);
             }
         }
         match exact {
@@ -228,14 +333,7 @@ pub mod relaxed {
         for _ in 0..1000 {
             let w: [i8; 32] = core::array::from_fn(|_| byte().cast_signed());
             let x: [u8; 4] = core::array::from_fn(|_| byte() & 127);
-            let mut sums = [[I32x4::splat(2); 2]];
-            let (halves, _) = w.as_chunks::<16>();
-            let vectors = [I8x16::load(&halves[0]), I8x16::load(&halves[1])];
-            step(&mut sums, vectors, u32::from_le_bytes(x));
-            assert_eq!(
-                sums[0].map(I32x4::to_array).as_flattened(),
-                expected(&w, x, false)
-            );
+            assert_eq!(step(&w, u32::from_le_bytes(x)), expected(&w, x, false));
         }
     }
 }

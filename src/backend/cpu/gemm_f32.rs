@@ -7,7 +7,8 @@
 use core::ops::Range;
 
 use super::simd::F32x4;
-use super::{PANEL, Sums, halves, tiles};
+use super::{PANEL, Strip, Sums, halves, store, tiles};
+use crate::backend::GROUP;
 use crate::error::{Result, zeroed};
 
 /// A `[rows, columns]` matrix in panels of eight rows.
@@ -101,5 +102,18 @@ pub fn for_each_tile(
             2 => done(row, &tile::<2>(a, stride, panel)),
             _ => done(row, &tile::<1>(a, stride, panel)),
         }
+    }
+}
+
+/// The sums of some rows of A in 64 columns from `column` on.
+pub fn strips(a: &[f32], rows: Range<usize>, weight: &PackedF32, column: usize, out: &mut [Strip]) {
+    let columns = weight.rows().min(column + GROUP);
+    for (lane, column) in (column..columns).step_by(PANEL).enumerate() {
+        let panel = weight.panel(column / PANEL);
+        for_each_tile(a, rows.clone(), weight.columns(), panel, |row, sums| {
+            for (sums, out) in sums.iter().zip(&mut out[row - rows.start..]) {
+                store(*sums, &mut out[lane * PANEL..][..PANEL]);
+            }
+        });
     }
 }

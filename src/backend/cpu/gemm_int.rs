@@ -11,140 +11,146 @@
 //! The integer part is exact whichever instructions compute it, the f32 part is one sequential sum over the groups: the
 //! result has the same bits in every engine.
 
+use core::hint::black_box;
 use core::ops::Range;
 
 use super::dot::Dot;
-use super::packed_int::{Codes, Panel};
+use super::packed_int::{Codes, PackedInt, Panel};
 use super::rotation::Group;
 use super::scratch::{Buffer, Pool};
 use super::simd::{F32x4, I32x4};
-use super::{DotKernel, Sums, TILE, halves, tiles};
+use super::{DotKernel, PANEL, Strip, Sums, cut, halves, words};
 use crate::backend::GROUP;
 use crate::error::Result;
 
 /// Largest magnitude of an activation.
 const LIMIT: f32 = 127.0;
+/// Rows times panels of a tile: eight sums stay in registers, with weights and activations.
+const CELLS: usize = 4;
+/// Groups whose integer sums wait to be scaled together. Engines keep integer sums in registers in a loop that does
+/// nothing else; and so few that the processor begins with the next ones meanwhile.
+const WAITING: usize = 4;
 
-/// Activations, quantised a group at a time. The rows of a tile are interleaved, so that the inner loop reads one
-/// stream.
+/// Integer sums of a tile that wait, `[group][row][panel]`.
+pub struct Waiting([[[I32x4; 2]; CELLS]; WAITING]);
+
+impl Waiting {
+    pub fn new() -> Self {
+        Self([[[I32x4::splat(0); 2]; CELLS]; WAITING])
+    }
+}
+
+/// Activations, quantised a group at a time.
 pub struct QuantizedRows {
     groups: usize,
     kernel: DotKernel,
-    /// `[tile][group][row]`
+    /// `[row][group]`
     scales: Buffer,
-    /// `[tile][group][word][row]`: 32-bit words of two i16 or four 8-bit values
+    /// `[row][group][word]`: 32-bit words of two i16 or four 8-bit values
     words: Buffer,
 }
 
 impl QuantizedRows {
-    /// From `[rows, columns]`, in tiles that cover each of `ranges` by itself.
-    pub fn new(
-        values: &[f32],
-        columns: usize,
-        ranges: &[Range<usize>],
-        kernel: DotKernel,
-        pool: &Pool,
-    ) -> Result<Self> {
+    /// Of unspecified content.
+    pub fn new(rows: usize, columns: usize, kernel: DotKernel, pool: &Pool) -> Result<Self> {
         let groups = columns.div_ceil(GROUP);
-        let cells = values.len().checked_div(columns).unwrap_or(0) * groups;
-        let size = GROUP / kernel.depth();
-        let mut scales = pool.take(cells)?;
-        let mut words = pool.take(cells * size)?;
-        let targets: &mut [u32] = bytemuck::cast_slice_mut(&mut words);
-        for tile in ranges.iter().cloned().flat_map(tiles) {
-            let rows = tile.len();
-            for group in 0..groups {
-                let cell = tile.start * groups + group * rows;
-                let targets = &mut targets[cell * size..][..rows * size];
-                let mut codes = [[I32x4::splat(0); GROUP / 8]; TILE];
-                for (place, row) in tile.clone().enumerate() {
-                    let values = &values[row * columns..][..columns];
-                    let values = &values[group * GROUP..columns.min((group + 1) * GROUP)];
-                    scales[cell + place] = quantize(values, kernel, &mut codes[place]);
-                }
-                interleave(&codes, rows, targets);
-            }
-        }
         Ok(Self {
             groups,
             kernel,
-            scales,
-            words,
+            scales: pool.take(rows * groups)?,
+            words: pool.take(rows * groups * (GROUP / kernel.depth()))?,
         })
     }
 
-    /// Scales `[group][row]` and words `[group][word][row]` of a tile of `R` rows from `first` on.
+    /// From `[rows, columns]`.
+    pub fn from_rows(
+        values: &[f32],
+        columns: usize,
+        kernel: DotKernel,
+        pool: &Pool,
+    ) -> Result<Self> {
+        let rows = values.len().checked_div(columns).unwrap_or(0);
+        let mut out = Self::new(rows, columns, kernel, pool)?;
+        for (row, values) in values.chunks_exact(columns.max(1)).enumerate() {
+            for (group, values) in values.chunks(GROUP).enumerate() {
+                out.set(row, group, Group::load(values));
+            }
+        }
+        Ok(out)
+    }
+
+    /// Rotates and quantises a group.
     #[inline(always)]
-    fn tile<D: Dot, const R: usize>(&self, first: usize) -> (&[[f32; R]], &[[u32; R]]) {
-        let size = GROUP / D::DEPTH;
-        let first = first * self.groups;
-        let scales = &self.scales[first..][..self.groups * R];
+    pub fn set(&mut self, row: usize, group: usize, values: Group) {
+        let rotated = values.hadamard();
+        let largest = rotated.largest();
+        let inverse = if largest > 0.0 { LIMIT / largest } else { 0.0 };
+        let values = rotated.scaled(inverse).0;
+        let cell = row * self.groups + group;
+        // The rotation is an eighth of what `hadamard` gives.
+        self.scales[cell] = largest / LIMIT * 0.125;
+        let size = GROUP / self.kernel.depth();
+        let words: &mut [u32] = bytemuck::cast_slice_mut(&mut self.words);
+        let (words, _) = words[cell * size..][..size].as_chunks_mut();
+        match self.kernel {
+            DotKernel::RelaxedU8 | DotKernel::Vnni => {
+                store(words::unsigned_bytes(&values), words);
+            }
+            DotKernel::RelaxedI8 => store(words::bytes(&values), words),
+            DotKernel::I16 | DotKernel::Scalar => store(words::halves(&values), words),
+        }
+    }
+
+    /// Scales `[group]` and words `[group][word]` of a row.
+    #[inline(always)]
+    fn row<D: Dot>(&self, row: usize) -> (&[f32], &[u32]) {
+        let size = self.groups * (GROUP / D::DEPTH);
         let words: &[u32] = bytemuck::cast_slice(&self.words);
-        let words = &words[first * size..][..self.groups * size * R];
-        (scales.as_chunks().0, words.as_chunks().0)
+        (
+            &self.scales[row * self.groups..][..self.groups],
+            &words[row * size..][..size],
+        )
     }
 }
 
-/// Rotates and quantises up to a group of values to `words`, four in each vector; gives the scale.
 #[inline(always)]
-fn quantize(values: &[f32], kernel: DotKernel, words: &mut [I32x4; GROUP / 8]) -> f32 {
-    let rotated = Group::load(values).hadamard();
-    let largest = rotated.extreme().abs();
-    let inverse = if largest > 0.0 { LIMIT / largest } else { 0.0 };
-    let codes = rotated.scaled(inverse).0.map(|x| x.nearest().to_i32());
-    if kernel.depth() == 2 {
-        for (word, [a, b]) in words.iter_mut().zip(codes.as_chunks::<2>().0) {
-            *word = a.narrow_i16(*b);
-        }
-    } else {
-        let offset = I32x4::splat(kernel.offset());
-        for (word, quad) in words.iter_mut().zip(codes.as_chunks::<4>().0) {
-            *word = I32x4::low_bytes(quad.map(|codes| codes.add(offset)));
-        }
-    }
-    // The rotation is an eighth of what `hadamard` gives.
-    largest / LIMIT * 0.125
-}
-
-/// Words of each row → `[word][row]`.
-#[inline(always)]
-fn interleave(words: &[[I32x4; GROUP / 8]; TILE], rows: usize, out: &mut [u32]) {
-    if rows == TILE {
-        let (out, _) = out.as_chunks_mut::<16>();
-        for (i, out) in out.iter_mut().enumerate() {
-            let columns = [words[0][i], words[1][i], words[2][i], words[3][i]];
-            let (out, _) = out.as_chunks_mut::<4>();
-            for (out, row) in out.iter_mut().zip(I32x4::transpose(columns)) {
-                row.store(out);
-            }
-        }
-    } else {
-        let vectors = out.len() / (4 * rows);
-        for (row, words) in words[..rows].iter().enumerate() {
-            for (i, words) in words[..vectors].iter().enumerate() {
-                for (j, word) in words.to_array().into_iter().enumerate() {
-                    out[(4 * i + j) * rows + row] = word.cast_unsigned();
-                }
-            }
-        }
+fn store<const N: usize>(vectors: [I32x4; N], words: &mut [[u32; 4]]) {
+    for (vector, words) in vectors.into_iter().zip(words) {
+        vector.store(words);
     }
 }
 
-/// The sums of each row of `x` in `range`, one of those it was made for or a start of it in whole tiles, against a panel:
-/// `done(first row, sums of up to four rows)`.
-pub fn for_each_tile<C: Codes>(
+/// The sums of some rows of `x` in 64 columns from `column` on.
+pub fn strips<C: Codes>(
     x: &QuantizedRows,
-    range: Range<usize>,
-    panel: &Panel<C>,
-    done: &mut dyn FnMut(usize, &[Sums]),
+    rows: Range<usize>,
+    weight: &PackedInt<C>,
+    column: usize,
+    waiting: &mut Waiting,
+    out: &mut [Strip],
 ) {
     match x.kernel {
         #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
-        DotKernel::RelaxedU8 | DotKernel::RelaxedI8 => relaxed_tiles(x, range, panel, done),
+        DotKernel::RelaxedU8 | DotKernel::RelaxedI8 => {
+            relaxed_strips(x, rows, weight, column, waiting, out);
+        }
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-        DotKernel::I16 => all_tiles::<C, super::dot::Widened>(x, range, panel, done),
+        DotKernel::I16 => {
+            any_strips::<C, super::dot::Widened>(x, rows, weight, column, waiting, out);
+        }
+        #[cfg(target_arch = "x86_64")]
+        DotKernel::I16 => {
+            any_strips::<C, super::dot::x86::Pairs>(x, rows, weight, column, waiting, out);
+        }
+        #[cfg(target_arch = "x86_64")]
+        DotKernel::Vnni => {
+            // SAFETY: it is chosen where the processor has it.
+            unsafe { vnni_strips(x, rows, weight, column, waiting, out) }
+        }
         #[cfg(any(test, not(all(target_arch = "wasm32", target_feature = "simd128"))))]
-        DotKernel::Scalar => all_tiles::<C, super::dot::Scalar>(x, range, panel, done),
+        DotKernel::Scalar => {
+            any_strips::<C, super::dot::Scalar>(x, rows, weight, column, waiting, out);
+        }
         #[allow(unreachable_patterns, reason = "which are left depends on the build")]
         kernel => unreachable!("this build never chooses {kernel:?}"),
     }
@@ -152,61 +158,152 @@ pub fn for_each_tile<C: Codes>(
 
 #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
 #[target_feature(enable = "relaxed-simd")]
-fn relaxed_tiles<C: Codes>(
+fn relaxed_strips<C: Codes>(
     x: &QuantizedRows,
-    range: Range<usize>,
-    panel: &Panel<C>,
-    done: &mut dyn FnMut(usize, &[Sums]),
+    rows: Range<usize>,
+    weight: &PackedInt<C>,
+    column: usize,
+    waiting: &mut Waiting,
+    out: &mut [Strip],
 ) {
-    all_tiles::<C, super::dot::relaxed::Relaxed>(x, range, panel, done);
+    any_strips::<C, super::dot::relaxed::Relaxed>(x, rows, weight, column, waiting, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512vnni,avx512vl")]
+fn vnni_strips<C: Codes>(
+    x: &QuantizedRows,
+    rows: Range<usize>,
+    weight: &PackedInt<C>,
+    column: usize,
+    waiting: &mut Waiting,
+    out: &mut [Strip],
+) {
+    any_strips::<C, super::dot::x86::Vnni>(x, rows, weight, column, waiting, out);
 }
 
 #[inline(always)]
-fn all_tiles<C: Codes, D: Dot>(
+fn any_strips<C: Codes, D: Dot>(
     x: &QuantizedRows,
-    range: Range<usize>,
-    panel: &Panel<C>,
-    done: &mut dyn FnMut(usize, &[Sums]),
+    rows: Range<usize>,
+    weight: &PackedInt<C>,
+    column: usize,
+    waiting: &mut Waiting,
+    out: &mut [Strip],
 ) {
-    for rows in tiles(range) {
-        let row = rows.start;
-        match rows.len() {
-            4 => done(row, &tile::<C, D, 4>(x, row, panel)),
-            3 => done(row, &tile::<C, D, 3>(x, row, panel)),
-            2 => done(row, &tile::<C, D, 2>(x, row, panel)),
-            _ => done(row, &tile::<C, D, 1>(x, row, panel)),
+    let first = column / PANEL;
+    let panels = first..weight.panels().min(first + GROUP / PANEL);
+    // Where weights are widened, that is done once for four rows.
+    if D::DEPTH == 2 {
+        for (lane, panel) in (0..).step_by(PANEL).zip(panels) {
+            let panel = [weight.panel(panel)];
+            for (rows, out) in cut(rows.clone(), 4).zip(out.chunks_mut(4)) {
+                match rows.len() {
+                    4 => tile::<C, D, 4, 1>(x, rows.start, &panel, waiting, lane, out),
+                    3 => tile::<C, D, 3, 1>(x, rows.start, &panel, waiting, lane, out),
+                    2 => tile::<C, D, 2, 1>(x, rows.start, &panel, waiting, lane, out),
+                    _ => tile::<C, D, 1, 1>(x, rows.start, &panel, waiting, lane, out),
+                }
+            }
         }
-    }
-}
-
-#[inline(always)]
-fn tile<C: Codes, D: Dot, const R: usize>(
-    x: &QuantizedRows,
-    row: usize,
-    panel: &Panel<C>,
-) -> [Sums; R] {
-    let (row_scales, words) = x.tile::<D, R>(row);
-    let words = words.chunks_exact(GROUP / D::DEPTH);
-    let mut starts = panel.starts.iter();
-    let mut out = [[F32x4::splat(0.0); 2]; R];
-    let groups = panel.codes.iter().zip(panel.scales).zip(words);
-    for (((codes, scales), words), row_scales) in groups.zip(row_scales) {
-        let start = match starts.next() {
-            Some(start) => halves(start).map(I32x4::load),
-            None => [I32x4::splat(0); 2],
-        };
-        let mut sums = [start; R];
-        for index in 0..GROUP / 4 {
-            D::step(&mut sums, codes.vectors(index), words, index);
-        }
-        let scales = halves(scales).map(F32x4::load);
-        for r in 0..R {
-            let row_scale = F32x4::splat(row_scales[r]);
-            for half in 0..2 {
-                let scale = row_scale.mul(scales[half]);
-                out[r][half] = out[r][half].add(sums[r][half].to_f32().mul(scale));
+    } else {
+        for (lane, panel) in (0..).step_by(2 * PANEL).zip(panels.step_by(2)) {
+            let pair = [weight.panel(panel), weight.panel(panel + 1)];
+            for (rows, out) in cut(rows.clone(), 2).zip(out.chunks_mut(2)) {
+                match rows.len() {
+                    2 => tile::<C, D, 2, 2>(x, rows.start, &pair, waiting, lane, out),
+                    _ => tile::<C, D, 1, 2>(x, rows.start, &pair, waiting, lane, out),
+                }
             }
         }
     }
-    out
+}
+
+/// The sums of `R` rows in `P` panels, written from lane `lane` of the strips on.
+#[inline(always)]
+fn tile<C: Codes, D: Dot, const R: usize, const P: usize>(
+    x: &QuantizedRows,
+    row: usize,
+    panels: &[Panel<C>; P],
+    waiting: &mut Waiting,
+    lane: usize,
+    out: &mut [Strip],
+) {
+    let rows: [_; R] = core::array::from_fn(|r| x.row::<D>(row + r));
+    let mut sums = [[[F32x4::splat(0.0); 2]; P]; R];
+    for groups in cut(0..x.groups, WAITING) {
+        for (group, waiting) in groups.clone().zip(&mut waiting.0) {
+            let sums = dot::<C, D, R, P>(&rows.map(|(_, words)| words), panels, group);
+            waiting[..R * P].copy_from_slice(sums.as_flattened());
+        }
+        let row_scales = rows.map(|(scales, _)| &scales[groups.clone()]);
+        let scales = panels.each_ref().map(|panel| &panel.scales[groups.clone()]);
+        scale(&waiting.0[..groups.len()], row_scales, scales, &mut sums);
+    }
+    for (sums, out) in sums.iter().zip(out) {
+        let (out, _) = out[lane..][..P * PANEL].as_chunks_mut::<4>();
+        for (sums, out) in sums.as_flattened().iter().zip(out) {
+            sums.store(out);
+        }
+    }
+}
+
+/// The integer sums of a group.
+#[inline(always)]
+fn dot<C: Codes, D: Dot, const R: usize, const P: usize>(
+    words: &[&[u32]; R],
+    panels: &[Panel<C>; P],
+    group: usize,
+) -> [[[I32x4; 2]; P]; R] {
+    let start = panels
+        .each_ref()
+        .map(|panel| match panel.starts.get(group) {
+            Some(start) => halves(start).map(I32x4::load),
+            None => [I32x4::splat(0); 2],
+        });
+    let codes = panels.each_ref().map(|panel| &panel.codes[group]);
+    let size = GROUP / D::DEPTH;
+    let words = words.map(|words| &words[group * size..][..size]);
+    let mut sums = [start; R];
+    for index in 0..GROUP / 4 {
+        D::step(
+            &mut sums,
+            codes.map(|codes| codes.vectors(index)),
+            words,
+            index,
+        );
+    }
+    sums
+}
+
+/// Adds the integer sums of some groups to `sums`, each times its row's and its column's scale.
+///
+/// These are kept in memory, which a black box makes sure of: in registers they would leave none to [`dot`].
+#[inline(always)]
+fn scale<const R: usize, const P: usize>(
+    groups: &[[[I32x4; 2]; CELLS]],
+    row_scales: [&[f32]; R],
+    scales: [&[[f32; PANEL]]; P],
+    sums: &mut [[Sums; P]; R],
+) {
+    let count = groups.len();
+    let row_scales = row_scales.map(|scales| &scales[..count]);
+    let scales = scales.map(|scales| &scales[..count]);
+    let sums = black_box(sums);
+    let mut total = *sums;
+    for group in 0..count {
+        let scales = scales.map(|scales| halves(&scales[group]).map(F32x4::load));
+        for r in 0..R {
+            let row_scale = F32x4::splat(row_scales[r][group]);
+            for panel in 0..P {
+                for half in 0..2 {
+                    let scale = row_scale.mul(scales[panel][half]);
+                    let sum = groups[group][r * P + panel][half].to_f32();
+                    let total = &mut total[r][panel][half];
+                    *total = total.add(sum.mul(scale));
+                }
+            }
+        }
+    }
+    *sums = total;
 }

@@ -15,6 +15,7 @@ mod scratch;
 mod simd;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use core::borrow::Borrow;
 use core::ops::Range;
@@ -23,28 +24,33 @@ use half::f16;
 
 pub use self::dot::DotKernel;
 use self::gemm_f32::PackedF32;
-use self::gemm_int::QuantizedRows;
+use self::gemm_int::{QuantizedRows, Waiting};
 pub use self::norm::l2_normalize;
-use self::packed_int::{Bytes, Codes, Nibbles, PackedInt};
+use self::packed_int::{Bytes, Nibbles, PackedInt};
+use self::rotation::Group;
 pub use self::rotation::rotate;
 use self::scratch::{Buffer, Pool};
 use self::simd::F32x4;
 use super::{
-    Activation, Attention, Backend, GROUP, Norm, Pooling, Reading, Splade, SpladeStrategy, Values,
-    Wanted, WeightDtype,
+    Activation, Attention, Backend, GROUP, Linear, Norm, Pooling, Reading, Splade, SpladeStrategy,
+    Values, Wanted, WeightDtype,
 };
 use crate::error::{Result, zeroed};
 
 /// Columns of a packed panel: two vectors.
 const PANEL: usize = 8;
-/// Rows of a tile: in the integer kernels eight sums, two vectors of weights and one of activations then stay in
-/// registers. In attention it is the query rows that share a pass over the keys.
+/// Rows of a tile of f32 kernels, whose eight sums stay in registers; in attention, queries that share a pass over the keys.
 const TILE: usize = 4;
+/// Rows whose sums a product hands on at once: their inputs and outputs share the nearest cache with the weights of a
+/// strip.
+const BAND: usize = 16;
 /// Rows that a product takes through all panels before it goes on to the next: their activations stay in the cache.
 const BLOCK: usize = 64;
 
 /// A row's elements in the eight columns of a panel.
 type Sums = [F32x4; 2];
+/// A row's elements in as many columns as a product hands on at once: a group of the next product's input.
+type Strip = [f32; GROUP];
 
 /// The CPU, with the integer kernel that its engine computes exactly.
 pub struct Cpu {
@@ -253,18 +259,41 @@ impl Backend for Cpu {
         bias: Option<&[f32]>,
         activation: Activation,
     ) -> Result<Activations> {
-        let columns = weight.rows();
-        let mut out = self.activations(x.rows(), columns)?;
-        let all = 0..x.rows();
-        self.product(x, weight, bias, &[all], &mut |place, shift, rows| {
-            let lanes = PANEL.min(columns - place.column);
-            let out = &mut out.values[place.row * columns..];
-            for (sums, out) in rows.iter().zip(out.chunks_exact_mut(columns)) {
-                let sums = plus(sums, shift).map(|sum| activation::activate(activation, sum));
-                store(sums, &mut out[place.column..place.column + lanes]);
-            }
-        })?;
-        Ok(out)
+        self.finished(&self.input(x, weight)?, x.rows(), weight, bias, activation)
+    }
+
+    fn feed_forward(
+        &self,
+        x: &Activations,
+        [up, down]: [Linear<Self>; 2],
+        activation: Activation,
+    ) -> Result<Activations> {
+        if matches!(down.weight, Matrix::F32(_) | Matrix::F16(_)) {
+            let inner = self.linear(x, up.weight, up.bias, activation)?;
+            return self.linear(&inner, down.weight, down.bias, Activation::Identity);
+        }
+        // What lies between is quantised as it comes out of the first product.
+        let (rows, columns) = (x.rows(), up.weight.rows());
+        let mut inner = QuantizedRows::new(rows, columns, self.kernel, &self.pool)?;
+        let input = self.input(x, up.weight)?;
+        let (all, mut values) = (0..rows, [0.0; GROUP]);
+        product(
+            &input,
+            up.weight,
+            up.bias,
+            &[all],
+            &mut |place, shift, strips| {
+                for (row, strip) in (place.row..).zip(strips) {
+                    activation::finish(activation, strip, shift, &mut values);
+                    if columns - place.column < GROUP {
+                        values[columns - place.column..].fill(0.0);
+                    }
+                    inner.set(row, place.column / GROUP, Group::load(&values));
+                }
+            },
+        );
+        let inner = Input::Quantized(inner);
+        self.finished(&inner, rows, down.weight, down.bias, Activation::Identity)
     }
 
     fn gate(&self, x: &Activations, activation: Activation) -> Result<Activations> {
@@ -317,20 +346,28 @@ impl Backend for Cpu {
         let sequences: Vec<_> = offsets.windows(2).map(|pair| pair[0]..pair[1]).collect();
         // Both reductions begin at 0: no weight is less.
         let mut out = self.zeros(sequences.len(), columns)?;
-        self.product(x, weight, bias, &sequences, &mut |place, shift, rows| {
-            let lanes = PANEL.min(columns - place.column);
-            let target = &mut out.values[place.range * columns + place.column..][..lanes];
-            for sums in rows {
-                let sums = plus(sums, shift).map(F32x4::to_array);
-                let pairs = target.iter_mut().zip(sums.as_flattened());
-                match splade.strategy {
-                    SpladeStrategy::Max => pairs.for_each(|(out, sum)| *out = out.max(*sum)),
-                    SpladeStrategy::Sum => pairs
-                        .filter(|(_, sum)| **sum > 0.0)
-                        .for_each(|(out, sum)| *out += splade.activation.apply(*sum)),
+        let input = self.input(x, weight)?;
+        product(
+            &input,
+            weight,
+            bias,
+            &sequences,
+            &mut |place, shift, strips| {
+                let lanes = GROUP.min(columns - place.column);
+                let target = &mut out.values[place.range * columns + place.column..][..lanes];
+                let mut logits = [0.0; GROUP];
+                for strip in strips {
+                    activation::finish(Activation::Identity, strip, shift, &mut logits);
+                    let pairs = target.iter_mut().zip(logits);
+                    match splade.strategy {
+                        SpladeStrategy::Max => pairs.for_each(|(out, logit)| raise(out, logit)),
+                        SpladeStrategy::Sum => pairs
+                            .filter(|(_, logit)| *logit > 0.0)
+                            .for_each(|(out, logit)| *out += splade.activation.apply(logit)),
+                    }
                 }
-            }
-        })?;
+            },
+        );
         if splade.strategy == SpladeStrategy::Max {
             // The activation rises with the logit, so it can wait until here.
             out.values
@@ -406,6 +443,55 @@ pub fn quantize(dtype: WeightDtype, values: &[f32]) -> (Vec<i8>, Vec<f32>) {
     (codes.into_flattened(), scales)
 }
 
+/// The left side of a product, as its weights want it.
+enum Input<'a> {
+    Rows(&'a Activations),
+    Quantized(QuantizedRows),
+}
+
+impl Cpu {
+    fn input<'a>(&self, x: &'a Activations, weight: &Matrix) -> Result<Input<'a>> {
+        Ok(match weight {
+            Matrix::F32(_) | Matrix::F16(_) => Input::Rows(x),
+            Matrix::Q8(_) | Matrix::Q4(_) => Input::Quantized(QuantizedRows::from_rows(
+                &x.values,
+                x.width,
+                self.kernel,
+                &self.pool,
+            )?),
+        })
+    }
+
+    /// `activation(x · weightᵀ + bias)`
+    fn finished(
+        &self,
+        x: &Input,
+        rows: usize,
+        weight: &Matrix,
+        bias: Option<&[f32]>,
+        activation: Activation,
+    ) -> Result<Activations> {
+        let columns = weight.rows();
+        let mut out = self.activations(rows, columns)?;
+        let all = 0..rows;
+        product(x, weight, bias, &[all], &mut |place, shift, strips| {
+            let lanes = GROUP.min(columns - place.column);
+            let out = &mut out.values[place.row * columns..];
+            for (strip, out) in strips.iter().zip(out.chunks_exact_mut(columns)) {
+                let out = &mut out[place.column..place.column + lanes];
+                if let Ok(out) = <&mut Strip>::try_from(&mut *out) {
+                    activation::finish(activation, strip, shift, out);
+                } else {
+                    let mut whole = [0.0; GROUP];
+                    activation::finish(activation, strip, shift, &mut whole);
+                    out.copy_from_slice(&whole[..lanes]);
+                }
+            }
+        });
+        Ok(out)
+    }
+}
+
 /// Which part of a product it is.
 #[derive(Clone, Copy)]
 struct Place {
@@ -417,71 +503,47 @@ struct Place {
     column: usize,
 }
 
-/// What a product hands on: the sums of up to four rows in eight columns, and what the bias adds to each row; beyond a
-/// ragged edge they are of no meaning.
-type Done<'a> = dyn FnMut(Place, &Sums, &[Sums]) + 'a;
+/// What a product hands on: what the bias adds to each row of a strip, and the sums of some rows; beyond the last
+/// column they are of no meaning.
+type Done<'a> = dyn FnMut(Place, &Strip, &[Strip]) + 'a;
 
-impl Cpu {
-    /// `x · weightᵀ` for the rows in each of `ranges`, which ascend, and `bias` beside it.
-    fn product(
-        &self,
-        x: &Activations,
-        weight: &Matrix,
-        bias: Option<&[f32]>,
-        ranges: &[Range<usize>],
-        done: &mut Done,
-    ) -> Result<()> {
-        match weight {
-            Matrix::F32(weight) | Matrix::F16(weight) => {
-                let columns = weight.columns();
-                each_panel(
-                    weight.rows(),
-                    bias,
-                    ranges,
-                    |panel, range, finish| {
-                        let panel = weight.panel(panel);
-                        gemm_f32::for_each_tile(&x.values, range, columns, panel, finish);
-                    },
-                    done,
-                );
-                Ok(())
-            }
-            Matrix::Q8(weight) => self.integer_product(x, weight, bias, ranges, done),
-            Matrix::Q4(weight) => self.integer_product(x, weight, bias, ranges, done),
+/// `x · weightᵀ` for the rows in each of `ranges`, which ascend, and `bias` beside it.
+fn product(
+    x: &Input,
+    weight: &Matrix,
+    bias: Option<&[f32]>,
+    ranges: &[Range<usize>],
+    done: &mut Done,
+) {
+    let columns = weight.rows();
+    let mut waiting = Waiting::new();
+    match (weight, x) {
+        (Matrix::F32(weight) | Matrix::F16(weight), Input::Rows(x)) => {
+            each_strip(columns, bias, ranges, done, |rows, column, out| {
+                gemm_f32::strips(&x.values, rows, weight, column, out);
+            });
         }
-    }
-
-    fn integer_product<C: Codes>(
-        &self,
-        x: &Activations,
-        weight: &PackedInt<C>,
-        bias: Option<&[f32]>,
-        ranges: &[Range<usize>],
-        done: &mut Done,
-    ) -> Result<()> {
-        let columns = weight.columns();
-        let x = QuantizedRows::new(&x.values, columns, ranges, self.kernel, &self.pool)?;
-        each_panel(
-            weight.rows(),
-            bias,
-            ranges,
-            |panel, range, finish| {
-                gemm_int::for_each_tile(&x, range, &weight.panel(panel), finish);
-            },
-            done,
-        );
-        Ok(())
+        (Matrix::Q8(weight), Input::Quantized(x)) => {
+            each_strip(columns, bias, ranges, done, |rows, column, out| {
+                gemm_int::strips(x, rows, weight, column, &mut waiting, out);
+            });
+        }
+        (Matrix::Q4(weight), Input::Quantized(x)) => {
+            each_strip(columns, bias, ranges, done, |rows, column, out| {
+                gemm_int::strips(x, rows, weight, column, &mut waiting, out);
+            });
+        }
+        _ => unreachable!("`Cpu::input` quantises rows for integer weights alone"),
     }
 }
 
-/// Runs `tiles(panel, rows, finish)` for every panel of a weight matrix and every range, in blocks of rows that are whole
-/// tiles.
-fn each_panel(
+/// Runs `sums(rows, first column, out)` for all strips of all rows, in blocks of rows.
+fn each_strip(
     columns: usize,
     bias: Option<&[f32]>,
     ranges: &[Range<usize>],
-    tiles: impl Fn(usize, Range<usize>, &mut dyn FnMut(usize, &[Sums])),
     done: &mut Done,
+    mut sums: impl FnMut(Range<usize>, usize, &mut [Strip]),
 ) {
     // Ranges cut so that none has more than a block's rows, and gathered until a block is full.
     let pieces = ranges.iter().enumerate().flat_map(|(index, range)| {
@@ -490,31 +552,42 @@ fn each_panel(
     });
     let mut pending = pieces.peekable();
     let mut block = Vec::new();
+    let mut strips = [[0.0; GROUP]; BAND];
     while pending.peek().is_some() {
         block.clear();
-        let mut rows = 0;
+        let mut count = 0;
         while let Some(piece) =
-            pending.next_if(|(_, piece)| rows == 0 || rows + piece.len() <= BLOCK)
+            pending.next_if(|(_, piece)| count == 0 || count + piece.len() <= BLOCK)
         {
-            rows += piece.1.len();
+            count += piece.1.len();
             block.push(piece);
         }
-        for panel in 0..columns.div_ceil(PANEL) {
-            let column = panel * PANEL;
-            let mut shift = [0.0; PANEL];
+        for column in (0..columns).step_by(GROUP) {
+            let mut shift = [0.0; GROUP];
             if let Some(bias) = bias {
-                let bias = &bias[column..columns.min(column + PANEL)];
+                let bias = &bias[column..columns.min(column + GROUP)];
                 shift[..bias.len()].copy_from_slice(bias);
             }
-            let shift = halves(&shift).map(F32x4::load);
-            for (index, piece) in &block {
-                let range = *index;
-                tiles(panel, piece.clone(), &mut |row, rows| {
-                    done(Place { range, row, column }, &shift, rows);
-                });
+            for (range, piece) in &block {
+                for rows in cut(piece.clone(), BAND) {
+                    let strips = &mut strips[..rows.len()];
+                    sums(rows.clone(), column, strips);
+                    let place = Place {
+                        range: *range,
+                        row: rows.start,
+                        column,
+                    };
+                    done(place, &shift, strips);
+                }
             }
         }
     }
+}
+
+/// `out` becomes the larger of the two. (`f32::max` is a call on wasm.)
+#[inline(always)]
+fn raise(out: &mut f32, value: f32) {
+    *out = if *out < value { value } else { *out };
 }
 
 /// Pieces of up to `most` that cover `range`.
@@ -537,11 +610,6 @@ fn halves<T>(lanes: &[T; PANEL]) -> [&[T; 4]; 2] {
         unreachable!("a panel has eight lanes")
     };
     [low, high]
-}
-
-#[inline(always)]
-fn plus(sums: &Sums, shift: &Sums) -> Sums {
-    [sums[0].add(shift[0]), sums[1].add(shift[1])]
 }
 
 /// Writes the first `out.len()` of eight columns.

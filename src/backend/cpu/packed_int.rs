@@ -6,7 +6,7 @@
 
 use super::rotation::Group;
 use super::simd::{F32x4, I8x16, I32x4};
-use super::{DotKernel, PANEL};
+use super::{DotKernel, PANEL, words};
 use crate::backend::GROUP;
 use crate::error::{Result, zeroed};
 
@@ -115,7 +115,8 @@ pub struct Panel<'a, C> {
 impl<C: Codes> PackedInt<C> {
     pub fn new(rows: usize, columns: usize, kernel: DotKernel) -> Result<Self> {
         let groups = columns.div_ceil(GROUP);
-        let cells = rows.div_ceil(PANEL).saturating_mul(groups);
+        let panels = rows.div_ceil(PANEL).next_multiple_of(2);
+        let cells = panels.saturating_mul(groups);
         Ok(Self {
             rows,
             columns,
@@ -129,6 +130,11 @@ impl<C: Codes> PackedInt<C> {
 
     pub fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// Those of the rows, made even.
+    pub fn panels(&self) -> usize {
+        self.rows.div_ceil(PANEL).next_multiple_of(2)
     }
 
     pub fn columns(&self) -> usize {
@@ -153,8 +159,8 @@ impl<C: Codes> PackedInt<C> {
     /// Quantises one row.
     pub fn set_row(&mut self, row: usize, values: &[f32]) {
         for (group, values) in values.chunks(GROUP).enumerate() {
-            let (codes, scale) = quantize::<C>(values);
-            self.set_group(row, group, &codes, scale);
+            let (words, scale) = quantized_words::<C>(values);
+            self.set_group(row, group, &words, scale);
         }
     }
 
@@ -162,7 +168,9 @@ impl<C: Codes> PackedInt<C> {
     pub fn set_codes(&mut self, row: usize, codes: &[i8], scales: &[f32]) {
         let (codes, _) = codes.as_chunks::<GROUP>();
         for (group, (codes, scale)) in codes.iter().zip(scales).enumerate() {
-            self.set_group(row, group, codes, *scale);
+            let code = |word, byte| codes[words::element(4, word, byte)];
+            let words = core::array::from_fn(|word| core::array::from_fn(|byte| code(word, byte)));
+            self.set_group(row, group, &words, *scale);
         }
     }
 
@@ -176,37 +184,43 @@ impl<C: Codes> PackedInt<C> {
 
     /// Every code of the group must still be zero.
     #[inline(always)]
-    fn set_group(&mut self, row: usize, group: usize, codes: &[i8; GROUP], scale: f32) {
+    fn set_group(&mut self, row: usize, group: usize, words: &Words, scale: f32) {
         let (cell, lane) = (row / PANEL * self.groups + group, row % PANEL);
         self.scales[cell][lane] = scale / C::STEP;
-        if self.kernel.depth() == 2 {
-            self.set_places::<2>(cell, lane, codes);
-        } else {
-            self.set_places::<4>(cell, lane, codes);
+        let codes = &mut self.codes[cell];
+        for (i, &[a, b, c, d]) in words.iter().enumerate() {
+            if self.kernel.depth() == 4 {
+                let (vector, place) = place(4, i, lane);
+                codes.set(vector, place, [a, b, c, d]);
+            } else {
+                // Its halves are four words of two apart.
+                let word = i / 4 * 8 + i % 4;
+                for (word, codes_of_word) in [(word, [a, b]), (word + 4, [c, d])] {
+                    let (vector, place) = place(2, word, lane);
+                    codes.set(vector, place, codes_of_word);
+                }
+            }
         }
         if let Some(start) = self.starts.get_mut(cell) {
             #[expect(clippy::cast_possible_truncation, reason = "a small whole number")]
             let step = C::STEP as i32;
-            let sum: i32 = codes.iter().copied().map(i32::from).sum();
-            start[lane] = -self.kernel.offset() * step * sum;
+            let sum: i32 = words.as_flattened().iter().copied().map(i32::from).sum();
+            start[lane] = -i32::from(self.kernel.offset()) * step * sum;
         }
     }
 
     fn group(&self, row: usize, group: usize) -> ([i8; GROUP], f32) {
         let (cell, lane) = (row / PANEL * self.groups + group, row % PANEL);
-        let codes = core::array::from_fn(|k| {
-            let (vector, place) = place(self.kernel.depth(), k, lane);
-            self.codes[cell].get(vector, place)
-        });
-        (codes, self.scales[cell][lane] * C::STEP)
-    }
-
-    fn set_places<const DEPTH: usize>(&mut self, cell: usize, lane: usize, codes: &[i8; GROUP]) {
-        let cell = &mut self.codes[cell];
-        for (i, codes) in codes.as_chunks::<DEPTH>().0.iter().enumerate() {
-            let (vector, place) = place(DEPTH, i * DEPTH, lane);
-            cell.set(vector, place, *codes);
+        let depth = self.kernel.depth();
+        let mut codes = [0; GROUP];
+        for word in 0..GROUP / depth {
+            let (vector, first) = place(depth, word, lane);
+            for place in 0..depth {
+                let code = self.codes[cell].get(vector, first + place);
+                codes[words::element(depth, word, place)] = code;
+            }
         }
+        (codes, self.scales[cell][lane] * C::STEP)
     }
 
     /// Adds row `row`, back in f32, to `out`.
@@ -222,26 +236,43 @@ impl<C: Codes> PackedInt<C> {
 
 /// Codes and scale of up to a group of a row.
 pub fn quantize<C: Codes>(values: &[f32]) -> ([i8; GROUP], f32) {
-    let zero = I32x4::splat(0);
-    let rotated = Group::load(values).hadamard().scaled(0.125);
-    let scale = best_scale::<C>(&rotated);
+    let (words, scale) = quantized_words::<C>(values);
     let mut codes = [0; GROUP];
-    let (out, _) = codes.as_chunks_mut::<16>();
-    let mut quantized = quantized::<C>(&rotated, scale, true);
-    for out in out {
-        let quad = core::array::from_fn(|_| quantized.next().map_or(zero, F32x4::to_i32));
-        *out = bytemuck::cast(I32x4::low_bytes(quad).to_array());
+    for (i, word) in words.iter().enumerate() {
+        for (place, code) in word.iter().enumerate() {
+            codes[words::element(4, i, place)] = *code;
+        }
     }
     (codes, scale)
 }
 
-/// Vector of element `k` of a group for row `lane` of a panel, and place in it, with so many k to a 32-bit lane.
+/// The same, four codes to a word.
 #[inline(always)]
-fn place(depth: usize, k: usize, lane: usize) -> (usize, usize) {
+fn quantized_words<C: Codes>(values: &[f32]) -> (Words, f32) {
+    let rotated = Group::load(values).hadamard().scaled(0.125);
+    let scale = best_scale::<C>(&rotated);
+    let mut quantized = quantized::<C>(&rotated, scale, true);
+    let zero = F32x4::splat(0.0);
+    let codes = rotated.0.map(|x| {
+        let code = quantized.next().unwrap_or(zero);
+        // Of zero it is zero even if the scale has an infinite inverse.
+        x.select_less(zero, code, zero.select_less(x, code, zero))
+    });
+    let words = words::bytes(&codes).map(I32x4::to_array);
+    (bytemuck::cast(words), scale)
+}
+
+/// The codes of a group, four to a word.
+type Words = [[i8; 4]; GROUP / 4];
+
+/// Vector of word `word` of a group for row `lane` of a panel, and place of its first code there, with so many k to a
+/// 32-bit lane.
+#[inline(always)]
+fn place(depth: usize, word: usize, lane: usize) -> (usize, usize) {
     if depth == 2 {
-        (k / 2, lane * 2 + k % 2)
+        (word, lane * 2)
     } else {
-        (k / 4 * 2 + lane / 4, lane % 4 * 4 + k % 4)
+        (word * 2 + lane / 4, lane % 4 * 4)
     }
 }
 

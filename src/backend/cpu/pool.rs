@@ -34,7 +34,7 @@ pub fn pool(
                 for state in states.chunks_exact(width) {
                     out.iter_mut()
                         .zip(state)
-                        .for_each(|(out, x)| *out = out.max(*x));
+                        .for_each(|(out, x)| super::raise(out, *x));
                 }
             }
             Pooling::Mean => weighted_sum(states, |_| 1.0, count as f32, out),

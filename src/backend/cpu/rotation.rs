@@ -5,7 +5,7 @@
 //! whole row). Weights are rotated as they are packed, activations as they are quantised: 2.5 operations an element, and
 //! no statistics of the model are needed.
 
-use super::simd::F32x4;
+use super::simd::{F32x4, I32x4};
 use crate::backend::GROUP;
 /// Vectors of a group.
 const VECTORS: usize = GROUP / 4;
@@ -26,13 +26,22 @@ impl Group {
     /// Up to 64 values.
     #[inline(always)]
     pub fn load(values: &[f32]) -> Self {
-        if let Some(values) = values.first_chunk::<GROUP>() {
-            let (vectors, _) = values.as_chunks::<4>();
-            return Self(core::array::from_fn(|i| F32x4::load(&vectors[i])));
+        match values.first_chunk() {
+            Some(values) => Self::whole(values),
+            None => Self::part(values),
         }
+    }
+
+    #[inline(always)]
+    pub fn whole(values: &[f32; GROUP]) -> Self {
+        let (vectors, _) = values.as_chunks();
+        Self(core::array::from_fn(|i| F32x4::load(&vectors[i])))
+    }
+
+    fn part(values: &[f32]) -> Self {
         let mut padded = [0.0; GROUP];
         padded[..values.len()].copy_from_slice(values);
-        Self::load(&padded)
+        Self::whole(&padded)
     }
 
     pub fn to_array(self) -> [f32; GROUP] {
@@ -45,21 +54,30 @@ impl Group {
     }
 
     /// H₆₄ · x, which is 8 times the rotation and, like it, its own inverse but for the scale. Sums are taken in the same
-    /// order everywhere.
+    /// order everywhere. Half a group at a time as far as that goes, as many vectors as there are registers for.
     #[inline(always)]
     pub fn hadamard(mut self) -> Self {
-        let (pairs, _) = self.0.as_chunks_mut::<2>();
-        for [x, y] in pairs {
-            // Neighbouring lanes, twice; then back in order.
-            let (sums, differences) = butterfly(x.even_lanes(*y), x.odd_lanes(*y));
-            let (low, high) = butterfly(sums.even_lanes(differences), sums.odd_lanes(differences));
-            (*x, *y) = (low.even_lanes(high), low.odd_lanes(high));
-        }
-        for distance in [1, 2, 4, 8] {
-            for i in (0..VECTORS).filter(|i| i & distance == 0) {
-                let (sum, difference) = butterfly(self.0[i], self.0[i + distance]);
-                (self.0[i], self.0[i + distance]) = (sum, difference);
+        let (halves, _) = self.0.as_chunks_mut::<8>();
+        for half in &mut *halves {
+            let (pairs, _) = half.as_chunks_mut::<2>();
+            for [x, y] in pairs {
+                // Neighbouring lanes, twice; then back in order.
+                let (sums, differences) = butterfly(x.even_lanes(*y), x.odd_lanes(*y));
+                let (low, high) =
+                    butterfly(sums.even_lanes(differences), sums.odd_lanes(differences));
+                (*x, *y) = (low.even_lanes(high), low.odd_lanes(high));
             }
+            for distance in [1, 2, 4] {
+                for i in (0..8).filter(|i| i & distance == 0) {
+                    (half[i], half[i + distance]) = butterfly(half[i], half[i + distance]);
+                }
+            }
+        }
+        let [low, high] = halves else {
+            unreachable!("a group has two halves")
+        };
+        for (x, y) in low.iter_mut().zip(high) {
+            (*x, *y) = butterfly(*x, *y);
         }
         self
     }
@@ -73,21 +91,29 @@ impl Group {
 
     /// The element of largest magnitude of a rotated group. NaN if there is a NaN, which the rotation has then brought to
     /// all elements.
-    #[inline(always)]
     pub fn extreme(&self) -> f32 {
+        let largest = self.largest();
         let zero = F32x4::splat(0.0);
-        let (low, high) = self
-            .0
-            .iter()
-            .fold((zero, zero), |(low, high), x| (low.min(*x), high.max(*x)));
-        let (low, high) = (-zero.sub(low).max_lane(), high.max_lane());
-        if high > -low {
-            high
-        } else if low < 0.0 {
-            low
+        let low = self.0.iter().fold(zero, |low, x| low.min(*x));
+        if largest > 0.0 && zero.sub(low).max_lane() >= largest {
+            -largest
         } else {
-            self.0[0].to_array()[0]
+            largest
         }
+    }
+
+    /// The magnitude of that.
+    #[inline(always)]
+    pub fn largest(&self) -> f32 {
+        // Without their signs, numbers have the order of their bits.
+        let largest = self
+            .0
+            .map(|x| x.cast_i32().shl::<1>())
+            .into_iter()
+            .reduce(I32x4::max_unsigned);
+        let [a, b, c, d] =
+            largest.map_or([0; 4], |largest| largest.to_array().map(i32::cast_unsigned));
+        f32::from_bits(a.max(b).max(c.max(d)) >> 1)
     }
 }
 

@@ -8,10 +8,9 @@
 mod lanes {
     use core::arch::wasm32::{
         f32x4_add, f32x4_convert_i32x4, f32x4_div, f32x4_extract_lane, f32x4_lt, f32x4_mul,
-        f32x4_nearest, f32x4_pmax, f32x4_pmin, f32x4_splat, f32x4_sub, i8x16_shuffle,
-        i16x8_narrow_i32x4, i16x8_shl, i32x4_add, i32x4_extract_lane, i32x4_shl, i32x4_shuffle,
-        i32x4_splat, i32x4_trunc_sat_f32x4, i64x2_shuffle, u8x16_splat, v128, v128_and,
-        v128_bitselect, v128_load, v128_store,
+        f32x4_nearest, f32x4_pmax, f32x4_pmin, f32x4_splat, f32x4_sub, i16x8_shl, i32x4_add,
+        i32x4_extract_lane, i32x4_shl, i32x4_shuffle, i32x4_splat, i32x4_sub, u8x16_splat,
+        u32x4_max, v128, v128_and, v128_bitselect, v128_load, v128_store, v128_xor,
     };
 
     #[derive(Clone, Copy)]
@@ -73,8 +72,16 @@ mod lanes {
         pub fn odd_lanes(self, other: Self) -> Self {
             Self(i32x4_shuffle::<1, 3, 5, 7>(self.0, other.0))
         }
-        pub fn to_i32(self) -> I32x4 {
-            I32x4(i32x4_trunc_sat_f32x4(self.0))
+        /// Lanes 2, 3, 0 and 1.
+        pub fn swap_halves(self) -> Self {
+            Self(i32x4_shuffle::<2, 3, 0, 1>(self.0, self.0))
+        }
+        /// Lanes 1, 0, 3 and 2.
+        pub fn swap_neighbours(self) -> Self {
+            Self(i32x4_shuffle::<1, 0, 3, 2>(self.0, self.0))
+        }
+        pub fn cast_i32(self) -> I32x4 {
+            I32x4(self.0)
         }
         pub fn to_array(self) -> [f32; 4] {
             [
@@ -101,23 +108,8 @@ mod lanes {
             // SAFETY: the reference covers the 16 bytes that are written; v128_store needs no alignment.
             unsafe { v128_store(words.as_mut_ptr().cast(), self.0) }
         }
-        /// Rows of a 4 × 4 matrix to columns.
-        pub fn transpose([a, b, c, d]: [Self; 4]) -> [Self; 4] {
-            let (ab, cd) = (
-                i32x4_shuffle::<0, 4, 1, 5>(a.0, b.0),
-                i32x4_shuffle::<0, 4, 1, 5>(c.0, d.0),
-            );
-            let (upper_ab, upper_cd) = (
-                i32x4_shuffle::<2, 6, 3, 7>(a.0, b.0),
-                i32x4_shuffle::<2, 6, 3, 7>(c.0, d.0),
-            );
-            [
-                i64x2_shuffle::<0, 2>(ab, cd),
-                i64x2_shuffle::<1, 3>(ab, cd),
-                i64x2_shuffle::<0, 2>(upper_ab, upper_cd),
-                i64x2_shuffle::<1, 3>(upper_ab, upper_cd),
-            ]
-            .map(Self)
+        pub fn sub(self, other: Self) -> Self {
+            Self(i32x4_sub(self.0, other.0))
         }
         pub fn to_array(self) -> [i32; 4] {
             [
@@ -127,33 +119,14 @@ mod lanes {
                 i32x4_extract_lane::<3>(self.0),
             ]
         }
-        /// Eight values within i16, as such.
-        pub fn narrow_i16(self, upper: Self) -> Self {
-            Self(i16x8_narrow_i32x4(self.0, upper.0))
+        pub fn max_unsigned(self, other: Self) -> Self {
+            Self(u32x4_max(self.0, other.0))
         }
-        /// The lowest byte of sixteen values.
-        pub fn low_bytes([a, b, c, d]: [Self; 4]) -> Self {
-            let pick = |a: Self, b: Self| {
-                i8x16_shuffle::<0, 4, 8, 12, 16, 20, 24, 28, 0, 0, 0, 0, 0, 0, 0, 0>(a.0, b.0)
-            };
-            Self(i8x16_shuffle::<
-                0,
-                1,
-                2,
-                3,
-                4,
-                5,
-                6,
-                7,
-                16,
-                17,
-                18,
-                19,
-                20,
-                21,
-                22,
-                23,
-            >(pick(a, b), pick(c, d)))
+        pub fn and(self, other: Self) -> Self {
+            Self(v128_and(self.0, other.0))
+        }
+        pub fn xor(self, other: Self) -> Self {
+            Self(v128_xor(self.0, other.0))
         }
         pub fn shl<const BITS: u32>(self) -> Self {
             Self(i32x4_shl(self.0, BITS))
@@ -262,12 +235,18 @@ mod lanes {
         pub fn odd_lanes(self, other: Self) -> Self {
             Self([self.0[1], self.0[3], other.0[1], other.0[3]])
         }
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "saturates, as the wasm instruction does"
-        )]
-        pub fn to_i32(self) -> I32x4 {
-            I32x4(self.0.map(|value| value as i32))
+        /// Lanes 2, 3, 0 and 1.
+        pub fn swap_halves(self) -> Self {
+            let [a, b, c, d] = self.0;
+            Self([c, d, a, b])
+        }
+        /// Lanes 1, 0, 3 and 2.
+        pub fn swap_neighbours(self) -> Self {
+            let [a, b, c, d] = self.0;
+            Self([b, a, d, c])
+        }
+        pub fn cast_i32(self) -> I32x4 {
+            I32x4(self.0.map(|value| value.to_bits().cast_signed()))
         }
         pub fn to_array(self) -> [f32; 4] {
             self.0
@@ -287,32 +266,23 @@ mod lanes {
         pub fn store(self, words: &mut [u32; 4]) {
             *words = self.0.map(i32::cast_unsigned);
         }
-        /// Rows of a 4 × 4 matrix to columns.
-        pub fn transpose(rows: [Self; 4]) -> [Self; 4] {
-            from_fn(|column| Self(rows.map(|row| row.0[column])))
+        pub fn sub(self, other: Self) -> Self {
+            Self(from_fn(|i| self.0[i].wrapping_sub(other.0[i])))
         }
         pub fn to_array(self) -> [i32; 4] {
             self.0
         }
-        /// Eight values within i16, as such.
-        pub fn narrow_i16(self, upper: Self) -> Self {
-            let ([a, c, e, g], [b, d, f, h]) = (
-                [self.0[0], self.0[2], upper.0[0], upper.0[2]],
-                [self.0[1], self.0[3], upper.0[1], upper.0[3]],
-            );
-            Self([
-                a & 0xffff | b << 16,
-                c & 0xffff | d << 16,
-                e & 0xffff | f << 16,
-                g & 0xffff | h << 16,
-            ])
+        pub fn max_unsigned(self, other: Self) -> Self {
+            Self(from_fn(|i| {
+                let [a, b] = [self.0[i], other.0[i]].map(i32::cast_unsigned);
+                a.max(b).cast_signed()
+            }))
         }
-        /// The lowest byte of sixteen values.
-        pub fn low_bytes(values: [Self; 4]) -> Self {
-            Self(
-                values
-                    .map(|values| i32::from_le_bytes(values.0.map(|value| value.to_le_bytes()[0]))),
-            )
+        pub fn and(self, other: Self) -> Self {
+            Self(from_fn(|i| self.0[i] & other.0[i]))
+        }
+        pub fn xor(self, other: Self) -> Self {
+            Self(from_fn(|i| self.0[i] ^ other.0[i]))
         }
         pub fn shl<const BITS: u32>(self) -> Self {
             Self(self.0.map(|value| value << BITS))
@@ -354,11 +324,51 @@ impl F32x4 {
         (a + c) + (b + d)
     }
 
+    /// Rows of a 4 × 4 matrix to columns.
+    pub fn transpose([a, b, c, d]: [Self; 4]) -> [Self; 4] {
+        let (even, odd) = (
+            [a.even_lanes(b), c.even_lanes(d)],
+            [a.odd_lanes(b), c.odd_lanes(d)],
+        );
+        [
+            even[0].even_lanes(even[1]),
+            odd[0].even_lanes(odd[1]),
+            even[0].odd_lanes(even[1]),
+            odd[0].odd_lanes(odd[1]),
+        ]
+    }
+
     /// Largest lane.
     pub fn max_lane(self) -> f32 {
-        let [a, b, c, d] = self.to_array();
-        a.max(b).max(c.max(d))
+        let pairs = self.max(self.swap_halves());
+        pairs.max(pairs.swap_neighbours()).to_array()[0]
     }
+}
+
+/// 1.5 · 2²³: added to it, a value of a magnitude below 2²² leaves its nearest whole number, of two the even one, in the
+/// last bits, in two's complement.
+pub const SHIFT: f32 = 12_582_912.0;
+
+/// Four vectors.
+#[inline(always)]
+pub fn load(values: &[f32; 16]) -> [F32x4; 4] {
+    let (vectors, _) = values.as_chunks();
+    core::array::from_fn(|i| F32x4::load(&vectors[i]))
+}
+
+/// Writes four vectors.
+#[inline(always)]
+pub fn store(vectors: [F32x4; 4], values: &mut [f32; 16]) {
+    let (values, _) = values.as_chunks_mut();
+    for (vector, values) in vectors.into_iter().zip(values) {
+        vector.store(values);
+    }
+}
+
+/// Up to three values, and `pad` in the other lanes.
+fn load_part(values: &[f32], pad: f32) -> F32x4 {
+    let value = |i: usize| values.get(i).copied().unwrap_or(pad);
+    F32x4::load(&core::array::from_fn(value))
 }
 
 /// Applies `f` to every element, four at a time; the last lanes of a partial chunk are padded with `pad`.
@@ -367,25 +377,28 @@ pub fn map_in_place(values: &mut [f32], pad: f32, f: impl Fn(F32x4) -> F32x4) {
     for chunk in chunks {
         f(F32x4::load(chunk)).store(chunk);
     }
-    if !rest.is_empty() {
-        let mut last = [pad; 4];
-        last[..rest.len()].copy_from_slice(rest);
-        f(F32x4::load(&last)).store(&mut last);
-        rest.copy_from_slice(&last[..rest.len()]);
+    if rest.is_empty() {
+        return;
+    }
+    // One by one, since engines call out for a copy of unknown length.
+    let last = f(load_part(rest, pad)).to_array();
+    match rest {
+        [x, y, z] => [*x, *y, *z] = [last[0], last[1], last[2]],
+        [x, y] => [*x, *y] = [last[0], last[1]],
+        [x] => *x = last[0],
+        _ => unreachable!("a chunk has four lanes"),
     }
 }
 
 /// Folds all elements into four lanes, lane `i` taking elements `i`, `i + 4`, …; missing ones count as `pad`.
 pub fn fold(values: &[f32], start: F32x4, pad: f32, f: impl Fn(F32x4, F32x4) -> F32x4) -> F32x4 {
     let (chunks, rest) = values.as_chunks::<4>();
-    let mut lanes = start;
-    for chunk in chunks {
-        lanes = f(lanes, F32x4::load(chunk));
+    let lanes = chunks
+        .iter()
+        .fold(start, |lanes, chunk| f(lanes, F32x4::load(chunk)));
+    if rest.is_empty() {
+        lanes
+    } else {
+        f(lanes, load_part(rest, pad))
     }
-    if !rest.is_empty() {
-        let mut last = [pad; 4];
-        last[..rest.len()].copy_from_slice(rest);
-        lanes = f(lanes, F32x4::load(&last));
-    }
-    lanes
 }

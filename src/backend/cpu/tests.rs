@@ -180,7 +180,7 @@ fn every_dot_kernel_gives_the_bits_of_the_scalar_one() {
                 };
                 let scalar = run(DotKernel::Scalar);
                 let mut kernels = vec![DotKernel::detect()];
-                if cfg!(target_arch = "wasm32") {
+                if cfg!(any(target_arch = "wasm32", target_arch = "x86_64")) {
                     kernels.push(DotKernel::I16);
                 }
                 for kernel in kernels {
@@ -264,7 +264,9 @@ fn the_rotation_is_a_hadamard_matrix() {
 #[kernel_test]
 fn this_build_runs_the_kernel_it_was_made_for() {
     let kernel = DotKernel::detect();
-    if cfg!(not(target_arch = "wasm32")) {
+    if cfg!(target_arch = "x86_64") {
+        assert!([DotKernel::Vnni, DotKernel::I16].contains(&kernel));
+    } else if cfg!(not(target_arch = "wasm32")) {
         assert_eq!(kernel, DotKernel::Scalar);
     } else if cfg!(not(feature = "relaxed-simd")) {
         assert_eq!(kernel, DotKernel::I16);
