@@ -103,7 +103,11 @@ pub fn notices() -> Result<String> {
         let Package { name, version, .. } = &package;
         let place = package.repository.as_deref().unwrap_or("crates.io");
         writeln!(text, "{name} {version} ({}), {place}", package.licence())?;
-        let files = licence_files(package.folder())?;
+        let mut files = licence_files(package.folder())?;
+        // Apache's text names no owner: it is the same for all.
+        if files.is_empty() && package.licence().contains("Apache-2.0") {
+            files.push(root().join("LICENSE-APACHE"));
+        }
         ensure!(
             !files.is_empty(),
             "{name} {version} comes without the text of its licence"
