@@ -105,8 +105,7 @@ class Loading {
     // When a GPU is lost, without a word.
     const reload = () =>
       this.#local(loaderOptions, new ProgressReport(this.#source.model, undefined), undefined);
-    const start = async () =>
-      LocalLoader.start(loaderOptions, await ensureStarted(this.#host), reload);
+    const start = async () => LocalLoader.start(loaderOptions, await ensureStarted(this.#host), reload);
     return this.#into(start, loaderOptions, progress, signal);
   }
 

@@ -138,7 +138,11 @@ globalThis.compare = async (kind, how, cases) => {
   const text = Object.values(cases)[0].texts.slice(0, 1);
   const [a, b] = await Promise.all(both.map(({ embed }) => embed(text)));
   for (const { close } of both) await close();
-  return { about: both.map(({ about }) => about), results, cosine: kind === "sparse" ? undefined : dot(a, b) };
+  return {
+    about: both.map(({ about }) => about),
+    results,
+    cosine: kind === "sparse" ? undefined : dot(a, b),
+  };
 };
 
 /** Milliseconds from the import of the library to the first vector; ours from any folder. */

@@ -23,7 +23,10 @@ export async function withPages(use, flags = []) {
   const server = await serve({ open: BENCH, headers: ISOLATED });
   try {
     await use(async (name, ...args) => {
-      const { page, close } = await browsers.Chromium.open(`${server.origin}/tests/js/bench/page.html`, flags);
+      const { page, close } = await browsers.Chromium.open(
+        `${server.origin}/tests/js/bench/page.html`,
+        flags,
+      );
       await page.waitForFunction("globalThis.ready");
       const result = await page.evaluate(([name, args]) => globalThis[name](...args), [name, args]);
       await close();

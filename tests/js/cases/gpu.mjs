@@ -12,7 +12,12 @@ const TEXTS = ["Ships at night", "A harbour in the fog, and the last ferry of th
 async function open(origin, name, options) {
   const warnings = [];
   const onWarning = ({ code, message }) => warnings.push({ code, message });
-  const model = await load(`${origin}/${folder(name)}`, { dtype: "f32", device: "webgpu", onWarning, ...options });
+  const model = await load(`${origin}/${folder(name)}`, {
+    dtype: "f32",
+    device: "webgpu",
+    onWarning,
+    ...options,
+  });
   return { model, warnings };
 }
 
@@ -91,11 +96,18 @@ const MODELS = [
 
 export const cases = {
   "MiniLM equals sentence-transformers": async ({ origin }) => {
-    const model = await load("org/minilm", { endpoint: `${origin}/hub`, dtype: "f32", device: "webgpu", cache: false });
+    const model = await load("org/minilm", {
+      endpoint: `${origin}/hub`,
+      dtype: "f32",
+      device: "webgpu",
+      cache: false,
+    });
     assert.equal(model.info.device, "webgpu");
     const all = await texts(origin, "texts.json");
     const theirs = rows((await reference(origin, "minilm.safetensors")).embeddings);
-    const some = all.map((text, i) => [text, theirs[i]]).filter(([text], i) => i % 16 === 0 && text.length < 200);
+    const some = all
+      .map((text, i) => [text, theirs[i]])
+      .filter(([text], i) => i % 16 === 0 && text.length < 200);
     assert.isAtLeast(some.length, 3);
     const ours = rows(await model.encode(some.map(([text]) => text)));
     for (const [i, vector] of ours.entries()) alike(vector, some[i][1], 0.99999, `text ${i}`);
@@ -141,7 +153,10 @@ export const cases = {
       assert.match(message, /cosine of -?0\.\d+/);
       const { model, warnings } = await open(origin, "tiny-bert", { device: "auto" });
       assert.equal(model.info.device, "cpu");
-      assert.deepEqual(warnings.map(({ code }) => code), ["gpu_unused"]);
+      assert.deepEqual(
+        warnings.map(({ code }) => code),
+        ["gpu_unused"],
+      );
       assert.match(warnings[0].message, /computes wrongly/);
       const { model: cpu } = await open(origin, "tiny-bert", { device: "cpu" });
       assert.deepEqual(await model.encode(TEXTS), await cpu.encode(TEXTS));
