@@ -38,10 +38,7 @@ for (const [name, browser] of Object.entries(browsers)) {
     describe("load", () => {
       test("says that there is no GPU to use, and needs no SharedArrayBuffer", async () => {
         await visitor.until(() => !document.querySelector("#gpu").innerText.includes("looking"));
-        assert.match(
-          await visitor.text("#gpu"),
-          /\d+ cores?; GPU: none: .*Gossamer computes on the CPU so far/,
-        );
+        assert.match(await visitor.text("#gpu"), /\d+ cores?; GPU: none: .*WebGPU/);
         assert.isTrue(
           await opened.page.evaluate(() => document.querySelector("option[value=webgpu]").disabled),
         );
@@ -389,6 +386,24 @@ for (const [name, browser] of Object.entries(browsers)) {
     });
   });
 }
+
+test("Chromium: a model on a GPU", { skip: missing(browsers.Chromium) }, async () => {
+  const { page, close } = await browsers.Chromium.open("about:blank", ["--enable-unsafe-webgpu"]);
+  try {
+    const visitor = new Visitor(page);
+    await page.goto(demo.address);
+    await visitor.open("load");
+    await visitor.until(() => document.querySelector("option[value=webgpu]")?.disabled === false);
+    const options = { device: "webgpu", workers: "1" };
+    assert.equal(await visitor.load(`${demo.address}tests/fixtures/tiny-bert/`, options), "");
+    assert.match(await visitor.text(".card"), /WebGPU: /);
+    await visitor.open("code");
+    const [code] = await visitor.texts("pre");
+    assert.include(code, 'device: "webgpu"');
+  } finally {
+    await close();
+  }
+});
 
 test("Chromium: a disk with no room for the model", { skip: missing(browsers.Chromium) }, async () => {
   const { page, close } = await browsers.Chromium.open("about:blank");

@@ -7,14 +7,21 @@ interface Gpu {
   } | null>;
 }
 
-/** In words, whether there is a GPU to be had. */
-export async function describeGpu(): Promise<string> {
+/** A GPU, or why there is none. */
+export interface FoundGpu {
+  found: boolean;
+  name: string;
+}
+
+/** Whether there is a GPU to be had. */
+export async function findGpu(): Promise<FoundGpu> {
   const { gpu } = navigator as { gpu?: Gpu };
-  if (!gpu) return "none: this browser has no WebGPU";
+  if (!gpu) return { found: false, name: "none: this browser has no WebGPU" };
   const adapter = await gpu.requestAdapter().catch(() => null);
-  if (!adapter) return "none: WebGPU finds no adapter";
+  if (!adapter) return { found: false, name: "none: WebGPU finds no adapter" };
   const { description, vendor, architecture } = adapter.info ?? {};
-  return description || [vendor, architecture].filter(Boolean).join(" ") || "one that does not say its name";
+  const name = description || [vendor, architecture].filter(Boolean).join(" ");
+  return { found: true, name: name || "one that does not say its name" };
 }
 
 /** Workers to begin with: two already run at twice the speed, and each has the model in memory of its own. */

@@ -9,7 +9,7 @@ export interface LoadedModel {
   embedder: Embedder;
   /** How it was loaded, so that it can be loaded again. */
   source: ModelSource;
-  options: Pick<LoadOptions, "dtype" | "workers" | "endpoint" | "token" | "revision" | "file">;
+  options: Pick<LoadOptions, "device" | "dtype" | "workers" | "endpoint" | "token" | "revision" | "file">;
   /** Hub id, address or name of a folder. */
   name: string;
   milliseconds: number;

@@ -31,4 +31,6 @@ const args = [
 ];
 const native = Number(execFileSync(python, args, { input: JSON.stringify(batch.texts), encoding: "utf8" }));
 const { ours } = one.results["32 texts of about 32 tokens"];
-console.log(`native onnxruntime, one thread: ${native.toFixed(2)} ms; ours takes ${(ours / native).toFixed(2)} times as long`);
+console.log(
+  `native onnxruntime, one thread: ${native.toFixed(2)} ms; ours takes ${(ours / native).toFixed(2)} times as long`,
+);

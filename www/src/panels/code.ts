@@ -54,11 +54,12 @@ function sourceOf({ source, name }: LoadedModel): string {
 }
 
 function page(source: string, kind: "dense" | "sparse", model: LoadedModel | undefined): string {
-  const { dtype = "auto", workers = 1, file } = model?.options ?? {};
+  const { device = "cpu", dtype = "auto", workers = 1, file } = model?.options ?? {};
   // The version of the files beside this page is none of the Hub's.
   const bundled = OFFERS.some(({ bundled }) => bundled?.address === model?.source);
   const revision = bundled ? undefined : model?.options.revision;
-  const options = Object.entries({ workers, ...(dtype !== "auto" && { dtype }), revision, file })
+  const choices = { ...(device !== "cpu" && { device }), ...(dtype !== "auto" && { dtype }) };
+  const options = Object.entries({ workers, ...choices, revision, file })
     .filter(([, value]) => value !== undefined)
     .map(([name, value]) => `${name}: ${JSON.stringify(value)}`);
   const head = `import { load } from "gossamer-embed";

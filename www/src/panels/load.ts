@@ -2,7 +2,7 @@
 
 import { type CachedModel, cache, type LoadOptions, load, type ModelInfo } from "gossamer-embed";
 import { html, nothing, type TemplateResult } from "lit";
-import { DEFAULT_WORKERS, describeGpu } from "../device.js";
+import { DEFAULT_WORKERS, type FoundGpu, findGpu } from "../device.js";
 import { Download } from "../download.js";
 import { type DroppedModel, droppedModel, filesOf } from "../files.js";
 import { compact, count, lastPart, plural, size, time } from "../format.js";
@@ -29,7 +29,7 @@ class LoadPanel extends Panel {
   declare private choice: string;
   declare private dropped: DroppedModel | undefined;
   declare private download: Download | undefined;
-  declare private gpu: string;
+  declare private gpu: FoundGpu;
   declare private dragging: boolean;
   /** What went wrong without keeping the model from being loaded. */
   declare private warnings: string[];
@@ -39,7 +39,7 @@ class LoadPanel extends Panel {
   constructor() {
     super();
     this.choice = OFFERS[0]?.id ?? OTHER;
-    this.gpu = "looking for one";
+    this.gpu = { found: false, name: "looking for one" };
     this.dragging = false;
     this.warnings = [];
     this.kept = [];
@@ -47,7 +47,7 @@ class LoadPanel extends Panel {
 
   override connectedCallback(): void {
     super.connectedCallback();
-    void describeGpu().then((gpu) => {
+    void findGpu().then((gpu) => {
       this.gpu = gpu;
     });
     void this.#list();
@@ -77,15 +77,16 @@ class LoadPanel extends Panel {
                 <option value="auto">as saved, or 8 bits</option>
                 <option value="q8">8 bits</option>
                 <option value="q4">4 bits, smaller, less exact</option>
+                <option value="f16">16 bits, for a GPU</option>
                 <option value="f32">32 bits</option>
               </select>
             </label>
             <label>
               Device
               <select name="device" aria-describedby="gpu">
-                <option value="auto">automatic</option>
                 <option value="cpu">CPU</option>
-                <option value="webgpu" disabled>WebGPU (not yet)</option>
+                <option value="auto">whichever is faster</option>
+                <option value="webgpu" ?disabled=${!this.gpu.found}>WebGPU</option>
               </select>
             </label>
             <label>
@@ -94,7 +95,7 @@ class LoadPanel extends Panel {
             </label>
           </div>
           <p class="hint" id="gpu">
-            ${`${plural(navigator.hardwareConcurrency, "core")}; GPU: ${this.gpu}. Gossamer computes on the CPU so far.`}
+            ${`${plural(navigator.hardwareConcurrency, "core")}; GPU: ${this.gpu.name}.`}
           </p>
           <details>
             <summary>More options</summary>
@@ -354,6 +355,7 @@ function text(fields: FormData, name: string): string | undefined {
 
 function loadOptions(fields: FormData): LoadedModel["options"] {
   return {
+    device: text(fields, "device") as LoadOptions["device"],
     dtype: text(fields, "dtype") as LoadOptions["dtype"],
     workers: Number(text(fields, "workers")),
     token: text(fields, "token"),
@@ -373,7 +375,7 @@ function facts(info: ModelInfo, milliseconds: number): [string, string][] {
     ["Weights", `${info.dtype}, ${size(info.weightBytes)}`],
     ["WebAssembly memory", `${size(info.memoryBytes)} in ${plural(info.workers, "worker")}`],
     ["Build", `${info.simd === "relaxed-simd" ? "relaxed SIMD" : "baseline SIMD"}, ${info.dotKernel}`],
-    ["Device", info.device.toUpperCase()],
+    ["Device", info.device === "cpu" ? "CPU" : `WebGPU: ${info.adapter}`],
     ["Vector space", info.spaceId],
   ];
 }
