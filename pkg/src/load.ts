@@ -38,6 +38,8 @@ export async function loadModel(host: Host, source: ModelSource, options: LoadOp
   const dtype = options.dtype === "auto" ? undefined : options.dtype;
   const { sha256 = {}, file = place.file } = options;
   const wanted = { place, dtype, file, sha256, offline, signal, warn: onWarning };
+  // Compiles while the network and the cache answer; whoever needs it hears what went wrong.
+  (options.workers ? ensureCompiled(host) : ensureStarted(host)).catch(() => {});
   for (;;) {
     const visit = (await cache?.visit(wanted)) ?? passing(wanted);
     try {

@@ -168,9 +168,7 @@ impl<C: Codes> PackedInt<C> {
     pub fn set_codes(&mut self, row: usize, codes: &[i8], scales: &[f32]) {
         let (codes, _) = codes.as_chunks::<GROUP>();
         for (group, (codes, scale)) in codes.iter().zip(scales).enumerate() {
-            let code = |word, byte| codes[words::element(4, word, byte)];
-            let words = core::array::from_fn(|word| core::array::from_fn(|byte| code(word, byte)));
-            self.set_group(row, group, &words, *scale);
+            self.set_group(row, group, &words::of_bytes(codes), *scale);
         }
     }
 

@@ -19,6 +19,20 @@ pub fn element(depth: usize, word: usize, place: usize) -> usize {
     word / 4 * 4 * depth + place * 4 + word % 4
 }
 
+/// Four to a word, of codes in their order: `element(4, …)`, spelled out so that a compiler sees one shuffle for 16.
+#[inline(always)]
+pub fn of_bytes(codes: &[i8; GROUP]) -> [[i8; 4]; GROUP / 4] {
+    let mut words = [[0; 4]; GROUP / 4];
+    let (blocks, _) = codes.as_chunks::<16>();
+    let (targets, _) = words.as_chunks_mut::<4>();
+    for (target, &[a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]) in
+        targets.iter_mut().zip(blocks)
+    {
+        *target = [[a, e, i, m], [b, f, j, n], [c, g, k, o], [d, h, l, p]];
+    }
+    words
+}
+
 /// Four i8 to a word, of values within [-127, 127], which are rounded.
 #[inline(always)]
 pub fn bytes(values: &[F32x4; VECTORS]) -> [I32x4; VECTORS / 4] {

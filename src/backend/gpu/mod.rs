@@ -1,6 +1,6 @@
 //! The GPU backend, on wgpu: WebGPU in browsers and Deno, Vulkan or Metal natively.
 //!
-//! Operations are noted down ([`recorder`]) and submitted together when results are read; one upload, one submission and one
+//! Operations are noted down (`recorder`) and submitted together when results are read; one upload, one submission and one
 //! read-back for a batch. Numbers are those of the CPU's kernels but for rounding: the same rotation, the same groups, exact
 //! integer sums.
 
