@@ -71,7 +71,11 @@ pub fn package() -> Result<()> {
     }
     fs::write(dist.join("wasm/inline.js"), inline()?)?;
     crates::write_licences(&pkg)?;
-    run(command(bin("tsc")).args(["-p", "pkg"]))
+    // Comments are for those who read the types: without them there is a fifth less to download.
+    for emitted in [&["--removeComments"][..], &["--emitDeclarationOnly"]] {
+        run(command(bin("tsc")).args(["-p", "pkg"]).args(emitted))?;
+    }
+    Ok(())
 }
 
 /// Compiles and binds one build, unless that is done; gives the folder of its glue.
