@@ -396,7 +396,7 @@ test("Chromium: a model on a GPU", { skip: missing(browsers.Chromium) }, async (
     await visitor.until(() => document.querySelector("option[value=webgpu]")?.disabled === false);
     const options = { device: "webgpu", workers: "1" };
     assert.equal(await visitor.load(`${demo.address}tests/fixtures/tiny-bert/`, options), "");
-    assert.match(await visitor.text(".card"), /WebGPU: /);
+    assert.match(await visitor.text(".card"), /Device\s+WebGPU/);
     await visitor.open("code");
     const [code] = await visitor.texts("pre");
     assert.include(code, 'device: "webgpu"');

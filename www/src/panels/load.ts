@@ -375,7 +375,10 @@ function facts(info: ModelInfo, milliseconds: number): [string, string][] {
     ["Weights", `${info.dtype}, ${size(info.weightBytes)}`],
     ["WebAssembly memory", `${size(info.memoryBytes)} in ${plural(info.workers, "worker")}`],
     ["Build", `${info.simd === "relaxed-simd" ? "relaxed SIMD" : "baseline SIMD"}, ${info.dotKernel}`],
-    ["Device", info.device === "cpu" ? "CPU" : `WebGPU: ${info.adapter}`],
+    [
+      "Device",
+      info.device === "cpu" ? "CPU" : ["WebGPU", ...(info.adapter ? [info.adapter] : [])].join(": "),
+    ],
     ["Vector space", info.spaceId],
   ];
 }
