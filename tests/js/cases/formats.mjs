@@ -438,11 +438,14 @@ export const cases = {
         assert.equal(json.error.code, "rate_limit_exceeded");
       }
     }
-    // Nothing of a storm is left behind that the next one could not use.
-    for (let i = 0; i < 3; i++) await storm();
-    const before = dense.info.memoryBytes;
-    for (let i = 0; i < 5; i++) await storm();
-    assert.isAtMost(dense.info.memoryBytes - before, 1 << 17, "some pages, for holes between blocks");
+    // Nothing of a storm is left behind that the next one could not use: five in a row take no page more. Which requests run
+    // together is chance, so the greatest need may come late; what leaks comes each time.
+    for (let flat = 0, storms = 0; flat < 5; storms++) {
+      assert.isBelow(storms, 60, "memory grows from storm to storm");
+      const before = dense.info.memoryBytes;
+      await storm();
+      flat = dense.info.memoryBytes === before ? flat + 1 : 0;
+    }
     assert.equal((await ask(handler, "/v1/embeddings", { input: "a" })).status, 200);
   },
 
