@@ -1,4 +1,4 @@
-//! pkg/dist: two wasm builds with one glue, and the compiled TypeScript.
+//! pkg/dist: two wasm builds with one glue, and the TypeScript, bundled by entry.
 //!
 //! The builds differ by a feature of our own crate alone, so dependencies are compiled once and a user downloads
 //! one of two files that the same JavaScript drives.
@@ -57,12 +57,15 @@ pub fn package() -> Result<()> {
     if dist.exists() {
         fs::remove_dir_all(&dist)?;
     }
-    for folder in [pkg.join("src/wasm"), dist.join("wasm")] {
-        fs::create_dir_all(&folder)?;
-        for (name, text) in GLUE.iter().zip(&baseline) {
-            fs::write(folder.join(name), text)?;
-        }
+    let bound = pkg.join("src/wasm");
+    for folder in [&bound, &dist.join("wasm")] {
+        fs::create_dir_all(folder)?;
     }
+    for (name, text) in GLUE.iter().zip(&baseline) {
+        fs::write(bound.join(name), text)?;
+    }
+    // The code goes into the bundles; the compiler leaves declarations where they are.
+    fs::copy(bound.join(GLUE[1]), dist.join("wasm").join(GLUE[1]))?;
     for (name, _) in BUILDS {
         fs::copy(
             optimized(name),
@@ -71,11 +74,8 @@ pub fn package() -> Result<()> {
     }
     fs::write(dist.join("wasm/inline.js"), inline()?)?;
     crates::write_licences(&pkg)?;
-    // Comments are for those who read the types: without them there is a fifth less to download.
-    for emitted in [&["--removeComments"][..], &["--emitDeclarationOnly"]] {
-        run(command(bin("tsc")).args(["-p", "pkg"]).args(emitted))?;
-    }
-    Ok(())
+    run(command(bin("tsc")).args(["-p", "pkg"]))?;
+    run(command(bin("rolldown")).args(["--config", "pkg/rolldown.config.mjs", "--log-level", "warn"]))
 }
 
 /// Compiles and binds one build, unless that is done; gives the folder of its glue.
