@@ -41,9 +41,17 @@ export class Pool implements Engine {
     signal: AbortSignal | undefined,
   ): Promise<Results[Name]> {
     const parts = split(call, this.#workers.size, this.#info.maxTokens);
-    // What is wrong with the whole may not show in its parts.
-    if (parts.length > 1) await this.#do("check", [{ call, first: 0, tokens: 0 }], signal);
-    return merge(call.name, (await this.#do("run", parts, signal)) as Results[Name][]);
+    // What is wrong with the whole may not show in its parts: one worker looks while the others begin.
+    const check = parts.length > 1 && this.#start("check", [{ call, first: 0, tokens: 0 }], signal);
+    const run = this.#start("run", parts, signal);
+    if (check) {
+      run.result.catch(() => {});
+      await check.result.catch((error: unknown) => {
+        run.fail(error);
+        throw error;
+      });
+    }
+    return merge(call.name, (await run.result) as Results[Name][]);
   }
 
   dispose(): void {
@@ -54,7 +62,7 @@ export class Pool implements Engine {
     this.#tasks = [];
   }
 
-  async #do(method: "check" | "run", parts: Part[], signal: AbortSignal | undefined): Promise<unknown[]> {
+  #start(method: "check" | "run", parts: Part[], signal: AbortSignal | undefined): Task {
     if (this.#disposed) throw disposed();
     checkAborted(signal);
     // Those that could not be replaced when they failed perhaps can be now.
@@ -65,12 +73,12 @@ export class Pool implements Engine {
     this.#open.add(task);
     this.#tasks.push(task);
     this.#dispatch();
-    try {
-      return await task.result;
-    } finally {
+    const end = () => {
       this.#open.delete(task);
       signal?.removeEventListener("abort", abort);
-    }
+    };
+    task.result.then(end, end);
+    return task;
   }
 
   /** Gives out parts, one of each call by turns, to the workers that have the least to do. */

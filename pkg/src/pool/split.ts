@@ -14,7 +14,7 @@ export interface Part {
 }
 
 /** Parts for each worker: with several, those that get the shorter ones make up for it. */
-const PARTS = 4;
+const PARTS = 3;
 /** Tokens of a part: enough that messages and the reading of weights cost nothing beside the work… */
 const FEWEST = 128;
 /** …and few enough that a short call need not wait for long behind it. */
@@ -28,13 +28,22 @@ export function split(call: Call, workers: number, maxTokens: number): Part[] {
   if (!inputs) return [{ call, first: 0, tokens: whole(call) }];
   const lengths = inputs.map((input) => Math.min(maxTokens, estimate(input)));
   const total = lengths.reduce((sum, tokens) => sum + tokens, 0);
-  const target = Math.min(MOST, Math.max(FEWEST, total / (PARTS * workers)));
+  const size = Math.min(MOST, Math.max(FEWEST, total / (PARTS * workers)));
+  // As many for each, and all of about one size: else the last one keeps a worker busy while the others wait for it.
+  const count = Math.ceil(total / size / workers) * workers;
   const parts: Part[] = [];
+  let before = 0;
+  /** In which part an input lies that comes after the tokens before, by its middle. */
+  const place = (tokens: number) => Math.floor(((before + tokens / 2) / total) * count);
   for (let first = 0; first < inputs.length; ) {
+    const number = place(lengths[first] as number);
     let end = first;
     let tokens = 0;
-    do tokens += lengths[end++] as number;
-    while (end < inputs.length && tokens + (lengths[end] as number) <= target);
+    do {
+      const length = lengths[end++] as number;
+      before += length;
+      tokens += length;
+    } while (end < inputs.length && place(lengths[end] as number) === number);
     parts.push({ call: withInputs(call, inputs.slice(first, end) as string[]), first, tokens });
     first = end;
   }
