@@ -57,6 +57,10 @@ export class Download implements Source {
     return this.#place.revision;
   }
 
+  get isRemote(): boolean {
+    return this.#place.isRemote ?? false;
+  }
+
   list(signal: AbortSignal | undefined): Promise<Listing | undefined> {
     return this.#place.list?.(signal) ?? Promise.resolve(undefined);
   }
