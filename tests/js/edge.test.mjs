@@ -139,7 +139,7 @@ describe("examples/cloudflare-worker at work", () => {
   });
 });
 
-test("memory stays flat over 10,000 requests", { timeout: 120_000 }, async () => {
+test("memory stays flat over 10,000 requests", { timeout: 240_000 }, async () => {
   const worker = await startWorker({
     ...(await bundle("tests/js/support/edge-worker.mjs")),
     r2Buckets: ["MODELS"],
@@ -162,11 +162,16 @@ test("memory stays flat over 10,000 requests", { timeout: 120_000 }, async () =>
       await Promise.all(Array.from({ length: 16 }, client));
       return ask(0);
     };
-    // How many run together is chance, so it takes some until most have.
-    const wasm = await run(3000);
+    let wasm = await run(3000);
     const { used } = await heap(worker);
-    // Forty bytes a request would be more.
-    assert.isAtMost(await run(7000), wasm + (1 << 18));
+    // How many run together is chance, so it may grow until most have. What leaks ten bytes a request grows every time.
+    let grown;
+    for (let times = 0; times < 4 && grown !== 0; times++) {
+      const after = await run(7000);
+      grown = after - wasm;
+      wasm = after;
+    }
+    assert.equal(grown, 0);
     // Garbage comes and goes.
     assert.isBelow((await heap(worker)).used, used + 16e6);
   } finally {
