@@ -29,7 +29,7 @@ const LIMIT: f32 = 127.0;
 const CELLS: usize = 4;
 /// Groups whose integer sums wait to be scaled together. Engines keep integer sums in registers in a loop that does
 /// nothing else; and so few that the processor begins with the next ones meanwhile.
-const WAITING: usize = 4;
+const WAITING: usize = 3;
 
 /// Integer sums of a tile that wait, `[group][row][panel]`.
 pub struct Waiting([[[I32x4; 2]; CELLS]; WAITING]);
