@@ -16,12 +16,9 @@ import { Remote } from "./pool/remote.js";
 import { ProgressReport } from "./progress.js";
 import { chooseFile } from "./sources/hub.js";
 import { resolveSource } from "./sources/resolve.js";
-import { type Absent, type Listing, type OpenFile, readAll, type Source } from "./sources/source.js";
+import { type Listing, type OpenFile, readAll, type Source } from "./sources/source.js";
 import { checkListed } from "./sources/verify.js";
 import type { LoadOptions, ModelSource } from "./types.js";
-
-/** Where most models have their weights. */
-const WEIGHTS = "model.safetensors";
 
 /** The most bytes handed to wasm at once. */
 const SLICE = 1 << 20;
@@ -144,8 +141,6 @@ class Loading {
       loader.free();
       checkAborted(signal);
       throw load.explain(error);
-    } finally {
-      load.leave();
     }
   }
 }
@@ -215,8 +210,6 @@ class Load {
   readonly #file: string | undefined;
   /** Where files were looked for in vain. */
   readonly #absent = new Map<string, string>();
-  /** The weight file, once it was asked for ahead. */
-  #ahead: { name: string; file: Promise<OpenFile | Absent> } | undefined;
 
   constructor(
     place: Source,
@@ -254,7 +247,6 @@ class Load {
     // A cancelled stream looks like one that ended.
     checkAborted(this.#signal);
     await checkListed(name, bytes, this.#listing?.get(name) ?? {});
-    if (name === "config.json") this.#askAhead();
     this.#progress.finish(name, bytes.byteLength);
     return bytes;
   }
@@ -301,34 +293,12 @@ class Load {
     this.#progress.finish(name, loaded);
   }
 
-  /** Asks for the weights that the model most likely has, so that they are on their way while a tokenizer is read. */
-  #askAhead(): void {
-    const name = this.#file ?? WEIGHTS;
-    if (!this.#place.isRemote || this.#listing?.has(name) === false) return;
-    const file = this.#place.open(name, this.#signal);
-    // Whoever opens it hears what went wrong.
-    file.catch(() => {});
-    this.#ahead = { name, file };
-  }
-
   async #open(name: string): Promise<OpenFile | undefined> {
-    const ahead = this.#ahead?.name === name ? this.#ahead : undefined;
-    if (ahead) this.#ahead = undefined;
-    const file = await (ahead?.file ?? this.#place.open(name, this.#signal));
+    const file = await this.#place.open(name, this.#signal);
     checkAborted(this.#signal);
     if ("chunks" in file) return file;
     this.#absent.set(name, file.absent);
     return undefined;
-  }
-
-  /** Stops what was asked for in vain. */
-  leave(): void {
-    this.#ahead?.file
-      .then(async (file) => {
-        if (!("chunks" in file)) return;
-        for await (const _ of file.chunks) return;
-      })
-      .catch(() => {});
   }
 
   /** Adds to an error what only this side knows: where the files were looked for. */

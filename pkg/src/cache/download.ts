@@ -57,10 +57,6 @@ export class Download implements Source {
     return this.#place.revision;
   }
 
-  get isRemote(): boolean {
-    return this.#place.isRemote ?? false;
-  }
-
   list(signal: AbortSignal | undefined): Promise<Listing | undefined> {
     return this.#place.list?.(signal) ?? Promise.resolve(undefined);
   }

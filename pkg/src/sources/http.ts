@@ -21,7 +21,6 @@ export function folderSource(url: URL, { revision, file = "", stallTimeout, cach
   return {
     model: origin + pathname,
     revision,
-    isRemote: true,
     identity:
       revision === undefined
         ? undefined

@@ -58,7 +58,6 @@ function endpointOf({ endpoint }: LoadOptions, host: Host): string {
 export class HubSource implements Source {
   readonly model: string;
   readonly file: string | undefined;
-  readonly isRemote = true;
   readonly #endpoint: string;
   readonly #headers: Record<string, string>;
   readonly #stallTimeout: number | undefined;

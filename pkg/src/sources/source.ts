@@ -33,8 +33,6 @@ export interface Source {
   readonly revision?: string | undefined;
   /** The weight file to load, where the model's address or the options name one. */
   readonly file?: string | undefined;
-  /** Whether files come over a network: then the weights are asked for before it is certain that they are wanted. */
-  readonly isRemote?: boolean;
   /** What makes it worth keeping; absent where files may change unseen. */
   readonly identity?: Identity | undefined;
   /** What the place has, if it can tell. To be awaited before any file is opened. */
