@@ -27,8 +27,9 @@ use crate::error::Result;
 const LIMIT: f32 = 127.0;
 /// Rows times panels of a tile: eight sums stay in registers, with weights and activations.
 const CELLS: usize = 4;
-/// Groups whose integer sums wait to be scaled together. Engines keep integer sums in registers in a loop that does
-/// nothing else; and so few that the processor begins with the next ones meanwhile.
+/// Groups whose integer sums wait to be scaled together, in kernels with four k to a lane. V8 keeps integer sums in registers
+/// in a loop that does nothing else; and so few that the processor begins with the next ones meanwhile. With two k to a lane it
+/// does so anyway, and SpiderMonkey took a third more time for waiting.
 const WAITING: usize = 3;
 
 /// Integer sums of a tile that wait, `[group][row][panel]`.
@@ -231,14 +232,31 @@ fn tile<C: Codes, D: Dot, const R: usize, const P: usize>(
 ) {
     let rows: [_; R] = core::array::from_fn(|r| x.row::<D>(row + r));
     let mut sums = [[[F32x4::splat(0.0); 2]; P]; R];
-    for groups in cut(0..x.groups, WAITING) {
-        for (group, waiting) in groups.clone().zip(&mut waiting.0) {
-            let sums = dot::<C, D, R, P>(&rows.map(|(_, words)| words), panels, group);
-            waiting[..R * P].copy_from_slice(sums.as_flattened());
+    let words = rows.map(|(_, words)| words);
+    let add_scaled = |sums: &mut _, group, integers: &[_]| {
+        let row_scales = rows.map(|(scales, _)| scales[group]);
+        let scales = panels.each_ref().map(|panel| &panel.scales[group]);
+        add_scaled(sums, integers, row_scales, scales);
+    };
+    if D::DEPTH == 2 {
+        for group in 0..x.groups {
+            let integers = dot::<C, D, R, P>(&words, panels, group);
+            add_scaled(&mut sums, group, integers.as_flattened());
         }
-        let row_scales = rows.map(|(scales, _)| &scales[groups.clone()]);
-        let scales = panels.each_ref().map(|panel| &panel.scales[groups.clone()]);
-        scale(&waiting.0[..groups.len()], row_scales, scales, &mut sums);
+    } else {
+        for groups in cut(0..x.groups, WAITING) {
+            for (group, waiting) in groups.clone().zip(&mut waiting.0) {
+                let integers = dot::<C, D, R, P>(&words, panels, group);
+                waiting[..R * P].copy_from_slice(integers.as_flattened());
+            }
+            // The sums are in memory, which a black box makes sure of: in registers they would leave none to `dot`.
+            let sums = black_box(&mut sums);
+            let mut total = *sums;
+            for (group, integers) in groups.zip(&waiting.0) {
+                add_scaled(&mut total, group, &integers[..R * P]);
+            }
+            *sums = total;
+        }
     }
     for (sums, out) in sums.iter().zip(out) {
         let (out, _) = out[lane..][..P * PANEL].as_chunks_mut::<4>();
@@ -276,34 +294,24 @@ fn dot<C: Codes, D: Dot, const R: usize, const P: usize>(
     sums
 }
 
-/// Adds the integer sums of some groups to `sums`, each times its row's and its column's scale.
-///
-/// These are kept in memory, which a black box makes sure of: in registers they would leave none to [`dot`].
+/// Adds the integer sums of a group to `sums`, each times its row's and its column's scale.
 #[inline(always)]
-fn scale<const R: usize, const P: usize>(
-    groups: &[[[I32x4; 2]; CELLS]],
-    row_scales: [&[f32]; R],
-    scales: [&[[f32; PANEL]]; P],
+fn add_scaled<const R: usize, const P: usize>(
     sums: &mut [[Sums; P]; R],
+    integers: &[[I32x4; 2]],
+    row_scales: [f32; R],
+    scales: [&[f32; PANEL]; P],
 ) {
-    let count = groups.len();
-    let row_scales = row_scales.map(|scales| &scales[..count]);
-    let scales = scales.map(|scales| &scales[..count]);
-    let sums = black_box(sums);
-    let mut total = *sums;
-    for group in 0..count {
-        let scales = scales.map(|scales| halves(&scales[group]).map(F32x4::load));
-        for r in 0..R {
-            let row_scale = F32x4::splat(row_scales[r][group]);
-            for panel in 0..P {
-                for half in 0..2 {
-                    let scale = row_scale.mul(scales[panel][half]);
-                    let sum = groups[group][r * P + panel][half].to_f32();
-                    let total = &mut total[r][panel][half];
-                    *total = total.add(sum.mul(scale));
-                }
+    let scales = scales.map(|scales| halves(scales).map(F32x4::load));
+    for r in 0..R {
+        let row_scale = F32x4::splat(row_scales[r]);
+        for panel in 0..P {
+            for half in 0..2 {
+                let scale = row_scale.mul(scales[panel][half]);
+                let integers = integers[r * P + panel][half].to_f32();
+                let sum = &mut sums[r][panel][half];
+                *sum = sum.add(integers.mul(scale));
             }
         }
     }
-    *sums = total;
 }
