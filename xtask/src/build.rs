@@ -75,7 +75,12 @@ pub fn package() -> Result<()> {
     fs::write(dist.join("wasm/inline.js"), inline()?)?;
     crates::write_licences(&pkg)?;
     run(command(bin("tsc")).args(["-p", "pkg"]))?;
-    run(command(bin("rolldown")).args(["--config", "pkg/rolldown.config.mjs", "--log-level", "warn"]))
+    run(command(bin("rolldown")).args([
+        "--config",
+        "pkg/rolldown.config.mjs",
+        "--log-level",
+        "warn",
+    ]))
 }
 
 /// Compiles and binds one build, unless that is done; gives the folder of its glue.
