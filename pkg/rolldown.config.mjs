@@ -5,7 +5,7 @@ import { defineConfig } from "rolldown";
 
 const at = (path) => new URL(path, import.meta.url).pathname;
 const names = ["web", "node", "workerd", "inline", "worker", "node-worker"];
-const adapters = readdirSync(at("src/adapters")).filter((file) => file !== "limits.ts");
+const adapters = readdirSync(at("src/adapters")).filter((file) => file.endsWith(".ts"));
 
 export default defineConfig({
   input: Object.fromEntries(

@@ -6,7 +6,8 @@
 //!    full-precision copy of a quantised model ever exists.
 //! 2. [`model`] reads the configuration into a `Spec`: one transformer described by data.
 //! 3. [`text`] turns strings into token ids, and packs a batch: all ids end to end with offsets, no padding.
-//! 4. `model::forward` runs over [`backend::Backend`]; [`backend::cpu`] is the CPU's.
+//! 4. `model::forward` runs over [`backend::Backend`]: the CPU ([`backend::cpu`]), a GPU ([`backend::gpu`]), or both
+//!    ([`backend::either`]).
 //! 5. A head turns token states into vectors: pooling and what follows, or SPLADE.
 //! 6. [`api`] speaks other people's wire formats.
 //!
@@ -40,9 +41,11 @@ pub use model::loader::{LoadOptions, Loader};
 pub use model::options::{
     ChunkOptions, EncodeOptions, MultiOptions, SparseOptions, TokenHead, TokenOptions,
 };
-pub use model::output::{OutputDtype, Quantized};
+pub use model::output::{
+    DenseBatch, Output, OutputDtype, Quantized, SparseBatch, SparseVector, TokenVectors,
+};
 pub use model::route::Road;
-pub use model::run::{DenseBatch, Output, Run, SparseBatch, SparseVector, TokenVectors};
+pub use model::run::Run;
 pub use model::save::SavedFile;
 pub use text::{Chunk, Input};
 

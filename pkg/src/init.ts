@@ -31,8 +31,8 @@ export function ensureCompiled(host: Host, options: InitOptions = {}): Promise<W
 }
 
 /** Starts wasm in this thread, or answers with the memory of the one that runs. */
-export function ensureStarted(host: Host): Promise<WebAssembly.Memory> {
-  started ??= ensureCompiled(host)
+export function ensureStarted(host: Host, options?: InitOptions): Promise<WebAssembly.Memory> {
+  started ??= ensureCompiled(host, options)
     .then(instantiate)
     .catch((error: unknown) => {
       started = undefined;

@@ -8,7 +8,7 @@ import { cache as browserModels } from "./cache/browser.js";
 import type { ModelCache } from "./cache/cache.js";
 import type { Embedder } from "./embedder.js";
 import { GossamerError } from "./errors.js";
-import { ensureCompiled, ensureStarted, type InitOptions } from "./init.js";
+import { ensureStarted, type InitOptions } from "./init.js";
 import { loadModel } from "./load.js";
 import { type ServeOptions, type Server, serveModels } from "./serve.js";
 import type { LoadOptions, ModelSource } from "./types.js";
@@ -38,8 +38,7 @@ export const cache: ModelCache = browserModels;
  * The first call counts: later ones wait for it, whatever their options.
  */
 export async function init(options?: InitOptions): Promise<void> {
-  await ensureCompiled(host, options);
-  await ensureStarted(host);
+  await ensureStarted(host, options);
 }
 
 /**

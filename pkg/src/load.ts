@@ -1,6 +1,5 @@
-/** Loads a model: small files side by side, then the weights in a stream, chunk by chunk into wasm. */
+/** Loads a model: from its source or the cache, into this thread or a pool of workers. */
 
-import { breatheIfDue } from "./breathe.js";
 import type { LoadCache, Visit } from "./cache/cache.js";
 import { StoreCache } from "./cache/store.js";
 import { passing } from "./cache/visit.js";
@@ -16,12 +15,9 @@ import { Remote } from "./pool/remote.js";
 import { ProgressReport } from "./progress.js";
 import { chooseFile } from "./sources/hub.js";
 import { resolveSource } from "./sources/resolve.js";
-import { type Listing, type OpenFile, readAll, type Source } from "./sources/source.js";
-import { checkListed } from "./sources/verify.js";
+import type { Listing, Source } from "./sources/source.js";
+import { Transfer } from "./transfer.js";
 import type { LoadOptions, ModelSource } from "./types.js";
-
-/** The most bytes handed to wasm at once. */
-const SLICE = 1 << 20;
 
 /** More workers than any machine has cores for. */
 const MOST_WORKERS = 256;
@@ -130,17 +126,18 @@ class Loading {
     progress: ProgressReport,
     signal: AbortSignal | undefined,
   ): Promise<E> {
+    const listing = await this.#source.list?.(signal);
     const loader = await start();
-    const load = new Load(this.#source, await this.#source.list?.(signal), loader, progress, signal, file);
+    const transfer = new Transfer(this.#source, listing, loader, progress, signal, file);
     try {
       checkAborted(signal);
-      await load.smallFiles();
-      await load.weights();
+      await transfer.smallFiles();
+      await transfer.weights();
       return await loader.finish();
     } catch (error) {
       loader.free();
       checkAborted(signal);
-      throw load.explain(error);
+      throw transfer.explain(error);
     }
   }
 }
@@ -198,138 +195,4 @@ function checkDevice(device = "cpu"): void {
 
 function onCpuInstead(reason: string): GossamerError {
   return new GossamerError("gpu_unused", `The model runs on the CPU. ${reason}`, { status: 503 });
-}
-
-class Load {
-  readonly #progress: ProgressReport;
-  readonly #place: Source;
-  readonly #listing: Listing | undefined;
-  readonly #loader: EngineLoader;
-  readonly #signal: AbortSignal | undefined;
-  /** The weight file that was asked for, or chosen. */
-  readonly #file: string | undefined;
-  /** Where files were looked for in vain. */
-  readonly #absent = new Map<string, string>();
-
-  constructor(
-    place: Source,
-    listing: Listing | undefined,
-    loader: EngineLoader,
-    progress: ProgressReport,
-    signal: AbortSignal | undefined,
-    file: string | undefined,
-  ) {
-    this.#place = place;
-    this.#listing = listing;
-    this.#loader = loader;
-    this.#progress = progress;
-    this.#signal = signal;
-    this.#file = file;
-  }
-
-  /** Everything but the weights. What is in one file may make another wanted. */
-  async smallFiles(): Promise<void> {
-    const loader = this.#loader;
-    for (;;) {
-      const names = await loader.wanted();
-      if (names.length === 0) return;
-      const files = await allOf(names.map((name) => this.#small(name)));
-      checkAborted(this.#signal);
-      for (const [index, name] of names.entries()) await loader.provide(name, files[index]);
-    }
-  }
-
-  async #small(name: string): Promise<Uint8Array | undefined> {
-    const file = await this.#open(name);
-    if (!file) return undefined;
-    this.#progress.start(name);
-    const bytes = await readAll(file);
-    // A cancelled stream looks like one that ended.
-    checkAborted(this.#signal);
-    await checkListed(name, bytes, this.#listing?.get(name) ?? {});
-    this.#progress.finish(name, bytes.byteLength);
-    return bytes;
-  }
-
-  /** The weight files, one after the other; no more than a chunk is held. */
-  async weights(): Promise<void> {
-    const loader = this.#loader;
-    const done: string[] = [];
-    for (;;) {
-      const left = await loader.weights();
-      const [name] = left;
-      if (name === undefined) return;
-      const file = await this.#open(name);
-      if (!file) {
-        const missing = await loader.absent();
-        if (missing !== undefined) throw this.#missing([missing]);
-        // An index of shards, perhaps.
-        await this.smallFiles();
-        continue;
-      }
-      this.#progress.expect([...done, ...left]);
-      await this.#stream(name, file);
-      done.push(name);
-    }
-  }
-
-  async #stream(name: string, file: OpenFile): Promise<void> {
-    const loader = this.#loader;
-    await loader.beginWeights(name);
-    this.#progress.start(name);
-    let loaded = 0;
-    for await (const chunk of file.chunks) {
-      for (let at = 0; at < chunk.byteLength; at += SLICE) {
-        checkAborted(this.#signal);
-        const slice = chunk.subarray(at, at + SLICE);
-        const size = await loader.pushWeights(slice);
-        loaded += slice.byteLength;
-        this.#progress.advance(name, loaded, size ?? file.size);
-        await breatheIfDue();
-      }
-    }
-    checkAborted(this.#signal);
-    await loader.endWeights();
-    this.#progress.finish(name, loaded);
-  }
-
-  async #open(name: string): Promise<OpenFile | undefined> {
-    const file = await this.#place.open(name, this.#signal);
-    checkAborted(this.#signal);
-    if ("chunks" in file) return file;
-    this.#absent.set(name, file.absent);
-    return undefined;
-  }
-
-  /** Adds to an error what only this side knows: where the files were looked for. */
-  explain(error: unknown): unknown {
-    if (!(error instanceof GossamerError) || error.code !== "missing_file") return error;
-    const required = ["config.json", "tokenizer.json"].filter((name) => this.#absent.has(name));
-    return required.length > 0 ? this.#missing(required, error) : error;
-  }
-
-  #missing(names: string[], cause?: unknown): GossamerError {
-    const places = names.map((name) => this.#absent.get(name));
-    // A map of files has no places.
-    const code = places.every((place, index) => place === names[index]) ? "missing_file" : "not_found";
-    const advice =
-      this.#file === undefined
-        ? "Check the model's name or address: a complete model has config.json, tokenizer.json and model.safetensors"
-        : "Check the model's name or address, and the option file";
-    const hint = code === "not_found" ? " (a local folder is written ./folder)" : "";
-    return new GossamerError(
-      code,
-      `${this.#place.model} has no ${names.join(" and no ")}: not found at ${places.join(", ")}. ${advice}${hint}.`,
-      { status: 404, cause },
-    );
-  }
-}
-
-/** As `Promise.all`, but waits for the others before it rejects, so that nothing still runs afterwards. */
-async function allOf<T>(promises: Promise<T>[]): Promise<T[]> {
-  const settled = await Promise.allSettled(promises);
-  return settled.map((result) => {
-    if (result.status === "rejected") throw result.reason;
-    return result.value;
-  });
 }

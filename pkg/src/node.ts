@@ -8,7 +8,7 @@ import { HubFolder } from "./cache/hub-folder.js";
 import type { Embedder } from "./embedder.js";
 import { hasRelaxedSimd } from "./features.js";
 import type { Host } from "./host.js";
-import { ensureCompiled, ensureStarted, fetchWasm, type InitOptions } from "./init.js";
+import { ensureStarted, fetchWasm, type InitOptions } from "./init.js";
 import { loadModel } from "./load.js";
 import { type ServeOptions, type Server, serveModels } from "./serve.js";
 import { directorySource } from "./sources/directory.js";
@@ -94,9 +94,8 @@ export const cache: ModelCache = {
  * Starts the WebAssembly side. `load` does this by itself; call it first where the wasm must come from elsewhere.
  * The first call counts: later ones wait for it, whatever their options.
  */
-export async function init(options: InitOptions = {}): Promise<void> {
-  await ensureCompiled(host, options);
-  await ensureStarted(host);
+export async function init(options?: InitOptions): Promise<void> {
+  await ensureStarted(host, options);
 }
 
 /**

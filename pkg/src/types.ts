@@ -46,6 +46,9 @@ export type ModelSource = string | URL | ModelFiles | ModelFileGetter;
  */
 export type Device = "cpu" | "webgpu" | "auto";
 
+/** How weights are held. */
+export type WeightDtype = "f32" | "f16" | "q8" | "q4";
+
 /** Options of {@link load}. */
 export interface LoadOptions {
   /**
@@ -59,7 +62,7 @@ export interface LoadOptions {
    * memory again, less exact), `"f32"`, or `"f16"`, which takes half the memory of that on a GPU, and no less on the CPU.
    * `"auto"`, the default, is what the model was saved as (`save`, `gossamer quantize`), or else `"q8"`.
    */
-  dtype?: "auto" | "f32" | "f16" | "q8" | "q4" | undefined;
+  dtype?: "auto" | WeightDtype | undefined;
   /**
    * The weight file to load, by its path in the folder: a GGUF file (`"model-Q8_0.gguf"`), in which the tokenizer and the
    * configuration are too, or one to take in place of that folder's `model.safetensors` (`"model.fp16.safetensors"`).
@@ -348,7 +351,7 @@ export interface Token {
   id: number;
   /** What the vocabulary calls it. */
   text: string;
-  /** Added by the tokeniser (such as `[CLS]`), not read from the text. */
+  /** Added by the tokenizer (such as `[CLS]`), not read from the text. */
   special: boolean;
   /** Where it starts and stops in the text, in bytes of UTF-8; null for special tokens. */
   start: number | null;
@@ -474,7 +477,7 @@ export interface ModelInfo {
   /** The most tokens of one text, special tokens included. */
   maxTokens: number;
   /** How the weights are held. */
-  dtype: "f32" | "f16" | "q8" | "q4";
+  dtype: WeightDtype;
   /** What computes: `"webgpu"` if any pass goes to a GPU. */
   device: "cpu" | "webgpu";
   /** The GPU's name, as far as the browser tells. */

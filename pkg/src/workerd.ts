@@ -2,7 +2,7 @@
 
 import type { Embedder } from "./embedder.js";
 import type { Host } from "./host.js";
-import { ensureCompiled, ensureStarted, fetchWasm, type InitOptions } from "./init.js";
+import { ensureStarted, fetchWasm, type InitOptions } from "./init.js";
 import { loadModel } from "./load.js";
 import { type ServeOptions, type Server, serveModels } from "./serve.js";
 import type { LoadOptions, ModelSource } from "./types.js";
@@ -14,8 +14,7 @@ const host: Host = { wasm: async () => relaxed, wasmAt: fetchWasm };
 
 /** Starts the WebAssembly side. `load` does this by itself. */
 export async function init(options?: InitOptions): Promise<void> {
-  await ensureCompiled(host, options);
-  await ensureStarted(host);
+  await ensureStarted(host, options);
 }
 
 /**

@@ -16,7 +16,8 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::model::options::EncodeOptions;
-use crate::model::run::{Output, Run};
+use crate::model::output::Output;
+use crate::model::run::Run;
 use crate::text::Direction;
 
 /// The most inputs of one request, as at OpenAI.

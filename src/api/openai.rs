@@ -13,8 +13,8 @@ use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::embedder::Embedder;
 use crate::model::options::EncodeOptions;
+use crate::model::output::Output;
 use crate::model::output::{OutputDtype, Quantized};
-use crate::model::run::Output;
 use crate::text::{Direction, Input};
 
 /// The request's body.

@@ -14,7 +14,7 @@ use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::embedder::Embedder;
 use crate::model::options::{SparseOptions, TokenHead, TokenOptions};
-use crate::model::run::TokenVectors;
+use crate::model::output::TokenVectors;
 use crate::text::{Direction, Input, Token};
 
 /// What all requests for vectors have.

@@ -2,7 +2,8 @@
 
 use super::embedder::Embedder;
 use super::options::{EncodeOptions, SparseOptions};
-use super::run::{Output, Run};
+use super::output::Output;
+use super::run::Run;
 use crate::backend::WeightDtype;
 use crate::backend::either::Either;
 use crate::error::{Error, Result};

@@ -10,9 +10,10 @@ use super::forward::Weights;
 use super::options::{
     ChunkOptions, EncodeOptions, MultiOptions, SparseOptions, TextOptions, TokenHead, TokenOptions,
 };
-use super::output::OutputDtype;
+use super::output::{DenseBatch, Output, OutputDtype, SparseBatch};
+use super::queue::Queue;
 use super::route::{Road, Route};
-use super::run::{Dense, DenseBatch, Output, PerToken, Queue, Run, Sparse, SparseBatch};
+use super::run::{Dense, PerToken, Run, Sparse};
 use super::save::Origin;
 use crate::backend::{Backend, Pooling, WeightDtype};
 use crate::error::{Error, Result};

@@ -1,6 +1,7 @@
 //! From a model's files to vectors: [`loader`], `plan` and [`checkpoint`] read them, [`spec`] and [`families`] describe the
 //! transformer as data, [`layout`] says which tensor goes where, [`forward`] runs it, [`pipeline`] and [`head`] turn
-//! token states into vectors, [`route`] and [`embedder`] tie it together, [`run`] does the work in steps, each a `pass`.
+//! token states into vectors, [`route`] and [`embedder`] tie it together, [`run`] does the work in steps: inputs of a `queue`, a `pass`
+//! over them, and the [`output`].
 
 mod check;
 pub mod checkpoint;
@@ -20,6 +21,7 @@ mod pass;
 pub mod pipeline;
 mod plan;
 mod positions;
+mod queue;
 mod rope;
 pub mod route;
 pub mod run;

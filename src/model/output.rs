@@ -1,6 +1,95 @@
-//! Dense vectors in fewer bits: what embedding APIs and vector databases call int8, uint8, binary and ubinary.
+//! What a model gives: vectors of all kinds, dense ones also in what embedding APIs and vector databases call int8, uint8, binary
+//! and ubinary.
 
 use serde::Deserialize;
+
+use crate::text::Chunk;
+
+/// Dense vectors.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DenseBatch {
+    /// All vectors, row by row, `[inputs, dimensions]`; nothing if they are quantised.
+    pub data: Vec<f32>,
+    /// All vectors in whole numbers, if these were asked for.
+    pub quantized: Option<Quantized>,
+    /// Width of a vector.
+    pub dimensions: usize,
+    /// Tokens that were read of each input.
+    pub tokens: Vec<u32>,
+    /// Whether something of the input was cut off.
+    pub truncated: Vec<bool>,
+}
+
+/// One sparse vector: entries in ascending order of index.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SparseVector {
+    /// Ids of vocabulary entries.
+    pub indices: Vec<u32>,
+    /// Their weights.
+    pub values: Vec<f32>,
+    /// Their tokens, if asked for.
+    pub labels: Option<Vec<String>>,
+}
+
+/// Sparse vectors.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SparseBatch {
+    /// One for each input.
+    pub vectors: Vec<SparseVector>,
+    /// Tokens that were read of each input.
+    pub tokens: Vec<u32>,
+}
+
+/// The vectors of one input's tokens.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TokenVectors {
+    /// Row by row, `[vectors, dimensions]`.
+    pub data: Vec<f32>,
+    /// Width of a vector.
+    pub dimensions: usize,
+}
+
+/// What a run gives: the kinds of vectors that were asked for, each with one entry an input.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Output {
+    /// Dense vectors, row by row.
+    pub dense: Option<Vec<f32>>,
+    /// Dense vectors in whole numbers, in place of the others.
+    pub quantized: Option<Quantized>,
+    /// Components of a dense vector.
+    pub dimensions: usize,
+    /// Sparse vectors.
+    pub sparse: Option<Vec<SparseVector>>,
+    /// Vectors of tokens.
+    pub token_vectors: Option<Vec<TokenVectors>>,
+    /// Tokens that were read of each input.
+    pub tokens: Vec<u32>,
+    /// Whether something of the input was cut off.
+    pub truncated: Vec<bool>,
+    /// The chunks of each input, if these are what was embedded: all else then has an entry for each of them.
+    pub chunks: Vec<Vec<Chunk>>,
+}
+
+impl Output {
+    /// The dense vectors, none if they were not asked for.
+    pub fn into_dense(self) -> DenseBatch {
+        DenseBatch {
+            data: self.dense.unwrap_or_default(),
+            quantized: self.quantized,
+            dimensions: self.dimensions,
+            tokens: self.tokens,
+            truncated: self.truncated,
+        }
+    }
+
+    /// The sparse vectors, none if they were not asked for.
+    pub fn into_sparse(self) -> SparseBatch {
+        SparseBatch {
+            vectors: self.sparse.unwrap_or_default(),
+            tokens: self.tokens,
+        }
+    }
+}
 
 /// What the components of dense vectors are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

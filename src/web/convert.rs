@@ -192,17 +192,14 @@ pub fn info(embedder: &Embedder<Either>) -> ModelInfo<'_> {
 }
 
 /// Reads a plain JavaScript value; `undefined` and `null` give the type's default where it has one.
-pub fn from_js<T: DeserializeOwned>(what: &'static str, value: JsValue) -> Result<T, JsValue> {
+pub fn from_js<T: DeserializeOwned>(what: &'static str, value: JsValue) -> Result<T, Error> {
     let value = if value.is_undefined() || value.is_null() {
         Object::new().into()
     } else {
         value
     };
     let unusable = |error: &dyn std::fmt::Display| {
-        throw(&Error::input(
-            what,
-            format!("{what} cannot be used: {error}"),
-        ))
+        Error::input(what, format!("{what} cannot be used: {error}"))
     };
     // By way of serde_json: serde_wasm_bindgen asks an object for known fields only, so unknown ones pass unseen.
     let value: serde_json::Value =
@@ -214,7 +211,7 @@ pub fn from_js<T: DeserializeOwned>(what: &'static str, value: JsValue) -> Resul
 pub fn to_js(value: &impl Serialize) -> Result<JsValue, JsValue> {
     value
         .serialize(&serde_wasm_bindgen::Serializer::json_compatible())
-        .map_err(|error| throw(&Error::Internal(error.to_string())))
+        .map_err(|error| Error::Internal(error.to_string()).into())
 }
 
 /// `{ data, shape, tokens, truncated }`, with one copy out of wasm memory; and of whole numbers
@@ -325,11 +322,13 @@ fn object<const N: usize>(fields: [(&str, JsValue); N]) -> Result<JsValue, JsVal
     Ok(object.into())
 }
 
-/// An `Error` with the crate's `code` and `status` on it.
-pub fn throw(error: &Error) -> JsValue {
-    let thrown = js_sys::Error::new(&error.to_string());
-    // A fresh Error takes any property; were it refused, the message would still be there.
-    let _ = Reflect::set(&thrown, &"code".into(), &error.code().into());
-    let _ = Reflect::set(&thrown, &"status".into(), &error.status().into());
-    thrown.into()
+impl From<Error> for JsValue {
+    /// An `Error` with the crate's `code` and `status` on it.
+    fn from(error: Error) -> Self {
+        let thrown = js_sys::Error::new(&error.to_string());
+        // A fresh Error takes any property; were it refused, the message would still be there.
+        let _ = Reflect::set(&thrown, &"code".into(), &error.code().into());
+        let _ = Reflect::set(&thrown, &"status".into(), &error.status().into());
+        thrown.into()
+    }
 }

@@ -10,9 +10,7 @@ use js_sys::{Array, Promise, Uint8Array};
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
-use self::convert::{
-    chunked, chunks, dense, from_js, info, multi, sparse, throw, to_js, token_vectors,
-};
+use self::convert::{chunked, chunks, dense, from_js, info, multi, sparse, to_js, token_vectors};
 use crate::api::{Pending, http, input, openai, tei};
 use crate::error::Error;
 use crate::{
@@ -28,7 +26,7 @@ pub struct GpuDevice(Gpu);
 /// The GPU that suits best.
 #[wasm_bindgen(js_name = requestGpu)]
 pub async fn request_gpu() -> Thrown<GpuDevice> {
-    let gpu = Gpu::open().await.map_err(|error| throw(&error))?;
+    let gpu = Gpu::open().await?;
     Ok(GpuDevice(gpu))
 }
 
@@ -49,7 +47,7 @@ impl Loader {
                 let reason = format!(
                     "dtype is {name:?}; it must be \"auto\", \"f32\", \"f16\", \"q8\" or \"q4\""
                 );
-                throw(&Error::input("dtype", reason))
+                Error::input("dtype", reason)
             })?),
         };
         let pins = options.sha256;
@@ -66,14 +64,14 @@ impl Loader {
         };
         let mut loader = crate::Loader::new(backend, options);
         for (file, hash) in &pins {
-            loader.pin(file, hash).map_err(|error| throw(&error))?;
+            loader.pin(file, hash)?;
         }
         Ok(Self(loader))
     }
 
     /// Small files to hand over next.
     pub fn wanted(&mut self) -> Thrown<Vec<String>> {
-        self.0.wanted().map_err(|error| throw(&error))
+        Ok(self.0.wanted()?)
     }
 
     /// Takes a small file, or the news that there is none.
@@ -83,18 +81,18 @@ impl Loader {
 
     /// Weight files that are left, in the order to be streamed.
     pub fn weights(&self) -> Thrown<Vec<String>> {
-        self.0.weights().map_err(|error| throw(&error))
+        Ok(self.0.weights()?)
     }
 
     /// Takes the news that the source has not the next weight file; answers with what is missing, if nothing can stand in.
     pub fn absent(&mut self) -> Thrown<Option<String>> {
-        self.0.absent().map_err(|error| throw(&error))
+        Ok(self.0.absent()?)
     }
 
     /// Starts a weight file.
     #[wasm_bindgen(js_name = beginWeights)]
     pub fn begin_weights(&mut self, name: &str) -> Thrown<()> {
-        self.0.begin(name).map_err(|error| throw(&error))
+        Ok(self.0.begin(name)?)
     }
 
     /// Takes the next bytes of a weight file, in any chunking.
@@ -105,9 +103,7 @@ impl Loader {
         let mut start = 0;
         while start < chunk.length() {
             let end = chunk.length().min(start + SLICE);
-            self.0
-                .push(&chunk.subarray(start, end).to_vec())
-                .map_err(|error| throw(&error))?;
+            self.0.push(&chunk.subarray(start, end).to_vec())?;
             start = end;
         }
         Ok(())
@@ -126,12 +122,12 @@ impl Loader {
     /// Ends a weight file.
     #[wasm_bindgen(js_name = endWeights)]
     pub fn end_weights(&mut self) -> Thrown<()> {
-        self.0.end().map_err(|error| throw(&error))
+        Ok(self.0.end()?)
     }
 
     /// The model.
     pub fn finish(self) -> Thrown<Model> {
-        let embedder = self.0.finish().map_err(|error| throw(&error))?;
+        let embedder = self.0.finish()?;
         let open = RefCell::default();
         Ok(Model(Rc::new(Shared { embedder, open })))
     }
@@ -170,8 +166,7 @@ impl Model {
     pub fn check(&self) -> Promise {
         let shared = Rc::clone(&self.0);
         wasm_bindgen_futures::future_to_promise(async move {
-            let checked = shared.embedder.check().await;
-            checked.map_err(|error| throw(&error))?;
+            shared.embedder.check().await?;
             Ok(JsValue::UNDEFINED)
         })
     }
@@ -246,8 +241,7 @@ impl Model {
         let (texts, cuts) = cutting(request)?;
         let options: EncodeOptions = from_js("options", options)?;
         self.each(texts, move |embedder, text| {
-            let found = embedder.chunk(text, cuts, &options);
-            Ok(chunks(&found.map_err(|error| throw(&error))?))
+            Ok(chunks(&embedder.chunk(text, cuts, &options)?))
         })
     }
 
@@ -268,8 +262,7 @@ impl Model {
         let options: convert::TokenizeOptions = from_js("options", options)?;
         let special = options.add_special_tokens.unwrap_or(true);
         self.each(self::texts(texts)?, move |embedder, text| {
-            let tokens = embedder.tokenize(text, special);
-            to_js(&tokens.map_err(|error| throw(&error))?)
+            to_js(&embedder.tokenize(text, special)?)
         })
     }
 
@@ -285,8 +278,7 @@ impl Model {
     /// Options `{ shard? }` → `[{ path, size }]`: the files of a folder that loads as this model.
     pub fn save(&self, _: JsValue, options: JsValue) -> Thrown<Job> {
         let options: convert::SaveOptions = from_js("options", options)?;
-        let files = self.0.embedder.save(options.shard());
-        let files = files.map_err(|error| throw(&error))?;
+        let files = self.0.embedder.save(options.shard())?;
         let list = to_js(&convert::saved(&files))?;
         self.job(Ok(Work::Done(list)))
     }
@@ -338,7 +330,7 @@ impl Model {
     }
 
     fn job(&self, work: crate::Result<Work>) -> Thrown<Job> {
-        let work = work.map_err(|error| throw(&error))?;
+        let work = work?;
         let mut open = self.0.open.borrow_mut();
         // After 2^32 jobs the numbers begin again; whoever has one then has long been done.
         let number = open
@@ -401,7 +393,7 @@ impl Work {
             Self::Done(_) => Ok(true),
             Self::Each { texts, act, out } => return each(embedder, texts, act, out),
         };
-        done.map_err(|error| throw(&error))
+        Ok(done?)
     }
 
     /// The result, once all is done.
@@ -489,10 +481,10 @@ fn texts(value: JsValue) -> Thrown<Vec<Input>> {
 
 fn cutting(request: JsValue) -> Thrown<(Vec<Input>, ChunkOptions)> {
     let request: serde_json::Value = from_js("options", request)?;
-    let options = convert::chunk_options(&request).map_err(|error| throw(&error))?;
+    let options = convert::chunk_options(&request)?;
     Ok((inputs(&request["texts"])?, options))
 }
 
 fn inputs(value: &serde_json::Value) -> Thrown<Vec<Input>> {
-    input::inputs("texts", value).map_err(|error| throw(&error))
+    Ok(input::inputs("texts", value)?)
 }

@@ -111,6 +111,9 @@ const STAND_INS = {
   npm: `
     [ "$1" != run ] || grep -q "\\"$2\\":" "$HERE/package.json"`,
   npx: "",
+  // What it runs takes torch.
+  python: `
+    [ -f "$HERE/$1" ]`,
 };
 
 async function standIns(folder) {

@@ -156,7 +156,9 @@ fn inputs() -> Result<String> {
     hash.update(output(command("rustc").arg("-vV")).context("rustc cannot be started")?);
     for file in files {
         let bytes = fs::read(&file)?;
-        hash.update(format!("{} {}\n", file.display(), bytes.len()));
+        // Wherever the repository is.
+        let name = file.strip_prefix(root())?;
+        hash.update(format!("{} {}\n", name.display(), bytes.len()));
         hash.update(bytes);
     }
     Ok(format!("{:x}", hash.finalize()))

@@ -1,8 +1,7 @@
 /** Vercel's AI SDK: an `EmbeddingModelV4`, for `embed`, `embedMany` and providers' registries. */
 
 import type { Embedder } from "../embedder.js";
-import { lists } from "../lists.js";
-import type { EncodeOptions } from "../types.js";
+import { type AdapterOptions, lists } from "./shared/lists.js";
 
 /** What the AI SDK asks for. */
 export interface EmbedCall {
@@ -65,10 +64,7 @@ export interface GossamerEmbeddingModel {
  * const { embeddings } = await embedMany({ model: embeddingModel(embedder), values: texts });
  * ```
  */
-export function embeddingModel(
-  embedder: Embedder,
-  options: Omit<EncodeOptions, "output" | "signal"> = {},
-): GossamerEmbeddingModel {
+export function embeddingModel(embedder: Embedder, options: AdapterOptions = {}): GossamerEmbeddingModel {
   const { model, maxTokens, spaceId } = embedder.info;
   return {
     specificationVersion: "v4",

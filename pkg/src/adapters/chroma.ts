@@ -2,8 +2,8 @@
 
 import type { Embedder } from "../embedder.js";
 import { GossamerError } from "../errors.js";
-import { denseLists, sparseLists } from "../lists.js";
-import type { LoadOptions } from "../types.js";
+import type { LoadOptions, WeightDtype } from "../types.js";
+import { denseLists, sparseLists } from "./shared/lists.js";
 
 /** `load`, as this package exports it. */
 export type Load = (source: string, options?: LoadOptions) => Promise<Embedder>;
@@ -15,7 +15,7 @@ export interface ChromaConfig {
   /** As `load` takes it. */
   revision?: string | undefined;
   /** How to hold the weights. */
-  dtype?: "f32" | "q8" | "q4" | undefined;
+  dtype?: WeightDtype | undefined;
   /** Of dense vectors. */
   dimensions?: number | undefined;
   /** Entries of sparse vectors to keep, the heaviest ones. */

@@ -1,7 +1,7 @@
 /** LangChain.js: an `EmbeddingsInterface`, for vector stores, retrievers and whatever else takes embeddings. */
 
 import type { Embedder } from "../embedder.js";
-import { type AdapterOptions, denseLists } from "../lists.js";
+import { type AdapterOptions, denseLists } from "./shared/lists.js";
 
 /**
  * Embeddings for LangChain.js.

@@ -1,7 +1,7 @@
 /** Orama: a plugin that fills documents' vectors and answers vector and hybrid searches for a term. */
 
 import type { Embedder } from "../embedder.js";
-import { type AdapterOptions, denseLists } from "../lists.js";
+import { type AdapterOptions, denseLists } from "./shared/lists.js";
 
 /** What is embedded, and where vectors go. */
 export interface OramaOptions {

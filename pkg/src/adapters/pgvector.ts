@@ -1,7 +1,7 @@
 /** pgvector: the text of its type `sparsevec`. */
 
 import type { SparseVector } from "../types.js";
-import { checkEntries } from "./limits.js";
+import { checkEntries } from "./shared/limits.js";
 
 /** The most entries of a `sparsevec`. */
 const STORED = 16_000;

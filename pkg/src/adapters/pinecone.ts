@@ -1,8 +1,8 @@
 /** Pinecone: `sparseValues` of records and queries. */
 
-import { sparseLists } from "../lists.js";
 import type { SparseVector } from "../types.js";
-import { checkEntries } from "./limits.js";
+import { checkEntries } from "./shared/limits.js";
+import { sparseLists } from "./shared/lists.js";
 
 /** As Pinecone has it. */
 export interface PineconeSparse {

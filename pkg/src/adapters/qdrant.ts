@@ -1,7 +1,7 @@
 /** Qdrant: sparse vectors and named vectors of points. */
 
-import { lists, sparseLists } from "../lists.js";
 import type { EncodedMulti, SparseVector } from "../types.js";
+import { lists, sparseLists } from "./shared/lists.js";
 
 /** As Qdrant has it. */
 export interface QdrantSparse {

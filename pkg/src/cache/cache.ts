@@ -3,7 +3,7 @@
 import type { Engine } from "../engine/engine.js";
 import type { GossamerError } from "../errors.js";
 import type { Source } from "../sources/source.js";
-import type { FileContents } from "../types.js";
+import type { FileContents, WeightDtype } from "../types.js";
 
 /**
  * A place of your own to keep models in: named values of at most 4 MiB. Cloudflare's R2 buckets are one as they are. Names
@@ -25,7 +25,7 @@ export interface CachedModel {
   /** The commit, or the version that `load` was given. */
   revision: string;
   /** As what it is kept; nothing for what is kept as it was downloaded, whole or in part. */
-  dtype?: "f32" | "f16" | "q8" | "q4";
+  dtype?: WeightDtype;
   /** In bytes. */
   size: number;
   /** When it was last loaded. */

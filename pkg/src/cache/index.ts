@@ -1,5 +1,6 @@
 /** What a store has: one list of all models, which every change writes anew. */
 
+import type { WeightDtype } from "../types.js";
 import type { ModelStore } from "./cache.js";
 import { exclusive } from "./locks.js";
 import { getValue, type KeptFile, keptBytes, pieceName } from "./pieces.js";
@@ -10,13 +11,13 @@ const VERSION = 1;
 /** A model that is kept. */
 export interface Entry {
   model: string;
-  /** Its place (`Source.key`) and version. */
+  /** Its place (`Identity.key`) and version. */
   key: string;
   version: string;
   /** Branches and tags that have led here. */
   refs: string[];
   /** As what it was loaded; none for files as they were downloaded. */
-  dtype?: "f32" | "f16" | "q8" | "q4";
+  dtype?: WeightDtype;
   /** Whether that is what it is loaded as unless told otherwise. */
   standard?: boolean;
   /** Hashes that the downloaded files were found to have. */

@@ -32,8 +32,11 @@ function anchors(text) {
 /** Pages that people read, by their paths. */
 export const pages = [
   "README.md",
+  "CHANGELOG.md",
   "CONTRIBUTING.md",
+  "benches/RESULTS.md",
   "pkg/README.md",
+  "tests/fixtures/README.md",
   ...list("docs"),
   ...readdirSync(join(root, "examples")).map((name) => `examples/${name}/README.md`),
 ];

@@ -1,11 +1,9 @@
 //! The forward pass against candle-transformers' BERT, on real weights.
 
-mod common;
-
+use crate::common::{cosine, inputs, largest_difference, load, minilm, texts};
 use candle_core::{D, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::bert::{BertModel, Config, DTYPE};
-use common::{cosine, inputs, largest_difference, load, minilm, texts};
 use gossamer::{EncodeOptions, WeightDtype};
 
 #[test]

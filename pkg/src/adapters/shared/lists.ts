@@ -1,7 +1,7 @@
 /** Vectors as the lists of numbers that other libraries take. */
 
-import type { Embedder } from "./embedder.js";
-import type { Encoded, EncodeOptions, SparseVector } from "./types.js";
+import type { Embedder } from "../../embedder.js";
+import type { Encoded, EncodeOptions, SparseVector } from "../../types.js";
 
 /** What adapters do with texts: as `encode`, always in f32. */
 export type AdapterOptions = Omit<EncodeOptions, "output" | "signal">;

@@ -1,9 +1,7 @@
 //! Checkpoints in several files give what the same tensors give in one.
 
-mod common;
-
-use common::files::shards;
-use common::{fixture, inputs, load, load_with, texts};
+use crate::common::files::shards;
+use crate::common::{fixture, inputs, load, load_with, texts};
 use gossamer::{Cpu, Embedder, EncodeOptions, Error, SparseOptions, WeightDtype};
 use serde_json::{Value, json};
 

@@ -1,8 +1,6 @@
 //! SPLADE models of MiniLM's and of BERT-base's size give the bits that the tests in JavaScript expect of wasm.
 
-mod common;
-
-use common::{fixture, load_with, minilm};
+use crate::common::{fixture, load_with, minilm};
 use gossamer::{Input, SparseOptions, WeightDtype};
 use sha2::{Digest, Sha256};
 

@@ -1,7 +1,7 @@
 /** What databases take of sparse vectors. */
 
-import { GossamerError } from "../errors.js";
-import type { SparseVector } from "../types.js";
+import { GossamerError } from "../../errors.js";
+import type { SparseVector } from "../../types.js";
 
 /** Throws if a vector has too many entries for a database, or too few. */
 export function checkEntries({ indices }: SparseVector, least: number, most: number, where: string): void {

@@ -1,9 +1,7 @@
 //! GGUF files give the vectors and tokens of what their values are in transformers, and damaged ones an error.
 
-mod common;
-
-use common::saved::{self, saved};
-use common::{assert_close, cosine, fixture, inputs, reference, rows, texts};
+use crate::common::saved::{self, saved};
+use crate::common::{assert_close, cosine, fixture, inputs, reference, rows, texts};
 use gossamer::{Cpu, Embedder, EncodeOptions, Error, Input, LoadOptions, Loader, WeightDtype};
 
 /// The files, their families, and what `Info::stored` says of them.

@@ -1,8 +1,6 @@
 //! Token ids on strings that tokenizers stumble over, for the three kinds of models, against PyPI's tokenizers.
 
-mod common;
-
-use common::{fixture, load, reference, texts};
+use crate::common::{fixture, load, reference, texts};
 use gossamer::WeightDtype;
 
 #[test]

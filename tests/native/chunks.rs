@@ -1,8 +1,6 @@
 //! Long texts in chunks, natively: what the package's own cases do not reach.
 
-mod common;
-
-use common::{fixture, load};
+use crate::common::{fixture, load};
 use gossamer::{
     ChunkOptions, EncodeOptions, Input, OutputDtype, TokenHead, TokenOptions, WeightDtype,
 };

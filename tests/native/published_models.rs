@@ -1,10 +1,8 @@
 //! Published models in their exact configuration, under their real tensor names and dtypes: layers of real shape, fewer of
 //! them where all would take gigabytes, filled with random weights.
 
-mod common;
-
-use common::synthetic::{Row, values};
-use common::{fixture, minilm};
+use crate::common::synthetic::{Row, values};
+use crate::common::{fixture, minilm};
 use gossamer::{
     Cpu, Embedder, EncodeOptions, Input, LoadOptions, Loader, MultiOptions, SparseOptions,
     WeightDtype,
@@ -257,7 +255,7 @@ impl Model {
             file.map(|(_, bytes)| bytes.clone())
                 .or_else(|| weights.map(Weights::bytes))
         };
-        common::provide(&mut loader, small).unwrap();
+        crate::common::provide(&mut loader, small).unwrap();
         for name in loader.weights().unwrap() {
             let weights = self
                 .weights
@@ -368,7 +366,7 @@ fn assert_sparse(embedder: &Embedder<Cpu>, task: Option<&str>) {
 /// sentence-transformers/all-MiniLM-L6-v2: the real file.
 #[test]
 fn all_minilm_l6_v2() {
-    let embedder = common::load(&minilm(), WeightDtype::Q8);
+    let embedder = crate::common::load(&minilm(), WeightDtype::Q8);
     assert_eq!(
         (
             embedder.dimensions(),

@@ -1,12 +1,10 @@
 //! Saving: a folder that loads as the model that it was saved from.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::models::MODELS;
-use common::saved::{Folder, open, saved};
-use common::{cosine, fixture, load, load_with, minilm};
+use crate::common::models::MODELS;
+use crate::common::saved::{Folder, open, saved};
+use crate::common::{cosine, fixture, load, load_with, minilm};
 use gossamer::{Cpu, Embedder, EncodeOptions, Input, SparseOptions, TokenOptions, WeightDtype};
 use sha2::{Digest, Sha256};
 
@@ -184,8 +182,8 @@ fn what_was_saved_in_8_bits_loads_in_others() {
 fn python_reads_what_is_saved() {
     for (name, kind) in [("saved-splade", "sparse"), ("saved-qwen3", "dense")] {
         let path = fixture(name);
-        let texts = common::texts("tiny-texts.json");
-        let references = common::reference(&path.join("reference.safetensors"));
+        let texts = crate::common::texts("tiny-texts.json");
+        let references = crate::common::reference(&path.join("reference.safetensors"));
         let hashes = std::fs::read(path.join("saved.json")).unwrap();
         let hashes: BTreeMap<String, BTreeMap<String, String>> =
             serde_json::from_slice(&hashes).unwrap();
@@ -199,8 +197,8 @@ fn python_reads_what_is_saved() {
                     "{name} {dtype} {file} is not what Python has read"
                 );
             }
-            let expected = common::rows(&references[dtype]);
-            let inputs = common::inputs(&texts[..expected.len()]);
+            let expected = crate::common::rows(&references[dtype]);
+            let inputs = crate::common::inputs(&texts[..expected.len()]);
             // The same weights, by transformers in f32.
             let exact = open(&folder, Some(WeightDtype::F32)).unwrap();
             let got: Vec<Vec<f32>> = if kind == "dense" {
@@ -224,7 +222,7 @@ fn python_reads_what_is_saved() {
                 batch.vectors.iter().map(dense).collect()
             };
             let got = got.iter().map(Vec::as_slice);
-            common::assert_close(
+            crate::common::assert_close(
                 &format!("{name} {dtype}"),
                 &texts[..expected.len()],
                 got,

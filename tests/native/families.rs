@@ -1,10 +1,8 @@
 //! A tiny random model of each family and head against transformers and sentence-transformers.
 
-mod common;
-
 use std::path::Path;
 
-use common::{
+use crate::common::{
     assert_close, assert_sparse, fixture, inputs, load, load_with, reference, rows, texts,
 };
 use gossamer::{
@@ -60,7 +58,7 @@ fn assert_dense(name: &str, family: &str) {
         .chunks_exact(ours.dimensions)
         .zip(ours.data.chunks_exact(ours.dimensions))
     {
-        let cosine = common::cosine(a, b);
+        let cosine = crate::common::cosine(a, b);
         assert!(cosine > 0.97, "{name} q8: {cosine}");
     }
 }
@@ -79,8 +77,9 @@ fn modernbert() {
 fn nomic_bert_in_both_spellings() {
     assert_dense("tiny-nomic", "nomic_bert");
     let folder = fixture("tiny-nomic");
-    let weights =
-        common::synthetic::file(&std::fs::read(folder.join("native.safetensors.json")).unwrap());
+    let weights = crate::common::synthetic::file(
+        &std::fs::read(folder.join("native.safetensors.json")).unwrap(),
+    );
     let mut changes = changed(&folder, &[("config.json", "native.json")]);
     changes.push(("model.safetensors", Some(weights)));
     let changes: Vec<_> = changes

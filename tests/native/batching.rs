@@ -1,8 +1,6 @@
 //! Runs that share passes: the same results as alone, each run's errors its own, nobody stuck behind a long one.
 
-mod common;
-
-use common::{fixture, load, load_with};
+use crate::common::{fixture, load, load_with};
 use gossamer::{Cpu, Embedder, EncodeOptions, Input, Output, Run, SparseOptions, WeightDtype};
 
 fn texts(count: usize, words: usize) -> Vec<Input> {

@@ -1,9 +1,7 @@
 //! Against sentence-transformers: the real MiniLM, and tiny random models for every pooling mode, Dense modules,
 //! prompts, truncation, half precision and SPLADE. tests/fixtures/README.md says how the references were made.
 
-mod common;
-
-use common::{
+use crate::common::{
     assert_close, assert_sparse, cosine, fixture, inputs, load, load_with, minilm, reference, rows,
     texts,
 };

@@ -1,10 +1,8 @@
 //! Checkpoints that are quantised already, in each library's layout: the vectors of what the library itself makes of them.
 
-mod common;
-
-use common::files::{self, Tensor, shards};
-use common::saved::{self, saved};
-use common::{assert_close, cosine, fixture, inputs, load_with, reference, rows, texts};
+use crate::common::files::{self, Tensor, shards};
+use crate::common::saved::{self, saved};
+use crate::common::{assert_close, cosine, fixture, inputs, load_with, reference, rows, texts};
 use gossamer::weights::TensorInfo;
 use gossamer::weights::quantized;
 use gossamer::{Cpu, Embedder, EncodeOptions, WeightDtype};

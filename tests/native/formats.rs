@@ -1,10 +1,8 @@
 //! The router of the wire formats natively: `tests/js/cases/formats.mjs` has every field and error, over the same code.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::{fixture, load};
+use crate::common::{fixture, load};
 use gossamer::api::http::{Exchange, Options, Request, Response};
 use gossamer::{Cpu, Embedder, WeightDtype};
 use serde_json::{Value, json};

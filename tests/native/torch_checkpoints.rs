@@ -1,9 +1,7 @@
 //! torch checkpoints give what the same tensors give as safetensors, and nothing in them is executed.
 
-mod common;
-
-use common::files::{self, Tensor};
-use common::{fixture, inputs, load, load_with, texts, zip};
+use crate::common::files::{self, Tensor};
+use crate::common::{fixture, inputs, load, load_with, texts, zip};
 use gossamer::{Cpu, Embedder, Error, MultiOptions, SparseOptions, WeightDtype};
 
 const WEIGHTS: &str = "model.safetensors";

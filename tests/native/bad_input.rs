@@ -1,8 +1,6 @@
 //! Bad input gives a typed error that says what to do, and nothing breaks: one test a case.
 
-mod common;
-
-use common::{fixture, inputs, load, load_with, texts};
+use crate::common::{fixture, inputs, load, load_with, texts};
 use gossamer::{
     Cpu, EncodeOptions, Error, Input, MultiOptions, SparseOptions, TokenOptions, WeightDtype,
 };

@@ -1,0 +1,116 @@
+//! Inputs that wait for their pass.
+
+use std::collections::VecDeque;
+
+use super::options::TextOptions;
+use super::route::Route;
+use crate::error::{Error, Result};
+use crate::text::tokenizer::Rules;
+use crate::text::{Chunk, Chunking, Direction, Input, Tokens};
+
+/// Inputs that wait to be tokenised and packed.
+pub struct Queue {
+    inputs: std::vec::IntoIter<Input>,
+    /// Number of the next input, for errors.
+    pub number: usize,
+    /// Tokenised, but more than the last step could take.
+    waiting: VecDeque<Tokens>,
+    /// How inputs are cut, if they are.
+    pub chunking: Option<Chunking>,
+    /// The chunks of each input that was cut.
+    pub chunks: Vec<Vec<Chunk>>,
+    prompt: String,
+    skip_prompt: bool,
+    truncate: bool,
+    direction: Direction,
+}
+
+impl Queue {
+    /// Refuses a list of none.
+    pub fn new(
+        inputs: Vec<Input>,
+        prompt: String,
+        skip_prompt: bool,
+        options: TextOptions,
+    ) -> Result<Self> {
+        if inputs.is_empty() {
+            return Err(Error::EmptyInput(
+                "there is nothing to embed: pass at least one text".to_owned(),
+            ));
+        }
+        Ok(Self {
+            inputs: inputs.into_iter(),
+            number: 0,
+            waiting: VecDeque::new(),
+            chunking: None,
+            chunks: Vec::new(),
+            prompt,
+            skip_prompt,
+            truncate: options.truncate.unwrap_or(true),
+            direction: options.direction,
+        })
+    }
+
+    /// Whether no input waits.
+    pub fn is_empty(&self) -> bool {
+        self.inputs.as_slice().is_empty() && self.waiting.is_empty()
+    }
+
+    /// The next input, if it has at most `room` tokens.
+    pub fn next(&mut self, route: &Route, room: usize) -> Result<Option<Tokens>> {
+        while self.waiting.is_empty() {
+            let Some(input) = self.inputs.next() else {
+                return Ok(None);
+            };
+            self.tokenize(route, &input)?;
+        }
+        let fits = |tokens: &mut Tokens| tokens.ids.len() <= room;
+        Ok(self.waiting.pop_front_if(fits))
+    }
+
+    fn tokenize(&mut self, route: &Route, input: &Input) -> Result<()> {
+        let rules = Rules {
+            prompt: &self.prompt,
+            skip_prompt: self.skip_prompt,
+            limit: route.max_tokens,
+            truncate: self.truncate,
+            direction: self.direction,
+        };
+        let tokens = match (self.chunking, input) {
+            (None, _) => vec![route.tokenizer.tokens(self.number, input, rules)?],
+            (Some(chunking), Input::Text(text)) if chunking.late => {
+                let (chunks, passes) = route.tokenizer.late_chunks(text, rules, chunking)?;
+                self.chunks.push(chunks);
+                passes
+            }
+            (Some(chunking), Input::Text(text)) => {
+                let chunks = route.tokenizer.chunks(text, rules, chunking)?.into_iter();
+                let (chunks, tokens) = chunks.unzip();
+                self.chunks.push(chunks);
+                tokens
+            }
+            (Some(_), Input::Ids(_)) => {
+                return Err(Error::input(
+                    "texts",
+                    "token ids cannot be cut in chunks: they have no sentences; pass texts",
+                ));
+            }
+        };
+        self.number += 1;
+        for tokens in &tokens {
+            check_ids(&tokens.ids, route.vocab_size())?;
+        }
+        self.waiting.extend(tokens);
+        Ok(())
+    }
+}
+
+fn check_ids(ids: &[u32], size: usize) -> Result<()> {
+    match ids.iter().find(|id| **id as usize >= size) {
+        Some(id) => Err(Error::TokenOutOfRange {
+            id: u64::from(*id),
+            size,
+        }),
+        None => Ok(()),
+    }
+}

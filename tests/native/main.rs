@@ -1,0 +1,21 @@
+//! What the crate does on the CPU, in one binary: each would instantiate the forward pass anew. What counts memory or wants a
+//! GPU has a binary of its own.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod bad_input;
+mod batching;
+mod chunks;
+mod families;
+mod formats;
+mod gguf;
+mod oracle;
+mod parity;
+mod published_models;
+mod quantized;
+mod save;
+mod shards;
+mod sized_splade;
+mod tokenizer;
+mod torch_checkpoints;
