@@ -9,15 +9,29 @@ interface MayHaveGpu {
   gpu?: { requestAdapter(): Promise<unknown> };
 }
 
+/** Classes by which wgpu tells a window and a worker, and looks for `navigator` in either. */
+interface Scope {
+  Window?: unknown;
+  WorkerGlobalScope?: unknown;
+}
+
 /** The GPU of this host. */
 export async function openGpu(): Promise<GpuDevice> {
   const { gpu } = (globalThis.navigator ?? {}) as MayHaveGpu;
   if (!gpu) throw noGpu("this runtime has no WebGPU, or not on this page: it needs https");
   const adapter = await gpu.requestAdapter().catch(() => null);
   if (!adapter) throw noGpu("WebGPU offers no adapter");
-  return requestGpu().catch((error: unknown) => {
+  const scope = globalThis as Scope;
+  // Deno's threads, as Node has them, have neither, but a GPU.
+  const isNeither = !scope.Window && !scope.WorkerGlobalScope;
+  if (isNeither) scope.WorkerGlobalScope = Object;
+  try {
+    return await requestGpu();
+  } catch (error) {
     throw toGossamerError(error);
-  });
+  } finally {
+    if (isNeither) delete scope.WorkerGlobalScope;
+  }
 }
 
 function noGpu(why: string): GossamerError {

@@ -94,7 +94,7 @@ const MODELS = [
   ["tiny-qwen3", "f32", 0.99999],
 ];
 
-export const cases = {
+const cases = {
   "MiniLM equals sentence-transformers": async ({ origin }) => {
     const model = await load("org/minilm", {
       endpoint: `${origin}/hub`,
@@ -125,6 +125,27 @@ export const cases = {
       for (const [i, vector] of ours.entries()) alike(vector, theirs[i], least, `${name}, ${dtype}, ${i}`);
       model.dispose();
       cpu.dispose();
+    }
+  },
+
+  "halves are multiplied as such where the GPU does that": async ({ origin }) => {
+    const kernels = [];
+    const remove = plant((code) => {
+      kernels.push(code);
+      return code;
+    });
+    const made = devices();
+    try {
+      for (const dtype of ["f16", "f32"]) (await open(origin, "tiny-bert", { dtype })).model.dispose();
+      const products = kernels.filter((code) => code.includes("fn add_halves"));
+      assert.isAtLeast(products.length, 2);
+      const inHalves = products.filter((code) => code.startsWith("enable f16;"));
+      // Not those of f32.
+      assert.isBelow(inHalves.length, products.length);
+      assert.equal(inHalves.length > 0, made.all[0].features.has("shader-f16"));
+    } finally {
+      remove();
+      made.stop();
     }
   },
 
@@ -233,7 +254,7 @@ export const cases = {
 };
 
 /** Where there is no GPU. */
-export const without = {
+const without = {
   "webgpu is an error, and auto the CPU": async ({ origin }) => {
     assert.equal((await failure(() => open(origin, "tiny-bert"))).code, "no_gpu");
     const { model, warnings } = await open(origin, "tiny-bert", { device: "auto" });
@@ -241,3 +262,5 @@ export const without = {
     model.dispose();
   },
 };
+
+export const topics = { cases, without };
