@@ -13,6 +13,8 @@ pub struct Device {
     pub name: String,
     /// Whether shaders have `dot4I8Packed`.
     pub has_dot: bool,
+    /// Whether they have `f16`.
+    pub has_f16: bool,
     health: Arc<Health>,
 }
 
@@ -53,8 +55,10 @@ impl Device {
         let adapter = instance.request_adapter(&options).await;
         let adapter = adapter.map_err(|error| Error::NoGpu(error.to_string()))?;
         let limits = adapter.limits();
+        let features = adapter.features() & wgpu::Features::SHADER_F16;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("gossamer"),
+            required_features: features,
             // As large as it has them.
             required_limits: limits,
             memory_hints: wgpu::MemoryHints::Performance,
@@ -75,10 +79,11 @@ impl Device {
             noted.note(Trouble::Lost(format!("{reason:?}: {message}")));
         });
         let info = adapter.get_info();
-        let features = instance.wgsl_language_features();
+        let language = instance.wgsl_language_features();
         Ok(Self {
             name: [info.name, info.driver_info].join(" ").trim().to_owned(),
-            has_dot: features.contains(wgpu::WgslLanguageFeatures::Packed4x8IntegerDotProduct),
+            has_dot: language.contains(wgpu::WgslLanguageFeatures::Packed4x8IntegerDotProduct),
+            has_f16: !features.is_empty(),
             gpu: device,
             queue,
             health,

@@ -87,6 +87,11 @@ impl Gpu {
         })
     }
 
+    /// Has weights in buffers of at most so many bytes each, where less is to be asked of a GPU than it says it takes.
+    pub fn set_largest(&mut self, bytes: u64) {
+        self.largest = bytes.min(self.device.largest());
+    }
+
     /// Which adapter it is.
     pub fn name(&self) -> &str {
         &self.device.name
@@ -142,15 +147,20 @@ impl Gpu {
         plan: &Product,
     ) -> Result<()> {
         let steps = matrix::steps(weight.columns, weight.dtype);
-        let (codes, scales);
-        let (words, x_words, x_scales) = if weight.dtype.is_codes() {
-            codes = self.tensor(x.rows, steps * 16)?;
+        let (packed, scales);
+        let packing = match weight.dtype {
+            WeightDtype::F32 => None,
+            WeightDtype::F16 => Some(Kernel::Halve),
+            WeightDtype::Q8 | WeightDtype::Q4 => Some(Kernel::Quantize),
+        };
+        let (words, x_words, x_scales) = if let Some(kernel) = packing {
+            packed = self.tensor(x.rows, steps * 16)?;
             scales = self.tensor(x.rows, steps)?;
-            let arguments = [x.argument(), codes.argument(), scales.argument()];
+            let arguments = [x.argument(), packed.argument(), scales.argument()];
             let shape = [x.width, steps].map(number);
             let groups = [steps, x.rows];
-            self.run(Kernel::Quantize, Vec::new(), &shape, &arguments, groups);
-            (steps * 16, codes.argument(), scales.argument())
+            self.run(kernel, Vec::new(), &shape, &arguments, groups);
+            (steps * 16, packed.argument(), scales.argument())
         } else {
             (x.width, x.argument(), x.argument())
         };
