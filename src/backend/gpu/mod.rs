@@ -79,9 +79,9 @@ impl Gpu {
         let device = Device::open().await?;
         let largest = device.largest();
         Ok(Self {
+            pool: Pool::new(&device),
             device: Arc::new(device),
             pipelines: Pipelines::default(),
-            pool: Pool::default(),
             recorder: Mutex::default(),
             largest,
         })
@@ -310,6 +310,7 @@ impl Backend for Gpu {
 
     fn matrix(&self, rows: usize, columns: usize, dtype: WeightDtype) -> Result<Matrix> {
         self.check()?;
+        self.device.check_orders()?;
         Matrix::new(&self.device, [rows, columns], dtype, self.largest)
     }
 
@@ -591,19 +592,18 @@ impl Backend for Gpu {
         let device = Arc::clone(&self.device);
         let bytes: u64 = sources.iter().map(|source| source.bytes).sum();
         let back = self.pool.take_out(&device, bytes, READ_BACK)?;
-        {
+        let pool = self.pool.clone();
+        let words = {
             let mut recorder = self.recorder();
             let mut place = 0;
             for Source { buffer, bytes, .. } in &sources {
                 recorder.copy(Argument::Buffer(buffer), (&back, place), *bytes);
                 place += bytes;
             }
-            recorder.submit(&device)?;
-        }
-        let mapping = Mapping::new(Arc::clone(&device), &back, bytes);
-        let pool = self.pool.clone();
+            words_of(&mut recorder, &device, &pool, back, bytes)?
+        };
         Ok(Box::pin(async move {
-            let words = words_of(&device, &pool, back, bytes, mapping).await?;
+            let words = words.await?;
             let mut left = words.as_slice();
             let mut values = Vec::new();
             for source in sources {
@@ -643,13 +643,12 @@ impl Gpu {
     async fn words(&self, buffer: &wgpu::Buffer) -> Result<Vec<u32>> {
         let bytes = buffer.size();
         let back = self.pool.take_out(&self.device, bytes, READ_BACK)?;
-        {
+        let words = {
             let mut recorder = self.recorder();
             recorder.copy(Argument::Buffer(buffer), (&back, 0), bytes);
-            recorder.submit(&self.device)?;
-        }
-        let mapping = Mapping::new(Arc::clone(&self.device), &back, bytes);
-        words_of(&self.device, &self.pool, back, bytes, mapping).await
+            words_of(&mut recorder, &self.device, &self.pool, back, bytes)?
+        };
+        words.await
     }
 }
 
@@ -681,25 +680,49 @@ impl Gpu {
     }
 }
 
-/// What is in a buffer, once it is mapped.
-async fn words_of(
-    device: &Device,
+/// Submits all that is noted down; then what is in `back`.
+fn words_of(
+    recorder: &mut Recorder,
+    device: &Arc<Device>,
     pool: &Pool,
-    buffer: wgpu::Buffer,
+    back: wgpu::Buffer,
     bytes: u64,
-    mapping: Mapping,
-) -> Result<Vec<u32>> {
-    let mapped = mapping.await;
-    device.check()?;
-    let lost = |error: &dyn std::fmt::Display| Error::GpuLost(error.to_string());
-    mapped.map_err(|error| lost(&error))?;
-    let view = buffer.get_mapped_range(0..bytes);
-    let view = view.map_err(|error| lost(&error))?;
-    let words = bytemuck::pod_collect_to_vec(&view);
-    drop(view);
-    buffer.unmap();
-    pool.put_back(buffer);
-    Ok(words)
+) -> Result<impl Future<Output = Result<Vec<u32>>> + Send + use<>> {
+    let (device, pool, home) = (Arc::clone(device), pool.clone(), pool.home());
+    let scope = device.gpu.push_error_scope(wgpu::ErrorFilter::Validation);
+    recorder.submit(&device, &pool)?;
+    let mapping = Mapping::new(Arc::clone(&device), &back, bytes);
+    let verdict = scope.pop();
+    let orders = device.orders();
+    Ok(async move {
+        let mapped = mapping.await;
+        let mut filled = Ok(());
+        for order in orders {
+            filled = filled.and(order.await);
+        }
+        let verdict = verdict.await;
+        device.check()?;
+        if let Err(Error::GpuMemory { bytes, taken }) = filled {
+            pool.give_up(&home, bytes, taken);
+        }
+        filled?;
+        if let Some(error) = verdict {
+            // Perhaps for want of a buffer that another pass had before.
+            return Err(match home.short() {
+                Some([bytes, taken]) => Error::GpuMemory { bytes, taken },
+                None => device::refused(&error.to_string()),
+            });
+        }
+        let lost = |error: &dyn std::fmt::Display| Error::GpuLost(error.to_string());
+        mapped.map_err(|error| lost(&error))?;
+        let view = back.get_mapped_range(0..bytes);
+        let view = view.map_err(|error| lost(&error))?;
+        let words = bytemuck::pod_collect_to_vec(&view);
+        drop(view);
+        back.unmap();
+        pool.put_back(back);
+        Ok(words)
+    })
 }
 
 /// The entries of a list; all of `x` is read where there were more than the list has room for.
@@ -722,9 +745,7 @@ async fn entries(
     let back = pool.take_out(device, x.bytes(), READ_BACK)?;
     let mut recorder = Recorder::default();
     recorder.copy(x.argument(), (&back, 0), x.bytes());
-    recorder.submit(device)?;
-    let mapping = Mapping::new(Arc::clone(device), &back, x.bytes());
-    let words = words_of(device, pool, back, x.bytes(), mapping).await?;
+    let words = words_of(&mut recorder, device, pool, back, x.bytes())?.await?;
     let all = (0u32..).zip(words.into_iter().map(f32::from_bits));
     Ok(all
         .filter(|(_, value)| *value > 0.0 || value.is_nan())

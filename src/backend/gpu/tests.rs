@@ -605,6 +605,59 @@ fn what_is_too_large_is_an_error_with_sizes_in_it() {
     assert!(error.to_string().contains(&limit.to_string()), "{error}");
 }
 
+/// A driver that has no memory gives buffers that are none, and says so later. Only passes that have them fail.
+#[test]
+fn memory_that_runs_out_is_an_error_with_sizes_in_it_and_no_more() {
+    let gpu = pollster::block_on(Gpu::open()).unwrap();
+    let start = || {
+        let x = gpu.upload(vec![1.0; 3000], 2).unwrap();
+        let sum = gpu.add(&x, &x).unwrap();
+        gpu.read(vec![Wanted::All(sum)]).unwrap()
+    };
+    let code = |reading: Reading| {
+        pollster::block_on(reading)
+            .map(drop)
+            .map_err(|error: Error| {
+                let text = error.to_string();
+                assert!(text.contains(" 12345 bytes beside the 678 "), "{text}");
+                error.code()
+            })
+    };
+    assert_eq!(code(start()), Ok(()));
+    let taken = || gpu.device.taken.load(std::sync::atomic::Ordering::Relaxed);
+    let before = taken();
+    assert!((24_000..200_000).contains(&before), "{before}");
+    // Another pass takes no more.
+    assert_eq!(code(start()), Ok(()));
+    assert_eq!(taken(), before);
+
+    // Buffers that the GPU has not got, as where it had no memory, of which it tells later.
+    for buffer in gpu.pool.home().buffers().iter() {
+        buffer.destroy();
+    }
+    let order = std::future::ready(Err(Error::GpuMemory {
+        bytes: 12_345,
+        taken: 678,
+    }));
+    gpu.device.ordered().push(Box::pin(order));
+    let [first, neighbour] = [start(), start()];
+    assert_eq!(code(first), Err("out_of_memory"));
+    assert_eq!(code(neighbour), Err("out_of_memory"));
+    // All that could be spared was given back, and what there is serves.
+    assert!(taken() < before, "{}", taken());
+    assert_eq!(code(start()), Ok(()));
+    assert_eq!(code(start()), Ok(()));
+    // A matrix that was not to be had is an error while the model is loaded.
+    let order = std::future::ready(Err(Error::GpuMemory {
+        bytes: 12_345,
+        taken: 678,
+    }));
+    gpu.device.ordered().push(Box::pin(order));
+    let matrix = gpu.matrix(8, 8, WeightDtype::F32).map(drop);
+    assert_eq!(matrix.unwrap_err().code(), "out_of_memory");
+    assert!(gpu.matrix(8, 8, WeightDtype::F32).is_ok());
+}
+
 #[test]
 fn a_lost_device_is_an_error() {
     let gpu = pollster::block_on(Gpu::open()).unwrap();
