@@ -4,6 +4,7 @@
 mod common;
 
 use common::models::MODELS;
+use common::saved::saved;
 use common::{
     assert_close, assert_sparse, cosine, fixture, inputs, load, load_on, minilm, provide,
     reference, rows, synthetic, texts,
@@ -302,11 +303,37 @@ fn small_passes_stay_on_the_cpu() {
         assert_ne!(on_gpu.dense, cpu.dense);
         both.backend().set_gpu_from(usize::MAX);
         assert_eq!(all_kinds(&both, &texts), cpu);
-        // It can be saved, as what the GPU has alone cannot.
-        assert!(both.save(None).is_ok());
         let alone = load_on(Either::gpu(gpu(), false), &folder, dtype, &[], 1 << 20).unwrap();
         assert_eq!(all_kinds(&alone, &texts).dense, on_gpu.dense);
-        assert_eq!(alone.save(None).unwrap_err().code(), "invalid_input");
+    }
+}
+
+/// What only the GPU has is saved as what the CPU has; a pass may come between.
+#[test]
+fn models_are_saved_wherever_the_weights_are() {
+    for name in ["tiny-bert", "tiny-splade", "tiny-qwen3", "tiny-dense"] {
+        for dtype in DTYPES {
+            let what = format!("{name} {dtype:?}");
+            let alone = Either::gpu(gpu(), false);
+            let alone = load_on(alone, &fixture(name), dtype, &[], 1 << 20).unwrap();
+            let expected = saved(&load(&fixture(name), dtype), None, 1 << 20);
+            let files = alone.save(None).unwrap();
+            assert_eq!(files.len(), expected.len(), "{what}");
+            let mut piece = vec![0; 3000];
+            for file in &files {
+                let mut bytes = Vec::new();
+                while (bytes.len() as u64) < file.size {
+                    let at = bytes.len() as u64;
+                    let read = pollster::block_on(alone.fetch_saved(file, at, &mut piece));
+                    bytes.extend_from_slice(&piece[..read.unwrap()]);
+                }
+                assert!(bytes == expected[&file.path], "{what} {}", file.path);
+            }
+            let weights = files.iter().max_by_key(|file| file.size).unwrap();
+            let mut all = vec![0; usize::try_from(weights.size).unwrap()];
+            let read = alone.read_saved(weights, 0, &mut all);
+            assert_eq!(read.unwrap_err().code(), "invalid_input", "{what}");
+        }
     }
 }
 

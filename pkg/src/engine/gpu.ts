@@ -1,5 +1,6 @@
 /** The way to a GPU, and whether it is worth it. */
 
+import { measurements } from "../cache/measurements.js";
 import { GossamerError, toGossamerError } from "../errors.js";
 import type { ModelInfo } from "../types.js";
 import { type GpuDevice, requestGpu } from "../wasm/gossamer.js";
@@ -55,19 +56,13 @@ export async function fasterFrom(
   info: ModelInfo,
   answer: (inputs: number[][], onGpu: boolean) => Promise<unknown>,
 ): Promise<number> {
-  const notes = await notebook();
+  const notes = await measurements();
   const page = `https://gossamer-embed.invalid/gpu/${encodeURIComponent(`${info.adapter} ${info.spaceId}`)}`;
   const known = await (await notes?.match(page))?.text();
   if (known) return Number(known);
   const tokens = await measure(info, answer);
   await notes?.put(page, new Response(String(tokens)));
   return tokens;
-}
-
-/** Where a browser keeps what was measured. */
-async function notebook(): Promise<Cache | undefined> {
-  // Some say no to pages that did not come by https.
-  return globalThis.caches?.open("gossamer-embed-gpu").catch(() => undefined);
 }
 
 async function measure(

@@ -93,15 +93,30 @@ impl Device {
         })
     }
 
+    fn trouble(&self) -> MutexGuard<'_, Option<Trouble>> {
+        self.health.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The first thing that went wrong.
     pub fn check(&self) -> Result<()> {
-        // Natively it says that it is lost only when it is asked, and refuses commands before.
+        self.check_there()?;
+        match &*self.trouble() {
+            Some(Trouble::Failed(reason)) => {
+                // Perhaps for want of memory.
+                self.check_orders()?;
+                Err(refused(reason))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the device is not lost.
+    pub fn check_there(&self) -> Result<()> {
+        // Natively it says so only when it is asked, and refuses commands before.
         let _ = self.gpu.poll(wgpu::PollType::Poll);
-        let trouble = self.health.0.lock();
-        match &*trouble.unwrap_or_else(PoisonError::into_inner) {
-            None => Ok(()),
+        match &*self.trouble() {
             Some(Trouble::Lost(reason)) => Err(Error::GpuLost(reason.clone())),
-            Some(Trouble::Failed(reason)) => Err(refused(reason)),
+            _ => Ok(()),
         }
     }
 

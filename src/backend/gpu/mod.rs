@@ -238,6 +238,14 @@ impl Gpu {
     }
 }
 
+/// The GPU has a row that the CPU has not.
+pub fn cpu_must_read() -> Error {
+    Error::input(
+        "device",
+        "weights that are on the GPU alone are not there at once; use `fetch_saved` of an `Embedder<Either>`",
+    )
+}
+
 /// How a product is done, and what becomes of it.
 struct Product<'a> {
     kernel: Kernel,
@@ -318,24 +326,17 @@ impl Backend for Gpu {
         matrix.set_row(&self.device, row, values);
     }
 
-    fn check_readable(&self) -> Result<()> {
-        Err(Error::input(
-            "device",
-            "weights that are on the GPU alone cannot be saved; load the model with device \"cpu\"",
-        ))
+    fn check_read(&self) -> Result<()> {
+        Err(cpu_must_read())
     }
 
-    fn row(&self, _: &Matrix, _: usize, _: &mut [f32]) {
-        unreachable!("rows on the GPU are not readable")
-    }
+    fn row(&self, _: &Matrix, _: usize, _: &mut [f32]) {}
 
     fn set_codes(&self, matrix: &mut Matrix, row: usize, codes: &[i8], scales: &[f32]) {
         matrix.set_codes(&self.device, row, codes, scales);
     }
 
-    fn codes(&self, _: &Matrix, _: usize, _: &mut [i8], _: &mut [f32]) {
-        unreachable!("rows on the GPU are not readable")
-    }
+    fn codes(&self, _: &Matrix, _: usize, _: &mut [i8], _: &mut [f32]) {}
 
     fn rows(&self, matrix: &Matrix) -> usize {
         matrix.rows
@@ -701,11 +702,12 @@ fn words_of(
             filled = filled.and(order.await);
         }
         let verdict = verdict.await;
-        device.check()?;
+        device.check_there()?;
         if let Err(Error::GpuMemory { bytes, taken }) = filled {
             pool.give_up(&home, bytes, taken);
         }
         filled?;
+        device.check()?;
         if let Some(error) = verdict {
             // Perhaps for want of a buffer that another pass had before.
             return Err(match home.short() {

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use super::*;
+use crate::backend::either::Either;
 use crate::backend::{Mask, RelativeBias, Rotary};
 
 /// One for all: an adapter that is a CPU takes its time to start.
@@ -656,6 +657,28 @@ fn memory_that_runs_out_is_an_error_with_sizes_in_it_and_no_more() {
     let matrix = gpu.matrix(8, 8, WeightDtype::F32).map(drop);
     assert_eq!(matrix.unwrap_err().code(), "out_of_memory");
     assert!(gpu.matrix(8, 8, WeightDtype::F32).is_ok());
+}
+
+#[test]
+fn a_gpu_without_room_leaves_all_to_the_cpu_if_that_has_the_weights() {
+    let gpu = pollster::block_on(Gpu::open()).unwrap();
+    let short = || {
+        let (bytes, taken) = (12_345, 678);
+        Box::pin(std::future::ready(Err(Error::GpuMemory { bytes, taken })))
+    };
+    gpu.device.ordered().push(short());
+    let both = Either::gpu(gpu, true);
+    let weight = Random(14).vec(6 * 40);
+    let table = packed(&both, &weight, 40, WeightDtype::F32);
+    let rows = both.embed(&[(&table, &[2, 5])], 1.0).unwrap();
+    let rows = read(&both, rows);
+    assert_eq!(rows, [&weight[80..120], &weight[200..]].concat());
+    assert_eq!(both.check_loaded().unwrap_err().code(), "out_of_memory");
+    let gpu = pollster::block_on(Gpu::open()).unwrap();
+    gpu.device.ordered().push(short());
+    let alone = Either::gpu(gpu, false);
+    let refused = alone.matrix(6, 40, WeightDtype::F32).map(drop);
+    assert_eq!(refused.unwrap_err().code(), "out_of_memory");
 }
 
 #[test]
