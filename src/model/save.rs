@@ -454,11 +454,14 @@ impl<B: Backend> Embedder<B> {
         // All that is no codes; else scales would be rounded as they are read.
         config.insert("dtype".to_owned(), json!("float32"));
         if !modules.is_empty() {
-            let info = self.info();
             config.insert(
                 "quantization_config".to_owned(),
                 quantization_config(modules),
             );
+        }
+        let info = self.info();
+        // Else the weights are those of the original.
+        if info.dtype != WeightDtype::F32 {
             let fingerprint = format!("{:016x}", info.fingerprint);
             config.insert(
                 MARKER.to_owned(),
