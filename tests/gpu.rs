@@ -282,11 +282,11 @@ fn mistral_7b_s_shapes_in_4_bits_equal_the_cpu() {
         let encoded = model.encode(inputs(&texts), &EncodeOptions::default());
         encoded.unwrap().data
     };
-    let on_gpu = encode();
+    let ours = encode();
     model.backend().set_gpu_from(usize::MAX);
-    let on_cpu = encode();
-    assert_ne!(on_gpu, on_cpu);
-    for (ours, theirs) in on_gpu.chunks_exact(4096).zip(on_cpu.chunks_exact(4096)) {
+    let theirs = encode();
+    assert_ne!(ours, theirs);
+    for (ours, theirs) in ours.chunks_exact(4096).zip(theirs.chunks_exact(4096)) {
         assert_alike("Mistral-7B's shapes", ours, theirs, 0.999);
     }
 }
