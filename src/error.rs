@@ -227,11 +227,13 @@ pub enum Error {
     },
     /// The GPU has no memory left.
     #[error(
-        "the GPU has no room for the {bytes} bytes that the model takes so far; use a smaller model, dtype \"q8\" or \"q4\", or device \"cpu\""
+        "the GPU has no room for {bytes} bytes beside the {taken} that the model takes already; use a smaller model, dtype \"q8\" or \"q4\", shorter texts, or device \"cpu\""
     )]
     GpuMemory {
-        /// Bytes of all buffers.
+        /// What was needed.
         bytes: u64,
+        /// Bytes of all buffers so far.
+        taken: u64,
     },
     /// More than the GPU can take in one piece.
     #[error(

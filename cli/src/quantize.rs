@@ -99,7 +99,7 @@ fn write(embedder: &Embedder<Cpu>, files: &[SavedFile], folder: &Path) -> Result
         let mut file = bar.wrap_write(File::create(path)?);
         let mut offset = 0;
         while offset < saved.size {
-            let read = embedder.read_saved(saved, offset, &mut chunk);
+            let read = embedder.read_saved(saved, offset, &mut chunk)?;
             file.write_all(&chunk[..read])?;
             offset += read as u64;
         }

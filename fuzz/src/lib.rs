@@ -244,7 +244,8 @@ fn saved() -> Files {
     let files = embedder.save(None).expect("it can be saved");
     let bytes = |file: &gossamer::SavedFile| {
         let mut bytes = vec![0; usize::try_from(file.size).unwrap_or_default()];
-        embedder.read_saved(file, 0, &mut bytes);
+        let read = embedder.read_saved(file, 0, &mut bytes);
+        read.expect("the CPU has all weights");
         (file.path.clone(), bytes)
     };
     files.iter().map(bytes).collect()
@@ -391,6 +392,7 @@ fn save(embedder: &Embedder<Cpu>) {
         let mut offset = 0;
         while offset < file.size {
             let read = embedder.read_saved(file, offset, &mut piece);
+            let read = read.expect("the CPU has all weights");
             assert!(read > 0, "{} ends early", file.path);
             offset += read as u64;
         }

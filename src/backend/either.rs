@@ -18,7 +18,10 @@ pub struct Either {
     both: bool,
     /// Tokens of the smallest pass that goes to the GPU.
     gpu_from: AtomicUsize,
+    /// Why the GPU has not all of the weights, where the CPU has them.
+    gave_up: Mutex<Option<Error>>,
     rehearsal: Mutex<Option<Rehearsal>>,
+    returned: Mutex<Returned>,
     /// Matrices so far.
     matrices: AtomicUsize,
 }
@@ -33,6 +36,15 @@ struct Rehearsal {
     had: usize,
     /// What the next operation needs.
     lent: Vec<(usize, Arc<cpu::Matrix>)>,
+    missing: Option<usize>,
+}
+
+/// What came back of the matrices that only the GPU has, so that rows can be read.
+#[derive(Default)]
+struct Returned {
+    /// With their numbers, and whether they were read.
+    matrices: Vec<(usize, Arc<cpu::Matrix>, bool)>,
+    /// One that should have been.
     missing: Option<usize>,
 }
 
@@ -74,7 +86,9 @@ impl Either {
             gpu: None,
             both: true,
             gpu_from: AtomicUsize::new(usize::MAX),
+            gave_up: Mutex::default(),
             rehearsal: Mutex::default(),
+            returned: Mutex::default(),
             matrices: AtomicUsize::default(),
         }
     }
@@ -86,7 +100,9 @@ impl Either {
             gpu: Some(gpu),
             both,
             gpu_from: AtomicUsize::new(0),
+            gave_up: Mutex::default(),
             rehearsal: Mutex::default(),
+            returned: Mutex::default(),
             matrices: AtomicUsize::default(),
         }
     }
@@ -114,6 +130,15 @@ impl Either {
     /// Has passes of fewer tokens done on the CPU, where that has the weights.
     pub fn set_gpu_from(&self, tokens: usize) {
         self.gpu_from.store(tokens, Ordering::Relaxed);
+    }
+
+    /// Whether all that was to go to the GPU is there.
+    pub fn check_loaded(&self) -> Result<()> {
+        self.gave_up().take().map_or(Ok(()), Err)
+    }
+
+    fn gave_up(&self) -> MutexGuard<'_, Option<Error>> {
+        self.gave_up.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The GPU, if that is where a pass of so many tokens goes.
@@ -159,6 +184,51 @@ impl Either {
             rehearsal.lent.push((number, Arc::new(own)));
         }
         Ok(true)
+    }
+
+    fn returned(&self) -> MutexGuard<'_, Returned> {
+        self.returned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// After rows were read: whether one of `matrices` was missing. It is there when they are read again; what was not read is given
+    /// up.
+    pub async fn bring_back<'a>(
+        &self,
+        mut matrices: impl Iterator<Item = &'a Matrix>,
+    ) -> Result<bool> {
+        let missing = {
+            let mut returned = self.returned();
+            let returned = &mut *returned;
+            returned
+                .matrices
+                .retain_mut(|(.., was_read)| std::mem::take(was_read));
+            returned.missing.take()
+        };
+        let Some(number) = missing else {
+            return Ok(false);
+        };
+        let matrix = matrices.find(|matrix| matrix.number == number);
+        let matrix = matrix.ok_or_else(misplaced)?;
+        let (gpu, packed) = (self.theirs()?, matrix.gpu()?);
+        let own = gpu.fetch(packed, &self.cpu).await?;
+        let returned = (number, Arc::new(own), true);
+        self.returned().matrices.push(returned);
+        Ok(true)
+    }
+
+    /// The CPU's own matrix, or the one that came back.
+    fn readable(&self, matrix: &Matrix) -> Option<Arc<cpu::Matrix>> {
+        if let Some(own) = &matrix.cpu {
+            return Some(Arc::clone(own));
+        }
+        let returned = &mut *self.returned();
+        let mut matrices = returned.matrices.iter_mut();
+        if let Some((_, own, was_read)) = matrices.find(|(number, ..)| *number == matrix.number) {
+            *was_read = true;
+            return Some(Arc::clone(own));
+        }
+        returned.missing = Some(matrix.number);
+        None
     }
 
     /// The CPU's own matrix, or the one that was lent.
@@ -241,12 +311,21 @@ impl Backend for Either {
 
     fn matrix(&self, rows: usize, columns: usize, dtype: WeightDtype) -> Result<Matrix> {
         let here = self.both.then(|| self.cpu.matrix(rows, columns, dtype));
-        let there = self.gpu.as_ref();
-        let there = there.map(|gpu| gpu.matrix(rows, columns, dtype));
+        let here = here.transpose()?.map(Arc::new);
+        let theirs = self.gpu.as_ref().filter(|_| self.gave_up().is_none());
+        let there = match theirs.map(|gpu| gpu.matrix(rows, columns, dtype)) {
+            // Then it is the CPU that does all.
+            Some(Err(error)) if self.both => {
+                *self.gave_up() = Some(error);
+                self.set_gpu_from(usize::MAX);
+                None
+            }
+            there => there.transpose()?,
+        };
         Ok(Matrix {
             number: self.matrices.fetch_add(1, Ordering::Relaxed),
-            cpu: here.transpose()?.map(Arc::new),
-            gpu: there.transpose()?,
+            cpu: here,
+            gpu: there,
         })
     }
 
@@ -265,16 +344,17 @@ impl Backend for Either {
         }
     }
 
-    fn check_readable(&self) -> Result<()> {
-        match &self.gpu {
-            Some(gpu) if !self.both => gpu.check_readable(),
-            _ => self.cpu.check_readable(),
+    fn check_read(&self) -> Result<()> {
+        let mut returned = self.returned();
+        match returned.missing.take() {
+            None => Ok(()),
+            Some(_) => Err(gpu::cpu_must_read()),
         }
     }
 
     fn row(&self, matrix: &Matrix, row: usize, out: &mut [f32]) {
-        if let Some(matrix) = &matrix.cpu {
-            self.cpu.row(matrix, row, out);
+        if let Some(matrix) = self.readable(matrix) {
+            self.cpu.row(&matrix, row, out);
         }
     }
 
@@ -288,8 +368,8 @@ impl Backend for Either {
     }
 
     fn codes(&self, matrix: &Matrix, row: usize, codes: &mut [i8], scales: &mut [f32]) {
-        if let Some(matrix) = &matrix.cpu {
-            self.cpu.codes(matrix, row, codes, scales);
+        if let Some(matrix) = self.readable(matrix) {
+            self.cpu.codes(&matrix, row, codes, scales);
         }
     }
 

@@ -267,8 +267,8 @@ pub trait Backend {
     fn matrix(&self, rows: usize, columns: usize, dtype: WeightDtype) -> Result<Self::Matrix>;
     /// Packs one row, `[columns]`.
     fn set_row(&self, matrix: &mut Self::Matrix, row: usize, values: &[f32]);
-    /// Refuses where rows of matrices cannot be read back at once.
-    fn check_readable(&self) -> Result<()>;
+    /// Refuses if a row was read since the last time that cannot be read at once.
+    fn check_read(&self) -> Result<()>;
     /// Reads one row, `[columns]`.
     fn row(&self, matrix: &Self::Matrix, row: usize, out: &mut [f32]);
     /// Packs one row of a new matrix that is quantised already: codes `[groups · GROUP]`, of as many bits as the matrix has

@@ -16,18 +16,25 @@ const TEXTS: [&str; 2] = [
      followed the slow buoys out to the open sea, past the breakwater and the two wrecks that nobody had cared to raise.",
 ];
 
+/// Tokens of a text that is a tile of half the size.
+const MEDIUM: usize = 24;
+
 impl Embedder<Either> {
     /// Compares the vectors of fixed texts with those of the CPU, to which weights that it has not come back from the GPU, a
     /// matrix at a time. Meanwhile no other run may be under way.
     pub async fn check(&self) -> Result<()> {
-        // The short one alone, too: small passes have kernels of their own.
-        for texts in [&TEXTS[..1], &TEXTS] {
+        self.backend().check_loaded()?;
+        let text = |text: &str| Input::Text(text.to_owned());
+        let long = self.tokenize(TEXTS[1], true)?;
+        let medium = long.iter().map(|token| token.id).take(MEDIUM);
+        let medium = Input::Ids(medium.take(self.info().max_tokens).collect());
+        // Smaller passes have kernels of their own, which then are compiled, too.
+        for inputs in [vec![text(TEXTS[0])], vec![medium], TEXTS.map(text).to_vec()] {
             let start = || {
-                let inputs = texts.iter().map(|text| Input::Text((*text).to_owned()));
                 if self.kind() == "dense" {
-                    self.start(inputs.collect(), &EncodeOptions::default())
+                    self.start(inputs.clone(), &EncodeOptions::default())
                 } else {
-                    self.start_sparse(inputs.collect(), &SparseOptions::default())
+                    self.start_sparse(inputs.clone(), &SparseOptions::default())
                 }
             };
             let mut run = start()?;

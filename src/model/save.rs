@@ -18,6 +18,7 @@ use super::config::Config;
 use super::embedder::Embedder;
 use super::layout::{Encoder, MatrixId, Slot, VectorId};
 use super::route::{AnyEncoder, Body, Road};
+use crate::backend::either::Either;
 use crate::backend::{Backend, GROUP, WeightDtype};
 use crate::error::{Error, Result};
 use crate::weights;
@@ -174,6 +175,24 @@ impl Entry {
     }
 }
 
+impl Embedder<Either> {
+    /// As [`Embedder::read_saved`], where only a GPU has the weights, too: they come back a matrix at a time.
+    pub async fn fetch_saved(
+        &self,
+        file: &SavedFile,
+        offset: u64,
+        out: &mut [u8],
+    ) -> Result<usize> {
+        loop {
+            let read = self.fill(file, offset, out);
+            let matrices = self.weights.matrices.iter().flatten();
+            if !self.backend().bring_back(matrices).await? {
+                return Ok(read);
+            }
+        }
+    }
+}
+
 impl<B: Backend> Embedder<B> {
     /// The files of a folder that loads as this model in the dtype that it has now, without being quantised again: its
     /// vectors are the same bits. `shard` is the most bytes of a file, if there is a limit; weights are cut to keep it.
@@ -184,7 +203,6 @@ impl<B: Backend> Embedder<B> {
                     .to_owned(),
             ));
         }
-        self.backend().check_readable()?;
         if self.origin.files.is_empty() {
             return Err(Error::input(
                 "saveable",
@@ -229,7 +247,13 @@ impl<B: Backend> Embedder<B> {
 
     /// The bytes of a file of [`Embedder::save`] from `offset` on, as many as fit in `out`; the answer is how many these
     /// are.
-    pub fn read_saved(&self, file: &SavedFile, offset: u64, out: &mut [u8]) -> usize {
+    pub fn read_saved(&self, file: &SavedFile, offset: u64, out: &mut [u8]) -> Result<usize> {
+        let read = self.fill(file, offset, out);
+        self.backend().check_read()?;
+        Ok(read)
+    }
+
+    fn fill(&self, file: &SavedFile, offset: u64, out: &mut [u8]) -> usize {
         let (mut start, mut filled) = (0, 0);
         for part in &file.parts {
             let end = start + part.size();
@@ -430,11 +454,14 @@ impl<B: Backend> Embedder<B> {
         // All that is no codes; else scales would be rounded as they are read.
         config.insert("dtype".to_owned(), json!("float32"));
         if !modules.is_empty() {
-            let info = self.info();
             config.insert(
                 "quantization_config".to_owned(),
                 quantization_config(modules),
             );
+        }
+        let info = self.info();
+        // Else the weights are those of the original.
+        if info.dtype != WeightDtype::F32 {
             let fingerprint = format!("{:016x}", info.fingerprint);
             config.insert(
                 MARKER.to_owned(),

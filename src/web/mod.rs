@@ -289,16 +289,15 @@ impl Model {
     pub fn read_saved(&self, piece: JsValue, options: JsValue) -> Thrown<Job> {
         let piece: convert::Piece = from_js("piece", piece)?;
         let options: convert::SaveOptions = from_js("options", options)?;
-        let embedder = &self.0.embedder;
-        let bytes = embedder.save(options.shard()).and_then(|files| {
-            let file = files.get(piece.file);
-            let file =
-                file.ok_or_else(|| Error::input("file", "there is no file of that number"))?;
-            let mut bytes = crate::error::zeroed(piece.length)?;
-            let read = embedder.read_saved(file, piece.offset, &mut bytes);
-            Ok(Uint8Array::from(&bytes[..read]).buffer().into())
-        });
-        self.job(bytes.map(Work::Done))
+        let (shared, out) = (Rc::clone(&self.0), Rc::new(RefCell::default()));
+        let filled = Rc::clone(&out);
+        let reading = async move {
+            let bytes = read_saved(&shared.embedder, &piece, options.shard()).await;
+            *filled.borrow_mut() = Some(bytes.map_err(|error| throw(&error)));
+            Ok(JsValue::UNDEFINED)
+        };
+        let promise = wasm_bindgen_futures::future_to_promise(reading);
+        self.job(Ok(Work::Promised(promise, out)))
     }
 
     fn answer<T: Serialize + 'static>(&self, pending: crate::Result<Pending<T>>) -> Thrown<Job> {
@@ -360,6 +359,8 @@ enum Work {
     Fetch(http::Exchange),
     /// A result that needed no steps.
     Done(JsValue),
+    /// One that is on its way, and where it will be.
+    Promised(Promise, Rc<RefCell<Option<Thrown<JsValue>>>>),
     /// Texts, and what is done with each.
     Each {
         texts: std::vec::IntoIter<String>,
@@ -376,8 +377,20 @@ impl Work {
             Self::Native(run, _) => Some(run),
             Self::Api(pending) => Some(&mut pending.run),
             Self::Fetch(exchange) => exchange.run(),
-            Self::Done(_) | Self::Each { .. } => None,
+            Self::Done(_) | Self::Promised(..) | Self::Each { .. } => None,
         }
+    }
+
+    /// Resolves when a step can do something again, if that is not now.
+    fn wait(&mut self) -> Option<Promise> {
+        if let Self::Promised(promise, _) = self {
+            return Some(promise.clone());
+        }
+        let waits_for = self.run()?.waits_for()?;
+        Some(wasm_bindgen_futures::future_to_promise(async {
+            waits_for.await;
+            Ok(JsValue::UNDEFINED)
+        }))
     }
 
     /// Does one step; true when all is done.
@@ -391,6 +404,7 @@ impl Work {
             Self::Api(pending) => pending.run.step_with(embedder, others),
             Self::Fetch(exchange) => Ok(exchange.step_with(embedder, others)),
             Self::Done(_) => Ok(true),
+            Self::Promised(_, out) => Ok(out.borrow().is_some()),
             Self::Each { texts, act, out } => return each(embedder, texts, act, out),
         };
         Ok(done?)
@@ -403,6 +417,7 @@ impl Work {
             Self::Api(pending) => pending.finish(),
             Self::Fetch(exchange) => to_js(&exchange.finish()),
             Self::Done(value) => Ok(value),
+            Self::Promised(_, out) => out.take().unwrap_or(Ok(JsValue::UNDEFINED)),
             Self::Each { out, .. } => Ok(out.into()),
         }
     }
@@ -434,12 +449,7 @@ impl Job {
 
     /// Resolves when a step can do something again, if a GPU has to answer first.
     pub fn wait(&self) -> Option<Promise> {
-        let mut open = self.shared.open.borrow_mut();
-        let waits_for = open.get_mut(&self.number)?.run()?.waits_for()?;
-        Some(wasm_bindgen_futures::future_to_promise(async {
-            waits_for.await;
-            Ok(JsValue::UNDEFINED)
-        }))
+        self.shared.open.borrow_mut().get_mut(&self.number)?.wait()
     }
 
     /// The result, once all is done.
@@ -453,6 +463,21 @@ impl Drop for Job {
     fn drop(&mut self) {
         self.shared.open.borrow_mut().remove(&self.number);
     }
+}
+
+/// Bytes of a file of a saved model, as an `ArrayBuffer`.
+async fn read_saved(
+    embedder: &crate::Embedder<Either>,
+    piece: &convert::Piece,
+    shard: Option<u64>,
+) -> crate::Result<JsValue> {
+    let files = embedder.save(shard)?;
+    let file = files.get(piece.file);
+    let file = file.ok_or_else(|| Error::input("file", "there is no file of that number"))?;
+    let mut bytes = crate::error::zeroed(piece.length)?;
+    let read = embedder.fetch_saved(file, piece.offset, &mut bytes);
+    let read = read.await?;
+    Ok(Uint8Array::from(&bytes[..read]).buffer().into())
 }
 
 /// Acts on the next texts; true when all are done.

@@ -15,6 +15,7 @@ pub fn saved(embedder: &Embedder<Cpu>, shard: Option<u64>, chunk: usize) -> Fold
         let (mut bytes, mut piece) = (Vec::new(), vec![0; chunk]);
         loop {
             let read = embedder.read_saved(file, bytes.len() as u64, &mut piece);
+            let read = read.unwrap();
             if read == 0 {
                 break;
             }

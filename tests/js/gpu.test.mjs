@@ -1,8 +1,16 @@
-/** WebGPU in Chromium, where SwiftShader plays the GPU. */
+/** WebGPU in Chromium, where SwiftShader plays the GPU, and in Deno, where Mesa's lavapipe does; and Node, which has none. */
 
+import { execFile } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { promisify } from "node:util";
+import { assert } from "chai";
+import { topics } from "./cases/gpu.mjs";
 import { browsers, missing } from "./support/browsers.mjs";
-import { serve } from "./support/server.mjs";
+import { runJson, runtimes } from "./support/runtimes.mjs";
+import { root, serve } from "./support/server.mjs";
 
 let server;
 before(async () => {
@@ -30,7 +38,38 @@ function suite(title, topic, flags) {
   });
 }
 
+/** Why WebGPU cannot be tested in Deno, if it cannot; an error where browsers must be there, too. */
+async function lacking(deno) {
+  const ask = "console.log(Boolean(await navigator.gpu?.requestAdapter()))";
+  const { stdout } = deno ? await promisify(execFile)(deno[0], ["eval", ask]) : {};
+  if (stdout?.trim() === "true") return false;
+  const why = deno ? "Deno finds no adapter: install a Vulkan driver, such as Mesa's" : "there is no Deno";
+  if (process.env.GOSSAMER_BROWSERS === "required") throw new Error(why);
+  return why;
+}
+
 describe("a GPU", () => {
-  suite("is there", "cases", ["--enable-unsafe-webgpu"]);
-  suite("is not there", "without", []);
+  suite("is there, in Chromium", "cases", ["--enable-unsafe-webgpu"]);
+  suite("is not there, in Chromium", "without", []);
+
+  test("is there, in Deno", async (t) => {
+    const { Deno } = runtimes;
+    const why = await lacking(Deno);
+    if (why) return t.skip(why);
+    // Its caches are emptied.
+    const home = await mkdtemp(join(tmpdir(), "gossamer-"));
+    try {
+      const script = `${root}tests/js/support/run-cases.mjs`;
+      const env = { ...process.env, HF_HOME: home, DENO_DIR: home };
+      const { passed, failures } = await runJson(Deno, script, [server.origin, "gpu", "cases"], { env });
+      assert.deepEqual(failures, {});
+      assert.equal(passed, Object.keys(topics.cases).length);
+    } finally {
+      await rm(home, { recursive: true });
+    }
+  });
+
+  for (const [name, run] of Object.entries(topics.without)) {
+    test(`is not there, in Node: ${name}`, () => run(server));
+  }
 });

@@ -8,6 +8,13 @@ use crate::common::{cosine, fixture, load, load_with, minilm};
 use gossamer::{Cpu, Embedder, EncodeOptions, Input, SparseOptions, TokenOptions, WeightDtype};
 use sha2::{Digest, Sha256};
 
+const DTYPES: [WeightDtype; 4] = [
+    WeightDtype::Q8,
+    WeightDtype::Q4,
+    WeightDtype::F16,
+    WeightDtype::F32,
+];
+
 fn texts() -> Vec<Input> {
     let texts = [
         "a saved model",
@@ -84,7 +91,7 @@ fn check(what: &str, original: &Embedder<Cpu>, shard: Option<u64>) -> Folder {
 fn a_saved_model_gives_the_same_bits() {
     // All but the one that candle runs.
     for name in MODELS.into_iter().filter(|name| *name != "tiny-deberta") {
-        for dtype in [WeightDtype::Q8, WeightDtype::Q4, WeightDtype::F32] {
+        for dtype in DTYPES {
             let folder = check(
                 &format!("{name} {dtype:?}"),
                 &load(&fixture(name), dtype),

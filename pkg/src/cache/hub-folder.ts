@@ -27,6 +27,7 @@ import type { CachedModel, LoadCache, Visit, Wanted } from "./cache.js";
 import { folderStore } from "./folder-store.js";
 import { entryBytes } from "./index.js";
 import { lockFile } from "./lock-file.js";
+import { forgetMeasurements } from "./measurements.js";
 import { StoreCache } from "./store.js";
 import { gone, isOfFiles, notCached, offline, passing } from "./visit.js";
 
@@ -76,6 +77,7 @@ export class HubFolder implements LoadCache {
 
   /** Leaves the models that others have put there. */
   async clear(): Promise<void> {
+    await forgetMeasurements();
     for (const [name] of await this.#models()) {
       const folder = join(this.#folder, name);
       const ours = (await names(folder)).includes(MARKER) ? folder : join(folder, QUANTIZED);

@@ -1,5 +1,6 @@
 /** The way to a GPU, and whether it is worth it. */
 
+import { measurements } from "../cache/measurements.js";
 import { GossamerError, toGossamerError } from "../errors.js";
 import type { ModelInfo } from "../types.js";
 import { type GpuDevice, requestGpu } from "../wasm/gossamer.js";
@@ -9,15 +10,29 @@ interface MayHaveGpu {
   gpu?: { requestAdapter(): Promise<unknown> };
 }
 
+/** Classes by which wgpu tells a window and a worker, and looks for `navigator` in either. */
+interface Scope {
+  Window?: unknown;
+  WorkerGlobalScope?: unknown;
+}
+
 /** The GPU of this host. */
 export async function openGpu(): Promise<GpuDevice> {
   const { gpu } = (globalThis.navigator ?? {}) as MayHaveGpu;
   if (!gpu) throw noGpu("this runtime has no WebGPU, or not on this page: it needs https");
   const adapter = await gpu.requestAdapter().catch(() => null);
   if (!adapter) throw noGpu("WebGPU offers no adapter");
-  return requestGpu().catch((error: unknown) => {
+  const scope = globalThis as Scope;
+  // Deno's threads, as Node has them, have neither, but a GPU.
+  const isNeither = !scope.Window && !scope.WorkerGlobalScope;
+  if (isNeither) scope.WorkerGlobalScope = Object;
+  try {
+    return await requestGpu();
+  } catch (error) {
     throw toGossamerError(error);
-  });
+  } finally {
+    if (isNeither) delete scope.WorkerGlobalScope;
+  }
 }
 
 function noGpu(why: string): GossamerError {
@@ -41,19 +56,13 @@ export async function fasterFrom(
   info: ModelInfo,
   answer: (inputs: number[][], onGpu: boolean) => Promise<unknown>,
 ): Promise<number> {
-  const notes = await notebook();
+  const notes = await measurements();
   const page = `https://gossamer-embed.invalid/gpu/${encodeURIComponent(`${info.adapter} ${info.spaceId}`)}`;
   const known = await (await notes?.match(page))?.text();
   if (known) return Number(known);
   const tokens = await measure(info, answer);
   await notes?.put(page, new Response(String(tokens)));
   return tokens;
-}
-
-/** Where a browser keeps what was measured. */
-async function notebook(): Promise<Cache | undefined> {
-  // Some say no to pages that did not come by https.
-  return globalThis.caches?.open("gossamer-embed-gpu").catch(() => undefined);
 }
 
 async function measure(

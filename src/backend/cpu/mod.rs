@@ -161,7 +161,7 @@ impl Backend for Cpu {
         each!(matrix, matrix => matrix.set_row(row, values));
     }
 
-    fn check_readable(&self) -> Result<()> {
+    fn check_read(&self) -> Result<()> {
         Ok(())
     }
 

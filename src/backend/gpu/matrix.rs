@@ -46,10 +46,11 @@ struct Piece {
     scales: Vec<f32>,
 }
 
-/// Steps of a row: of 16 elements, or of a group.
+/// Steps of a row: of 16 or 32 elements, or of a group.
 pub fn steps(columns: usize, dtype: WeightDtype) -> usize {
     match dtype {
-        WeightDtype::F32 | WeightDtype::F16 => columns.div_ceil(STEP),
+        WeightDtype::F32 => columns.div_ceil(STEP),
+        WeightDtype::F16 => columns.div_ceil(2 * STEP),
         WeightDtype::Q8 | WeightDtype::Q4 => columns.div_ceil(GROUP),
     }
 }
@@ -57,8 +58,8 @@ pub fn steps(columns: usize, dtype: WeightDtype) -> usize {
 /// Words of a step of weights.
 fn words(dtype: WeightDtype) -> usize {
     match dtype {
-        WeightDtype::F32 | WeightDtype::Q8 => STEP,
-        WeightDtype::F16 | WeightDtype::Q4 => STEP / 2,
+        WeightDtype::F32 | WeightDtype::F16 | WeightDtype::Q8 => STEP,
+        WeightDtype::Q4 => STEP / 2,
     }
 }
 

@@ -79,12 +79,17 @@ impl Gpu {
         let device = Device::open().await?;
         let largest = device.largest();
         Ok(Self {
+            pool: Pool::new(&device),
             device: Arc::new(device),
             pipelines: Pipelines::default(),
-            pool: Pool::default(),
             recorder: Mutex::default(),
             largest,
         })
+    }
+
+    /// Has weights in buffers of at most so many bytes each, where less is to be asked of a GPU than it says it takes.
+    pub fn set_largest(&mut self, bytes: u64) {
+        self.largest = bytes.min(self.device.largest());
     }
 
     /// Which adapter it is.
@@ -142,15 +147,20 @@ impl Gpu {
         plan: &Product,
     ) -> Result<()> {
         let steps = matrix::steps(weight.columns, weight.dtype);
-        let (codes, scales);
-        let (words, x_words, x_scales) = if weight.dtype.is_codes() {
-            codes = self.tensor(x.rows, steps * 16)?;
+        let (packed, scales);
+        let packing = match weight.dtype {
+            WeightDtype::F32 => None,
+            WeightDtype::F16 => Some(Kernel::Halve),
+            WeightDtype::Q8 | WeightDtype::Q4 => Some(Kernel::Quantize),
+        };
+        let (words, x_words, x_scales) = if let Some(kernel) = packing {
+            packed = self.tensor(x.rows, steps * 16)?;
             scales = self.tensor(x.rows, steps)?;
-            let arguments = [x.argument(), codes.argument(), scales.argument()];
+            let arguments = [x.argument(), packed.argument(), scales.argument()];
             let shape = [x.width, steps].map(number);
             let groups = [steps, x.rows];
-            self.run(Kernel::Quantize, Vec::new(), &shape, &arguments, groups);
-            (steps * 16, codes.argument(), scales.argument())
+            self.run(kernel, Vec::new(), &shape, &arguments, groups);
+            (steps * 16, packed.argument(), scales.argument())
         } else {
             (x.width, x.argument(), x.argument())
         };
@@ -228,6 +238,14 @@ impl Gpu {
     }
 }
 
+/// The GPU has a row that the CPU has not.
+pub fn cpu_must_read() -> Error {
+    Error::input(
+        "device",
+        "weights that are on the GPU alone are not there at once; use `fetch_saved` of an `Embedder<Either>`",
+    )
+}
+
 /// How a product is done, and what becomes of it.
 struct Product<'a> {
     kernel: Kernel,
@@ -300,6 +318,7 @@ impl Backend for Gpu {
 
     fn matrix(&self, rows: usize, columns: usize, dtype: WeightDtype) -> Result<Matrix> {
         self.check()?;
+        self.device.check_orders()?;
         Matrix::new(&self.device, [rows, columns], dtype, self.largest)
     }
 
@@ -307,24 +326,17 @@ impl Backend for Gpu {
         matrix.set_row(&self.device, row, values);
     }
 
-    fn check_readable(&self) -> Result<()> {
-        Err(Error::input(
-            "device",
-            "weights that are on the GPU alone cannot be saved; load the model with device \"cpu\"",
-        ))
+    fn check_read(&self) -> Result<()> {
+        Err(cpu_must_read())
     }
 
-    fn row(&self, _: &Matrix, _: usize, _: &mut [f32]) {
-        unreachable!("rows on the GPU are not readable")
-    }
+    fn row(&self, _: &Matrix, _: usize, _: &mut [f32]) {}
 
     fn set_codes(&self, matrix: &mut Matrix, row: usize, codes: &[i8], scales: &[f32]) {
         matrix.set_codes(&self.device, row, codes, scales);
     }
 
-    fn codes(&self, _: &Matrix, _: usize, _: &mut [i8], _: &mut [f32]) {
-        unreachable!("rows on the GPU are not readable")
-    }
+    fn codes(&self, _: &Matrix, _: usize, _: &mut [i8], _: &mut [f32]) {}
 
     fn rows(&self, matrix: &Matrix) -> usize {
         matrix.rows
@@ -581,19 +593,18 @@ impl Backend for Gpu {
         let device = Arc::clone(&self.device);
         let bytes: u64 = sources.iter().map(|source| source.bytes).sum();
         let back = self.pool.take_out(&device, bytes, READ_BACK)?;
-        {
+        let pool = self.pool.clone();
+        let words = {
             let mut recorder = self.recorder();
             let mut place = 0;
             for Source { buffer, bytes, .. } in &sources {
                 recorder.copy(Argument::Buffer(buffer), (&back, place), *bytes);
                 place += bytes;
             }
-            recorder.submit(&device)?;
-        }
-        let mapping = Mapping::new(Arc::clone(&device), &back, bytes);
-        let pool = self.pool.clone();
+            words_of(&mut recorder, &device, &pool, back, bytes)?
+        };
         Ok(Box::pin(async move {
-            let words = words_of(&device, &pool, back, bytes, mapping).await?;
+            let words = words.await?;
             let mut left = words.as_slice();
             let mut values = Vec::new();
             for source in sources {
@@ -633,13 +644,12 @@ impl Gpu {
     async fn words(&self, buffer: &wgpu::Buffer) -> Result<Vec<u32>> {
         let bytes = buffer.size();
         let back = self.pool.take_out(&self.device, bytes, READ_BACK)?;
-        {
+        let words = {
             let mut recorder = self.recorder();
             recorder.copy(Argument::Buffer(buffer), (&back, 0), bytes);
-            recorder.submit(&self.device)?;
-        }
-        let mapping = Mapping::new(Arc::clone(&self.device), &back, bytes);
-        words_of(&self.device, &self.pool, back, bytes, mapping).await
+            words_of(&mut recorder, &self.device, &self.pool, back, bytes)?
+        };
+        words.await
     }
 }
 
@@ -671,25 +681,50 @@ impl Gpu {
     }
 }
 
-/// What is in a buffer, once it is mapped.
-async fn words_of(
-    device: &Device,
+/// Submits all that is noted down; then what is in `back`.
+fn words_of(
+    recorder: &mut Recorder,
+    device: &Arc<Device>,
     pool: &Pool,
-    buffer: wgpu::Buffer,
+    back: wgpu::Buffer,
     bytes: u64,
-    mapping: Mapping,
-) -> Result<Vec<u32>> {
-    let mapped = mapping.await;
-    device.check()?;
-    let lost = |error: &dyn std::fmt::Display| Error::GpuLost(error.to_string());
-    mapped.map_err(|error| lost(&error))?;
-    let view = buffer.get_mapped_range(0..bytes);
-    let view = view.map_err(|error| lost(&error))?;
-    let words = bytemuck::pod_collect_to_vec(&view);
-    drop(view);
-    buffer.unmap();
-    pool.put_back(buffer);
-    Ok(words)
+) -> Result<impl Future<Output = Result<Vec<u32>>> + Send + use<>> {
+    let (device, pool, home) = (Arc::clone(device), pool.clone(), pool.home());
+    let scope = device.gpu.push_error_scope(wgpu::ErrorFilter::Validation);
+    recorder.submit(&device, &pool)?;
+    let mapping = Mapping::new(Arc::clone(&device), &back, bytes);
+    let verdict = scope.pop();
+    let orders = device.orders();
+    Ok(async move {
+        let mapped = mapping.await;
+        let mut filled = Ok(());
+        for order in orders {
+            filled = filled.and(order.await);
+        }
+        let verdict = verdict.await;
+        device.check_there()?;
+        if let Err(Error::GpuMemory { bytes, taken }) = filled {
+            pool.give_up(&home, bytes, taken);
+        }
+        filled?;
+        device.check()?;
+        if let Some(error) = verdict {
+            // Perhaps for want of a buffer that another pass had before.
+            return Err(match home.short() {
+                Some([bytes, taken]) => Error::GpuMemory { bytes, taken },
+                None => device::refused(&error.to_string()),
+            });
+        }
+        let lost = |error: &dyn std::fmt::Display| Error::GpuLost(error.to_string());
+        mapped.map_err(|error| lost(&error))?;
+        let view = back.get_mapped_range(0..bytes);
+        let view = view.map_err(|error| lost(&error))?;
+        let words = bytemuck::pod_collect_to_vec(&view);
+        drop(view);
+        back.unmap();
+        pool.put_back(back);
+        Ok(words)
+    })
 }
 
 /// The entries of a list; all of `x` is read where there were more than the list has room for.
@@ -712,9 +747,7 @@ async fn entries(
     let back = pool.take_out(device, x.bytes(), READ_BACK)?;
     let mut recorder = Recorder::default();
     recorder.copy(x.argument(), (&back, 0), x.bytes());
-    recorder.submit(device)?;
-    let mapping = Mapping::new(Arc::clone(device), &back, x.bytes());
-    let words = words_of(device, pool, back, x.bytes(), mapping).await?;
+    let words = words_of(&mut recorder, device, pool, back, x.bytes())?.await?;
     let all = (0u32..).zip(words.into_iter().map(f32::from_bits));
     Ok(all
         .filter(|(_, value)| *value > 0.0 || value.is_nan())

@@ -1,7 +1,8 @@
 //! Kernels, specialised and compiled, each once.
 //!
 //! A kernel is a file of WGSL that is valid by itself. Override constants specialise it, and a few lines that others take the
-//! place of: `activate` (kernels/activation.wgsl), `dot_of` where the language lacks `dot4I8Packed`, and the size of a head.
+//! place of: `activate` (kernels/activation.wgsl), `dot_of` where the language lacks `dot4I8Packed`, `Half` where it has f16,
+//! and the size of a head.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +17,7 @@ pub enum Kernel {
     Concatenate,
     Gate,
     Gather,
+    Halve,
     Linear,
     Norm,
     Pool,
@@ -35,6 +37,7 @@ impl Kernel {
             Self::Concatenate => (include_str!("kernels/concatenate.wgsl"), "concatenate"),
             Self::Gate => (include_str!("kernels/gate.wgsl"), "gate"),
             Self::Gather => (include_str!("kernels/gather.wgsl"), "gather"),
+            Self::Halve => (include_str!("kernels/halve.wgsl"), "halve"),
             Self::Linear => (GEMM, "linear"),
             Self::Norm => (include_str!("kernels/norm.wgsl"), "norm"),
             Self::Pool => (include_str!("kernels/pool.wgsl"), "pool"),
@@ -77,7 +80,11 @@ fn compile(device: &Device, kernel: Kernel, constants: &Constants) -> Pipeline {
         let mut constants = constants.iter();
         constants.find_map(|(known, value)| (*known == name).then_some(*value))
     };
-    let source = specialised(file, kernel, value("SIZE"), device.has_dot);
+    let mut source = specialised(file, kernel, value("SIZE"), device.has_dot);
+    if device.has_f16 && value("BITS") == Some(16) {
+        source = source.replace("alias Half = f32;", "alias Half = f16;");
+        source.insert_str(0, "enable f16;\n");
+    }
     let device = &device.gpu;
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
         label: Some(entry),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::buffers::{Lease, Pool};
 use super::device::Device;
 use super::pipelines::Pipeline;
 use crate::error::Result;
@@ -51,8 +52,6 @@ pub struct Recorder {
     upload: Vec<u8>,
     /// Places of host values by their address and size: a table that every layer uses goes up once.
     places: HashMap<(usize, usize), usize>,
-    /// Holds the upload; used again.
-    arena: Option<wgpu::Buffer>,
 }
 
 impl Recorder {
@@ -104,8 +103,8 @@ impl Recorder {
     }
 
     /// Submits all that is noted down.
-    pub fn submit(&mut self, device: &Device) -> Result<()> {
-        let arena = self.arena(device)?;
+    pub fn submit(&mut self, device: &Device, pool: &Pool) -> Result<()> {
+        let arena = self.arena(device, pool)?;
         device.queue.write_buffer(&arena, 0, &self.upload);
         let descriptor = wgpu::CommandEncoderDescriptor::default();
         let mut encoder = device.gpu.create_command_encoder(&descriptor);
@@ -115,7 +114,7 @@ impl Recorder {
                 Command::Copy { from, to, bytes } => {
                     let (from, offset) = match &from {
                         Bound::Buffer(buffer) => (buffer, 0),
-                        Bound::Upload(place, _) => (&arena, *place as u64),
+                        Bound::Upload(place, _) => (&*arena, *place as u64),
                     };
                     encoder.copy_buffer_to_buffer(from, offset, &to.0, to.1, bytes);
                 }
@@ -147,19 +146,13 @@ impl Recorder {
     }
 
     /// A buffer that the upload fits in.
-    fn arena(&mut self, device: &Device) -> Result<wgpu::Buffer> {
+    fn arena(&self, device: &Device, pool: &Pool) -> Result<Lease> {
         let bytes = self.upload.len().next_power_of_two().max(ALIGNMENT) as u64;
-        match &self.arena {
-            Some(arena) if arena.size() >= bytes => Ok(arena.clone()),
-            _ => {
-                let usage = wgpu::BufferUsages::STORAGE
-                    | wgpu::BufferUsages::UNIFORM
-                    | wgpu::BufferUsages::COPY_SRC
-                    | wgpu::BufferUsages::COPY_DST;
-                let arena = device.buffer(bytes, usage)?;
-                Ok(self.arena.insert(arena).clone())
-            }
-        }
+        let usage = wgpu::BufferUsages::STORAGE
+            | wgpu::BufferUsages::UNIFORM
+            | wgpu::BufferUsages::COPY_SRC
+            | wgpu::BufferUsages::COPY_DST;
+        pool.take(device, bytes, usage)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use super::*;
+use crate::backend::either::Either;
 use crate::backend::{Mask, RelativeBias, Rotary};
 
 /// One for all: an adapter that is a CPU takes its time to start.
@@ -18,6 +19,23 @@ const DTYPES: [WeightDtype; 4] = [
     WeightDtype::Q8,
     WeightDtype::Q4,
 ];
+
+/// A GPU whose language lacks what it may lack.
+static BARE: LazyLock<Gpu> = LazyLock::new(|| {
+    let mut gpu = pollster::block_on(Gpu::open()).unwrap();
+    let device = Arc::get_mut(&mut gpu.device).unwrap();
+    (device.has_dot, device.has_f16) = (false, false);
+    gpu
+});
+
+/// How far products may be off. Integer sums are exact; with 16 bits both sides are rounded to 11, and so may be each sum of two
+/// products: by 1.4e-4 of the largest on average, which is 1.4e-3 for a sum of 200.
+fn tolerance(dtype: WeightDtype) -> f32 {
+    match dtype {
+        WeightDtype::F16 => 8e-3,
+        _ => 2e-5,
+    }
+}
 
 /// Reproducible values in [-1, 1): Knuth's linear congruential generator, upper bits.
 struct Random(u64);
@@ -60,15 +78,18 @@ fn packed<B: Backend>(
     matrix
 }
 
-/// Runs `$body` on the CPU and on the GPU, as `$backend`, and compares the tensors that it gives.
+/// Runs `$body` on the CPU and on a GPU, as `$backend`, and compares the tensors that it gives.
 macro_rules! same {
-    ($tolerance:expr, $what:expr, $backend:ident => $body:expr) => {{
+    ($tolerance:expr, $what:expr, $backend:ident => $body:expr) => {
+        same!(GPU, $tolerance, $what, $backend => $body)
+    };
+    ($gpu:ident, $tolerance:expr, $what:expr, $backend:ident => $body:expr) => {{
         let want = {
             let $backend = &*CPU;
             read($backend, $body)
         };
         let got = {
-            let $backend = &*GPU;
+            let $backend = &*$gpu;
             read($backend, $body)
         };
         let what = $what;
@@ -123,11 +144,53 @@ fn linear() {
         let bias = random.vec(out);
         for dtype in DTYPES {
             for bias in [None, Some(bias.as_slice())] {
-                same!(2e-5, format!("{dtype:?} {rows} × {out} × {input}"), backend => {
+                same!(tolerance(dtype), format!("{dtype:?} {rows} × {out} × {input}"), backend => {
                     let weight = packed(backend, &weight, input, dtype);
                     let x = backend.upload(x.clone(), rows).unwrap();
                     backend.linear(&x, &weight, bias, Activation::Identity).unwrap()
                 });
+            }
+            same!(BARE, tolerance(dtype), format!("bare, {dtype:?} {rows} × {out} × {input}"), backend => {
+                let weight = packed(backend, &weight, input, dtype);
+                let x = backend.upload(x.clone(), rows).unwrap();
+                backend.linear(&x, &weight, None, Activation::Identity).unwrap()
+            });
+        }
+    }
+}
+
+/// Activations have outliers that 16 bits have no room for, and states that are far below them.
+#[test]
+fn sixteen_bits_are_enough_for_any_size() {
+    let mut random = Random(13);
+    let (rows, out, input) = (6, 20, 96);
+    let weight = random.vec(out * input);
+    let mut x = random.vec(rows * input);
+    for (row, factor) in x
+        .chunks_exact_mut(input)
+        .zip([1e-30, 1e-6, 1.0, 1e6, 1e30, 0.0])
+    {
+        row.iter_mut().for_each(|x| *x *= factor);
+    }
+    let of = |gpu: &Gpu| {
+        let weight = packed(gpu, &weight, input, WeightDtype::F16);
+        let x = gpu.upload(x.clone(), rows).unwrap();
+        read(
+            gpu,
+            gpu.linear(&x, &weight, None, Activation::Identity).unwrap(),
+        )
+    };
+    for (row, x) in x.chunks_exact(input).enumerate() {
+        let size = x.iter().fold(0f32, |most, x| most.max(x.abs()));
+        for gpu in [&*GPU, &*BARE] {
+            let ours = &of(gpu)[row * out..][..out];
+            for (ours, weight) in ours.iter().zip(weight.chunks_exact(input)) {
+                let terms = x.iter().zip(weight).map(|(x, weight)| x * weight);
+                let want: f32 = terms.sum();
+                assert!(
+                    (ours - want).abs() <= 5e-3 * size,
+                    "row {row}: {ours} for {want}"
+                );
             }
         }
     }
@@ -137,7 +200,7 @@ fn linear() {
 fn a_matrix_of_several_buffers() {
     let mut random = Random(2);
     let mut small = pollster::block_on(Gpu::open()).unwrap();
-    small.largest = 64 * 96;
+    small.set_largest(64 * 96);
     let (rows, out, input) = (5, 300, 150);
     let (x, weight, bias) = (
         random.vec(rows * input),
@@ -411,7 +474,7 @@ fn splade() {
                 activation,
             };
             for dtype in DTYPES {
-                same!(2e-5, format!("{splade:?} {dtype:?} {offsets:?}"), backend => {
+                same!(tolerance(dtype), format!("{splade:?} {dtype:?} {offsets:?}"), backend => {
                     let weight = packed(backend, &weight, input, dtype);
                     let x = backend.upload(x.clone(), tokens).unwrap();
                     backend.splade(&x, &offsets, &weight, Some(&bias), splade).unwrap()
@@ -541,6 +604,81 @@ fn what_is_too_large_is_an_error_with_sizes_in_it() {
     let error = GPU.tensor(1, width).err().unwrap();
     assert_eq!(error.code(), "out_of_memory");
     assert!(error.to_string().contains(&limit.to_string()), "{error}");
+}
+
+/// A driver that has no memory gives buffers that are none, and says so later. Only passes that have them fail.
+#[test]
+fn memory_that_runs_out_is_an_error_with_sizes_in_it_and_no_more() {
+    let gpu = pollster::block_on(Gpu::open()).unwrap();
+    let start = || {
+        let x = gpu.upload(vec![1.0; 3000], 2).unwrap();
+        let sum = gpu.add(&x, &x).unwrap();
+        gpu.read(vec![Wanted::All(sum)]).unwrap()
+    };
+    let code = |reading: Reading| {
+        pollster::block_on(reading)
+            .map(drop)
+            .map_err(|error: Error| {
+                let text = error.to_string();
+                assert!(text.contains(" 12345 bytes beside the 678 "), "{text}");
+                error.code()
+            })
+    };
+    assert_eq!(code(start()), Ok(()));
+    let taken = || gpu.device.taken.load(std::sync::atomic::Ordering::Relaxed);
+    let before = taken();
+    assert!((24_000..200_000).contains(&before), "{before}");
+    // Another pass takes no more.
+    assert_eq!(code(start()), Ok(()));
+    assert_eq!(taken(), before);
+
+    // Buffers that the GPU has not got, as where it had no memory, of which it tells later.
+    for buffer in gpu.pool.home().buffers().iter() {
+        buffer.destroy();
+    }
+    let order = std::future::ready(Err(Error::GpuMemory {
+        bytes: 12_345,
+        taken: 678,
+    }));
+    gpu.device.ordered().push(Box::pin(order));
+    let [first, neighbour] = [start(), start()];
+    assert_eq!(code(first), Err("out_of_memory"));
+    assert_eq!(code(neighbour), Err("out_of_memory"));
+    // All that could be spared was given back, and what there is serves.
+    assert!(taken() < before, "{}", taken());
+    assert_eq!(code(start()), Ok(()));
+    assert_eq!(code(start()), Ok(()));
+    // A matrix that was not to be had is an error while the model is loaded.
+    let order = std::future::ready(Err(Error::GpuMemory {
+        bytes: 12_345,
+        taken: 678,
+    }));
+    gpu.device.ordered().push(Box::pin(order));
+    let matrix = gpu.matrix(8, 8, WeightDtype::F32).map(drop);
+    assert_eq!(matrix.unwrap_err().code(), "out_of_memory");
+    assert!(gpu.matrix(8, 8, WeightDtype::F32).is_ok());
+}
+
+#[test]
+fn a_gpu_without_room_leaves_all_to_the_cpu_if_that_has_the_weights() {
+    let gpu = pollster::block_on(Gpu::open()).unwrap();
+    let short = || {
+        let (bytes, taken) = (12_345, 678);
+        Box::pin(std::future::ready(Err(Error::GpuMemory { bytes, taken })))
+    };
+    gpu.device.ordered().push(short());
+    let both = Either::gpu(gpu, true);
+    let weight = Random(14).vec(6 * 40);
+    let table = packed(&both, &weight, 40, WeightDtype::F32);
+    let rows = both.embed(&[(&table, &[2, 5])], 1.0).unwrap();
+    let rows = read(&both, rows);
+    assert_eq!(rows, [&weight[80..120], &weight[200..]].concat());
+    assert_eq!(both.check_loaded().unwrap_err().code(), "out_of_memory");
+    let gpu = pollster::block_on(Gpu::open()).unwrap();
+    gpu.device.ordered().push(short());
+    let alone = Either::gpu(gpu, false);
+    let refused = alone.matrix(6, 40, WeightDtype::F32).map(drop);
+    assert_eq!(refused.unwrap_err().code(), "out_of_memory");
 }
 
 #[test]

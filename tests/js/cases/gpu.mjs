@@ -1,7 +1,7 @@
 /** Models on a GPU, in a browser that has one, or plays one. */
 
 import { assert } from "chai";
-import { load } from "gossamer-embed";
+import { cache, load, modelCache } from "gossamer-embed";
 import { failure, reference, rows, texts } from "../support/models.mjs";
 
 const LIST = "tiny-texts.json";
@@ -81,6 +81,30 @@ function devices() {
   return { all, stop: () => Object.assign(prototype, { requestDevice: original }) };
 }
 
+/** Has GPUs refuse the buffers that `isTooMuch` says, as drivers do that have no memory, until it is called off. */
+function exhaust(isTooMuch) {
+  const { prototype } = globalThis.GPUDevice;
+  const { createBuffer, popErrorScope } = prototype;
+  const short = new Set();
+  Object.assign(prototype, {
+    createBuffer(descriptor) {
+      if (!isTooMuch(descriptor)) return createBuffer.call(this, descriptor);
+      short.add(this);
+      this.pushErrorScope("validation");
+      // One that is none.
+      const buffer = createBuffer.call(this, { ...descriptor, usage: 0 });
+      popErrorScope.call(this);
+      return buffer;
+    },
+    async popErrorScope() {
+      const isShort = short.delete(this);
+      const error = await popErrorScope.call(this);
+      return isShort ? new globalThis.GPUOutOfMemoryError("there is no memory") : error;
+    },
+  });
+  return () => Object.assign(prototype, { createBuffer, popErrorScope });
+}
+
 const wrongly = (code) => code.replace("max(x, 0.0) - a * p", "max(x, 0.0) + a * p");
 
 /** Each head, and each dtype; native tests have them all with each other. SwiftShader takes seconds to compile kernels. */
@@ -94,7 +118,7 @@ const MODELS = [
   ["tiny-qwen3", "f32", 0.99999],
 ];
 
-export const cases = {
+const cases = {
   "MiniLM equals sentence-transformers": async ({ origin }) => {
     const model = await load("org/minilm", {
       endpoint: `${origin}/hub`,
@@ -125,6 +149,54 @@ export const cases = {
       for (const [i, vector] of ours.entries()) alike(vector, theirs[i], least, `${name}, ${dtype}, ${i}`);
       model.dispose();
       cpu.dispose();
+    }
+  },
+
+  "halves are multiplied as such where the GPU does that": async ({ origin }) => {
+    const kernels = [];
+    const remove = plant((code) => {
+      kernels.push(code);
+      return code;
+    });
+    const made = devices();
+    try {
+      for (const dtype of ["f16", "f32"]) (await open(origin, "tiny-bert", { dtype })).model.dispose();
+      const products = kernels.filter((code) => code.includes("fn add_halves"));
+      assert.isAtLeast(products.length, 2);
+      const inHalves = products.filter((code) => code.startsWith("enable f16;"));
+      // Not those of f32.
+      assert.isBelow(inHalves.length, products.length);
+      assert.equal(inHalves.length > 0, made.all[0].features.has("shader-f16"));
+    } finally {
+      remove();
+      made.stop();
+    }
+  },
+
+  "all kernels are compiled at load": async ({ origin }) => {
+    const { prototype } = globalThis.GPUDevice;
+    const { createComputePipeline } = prototype;
+    let made = 0;
+    prototype.createComputePipeline = function (descriptor) {
+      made++;
+      return createComputePipeline.call(this, descriptor);
+    };
+    try {
+      for (const name of ["tiny-qwen3", "tiny-splade"]) {
+        const { model } = await open(origin, name, { dtype: "q8" });
+        const before = made;
+        assert.isAbove(before, 0);
+        // Tiles of 16, 32 and 64 tokens.
+        for (const length of [5, 20, 60]) {
+          const ids = Array.from({ length }, (_, i) => 5 + (i % 40));
+          await (model.info.kind === "dense" ? model.encode([ids]) : model.encodeSparse([ids]));
+        }
+        assert.equal(made, before, name);
+        made = 0;
+        model.dispose();
+      }
+    } finally {
+      prototype.createComputePipeline = createComputePipeline;
     }
   },
 
@@ -199,8 +271,72 @@ export const cases = {
     }
   },
 
+  "memory that runs out is an error, and the model goes on": async ({ origin }) => {
+    const { model } = await open(origin, "tiny-bert");
+    const before = await model.encode(TEXTS);
+    const many = Array.from({ length: 64 }, (_, i) => `${TEXTS[1]} ${i}`);
+    let stop = exhaust(() => true);
+    try {
+      // What is taken already is enough for these.
+      assert.deepEqual(await model.encode(TEXTS), before);
+      const { code, message } = await failure(() => model.encode(many));
+      assert.equal(code, "out_of_memory");
+      assert.match(message, /no room for \d+ bytes beside the \d+ /);
+      assert.equal((await failure(() => open(origin, "tiny-bert"))).code, "out_of_memory");
+      const { model: other, warnings } = await open(origin, "tiny-bert", { device: "auto" });
+      assert.equal(other.info.device, "cpu");
+      assert.match(warnings[0].message, /no room for \d+ bytes/);
+      const { model: cpu } = await open(origin, "tiny-bert", { device: "cpu" });
+      assert.deepEqual(await other.encode(TEXTS), await cpu.encode(TEXTS));
+      for (const one of [other, cpu]) one.dispose();
+    } finally {
+      stop();
+    }
+    assert.lengthOf(rows(await model.encode(many)), many.length);
+    assert.deepEqual(await model.encode(TEXTS), before);
+    // Some matrix in the midst of loading.
+    let buffers = 0;
+    stop = exhaust(() => buffers++ === 20);
+    try {
+      assert.equal((await failure(() => open(origin, "tiny-bert"))).code, "out_of_memory");
+    } finally {
+      stop();
+    }
+    model.dispose();
+  },
+
+  "what only the GPU has is kept, and saved": async ({ origin }) => {
+    const values = new Map();
+    const store = {
+      get: (name) => values.get(name),
+      put: (name, value) => void values.set(name, value.slice()),
+      delete: (name) => void values.delete(name),
+    };
+    const warnings = [];
+    const options = { endpoint: `${origin}/hub`, cache: store, onWarning: ({ code }) => warnings.push(code) };
+    for (const dtype of ["q4", "f16"]) {
+      const model = await load("org/tiny", { ...options, dtype, device: "webgpu" });
+      const expected = await model.encode(TEXTS);
+      assert.isTrue(await model.cached);
+      const again = await load("org/tiny", { ...options, dtype, device: "webgpu", offline: true });
+      assert.deepEqual(await again.encode(TEXTS), expected);
+      // To the CPU it is what the CPU would have kept.
+      const here = await load("org/tiny", { ...options, dtype, device: "cpu", offline: true });
+      const cpu = await load("org/tiny", { endpoint: `${origin}/hub`, dtype, device: "cpu", cache: false });
+      assert.deepEqual(await here.encode(TEXTS), await cpu.encode(TEXTS));
+      assert.equal(here.info.spaceId, model.info.spaceId);
+      for (const one of [model, again, here, cpu]) one.dispose();
+    }
+    assert.deepEqual(warnings, []);
+    const kept = await modelCache(store).list();
+    assert.sameMembers(
+      kept.map(({ dtype }) => dtype),
+      ["q4", "f16"],
+    );
+  },
+
   "auto measures once": async ({ origin }) => {
-    await caches.delete("gossamer-embed-gpu");
+    await cache.clear();
     const { model, warnings } = await open(origin, "tiny-bert", { device: "auto" });
     assert.deepEqual(warnings, []);
     const notes = await caches.open("gossamer-embed-gpu");
@@ -214,6 +350,9 @@ export const cases = {
     const { model: never } = await open(origin, "tiny-bert", { device: "auto" });
     assert.equal(never.info.device, "cpu");
     for (const one of [model, again, never]) one.dispose();
+    // It goes with the models.
+    await cache.clear();
+    assert.isFalse(await caches.has("gossamer-embed-gpu"));
   },
 
   "in a worker": async ({ origin }) => {
@@ -233,7 +372,7 @@ export const cases = {
 };
 
 /** Where there is no GPU. */
-export const without = {
+const without = {
   "webgpu is an error, and auto the CPU": async ({ origin }) => {
     assert.equal((await failure(() => open(origin, "tiny-bert"))).code, "no_gpu");
     const { model, warnings } = await open(origin, "tiny-bert", { device: "auto" });
@@ -241,3 +380,5 @@ export const without = {
     model.dispose();
   },
 };
+
+export const topics = { cases, without };

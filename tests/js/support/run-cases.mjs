@@ -1,11 +1,10 @@
-/** Runs the shared cases in any runtime; prints `{ passed, failures }`. */
+/** Runs the shared cases in any runtime, or one topic of another list; prints `{ passed, failures }`. */
 
-import { topics } from "../cases/all.mjs";
-
-const [, , origin] = process.argv;
+const [, , origin, list = "all", only] = process.argv;
+const { topics } = await import(`../cases/${list}.mjs`);
 const failures = {};
 let passed = 0;
-for (const [topic, cases] of Object.entries(topics)) {
+for (const [topic, cases] of Object.entries(only ? { [only]: topics[only] } : topics)) {
   for (const [name, run] of Object.entries(cases)) {
     try {
       await run({ origin });

@@ -1,8 +1,9 @@
 // x · weightᵀ in tiles of ROWS × 64, whose operands pass through workgroup memory in steps of 16 words; a thread has four rows
 // and four columns of a tile.
 //
-// With weights of 32 or 16 bits a word of x is one f32. With 8 or 4 bits it is four codes of 8 bits, and a step is a group:
-// integer sums are exact, and scaled to f32 group by group. Either way an element is one sequential sum over k.
+// With weights of 32 bits a word of x is one f32. With 16 bits it is two halves, whose products are added up in f32. With 8 or
+// 4 bits it is four codes of 8 bits, and a step is a group: integer sums are exact. Sums of a step are scaled to f32, but for
+// 32 bits. An element is always one sequential sum over k.
 
 struct Shape {
     // Of x, and of the part of the weights that is bound
@@ -22,8 +23,7 @@ struct Shape {
 @group(0) @binding(1) var<storage, read> x: array<u32>;
 // [row][step]
 @group(0) @binding(2) var<storage, read> x_scales: array<f32>;
-// [column][step][16 or 8]. With 16 bits a word has two elements; with 4, codes of one word in the lower halves of its bytes,
-// those of the next word in the upper
+// [column][step][16, or 8 with 4 bits]: codes of one word in the lower halves of its bytes, those of the next in the upper
 @group(0) @binding(3) var<storage, read> weight: array<u32>;
 // [column][step], of what `dot_of` gets
 @group(0) @binding(4) var<storage, read> scales: array<f32>;
@@ -64,17 +64,13 @@ fn load_x(row: u32, end: u32, step: u32, thread: u32) {
 }
 
 fn load_weight(column: u32, step: u32, thread: u32) {
-    let size = select(STEP / 2u, STEP, BITS == 32u || BITS == 8u);
+    let size = select(STEP, STEP / 2u, BITS == 4u);
     for (var at = thread; at < COLUMNS * size; at += ROWS * 4u) {
         let c = at / size;
         let d = at % size;
         var word = 0u;
         if (column + c < shape.columns) { word = weight[((column + c) * shape.steps + step) * size + d]; }
-        if (BITS == 16u) {
-            let two = bitcast<vec2<u32>>(unpack2x16float(word));
-            weight_tile[2u * d * PITCH + c] = two.x;
-            weight_tile[(2u * d + 1u) * PITCH + c] = two.y;
-        } else if (BITS == 4u) {
+        if (BITS == 4u) {
             weight_tile[2u * d * PITCH + c] = (word << 4u) & 0xf0f0f0f0u;
             weight_tile[(2u * d + 1u) * PITCH + c] = word & 0xf0f0f0f0u;
         } else {
@@ -98,9 +94,31 @@ fn add_floats(lane: vec2<u32>) {
     }
 }
 
+// f16 where the hardware has it
+alias Half = f32;
+
+fn halves(word: u32) -> vec2<Half> { return vec2<Half>(unpack2x16float(word)); }
+
+fn add_halves(row: u32, end: u32, step: u32, lane: vec2<u32>) {
+    var part: array<vec4<f32>, 4>;
+    // By hand: in SwiftShader a variable of a loop keeps its value from turn to turn.
+    for (var i = 0u; i < 4u; i++) { part[i] = vec4(0.0); }
+    for (var d = 0u; d < STEP; d++) {
+        let words = weights_at(d, lane);
+        let w = array(halves(words.x), halves(words.y), halves(words.z), halves(words.w));
+        for (var i = 0u; i < 4u; i++) {
+            let two = halves(x_tile[d * PITCH + lane.y + ROWS / 4u * i]);
+            part[i] += vec4<f32>(vec4(dot(two, w[0]), dot(two, w[1]), dot(two, w[2]), dot(two, w[3])));
+        }
+    }
+    for (var i = 0u; i < 4u; i++) {
+        let r = min(row + lane.y + ROWS / 4u * i, end - 1u);
+        sums[i] += part[i] * x_scales[r * shape.steps + step];
+    }
+}
+
 fn add_codes(row: u32, end: u32, column: u32, step: u32, lane: vec2<u32>) {
     var exact: array<vec4<i32>, 4>;
-    // By hand: in SwiftShader a variable of a loop keeps its value from turn to turn.
     for (var i = 0u; i < 4u; i++) { exact[i] = vec4(0); }
     for (var d = 0u; d < STEP; d++) {
         let w = weights_at(d, lane);
@@ -126,7 +144,13 @@ fn product(row: u32, end: u32, column: u32, lane: vec2<u32>) {
         load_x(row, end, step, thread);
         load_weight(column, step, thread);
         workgroupBarrier();
-        if (BITS >= 16u) { add_floats(lane); } else { add_codes(row, end, column, step, lane); }
+        if (BITS == 32u) {
+            add_floats(lane);
+        } else if (BITS == 16u) {
+            add_halves(row, end, step, lane);
+        } else {
+            add_codes(row, end, column, step, lane);
+        }
         workgroupBarrier();
     }
 }
