@@ -293,7 +293,7 @@ impl Model {
         let filled = Rc::clone(&out);
         let reading = async move {
             let bytes = read_saved(&shared.embedder, &piece, options.shard()).await;
-            *filled.borrow_mut() = Some(bytes.map_err(|error| throw(&error)));
+            *filled.borrow_mut() = Some(bytes.map_err(Into::into));
             Ok(JsValue::UNDEFINED)
         };
         let promise = wasm_bindgen_futures::future_to_promise(reading);
