@@ -29,7 +29,7 @@ const LIMIT: f32 = 127.0;
 const CELLS: usize = 4;
 /// Groups whose integer sums wait to be scaled together, in kernels with four k to a lane. V8 keeps integer sums in registers
 /// in a loop that does nothing else; and so few that the processor begins with the next ones meanwhile. With two k to a lane it
-/// does so anyway, and SpiderMonkey took a third more time for waiting.
+/// does so anyway, and Firefox took a third more time for waiting.
 const WAITING: usize = 3;
 
 /// Integer sums of a tile that wait, `[group][row][panel]`.
