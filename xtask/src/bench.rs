@@ -47,8 +47,7 @@ pub fn measure(what: Bench) -> Result<()> {
             "cpu"
         }
         Bench::Splade => {
-            let model = root().join("tests/fixtures/sized-splade-base");
-            peer("masked-lm", &model, "sized-splade-base", Some(&minilm))?;
+            sparse_peer(&minilm)?;
             "splade"
         }
         Bench::Load => {
@@ -57,6 +56,7 @@ pub fn measure(what: Bench) -> Result<()> {
         }
         Bench::Gpu => {
             dense_peer(&minilm)?;
+            sparse_peer(&minilm)?;
             "gpu"
         }
         Bench::Size => {
@@ -93,6 +93,11 @@ pub fn measure(what: Bench) -> Result<()> {
 
 fn dense_peer(minilm: &Path) -> Result<()> {
     peer("dense", minilm, model::DEFAULT, None)
+}
+
+fn sparse_peer(minilm: &Path) -> Result<()> {
+    let model = root().join("tests/fixtures/sized-splade-base");
+    peer("masked-lm", &model, "sized-splade-base", Some(minilm))
 }
 
 /// Installs transformers.js, and exports a model for it in a Python environment of its own.

@@ -22,6 +22,8 @@ async function transformers(threads) {
 const about = ({ dtype, simd, dotKernel, workers }) =>
   `${dtype}, ${simd}, ${dotKernel} kernel, ${workers > 0 ? `${workers} workers` : "in the page"}`;
 
+const onGpu = ({ dtype, adapter }) => `${dtype}, WebGPU on ${adapter || "an adapter without a name"}`;
+
 const ours = {
   /** One thread is the page's own, as theirs. */
   async dense(threads, folder = `models/${MINILM}`) {
@@ -35,16 +37,17 @@ const ours = {
     };
   },
   /** In `dtype`, as a page's own thread drives it. */
-  async gpu(dtype) {
+  async gpu(dtype, folder = `models/${MINILM}`) {
     const { load } = await import("gossamer-embed");
-    const model = await load(`${location.origin}/models/${MINILM}`, { dtype, device: "webgpu" });
+    const model = await load(`${location.origin}/${folder}`, { dtype, device: "webgpu" });
     return {
-      about: `${dtype}, WebGPU on ${model.info.adapter || "an adapter without a name"}`,
+      about: onGpu(model.info),
       embed: async (texts) => (await model.encode(texts)).data,
+      tokens: async (texts) => (await model.encode(texts)).tokens.reduce((sum, count) => sum + count),
       close: () => model.dispose(),
     };
   },
-  async sparse() {
+  async sparse(_, options = { dtype: "q8" }) {
     const { load } = await import("gossamer-embed");
     const [config, tokenizer, weights] = await Promise.all(
       [
@@ -54,13 +57,14 @@ const ours = {
       ].map((path) => fetch(`/${path}`)),
     );
     const files = { "config.json": config, "tokenizer.json": tokenizer, "model.safetensors": weights };
-    const model = await load(files, { dtype: "q8" });
+    const model = await load(files, options);
     return {
-      about: about(model.info),
+      about: options.device ? onGpu(model.info) : about(model.info),
       embed: (texts) => model.encodeSparse(texts),
       close: () => model.dispose(),
     };
   },
+  sparseGpu: (dtype) => ours.sparse(1, { dtype, device: "webgpu" }),
 };
 
 const theirs = {
@@ -83,12 +87,12 @@ const theirs = {
       close: () => extract.dispose(),
     };
   },
-  async sparse(threads) {
-    const { AutoModelForMaskedLM, AutoTokenizer, about } = await transformers(threads);
+  async sparse(threads, options = { dtype: "q8", device: "wasm" }) {
+    const { AutoModelForMaskedLM, AutoTokenizer, about, env } = await transformers(threads);
     const tokenizer = await AutoTokenizer.from_pretrained(SPLADE);
-    const model = await AutoModelForMaskedLM.from_pretrained(SPLADE, { dtype: "q8", device: "wasm" });
+    const model = await AutoModelForMaskedLM.from_pretrained(SPLADE, options);
     return {
-      about,
+      about: options.device === "wasm" ? about : `transformers.js ${env.version}, fp32, WebGPU`,
       embed: async (texts) => {
         const inputs = await tokenizer(texts, { padding: true, truncation: true });
         const { logits } = await model(inputs);
@@ -97,6 +101,7 @@ const theirs = {
       close: () => model.dispose(),
     };
   },
+  sparseGpu: () => theirs.sparse(1, { dtype: "fp32", device: "webgpu" }),
 };
 
 /** SPLADE's maximum over tokens, as people write it where the runtime has none: sparse `{ indices, values }`. */
@@ -141,8 +146,55 @@ globalThis.compare = async (kind, how, cases) => {
   return {
     about: both.map(({ about }) => about),
     results,
-    cosine: kind === "sparse" ? undefined : dot(a, b),
+    cosine: kind.startsWith("sparse") ? undefined : dot(a, b),
   };
+};
+
+/** What ours is, and how many tokens of some texts it takes in a second. */
+globalThis.throughput = async (dtype, folder, { texts, rounds }) => {
+  const { about, embed, tokens, close } = await ours.gpu(dtype, folder);
+  const count = await tokens(texts);
+  const times = [];
+  for (let round = 0; round < rounds; round++) times.push(await time(embed, texts, 1));
+  close();
+  return { about, tokensPerSecond: (1000 * count) / (median(times) * texts.length) };
+};
+
+/** Multiplications with their additions that the GPU does in a second in f32, on registers alone. */
+globalThis.peak = async () => {
+  const adapter = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" });
+  const device = await adapter.requestDevice();
+  const [groups, size, steps] = [4096, 256, 1024];
+  const code = `
+    @group(0) @binding(0) var<storage, read_write> out: array<vec4f>;
+    @compute @workgroup_size(${size}) fn main(@builtin(global_invocation_id) id: vec3u) {
+      var a = vec4f(f32(id.x)); var b = a + 1.0; var c = a + 2.0; var d = a + 3.0;
+      let x = vec4f(0.999); let y = vec4f(0.001);
+      for (var i = 0u; i < ${steps}u; i++) { a = fma(a, x, y); b = fma(b, x, y); c = fma(c, x, y); d = fma(d, x, y); }
+      out[id.x] = a + b + c + d;
+    }`;
+  const module = device.createShaderModule({ code });
+  const compute = { module, entryPoint: "main" };
+  const pipeline = await device.createComputePipelineAsync({ layout: "auto", compute });
+  const buffer = device.createBuffer({ size: groups * size * 16, usage: GPUBufferUsage.STORAGE });
+  const entries = [{ binding: 0, resource: { buffer } }];
+  const bindGroup = device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
+  const run = async () => {
+    const start = performance.now();
+    const encoder = device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, bindGroup);
+    pass.dispatchWorkgroups(groups);
+    pass.end();
+    device.queue.submit([encoder.finish()]);
+    await device.queue.onSubmittedWorkDone();
+    return (performance.now() - start) / 1000;
+  };
+  await run();
+  const seconds = median([await run(), await run(), await run(), await run(), await run()]);
+  device.destroy();
+  return (groups * size * steps * 16) / seconds;
 };
 
 /** Milliseconds from the import of the library to the first vector; ours from any folder. */

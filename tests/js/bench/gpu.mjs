@@ -1,19 +1,48 @@
-/** Time per text of this package and of transformers.js, both on WebGPU, by turns in one page of one Chromium. */
+/**
+ * WebGPU in one Chromium: time per text of this package and of transformers.js, by turns in one page; and for a model that theirs has
+ * not, tokens a second, with the share of what the card does in f32 at most.
+ */
 
 import { introduce, table, texts, withPages } from "./pages.mjs";
+import { make, PRODUCTS } from "./qwen3.mjs";
 
-const CASES = {
+const DENSE = {
   "256 texts of about 32 tokens": { texts: texts(Array(256).fill(32)), rounds: 7, calls: 1 },
   "32 texts of about 250 tokens": { texts: texts(Array(32).fill(250)), rounds: 7, calls: 1 },
   "one text of about 32 tokens": { texts: texts([32]), rounds: 9, calls: 8 },
 };
+const SPARSE = { "32 texts of 64 tokens": { texts: texts(Array(32).fill(64)), rounds: 7, calls: 1 } };
+const LARGE = { texts: texts(Array(16).fill(256)), rounds: 5 };
 /** Linux has WebGPU behind flags. */
 const FLAGS = ["--enable-unsafe-webgpu", "--enable-features=Vulkan"];
 
+await make();
 await withPages(async (inFreshPage) => {
-  for (const dtype of ["f32", "q8"]) {
-    const compared = await inFreshPage("compare", "gpu", dtype, CASES);
-    introduce(compared);
-    table(compared.results);
+  const peak = await inFreshPage("peak");
+  console.log(`${(peak / 1e9).toFixed(0)} GMAC/s in f32 at most`);
+  for (const [kind, cases] of [
+    ["gpu", DENSE],
+    ["sparseGpu", SPARSE],
+  ]) {
+    for (const dtype of ["f32", "f16", "q8"]) {
+      const compared = await inFreshPage("compare", kind, dtype, cases);
+      introduce(compared);
+      table(compared.results);
+    }
   }
+  const rows = [];
+  for (const dtype of ["f16", "q8", "q4"]) {
+    const { about, tokensPerSecond } = await inFreshPage(
+      "throughput",
+      dtype,
+      "target/bench/models/qwen3-0.6b",
+      LARGE,
+    );
+    rows.push({
+      "Qwen3-Embedding-0.6B's shapes": about,
+      "tokens a second": Math.round(tokensPerSecond),
+      "share of the peak": Number(((tokensPerSecond * PRODUCTS) / peak).toFixed(3)),
+    });
+  }
+  console.table(rows);
 }, FLAGS);
