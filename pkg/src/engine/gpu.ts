@@ -61,7 +61,8 @@ export async function fasterFrom(
   const known = await (await notes?.match(page))?.text();
   if (known) return Number(known);
   const tokens = await measure(info, answer);
-  await notes?.put(page, new Response(String(tokens)));
+  // Where it cannot be noted down it is measured again.
+  await notes?.put(page, new Response(String(tokens))).catch(() => {});
   return tokens;
 }
 
