@@ -201,11 +201,12 @@ fn weights_in_many_buffers_give_the_same_bits() {
     }
 }
 
-/// A model of e5-mistral-7b's shapes with one layer and few words, of random weights that are never all in memory.
+/// A model of e5-mistral-7b's shapes with two layers and few words, of random weights that are never all in memory.
 fn mistral(backend: Either, dtype: WeightDtype) -> Embedder<Either> {
     const HIDDEN: usize = 4096;
     const INNER: usize = 14_336;
     const KEYS: usize = 1024;
+    const LAYERS: usize = 2;
     let config = std::fs::read(fixture("tiny-mistral").join("config.json")).unwrap();
     let mut config: Value = serde_json::from_slice(&config).unwrap();
     for (field, size) in [
@@ -213,7 +214,7 @@ fn mistral(backend: Either, dtype: WeightDtype) -> Embedder<Either> {
         ("intermediate_size", INNER),
         ("num_attention_heads", 32),
         ("num_key_value_heads", 8),
-        ("num_hidden_layers", 1),
+        ("num_hidden_layers", LAYERS),
         ("sliding_window", 4096),
     ] {
         config[field] = json!(size);
@@ -236,13 +237,16 @@ fn mistral(backend: Either, dtype: WeightDtype) -> Embedder<Either> {
             0.4,
         ),
         norm("norm"),
-        norm("layers.0.input_layernorm"),
-        norm("layers.0.post_attention_layernorm"),
     ];
-    tensors.extend(matrices.map(|(name, out, input)| {
-        let name = format!("layers.0.{name}.weight");
-        (name, vec![out, input], 0.0, 0.04)
-    }));
+    for layer in 0..LAYERS {
+        for name in ["input_layernorm", "post_attention_layernorm"] {
+            tensors.push(norm(&format!("layers.{layer}.{name}")));
+        }
+        tensors.extend(matrices.map(|(name, out, input)| {
+            let name = format!("layers.{layer}.{name}.weight");
+            (name, vec![out, input], 0.0, 0.04)
+        }));
+    }
     let options = LoadOptions {
         model: "test".to_owned(),
         dtype: Some(dtype),
