@@ -22,6 +22,7 @@ async function transformers(threads) {
 const about = ({ dtype, simd, dotKernel, workers }) =>
   `${dtype}, ${simd}, ${dotKernel} kernel, ${workers > 0 ? `${workers} workers` : "in the page"}`;
 
+const theirsOnGpu = ({ version }) => `transformers.js ${version}, fp32, WebGPU`;
 const onGpu = ({ dtype, adapter }) => `${dtype}, WebGPU on ${adapter || "an adapter without a name"}`;
 
 const ours = {
@@ -82,7 +83,7 @@ const theirs = {
     const { pipeline, env } = await transformers(1);
     const extract = await pipeline("feature-extraction", MINILM, { dtype: "fp32", device: "webgpu" });
     return {
-      about: `transformers.js ${env.version}, fp32, WebGPU`,
+      about: theirsOnGpu(env),
       embed: async (texts) => (await extract(texts, { pooling: "mean", normalize: true })).data,
       close: () => extract.dispose(),
     };
@@ -92,7 +93,7 @@ const theirs = {
     const tokenizer = await AutoTokenizer.from_pretrained(SPLADE);
     const model = await AutoModelForMaskedLM.from_pretrained(SPLADE, options);
     return {
-      about: options.device === "wasm" ? about : `transformers.js ${env.version}, fp32, WebGPU`,
+      about: options.device === "wasm" ? about : theirsOnGpu(env),
       embed: async (texts) => {
         const inputs = await tokenizer(texts, { padding: true, truncation: true });
         const { logits } = await model(inputs);
