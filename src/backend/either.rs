@@ -81,25 +81,20 @@ fn misplaced() -> Error {
 impl Either {
     /// The CPU alone.
     pub fn cpu() -> Self {
-        Self {
-            cpu: Cpu::new(),
-            gpu: None,
-            both: true,
-            gpu_from: AtomicUsize::new(usize::MAX),
-            gave_up: Mutex::default(),
-            rehearsal: Mutex::default(),
-            returned: Mutex::default(),
-            matrices: AtomicUsize::default(),
-        }
+        Self::new(None, true, usize::MAX)
     }
 
     /// A GPU, and the CPU if `both`. All goes to the GPU until [`Either::set_gpu_from`] says otherwise.
     pub fn gpu(gpu: Gpu, both: bool) -> Self {
+        Self::new(Some(gpu), both, 0)
+    }
+
+    fn new(gpu: Option<Gpu>, both: bool, gpu_from: usize) -> Self {
         Self {
             cpu: Cpu::new(),
-            gpu: Some(gpu),
+            gpu,
             both,
-            gpu_from: AtomicUsize::new(0),
+            gpu_from: AtomicUsize::new(gpu_from),
             gave_up: Mutex::default(),
             rehearsal: Mutex::default(),
             returned: Mutex::default(),
@@ -167,7 +162,7 @@ impl Either {
     /// After a pass that failed: whether that was for want of one of `matrices`. It is there when the pass is begun anew.
     pub async fn lend_missing<'a>(
         &self,
-        mut matrices: impl Iterator<Item = &'a Matrix>,
+        matrices: impl Iterator<Item = &'a Matrix>,
     ) -> Result<bool> {
         let missing = self.rehearsal().as_mut().and_then(|rehearsal| {
             rehearsal.had = 0;
@@ -176,14 +171,23 @@ impl Either {
         let Some(number) = missing else {
             return Ok(false);
         };
-        let matrix = matrices.find(|matrix| matrix.number == number);
-        let matrix = matrix.ok_or_else(misplaced)?;
-        let (gpu, packed) = (self.theirs()?, matrix.gpu()?);
-        let own = gpu.fetch(packed, &self.cpu).await?;
+        let own = self.fetch(number, matrices).await?;
         if let Some(rehearsal) = &mut *self.rehearsal() {
-            rehearsal.lent.push((number, Arc::new(own)));
+            rehearsal.lent.push((number, own));
         }
         Ok(true)
+    }
+
+    /// Gets the one of `matrices` that has this number from the GPU.
+    async fn fetch<'a>(
+        &self,
+        number: usize,
+        mut matrices: impl Iterator<Item = &'a Matrix>,
+    ) -> Result<Arc<cpu::Matrix>> {
+        let matrix = matrices.find(|matrix| matrix.number == number);
+        let packed = matrix.ok_or_else(misplaced)?.gpu()?;
+        let own = self.theirs()?.fetch(packed, &self.cpu).await?;
+        Ok(Arc::new(own))
     }
 
     fn returned(&self) -> MutexGuard<'_, Returned> {
@@ -192,10 +196,7 @@ impl Either {
 
     /// After rows were read: whether one of `matrices` was missing. It is there when they are read again; what was not read is given
     /// up.
-    pub async fn bring_back<'a>(
-        &self,
-        mut matrices: impl Iterator<Item = &'a Matrix>,
-    ) -> Result<bool> {
+    pub async fn bring_back<'a>(&self, matrices: impl Iterator<Item = &'a Matrix>) -> Result<bool> {
         let missing = {
             let mut returned = self.returned();
             let returned = &mut *returned;
@@ -207,12 +208,8 @@ impl Either {
         let Some(number) = missing else {
             return Ok(false);
         };
-        let matrix = matrices.find(|matrix| matrix.number == number);
-        let matrix = matrix.ok_or_else(misplaced)?;
-        let (gpu, packed) = (self.theirs()?, matrix.gpu()?);
-        let own = gpu.fetch(packed, &self.cpu).await?;
-        let returned = (number, Arc::new(own), true);
-        self.returned().matrices.push(returned);
+        let own = self.fetch(number, matrices).await?;
+        self.returned().matrices.push((number, own, true));
         Ok(true)
     }
 

@@ -26,8 +26,8 @@ impl Embedder<Either> {
         self.backend().check_loaded()?;
         let text = |text: &str| Input::Text(text.to_owned());
         let long = self.tokenize(TEXTS[1], true)?;
-        let medium = long.iter().map(|token| token.id).take(MEDIUM);
-        let medium = Input::Ids(medium.take(self.info().max_tokens).collect());
+        let medium = long.iter().map(|token| token.id);
+        let medium = Input::Ids(medium.take(MEDIUM.min(self.info().max_tokens)).collect());
         // Smaller passes have kernels of their own, which then are compiled, too.
         for inputs in [vec![text(TEXTS[0])], vec![medium], TEXTS.map(text).to_vec()] {
             let start = || {

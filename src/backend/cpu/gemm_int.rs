@@ -233,7 +233,7 @@ fn tile<C: Codes, D: Dot, const R: usize, const P: usize>(
     let rows: [_; R] = core::array::from_fn(|r| x.row::<D>(row + r));
     let mut sums = [[[F32x4::splat(0.0); 2]; P]; R];
     let words = rows.map(|(_, words)| words);
-    let add_scaled = |sums: &mut _, group, integers: &[_]| {
+    let add = |sums: &mut _, group, integers: &[_]| {
         let row_scales = rows.map(|(scales, _)| scales[group]);
         let scales = panels.each_ref().map(|panel| &panel.scales[group]);
         add_scaled(sums, integers, row_scales, scales);
@@ -241,7 +241,7 @@ fn tile<C: Codes, D: Dot, const R: usize, const P: usize>(
     if D::DEPTH == 2 {
         for group in 0..x.groups {
             let integers = dot::<C, D, R, P>(&words, panels, group);
-            add_scaled(&mut sums, group, integers.as_flattened());
+            add(&mut sums, group, integers.as_flattened());
         }
     } else {
         for groups in cut(0..x.groups, WAITING) {
@@ -253,7 +253,7 @@ fn tile<C: Codes, D: Dot, const R: usize, const P: usize>(
             let sums = black_box(&mut sums);
             let mut total = *sums;
             for (group, integers) in groups.zip(&waiting.0) {
-                add_scaled(&mut total, group, &integers[..R * P]);
+                add(&mut total, group, &integers[..R * P]);
             }
             *sums = total;
         }
