@@ -3,7 +3,7 @@
 import { execFile, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { lstat, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -17,6 +17,7 @@ import { topics } from "./cases/all.mjs";
 import { fidelity } from "./cases/fidelity.mjs";
 import { slow } from "./cases/memory.mjs";
 import { failure, fetchJson, TINY, tinyFiles } from "./support/models.mjs";
+import { runtimes } from "./support/runtimes.mjs";
 import { saveInto } from "./support/save.mjs";
 import { root, serve } from "./support/server.mjs";
 import { measureTokenizer } from "./support/tokenizer-load.mjs";
@@ -60,6 +61,17 @@ describe("the Hugging Face cache folder", () => {
   }
 
   const temporary = () => mkdtemp(join(tmpdir(), "gossamer-"));
+
+  /** Log of the Hub since the last time. */
+  const log = async (name) => (await fetch(`${server.origin}/hub/faults/${name}`)).json();
+
+  /** Starts to load a model in a process of its own. */
+  const start = (folder, name, [path, ...args] = [process.execPath]) =>
+    spawn(path, [...args, join(root, "tests/js/support/load-once.mjs"), name], {
+      env: { ...process.env, HF_HUB_CACHE: folder, HF_ENDPOINT: `${server.origin}/hub` },
+      stdio: ["ignore", "ignore", "inherit"],
+    });
+  const ended = async (child) => (await once(child, "exit"))[0];
 
   test("Python finds what was downloaded here", async () => {
     const endpoint = `${server.origin}/hub`;
@@ -129,20 +141,13 @@ print(json.dumps([huggingface_hub.hf_hub_download("org/tiny", name) for name in 
 
   test("processes that load a model at once download it once, and one that is killed is continued", async () => {
     const folder = await temporary();
-    const log = async (name) => (await fetch(`${server.origin}/hub/faults/${name}`)).json();
-    const start = (name) =>
-      spawn(process.execPath, [join(root, "tests/js/support/load-once.mjs"), name], {
-        env: { ...process.env, HF_HUB_CACHE: folder, HF_ENDPOINT: `${server.origin}/hub` },
-        stdio: ["ignore", "ignore", "inherit"],
-      });
-    const ended = async (child) => (await once(child, "exit"))[0];
     try {
       await log("processes");
-      const both = await Promise.all(["slow/processes", "slow/processes"].map((name) => ended(start(name))));
-      assert.deepEqual(both, [0, 0]);
+      const both = [1, 2].map(() => ended(start(folder, "slow/processes")));
+      assert.deepEqual(await Promise.all(both), [0, 0]);
       assert.lengthOf(await log("processes"), 1);
       await log("killed");
-      const child = start("slow/killed");
+      const child = start(folder, "slow/killed");
       const sent = async () =>
         (
           await stat(join(folder, "models--slow--killed", "blobs", `${WEIGHTS}.gossamer.incomplete`)).catch(
@@ -154,10 +159,53 @@ print(json.dumps([huggingface_hub.hf_hub_download("org/tiny", name) for name in 
       await ended(child);
       await log("killed");
       // The lock of the dead is taken over after ten seconds.
-      assert.equal(await ended(start("slow/killed")), 0);
+      assert.equal(await ended(start(folder, "slow/killed")), 0);
       const rows = await log("killed");
       assert.lengthOf(rows, 1);
       assert.isAtLeast(rows[0].from, 30e6);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+
+  // Deno lets nobody make links who may not write everywhere; Windows none but developers.
+  const { Deno } = runtimes;
+  test("where no links can be made, files are moved and copied", { skip: !Deno && "no Deno" }, async () => {
+    const folder = await temporary();
+    const sha256 = async (path) =>
+      createHash("sha256")
+        .update(await readFile(path))
+        .digest("hex");
+    try {
+      await log("moved");
+      const both = [1, 2].map(() => ended(start(folder, "slow/moved", Deno)));
+      assert.deepEqual(await Promise.all(both), [0, 0]);
+      assert.lengthOf(await log("moved"), 1);
+
+      // One commit's files are links; another has the same.
+      await log("copied");
+      assert.equal(await ended(start(folder, "slow/copied")), 0);
+      const model = join(folder, "models--slow--copied");
+      const [commit] = await readdir(join(model, "snapshots"));
+      const older = join(model, "snapshots/older");
+      await rename(join(model, "snapshots", commit), older);
+      const copy = join(model, "snapshots", commit, "model.safetensors");
+      const again = async () => {
+        await rm(join(model, "gossamer"), { recursive: true });
+        assert.equal(await ended(start(folder, "slow/copied", Deno)), 0);
+        assert.isTrue((await lstat(copy)).isFile());
+        assert.deepEqual(await Promise.all([copy, join(older, "model.safetensors")].map(sha256)), [
+          WEIGHTS,
+          WEIGHTS,
+        ]);
+      };
+      await again();
+      // It is checked though its name says no hash.
+      const bytes = await readFile(copy);
+      bytes[bytes.length - 1] ^= 1;
+      await writeFile(copy, bytes);
+      await again();
+      assert.lengthOf(await log("copied"), 1);
     } finally {
       await rm(folder, { recursive: true });
     }

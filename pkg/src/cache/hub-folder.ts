@@ -8,6 +8,7 @@ import { createHash, type Hash } from "node:crypto";
 import type { Stats } from "node:fs";
 import {
   appendFile,
+  copyFile,
   mkdir,
   readdir,
   readFile,
@@ -136,8 +137,8 @@ class Snapshot implements Visit {
   readonly #commit: string;
   readonly #listing: Listing | undefined;
   readonly #quantized: StoreCache;
-  /** Files that were not fetched from their beginning. */
-  readonly #read = new Set<string>();
+  /** Files that were here, with their hashes; none for one that is not whole. */
+  readonly #read = new Map<string, string | undefined>();
   readonly #fetched = new Set<string>();
   #unkept: unknown;
 
@@ -183,10 +184,11 @@ class Snapshot implements Visit {
           : new Map(await filesIn(path)),
       open: async (name, signal) => {
         const local = join(path, name);
-        const kept = await this.#local(path, name);
+        const kept = await this.#local(local, name);
         if (kept) return kept;
         if (!this.#listing) return { absent: local };
-        const { size, oid, sha256: hash = oid } = this.#listing.get(name) ?? {};
+        const hash = this.#hash(name);
+        const size = this.#listing.get(name)?.size;
         if (hash === undefined || size === undefined) return place.open(name, signal);
         return { chunks: this.#fetch(name, local, hash, size), size };
       },
@@ -210,8 +212,8 @@ class Snapshot implements Visit {
   async forget(error: unknown): Promise<boolean> {
     if (!isOfFiles(error)) return false;
     const wrong: string[] = [];
-    for (const file of this.#read) {
-      if (!file.endsWith(INCOMPLETE) && (await isWhole(file))) continue;
+    for (const [file, hash] of this.#read) {
+      if (hash !== undefined && (await isWhole(file, hash))) continue;
       wrong.push(file);
       await rm(file, { force: true });
     }
@@ -221,16 +223,22 @@ class Snapshot implements Visit {
 
   leave(): void {}
 
+  /** The hash that the Hub lists a file with. */
+  #hash(name: string): string | undefined {
+    const { oid, sha256 = oid } = this.#listing?.get(name) ?? {};
+    return sha256;
+  }
+
   /** A file that is here. */
-  async #local(folder: string, name: string): Promise<OpenFile | undefined> {
-    const target = await readlink(join(folder, name)).catch(() => undefined);
-    const file = await openFile(join(folder, name));
+  async #local(path: string, name: string): Promise<OpenFile | undefined> {
+    const target = await readlink(path).catch(() => undefined);
+    const file = await openFile(path);
     if (!file) return undefined;
-    // Files that are no links have no names that say what they are.
-    if (target === undefined) return file;
-    const blob = join(dirname(join(folder, name)), target);
-    this.#read.add(blob);
-    return { ...file, chunks: checked(file.chunks, name, basename(blob), file.size as number) };
+    // A file that is no link has no name that says what it is.
+    const hash = target === undefined ? this.#hash(name) : basename(target);
+    if (hash === undefined) return file;
+    this.#read.set(target === undefined ? path : join(dirname(path), target), hash);
+    return { ...file, chunks: checked(file.chunks, name, hash, file.size as number) };
   }
 
   /** Passes a file's bytes on while they are written: first what is here of them, then the rest. */
@@ -239,18 +247,25 @@ class Snapshot implements Visit {
     const partial = blob + INCOMPLETE;
     const release = await this.#lock(blob);
     try {
-      // Another has fetched it meanwhile, or another commit has the same file.
+      // Another has fetched it meanwhile.
+      const kept = await this.#local(local, name);
+      if (kept) {
+        yield* kept.chunks;
+        return;
+      }
+      // Another commit has the same file.
       const whole = await openFile(blob);
       if (whole) {
-        this.#read.add(blob);
+        this.#read.set(blob, hash);
         yield* checked(whole.chunks, name, hash, size);
+        await link(blob, local, copyFile);
       } else {
         yield* checked(this.#rest(name, partial, size), name, hash, size);
         if (this.#unkept !== undefined) return;
         await rename(partial, blob);
         this.#fetched.delete(partial);
+        await link(blob, local, rename);
       }
-      await link(blob, local);
     } finally {
       await release?.();
     }
@@ -275,7 +290,7 @@ class Snapshot implements Visit {
     let start = 0;
     const here = this.#unkept === undefined ? await openFile(partial) : undefined;
     if (here) {
-      this.#read.add(partial);
+      this.#read.set(partial, undefined);
       for await (const chunk of here.chunks) {
         start += chunk.byteLength;
         yield chunk;
@@ -332,12 +347,12 @@ function hasherOf(hash: string, size: number): Hash | undefined {
   return /^[0-9a-f]{40}$/.test(hash) ? createHash("sha1").update(`blob ${size}\0`) : undefined;
 }
 
-/** Whether a blob's bytes are those of its name. */
-async function isWhole(blob: string): Promise<boolean> {
-  const file = await openFile(blob);
+/** Whether a file has a hash. */
+async function isWhole(path: string, hash: string): Promise<boolean> {
+  const file = await openFile(path);
   if (!file) return false;
   try {
-    for await (const _ of checked(file.chunks, blob, basename(blob), file.size as number));
+    for await (const _ of checked(file.chunks, path, hash, file.size as number));
     return true;
   } catch {
     return false;
@@ -349,15 +364,15 @@ async function openFile(path: string): Promise<OpenFile | undefined> {
   return "absent" in file ? undefined : file;
 }
 
-/** Names a blob in a snapshot, as a link where the system lets it. */
-async function link(blob: string, local: string): Promise<void> {
+/** Names a blob in a snapshot: by a link, or where the system lets nobody make one (Windows, Deno), by `otherwise`. */
+async function link(blob: string, local: string, otherwise: typeof rename): Promise<void> {
   await mkdir(dirname(local), { recursive: true });
   await rm(local, { force: true });
   try {
     await symlink(relative(dirname(local), blob), local);
   } catch {
-    // As huggingface_hub does.
-    await rename(blob, local);
+    // As huggingface_hub does: what is new is moved, what others link to is copied.
+    await otherwise(blob, local);
   }
 }
 
