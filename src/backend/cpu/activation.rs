@@ -6,7 +6,7 @@
 use core::hint::black_box;
 
 use super::Strip;
-use super::simd::{self, F32x4, SHIFT, fold, map_in_place};
+use super::simd::{self, F32x4, SHIFT};
 use crate::backend::Activation;
 
 /// Horner's scheme in each of some vectors, with the coefficients of the powers named, highest first. A macro, because
@@ -31,11 +31,11 @@ fn map2<const N: usize>(
     core::array::from_fn(|i| f(a[i], b[i]))
 }
 
-/// What `exp` needs: the largest input for which it is finite, the smallest for which it is a normal number, log₂ e, ln 2 in
-/// two parts, the coefficients of x², x³, …, 1, and the bias of an exponent (as bits).
+/// What `exp` needs: the largest input for which it is finite, 127 ln ½, log₂ e, ln 2 in two parts, the coefficients of x²,
+/// x³, …, 1, and the bias of an exponent (as bits).
 const EXP: [f32; 14] = [
     88.376_26,
-    -87.336_54,
+    -88.029_69,
     core::f32::consts::LOG2_E,
     SHIFT,
     0.693_359_4,
@@ -51,8 +51,8 @@ const EXP: [f32; 14] = [
 ];
 
 /// e^x of some vectors by range reduction, x = n ln 2 + r, and a polynomial in r of degree 6 (Cody & Waite's reduction with
-/// ln 2 in two parts; coefficients as in Cephes' `expf`). Relative error under 2e-7; inputs are clamped to the range of
-/// normal results.
+/// ln 2 in two parts; coefficients as in Cephes' `expf`). Relative error under 2e-7 on [-87.3, 88.3]; more is taken for
+/// 88.3, and under -87.7, where an exponent's bits are all 0, it is 0.
 #[inline(always)]
 pub fn exps<const N: usize>(x: [F32x4; N]) -> [F32x4; N] {
     // A load that spreads a constant is one instruction; a vector constant, which LLVM would make of it, takes engines three.
@@ -72,7 +72,7 @@ pub fn exps<const N: usize>(x: [F32x4; N]) -> [F32x4; N] {
 
 /// e^x
 #[inline(always)]
-pub fn exp(x: F32x4) -> F32x4 {
+fn exp(x: F32x4) -> F32x4 {
     let [exp] = exps([x]);
     exp
 }
@@ -93,48 +93,29 @@ fn tanh(x: F32x4) -> F32x4 {
     size.select_less(F32x4::splat(0.1), x.mul(series), far)
 }
 
-/// Where GELU has become max(x, 0), to 4e-7.
-const GELU_END: f32 = 5.3;
-
-/// Coefficients of 1, u, u², …; where it ends, and what makes u.
-const GELU: [f32; 18] = [
-    0.004_024_724_5,
-    -0.031_568_363,
-    0.110_824_175,
-    -0.222_462,
-    0.261_256_1,
-    -0.132_867_22,
-    -0.092_132_59,
-    0.205_638_26,
-    -0.100_585_06,
-    -0.069_494_635,
-    0.092_360_99,
-    -0.005_634_794,
-    -0.027_948_847,
-    0.006_398_309_5,
-    0.002_191_08,
-    GELU_END,
-    2.0 / GELU_END,
-    1.0,
+/// Coefficients of 1, a, a², …
+const GELU: [f32; 7] = [
+    1.044_274_8,
+    0.052_063_98,
+    0.022_113_716,
+    0.003_370_510_6,
+    7.532_232e-5,
+    3.964_917_8e-5,
+    6.988_019_3e-6,
 ];
 
 /// x·Φ(x), the exact form of GELU, as max(x, 0) − a·Φ(−a) with a = |x|: nothing cancels in the left tail.
 ///
-/// Φ(−a) on [0, 5.3] is a polynomial of degree 14 in u = 2a / 5.3 − 1, fitted so that a·Φ(−a) has the least largest error
-/// (Lawson's method on the Chebyshev basis): no division and no exponential. Absolute error under 1e-6.
+/// Φ(−a) is one over the sixteenth power of a polynomial of degree 6 (the form of Abramowitz & Stegun 7.1.28), here fitted so
+/// that a·Φ(−a) has the least largest error (Lawson's method). It falls to zero by itself. Absolute error under 6e-7.
 #[inline(always)]
 pub fn gelus<const N: usize>(x: [F32x4; N]) -> [F32x4; N] {
     let zero = F32x4::splat(0.0);
     let c = black_box(&GELU);
-    let [end, factor, one] = core::array::from_fn(|i| F32x4::splat(c[15 + i]));
-    let a = x.map(|x| x.max(zero.sub(x)).min(end));
-    let u = a.map(|a| a.mul(factor).sub(one));
-    // Even and odd powers apart: not every step waits for the last.
-    let squared = u.map(|u| u.mul(u));
-    let even = horner!(squared, c; 14 12 10 8 6 4 2 0);
-    let odd = horner!(squared, c; 13 11 9 7 5 3 1);
-    let p = map2(even, map2(odd, u, F32x4::mul), F32x4::add);
-    let tail = map2(a, p, F32x4::mul);
+    let a = x.map(|x| x.max(zero.sub(x)));
+    let root = horner!(a, c; 6 5 4 3 2 1 0);
+    let power = root.map(|p| (0..4).fold(p, |p, _| p.mul(p)));
+    let tail = map2(a, power, F32x4::div);
     map2(x, tail, |x, tail| x.max(zero).sub(tail))
 }
 
@@ -192,17 +173,25 @@ fn quads(x: &Strip, shift: &Strip, out: &mut Strip, f: impl Fn([F32x4; 4]) -> [F
     }
 }
 
-/// Softmax of a row, in place: subtracts the maximum, so that it cannot overflow.
-pub fn softmax(row: &mut [f32]) {
-    let least = F32x4::splat(f32::NEG_INFINITY);
-    let top = F32x4::splat(fold(row, least, f32::NEG_INFINITY, F32x4::max).max_lane());
-    let (chunks, rest) = row.as_chunks_mut();
-    for chunk in chunks {
-        simd::store(exps(simd::load(chunk).map(|x| x.sub(top))), chunk);
+/// Softmax of four rows but for its division: the exponentials of scores, less a row's largest, so that none overflows; and
+/// their sums. Four at a time, since in one row each step waits for the last.
+pub fn exponentials(rows: [&mut [[f32; 4]]; 4]) -> [f32; 4] {
+    let tops = rows.each_ref().map(|row| {
+        let least = F32x4::splat(f32::NEG_INFINITY);
+        let top = row.iter().fold(least, |top, x| top.max(F32x4::load(x)));
+        F32x4::splat(top.max_lane())
+    });
+    let mut sums = [F32x4::splat(0.0); 4];
+    let [a, b, c, d] = rows;
+    for (((a, b), c), d) in a.iter_mut().zip(b).zip(c).zip(d) {
+        let scores = [&a, &b, &c, &d].map(|x| F32x4::load(x));
+        let weights = exps(map2(scores, tops, F32x4::sub));
+        sums = map2(sums, weights, F32x4::add);
+        for (x, weights) in [a, b, c, d].into_iter().zip(weights) {
+            weights.store(x);
+        }
     }
-    map_in_place(rest, f32::NEG_INFINITY, |x| exp(x.sub(top)));
-    let sum = F32x4::splat(fold(row, F32x4::splat(0.0), 0.0, F32x4::add).sum());
-    map_in_place(row, 0.0, |x| x.div(sum));
+    sums.map(F32x4::sum)
 }
 
 #[cfg(test)]
@@ -264,14 +253,26 @@ mod tests {
 
     #[cfg_attr(target_arch = "wasm32", wasm_bindgen_test::wasm_bindgen_test)]
     #[cfg_attr(not(target_arch = "wasm32"), test)]
-    fn softmax_sums_to_one_for_any_length() {
-        for len in 1..20usize {
-            let mut row: Vec<f32> = (0..len)
-                .map(|i| if i % 3 == 0 { 80.0 } else { -80.0 })
-                .collect();
-            softmax(&mut row);
-            let sum: f32 = row.iter().sum();
-            assert!((sum - 1.0).abs() < 1e-6, "{len}: {sum}");
+    fn exponentials_are_those_of_f64() {
+        for len in 1..20 {
+            let rows: [Vec<[f32; 4]>; 4] = core::array::from_fn(|row| {
+                let score = |i: usize| [80.0, -80.0, 3.5, -1.25, 0.0][(i + row) % 5];
+                let vector = |i| [score(i), score(7 * i), f32::NEG_INFINITY, score(i / 3)];
+                (0..len).map(vector).collect()
+            });
+            let mut got = rows.clone();
+            let sums = exponentials(got.each_mut().map(Vec::as_mut_slice));
+            for ((scores, got), sum) in rows.iter().zip(&got).zip(sums) {
+                let (scores, got) = (scores.as_flattened(), got.as_flattened());
+                let top = scores.iter().fold(f32::MIN, |a, b| a.max(*b));
+                let weights = scores.iter().map(|x| f64::from(x - top).exp());
+                assert!((f64::from(sum) / weights.clone().sum::<f64>() - 1.0).abs() < 1e-6);
+                for (got, want) in got.iter().zip(weights) {
+                    assert!((f64::from(*got) - want).abs() <= 2e-7 * want + 1e-37);
+                }
+                // What is not seen weighs nothing at all.
+                assert!(got.iter().skip(2).step_by(4).all(|x| x.to_bits() == 0));
+            }
         }
     }
 }

@@ -166,18 +166,23 @@ impl Scratch {
                     }
                 });
             }
-            for row in 0..count {
-                let scores = &mut self.scores[row * stride..][..keys.len()];
-                weigh(scores, first + row, head, &keys, len, attention);
+            let rows = self.scores.chunks_exact_mut(stride);
+            for (query, scores) in (first..first + count).zip(rows) {
+                mask(scores, query, head, &keys, len, attention);
             }
+            // Where there are fewer than four, whatever is in their place does no harm.
+            let mut rows = self.scores.chunks_exact_mut(stride);
+            let rows = core::array::from_fn(|_| rows.next().unwrap_or_default().as_chunks_mut().0);
+            let shares = activation::exponentials(rows).map(|sum| 1.0 / sum);
             for (index, offset) in (0..size).step_by(PANEL).enumerate() {
                 let panel = index * len * PANEL;
                 let panel = &self.values[panel + keys.start * PANEL..panel + keys.end * PANEL];
                 let lanes = PANEL.min(size - offset);
                 for_each_tile(&self.scores, 0..count, stride, panel, |_, rows| {
-                    for (row, sums) in rows.iter().enumerate() {
+                    for (row, (sums, share)) in rows.iter().zip(shares).enumerate() {
                         let target = (first + row) * width + head * size + offset;
-                        store(*sums, &mut out[target..target + lanes]);
+                        let values = sums.map(|sums| sums.mul(F32x4::splat(share)));
+                        store(values, &mut out[target..target + lanes]);
                     }
                 });
             }
@@ -219,8 +224,8 @@ fn transpose(rows: &[f32], size: usize, panel: &mut [f32]) {
     }
 }
 
-/// Scores of `query` against `keys` → the weights of their values.
-fn weigh(
+/// Adds the bias to scores of `query` against `keys`, and hides those that it does not see.
+fn mask(
     scores: &mut [f32],
     query: usize,
     head: usize,
@@ -229,21 +234,15 @@ fn weigh(
     attention: Attention,
 ) {
     let seen = attention.mask.seen(query, len);
-    let seen = seen.start - keys.start..seen.end - keys.start;
-    for unseen in [0..seen.start, seen.end..scores.len()] {
-        if !unseen.is_empty() {
-            scores[unseen].fill(0.0);
-        }
-    }
     if let Some(bias) = attention.bias {
-        bias.add_to(
-            &mut scores[seen.clone()],
-            head,
-            keys.start + seen.start,
-            query,
-        );
+        let scores = &mut scores[seen.start - keys.start..seen.end - keys.start];
+        bias.add_to(scores, head, seen.start, query);
     }
-    activation::softmax(&mut scores[seen]);
+    // One by one: there are few, and engines call out for a fill of unknown length.
+    let hidden = (0..seen.start - keys.start).chain(seen.end - keys.start..scores.len());
+    for key in hidden {
+        scores[key] = f32::NEG_INFINITY;
+    }
 }
 
 /// Norm and rotation of one query or key.
