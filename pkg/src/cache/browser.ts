@@ -4,6 +4,7 @@
  */
 
 import type { LoadCache, ModelStore } from "./cache.js";
+import { forgetMeasurements } from "./measurements.js";
 import { StoreCache } from "./store.js";
 
 const NAME = "gossamer-embed";
@@ -19,8 +20,16 @@ const store: ModelStore = {
   delete: async (name) => (await open())?.delete(BASE + name),
 };
 
+class BrowserCache extends StoreCache {
+  /** What was measured of this browser's GPU is a part of it. */
+  override async clear(): Promise<void> {
+    await forgetMeasurements();
+    await super.clear();
+  }
+}
+
 /** One cache for all models. */
-export const cache: LoadCache = new StoreCache(store, room);
+export const cache: LoadCache = new BrowserCache(store, room);
 
 /** The cache, for pages that have any: those that did not come by https have not. */
 export function browserCache(): LoadCache | undefined {

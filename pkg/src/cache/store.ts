@@ -8,7 +8,6 @@ import type { CachedModel, LoadCache, ModelCache, ModelStore, Visit, Wanted } fr
 import { Download } from "./download.js";
 import { type Entry, entryBytes, fileName, Index, isSame } from "./index.js";
 import { acquire, type Release } from "./locks.js";
-import { forgetMeasurements } from "./measurements.js";
 import { getPiece, type KeptFile, putPiece } from "./pieces.js";
 import { isOfFiles, notCached, offline, passing } from "./visit.js";
 
@@ -40,7 +39,6 @@ export class StoreCache implements LoadCache {
   }
 
   async clear(): Promise<void> {
-    await forgetMeasurements();
     await this.index.remove(() => true);
   }
 

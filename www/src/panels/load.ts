@@ -109,7 +109,7 @@ class LoadPanel extends Panel {
                 <input name="revision" autocomplete="off" placeholder="main" spellcheck="false" />
               </label>
               <label>
-                GGUF file
+                Weight file
                 <input name="file" autocomplete="off" placeholder="model-Q8_0.gguf" spellcheck="false" />
               </label>
               <label>
