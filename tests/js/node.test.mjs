@@ -62,6 +62,11 @@ describe("the Hugging Face cache folder", () => {
 
   const temporary = () => mkdtemp(join(tmpdir(), "gossamer-"));
 
+  const sha256 = async (path) =>
+    createHash("sha256")
+      .update(await readFile(path))
+      .digest("hex");
+
   /** Log of the Hub since the last time. */
   const log = async (name) => (await fetch(`${server.origin}/hub/faults/${name}`)).json();
 
@@ -95,13 +100,9 @@ print(json.dumps({
     "warnings": [str(warning) for warning in info.warnings],
 }))`,
     );
-    const hash = async (name) =>
-      createHash("sha256")
-        .update(await readFile(root + TINY + name))
-        .digest("hex");
-    assert.equal(found.offline, await hash("model.safetensors"));
+    assert.equal(found.offline, await sha256(`${root}${TINY}model.safetensors`));
     assert.equal(found.online, found.offline);
-    assert.equal(found.nested, await hash("1_Pooling/config.json"));
+    assert.equal(found.nested, await sha256(`${root}${TINY}1_Pooling/config.json`));
     assert.include(found.repos, "org/tiny");
     assert.deepEqual(found.warnings, []);
     // It asked about the file, and did not fetch it.
@@ -172,10 +173,6 @@ print(json.dumps([huggingface_hub.hf_hub_download("org/tiny", name) for name in 
   const { Deno } = runtimes;
   test("where no links can be made, files are moved and copied", { skip: !Deno && "no Deno" }, async () => {
     const folder = await temporary();
-    const sha256 = async (path) =>
-      createHash("sha256")
-        .update(await readFile(path))
-        .digest("hex");
     try {
       await log("moved");
       const both = [1, 2].map(() => ended(start(folder, "slow/moved", Deno)));

@@ -54,7 +54,7 @@ const EXP: [f32; 14] = [
 /// ln 2 in two parts; coefficients as in Cephes' `expf`). Relative error under 2e-7 on [-87.3, 88.3]; more is taken for
 /// 88.3, and under -87.7, where an exponent's bits are all 0, it is 0.
 #[inline(always)]
-pub fn exps<const N: usize>(x: [F32x4; N]) -> [F32x4; N] {
+fn exps<const N: usize>(x: [F32x4; N]) -> [F32x4; N] {
     // A load that spreads a constant is one instruction; a vector constant, which LLVM would make of it, takes engines three.
     let c = black_box(&EXP);
     let [most, least, log2e, shift, high, low] = core::array::from_fn(|i| F32x4::splat(c[i]));
