@@ -21,7 +21,7 @@ use super::save::Marker;
 use super::wide;
 use crate::backend::{Backend, Pooling, Splade, SpladeActivation, SpladeStrategy, WeightDtype};
 use crate::error::{Error, Result};
-use crate::text::Tokenizer;
+use crate::text::{Settings, Tokenizer};
 use crate::weights;
 use crate::weights::quantized::Quantization;
 
@@ -645,7 +645,7 @@ impl Planner<'_> {
         for token in [end.as_deref(), closing].into_iter().flatten() {
             self.text.update_bytes(token.as_bytes());
         }
-        let tokenizer = Tokenizer::new(bytes)?;
+        let tokenizer = Tokenizer::new(bytes, &Settings::default())?;
         let tokenizer = match (&end, closing) {
             (Some(end), _) => tokenizer.closed_by(end),
             (None, Some(closing)) if tokenizer.added() == 0 => tokenizer.closed_by(closing),

@@ -3,12 +3,15 @@
 pub mod batch;
 pub mod chunk;
 mod model;
+mod parts;
+mod settings;
 pub mod tokenizer;
 mod unigram;
 mod wrappers;
 
 pub use batch::Batch;
 pub use chunk::{Chunk, Chunking};
+pub use settings::Settings;
 pub use tokenizer::{Direction, Token, Tokenizer, Tokens};
 
 /// One thing to embed.

@@ -9,6 +9,8 @@ use tokenizers::{PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl, Trunc
 
 use super::Input;
 use super::model::Model;
+use super::parts::Parts;
+use super::settings::Settings;
 use super::wrappers::{Decoder, Normalizer};
 use crate::error::{Error, Result};
 
@@ -85,15 +87,11 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Parses tokenizer.json.
-    pub fn new(json: &[u8]) -> Result<Self> {
-        let mut inner: Inner = serde_json::from_slice(json).map_err(|error| {
-            Error::InvalidTokenizer(format!(
-                "{error}; download it again, or check that it is a Hugging Face tokenizers file"
-            ))
-        })?;
-        inner.with_padding(None);
-        inner.with_truncation(None).map_err(broken)?;
+    /// Reads tokenizer.json, changes it as the model's other files say, and builds the tokenizer.
+    pub fn new(json: &[u8], settings: &Settings) -> Result<Self> {
+        let mut parts = Parts::parse(json)?;
+        settings.apply(&mut parts)?;
+        let inner = build(parts).map_err(broken)?;
         let added = inner.encode_fast("", true).map_err(broken)?.len();
         Ok(Self {
             inner,
@@ -308,6 +306,22 @@ impl Tokenizer {
             }))
             .collect())
     }
+}
+
+/// Makes a tokenizer of checked parts.
+fn build(parts: Parts) -> tokenizers::Result<Inner> {
+    fn part<T: serde::de::DeserializeOwned>(
+        json: serde_json::Value,
+    ) -> serde_json::Result<Option<T>> {
+        serde_json::from_value(json)
+    }
+    let mut inner = TokenizerImpl::new(parts.model);
+    inner.with_normalizer(part::<Normalizer>(parts.normalizer)?)?;
+    inner.with_pre_tokenizer(part::<PreTokenizerWrapper>(parts.pre_tokenizer)?);
+    inner.with_post_processor(part::<PostProcessorWrapper>(parts.post_processor)?);
+    inner.with_decoder(part::<Decoder>(parts.decoder)?);
+    inner.add_tokens(parts.added_tokens.into_iter().map(|added| added.token))?;
+    Ok(inner)
 }
 
 fn check_length(index: usize, tokens: usize, rules: Rules) -> Result<()> {

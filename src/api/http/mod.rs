@@ -215,6 +215,48 @@ impl Exchange {
     }
 }
 
+/// Answers a request by its head alone (method, path and headers; the body is not looked at), where that is enough: a
+/// preflight, an unknown path, a wrong method, a missing key, or [`Options::refuse`]. `None`: read the body, and
+/// start an [`Exchange`].
+pub fn admit(head: &Request, options: &Options) -> Option<Response> {
+    let cors = Cors::new(head, &options.cors);
+    let incoming = Incoming::from(Request {
+        body: String::new(),
+        ..head.clone()
+    });
+    let found = Route::find(&incoming, options.dialect);
+    let format = found.map_or(Format::OpenAi, |(_, format)| format);
+    let mut response = match cors.preflight() {
+        Some(response) => response,
+        None => admissible(found.map(|(route, _)| route), head, options)
+            .err()?
+            .respond(format),
+    };
+    cors.add_to(&mut response);
+    Some(response)
+}
+
+/// What is wrong with a request's head, if anything is.
+fn admissible(
+    route: Option<Route>,
+    request: &Request,
+    options: &Options,
+) -> Result<Route, Problem> {
+    let route = route.ok_or_else(|| Problem::not_found(&request.path))?;
+    if request.method != route.method() {
+        return Err(Problem::method(request, route.method()));
+    }
+    if !matches!(route, Route::Health) && !options.admits(request) {
+        let message = "the API key is missing or wrong: send one that this server was given";
+        let kind = Kind::Unauthenticated;
+        return Err(Problem::new(kind, "invalid_api_key", message));
+    }
+    match options.refuse {
+        Some(refusal) => Err(Problem::from(refusal)),
+        None => Ok(route),
+    }
+}
+
 /// Looks whether a request may be answered, and starts what it asks for.
 fn begin<B: Backend>(
     embedder: &Embedder<B>,
@@ -223,18 +265,7 @@ fn begin<B: Backend>(
     options: &Options,
 ) -> Result<State, Problem> {
     let Incoming { request, json } = incoming;
-    let route = route.ok_or_else(|| Problem::not_found(&request.path))?;
-    if request.method != route.method() {
-        return Err(Problem::method(&request, route.method()));
-    }
-    if !matches!(route, Route::Health) && !options.admits(&request) {
-        let message = "the API key is missing or wrong: send one that this server was given";
-        let kind = Kind::Unauthenticated;
-        return Err(Problem::new(kind, "invalid_api_key", message));
-    }
-    if let Some(refusal) = options.refuse {
-        return Err(Problem::from(refusal));
-    }
+    let route = admissible(route, &request, options)?;
     let body = json.transpose().map_err(|error| {
         let message = format!("the body is no JSON: {error}");
         Problem::new(Kind::Malformed, "invalid_json", message)

@@ -1,0 +1,61 @@
+//! What a tokenizer.json says, part by part, before anything is built from it.
+//!
+//! The truncation and padding of the file are not read: the model's own limit decides, and nothing is padded.
+
+use serde::Deserialize;
+use serde_json::Value;
+use tokenizers::AddedToken;
+
+use super::model::Model;
+use crate::error::{Error, Result};
+
+/// The parts of a tokenizer.json. Only the model is built while the file is read, since it may have megabytes.
+#[derive(Deserialize)]
+pub struct Parts {
+    /// Version of the format; there is one.
+    version: Option<String>,
+    /// Tokens that are found in a text before the model sees it.
+    #[serde(default)]
+    pub added_tokens: Vec<Added>,
+    /// The normalizer, as JSON; null for none.
+    #[serde(default)]
+    pub normalizer: Value,
+    /// The pre-tokenizer, as JSON; null for none.
+    #[serde(default)]
+    pub pre_tokenizer: Value,
+    /// The post-processor, as JSON; null for none.
+    #[serde(default)]
+    pub post_processor: Value,
+    /// The decoder, as JSON; null for none.
+    #[serde(default)]
+    pub decoder: Value,
+    /// The model.
+    pub model: Model,
+}
+
+/// An entry of `added_tokens`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Added {
+    /// Its token id.
+    pub id: u32,
+    /// The token, and how it is looked for.
+    #[serde(flatten)]
+    pub token: AddedToken,
+}
+
+impl Parts {
+    /// Reads a tokenizer.json.
+    pub fn parse(json: &[u8]) -> Result<Self> {
+        let invalid = |reason: String| {
+            Error::InvalidTokenizer(format!(
+                "{reason}; download it again, or check that it is a Hugging Face tokenizers file"
+            ))
+        };
+        let parts: Self =
+            serde_json::from_slice(json).map_err(|error| invalid(error.to_string()))?;
+        match parts.version.as_deref() {
+            None | Some("1.0") => Ok(parts),
+            Some(other) => Err(invalid(format!("its version is {other:?}, not \"1.0\""))),
+        }
+    }
+}
