@@ -5,11 +5,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { assert } from "chai";
-import { topics } from "./cases/gpu.mjs";
-import { browsers, missing } from "./support/browsers.mjs";
-import { run } from "./support/child.mjs";
-import { runJson, runtimes } from "./support/runtimes.mjs";
-import { root, serve } from "./support/server.mjs";
+import { topics } from "../cases/gpu.mjs";
+import { browsers, missing } from "../support/browsers.mjs";
+import { run } from "../support/child.mjs";
+import { runJson, runtimes } from "../support/runtimes.mjs";
+import { root, serve } from "../support/server.mjs";
 
 let server;
 before(async () => {

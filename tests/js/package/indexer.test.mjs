@@ -4,10 +4,10 @@ import { readFile } from "node:fs/promises";
 import { after, before, describe, test } from "node:test";
 import { assert } from "chai";
 import { load } from "gossamer-embed";
-import { until } from "./support/child.mjs";
-import { SPLADE, TINY } from "./support/models.mjs";
-import { root } from "./support/server.mjs";
-import { bundle, fill, startWorker } from "./support/workers.mjs";
+import { until } from "../support/child.mjs";
+import { SPLADE, TINY } from "../support/models.mjs";
+import { root } from "../support/server.mjs";
+import { bundle, fill, startWorker } from "../support/workers.mjs";
 
 const DOCUMENTS = 5000;
 const BATCH = 25;

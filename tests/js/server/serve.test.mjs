@@ -10,10 +10,10 @@ import { InferenceClient } from "@huggingface/inference";
 import { assert } from "chai";
 import { load } from "gossamer-embed";
 import OpenAI from "openai";
-import { launch, listen, run, until } from "./support/child.mjs";
-import { materialise } from "./support/fixtures.mjs";
-import { MINILM, rows } from "./support/models.mjs";
-import { root } from "./support/server.mjs";
+import { launch, listen, run, until } from "../support/child.mjs";
+import { materialise } from "../support/fixtures.mjs";
+import { MINILM, rows } from "../support/models.mjs";
+import { root } from "../support/server.mjs";
 
 const TEXTS = ["a cat", "the dog sat on the mat"];
 /** Where cargo builds to, and xtask installs Python's packages. */

@@ -4,7 +4,7 @@ import { EventEmitter } from "node:events";
 import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { assert } from "chai";
-import { first, launch, run, until, within } from "./support/child.mjs";
+import { first, launch, run, until, within } from "../support/child.mjs";
 
 const node = (script, ...args) => launch(process.execPath, ["--input-type=module", "-e", script, ...args]);
 const failure = (promise) =>
@@ -79,7 +79,7 @@ describe("a child", () => {
       "throw new Error('a test that fails');",
     ]) {
       const outer = node(`
-        import { launch } from ${JSON.stringify(fileURLToPath(new URL("support/child.mjs", import.meta.url)))};
+        import { launch } from ${JSON.stringify(fileURLToPath(new URL("../support/child.mjs", import.meta.url)))};
         console.log(launch("sleep", ["60"]).pid);
         ${end}`);
       const [pid] = await outer.printed(/\d+/);

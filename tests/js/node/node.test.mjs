@@ -9,15 +9,15 @@ import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
 import { assert } from "chai";
 import { cache, load } from "gossamer-embed";
-import { topics } from "./cases/all.mjs";
-import { fidelity } from "./cases/fidelity.mjs";
-import { slow } from "./cases/memory.mjs";
-import { first, launch, run, until } from "./support/child.mjs";
-import { failure, fetchJson, TINY, tinyFiles } from "./support/models.mjs";
-import { runtimes } from "./support/runtimes.mjs";
-import { saveInto } from "./support/save.mjs";
-import { root, serve } from "./support/server.mjs";
-import { measureTokenizer } from "./support/tokenizer-load.mjs";
+import { topics } from "../cases/all.mjs";
+import { fidelity } from "../cases/fidelity.mjs";
+import { slow } from "../cases/memory.mjs";
+import { first, launch, run, until } from "../support/child.mjs";
+import { failure, fetchJson, TINY, tinyFiles } from "../support/models.mjs";
+import { runtimes } from "../support/runtimes.mjs";
+import { saveInto } from "../support/save.mjs";
+import { root, serve } from "../support/server.mjs";
+import { measureTokenizer } from "../support/tokenizer-load.mjs";
 
 /** Where cargo builds to, and xtask installs Python's packages. */
 const TARGET = process.env.GOSSAMER_TARGET ?? `${root}target`;
@@ -263,7 +263,7 @@ describe("large vocabularies", () => {
 
 describe("SPLADE models of real size", () => {
   const measure = async (...data) => {
-    const worker = new Worker(new URL("support/sized-splade-worker.mjs", import.meta.url), {
+    const worker = new Worker(new URL("../support/sized-splade-worker.mjs", import.meta.url), {
       workerData: data,
     });
     return first(worker, "message", 300_000);

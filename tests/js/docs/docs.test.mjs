@@ -5,11 +5,11 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { assert } from "chai";
-import { browsers, missing } from "./support/browsers.mjs";
-import { listen, run } from "./support/child.mjs";
-import { materialise } from "./support/fixtures.mjs";
-import { root, serve } from "./support/server.mjs";
-import { brokenLinks, pages, snippets } from "./support/snippets.mjs";
+import { browsers, missing } from "../support/browsers.mjs";
+import { listen, run } from "../support/child.mjs";
+import { materialise } from "../support/fixtures.mjs";
+import { root, serve } from "../support/server.mjs";
+import { brokenLinks, pages, snippets } from "../support/snippets.mjs";
 
 const TARGET = process.env.GOSSAMER_TARGET ?? `${root}target`;
 const FIXTURES = `${root}tests/fixtures`;

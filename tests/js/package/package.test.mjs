@@ -6,10 +6,10 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { assert } from "chai";
 import { parseAst } from "rolldown/parseAst";
-import { run } from "./support/child.mjs";
-import { runJson, runtimes } from "./support/runtimes.mjs";
-import { root, serve } from "./support/server.mjs";
-import { pack } from "./support/tarball.mjs";
+import { run } from "../support/child.mjs";
+import { runJson, runtimes } from "../support/runtimes.mjs";
+import { root, serve } from "../support/server.mjs";
+import { pack } from "../support/tarball.mjs";
 
 /** What a user would write. */
 const SCRIPT = `

@@ -13,11 +13,11 @@ import { promisify } from "node:util";
 import { assert } from "chai";
 import { load } from "gossamer-embed";
 import { preview } from "vite";
-import { browsers, missing } from "./support/browsers.mjs";
-import { launch, run } from "./support/child.mjs";
-import { TINY } from "./support/models.mjs";
-import { root } from "./support/server.mjs";
-import { pack, tools, unpack } from "./support/tarball.mjs";
+import { browsers, missing } from "../support/browsers.mjs";
+import { launch, run } from "../support/child.mjs";
+import { TINY } from "../support/models.mjs";
+import { root } from "../support/server.mjs";
+import { pack, tools, unpack } from "../support/tarball.mjs";
 
 const apps = join(tools, "apps");
 const installed = join(apps, "node_modules/gossamer-embed");

@@ -6,12 +6,12 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { assert } from "chai";
 import { load, modelCache } from "gossamer-embed";
-import { until } from "./support/child.mjs";
-import { digest } from "./support/digest.mjs";
-import { fetchBytes, MINILM, SPLADE, TINY, texts } from "./support/models.mjs";
-import { saveInto } from "./support/save.mjs";
-import { root, serve } from "./support/server.mjs";
-import { bundle, fill, heap, startWorker } from "./support/workers.mjs";
+import { until } from "../support/child.mjs";
+import { digest } from "../support/digest.mjs";
+import { fetchBytes, MINILM, SPLADE, TINY, texts } from "../support/models.mjs";
+import { saveInto } from "../support/save.mjs";
+import { root, serve } from "../support/server.mjs";
+import { bundle, fill, heap, startWorker } from "../support/workers.mjs";
 
 const WORKER = `
 import { init, load } from "./pkg/dist/workerd.js";

@@ -7,10 +7,10 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { assert } from "chai";
-import { run } from "./support/child.mjs";
-import { root } from "./support/server.mjs";
-import { modules, size } from "./support/size.mjs";
-import { pack, tools } from "./support/tarball.mjs";
+import { run } from "../support/child.mjs";
+import { root } from "../support/server.mjs";
+import { modules, size } from "../support/size.mjs";
+import { pack, tools } from "../support/tarball.mjs";
 
 const require = createRequire(join(tools, "package.json"));
 
