@@ -1,4 +1,4 @@
-/** The shared cases, by topic, in the order in which they run. Every engine runs all of them. */
+/** The shared cases, by topic, in the order in which they run. Every engine runs all of `topics`; `once` is for one of them. */
 
 import * as bits from "./bits.mjs";
 import * as cache from "./cache.mjs";
@@ -35,4 +35,7 @@ export const topics = {
   save: save.cases,
   cache: cache.cases,
 };
+export const once = { ...parity.once, ...bits.once };
+/** Topics that depend on the host: its files, threads, streams, network and memory. The others are the engine's work. */
+export const host = ["memory", "lifecycle", "stream", "pool", "save", "cache"];
 export { digests } from "./bits.mjs";

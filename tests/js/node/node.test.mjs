@@ -9,7 +9,7 @@ import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
 import { assert } from "chai";
 import { cache, load } from "gossamer-embed";
-import { topics } from "../cases/all.mjs";
+import { once, topics } from "../cases/all.mjs";
 import { fidelity } from "../cases/fidelity.mjs";
 import { slow } from "../cases/memory.mjs";
 import { first, launch, run, until } from "../support/child.mjs";
@@ -36,7 +36,7 @@ after(async () => {
   await rm(home, { recursive: true });
 });
 
-for (const [topic, cases] of Object.entries({ ...topics, slow, fidelity })) {
+for (const [topic, cases] of Object.entries({ ...topics, once, slow, fidelity })) {
   describe(topic, () => {
     for (const [name, run] of Object.entries(cases)) test(name, () => run(server));
   });
