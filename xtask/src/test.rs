@@ -198,7 +198,24 @@ mod tests {
     use std::fs;
     use std::path::{Path, PathBuf};
 
-    use super::root;
+    use anyhow::anyhow;
+
+    use super::{both, root};
+
+    #[test]
+    fn what_goes_wrong_on_either_side_is_told() {
+        let said = |one, other| {
+            let fail = |what: Option<&'static str>| what.map_or(Ok(()), |what| Err(anyhow!(what)));
+            both(move || fail(one), || fail(other)).map_err(|error| error.to_string())
+        };
+        assert_eq!(said(None, None), Ok(()));
+        assert_eq!(said(Some("one"), None), Err("one".into()));
+        assert_eq!(said(None, Some("other")), Err("other".into()));
+        assert_eq!(
+            said(Some("one"), Some("other")),
+            Err("one; and other".into())
+        );
+    }
 
     /// The files of a folder of Rust that no other declares as a module: nothing compiles them, and no test in them runs.
     fn undeclared(folder: &Path) -> Vec<PathBuf> {
