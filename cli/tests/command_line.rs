@@ -1,4 +1,4 @@
-//! The command line itself; `tests/js/serve.test.mjs` has what the server answers.
+//! The command line itself; `tests/js/server/serve.test.mjs` has what the server answers.
 
 use std::process::{Command, Output};
 

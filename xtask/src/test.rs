@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::run::{cargo, command, npm_script, root, run, say, target};
+use crate::run::{cargo, command, npm_script, output, root, run, say, target};
 use crate::{build, model, serve, setup};
 
 /// Runs all tests.
@@ -12,43 +12,60 @@ pub fn all() -> Result<()> {
     setup::wasm_target()?;
     setup::npm_packages()?;
     model::ensure(model::DEFAULT)?;
-    build::package()?;
-    serve::demo_data()?;
-    lint()?;
-    reference()?;
     setup::vulkan()?;
-    say("testing natively");
-    // This leaves the server's binary for the tests in JavaScript, too.
-    run(cargo().args(["test", "--quiet"]))?;
-    // xtask is built already, in the profile that it runs in.
-    run(cargo().args(["test", "--quiet", "--package", "xtask", "--profile", "dev"]))?;
-    for (build, features) in [
-        ("simd128", &[][..]),
-        ("relaxed-simd", &["--features", "relaxed-simd"][..]),
-    ] {
-        say(&format!("testing the kernels as wasm in Node ({build})"));
-        wasm(features)?;
-    }
+    setup::bundlers()?;
+    // Each link of the wasm, and much of the rest, keeps one core busy. The two share no folder that cargo locks: these
+    // are builds for release, those for development.
+    let for_wasm = || {
+        build::package()?;
+        serve::demo_data()?;
+        for (build, features) in [
+            ("simd128", &[][..]),
+            ("relaxed-simd", &["--features", "relaxed-simd"][..]),
+        ] {
+            say(&format!("testing the kernels as wasm in Node ({build})"));
+            wasm(features)?;
+        }
+        Ok(())
+    };
+    let natively = || {
+        lint_rust()?;
+        document_crate()?;
+        say("testing natively");
+        // This leaves the server's binary for the tests in JavaScript, too.
+        run(cargo().args(["test", "--quiet"]))?;
+        // xtask is built already, in the profile that it runs in.
+        run(cargo().args(["test", "--quiet", "--package", "xtask", "--profile", "dev"]))
+    };
+    both(for_wasm, natively)?;
+    lint_typescript()?;
+    document_package()?;
     setup::browsers()?;
     setup::testers()?;
-    for script in [
-        "test:node",
-        "test:server",
-        "test:browsers",
-        "test:gpu",
-        "test:package",
-        "test:bundlers",
-        "test:docs",
-        "test:demo",
-    ] {
-        say(&format!("npm run {script}"));
+    let suites = output(command("node").args(["tests/js/run.mjs", "--list"]))
+        .context("tests/js/run.mjs does not list its suites")?;
+    for suite in suites.lines() {
+        say(&format!("npm run test:{suite}"));
         // A browser that is missing is an error here, not a test left out.
-        run(npm_script(script)
+        run(npm_script(&format!("test:{suite}"))
             .env("GOSSAMER_BROWSERS", "required")
             .env("GOSSAMER_TARGET", target()))?;
     }
     say("all tests passed");
     Ok(())
+}
+
+/// Does two things at once, both to the end: what goes wrong in the second is not hidden by the first.
+fn both(one: impl FnOnce() -> Result<()> + Send, other: impl FnOnce() -> Result<()>) -> Result<()> {
+    std::thread::scope(|scope| {
+        let one = scope.spawn(one);
+        let other = other();
+        let one = one.join().expect("it reports what goes wrong");
+        match (one, other) {
+            (Err(one), Err(other)) => anyhow::bail!("{one:#}; and {other:#}"),
+            (one, other) => one.and(other),
+        }
+    })
 }
 
 /// Runs the library's own tests as wasm. Relaxed SIMD wants a newer Node than 20, which computes it wrongly.
@@ -106,6 +123,11 @@ pub fn wasm_runner(args: Vec<String>) -> Result<()> {
 pub fn lint() -> Result<()> {
     setup::wasm_target()?;
     setup::npm_packages()?;
+    lint_rust()?;
+    lint_typescript()
+}
+
+fn lint_rust() -> Result<()> {
     say("checking formatting and lints (Rust)");
     run(cargo().args(["fmt", "--all", "--check"]))?;
     let deny = ["--", "-D", "warnings"];
@@ -124,6 +146,10 @@ pub fn lint() -> Result<()> {
         ];
         run(cargo().args(clippy).args(features).args(deny))?;
     }
+    Ok(())
+}
+
+fn lint_typescript() -> Result<()> {
     say("checking formatting, lints and types (TypeScript)");
     run(&mut npm_script("lint"))?;
     run(&mut npm_script("check"))
@@ -133,10 +159,18 @@ pub fn lint() -> Result<()> {
 pub fn reference() -> Result<()> {
     setup::npm_packages()?;
     setup::bundlers()?;
+    document_crate()?;
+    document_package()
+}
+
+fn document_crate() -> Result<()> {
     say("documenting the crate");
     run(cargo()
         .args(["doc", "--quiet", "--no-deps", "--package", "gossamer-embed"])
-        .env("RUSTDOCFLAGS", "-D warnings"))?;
+        .env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+fn document_package() -> Result<()> {
     say("documenting the package");
     let typedoc = target().join("bundlers/node_modules/typedoc/bin/typedoc");
     let out = target().join("doc/js");
@@ -158,4 +192,84 @@ pub fn format() -> Result<()> {
     run(cargo().args(["fmt", "--all"]))?;
     run(&mut npm_script("format"))?;
     run(command("git").args(["status", "--short"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use super::root;
+
+    /// The files of a folder of Rust that no other declares as a module: nothing compiles them, and no test in them runs.
+    fn undeclared(folder: &Path) -> Vec<PathBuf> {
+        let read = |path: PathBuf| fs::read_to_string(path).unwrap_or_default();
+        let mut parents: String = ["lib.rs", "main.rs", "mod.rs"]
+            .map(|name| read(folder.join(name)))
+            .concat();
+        parents += &read(folder.with_extension("rs"));
+        let declares = |name: &str| {
+            let code = parents.lines().map(str::trim);
+            code.filter_map(|line| line.strip_suffix(';')).any(|line| {
+                line.split_once("mod ")
+                    .is_some_and(|(_, what)| what == name)
+            })
+        };
+        let mut found = Vec::new();
+        for entry in fs::read_dir(folder).expect("the folder is there") {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            let is_root = ["lib", "main", "mod"].contains(&name);
+            if path.is_dir() {
+                found.extend(undeclared(&path));
+            }
+            let holds_rust = path.is_dir() && path.join("mod.rs").exists();
+            let is_rust = path.extension().is_some_and(|extension| extension == "rs");
+            if (holds_rust || is_rust && !is_root) && !declares(name) {
+                found.push(path);
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn every_file_is_compiled() {
+        for folder in [
+            "src",
+            "cli/src",
+            "xtask/src",
+            "tests/native",
+            "tests/common",
+            "fuzz/src",
+        ] {
+            assert_eq!(undeclared(&root().join(folder)), [""; 0].map(PathBuf::from));
+        }
+    }
+
+    #[test]
+    fn a_file_that_no_other_declares_is_found() {
+        let folder = std::env::temp_dir().join(format!("gossamer-{}", std::process::id()));
+        let inner = folder.join("inner");
+        fs::create_dir_all(&inner).unwrap();
+        for (name, text) in [
+            (
+                "main.rs",
+                "mod one;\n    pub(crate) mod inner;\n// mod three\n",
+            ),
+            ("one.rs", ""),
+            ("two.rs", ""),
+            ("three.rs", ""),
+            ("inner/mod.rs", "mod four;"),
+            ("inner/four.rs", ""),
+            ("inner/five.rs", ""),
+            ("kernel.wgsl", ""),
+        ] {
+            fs::write(folder.join(name), text).unwrap();
+        }
+        let mut found = undeclared(&folder);
+        found.sort();
+        fs::remove_dir_all(&folder).unwrap();
+        let names = ["inner/five.rs", "three.rs", "two.rs"];
+        assert_eq!(found, names.map(|name| folder.join(name)));
+    }
 }

@@ -3,13 +3,12 @@
  * from the cache: in Chromium, Firefox and Node.
  */
 
-import { execFile } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import { browsers } from "../support/browsers.mjs";
+import { run } from "../support/child.mjs";
 import { median } from "../support/numbers.mjs";
 import { serve } from "../support/server.mjs";
 
@@ -52,7 +51,7 @@ async function inNode() {
   const env = { ...process.env, HF_HUB_CACHE: folder, HF_ENDPOINT: endpoint };
   const start = async (fresh) => {
     if (fresh) await rm(folder, { recursive: true });
-    const { stdout } = await promisify(execFile)(process.execPath, [script, MODEL], { env });
+    const { stdout } = await run(process.execPath, [script, MODEL], { env });
     return Number(stdout);
   };
   return { start, close: () => rm(folder, { recursive: true }) };

@@ -3,7 +3,7 @@
  * onnxruntime itself, natively.
  */
 
-import { execFileSync } from "node:child_process";
+import { run } from "../support/child.mjs";
 import { root } from "../support/server.mjs";
 import { introduce, table, texts, withPages } from "./pages.mjs";
 
@@ -29,7 +29,7 @@ const args = [
   `${root}tests/js/bench/peers/native.py`,
   `${root}target/bench/models/sentence-transformers/all-MiniLM-L6-v2`,
 ];
-const native = Number(execFileSync(python, args, { input: JSON.stringify(batch.texts), encoding: "utf8" }));
+const native = Number((await run(python, args, { input: JSON.stringify(batch.texts) })).stdout);
 const { ours } = one.results["32 texts of about 32 tokens"];
 console.log(
   `native onnxruntime, one thread: ${native.toFixed(2)} ms; ours takes ${(ours / native).toFixed(2)} times as long`,

@@ -3,10 +3,10 @@
  * those of the whole runtime, the simulator of R2 in it included: what only reading from it costs stands beside them.
  */
 
-import { execFileSync } from "node:child_process";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { load } from "gossamer-embed";
+import { run } from "../support/child.mjs";
 import { median } from "../support/numbers.mjs";
 import { saveInto } from "../support/save.mjs";
 import { root, serve } from "../support/server.mjs";
@@ -38,12 +38,11 @@ async function save() {
   await server.close();
 }
 
-const runtime = () =>
-  execFileSync("pgrep", ["-P", String(process.pid), "workerd"], { encoding: "utf8" }).trim();
+const runtime = async () => (await run("pgrep", ["-P", String(process.pid), "workerd"])).stdout.trim();
 
 /** CPU time of the runtime so far, in milliseconds: of all threads, and of the one that runs JavaScript. */
 async function cpuTime() {
-  const pid = runtime();
+  const pid = await runtime();
   const tasks = await readdir(`/proc/${pid}/task`);
   const times = tasks.map(async (task) => {
     const line = await readFile(`/proc/${pid}/task/${task}/schedstat`, "utf8");
@@ -55,7 +54,7 @@ async function cpuTime() {
 
 /** Resident memory of the runtime in bytes: `VmRSS` now, `VmHWM` at most. */
 async function resident(field) {
-  const status = await readFile(`/proc/${runtime()}/status`, "utf8");
+  const status = await readFile(`/proc/${await runtime()}/status`, "utf8");
   return 1024 * Number(new RegExp(`${field}:\\s+(\\d+)`).exec(status)[1]);
 }
 

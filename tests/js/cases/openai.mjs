@@ -1,4 +1,4 @@
-/** OpenAI's format, by hand. (openai.test.mjs uses the official client.) */
+/** OpenAI's format, by hand. (`tests/js/node/clients.test.mjs` uses the official client.) */
 
 import { assert } from "chai";
 import { embedder, rows, TINY } from "../support/models.mjs";

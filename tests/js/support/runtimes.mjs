@@ -1,9 +1,8 @@
 /** Other JavaScript runtimes, as npm installed them. */
 
-import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { promisify } from "node:util";
+import { run } from "./child.mjs";
 import { root } from "./server.mjs";
 
 const bin = (path) => [`${root}node_modules/${path}`].find(existsSync);
@@ -33,6 +32,6 @@ function command(path, ...args) {
 
 /** Runs a script; its standard output, read as JSON. */
 export async function runJson([path, ...args], script, scriptArgs = [], options = {}) {
-  const { stdout } = await promisify(execFile)(path, [...args, script, ...scriptArgs], options);
+  const { stdout } = await run(path, [...args, script, ...scriptArgs], options);
   return JSON.parse(stdout);
 }

@@ -7,6 +7,7 @@ import { extname, join, normalize } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
+import { listen as bind } from "./child.mjs";
 import { cdn, hub, memory } from "./hub.mjs";
 import { shards } from "./safetensors.mjs";
 import * as synthetic from "./synthetic.mjs";
@@ -43,12 +44,12 @@ async function listen(answer) {
       response.writeHead(500).end(String(error));
     });
   });
-  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  const port = await bind(server);
   const close = async () => {
     server.closeAllConnections();
     await new Promise((done) => server.close(done));
   };
-  return { origin: `http://127.0.0.1:${server.address().port}`, close };
+  return { origin: `http://127.0.0.1:${port}`, close };
 }
 
 async function answer(request, response, { open, known, cdn }) {

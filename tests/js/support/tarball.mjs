@@ -1,11 +1,8 @@
 /** The package as it would be published. */
 
-import { execFile } from "node:child_process";
 import { join } from "node:path";
-import { promisify } from "node:util";
+import { run } from "./child.mjs";
 import { root } from "./server.mjs";
-
-const run = promisify(execFile);
 
 /** Where xtask installs what the package is checked and bundled with; `npm ci` there has the same effect. */
 export const tools = join(process.env.GOSSAMER_TARGET ?? `${root}target`, "bundlers");

@@ -3,6 +3,7 @@
 import { readFile } from "node:fs/promises";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { load } from "gossamer-embed";
+import { first } from "./child.mjs";
 import { median } from "./numbers.mjs";
 import { root } from "./server.mjs";
 import { chunks, size } from "./synthetic.mjs";
@@ -86,7 +87,7 @@ async function model(tokenizer, entries) {
 export async function measureTokenizer(kind, runs) {
   const worker = new Worker(new URL(import.meta.url), { workerData: { kind, runs } });
   try {
-    return await new Promise((done, failed) => worker.once("message", done).once("error", failed));
+    return await first(worker, "message", 300_000);
   } finally {
     await worker.terminate();
   }

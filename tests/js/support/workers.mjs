@@ -1,20 +1,20 @@
 /** Workers in Cloudflare's own runtime. */
 
-import { once } from "node:events";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Miniflare } from "miniflare";
 import { rolldown } from "rolldown";
 import WebSocket from "ws";
+import { first, within } from "./child.mjs";
 import { root } from "./server.mjs";
 
 const COMPATIBILITY = { compatibilityDate: "2026-04-01", modulesRoot: root };
 
 /** Starts one, or several as `{ workers }`; to be disposed of. */
 export async function startWorker(options) {
-  // A port that is taken makes it wait for ever, without a word.
   const worker = new Miniflare({ port: 0, inspectorPort: 0, cf: false, ...COMPATIBILITY, ...options });
-  await worker.ready;
+  // A port that is taken makes it wait for ever, without a word.
+  await within(worker.ready, 60_000, "workerd is not ready");
   return worker;
 }
 
@@ -56,9 +56,9 @@ export async function heap(worker) {
   const { webSocketDebuggerUrl } = list.find(({ id }) => id.startsWith("core:user:"));
   const socket = new WebSocket(webSocketDebuggerUrl);
   try {
-    await once(socket, "open");
+    await first(socket, "open");
     socket.send(JSON.stringify({ id: 1, method: "Runtime.getHeapUsage" }));
-    const [message] = await once(socket, "message");
+    const message = await first(socket, "message");
     const { usedSize, backingStorageSize } = JSON.parse(message).result;
     return { used: usedSize, buffers: backingStorageSize };
   } finally {

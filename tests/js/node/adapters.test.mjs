@@ -27,8 +27,8 @@ import { pgvectorSparse } from "gossamer-embed/adapters/pgvector";
 import { pineconeSparse } from "gossamer-embed/adapters/pinecone";
 import { qdrantSparse, qdrantVectors } from "gossamer-embed/adapters/qdrant";
 import { SparseVector } from "pgvector";
-import { failure, rows, SPLADE } from "./support/models.mjs";
-import { root, serve } from "./support/server.mjs";
+import { failure, rows, SPLADE } from "../support/models.mjs";
+import { root, serve } from "../support/server.mjs";
 
 const MINILM = `${root}models/sentence-transformers/all-MiniLM-L6-v2`;
 const M3 = "tests/fixtures/tiny-m3/";

@@ -4,9 +4,9 @@ import { readFile } from "node:fs/promises";
 import { after, before, describe, test } from "node:test";
 import { assert } from "chai";
 import { serve } from "gossamer-embed";
-import { SPLADE, TINY } from "./support/models.mjs";
-import { root } from "./support/server.mjs";
-import { bundle, fill, heap, startWorker } from "./support/workers.mjs";
+import { SPLADE, TINY } from "../support/models.mjs";
+import { root } from "../support/server.mjs";
+import { bundle, fill, heap, startWorker } from "../support/workers.mjs";
 
 const FOLDERS = { minilm: TINY, splade: SPLADE };
 const json = { "content-type": "application/json" };

@@ -1,18 +1,16 @@
 /** What the documentation shows does what it says: every fenced block is run, against a Hub on loopback. */
 
-import { execFile } from "node:child_process";
 import { chmod, cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { promisify } from "node:util";
 import { assert } from "chai";
-import { browsers, missing } from "./support/browsers.mjs";
-import { materialise } from "./support/fixtures.mjs";
-import { root, serve } from "./support/server.mjs";
-import { brokenLinks, pages, snippets } from "./support/snippets.mjs";
+import { browsers, missing } from "../support/browsers.mjs";
+import { listen, run } from "../support/child.mjs";
+import { materialise } from "../support/fixtures.mjs";
+import { root, serve } from "../support/server.mjs";
+import { brokenLinks, pages, snippets } from "../support/snippets.mjs";
 
-const run = promisify(execFile);
 const TARGET = process.env.GOSSAMER_TARGET ?? `${root}target`;
 const FIXTURES = `${root}tests/fixtures`;
 const MINILM = `${FIXTURES}/tiny-bert`;
@@ -147,8 +145,7 @@ async function inShell({ code }, id, page, context) {
   await writeFile(join(folder, "script.sh"), code.replaceAll("8080", port));
   const script =
     "set -eu; trap 'xargs --no-run-if-empty kill < servers' EXIT; touch servers; source ./script.sh";
-  // Its input is a socket, which has bash read its user's files as if it were started over a network.
-  await run("bash", ["--norc", "-c", script], { cwd: folder, env, timeout: 60_000 });
+  await run("bash", ["-c", script], { cwd: folder, env, timeout: 60_000 });
   const commands = (await readFile(join(scratch, "commands"), "utf8")).trim().split("\n");
   for (const command of commands.filter((command) => !/^gossamer |localhost/.test(command)))
     context.diagnostic(`stand-in: ${command}`);
@@ -156,8 +153,7 @@ async function inShell({ code }, id, page, context) {
 
 async function freePort() {
   const probe = createServer();
-  await new Promise((done) => probe.listen(0, "127.0.0.1", done));
-  const { port } = probe.address();
+  const port = await listen(probe);
   await new Promise((done) => probe.close(done));
   return port;
 }

@@ -1,16 +1,15 @@
 /** WebGPU in Chromium, where SwiftShader plays the GPU, and in Deno, where Mesa's lavapipe does; and Node, which has none. */
 
-import { execFile } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { promisify } from "node:util";
 import { assert } from "chai";
-import { topics } from "./cases/gpu.mjs";
-import { browsers, missing } from "./support/browsers.mjs";
-import { runJson, runtimes } from "./support/runtimes.mjs";
-import { root, serve } from "./support/server.mjs";
+import { topics } from "../cases/gpu.mjs";
+import { browsers, missing } from "../support/browsers.mjs";
+import { run } from "../support/child.mjs";
+import { runJson, runtimes } from "../support/runtimes.mjs";
+import { root, serve } from "../support/server.mjs";
 
 let server;
 before(async () => {
@@ -41,7 +40,7 @@ function suite(title, topic, flags) {
 /** Why WebGPU cannot be tested in Deno, if it cannot; an error where browsers must be there, too. */
 async function lacking(deno) {
   const ask = "console.log(Boolean(await navigator.gpu?.requestAdapter()))";
-  const { stdout } = deno ? await promisify(execFile)(deno[0], ["eval", ask]) : {};
+  const { stdout } = deno ? await run(deno[0], ["eval", ask]) : {};
   if (stdout?.trim() === "true") return false;
   const why = deno ? "Deno finds no adapter: install a Vulkan driver, such as Mesa's" : "there is no Deno";
   if (process.env.GOSSAMER_BROWSERS === "required") throw new Error(why);
@@ -61,13 +60,13 @@ describe("a GPU", () => {
     try {
       const script = `${root}tests/js/support/run-cases.mjs`;
       const env = { ...process.env, HF_HOME: home, DENO_DIR: home };
-      const run = runJson(Deno, script, [server.origin, "gpu", "cases"], { env });
+      const cases = runJson(Deno, script, [server.origin, "gpu", "cases"], { env });
       // The driver's threads can bring the process down as it ends. By then all is said.
       const said = (error) => {
         if (!error.stdout) throw error;
         return JSON.parse(error.stdout);
       };
-      const { passed, failures } = await run.catch(said);
+      const { passed, failures } = await cases.catch(said);
       assert.deepEqual(failures, {});
       assert.equal(passed, Object.keys(topics.cases).length);
     } finally {

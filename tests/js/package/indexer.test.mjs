@@ -2,12 +2,12 @@
 
 import { readFile } from "node:fs/promises";
 import { after, before, describe, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { assert } from "chai";
 import { load } from "gossamer-embed";
-import { SPLADE, TINY } from "./support/models.mjs";
-import { root } from "./support/server.mjs";
-import { bundle, fill, startWorker } from "./support/workers.mjs";
+import { until } from "../support/child.mjs";
+import { SPLADE, TINY } from "../support/models.mjs";
+import { root } from "../support/server.mjs";
+import { bundle, fill, startWorker } from "../support/workers.mjs";
 
 const DOCUMENTS = 5000;
 const BATCH = 25;
@@ -155,10 +155,7 @@ describe("examples/cloudflare-indexer", () => {
   const search = (query) =>
     ask("indexer", `search?${new URLSearchParams({ q: query, limit: String(LIMIT) })}`);
 
-  /** Waits until something holds; the test's time-out is what ends it otherwise. */
-  async function until(holds) {
-    while (!(await holds())) await sleep(100);
-  }
+  const holds = (ask) => until(ask, "what was sent has arrived", { milliseconds: 120_000, every: 100 });
 
   const key = (body) => JSON.stringify(body);
   /** The best of what a model gives for all texts and a query. */
@@ -178,8 +175,8 @@ describe("examples/cloudflare-indexer", () => {
   test("each document once, each poisonous message among the dead", { timeout: 120_000 }, async () => {
     const all = messages();
     for (let i = 0; i < all.length; i += 100) await queue.sendBatch(all.slice(i, i + 100));
-    await until(async () => (await ask("undertaker")).length >= poison.length);
-    await until(async () => (await count("documents")) >= DOCUMENTS);
+    await holds(async () => (await ask("undertaker")).length >= poison.length);
+    await holds(async () => (await count("documents")) >= DOCUMENTS);
     assert.sameMembers((await ask("undertaker")).map(key), poison.map(key));
     const { ids, failed, vectors } = await ask("vectorize");
     assert.isAtLeast(failed, Math.floor(DOCUMENTS / BATCH / FAILING) - 1);
@@ -216,10 +213,10 @@ describe("examples/cloudflare-indexer", () => {
     const newer = { ...good[18], text: "blue fire" };
     await queue.send(newer);
     const stored = (id) => database.prepare("SELECT text FROM documents WHERE id = ?").bind(id).first("text");
-    await until(async () => (await stored(newer.id)) === newer.text);
+    await holds(async () => (await stored(newer.id)) === newer.text);
     assert.equal(await count("documents"), DOCUMENTS);
     await queue.send(good[18]);
-    await until(async () => (await stored(newer.id)) === good[18].text);
+    await holds(async () => (await stored(newer.id)) === good[18].text);
     assert.equal(await count("postings"), postings);
     // An older version that arrives after a newer one.
     const delay = { delaySeconds: 1 };
@@ -227,7 +224,7 @@ describe("examples/cloudflare-indexer", () => {
     await queue.send({ ...good[20], text: "fast water" });
     await queue.send(good[19]);
     await queue.send(good[20], delay);
-    await until(async () => (await stored(good[20].id)) === good[20].text);
+    await holds(async () => (await stored(good[20].id)) === good[20].text);
     assert.equal(await stored(good[19].id), good[19].text);
   });
 
@@ -236,10 +233,10 @@ describe("examples/cloudflare-indexer", () => {
     await ask("vectorize", "", { method: "PUT", body: '{"down":true}' });
     const lost = { id: "lost", text: "a slow day" };
     await queue.send(lost);
-    await until(async () => (await ask("undertaker")).length > dead);
+    await holds(async () => (await ask("undertaker")).length > dead);
     assert.deepEqual((await ask("undertaker")).at(-1), lost);
     await ask("vectorize", "", { method: "PUT", body: '{"down":false}' });
     await queue.send(lost);
-    await until(async () => (await count("documents")) > DOCUMENTS);
+    await holds(async () => (await count("documents")) > DOCUMENTS);
   });
 });

@@ -6,10 +6,10 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { assert } from "chai";
-import { browsers, missing } from "./support/browsers.mjs";
-import { serveDemo, Visitor } from "./support/demo.mjs";
+import { browsers, missing } from "../support/browsers.mjs";
+import { serveDemo, Visitor } from "../support/demo.mjs";
 
-const fixture = (name) => fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url));
+const fixture = (name) => fileURLToPath(new URL(`../../fixtures/${name}`, import.meta.url));
 const MINILM = "sentence-transformers/all-MiniLM-L6-v2";
 
 let demo;

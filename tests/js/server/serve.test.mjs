@@ -1,24 +1,20 @@
 /** `gossamer serve`, the native server: the same answers as the package gives, to the formats' own clients. */
 
-import { execFile, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { once } from "node:events";
 import { mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:http";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { after, before, describe, test } from "node:test";
-import { promisify } from "node:util";
 import { ChromaCloudSpladeEmbeddingFunction } from "@chroma-core/chroma-cloud-splade";
 import { InferenceClient } from "@huggingface/inference";
 import { assert } from "chai";
 import { load } from "gossamer-embed";
 import OpenAI from "openai";
-import { materialise } from "./support/fixtures.mjs";
-import { MINILM, rows } from "./support/models.mjs";
-import { root } from "./support/server.mjs";
+import { launch, listen, run, until } from "../support/child.mjs";
+import { materialise } from "../support/fixtures.mjs";
+import { MINILM, rows } from "../support/models.mjs";
+import { root } from "../support/server.mjs";
 
-const execute = promisify(execFile);
 const TEXTS = ["a cat", "the dog sat on the mat"];
 /** Where cargo builds to, and xtask installs Python's packages. */
 const TARGET = process.env.GOSSAMER_TARGET ?? `${root}target`;
@@ -48,24 +44,10 @@ after(async () => {
 /** Starts a server on a free port. */
 async function serve(...args) {
   const options = args.at(-1) instanceof Object ? args.pop() : {};
-  const child = spawn(`${TARGET}/debug/gossamer`, ["serve", "--port", "0", ...args], {
-    stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, ...options },
-  });
-  let errors = "";
-  child.stderr.on("data", (text) => (errors += text));
-  const ended = once(child, "exit");
-  for await (const line of createInterface(child.stdout)) {
-    const url = /^listening on (.*)$/.exec(line)?.[1];
-    if (url === undefined) continue;
-    const stop = async () => {
-      child.kill("SIGTERM");
-      return (await ended)[0];
-    };
-    return { url, stop };
-  }
-  await ended;
-  throw new Error(errors);
+  const env = { ...process.env, ...options };
+  const child = launch(`${TARGET}/debug/gossamer`, ["serve", "--port", "0", ...args], { env });
+  const [, url] = await child.printed(/^listening on (.*)$/m);
+  return { url, stop: () => child.stop() };
 }
 
 async function ask(url, path, body, headers = {}) {
@@ -111,7 +93,7 @@ describe("clients", () => {
 
 /** The commands of the documents, with another host. */
 describe("curl", () => {
-  const curl = async (...args) => JSON.parse((await execute("curl", ["--silent", ...args])).stdout);
+  const curl = async (...args) => JSON.parse((await run("curl", ["--silent", ...args])).stdout);
   const json = ["-H", "Content-Type: application/json"];
 
   test("Trieve: embed_sparse", async () => {
@@ -245,10 +227,11 @@ test("clients that go away leave the server to others", async () => {
   controller.abort();
   for (const error of await Promise.all(gone)) assert.equal(error.name, "AbortError");
   // Their places become free as soon as the server has noticed.
-  let answer;
-  do answer = await ask(url, "/v1/embeddings", { input: "a" });
-  while (answer.status === 429);
-  assert.equal(answer.status, 200);
+  const answered = async () => {
+    const { status } = await ask(url, "/v1/embeddings", { input: "a" });
+    return status !== 429 && status;
+  };
+  assert.equal(await until(answered, "there is a place in the queue"), 200);
   await stop();
 });
 
@@ -291,9 +274,9 @@ test("a model of the Hub, which then needs no network", async () => {
     };
     response.writeHead(206, headers).end(part);
   });
-  await new Promise((done) => hub.listen(0, "127.0.0.1", done));
+  const port = await listen(hub);
   const environment = {
-    HF_ENDPOINT: `http://127.0.0.1:${hub.address().port}`,
+    HF_ENDPOINT: `http://127.0.0.1:${port}`,
     HF_HOME: join(scratch, "hub"),
     HF_HUB_CACHE: "",
     HF_TOKEN: "secret",
@@ -330,13 +313,11 @@ test("schemathesis: 5,000 cases, each answered as the OpenAPI document says", as
     ...["--exclude-checks", "positive_data_acceptance"],
     ...["--max-examples", "450", "--continue-on-failure", "--seed", "1", "--no-color"],
   ];
-  const options = { env: { ...process.env, PYTHONPATH: `${TARGET}/python` }, maxBuffer: 1 << 26 };
+  const options = { env: { ...process.env, PYTHONPATH: `${TARGET}/python` }, timeout: 600_000 };
   const part = async (name, ...paths) => {
     const cwd = join(scratch, name);
     await mkdir(cwd);
-    const { stdout } = await execute("python3", [...args, ...paths], { ...options, cwd }).catch((error) => {
-      throw new Error(`${error.message}\n${error.stdout}`);
-    });
+    const { stdout } = await run("python3", [...args, ...paths], { ...options, cwd });
     const [, cases] = /(\d+) generated/.exec(stdout) ?? assert.fail(stdout);
     return Number(cases);
   };

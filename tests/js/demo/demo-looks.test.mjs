@@ -7,13 +7,13 @@ import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import axe from "axe-core";
 import { assert } from "chai";
-import { browsers, missing } from "./support/browsers.mjs";
-import { serveDemo, Visitor } from "./support/demo.mjs";
-import { sentences } from "./support/sentences.mjs";
+import { browsers, missing } from "../support/browsers.mjs";
+import { serveDemo, Visitor } from "../support/demo.mjs";
+import { sentences } from "../support/sentences.mjs";
 
-const SCREENSHOTS = fileURLToPath(new URL("../../target/demo-screenshots/", import.meta.url));
+const SCREENSHOTS = fileURLToPath(new URL("../../../target/demo-screenshots/", import.meta.url));
 /** The one of the README; `GOSSAMER_README_SCREENSHOT=1` takes it again. */
-const README = fileURLToPath(new URL("../../www/screenshot.png", import.meta.url));
+const README = fileURLToPath(new URL("../../../www/screenshot.png", import.meta.url));
 const PANELS = ["load", "compare", "xray", "search", "bench", "code"];
 const SCHEMES = ["light", "dark"];
 

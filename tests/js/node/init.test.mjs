@@ -3,8 +3,8 @@
 import { after, before, test } from "node:test";
 import { assert } from "chai";
 import { GossamerError, init, load } from "gossamer-embed";
-import { failure, TINY } from "./support/models.mjs";
-import { serve } from "./support/server.mjs";
+import { failure, TINY } from "../support/models.mjs";
+import { serve } from "../support/server.mjs";
 
 let server;
 before(async () => {

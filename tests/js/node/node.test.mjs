@@ -1,26 +1,23 @@
 /** The shared cases in the Node that runs this, and what only hosts with files have. */
 
-import { execFile, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { once } from "node:events";
 import { lstat, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { setTimeout as pause } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
-import { promisify } from "node:util";
 import { Worker } from "node:worker_threads";
 import { assert } from "chai";
 import { cache, load } from "gossamer-embed";
-import { topics } from "./cases/all.mjs";
-import { fidelity } from "./cases/fidelity.mjs";
-import { slow } from "./cases/memory.mjs";
-import { failure, fetchJson, TINY, tinyFiles } from "./support/models.mjs";
-import { runtimes } from "./support/runtimes.mjs";
-import { saveInto } from "./support/save.mjs";
-import { root, serve } from "./support/server.mjs";
-import { measureTokenizer } from "./support/tokenizer-load.mjs";
+import { topics } from "../cases/all.mjs";
+import { fidelity } from "../cases/fidelity.mjs";
+import { slow } from "../cases/memory.mjs";
+import { first, launch, run, until } from "../support/child.mjs";
+import { failure, fetchJson, TINY, tinyFiles } from "../support/models.mjs";
+import { runtimes } from "../support/runtimes.mjs";
+import { saveInto } from "../support/save.mjs";
+import { root, serve } from "../support/server.mjs";
+import { measureTokenizer } from "../support/tokenizer-load.mjs";
 
 /** Where cargo builds to, and xtask installs Python's packages. */
 const TARGET = process.env.GOSSAMER_TARGET ?? `${root}target`;
@@ -56,7 +53,7 @@ describe("the Hugging Face cache folder", () => {
       HF_HUB_CACHE: folder,
       HF_ENDPOINT: `${server.origin}/hub`,
     };
-    const { stdout } = await promisify(execFile)("python3", ["-c", script], { env });
+    const { stdout } = await run("python3", ["-c", script], { env });
     return JSON.parse(stdout);
   }
 
@@ -72,11 +69,15 @@ describe("the Hugging Face cache folder", () => {
 
   /** Starts to load a model in a process of its own. */
   const start = (folder, name, [path, ...args] = [process.execPath]) =>
-    spawn(path, [...args, join(root, "tests/js/support/load-once.mjs"), name], {
+    launch(path, [...args, join(root, "tests/js/support/load-once.mjs"), name], {
       env: { ...process.env, HF_HUB_CACHE: folder, HF_ENDPOINT: `${server.origin}/hub` },
-      stdio: ["ignore", "ignore", "inherit"],
     });
-  const ended = async (child) => (await once(child, "exit"))[0];
+  /** Its exit code, 0 unless a signal has ended it. */
+  const ended = async (child) => {
+    const { code, signal } = await child.closed();
+    if (code !== 0 && !signal) throw child.failure(`ended with code ${code}`);
+    return code;
+  };
 
   test("Python finds what was downloaded here", async () => {
     const endpoint = `${server.origin}/hub`;
@@ -155,7 +156,7 @@ print(json.dumps([huggingface_hub.hf_hub_download("org/tiny", name) for name in 
             () => ({ size: 0 }),
           )
         ).size;
-      while ((await sent()) < 30e6) await pause(50);
+      await until(async () => (await sent()) >= 30e6, "30 MB have been written");
       child.kill("SIGKILL");
       await ended(child);
       await log("killed");
@@ -262,10 +263,10 @@ describe("large vocabularies", () => {
 
 describe("SPLADE models of real size", () => {
   const measure = async (...data) => {
-    const worker = new Worker(new URL("support/sized-splade-worker.mjs", import.meta.url), {
+    const worker = new Worker(new URL("../support/sized-splade-worker.mjs", import.meta.url), {
       workerData: data,
     });
-    return new Promise((done, failed) => worker.once("message", done).once("error", failed));
+    return first(worker, "message", 300_000);
   };
   for (const name of ["sized-splade-minilm", "sized-splade-base"]) {
     for (const dtype of ["q8", "f32"]) {

@@ -1,18 +1,15 @@
 /** The packed tarball, installed in an empty folder, in every runtime that is there. */
 
-import { execFile } from "node:child_process";
 import { cp, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { promisify } from "node:util";
 import { assert } from "chai";
 import { parseAst } from "rolldown/parseAst";
-import { runJson, runtimes } from "./support/runtimes.mjs";
-import { root, serve } from "./support/server.mjs";
-import { pack } from "./support/tarball.mjs";
-
-const run = promisify(execFile);
+import { run } from "../support/child.mjs";
+import { runJson, runtimes } from "../support/runtimes.mjs";
+import { root, serve } from "../support/server.mjs";
+import { pack } from "../support/tarball.mjs";
 
 /** What a user would write. */
 const SCRIPT = `

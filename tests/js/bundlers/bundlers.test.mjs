@@ -3,8 +3,6 @@
  * They are in target/bundlers, beside what they are built with.
  */
 
-import { execFile, spawn } from "node:child_process";
-import { once } from "node:events";
 import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
@@ -15,12 +13,11 @@ import { promisify } from "node:util";
 import { assert } from "chai";
 import { load } from "gossamer-embed";
 import { preview } from "vite";
-import { browsers, missing } from "./support/browsers.mjs";
-import { TINY } from "./support/models.mjs";
-import { root } from "./support/server.mjs";
-import { pack, tools, unpack } from "./support/tarball.mjs";
-
-const run = promisify(execFile);
+import { browsers, missing } from "../support/browsers.mjs";
+import { launch, run } from "../support/child.mjs";
+import { TINY } from "../support/models.mjs";
+import { root } from "../support/server.mjs";
+import { pack, tools, unpack } from "../support/tarball.mjs";
 
 const apps = join(tools, "apps");
 const installed = join(apps, "node_modules/gossamer-embed");
@@ -200,9 +197,9 @@ describe("an app made with", { skip: missing(browsers.Chromium) }, () => {
     const env = { ...process.env, NODE_ENV: "production", NEXT_TELEMETRY_DISABLED: "1" };
     const options = { cwd: app, env };
     await run(process.execPath, [next, "build"], options);
-    const server = spawn(process.execPath, [next, "start", "-p", "0", "-H", "127.0.0.1"], options);
+    const server = launch(process.execPath, [next, "start", "-p", "0", "-H", "127.0.0.1"], options);
     try {
-      const address = await printed(server, /http:\/\/127\.0\.0\.1:\d+/);
+      const [address] = await server.printed(/http:\/\/127\.0\.0\.1:\d+/);
       await check(address);
       const request = { method: "POST", body: JSON.stringify({ input: ["a cat", "the dog sat"] }) };
       const answer = await (await fetch(`${address}/api/embed`, request)).json();
@@ -212,8 +209,7 @@ describe("an app made with", { skip: missing(browsers.Chromium) }, () => {
         JSON.stringify(answer),
       );
     } finally {
-      server.kill();
-      await once(server, "exit");
+      await server.stop();
     }
   });
 
@@ -256,14 +252,3 @@ describe("an app made with", { skip: missing(browsers.Chromium) }, () => {
     }
   });
 });
-
-/** What a program prints that matches. */
-async function printed(child, pattern) {
-  let text = "";
-  for await (const chunk of child.stdout) {
-    text += chunk;
-    const [match] = pattern.exec(text) ?? [];
-    if (match) return match;
-  }
-  throw new Error(`it ended after printing: ${text}`);
-}

@@ -4,14 +4,14 @@ import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { assert } from "chai";
 import { load, modelCache } from "gossamer-embed";
-import { digest } from "./support/digest.mjs";
-import { fetchBytes, MINILM, SPLADE, TINY, texts } from "./support/models.mjs";
-import { saveInto } from "./support/save.mjs";
-import { root, serve } from "./support/server.mjs";
-import { bundle, fill, heap, startWorker } from "./support/workers.mjs";
+import { until } from "../support/child.mjs";
+import { digest } from "../support/digest.mjs";
+import { fetchBytes, MINILM, SPLADE, TINY, texts } from "../support/models.mjs";
+import { saveInto } from "../support/save.mjs";
+import { root, serve } from "../support/server.mjs";
+import { bundle, fill, heap, startWorker } from "../support/workers.mjs";
 
 const WORKER = `
 import { init, load } from "./pkg/dist/workerd.js";
@@ -272,8 +272,7 @@ describe("examples/cloudflare-worker", () => {
         assert.include(await asked(), "org/minilm model.safetensors");
         const kept = modelCache(await open(other));
         const inEightBits = async () => (await kept.list()).find(({ dtype }) => dtype === "q8");
-        while (!(await inEightBits())) await sleep(50);
-        assert.isBelow((await inEightBits()).size, 30e6);
+        assert.isBelow((await until(inEightBits, "the model is kept in 8 bits")).size, 30e6);
         // A new isolate asks whether the branch is where it was, and nothing else; another one without a network does as well.
         await other.setOptions(options(`${hub.origin}/hub`));
         assert.deepEqual(await embed(), data);

@@ -3,10 +3,10 @@
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { assert } from "chai";
-import { topics } from "./cases/all.mjs";
-import { browsers, missing } from "./support/browsers.mjs";
-import { runJson, runtimes } from "./support/runtimes.mjs";
-import { serve } from "./support/server.mjs";
+import { topics } from "../cases/all.mjs";
+import { browsers, missing } from "../support/browsers.mjs";
+import { runJson, runtimes } from "../support/runtimes.mjs";
+import { serve } from "../support/server.mjs";
 
 let server;
 before(async () => {
@@ -23,7 +23,7 @@ function agree(digests) {
 }
 
 describe("the same bits in every runtime", () => {
-  const script = fileURLToPath(new URL("support/digests.mjs", import.meta.url));
+  const script = fileURLToPath(new URL("../support/digests.mjs", import.meta.url));
   for (const [name, command] of Object.entries(runtimes)) {
     // Node 20 has no relaxed SIMD.
     const old = name === `Node ${process.versions.node}` && Number.parseInt(process.versions.node, 10) < 22;

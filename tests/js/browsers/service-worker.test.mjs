@@ -7,10 +7,10 @@ import { after, before, describe, test } from "node:test";
 import { assert } from "chai";
 import { load } from "gossamer-embed";
 import { build, preview } from "vite";
-import { browsers, missing } from "./support/browsers.mjs";
-import { MINILM } from "./support/models.mjs";
-import { saveInto } from "./support/save.mjs";
-import { root as repository } from "./support/server.mjs";
+import { browsers, missing } from "../support/browsers.mjs";
+import { MINILM } from "../support/models.mjs";
+import { saveInto } from "../support/save.mjs";
+import { root as repository } from "../support/server.mjs";
 
 const root = `${repository}examples/service-worker`;
 

@@ -1,19 +1,17 @@
 /** What a release must hold to, besides that it works. */
 
-import { execFile } from "node:child_process";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { pathToFileURL } from "node:url";
-import { promisify } from "node:util";
 import { assert } from "chai";
-import { root } from "./support/server.mjs";
-import { modules, size } from "./support/size.mjs";
-import { pack, tools } from "./support/tarball.mjs";
+import { run } from "../support/child.mjs";
+import { root } from "../support/server.mjs";
+import { modules, size } from "../support/size.mjs";
+import { pack, tools } from "../support/tarball.mjs";
 
-const run = promisify(execFile);
 const require = createRequire(join(tools, "package.json"));
 
 /** Bytes, with brotli at its best, of the JavaScript and one wasm file. */

@@ -8,8 +8,8 @@ import { OpenAIEmbeddings } from "@langchain/openai";
 import { assert } from "chai";
 import { load } from "gossamer-embed";
 import OpenAI from "openai";
-import { failure, rows, SPLADE, TINY } from "./support/models.mjs";
-import { root } from "./support/server.mjs";
+import { failure, rows, SPLADE, TINY } from "../support/models.mjs";
+import { root } from "../support/server.mjs";
 
 const TEXTS = ["a cat", "the dog sat on the mat"];
 
