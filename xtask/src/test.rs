@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use crate::run::{cargo, command, npm_script, output, root, run, say, target};
-use crate::{build, model, setup};
+use crate::{build, model, serve, setup};
 
 /// Runs all tests.
 pub fn all() -> Result<()> {
@@ -18,6 +18,7 @@ pub fn all() -> Result<()> {
     // are builds for release, those for development.
     let for_wasm = || {
         build::package()?;
+        serve::demo_data()?;
         for (build, features) in [
             ("simd128", &[][..]),
             ("relaxed-simd", &["--features", "relaxed-simd"][..]),
