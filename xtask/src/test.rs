@@ -12,8 +12,6 @@ pub fn all() -> Result<()> {
     setup::wasm_target()?;
     setup::npm_packages()?;
     model::ensure(model::DEFAULT)?;
-    setup::vulkan()?;
-    setup::bundlers()?;
     // Each link of the wasm, and much of the rest, keeps one core busy. The two share no folder that cargo locks: these
     // are builds for release, those for development.
     let for_wasm = || {
@@ -29,6 +27,11 @@ pub fn all() -> Result<()> {
         Ok(())
     };
     let natively = || {
+        // Downloads go on beside the first builds.
+        setup::vulkan()?;
+        setup::browsers()?;
+        setup::testers()?;
+        setup::bundlers()?;
         lint_rust()?;
         document_crate()?;
         say("testing natively");
@@ -40,8 +43,6 @@ pub fn all() -> Result<()> {
     both(for_wasm, natively)?;
     lint_typescript()?;
     document_package()?;
-    setup::browsers()?;
-    setup::testers()?;
     let suites = output(command("node").args(["tests/js/run.mjs", "--list"]))
         .context("tests/js/run.mjs does not list its suites")?;
     for suite in suites.lines() {
