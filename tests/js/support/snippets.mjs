@@ -40,7 +40,9 @@ export const pages = [
   "tests/README.md",
   "tests/fixtures/README.md",
   ...list("docs"),
-  ...readdirSync(join(root, "examples")).map((name) => `examples/${name}/README.md`),
+  ...readdirSync(join(root, "examples"), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => `examples/${name}/README.md`),
 ];
 
 /**
