@@ -72,7 +72,7 @@ export async function hub(path, request, response, { root, send, cdn, known }) {
     return response.writeHead(401).end("Invalid credentials");
   }
   if (!model || !REVISIONS.includes(revision)) return response.writeHead(404).end(`no ${name} ${revision}`);
-  const commit = model.moving ? String(known.commits++) : COMMIT;
+  const commit = model.moving ? String(known.commits++).padStart(40, "0") : COMMIT;
   if (wanted !== undefined) {
     const headers = { "x-repo-commit": commit };
     const stored = model.names?.[wanted] ?? wanted;
