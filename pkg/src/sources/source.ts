@@ -66,7 +66,7 @@ export interface Identity {
 const MOST_AT_ONCE = 1 << 24;
 
 /** The most bytes of a file that is read as a whole: several times the largest tokenizer's. */
-const MOST_AT_ALL = 1 << 28;
+const MOST_AT_ALL = 1 << 27;
 
 /** The whole of a small file. */
 export async function readAll(file: OpenFile, most = MOST_AT_ALL): Promise<Uint8Array<ArrayBuffer>> {
