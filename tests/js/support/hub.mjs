@@ -3,6 +3,7 @@
 import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { halved } from "./safetensors.mjs";
 
 const COMMIT = "c0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ff";
@@ -61,7 +62,7 @@ export const memory = () => ({ asked: [], commits: 0, logs: new Map(), lies: new
  * `faults/<name>?plan=…` says how the next requests of a model `fault/<name>` or `slow/<name>` go wrong, `[{ kind, at }, …]`, nothing for those that go
  * right, and answers with what was sent before: `{ file, from, sent, kind }` for each request of a file.
  *
- * `lies/<name>?lie=…` says what is wrong with a model `hostile/<name>`: of each kind of answer (`list`, `small`, `large`, `cdn`)
+ * What is posted to `lies/<name>` says what is wrong with a model `hostile/<name>`: of each kind of answer (`list`, `small`, `large`, `cdn`)
  * `{ status, headers, body, endless }`, and of the list `set`, a path in it and the JSON to put there.
  */
 export async function hub(path, request, response, { root, send, cdn, known }) {
@@ -75,7 +76,7 @@ export async function hub(path, request, response, { root, send, cdn, known }) {
     return response.end(JSON.stringify(sent));
   }
   if (path.startsWith("lies/")) {
-    known.lies.set(path.slice("lies/".length), JSON.parse(searchParams.get("lie")));
+    known.lies.set(path.slice("lies/".length), JSON.parse(await text(request)));
     return response.end();
   }
   const [, listedName, listedRevision] = /^api\/models\/(.+)\/revision\/(.+)$/.exec(path) ?? [];

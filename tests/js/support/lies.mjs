@@ -113,6 +113,14 @@ export const LIES = [...listed, ...headers, ...statuses, ...bodies];
 
 let runs = 0;
 
+/** A model of which the Hub tells a lie. */
+async function liar(endpoint, lie) {
+  const name = `lie-${runs++}`;
+  const { ok } = await fetch(`${endpoint}/lies/${name}`, { method: "POST", body: JSON.stringify(lie) });
+  assert.isTrue(ok);
+  return `hostile/${name}`;
+}
+
 /** Loads from a Hub that tells each lie: it ends with an error of ours, or with the right model. */
 export async function hear({ origin }, lies, options = {}) {
   const endpoint = `${origin}/hub`;
@@ -122,12 +130,11 @@ export async function hear({ origin }, lies, options = {}) {
   const queue = [...lies];
   const outcomes = {};
   const one = async (lie) => {
-    const name = `lie-${runs++}`;
     const story = JSON.stringify(lie);
-    await fetch(`${endpoint}/lies/${name}?lie=${encodeURIComponent(story)}`);
+    const name = await liar(endpoint, lie);
     const warnings = [];
     const onWarning = (warning) => warnings.push(warning);
-    const loading = load(`hostile/${name}`, { endpoint, stallTimeout: 1000, onWarning, ...options });
+    const loading = load(name, { endpoint, stallTimeout: 1000, onWarning, ...options });
     let timer;
     const late = new Promise((_, reject) => {
       timer = setTimeout(() => reject(new Error(`it has not ended: ${story.slice(0, 300)}`)), LONGEST);
@@ -156,7 +163,6 @@ export async function hear({ origin }, lies, options = {}) {
 /** The error of a load from a Hub that tells a lie. */
 export async function refusal({ origin }, lie, options) {
   const endpoint = `${origin}/hub`;
-  const name = `lie-${runs++}`;
-  await fetch(`${endpoint}/lies/${name}?lie=${encodeURIComponent(JSON.stringify(lie))}`);
-  return failure(() => load(`hostile/${name}`, { endpoint, cache: false, ...options }));
+  const name = await liar(endpoint, lie);
+  return failure(() => load(name, { endpoint, cache: false, ...options }));
 }
