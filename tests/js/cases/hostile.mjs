@@ -408,7 +408,7 @@ export const cases = {
       "broken",
       "stalled",
       "fallback/nothing",
-      "flaky/changing/signed",
+      `flaky/changing/${Math.random()}`,
     ]) {
       const url = `${origin}/${place}/?X-Amz-Signature=SECRET#SECRET`;
       const error = await failure(() => load(url, { stallTimeout: 200 }));
