@@ -182,7 +182,7 @@ export function reporter(
   const failed = (cause: unknown) => {
     if (isTold) return;
     isTold = true;
-    const why = `onProgress has failed: ${reason(cause)}. The model is loaded all the same; see to that function.`;
+    const why = `onProgress has failed: ${reason(cause)}. The model is loaded all the same.`;
     warn(new GossamerError("invalid_input", why, { status: 400, cause }));
   };
   return (progress) => call(onProgress, progress, failed);

@@ -204,7 +204,7 @@ export class Download implements Source {
 function exchanged(name: string): GossamerError {
   return new GossamerError(
     "wrong_hash",
-    `${name} is another file than the one of which a part is in the cache. Load the model again, and give another version another \`revision\`.`,
+    `${name} is another file than the one of which a part is in the cache. Load the model again.`,
     { status: 502 },
   );
 }

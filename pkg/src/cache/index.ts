@@ -50,38 +50,32 @@ export const entryId = ({ key, version, dtype }: Pick<Entry, "key" | "version" |
 /** Whether two entries are of the same files. */
 export const isSame = (a: Entry, b: Entry): boolean => entryId(a) === entryId(b);
 
-const isText = (value: unknown): value is string => typeof value === "string";
-const isTextOrNone = (value: unknown) => value === undefined || isText(value);
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
+const isText = (value: unknown) => typeof value === "string";
+/** An object's values; nothing of what is none. */
+const valuesOf = (value: unknown): unknown[] | undefined =>
+  typeof value === "object" && value !== null ? Object.values(value) : undefined;
 
-/** Whether a list has entries as they are written: whoever can write to a store may have changed it. */
-function isEntry(value: unknown): value is Entry {
-  if (!isObject(value)) return false;
-  const { model, key, version, refs, dtype, sha256, files, used } = value;
+/** Whether a list has an entry as they are written: whoever can write to a store may have changed it. */
+function isEntry(entry: Partial<Entry> | null): entry is Entry {
+  const { model, key, version, dtype = "", refs, sha256, files, used } = entry ?? {};
   return (
-    [model, key, version].every(isText) &&
-    isTextOrNone(dtype) &&
+    [model, key, version, dtype].every(isText) &&
     Number.isFinite(used) &&
     Array.isArray(refs) &&
     refs.every(isText) &&
-    isObject(sha256) &&
-    Object.values(sha256).every(isText) &&
-    isObject(files) &&
-    Object.entries(files).every(([name, file]) => isPath(name) && isKeptFile(file))
+    valuesOf(sha256)?.every(isText) === true &&
+    valuesOf(files)?.every(isKeptFile) === true &&
+    Object.keys(files ?? {}).every(isPath)
   );
 }
 
 function isKeptFile(file: unknown): boolean {
-  if (!isObject(file)) return false;
-  const { size, pieces, validator } = file;
-  const isPiece = (piece: unknown) =>
-    isObject(piece) && isSize(piece.start) && isSize(piece.length) && isHash(piece.sha256, 64);
+  const { size = 0, pieces, validator = "" } = (file ?? {}) as Partial<KeptFile>;
   return (
-    (size === undefined || isSize(size)) &&
-    isTextOrNone(validator) &&
+    isSize(size) &&
+    isText(validator) &&
     Array.isArray(pieces) &&
-    pieces.every(isPiece)
+    pieces.every((piece) => isSize(piece?.start) && isSize(piece.length) && isHash(piece.sha256, 64))
   );
 }
 
@@ -98,7 +92,7 @@ export class Index {
     try {
       const { version, entries } = JSON.parse(new TextDecoder().decode(bytes)) as Record<string, unknown>;
       if (version !== VERSION) return [];
-      return (entries as unknown[]).filter(isEntry).sort((a, b) => b.used - a.used);
+      return (entries as Partial<Entry>[]).filter(isEntry).sort((a, b) => b.used - a.used);
     } catch {
       // There is none yet, or it is damaged: what it listed is downloaded anew.
       return [];

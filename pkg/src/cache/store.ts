@@ -191,7 +191,7 @@ function inWords(store: ModelStore): ModelStore {
     } catch (cause) {
       throw new GossamerError(
         STORE,
-        `The cache's store could not ${what} ${name}: ${reason(cause)}. See to the store that was passed as \`cache\`, or pass \`cache: false\`.`,
+        `The cache could not ${what} ${name}: ${reason(cause)}. See to the store, or pass \`cache: false\`.`,
         { status: 502, cause },
       );
     }
@@ -254,7 +254,7 @@ class Kept implements Visit {
     damaged.add(entryId(this.#entry));
     await this.#cache.index
       .remove((entry) => isSame(entry, this.#entry))
-      .catch((cause) => warn(notReplaced(place.model, "the model", cause)));
+      .catch((cause) => warn(notReplaced(place.model, "its copy", cause)));
     return true;
   }
 

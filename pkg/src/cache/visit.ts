@@ -40,7 +40,7 @@ export function notCached(model: string, cause: unknown): GossamerError {
 export function notReplaced(model: string, what: string, cause: unknown): GossamerError {
   return new GossamerError(
     "not_cached",
-    `The cache has a damaged copy of ${what}, which cannot be replaced: ${reason(cause)}. ${model} is loaded without it. Make the cache writable, or delete the copy.`,
+    `${model} is loaded without ${what} in the cache, which is damaged and could not be deleted: ${reason(cause)}.`,
     { status: 507, cause },
   );
 }
@@ -52,11 +52,9 @@ const LATE = 3000;
 export async function waiting<T>({ place, warn }: Wanted, who: string, lock: Promise<T>): Promise<T> {
   const late = () =>
     warn(
-      new GossamerError(
-        "cache_busy",
-        `${place.model} is being downloaded by ${who}; this load waits until that has ended.`,
-        { status: 503 },
-      ),
+      new GossamerError("cache_busy", `${place.model} is being downloaded by ${who}: this load waits.`, {
+        status: 503,
+      }),
     );
   const timer = setTimeout(late, LATE);
   try {

@@ -229,7 +229,7 @@ export class Connection {
       } else if (location) {
         void response.body?.cancel().catch(() => {});
         if (++hops > HOPS) throw refused(url, `there are more than ${HOPS} redirects`);
-        if (!URL.canParse(location, at)) throw refused(url, "the address that it redirects to is none");
+        if (!URL.canParse(location, at)) throw refused(url, "it redirects to no address");
         const next = new URL(location, at);
         checkRedirect(url, at, next.href);
         if (next.origin !== new URL(at).origin) {
@@ -335,7 +335,7 @@ function checkRedirect(url: string, from: string, to: string): void {
 function refused(url: string, why: string): GossamerError {
   return new GossamerError(
     "network",
-    `${withoutQueries(url)} could not be fetched: ${why}. Ask the server's operator, or load from another place.`,
+    `${withoutQueries(url)} could not be fetched: ${why}. Load from another place.`,
     { status: 502 },
   );
 }

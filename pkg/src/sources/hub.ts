@@ -81,10 +81,7 @@ function endpointOf({ endpoint }: LoadOptions, host: Host): string {
 function tokenOf({ token }: LoadOptions, host: Host): string | undefined {
   const clean = (token ?? host.variable?.("HF_TOKEN") ?? "").replace(/[\r\n]/g, "").trim();
   if (/[^!-~]/.test(clean)) {
-    throw invalid(
-      "the access token has characters that no token has: check `token`, or HF_TOKEN",
-      "invalid_input",
-    );
+    throw invalid("`token` or HF_TOKEN has characters that no token has", "invalid_input");
   }
   return clean || undefined;
 }
@@ -201,7 +198,7 @@ export class HubSource implements Source {
         this.#warn?.(
           new GossamerError(
             "http",
-            `${this.model} is loaded without the access token, which was refused: ${error.message} Renew it (\`token\`, HF_TOKEN), or leave it out.`,
+            `${this.model} is loaded without the access token (\`token\`, HF_TOKEN): ${error.message}`,
             { status: 401, cause: error },
           ),
         );
@@ -268,7 +265,7 @@ function malformed(url: string, field: string, value: unknown): GossamerError {
   const shown = JSON.stringify(value)?.slice(0, 100);
   return new GossamerError(
     "network",
-    `${withoutQueries(url)} answered what no Hub does: ${field} is ${shown}. Check \`endpoint\` and HF_ENDPOINT, or load from another place.`,
+    `${withoutQueries(url)} answered what no Hub does: ${field} is ${shown}. Check \`endpoint\` and HF_ENDPOINT.`,
     { status: 502 },
   );
 }

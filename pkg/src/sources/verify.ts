@@ -50,7 +50,7 @@ export async function* withoutPointer(
 function pointer(name: string): GossamerError {
   return new GossamerError(
     "invalid_source",
-    `${name} is a Git LFS pointer, a few lines in place of the file: run \`git lfs pull\` where the model was cloned, or load the file from where it is whole.`,
+    `${name} is a Git LFS pointer in place of the file: run \`git lfs pull\` where the model was cloned.`,
     { status: 400 },
   );
 }
