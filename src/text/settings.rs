@@ -246,10 +246,14 @@ fn wrong(field: &str, reason: &str) -> Error {
     Error::config("tokenizer_config.json", format!("{field} {reason}"))
 }
 
+/// The content of a token of a file.
+fn content_of(value: &Value) -> Option<&str> {
+    value.as_str().or_else(|| value.get("content")?.as_str())
+}
+
 /// A token of a file: a string, or an object with its content and how it is looked for.
 fn token(field: &str, value: &Value, special: bool) -> Result<AddedToken> {
-    let content = value.as_str().or_else(|| value.get("content")?.as_str());
-    let content = content.ok_or_else(|| {
+    let content = content_of(value).ok_or_else(|| {
         wrong(
             field,
             &format!("is {value}; it must be a token or an object with its content"),
@@ -401,15 +405,20 @@ impl Settings {
             }
         }
         let named = self.named(class)?;
-        let extra = self.extra(class)?;
+        let (extra, is_extra) = self.extra(class)?;
         if !self.lists_tokens() {
             for (content, id) in &self.added_tokens {
                 let Some(id) = id.as_u64() else {
                     let reason = format!("gives the token {content:?} the id {id}");
                     return Err(Error::config("added_tokens.json", reason));
                 };
-                let mut all = named.iter().map(|(token, _)| token).chain(&extra.0);
-                let special = all.any(|token| token.content == *content);
+                let names = |value: &Value| content_of(value) == Some(content);
+                let special = ATTRIBUTES
+                    .iter()
+                    .any(|field| self.get(field).is_some_and(names))
+                    || extra
+                        .iter()
+                        .any(|(token, _)| is_extra && token.content == *content);
                 listed.insert(id, AddedToken::from(content.clone(), special));
             }
             for added in &parts.added_tokens {
@@ -436,24 +445,18 @@ impl Settings {
             }
             list.add(token);
         }
-        let all: Vec<String> = named
-            .iter()
-            .map(|(token, _)| token)
-            .chain(&extra.0)
-            .map(|token| token.content.clone())
-            .collect();
-        let extra = extra.0.into_iter().map(|token| (token, extra.1));
-        for (token, implied) in named.into_iter().chain(extra) {
+        let all: Vec<_> = named.into_iter().chain(extra).collect();
+        for (token, implied) in &all {
             let has_row = (list.next as usize) < self.rows
                 || parts.model.token_to_id(&token.content).is_some();
             if !list.places.contains_key(&token.content) && (!implied || has_row) {
-                list.add(token);
+                list.add(token.clone());
             }
         }
         if class.is_some_and(|class| class.kind == Kind::Qwen2) {
             // This class adds them again, without their properties.
-            for content in all {
-                list.add(AddedToken::from(content, true));
+            for (token, _) in all {
+                list.add(AddedToken::from(token.content, true));
             }
         }
         let after = summary(&list.tokens);
@@ -499,8 +502,9 @@ impl Settings {
         Ok(named)
     }
 
-    /// Special tokens without fields of their own, and whether only the class asks for them.
-    fn extra(&self, class: Option<&Class>) -> Result<(Vec<AddedToken>, bool)> {
+    /// Special tokens without fields of their own, and whether only the class asks for each; and whether
+    /// `extra_special_tokens` has them.
+    fn extra(&self, class: Option<&Class>) -> Result<(Vec<(AddedToken, bool)>, bool)> {
         const EXTRA: &str = "extra_special_tokens";
         const ADDITIONAL: &str = "additional_special_tokens";
         let list = |fields: &Fields, field: &str| match fields.get(field) {
@@ -508,7 +512,7 @@ impl Settings {
             Some(Value::Array(list)) => {
                 let tokens = list.iter().map(|value| {
                     let special = value.get("__type").is_none();
-                    token(field, value, special)
+                    Ok((token(field, value, special)?, false))
                 });
                 tokens.collect::<Result<Vec<_>>>().map(Some)
             }
@@ -525,15 +529,17 @@ impl Settings {
             }
             additional = list(&self.special_tokens, ADDITIONAL)?.or(additional);
         }
-        if let Some(tokens) = extra.or(additional) {
-            return Ok((tokens, false));
+        if let Some(tokens) = extra {
+            return Ok((tokens, true));
         }
-        let special = |content: String| AddedToken::from(content, true);
-        let implied = match class.map(|class| class.kind) {
-            Some(Kind::Camembert) => ["<s>NOTUSED", "</s>NOTUSED", "<unk>NOTUSED"]
-                .map(|content| special(content.to_owned()))
-                .to_vec(),
-            Some(Kind::T5) => {
+        let implied = |content: String| (AddedToken::from(content, true), true);
+        let is_id = |(token, _): &(AddedToken, bool)| token.content.contains("<extra_id_");
+        match class.map(|class| class.kind) {
+            Some(Kind::Camembert) if additional.is_none() => {
+                let contents = ["<s>NOTUSED", "</s>NOTUSED", "<unk>NOTUSED"];
+                additional = Some(contents.map(|content| implied(content.to_owned())).to_vec());
+            }
+            Some(Kind::T5) if !additional.iter().flatten().any(is_id) => {
                 let count = self
                     .config
                     .get("extra_ids")
@@ -541,12 +547,12 @@ impl Settings {
                 let count = count.filter(|count| *count <= 1 << 16);
                 let count =
                     count.ok_or_else(|| wrong("extra_ids", "must be a number of at most 65536"))?;
-                let contents = (0..count).map(|id| special(format!("<extra_id_{id}>")));
-                contents.collect()
+                let contents = (0..count).map(|id| implied(format!("<extra_id_{id}>")));
+                additional.get_or_insert_default().extend(contents);
             }
-            _ => Vec::new(),
-        };
-        Ok((implied, true))
+            _ => {}
+        }
+        Ok((additional.unwrap_or_default(), false))
     }
 
     /// The content of a special token, and its id.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use gossamer::{EncodeOptions, Error, WeightDtype};
 use serde_json::{Map, Value, json};
 
+use crate::common::saved::{open, saved};
 use crate::common::synthetic::{self, Row};
 use crate::common::{cosine, fixture, load_with, minilm};
 
@@ -258,7 +259,7 @@ fn a_sweep_of_settings_gives_the_ids_of_transformers() {
 fn only_a_template_ends_texts_of_qwen3() {
     let embedder = changed("tiny-qwen3", &[]).unwrap();
     let end = *ids(&embedder, "a dog").last().unwrap();
-    let space = &embedder.info().space_id;
+    let space = embedder.space_id();
     for config in [
         json!({ "tokenizer_class": "Qwen2Tokenizer", "add_eos_token": true, "eos_token": "<|endoftext|>" }),
         json!({ "tokenizer_class": "PreTrainedTokenizerFast" }),
@@ -272,7 +273,7 @@ fn only_a_template_ends_texts_of_qwen3() {
         ];
         let without = changed("tiny-qwen3", &files).unwrap();
         assert_ne!(ids(&without, "a dog").last(), Some(&end));
-        assert_ne!(&without.info().space_id, space);
+        assert_ne!(without.space_id(), space);
     }
 }
 
@@ -306,7 +307,7 @@ fn the_side_that_is_cut_off_is_the_models() {
     let usual = changed("tiny-bert", &[]).unwrap();
     assert!(cosine(&one(&left, &text), &one(&usual, &tail)) > 0.999_999);
     assert!(cosine(&one(&usual, &text), &one(&usual, &tail)) < 0.999);
-    assert_ne!(left.info().space_id, usual.info().space_id);
+    assert_ne!(left.space_id(), usual.space_id());
     config["truncation_side"] = json!("top");
     let error = changed("tiny-bert", &[("tokenizer_config.json", config)])
         .err()
@@ -316,7 +317,7 @@ fn the_side_that_is_cut_off_is_the_models() {
 
 #[test]
 fn spaces_differ_where_ids_do() {
-    let usual = changed("tiny-bert", &[]).unwrap().info().space_id.clone();
+    let usual = changed("tiny-bert", &[]).unwrap().space_id();
     let names = json_of("tiny-bert", "tokenizer_config.json");
     for (change, same) in [
         (
@@ -333,8 +334,12 @@ fn spaces_differ_where_ids_do() {
             .as_object_mut()
             .unwrap()
             .extend(change.as_object().unwrap().clone());
-        let embedder = changed("tiny-bert", &[("tokenizer_config.json", config)]).unwrap();
-        assert_eq!(embedder.info().space_id == usual, same, "{change}");
+        let files = [
+            ("tokenizer_config.json", config),
+            ("special_tokens_map.json", Value::Null),
+        ];
+        let embedder = changed("tiny-bert", &files).unwrap();
+        assert_eq!(embedder.space_id() == usual, same, "{change}");
     }
 }
 
@@ -378,7 +383,11 @@ fn settings_that_cannot_be_obeyed_are_refused_by_name() {
             .as_object_mut()
             .unwrap()
             .extend(change.as_object().unwrap().clone());
-        let error = changed("tiny-bert", &[("tokenizer_config.json", config)]).err();
+        let files = [
+            ("tokenizer_config.json", config),
+            ("special_tokens_map.json", Value::Null),
+        ];
+        let error = changed("tiny-bert", &files).err();
         let error = error
             .unwrap_or_else(|| panic!("{change} loads"))
             .to_string();
@@ -394,9 +403,35 @@ fn tokens_that_only_the_class_asks_for_need_no_row() {
     // The class would add a hundred tokens to a vocabulary that has none of them.
     let config = json!({ "tokenizer_class": "T5TokenizerFast" });
     let embedder = changed("tiny-t5", &[("tokenizer_config.json", config)]).unwrap();
-    let usual = changed("tiny-t5", &[]).unwrap();
-    assert_eq!(ids(&embedder, "a dog"), ids(&usual, "a dog"));
-    assert_eq!(embedder.info().space_id, usual.info().space_id);
+    for text in ["a dog", "<extra_id_0>"] {
+        assert!(ids(&embedder, text).iter().all(|id| *id < 110));
+    }
+}
+
+#[test]
+fn saved_models_keep_their_settings() {
+    let config = json!({
+        "tokenizer_class": "BertTokenizer", "do_lower_case": false, "truncation_side": "left",
+    });
+    let files = [
+        ("tokenizer_config.json", config),
+        ("special_tokens_map.json", json!({ "mask_token": "dog" })),
+        ("added_tokens.json", json!({ "fire": 20, "cat": 21 })),
+        (
+            "sentence_bert_config.json",
+            json!({ "max_seq_length": 32, "do_lower_case": true }),
+        ),
+    ];
+    let embedder = changed("tiny-bert", &files).unwrap();
+    let again = open(&saved(&embedder, None, 1 << 20), None).unwrap();
+    for text in ["a Dog xcatx FIRE [MASK]", "Café", "xdogx"] {
+        assert_eq!(ids(&again, text), ids(&embedder, text));
+    }
+    assert_eq!(again.space_id(), embedder.space_id());
+    assert_ne!(
+        ids(&embedder, "xcatx"),
+        ids(&changed("tiny-bert", &[]).unwrap(), "xcatx")
+    );
 }
 
 #[test]
