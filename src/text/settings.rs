@@ -576,6 +576,7 @@ impl Settings {
 
     /// Replaces the parts that a class makes itself, where they differ from the file's.
     fn rebuild(&self, parts: &mut Parts, class: &Class, changes: &mut String) -> Result<()> {
+        self.rebuild_model(parts, class, changes)?;
         let kind = class.kind;
         let prefix = match self.config.get("add_prefix_space") {
             None => kind != Kind::Roberta && kind != Kind::Qwen2,
@@ -640,7 +641,7 @@ impl Settings {
                 let _ = write!(changes, "{}", parts.post_processor);
             }
         }
-        self.rebuild_model(parts, class, changes)
+        Ok(())
     }
 
     /// Gives the model the options of its class.

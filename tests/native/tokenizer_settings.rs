@@ -242,14 +242,14 @@ fn a_sweep_of_settings_gives_the_ids_of_transformers() {
         wrong.join("\n")
     );
     assert!(equal >= 1000, "{equal} are equal");
-    // Classes that are not implemented, and nothing else.
+    // Classes that are not implemented, a BPE class over Unigram, and nothing else.
     let named = ["BertJapanese", "Albert", "GPT2", "Made_Up"];
     for reason in &refused {
+        let class =
+            |class| reason.contains(&format!("is {class}Tokenizer, which is not implemented"));
+        let known = named.into_iter().any(class);
         assert!(
-            named
-                .iter()
-                .any(|class| reason
-                    .contains(&format!("is {class}Tokenizer, which is not implemented"))),
+            known || reason.starts_with("model type roberta: "),
             "{reason}"
         );
     }
@@ -423,7 +423,8 @@ fn saved_models_keep_their_settings() {
         ),
     ];
     let embedder = changed("tiny-bert", &files).unwrap();
-    let again = open(&saved(&embedder, None, 1 << 20), None).unwrap();
+    let folder = saved(&embedder, None, 1 << 20);
+    let again = open(&folder, Some(WeightDtype::F32)).unwrap();
     for text in ["a Dog xcatx FIRE [MASK]", "Café", "xdogx"] {
         assert_eq!(ids(&again, text), ids(&embedder, text));
     }
