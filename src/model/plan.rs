@@ -29,7 +29,7 @@ const MODULES: &str = "modules.json";
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
-/// Small files that older tokenizers have; tokenizer_config.json takes their place where it lists added tokens.
+/// Small files that older tokenizers have; `tokenizer_config.json` takes their place where it lists added tokens.
 const SPECIAL_TOKENS: &str = "special_tokens_map.json";
 const ADDED_TOKENS: &str = "added_tokens.json";
 const SENTENCE_CONFIG: &str = "sentence_bert_config.json";
@@ -660,9 +660,12 @@ impl Planner<'_> {
             Ok(config.map(Config::into_fields).unwrap_or_default())
         };
         let (config, model) = (fields(TOKENIZER_CONFIG)?, fields(CONFIG)?);
-        let older = |name: &str| match text::lists_tokens(&config) {
-            true => Ok(serde_json::Map::new()),
-            false => fields(name),
+        let older = |name: &str| {
+            if text::lists_tokens(&config) {
+                Ok(serde_json::Map::new())
+            } else {
+                fields(name)
+            }
         };
         let text = |field: &str| model.get(field).and_then(Value::as_str).map(str::to_owned);
         let settings = Settings {

@@ -1,5 +1,5 @@
-//! What a model's other files say about its tokenizer: tokenizer_config.json, added_tokens.json,
-//! special_tokens_map.json, config.json and sentence_bert_config.json.
+//! What a model's other files say about its tokenizer: `tokenizer_config.json`, `added_tokens.json`,
+//! `special_tokens_map.json`, config.json and `sentence_bert_config.json`.
 //!
 //! transformers 5 is followed: a tokenizer class that it knows builds normalizer, pre-tokenizer and
 //! template itself, and takes from tokenizer.json the vocabulary alone; any other takes
@@ -23,11 +23,11 @@ type Fields = Map<String, Value>;
 /// The files beside a tokenizer.json.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
-    /// Fields of tokenizer_config.json.
+    /// Fields of `tokenizer_config.json`.
     pub config: Fields,
-    /// Fields of special_tokens_map.json.
+    /// Fields of `special_tokens_map.json`.
     pub special_tokens: Fields,
-    /// Ids by token, of added_tokens.json.
+    /// Ids by token, of `added_tokens.json`.
     pub added_tokens: Fields,
     /// The model type of config.json; "" if it has none.
     pub model_type: String,
@@ -275,7 +275,7 @@ fn token(field: &str, value: &Value, special: bool) -> Result<AddedToken> {
 }
 
 impl Settings {
-    /// A field of tokenizer_config.json, which special_tokens_map.json may override.
+    /// A field of `tokenizer_config.json`, which `special_tokens_map.json` may override.
     fn get(&self, field: &str) -> Option<&Value> {
         let other = self.special_tokens.get(field);
         other
@@ -283,7 +283,7 @@ impl Settings {
             .or_else(|| self.config.get(field))
     }
 
-    /// Whether tokenizer_config.json lists all added tokens, so that the older files do not count.
+    /// Whether `tokenizer_config.json` lists all added tokens, so that the older files do not count.
     fn lists_tokens(&self) -> bool {
         lists_tokens(&self.config)
     }
@@ -412,10 +412,10 @@ impl Settings {
                     let reason = format!("gives the token {content:?} the id {id}");
                     return Err(Error::config("added_tokens.json", reason));
                 };
-                let names = |value: &Value| content_of(value) == Some(content);
+                let is_it = |value: &Value| content_of(value) == Some(content);
                 let special = ATTRIBUTES
                     .iter()
-                    .any(|field| self.get(field).is_some_and(names))
+                    .any(|field| self.get(field).is_some_and(is_it))
                     || extra
                         .iter()
                         .any(|(token, _)| is_extra && token.content == *content);
@@ -625,7 +625,7 @@ impl Settings {
             pre_tokenizer = json!({ "type": "Sequence", "pretokenizers": both });
         }
         replace(&mut parts.pre_tokenizer, pre_tokenizer, changes);
-        if class.template[1] != "" {
+        if !class.template[1].is_empty() {
             let mut ends = Vec::new();
             for field in class.template {
                 ends.push(match field {
@@ -660,7 +660,7 @@ impl Settings {
             );
             wrong("tokenizer_class", &reason)
         };
-        let changed = match (kind, &mut parts.model) {
+        let differs = match (kind, &mut parts.model) {
             (Kind::Bert, Model::Other(ModelWrapper::WordPiece(model))) => {
                 let options = (unknown.unwrap_or_default(), "##".to_owned(), 100);
                 let old = (
@@ -691,27 +691,25 @@ impl Settings {
                     Kind::Unigram => 3,
                     Kind::T5 => 2,
                     Kind::Camembert => piece.unwrap_or(0),
-                    _ => match piece.filter(|id| model.score(*id) == Some(0.0)) {
-                        Some(id) => id,
-                        None => {
-                            let id = self.config.get("unk_id").map_or(Some(1), Value::as_u64);
-                            id.and_then(|id| usize::try_from(id).ok())
-                                .ok_or_else(misfit)?
-                        }
-                    },
+                    _ => {
+                        let id = self.config.get("unk_id").map_or(Some(1), Value::as_u64);
+                        let id = id.and_then(|id| usize::try_from(id).ok());
+                        let free = piece.filter(|id| model.score(*id) == Some(0.0));
+                        free.or(id).ok_or_else(misfit)?
+                    }
                 };
                 model.set_unknown(id).ok_or_else(misfit)?
             }
             _ => return Err(misfit()),
         };
-        if changed {
+        if differs {
             changes.push_str(class.names[0]);
         }
         Ok(())
     }
 }
 
-/// Whether a tokenizer_config.json lists all added tokens, so that the older files do not count.
+/// Whether a `tokenizer_config.json` lists all added tokens, so that the older files do not count.
 pub fn lists_tokens(config: &Fields) -> bool {
     config
         .get("added_tokens_decoder")
