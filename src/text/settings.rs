@@ -425,18 +425,18 @@ impl Settings {
                 listed.insert(added.id.into(), added.token.clone());
             }
         }
-        let own = std::mem::take(&mut parts.added_tokens);
-        let before = summary(&own);
-        let mut list = List {
+        let mut own = List {
             tokens: Vec::new(),
             places: HashMap::new(),
             next: u32::try_from(parts.model.get_vocab_size()).unwrap_or(u32::MAX),
             model: &parts.model,
         };
+        let mut list = own.clone();
+        for added in std::mem::take(&mut parts.added_tokens) {
+            own.add(added.token);
+        }
         if class.is_none() {
-            for added in &own {
-                list.add(added.token.clone());
-            }
+            list = own.clone();
         }
         for mut token in listed.into_values() {
             let is_named = |(other, _): &(AddedToken, bool)| other.content == token.content;
@@ -459,9 +459,13 @@ impl Settings {
                 list.add(AddedToken::from(token.content, true));
             }
         }
-        let after = summary(&list.tokens);
-        if before != after {
-            let _ = write!(changes, "{after:?}");
+        if !list.is_like(&own) {
+            for Added { id, token } in &list.tokens {
+                let flags = [token.single_word, token.lstrip, token.rstrip];
+                let flags = flags.into_iter().chain([token.normalized, token.special]);
+                let flags = flags.fold(0, |all, flag| all << 1 | u8::from(flag));
+                let _ = write!(changes, "{}\0{id} {flags} ", token.content);
+            }
         }
         parts.added_tokens = list.tokens;
         Ok(())
@@ -727,6 +731,7 @@ impl Class {
 }
 
 /// Added tokens with the ids that they will get.
+#[derive(Clone)]
 struct List<'a> {
     tokens: Vec<Added>,
     /// Where each was added last, by its content.
@@ -741,6 +746,15 @@ impl List<'_> {
     fn has(&self, token: &AddedToken) -> bool {
         let place = self.places.get(&token.content);
         place.is_some_and(|place| self.tokens[*place].token == *token)
+    }
+
+    /// Whether texts have the same tokens with both.
+    fn is_like(&self, other: &Self) -> bool {
+        let same = |(content, place): (&String, &usize)| {
+            let Added { id, token } = &self.tokens[*place];
+            other.has(token) && other.tokens[other.places[content]].id == *id
+        };
+        self.places.len() == other.places.len() && self.places.iter().all(same)
     }
 
     fn add(&mut self, token: AddedToken) {
@@ -759,21 +773,6 @@ impl List<'_> {
         self.places.insert(token.content.clone(), self.tokens.len());
         self.tokens.push(Added { id, token });
     }
-}
-
-/// Tokens by content, with what matters of them; the last of a content counts.
-fn summary(tokens: &[Added]) -> BTreeMap<&str, (u32, [bool; 5])> {
-    let tokens = tokens.iter().map(|Added { id, token }| {
-        let flags = [
-            token.single_word,
-            token.lstrip,
-            token.rstrip,
-            token.normalized,
-            token.special,
-        ];
-        (token.content.as_str(), (*id, flags))
-    });
-    tokens.collect()
 }
 
 /// JSON of this file.

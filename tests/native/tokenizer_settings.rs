@@ -1,4 +1,4 @@
-//! What tokenizer_config.json and the files beside it change: token ids against transformers' own.
+//! What `tokenizer_config.json` and the files beside it change: token ids against transformers' own.
 
 use std::collections::BTreeMap;
 
