@@ -659,7 +659,7 @@ impl Settings {
         let unknown = unknown.map(|token| token.content);
         let misfit = || {
             let reason = format!(
-                "is {}, which does not fit the model of tokenizer.json; check that both belong together",
+                "is {}, which does not fit the model of tokenizer.json; if that is the whole tokenizer, name the class PreTrainedTokenizerFast",
                 class.names[0]
             );
             wrong("tokenizer_class", &reason)
