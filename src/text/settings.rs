@@ -871,14 +871,17 @@ fn around(processor: &Value) -> Option<Vec<Vec<u32>>> {
             let mut end = 0;
             for piece in processor.get("single")?.as_array()? {
                 let Some(token) = piece.get("SpecialToken") else {
-                    end = 1;
+                    end += 1;
                     continue;
                 };
                 let token = token.get("id")?.as_str()?;
                 let ids = processor.get("special_tokens")?.get(token)?.get("ids")?;
                 for value in ids.as_array()? {
-                    ends[end].push(id(value)?);
+                    ends.get_mut(end)?.push(id(value)?);
                 }
+            }
+            if end != 1 {
+                return None;
             }
         }
         Some("Sequence") => {
