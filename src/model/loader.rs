@@ -86,6 +86,11 @@ impl Files {
         self.0.get(name)?.as_deref()
     }
 
+    /// Whether it is known what the source has of the name.
+    pub fn knows(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     /// The file's bytes, which the model cannot do without.
     pub fn required(&self, name: &str) -> Result<&[u8]> {
         self.bytes(name)

@@ -18,4 +18,5 @@ mod save;
 mod shards;
 mod sized_splade;
 mod tokenizer;
+mod tokenizer_settings;
 mod torch_checkpoints;
