@@ -7,8 +7,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::fingerprint::Fingerprint;
 use super::forward::Weights;
+use super::kind;
 use super::layout::{Layout, MatrixId, Slot, VectorId, Wanted, WeightFile};
 use super::save::Origin;
+use super::wide;
 use crate::backend::{Backend, GROUP, WeightDtype, cpu};
 use crate::error::{Error, Result};
 use crate::weights::dtype::Dtype;
@@ -34,6 +36,8 @@ pub struct Checkpoint<B: Backend> {
     kept: bool,
     /// All that was found, for saving.
     tensors: Vec<Tensor>,
+    /// Tensors that the model does not use and that may have an effect, if those are to be left out.
+    left_out: Option<Vec<String>>,
     /// Block types that tensors are stored in, and of how many.
     blocks: Vec<(Block, usize)>,
     fingerprint: u64,
@@ -74,6 +78,8 @@ pub struct Finished<B: Backend> {
     pub fingerprint: u64,
     /// How matrices were quantised in the files, if any was.
     pub stored: Option<String>,
+    /// Tensors that were left out though they may have an effect.
+    pub left_out: Vec<String>,
     /// The weight files, and what was found in them.
     pub origin: Origin,
 }
@@ -119,8 +125,8 @@ impl Reading {
 }
 
 impl<B: Backend> Checkpoint<B> {
-    /// Nothing loaded yet.
-    pub fn new(layout: Layout, dtype: WeightDtype) -> Self {
+    /// Nothing loaded yet. Tensors that the model has no use for are an error unless the caller `insists`.
+    pub fn new(layout: Layout, dtype: WeightDtype, insists: bool) -> Self {
         let weights = Weights {
             matrices: layout.matrices.iter().map(|_| None).collect(),
             vectors: layout.vectors.iter().map(|_| Vec::new()).collect(),
@@ -134,6 +140,7 @@ impl<B: Backend> Checkpoint<B> {
             quantized: Vec::new(),
             kept: true,
             tensors: Vec::new(),
+            left_out: insists.then(Vec::new),
             blocks: Vec::new(),
             fingerprint: 0,
         }
@@ -255,6 +262,7 @@ impl<B: Backend> Checkpoint<B> {
             tied: self.tied,
             collected: self.collected,
             fingerprint,
+            left_out: self.left_out.unwrap_or_default(),
             stored: (!stored.is_empty()).then(|| stored.join("; ") + fate),
             origin: Origin {
                 weights: self
@@ -287,7 +295,15 @@ impl<B: Backend> Checkpoint<B> {
     }
 
     /// Takes every tensor of floating-point numbers of a file.
-    fn collect(&mut self, file: usize, tensors: &[TensorInfo]) -> Result<Vec<Option<Target>>> {
+    fn collect(
+        &mut self,
+        file: usize,
+        path: &str,
+        tensors: &[TensorInfo],
+    ) -> Result<Vec<Option<Target>>> {
+        let foreign = tensors.iter().map(|tensor| tensor.name.as_str());
+        let foreign = foreign.filter(|name| !wide::is_known(name));
+        leave_out(&mut self.left_out, path, foreign)?;
         let mut targets = Vec::new();
         for tensor in tensors {
             if Dtype::of_values(&tensor.dtype).is_none() {
@@ -329,7 +345,7 @@ impl<B: Backend> Checkpoint<B> {
         tensors: &[TensorInfo],
     ) -> Result<Vec<Option<Target>>> {
         if self.layout.files[index].collect {
-            return self.collect(index, tensors);
+            return self.collect(index, path, tensors);
         }
         let file = &self.layout.files[index];
         let here: HashMap<&str, usize> = tensors
@@ -425,6 +441,11 @@ impl<B: Backend> Checkpoint<B> {
                 layers: file.layers.as_ref().map_or(0, |(_, count)| *count),
             });
         }
+        leave_out(
+            &mut self.left_out,
+            path,
+            unused().filter(|name| !file.is_of_no_effect(name)),
+        )?;
         // Every shard finds the same.
         best.tied.retain(|tied| !self.tied.contains(tied));
         self.tied.extend(best.tied);
@@ -571,6 +592,30 @@ impl Match<'_> {
 }
 
 impl WeightFile {
+    /// Whether a tensor that the model does not use cannot change its vectors: heads for training, tables that follow from
+    /// the config, and scales for activations and key-value caches, which are held in full here.
+    fn is_of_no_effect(&self, tensor: &str) -> bool {
+        const BUFFERS: [&str; 10] = [
+            "position_ids",
+            "token_type_ids",
+            "inv_freq",
+            "masked_bias",
+            "input_scale",
+            "output_scale",
+            "k_scale",
+            "v_scale",
+            "num_batches_tracked",
+            "weight_format",
+        ];
+        let last = tensor.rsplit('.').next().unwrap_or_default();
+        let mut rests = self
+            .prefixes
+            .iter()
+            .filter_map(|prefix| tensor.strip_prefix(prefix));
+        BUFFERS.contains(&last)
+            || rests.any(|rest| self.unused.iter().any(|start| rest.starts_with(start)))
+    }
+
     /// Whether a tensor belongs to a layer that the config does not have.
     fn is_beyond(&self, tensor: &str) -> bool {
         let Some((starts, count)) = &self.layers else {
@@ -585,6 +630,27 @@ impl WeightFile {
             .flat_map(|prefix| starts.iter().filter_map(move |start| number(prefix, start)))
             .any(|layer| layer >= *count)
     }
+}
+
+/// Takes note of tensors that the model has no use for, which is an error unless they are to be left out.
+fn leave_out<'a>(
+    left_out: &mut Option<Vec<String>>,
+    path: &str,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<()> {
+    let names: Vec<&str> = names.collect();
+    match left_out {
+        Some(left_out) => left_out.extend(names.into_iter().map(str::to_owned)),
+        None if names.is_empty() => {}
+        None => {
+            let names = format!(
+                "one with tensors that nothing uses, {} in {path}",
+                list(&names)
+            );
+            return Err(kind::refuse(&[names]));
+        }
+    }
+    Ok(())
 }
 
 /// Where `prefix` + `name` is, or the same under an older spelling.

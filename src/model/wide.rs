@@ -14,6 +14,21 @@ pub fn is_wide(config: &Config) -> bool {
     model_type.is_some_and(|name| MODEL_TYPES.contains(&name))
 }
 
+/// Whether a tensor is one that candle-transformers reads, or of no effect: heads for training.
+pub fn is_known(tensor: &str) -> bool {
+    const STARTS: [&str; 7] = [
+        "embeddings.",
+        "encoder.",
+        "pooler.",
+        "cls.predictions.",
+        "lm_predictions.",
+        "mask_predictions.",
+        "lm_head.",
+    ];
+    let name = tensor.strip_prefix("deberta.").unwrap_or(tensor);
+    STARTS.iter().any(|start| name.starts_with(start))
+}
+
 #[cfg(target_arch = "wasm32")]
 pub fn refuse(config: &Config) -> crate::Error {
     let model_type = config.get("model_type").map(ToString::to_string);

@@ -5,7 +5,11 @@ use crate::error::Result;
 
 /// Changes to a tokenizer.json.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings {}
+pub struct Settings {
+    /// Whether texts are lower-cased before anything else, whatever the tokenizer does (`do_lower_case` of
+    /// `sentence_bert_config.json`).
+    pub lowercase_text: bool,
+}
 
 impl Settings {
     /// Changes the parts of a tokenizer.json.

@@ -1,7 +1,7 @@
 //! BERT (Devlin et al. 2018): learned positions, LayerNorm after each block, GELU feed-forward.
 
 use super::{
-    Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, MlmNames, Names, NormNames, always,
+    BERT_HEADS, Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, MlmNames, Names, NormNames, always,
     attention_scale, heads,
 };
 use crate::backend::NormKind;
@@ -14,6 +14,8 @@ pub const FAMILY: Family = Family {
     model_types: &["bert"],
     is: always,
     prefixes: &["", "bert."],
+    unused: BERT_HEADS,
+    code: &[],
     spec,
     spellings: &[NAMES],
     mlm: Some(MlmNames {
@@ -69,6 +71,7 @@ pub fn common(config: &Config) -> Result<Spec> {
     if config.flag("is_decoder", false)? {
         return Err(config.wrong("is_decoder", "false: the model must be an encoder"));
     }
+    config.only("add_cross_attention", &[false.into()])?;
     let heads = heads(config, "hidden_size", "num_attention_heads")?;
     let rows = config.size("max_position_embeddings", MOST_ROWS)?;
     Ok(Spec {

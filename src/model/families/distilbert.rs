@@ -14,6 +14,8 @@ pub const FAMILY: Family = Family {
     model_types: &["distilbert"],
     is: always,
     prefixes: &["", "distilbert."],
+    unused: &["vocab_transform.", "vocab_layer_norm.", "vocab_projector."],
+    code: &[],
     spec,
     spellings: &[Names {
         layer: "transformer.layer.{}.",

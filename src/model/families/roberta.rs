@@ -1,7 +1,7 @@
 //! RoBERTa (Liu et al. 2019), XLM-RoBERTa (Conneau et al. 2019) and CamemBERT: BERT with positions that begin after the
 //! padding token's id, and a head for masked-language modelling of other names.
 
-use super::{Family, MlmNames, always, bert};
+use super::{BERT_HEADS, Family, MlmNames, always, bert};
 use crate::backend::Activation;
 use crate::error::Result;
 use crate::model::config::Config;
@@ -12,6 +12,8 @@ pub const FAMILY: Family = Family {
     model_types: &["roberta", "xlm-roberta", "camembert"],
     is: always,
     prefixes: &["", "roberta."],
+    unused: BERT_HEADS,
+    code: &[],
     spec,
     spellings: &[bert::NAMES],
     mlm: Some(LM_HEAD),

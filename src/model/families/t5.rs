@@ -12,6 +12,8 @@ pub const FAMILY: Family = Family {
     model_types: &["t5"],
     is: always,
     prefixes: &[""],
+    unused: &["decoder.", "lm_head.", "shared.", "encoder.embed_tokens."],
+    code: &[],
     spec,
     spellings: &[
         Names {
