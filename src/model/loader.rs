@@ -418,7 +418,11 @@ impl<B: Backend> Loader<B> {
                 mlm.decoder.weight = *stand_in;
             }
         }
-        let config = self.files.config(PROMPTS)?;
+        // As sentence-transformers, which reads them where there are modules.
+        let config = match plan.has_modules {
+            true => self.files.config(PROMPTS)?,
+            false => None,
+        };
         let prompts = config.as_ref().map(Prompts::read).transpose()?;
         let prompts = prompts.unwrap_or_default();
         let similarity = config

@@ -4,7 +4,7 @@
 //! its own, one for queries and one for documents. Two generations of spellings are in use; both are read. Types are
 //! told by their last dotted component.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::config::{self, Config};
 use crate::backend::{Activation, Pooling, Splade, SpladeActivation, SpladeStrategy};
@@ -171,13 +171,28 @@ pub fn routes(entries: &[Entry], config: Option<&Config>) -> Result<(Vec<RouteEn
             modules,
         });
     }
-    let default = config
-        .get("parameters")
-        .and_then(|parameters| parameters.get("default_route"))
-        .and_then(Value::as_str)
-        .unwrap_or("document");
-    let default = all.iter().position(|route| route.name == default);
-    Ok((all, default.unwrap_or(0)))
+    let parameter = |name: &str| {
+        config
+            .get("parameters")?
+            .get(name)
+            .filter(|value| !value.is_null())
+    };
+    if parameter("route_mappings").is_some_and(|map| *map != Value::Object(Map::new())) {
+        return Err(config.wrong("parameters", "without route_mappings"));
+    }
+    let default = match parameter("default_route") {
+        // Of several, sentence-transformers takes the first in the order of the file.
+        None if all.len() == 1 => Some(0),
+        None => None,
+        Some(name) => all.iter().position(|route| *name == route.name.as_str()),
+    };
+    let default = default.ok_or_else(|| {
+        config.wrong(
+            "parameters",
+            "an object whose default_route is one of the routes",
+        )
+    })?;
+    Ok((all, default))
 }
 
 /// Whether a path leads to a folder of the model's own: callers resolve it against an address, where `../x`, `/x` or

@@ -58,6 +58,8 @@ pub(super) struct Plan<B: Backend> {
     pub checkpoint: Checkpoint<B>,
     /// How weights are held.
     pub dtype: WeightDtype,
+    /// Whether there is a modules.json.
+    pub has_modules: bool,
     /// The kind that the caller asked for, now or before the model was saved.
     pub kind: Option<Kind>,
     /// Whether the model would be another one, or refused, had no kind been asked for.
@@ -273,6 +275,7 @@ impl<B: Backend> Plan<B> {
             streamed,
             checkpoint,
             dtype,
+            has_modules: entries.is_some(),
             kind,
             insists: insists || !foreign.is_empty(),
             left_out: foreign,

@@ -45,6 +45,7 @@ pub const NAMES: Names = Names {
 };
 
 fn spec(config: &Config) -> Result<Spec> {
+    config.only("layer_types", &[])?;
     let window = if config.is_null("sliding_window") {
         None
     } else {
