@@ -44,9 +44,28 @@ impl Config {
         self.fields.keys()
     }
 
-    /// Sets fields that another file overrides.
-    pub fn override_by(&mut self, fields: &Map<String, Value>) {
-        self.fields.extend(fields.clone());
+    /// The fields as a type of another crate.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn parsed<T: serde::de::DeserializeOwned>(&self) -> serde_json::Result<T> {
+        serde_json::from_value(Value::Object(self.fields.clone()))
+    }
+
+    /// Sets fields to what arguments of a call say; those that the file lacks are refused.
+    pub fn override_by(&mut self, arguments: &Map<String, Value>) -> Result<()> {
+        for (field, value) in arguments {
+            match self.fields.get_mut(field) {
+                Some(own) => *own = value.clone(),
+                None if matches!(
+                    field.as_str(),
+                    "trust_remote_code" | "revision" | "use_cache"
+                ) => {}
+                None => {
+                    let wanted = format!("there, since config_kwargs sets it to {value}");
+                    return Err(self.wrong(field, &wanted));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether the field is there and null, where that differs from an absent field.

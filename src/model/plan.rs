@@ -472,7 +472,7 @@ impl Planner<'_> {
         for name in sentence::NAMES.iter().filter(|_| rest.is_some()) {
             if let Some(file) = self.files.config(&path(name))? {
                 sentence = Sentence::read(&file)?;
-                config.override_by(&sentence.config);
+                config.override_by(&sentence.config)?;
                 break;
             }
         }
@@ -496,6 +496,9 @@ impl Planner<'_> {
             }
         };
         let has_modules = rest.is_some();
+        if !wide::is_wide(&config) {
+            families::find(&config)?;
+        }
         self.foreign
             .extend(kind::foreign(&config, families::code(&config), has_modules));
         // Before anything else is said of a model that is something else.
@@ -582,7 +585,7 @@ impl Planner<'_> {
     fn roads(&mut self, input: &Entry, config: &Config) -> Result<Draft> {
         let path = input.file(WEIGHTS);
         if wide::is_wide(config) {
-            return self.wide(path, input, config);
+            return self.wide(path, config);
         }
         let family = families::find(config)?;
         let spec = (family.spec)(config)?;
@@ -603,9 +606,8 @@ impl Planner<'_> {
     }
 
     #[cfg(not(target_arch = "wasm32"))]
-    fn wide(&mut self, path: String, input: &Entry, config: &Config) -> Result<Draft> {
-        let bytes = self.files.required(&input.file(CONFIG))?;
-        let candle = wide::Candle::new(config, bytes)?;
+    fn wide(&mut self, path: String, config: &Config) -> Result<Draft> {
+        let candle = wide::Candle::new(config)?;
         let file = self.layout.collected_file(path);
         Ok(Draft {
             name: candle.family,
@@ -624,7 +626,7 @@ impl Planner<'_> {
 
     #[cfg(target_arch = "wasm32")]
     #[expect(clippy::unused_self, reason = "the native build takes the files")]
-    fn wide(&mut self, _: String, _: &Entry, config: &Config) -> Result<Draft> {
+    fn wide(&mut self, _: String, config: &Config) -> Result<Draft> {
         Err(wide::refuse(config))
     }
 

@@ -82,6 +82,12 @@ impl Ropes {
                 None => Rope { theta, factor: 1.0 },
             };
             match config.get("rope_scaling").filter(|_| scaled) {
+                // transformers passes over the older name here.
+                Some(scaling)
+                    if scaling.get("type").is_some() && scaling.get("rope_type").is_none() =>
+                {
+                    Err(config.wrong("rope_scaling", "an object with rope_type in place of type"))
+                }
                 // It takes the place of the same fields above.
                 Some(scaling) => parse(config, "rope_scaling", scaling, rope.theta),
                 None => Ok(rope),

@@ -72,8 +72,8 @@ mod native {
     }
 
     impl Candle {
-        /// Reads config.json; `bytes` is the file itself, for candle's own reader.
-        pub fn new(config: &Config, bytes: &[u8]) -> Result<Self> {
+        /// Reads config.json.
+        pub fn new(config: &Config) -> Result<Self> {
             const MOST: usize = 1 << 24;
             let hidden_size = config.size("hidden_size", 1 << 16)?;
             let heads = config.size("num_attention_heads", hidden_size)?;
@@ -92,7 +92,7 @@ mod native {
             Ok(Self {
                 vocab_size: config.size("vocab_size", MOST)?,
                 max_positions: config.size("max_position_embeddings", MOST)?,
-                config: serde_json::from_slice(bytes).map_err(|error| {
+                config: config.parsed().map_err(|error| {
                     Error::config(
                         "config.json",
                         format!("lacks what DeBERTa-v2 needs ({error})"),

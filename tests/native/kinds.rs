@@ -33,13 +33,19 @@ fn what_is_left_out_is_told_and_makes_another_space() {
     let error = classifier(None).err().expect("it is a classifier");
     assert_eq!(error.code(), "unsupported_model");
     let message = error.to_string();
-    assert!(message.contains("BertForSequenceClassification (architectures)"), "{message}");
+    assert!(
+        message.contains("BertForSequenceClassification (architectures)"),
+        "{message}"
+    );
     assert!(message.contains("kind \"dense\""), "{message}");
 
     let insisted = classifier(Some(Kind::Dense)).unwrap();
     assert_eq!(
         insisted.info().left_out,
-        ["BertForSequenceClassification (architectures)", "classifier.weight"]
+        [
+            "BertForSequenceClassification (architectures)",
+            "classifier.weight"
+        ]
     );
     assert_eq!(insisted.info().kind, Some(Kind::Dense));
     let plain = {
@@ -49,7 +55,9 @@ fn what_is_left_out_is_told_and_makes_another_space() {
     };
     let list = inputs(&texts("tiny-texts.json"));
     let encode = |embedder: &Embedder<Cpu>| {
-        embedder.encode(list.clone(), &EncodeOptions::default()).unwrap()
+        embedder
+            .encode(list.clone(), &EncodeOptions::default())
+            .unwrap()
     };
     assert_eq!(encode(&insisted), encode(&plain));
     assert_ne!(insisted.space_id(), plain.space_id());
@@ -71,7 +79,10 @@ fn insisting_without_need_changes_nothing() {
             ..LoadOptions::default()
         };
         let insisted = load_as(Cpu::new(), &folder, options, &[], 1000).unwrap();
-        assert_eq!(insisted.space_id(), load(&folder, WeightDtype::Q8).space_id());
+        assert_eq!(
+            insisted.space_id(),
+            load(&folder, WeightDtype::Q8).space_id()
+        );
         assert!(insisted.info().left_out.is_empty() && insisted.info().kind.is_none());
     }
 }
@@ -91,12 +102,29 @@ fn the_kind_chooses_the_head_where_there_are_no_modules_and_else_must_fit() {
     };
     let list = inputs(&texts("tiny-texts.json"));
     let dense = load(Kind::Dense, false).unwrap();
-    assert_eq!(dense.encode(list.clone(), &EncodeOptions::default()).unwrap().dimensions, 48);
+    assert_eq!(
+        dense
+            .encode(list.clone(), &EncodeOptions::default())
+            .unwrap()
+            .dimensions,
+        48
+    );
     let sparse = load(Kind::Sparse, false).unwrap();
-    assert!(sparse.encode_sparse(list, &SparseOptions::default()).is_ok());
+    assert!(
+        sparse
+            .encode_sparse(list, &SparseOptions::default())
+            .is_ok()
+    );
     assert_ne!(dense.space_id(), sparse.space_id());
-    let error = load(Kind::Dense, true).err().expect("its modules say otherwise");
+    let error = load(Kind::Dense, true)
+        .err()
+        .expect("its modules say otherwise");
     assert_eq!(error.code(), "invalid_input");
     assert!(error.to_string().contains("make it sparse"), "{error}");
-    assert!(Kind::from_name("reranker").unwrap_err().to_string().contains("\"dense\" or \"sparse\""));
+    assert!(
+        Kind::from_name("reranker")
+            .unwrap_err()
+            .to_string()
+            .contains("\"dense\" or \"sparse\"")
+    );
 }

@@ -2,7 +2,7 @@
 
 use super::{
     BERT_HEADS, Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, MlmNames, Names, NormNames, always,
-    attention_scale, heads,
+    attention_scale, encoder, heads,
 };
 use crate::backend::NormKind;
 use crate::error::Result;
@@ -68,10 +68,7 @@ pub fn absolute_positions(config: &Config) -> Result<()> {
 
 /// Reads the config fields that BERT and its relatives share.
 pub fn common(config: &Config) -> Result<Spec> {
-    if config.flag("is_decoder", false)? {
-        return Err(config.wrong("is_decoder", "false: the model must be an encoder"));
-    }
-    config.only("add_cross_attention", &[false.into()])?;
+    encoder(config)?;
     let heads = heads(config, "hidden_size", "num_attention_heads")?;
     let rows = config.size("max_position_embeddings", MOST_ROWS)?;
     Ok(Spec {

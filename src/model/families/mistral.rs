@@ -59,7 +59,7 @@ fn spec(config: &Config) -> Result<Spec> {
     decoder(config, vec![layer; count])
 }
 
-/// Who sees whom in a decoder: those before it, or with `is_causal: false`, as transformers 5.2 and later, all. A window
+/// Who sees whom in a decoder: those before it, or with `is_causal: false`, as in transformers 5.2 and later, all. A window
 /// then reaches as far to each side.
 pub fn mask(config: &Config, window: Option<usize>) -> Result<Mask> {
     Ok(if is_causal(config)? {
@@ -72,9 +72,12 @@ pub fn mask(config: &Config, window: Option<usize>) -> Result<Mask> {
     })
 }
 
-/// Whether `is_causal` leaves a decoder causal. Null counts as false, as in Python.
+/// Whether `is_causal` leaves a decoder causal. For transformers null is false for texts with padding, and true without.
 pub fn is_causal(config: &Config) -> Result<bool> {
-    Ok(!config.is_null("is_causal") && config.flag("is_causal", true)?)
+    if config.is_null("is_causal") {
+        return Err(config.wrong("is_causal", "true or false"));
+    }
+    config.flag("is_causal", true)
 }
 
 /// Each token sees those before it, `window` with itself.

@@ -193,6 +193,15 @@ pub fn is_causal(config: &Config) -> Result<bool> {
     mistral::is_causal(config)
 }
 
+/// Refuses what makes an encoder attend as a decoder does. transformers obeys `is_causal: true` for texts without padding
+/// only.
+fn encoder(config: &Config) -> Result<()> {
+    for field in ["is_decoder", "add_cross_attention", "is_causal"] {
+        config.only(field, &[false.into()])?;
+    }
+    Ok(())
+}
+
 /// Heads that share out the hidden size; `width` and `count` are field names.
 fn heads(config: &Config, width: &str, count: &str) -> Result<Heads> {
     let size = config.size(width, MOST_WIDTH)?;

@@ -3,7 +3,7 @@
 
 use super::{
     Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, MlmNames, Names, NormNames, always,
-    attention_scale, heads,
+    attention_scale, encoder, heads,
 };
 use crate::backend::{Activation, Mask, NormKind};
 use crate::error::Result;
@@ -53,6 +53,7 @@ pub const FAMILY: Family = Family {
 };
 
 fn spec(config: &Config) -> Result<Spec> {
+    encoder(config)?;
     let heads = heads(config, "hidden_size", "num_attention_heads")?;
     if !heads.size.is_multiple_of(2) {
         return Err(config.wrong(

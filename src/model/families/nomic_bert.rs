@@ -4,7 +4,7 @@
 
 use super::{
     BERT_HEADS, Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names, NormNames, always,
-    attention_scale, bert, heads,
+    attention_scale, bert, encoder, heads,
 };
 use crate::backend::{Activation, NormKind};
 use crate::error::Result;
@@ -57,6 +57,7 @@ pub const FAMILY: Family = Family {
 };
 
 fn spec(config: &Config) -> Result<Spec> {
+    encoder(config)?;
     let original = config.get("n_embd").is_some();
     let [hidden, intermediate, layers, count, eps, activation] = if original {
         [

@@ -36,7 +36,8 @@ fn spec(config: &Config) -> Result<Spec> {
     let spec = bert::common(config)?;
     // 0 is a legal id, so this is read apart from the sizes, which begin at 1.
     let padding = match config.get("pad_token_id") {
-        None => 1,
+        None if !config.is_null("pad_token_id") => 1,
+        None => return Err(config.wrong("pad_token_id", "a whole number")),
         Some(id) => id
             .as_u64()
             .and_then(|id| u32::try_from(id).ok())
