@@ -87,14 +87,14 @@ struct Absent {
 pub(super) struct Files(BTreeMap<String, Option<Vec<u8>>>);
 
 impl Files {
-    /// What is known of a file: nothing, that there is none, or its bytes.
-    pub fn get(&self, name: &str) -> Option<&Option<Vec<u8>>> {
-        self.0.get(name)
-    }
-
     /// The file's bytes, if the source has it.
     pub fn bytes(&self, name: &str) -> Option<&[u8]> {
         self.0.get(name)?.as_deref()
+    }
+
+    /// Whether it is known what the source has of the name.
+    pub fn knows(&self, name: &str) -> bool {
+        self.0.contains_key(name)
     }
 
     /// The file's bytes, which the model cannot do without.

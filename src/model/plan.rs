@@ -23,7 +23,7 @@ use super::sentence::{self, Sentence};
 use super::wide;
 use crate::backend::{Backend, Pooling, Splade, SpladeActivation, SpladeStrategy, WeightDtype};
 use crate::error::{Error, Result};
-use crate::text::{Settings, Tokenizer};
+use crate::text::{self, Settings, Tokenizer};
 use crate::weights;
 use crate::weights::quantized::Quantization;
 
@@ -33,6 +33,9 @@ const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 /// sentence-transformers' settings of the whole model.
 pub(super) const PROMPTS: &str = "config_sentence_transformers.json";
+/// Small files that older tokenizers have; tokenizer_config.json takes their place where it lists added tokens.
+const SPECIAL_TOKENS: &str = "special_tokens_map.json";
+const ADDED_TOKENS: &str = "added_tokens.json";
 const WEIGHTS: &str = "model.safetensors";
 /// BGE-M3's heads beside its encoder: small, and absent from most models of its family.
 const LEXICAL: &str = "sparse_linear.safetensors";
@@ -93,16 +96,20 @@ pub(super) fn wanted(files: &Files) -> Result<Vec<String>> {
                     let mut names = [CONFIG, TOKENIZER, TOKENIZER_CONFIG]
                         .map(|name| entry.file(name))
                         .to_vec();
+                    names.extend(token_files(files, entry)?);
                     if let Some(config) = files.config(&entry.file(CONFIG))? {
                         names.extend(table_files(entry, &config)?);
                     }
                     names
                 }
                 _ if index == 0 => {
-                    let mut names = transformer_files(entry);
+                    let mut names = transformer_files(files, entry)?;
                     // Older names of the file, where the usual one is known to be absent.
-                    let absent = |name: &str| matches!(files.get(&entry.file(name)), Some(None));
-                    if absent(sentence::NAMES[0]) && files.bytes(MODULES).is_some() {
+                    let usual = entry.file(sentence::NAMES[0]);
+                    if files.knows(&usual)
+                        && files.bytes(&usual).is_none()
+                        && files.bytes(MODULES).is_some()
+                    {
                         names.extend(sentence::NAMES[1..].iter().map(|name| entry.file(name)));
                     }
                     let config = files.config(&entry.file(CONFIG))?;
@@ -120,15 +127,31 @@ pub(super) fn wanted(files: &Files) -> Result<Vec<String>> {
     }
     // Loading begins before modules.json is known, with what nearly every model has in its root.
     if files.bytes(MODULES).is_none() {
-        names.extend(transformer_files(&root()));
+        names.extend(transformer_files(files, &root())?);
     }
     Ok(names)
 }
 
 /// The small files of a transformer.
-fn transformer_files(entry: &Entry) -> Vec<String> {
+fn transformer_files(files: &Files, entry: &Entry) -> Result<Vec<String>> {
     let names = [CONFIG, TOKENIZER, TOKENIZER_CONFIG, sentence::NAMES[0]];
-    names.map(|name| entry.file(name)).to_vec()
+    let mut names = names.map(|name| entry.file(name)).to_vec();
+    names.extend(token_files(files, entry)?);
+    Ok(names)
+}
+
+/// The files of tokens that count, once that is known.
+fn token_files(files: &Files, entry: &Entry) -> Result<Vec<String>> {
+    let path = entry.file(TOKENIZER_CONFIG);
+    let config = files.config(&path)?;
+    let lists_tokens = config.is_some_and(|config| text::lists_tokens(&config.into_fields()));
+    Ok(if !files.knows(&path) || lists_tokens {
+        Vec::new()
+    } else {
+        [SPECIAL_TOKENS, ADDED_TOKENS]
+            .map(|name| entry.file(name))
+            .to_vec()
+    })
 }
 
 /// What stands for modules.json where there is none.
@@ -387,7 +410,7 @@ struct Planner<'a> {
     files: &'a Files,
     layout: Layout,
     /// Those that are made already, by path: routes often share one.
-    tokenizers: Vec<Known>,
+    tokenizers: Vec<(String, Settings, Arc<Tokenizer>)>,
     /// Weight files that are among the small files.
     inline: Vec<usize>,
     /// What a config says of the model, if it was saved by us.
@@ -402,16 +425,6 @@ struct Planner<'a> {
     insists: bool,
     /// What the files say that the model is, besides.
     foreign: Vec<String>,
-}
-
-/// A tokenizer that is made already.
-struct Known {
-    /// Its file.
-    path: String,
-    /// The token that texts end with by tokenizer_config.json.
-    end: Option<String>,
-    settings: Settings,
-    tokenizer: Arc<Tokenizer>,
 }
 
 /// A route, and what is to be said of it.
@@ -517,12 +530,20 @@ impl Planner<'_> {
             }
             modules => (Some(self.dense_head(draft.hidden_size, modules)?), None),
         };
-        let closes = dense
-            .as_ref()
-            .is_some_and(|head| head.pooling.contains(&Pooling::LastToken));
         let family = draft.family;
-        let closing = family.and_then(|family| family.closing_token);
-        let tokenizer = self.tokenizer(input, closing.filter(|_| closes), sentence.lowercase)?;
+        // A part of `spaceId` since the first version, where the last token is the vector.
+        let last = match draft.name {
+            "qwen3" => "<|endoftext|>",
+            "mistral" => "</s>",
+            _ => "",
+        };
+        let pools_last = |head: &DenseHead| head.pooling.contains(&Pooling::LastToken);
+        let last = if dense.as_ref().is_some_and(pools_last) {
+            last
+        } else {
+            ""
+        };
+        let tokenizer = self.tokenizer(input, draft.vocab_size, last, sentence.lowercase)?;
         if tokenizer.size() > draft.vocab_size {
             return Err(Error::InvalidTokenizer(format!(
                 "it has {} entries, more than the {} rows of the model's embedding table (vocab_size in config.json); check that both belong to the same model",
@@ -680,7 +701,9 @@ impl Planner<'_> {
 
     /// A table of weights by token: inference-free queries.
     fn table(&mut self, name: String, input: &Entry) -> Result<Planned> {
-        let tokenizer = self.tokenizer(input, None, false)?.without_special_tokens();
+        let tokenizer = self
+            .tokenizer(input, 0, "", false)?
+            .without_special_tokens();
         let config = self.files.config(&input.file(CONFIG))?;
         let json = match &config {
             Some(config) => table_files(input, config)?,
@@ -720,46 +743,50 @@ impl Planner<'_> {
         })
     }
 
-    /// The tokenizer of a module; `closing` is the token that a text must end with where the template adds nothing.
+    /// The tokenizer of a module whose table of embeddings has so many rows. `last` is hashed with it if it has a
+    /// template.
     fn tokenizer(
         &mut self,
         input: &Entry,
-        closing: Option<&'static str>,
+        rows: usize,
+        last: &str,
         lowercase_text: bool,
     ) -> Result<Arc<Tokenizer>> {
         let path = input.file(TOKENIZER);
         let bytes = self.files.required(&path)?;
-        let config = self.files.config(&input.file(TOKENIZER_CONFIG))?;
-        let end = match &config {
-            Some(config) if config.flag_or_false("add_eos_token") => token(config, "eos_token"),
-            _ => None,
+        let fields = |name: &str| -> Result<_> {
+            let config = self.files.config(&input.file(name))?;
+            Ok(config.map(Config::into_fields).unwrap_or_default())
         };
-        let settings = Settings { lowercase_text };
-        let known = self.tokenizers.iter().find(|known| {
-            known.end == end
-                && known.settings == settings
-                && self.files.bytes(&known.path) == Some(bytes)
+        let (config, model) = (fields(TOKENIZER_CONFIG)?, fields(CONFIG)?);
+        let older = |name: &str| match text::lists_tokens(&config) {
+            true => Ok(serde_json::Map::new()),
+            false => fields(name),
+        };
+        let text = |field: &str| model.get(field).and_then(Value::as_str).map(str::to_owned);
+        let settings = Settings {
+            special_tokens: older(SPECIAL_TOKENS)?,
+            added_tokens: older(ADDED_TOKENS)?,
+            model_type: text("model_type").unwrap_or_default(),
+            class: text("tokenizer_class"),
+            lowercase_text,
+            rows,
+            config,
+        };
+        let known = self.tokenizers.iter().find(|(other, others, _)| {
+            *others == settings && self.files.bytes(other) == Some(bytes)
         });
-        if let Some(known) = known {
-            return Ok(Arc::clone(&known.tokenizer));
+        if let Some((.., tokenizer)) = known {
+            return Ok(Arc::clone(tokenizer));
         }
+        let tokenizer = Arc::new(Tokenizer::new(bytes, &settings)?);
         self.text.update_bytes(bytes);
-        for token in [end.as_deref(), closing].into_iter().flatten() {
-            self.text.update_bytes(token.as_bytes());
+        self.text.update_bytes(tokenizer.changes().as_bytes());
+        if tokenizer.added() > 0 {
+            self.text.update_bytes(last.as_bytes());
         }
-        let tokenizer = Tokenizer::new(bytes, &settings)?;
-        let tokenizer = match (&end, closing) {
-            (Some(end), _) => tokenizer.closed_by(end),
-            (None, Some(closing)) if tokenizer.added() == 0 => tokenizer.closed_by(closing),
-            _ => tokenizer,
-        };
-        let tokenizer = Arc::new(tokenizer);
-        self.tokenizers.push(Known {
-            path,
-            end,
-            settings,
-            tokenizer: Arc::clone(&tokenizer),
-        });
+        self.tokenizers
+            .push((path, settings, Arc::clone(&tokenizer)));
         Ok(tokenizer)
     }
 
@@ -882,13 +909,6 @@ fn check_task(kind: &str, sentence: &Sentence, modules: &[Module], file: &str) -
         "transformer_task is {task:?}; the modules after the transformer take the output of \"{wanted}\""
     );
     Err(Error::config(file, reason))
-}
-
-/// A token of `tokenizer_config.json`, which may be a string or an object with its content.
-fn token(config: &Config, field: &str) -> Option<String> {
-    let token = config.get(field)?;
-    let content = token.as_str().or_else(|| token.get("content")?.as_str());
-    content.map(str::to_owned)
 }
 
 /// Token → weight, as JSON, in the order of ids. Tokens that the tokenizer does not have are left out.

@@ -20,4 +20,5 @@ mod shards;
 mod sized_splade;
 mod sweep_models;
 mod tokenizer;
+mod tokenizer_settings;
 mod torch_checkpoints;

@@ -36,7 +36,6 @@ pub const FAMILY: Family = Family {
         activation: None,
     }),
     instruction: None,
-    closing_token: None,
     m3_heads: false,
 };
 

@@ -26,7 +26,6 @@ pub const FAMILY: Family = Family {
         ..mistral::NAMES
     }],
     instruction: None,
-    closing_token: None,
     ..mistral::FAMILY
 };
 

@@ -22,7 +22,6 @@ pub const FAMILY: Family = Family {
     spellings: &[NAMES],
     mlm: None,
     instruction: Some("Instruct: {}\nQuery: "),
-    closing_token: Some("</s>"),
     m3_heads: false,
 };
 

@@ -41,8 +41,6 @@ pub struct Family {
     pub mlm: Option<MlmNames>,
     /// What its authors put in front of a text to say what it is for.
     pub instruction: Option<&'static str>,
-    /// Token that a text must end with for last-token pooling, where the tokenizer's own template adds none.
-    pub closing_token: Option<&'static str>,
     /// Whether BGE-M3's heads may lie beside the weights.
     pub m3_heads: bool,
 }

@@ -48,7 +48,6 @@ pub const FAMILY: Family = Family {
         activation: Some(Activation::Gelu),
     }),
     instruction: None,
-    closing_token: None,
     m3_heads: false,
 };
 

@@ -22,7 +22,6 @@ pub const FAMILY: Family = Family {
     }],
     mlm: Some(roberta::LM_HEAD),
     instruction: None,
-    closing_token: None,
     m3_heads: false,
 };
 

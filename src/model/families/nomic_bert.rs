@@ -52,7 +52,6 @@ pub const FAMILY: Family = Family {
     ],
     mlm: None,
     instruction: None,
-    closing_token: None,
     m3_heads: false,
 };
 

@@ -16,7 +16,6 @@ pub const FAMILY: Family = Family {
         ..mistral::NAMES
     }],
     instruction: Some("Instruct: {}\nQuery:"),
-    closing_token: Some("<|endoftext|>"),
     ..mistral::FAMILY
 };
 

@@ -18,7 +18,6 @@ pub const FAMILY: Family = Family {
     spellings: &[bert::NAMES],
     mlm: Some(LM_HEAD),
     instruction: None,
-    closing_token: None,
     m3_heads: true,
 };
 

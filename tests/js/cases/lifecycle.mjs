@@ -123,6 +123,7 @@ export const cases = {
       "org/tiny model.safetensors",
       "org/tiny modules.json",
       "org/tiny sentence_bert_config.json",
+      "org/tiny special_tokens_map.json",
       "org/tiny tokenizer.json",
       "org/tiny tokenizer_config.json",
     ]);
