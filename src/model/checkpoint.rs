@@ -36,8 +36,11 @@ pub struct Checkpoint<B: Backend> {
     kept: bool,
     /// All that was found, for saving.
     tensors: Vec<Tensor>,
-    /// Tensors that the model does not use and that may have an effect, if those are to be left out.
-    left_out: Option<Vec<String>>,
+    /// Tensors that the model does not use and that may have an effect, and whether these may be left out.
+    left_out: Vec<String>,
+    insists: bool,
+    /// What the model's files say that it is, if that is to be refused.
+    foreign: Vec<String>,
     /// Block types that tensors are stored in, and of how many.
     blocks: Vec<(Block, usize)>,
     fingerprint: u64,
@@ -125,8 +128,8 @@ impl Reading {
 }
 
 impl<B: Backend> Checkpoint<B> {
-    /// Nothing loaded yet. Tensors that the model has no use for are an error unless the caller `insists`.
-    pub fn new(layout: Layout, dtype: WeightDtype, insists: bool) -> Self {
+    /// Nothing loaded yet.
+    pub fn new(layout: Layout, dtype: WeightDtype) -> Self {
         let weights = Weights {
             matrices: layout.matrices.iter().map(|_| None).collect(),
             vectors: layout.vectors.iter().map(|_| Vec::new()).collect(),
@@ -140,9 +143,42 @@ impl<B: Backend> Checkpoint<B> {
             quantized: Vec::new(),
             kept: true,
             tensors: Vec::new(),
-            left_out: insists.then(Vec::new),
+            left_out: Vec::new(),
+            insists: false,
+            foreign: Vec::new(),
             blocks: Vec::new(),
             fingerprint: 0,
+        }
+    }
+
+    /// Lets tensors be left out that the model has no use for.
+    pub fn insist(&mut self) {
+        self.insists = true;
+    }
+
+    /// Has the model refused for what its files say that it is, if they say anything, and for tensors that nothing uses.
+    pub fn doubt(&mut self, foreign: Vec<String>) {
+        self.foreign = foreign;
+    }
+
+    /// Takes note of tensors that the model has no use for, which is an error unless they may be left out.
+    fn leave_out(&mut self, path: &str, names: &[&str]) -> Result<()> {
+        if self.insists {
+            self.left_out
+                .extend(names.iter().map(|name| (*name).to_owned()));
+            return Ok(());
+        }
+        let mut what = self.foreign.clone();
+        if !names.is_empty() {
+            what.push(format!(
+                "one with tensors that nothing uses, {} in {path}",
+                list(names)
+            ));
+        }
+        if what.is_empty() {
+            Ok(())
+        } else {
+            Err(kind::refuse(&what))
         }
     }
 
@@ -262,7 +298,7 @@ impl<B: Backend> Checkpoint<B> {
             tied: self.tied,
             collected: self.collected,
             fingerprint,
-            left_out: self.left_out.unwrap_or_default(),
+            left_out: self.left_out,
             stored: (!stored.is_empty()).then(|| stored.join("; ") + fate),
             origin: Origin {
                 weights: self
@@ -301,9 +337,9 @@ impl<B: Backend> Checkpoint<B> {
         path: &str,
         tensors: &[TensorInfo],
     ) -> Result<Vec<Option<Target>>> {
-        let foreign = tensors.iter().map(|tensor| tensor.name.as_str());
-        let foreign = foreign.filter(|name| !wide::is_known(name));
-        leave_out(&mut self.left_out, path, foreign)?;
+        let names = tensors.iter().map(|tensor| tensor.name.as_str());
+        let unused: Vec<_> = names.filter(|name| !wide::is_known(name)).collect();
+        self.leave_out(path, &unused)?;
         let mut targets = Vec::new();
         for tensor in tensors {
             if Dtype::of_values(&tensor.dtype).is_none() {
@@ -426,7 +462,14 @@ impl<B: Backend> Checkpoint<B> {
                 .filter(|(_, target)| target.is_none());
             unused.map(|(tensor, _)| tensor.name.as_str())
         };
+        let left: Vec<&str> = unused()
+            .filter(|name| !file.is_of_no_effect(name))
+            .collect();
         if !best.missing.is_empty() {
+            // A model that says that it is another one lacks none.
+            if !self.foreign.is_empty() {
+                return Err(kind::refuse(&self.foreign));
+            }
             return Err(Error::MissingTensor {
                 file: path.to_owned(),
                 missing: list(&best.missing),
@@ -441,14 +484,10 @@ impl<B: Backend> Checkpoint<B> {
                 layers: file.layers.as_ref().map_or(0, |(_, count)| *count),
             });
         }
-        leave_out(
-            &mut self.left_out,
-            path,
-            unused().filter(|name| !file.is_of_no_effect(name)),
-        )?;
         // Every shard finds the same.
         best.tied.retain(|tied| !self.tied.contains(tied));
         self.tied.extend(best.tied);
+        self.leave_out(path, &left)?;
         Ok(targets)
     }
 
@@ -630,27 +669,6 @@ impl WeightFile {
             .flat_map(|prefix| starts.iter().filter_map(move |start| number(prefix, start)))
             .any(|layer| layer >= *count)
     }
-}
-
-/// Takes note of tensors that the model has no use for, which is an error unless they are to be left out.
-fn leave_out<'a>(
-    left_out: &mut Option<Vec<String>>,
-    path: &str,
-    names: impl Iterator<Item = &'a str>,
-) -> Result<()> {
-    let names: Vec<&str> = names.collect();
-    match left_out {
-        Some(left_out) => left_out.extend(names.into_iter().map(str::to_owned)),
-        None if names.is_empty() => {}
-        None => {
-            let names = format!(
-                "one with tensors that nothing uses, {} in {path}",
-                list(&names)
-            );
-            return Err(kind::refuse(&[names]));
-        }
-    }
-    Ok(())
 }
 
 /// Where `prefix` + `name` is, or the same under an older spelling.

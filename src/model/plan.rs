@@ -223,26 +223,13 @@ impl<B: Backend> Plan<B> {
         if let Some(config) = files.config(PROMPTS)? {
             planner.foreign.extend(kind::foreign_type(&config)?);
         }
-        let mut all = Vec::new();
-        for route in listed {
-            let Some((input, rest)) = route.modules.split_first() else {
-                return Err(Error::config(MODULES, "lists no modules"));
-            };
-            all.push(match input.kind.as_str() {
-                "Transformer" | "MLMTransformer" => {
-                    let rest = entries.is_some().then_some(rest);
-                    planner.transformer(route.name, input, rest)?
-                }
-                "SparseStaticEmbedding" | "IDF" if rest.is_empty() => {
-                    planner.table(route.name, input)?
-                }
-                other => {
-                    return Err(Error::UnsupportedModel(format!(
-                        "modules.json begins with a module of type {other}, which is not supported there; it must be Transformer, MLMTransformer, or SparseStaticEmbedding by itself"
-                    )));
-                }
-            });
-        }
+        let all = match planner.routes(listed, entries.is_some()) {
+            // What a model is comes before what else is wrong with it.
+            Err(_) if planner.kind.is_none() && !planner.foreign.is_empty() => {
+                return Err(kind::refuse(&planner.foreign));
+            }
+            all => all?,
+        };
         let Planner {
             layout,
             inline,
@@ -254,9 +241,6 @@ impl<B: Backend> Plan<B> {
             foreign,
             ..
         } = planner;
-        if kind.is_none() && !foreign.is_empty() {
-            return Err(kind::refuse(&foreign));
-        }
         let weight_files = layout.files.iter().enumerate();
         let streamed = weight_files
             .filter(|(index, _)| !inline.contains(index))
@@ -268,7 +252,12 @@ impl<B: Backend> Plan<B> {
             .collect();
         let usual = saved.map_or(WeightDtype::Q8, |saved| saved.dtype);
         let dtype = dtype.unwrap_or(usual);
-        let mut checkpoint = Checkpoint::new(layout, dtype, kind.is_some());
+        let mut checkpoint = Checkpoint::new(layout, dtype);
+        match kind {
+            Some(_) => checkpoint.insist(),
+            // The header of the weights tells which tensors it is about.
+            None => checkpoint.doubt(foreign.clone()),
+        }
         for (file, path) in paths {
             let mut reading = checkpoint.begin(file, &path);
             checkpoint.push(backend, &mut reading, files.required(&path)?)?;
@@ -470,6 +459,35 @@ impl Draft {
 }
 
 impl Planner<'_> {
+    /// All routes of a model.
+    fn routes(
+        &mut self,
+        listed: Vec<pipeline::RouteEntries>,
+        has_modules: bool,
+    ) -> Result<Vec<Planned>> {
+        let mut all = Vec::new();
+        for route in listed {
+            let Some((input, rest)) = route.modules.split_first() else {
+                return Err(Error::config(MODULES, "lists no modules"));
+            };
+            all.push(match input.kind.as_str() {
+                "Transformer" | "MLMTransformer" => {
+                    let rest = has_modules.then_some(rest);
+                    self.transformer(route.name, input, rest)?
+                }
+                "SparseStaticEmbedding" | "IDF" if rest.is_empty() => {
+                    self.table(route.name, input)?
+                }
+                other => {
+                    return Err(Error::UnsupportedModel(format!(
+                        "modules.json begins with a module of type {other}, which is not supported there; it must be Transformer, MLMTransformer, or SparseStaticEmbedding by itself"
+                    )));
+                }
+            });
+        }
+        Ok(all)
+    }
+
     /// A transformer and its heads. `rest` is what modules.json lists after it; where there is no modules.json, it is
     /// what sentence-transformers assumes.
     fn transformer(
@@ -514,10 +532,6 @@ impl Planner<'_> {
         }
         self.foreign
             .extend(kind::foreign(&config, families::code(&config), has_modules));
-        // Before anything else is said of a model that is something else.
-        if self.kind.is_none() && !self.foreign.is_empty() {
-            return Err(kind::refuse(&self.foreign));
-        }
         if has_modules {
             check_task(&input.kind, &sentence, &modules, &path(sentence::NAMES[0]))?;
         }

@@ -128,3 +128,41 @@ fn the_kind_chooses_the_head_where_there_are_no_modules_and_else_must_fit() {
             .contains("\"dense\" or \"sparse\"")
     );
 }
+
+/// The shape of voyage-4-nano: code of its own, and a projection that this code would apply.
+#[test]
+fn code_of_its_own_and_its_tensors_are_named_together() {
+    let folder = fixture("tiny-qwen3");
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&read(&folder, "config.json").unwrap()).unwrap();
+    config["auto_map"] = json!({ "AutoModel": "modeling_qwen3.Qwen3BidirectionalModel" });
+    let config = config.to_string();
+    let mut tensors = files::tensors(&read(&folder, "model.safetensors").unwrap());
+    let header = json!({ "dtype": "F32", "shape": [96, 48] });
+    tensors.push(("linear.weight".to_owned(), header, vec![0; 4 * 96 * 48]));
+    let weights = files::file(&tensors.iter().collect::<Vec<_>>());
+    let changes = [
+        ("config.json", Some(config.as_bytes())),
+        ("model.safetensors", Some(weights.as_slice())),
+    ];
+    let load = |kind| {
+        let options = LoadOptions {
+            dtype: Some(WeightDtype::Q8),
+            kind,
+            ..LoadOptions::default()
+        };
+        load_as(Cpu::new(), &folder, options, &changes, 1000)
+    };
+    let message = load(None)
+        .err()
+        .expect("it has code of its own")
+        .to_string();
+    for part in [
+        "modeling_qwen3.Qwen3BidirectionalModel (auto_map)",
+        "linear.weight in model.safetensors",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    let insisted = load(Some(Kind::Dense)).unwrap();
+    assert_eq!(insisted.info().left_out.len(), 2);
+}
