@@ -32,6 +32,7 @@ export type ErrorCode =
   | "network"
   | "offline"
   | "not_cached"
+  | "cache_busy"
   // everything else
   | "aborted"
   | "disposed"
@@ -93,6 +94,28 @@ export function toGossamerError(error: unknown): GossamerError {
     `The WebAssembly code stopped unexpectedly (${what}). This is a defect of gossamer-embed: please report it, and load the model anew.`,
     { status: 500, cause: error },
   );
+}
+
+/**
+ * What an error says, and what its causes say: `fetch` tells there that a certificate is not trusted or a host not known.
+ * Addresses in it lose their query, in which signatures stand.
+ */
+export function reason(error: unknown): string {
+  const parts: string[] = [];
+  let at = error;
+  for (let depth = 0; at instanceof Error && depth < 5; depth++) {
+    const { message, code, name, errors } = at as Partial<AggregateError> & { code?: unknown };
+    // Of several addresses that were tried, the first speaks for all.
+    const part: string = message || errors?.[0]?.message || String(code ?? name);
+    if (!parts.some((other) => other.includes(part))) parts.push(part);
+    at = at.cause;
+  }
+  return withoutQueries(parts.join(": ") || String(error));
+}
+
+/** A text whose addresses have lost all behind their path, and the user's name before the host. */
+export function withoutQueries(text: string): string {
+  return text.replace(/(\w:\/\/)(?:[^\s/@]*@)?([^\s?#"'()]*)(?:[?#][^\s"'()]*)?/g, "$1$2");
 }
 
 /** What calls of an embedder meet that was disposed of. */

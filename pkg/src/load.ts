@@ -12,34 +12,41 @@ import { ensureCompiled, ensureStarted } from "./init.js";
 import { PoolLoader } from "./pool/loader.js";
 import type { Pool } from "./pool/pool.js";
 import { Remote } from "./pool/remote.js";
-import { ProgressReport } from "./progress.js";
+import { careful, ProgressReport, reporter } from "./progress.js";
 import { chooseFile } from "./sources/hub.js";
 import { resolveSource } from "./sources/resolve.js";
 import type { Listing, Source } from "./sources/source.js";
 import { Transfer } from "./transfer.js";
 import type { LoadOptions, ModelSource } from "./types.js";
 
+/** Times that a load begins anew without what turned out damaged: there are fewer kinds of copies. */
+const MOST_TRIES = 8;
 /** More workers than any machine has cores for. */
 const MOST_WORKERS = 256;
 
 /** Loads from any source. */
 export async function loadModel(host: Host, source: ModelSource, options: LoadOptions): Promise<Embedder> {
-  const { signal, onWarning = (warning) => console.warn(warning.message) } = options;
+  const { signal } = options;
+  const onWarning = careful(options.onWarning);
   checkAborted(signal);
   checkWorkers(options.workers);
   checkDevice(options.device);
-  const place = resolveSource(source, options, host);
-  const offline = options.offline ?? isSet(host.variable?.("HF_HUB_OFFLINE"));
-  const cache = place.identity && cacheOf(host, options);
+  const place = resolveSource(source, { ...options, onWarning }, host);
+  const offline =
+    options.offline ?? isSet(host.variable?.("HF_HUB_OFFLINE") || host.variable?.("TRANSFORMERS_OFFLINE"));
+  // What is kept is loaded without asking what it is: a model that was insisted on must be insisted on each time.
+  const cache = options.kind === undefined && place.identity ? cacheOf(host, options) : undefined;
   const dtype = options.dtype === "auto" ? undefined : options.dtype;
   const { sha256 = {}, file = place.file } = options;
-  const wanted = { place, dtype, file, sha256, offline, signal, warn: onWarning };
+  const damaged = new Set<string>();
+  const wanted = { place, dtype, file, sha256, offline, signal, warn: onWarning, damaged };
+  const onProgress = options.onProgress && reporter(options.onProgress, onWarning);
   // Compiles while the network and the cache answer; whoever needs it hears what went wrong.
   (options.workers ? ensureCompiled(host) : ensureStarted(host)).catch(() => {});
-  for (;;) {
+  for (let tries = 1; ; tries++) {
     const visit = (await cache?.visit(wanted)) ?? passing(wanted);
     try {
-      const engine = await new Loading(host, visit, options).load();
+      const engine = await new Loading(host, visit, { ...options, onProgress }).load();
       const { fallback } = engine.info;
       if (fallback !== undefined) onWarning(onCpuInstead(fallback));
       return new Embedder(engine, visit.keep(engine));
@@ -47,7 +54,7 @@ export async function loadModel(host: Host, source: ModelSource, options: LoadOp
       const again = await visit.forget(error);
       visit.leave();
       checkAborted(signal);
-      if (!again) throw error;
+      if (!again || tries === MOST_TRIES) throw error;
     }
   }
 }
@@ -85,14 +92,14 @@ class Loading {
   }
 
   #loaderOptions(listing: Listing | undefined): LoaderOptions {
-    const { dtype, device = "cpu" } = this.#options;
+    const { dtype, kind, device = "cpu" } = this.#options;
     const file = this.#file ?? (listing && chooseFile(listing, dtype));
     const { model, revision } = this.#source;
     const hashes = [...(listing ?? [])].flatMap(([name, { sha256 }]) =>
       sha256 === undefined ? [] : [[name, sha256]],
     );
     const sha256 = { ...Object.fromEntries(hashes), ...this.#sha256 };
-    return { model, revision, dtype, file, sha256, saveable: this.#saveable, device };
+    return { model, revision, dtype, file, kind, sha256, saveable: this.#saveable, device };
   }
 
   #local(

@@ -1,6 +1,8 @@
 /** Entry point for Node, Deno and Bun: as the one for browsers, and it reads local folders. */
 
+import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import { userInfo } from "node:os";
 import { join } from "node:path";
 import { type TransferListItem, Worker } from "node:worker_threads";
 import type { ModelCache } from "./cache/cache.js";
@@ -63,13 +65,43 @@ function hubFolder(): HubFolder | undefined {
 }
 
 function hubCache(): string | undefined {
-  const folder = variable("HF_HUB_CACHE");
-  if (folder) return folder;
-  const home = variable("HOME") ?? variable("USERPROFILE");
-  const caches = variable("XDG_CACHE_HOME") || (home && join(home, ".cache"));
-  const base = variable("HF_HOME") || (caches && join(caches, "huggingface"));
-  return base ? join(base, "hub") : undefined;
+  const folder = variable("HF_HUB_CACHE") || variable("HUGGINGFACE_HUB_CACHE");
+  if (folder) return expand(folder);
+  const base = variable("HF_HOME") || join(variable("XDG_CACHE_HOME") || "~/.cache", "huggingface");
+  const expanded = expand(base);
+  return expanded && join(expanded, "hub");
 }
+
+/** As Python's `expanduser` and `expandvars`; nothing where a home folder is meant and there is none. */
+function expand(path: string): string | undefined {
+  const [start = "", user] = /^~([^/\\]*)/.exec(path) ?? [];
+  const home = start && homeOf(user);
+  if (home === undefined) return user ? path : undefined;
+  const whole = home.replace(/\/+$/, "") + path.slice(start.length);
+  return whole.replace(
+    /\$(?:(\w+)|\{([^}]*)\})/g,
+    (found, name, inBraces) => variable(name ?? inBraces) ?? found,
+  );
+}
+
+/** The home folder of a user, or of this one. */
+function homeOf(user: string | undefined): string | undefined {
+  try {
+    if (user) {
+      if (!isPermitted({ name: "read", path: USERS })) return undefined;
+      const users = readFileSync(USERS, "utf8").split("\n");
+      return users.map((line) => line.split(":")).find(([name]) => name === user)?.[5];
+    }
+    const home = variable(process.platform === "win32" ? "USERPROFILE" : "HOME");
+    return home ?? (isPermitted({ name: "sys", kind: "userInfo" }) ? userInfo().homedir : undefined);
+  } catch {
+    // There is no such list, or this user is not in it.
+    return undefined;
+  }
+}
+
+/** The list of users, on systems that have one. */
+const USERS = "/etc/passwd";
 
 /** Whether Deno may do something without asking its user; others may do anything. */
 function isPermitted(what: object): boolean {

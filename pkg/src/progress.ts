@@ -1,6 +1,8 @@
 /** Progress of a load, in the events of transformers.js, so that existing progress bars work unchanged. */
 
+import { GossamerError, reason } from "./errors.js";
 import type { Listing } from "./sources/source.js";
+import type { LoadOptions } from "./types.js";
 
 /** One event. */
 export type Progress = FileProgress | BytesProgress | TotalProgress | ReadyProgress;
@@ -153,6 +155,37 @@ export class ProgressReport {
       files: structuredClone(this.#files),
     });
   }
+}
+
+/** Calls a user's function, which may throw or give a promise that rejects. */
+function call<T>(listener: (event: T) => unknown, event: T, failed: (error: unknown) => void): void {
+  try {
+    Promise.resolve(listener(event)).catch(failed);
+  } catch (error) {
+    failed(error);
+  }
+}
+
+/** What hears of warnings, and never throws. */
+export function careful(
+  onWarning: LoadOptions["onWarning"] = (warning) => console.warn(warning.message),
+): (warning: GossamerError) => void {
+  return (warning) => call(onWarning, warning, (error) => console.error(warning.message, error));
+}
+
+/** What hears of progress, and never throws: that it fails is warned of once. */
+export function reporter(
+  onProgress: (progress: Progress) => unknown,
+  warn: (warning: GossamerError) => void,
+): (progress: Progress) => void {
+  let isTold = false;
+  const failed = (cause: unknown) => {
+    if (isTold) return;
+    isTold = true;
+    const why = `onProgress has failed: ${reason(cause)}. The model is loaded all the same.`;
+    warn(new GossamerError("invalid_input", why, { status: 400, cause }));
+  };
+  return (progress) => call(onProgress, progress, failed);
 }
 
 function percent(loaded: number, total: number): number {

@@ -5,7 +5,8 @@ import type { EngineLoader } from "./engine/engine.js";
 import { checkAborted, GossamerError } from "./errors.js";
 import type { ProgressReport } from "./progress.js";
 import { type Listing, type OpenFile, readAll, type Source } from "./sources/source.js";
-import { checkListed } from "./sources/verify.js";
+import { isPath } from "./sources/trust.js";
+import { checkListed, withoutPointer } from "./sources/verify.js";
 
 /** The most bytes handed over at once. */
 const SLICE = 1 << 20;
@@ -105,9 +106,15 @@ export class Transfer {
   }
 
   async #open(name: string): Promise<OpenFile | undefined> {
+    // Names come from the options and from the model's own files.
+    if (!isPath(name)) {
+      throw new GossamerError("invalid_input", `${JSON.stringify(name)} is no path in the model's folder.`, {
+        status: 400,
+      });
+    }
     const file = await this.#source.open(name, this.#signal);
     checkAborted(this.#signal);
-    if ("chunks" in file) return file;
+    if ("chunks" in file) return { ...file, chunks: withoutPointer(name, file.chunks) };
     this.#absent.set(name, file.absent);
     return undefined;
   }

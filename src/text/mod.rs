@@ -11,7 +11,7 @@ mod wrappers;
 
 pub use batch::Batch;
 pub use chunk::{Chunk, Chunking};
-pub use settings::Settings;
+pub use settings::{Settings, lists_tokens};
 pub use tokenizer::{Direction, Token, Tokenizer, Tokens};
 
 /// One thing to embed.

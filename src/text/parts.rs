@@ -1,6 +1,7 @@
 //! What a tokenizer.json says, part by part, before anything is built from it.
 //!
-//! The truncation and padding of the file are not read: the model's own limit decides, and nothing is padded.
+//! Of the file's truncation only the direction is read, and of its padding nothing: the model's own limit decides, and
+//! nothing is padded.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,6 +15,9 @@ use crate::error::{Error, Result};
 pub struct Parts {
     /// Version of the format; there is one.
     version: Option<String>,
+    /// How texts are cut off, as JSON; null for none.
+    #[serde(default)]
+    pub truncation: Value,
     /// Tokens that are found in a text before the model sees it.
     #[serde(default)]
     pub added_tokens: Vec<Added>,
@@ -51,6 +55,7 @@ impl Parts {
                 "{reason}; download it again, or check that it is a Hugging Face tokenizers file"
             ))
         };
+        let json = json.strip_prefix("\u{feff}".as_bytes()).unwrap_or(json);
         let parts: Self =
             serde_json::from_slice(json).map_err(|error| invalid(error.to_string()))?;
         match parts.version.as_deref() {

@@ -19,11 +19,14 @@ use crate::error::{Error, Result};
 #[serde(rename_all = "lowercase")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Direction {
+    /// As the model's files say: the end unless they say otherwise.
+    #[default]
+    #[serde(skip)]
+    Model,
     /// The beginning goes.
     #[serde(alias = "Left")]
     Left,
     /// The end goes.
-    #[default]
     #[serde(alias = "Right")]
     Right,
 }
@@ -84,33 +87,46 @@ pub struct Tokenizer {
     closing: Option<u32>,
     /// Special tokens that are added to every text.
     added: usize,
+    /// Which end is cut off unless a caller says so.
+    direction: Direction,
+    /// What the model's files change in the tokenizer, for hashes.
+    changes: String,
 }
 
 impl Tokenizer {
     /// Reads tokenizer.json, changes it as the model's other files say, and builds the tokenizer.
     pub fn new(json: &[u8], settings: &Settings) -> Result<Self> {
         let mut parts = Parts::parse(json)?;
-        settings.apply(&mut parts)?;
-        let inner = build(parts).map_err(broken)?;
+        let applied = settings.apply(&mut parts)?;
+        let mut inner = build(parts).map_err(broken)?;
+        inner.set_encode_special_tokens(applied.split_special_tokens);
         let added = inner.encode_fast("", true).map_err(broken)?.len();
-        Ok(Self {
+        let mut tokenizer = Self {
             inner,
             template: true,
             closing: None,
             added,
-        })
+            direction: applied.direction,
+            changes: applied.changes,
+        };
+        if let Some(end) = applied.end {
+            let template = tokenizer.inner.encode_fast("", true).map_err(broken)?;
+            let id = tokenizer.id(&end);
+            let ends = template.get_ids().last().copied() == id;
+            if applied.closes && !ends {
+                tokenizer.closing = id;
+                tokenizer.added += usize::from(id.is_some());
+            }
+            if ends || tokenizer.closing.is_some() {
+                tokenizer.changes.push_str(&end);
+            }
+        }
+        Ok(tokenizer)
     }
 
-    /// Ends every text with `token`, unless the template does or the vocabulary has none.
-    #[must_use]
-    pub fn closed_by(mut self, token: &str) -> Self {
-        let template = self.inner.encode_fast("", true);
-        let last = template
-            .ok()
-            .and_then(|empty| empty.get_ids().last().copied());
-        self.closing = self.id(token).filter(|id| Some(*id) != last);
-        self.added += usize::from(self.closing.is_some());
-        self
+    /// What the model's files change in its tokenizer.json.
+    pub fn changes(&self) -> &str {
+        &self.changes
     }
 
     /// Adds no special tokens to any text.
@@ -121,6 +137,8 @@ impl Tokenizer {
             template: false,
             closing: None,
             added: 0,
+            direction: self.direction,
+            changes: self.changes.clone(),
         }
     }
 
@@ -157,9 +175,11 @@ impl Tokenizer {
                 let mut ids = ids.clone();
                 let truncated = ids.len() > rules.limit;
                 check_length(index, ids.len(), rules)?;
-                match rules.direction {
-                    Direction::Right => ids.truncate(rules.limit),
-                    Direction::Left => drop(ids.drain(..ids.len().saturating_sub(rules.limit))),
+                match self.direction(rules) {
+                    TruncationDirection::Right => ids.truncate(rules.limit),
+                    TruncationDirection::Left => {
+                        drop(ids.drain(..ids.len().saturating_sub(rules.limit)));
+                    }
                 }
                 Ok(Tokens {
                     ids,
@@ -167,6 +187,15 @@ impl Tokenizer {
                     ..Tokens::default()
                 })
             }
+        }
+    }
+
+    /// Which end is cut off.
+    fn direction(&self, rules: Rules) -> TruncationDirection {
+        let asked = (rules.direction != Direction::Model).then_some(rules.direction);
+        match asked.unwrap_or(self.direction) {
+            Direction::Left => TruncationDirection::Left,
+            _ => TruncationDirection::Right,
         }
     }
 
@@ -183,11 +212,7 @@ impl Tokenizer {
         let room = rules.limit.saturating_sub(self.added);
         let truncated = encoding.len() > room;
         check_length(index, encoding.len() + self.added, rules)?;
-        let direction = match rules.direction {
-            Direction::Left => TruncationDirection::Left,
-            Direction::Right => TruncationDirection::Right,
-        };
-        encoding.truncate(room, 0, direction);
+        encoding.truncate(room, 0, self.direction(rules));
         let encoding = self
             .inner
             .post_process(encoding, None, self.template)

@@ -130,6 +130,22 @@ impl Unigram {
         Ok(model)
     }
 
+    /// Has another piece stand for unknown characters, without falling back on bytes; whether that is a change, or
+    /// none if there is no such piece.
+    pub fn set_unknown(&mut self, id: usize) -> Option<bool> {
+        self.score(id)?;
+        let old = (
+            self.unknown.replace(id),
+            std::mem::take(&mut self.byte_fallback),
+        );
+        Some(old != (Some(id), false))
+    }
+
+    /// The score of a piece.
+    pub fn score(&self, id: usize) -> Option<f64> {
+        self.pieces.scores.get(id).copied()
+    }
+
     fn index(&mut self, id: usize) -> Result<(), String> {
         let piece = self.pieces.bytes(id);
         let mut hash = Hash::START;

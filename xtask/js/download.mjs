@@ -12,6 +12,7 @@ const OPTIONAL = [
   "modules.json",
   "config_sentence_transformers.json",
   "sentence_bert_config.json",
+  "added_tokens.json",
   "special_tokens_map.json",
   "tokenizer_config.json",
 ];

@@ -89,10 +89,13 @@ pub fn testers() -> Result<()> {
     if !answers("curl", &["--version"]) {
         missing.push("curl");
     }
+    if !answers("openssl", &["version"]) {
+        missing.push("openssl");
+    }
     if !answers("python3", &["-m", "pip", "--version"]) {
         missing.push("python3-pip");
     }
-    packages(&missing).context("install curl, and python3 with pip, by hand")?;
+    packages(&missing).context("install curl, openssl, and python3 with pip, by hand")?;
     let wanted = root().join("tests/js/support/python.txt");
     let folder = target().join("python");
     let stamp = folder.join("installed.txt");

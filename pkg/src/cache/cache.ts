@@ -55,7 +55,10 @@ export interface Wanted {
   sha256: Readonly<Record<string, string>>;
   offline: boolean;
   signal: AbortSignal | undefined;
+  /** Never throws. */
   warn(warning: GossamerError): void;
+  /** What turned out damaged in this load: not to be read again, even if it could not be deleted. */
+  damaged: Set<string>;
 }
 
 /** One load by way of a cache. */

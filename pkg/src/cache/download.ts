@@ -1,8 +1,9 @@
 /** A model's files on their way here, kept as they arrive, so that a download that breaks off goes on the next time. */
 
+import { GossamerError } from "../errors.js";
 import type { Absent, Identity, Listing, OpenFile, Source } from "../sources/source.js";
 import type { Wanted } from "./cache.js";
-import { type Entry, fileName, isSame } from "./index.js";
+import { type Entry, entryId, fileName, isSame } from "./index.js";
 import { getPiece, type KeptFile, PIECE, type Piece, putPiece } from "./pieces.js";
 import type { StoreCache } from "./store.js";
 import { gone } from "./visit.js";
@@ -22,13 +23,15 @@ export class Download implements Source {
   resumed = false;
   readonly #cache: StoreCache;
   readonly #place: Source;
+  readonly #sha256: Wanted["sha256"];
   readonly #entry: Entry;
   #keeps = true;
   #writes: Promise<void> = Promise.resolve();
   #waiting = 0;
 
   /** Finds what is here already. */
-  static async resume(cache: StoreCache, { place }: Wanted): Promise<Download> {
+  static async resume(cache: StoreCache, wanted: Wanted): Promise<Download> {
+    const { place, damaged } = wanted;
     const { key, version, ref } = place.identity as Identity & { version: string };
     const fresh: Entry = {
       model: place.model,
@@ -39,14 +42,21 @@ export class Download implements Source {
       files: {},
       used: Date.now(),
     };
-    const found = (await cache.index.entries()).find((entry) => isSame(entry, fresh));
-    return new Download(cache, place, found ?? fresh);
+    const isKept = !damaged.has(entryId(fresh));
+    const found = isKept && (await cache.index.entries()).find((entry) => isSame(entry, fresh));
+    return new Download(cache, wanted, found || fresh);
   }
 
-  private constructor(cache: StoreCache, place: Source, entry: Entry) {
+  private constructor(cache: StoreCache, { place, sha256 }: Wanted, entry: Entry) {
     this.#cache = cache;
     this.#place = place;
+    this.#sha256 = sha256;
     this.#entry = entry;
+  }
+
+  /** What an index calls it. */
+  get id(): string {
+    return entryId(this.#entry);
   }
 
   get model(): string {
@@ -63,18 +73,25 @@ export class Download implements Source {
 
   async open(name: string, signal: AbortSignal | undefined): Promise<OpenFile | Absent> {
     const listing = await this.list(signal);
+    const { oid, sha256 = oid } = listing?.get(name) ?? {};
+    const isHashed = (sha256 ?? this.#sha256[name]) !== undefined;
     const kept = this.#entry.files[name];
     const size = kept?.size;
     if (kept && size !== undefined && kept.pieces.length > 0) {
       const known = listing?.get(name)?.size ?? size;
-      if (known === size) return { chunks: this.#rest(name, kept, size, signal), size };
+      if (known === size) return { chunks: this.#rest(name, kept, size, isHashed, signal), size };
     }
     const file = await this.#place.open(name, signal);
     if ("absent" in file) return file;
-    const fresh: KeptFile = { pieces: [], ...(file.size !== undefined && { size: file.size }) };
+    const { size: total, validator, chunks } = file;
+    // Without a size there is no telling what is missing; without ETag, date and hash, whether the rest is of the same file.
+    if (total === undefined || !(isHashed || validator)) {
+      delete this.#entry.files[name];
+      return file;
+    }
+    const fresh: KeptFile = { pieces: [], size: total, ...(validator && { validator }) };
     this.#entry.files[name] = fresh;
-    // Without a size there is no telling what is missing.
-    return file.size === undefined ? file : { ...file, chunks: this.#keep(name, fresh, 0, file.chunks) };
+    return { ...file, chunks: this.#keep(name, fresh, 0, chunks) };
   }
 
   /** Waits until all is written. */
@@ -94,6 +111,7 @@ export class Download implements Source {
     name: string,
     file: KeptFile,
     size: number,
+    isHashed: boolean,
     signal: AbortSignal | undefined,
   ): AsyncGenerator<Uint8Array> {
     const kept = new Map(file.pieces.map((piece) => [piece.start, piece]));
@@ -111,6 +129,11 @@ export class Download implements Source {
       const end = Math.min(size, ...file.pieces.flatMap(({ start }) => (start > position ? [start] : [])));
       const opened = await this.#place.open(name, signal, position);
       if ("absent" in opened) throw gone(name, opened);
+      if (!isHashed && (opened.validator === undefined || opened.validator !== file.validator)) {
+        for await (const _ of opened.chunks) break;
+        this.resumed = true;
+        throw exchanged(name);
+      }
       for await (const chunk of this.#keep(name, file, position, until(opened.chunks, end - position))) {
         position += chunk.byteLength;
         yield chunk;
@@ -175,6 +198,15 @@ export class Download implements Source {
     });
     if (this.#waiting > WAITING) await this.#writes;
   }
+}
+
+/** With what is here of it gone, the load begins anew. */
+function exchanged(name: string): GossamerError {
+  return new GossamerError(
+    "wrong_hash",
+    `${name} is another file than the one of which a part is in the cache. Load the model again.`,
+    { status: 502 },
+  );
 }
 
 /** A piece that is being put together. */

@@ -4,12 +4,12 @@
  * `gossamer`, is what was quantised: a quarter of the bytes, of which nothing is left to be computed.
  */
 
-import { createHash, type Hash } from "node:crypto";
+import { createHash, type Hash, randomUUID } from "node:crypto";
 import type { Stats } from "node:fs";
 import {
-  appendFile,
   copyFile,
   mkdir,
+  open,
   readdir,
   readFile,
   readlink,
@@ -23,19 +23,22 @@ import { basename, dirname, join, relative, sep } from "node:path";
 import type { Engine } from "../engine/engine.js";
 import { checkAborted, GossamerError } from "../errors.js";
 import { directorySource } from "../sources/directory.js";
-import type { Identity, Listing, OpenFile, Source } from "../sources/source.js";
+import type { Identity, ListedFile, Listing, OpenFile, Source } from "../sources/source.js";
+import { isHash } from "../sources/trust.js";
 import type { CachedModel, LoadCache, Visit, Wanted } from "./cache.js";
 import { folderStore } from "./folder-store.js";
 import { entryBytes } from "./index.js";
-import { lockFile } from "./lock-file.js";
+import { exists, type FileLock, lockFile } from "./lock-file.js";
 import { forgetMeasurements } from "./measurements.js";
 import { StoreCache } from "./store.js";
-import { gone, isOfFiles, notCached, offline, passing } from "./visit.js";
+import { gone, isOfFiles, notCached, notReplaced, offline, passing, waiting } from "./visit.js";
 
 /** In the folder of a model that was downloaded by this package. */
 const MARKER = ".gossamer";
 /** Folder of the models that were quantised. */
 const QUANTIZED = "gossamer";
+/** Folder of the hashes that the Hub has listed: a file that is no link has no name that says its hash. */
+const HASHES = ".gossamer-hashes";
 /** End of the name of a file that is not whole yet. Python has names of its own. */
 const INCOMPLETE = ".gossamer.incomplete";
 
@@ -70,7 +73,10 @@ export class HubFolder implements LoadCache {
   }
 
   async delete(model: string): Promise<boolean> {
-    const folder = this.#of(model);
+    // Only what is there by this name is deleted: the name may be anything.
+    const [found] = (await this.#models()).find(([, name]) => name === model) ?? [];
+    if (found === undefined) return false;
+    const folder = join(this.#folder, found);
     const isThere = (await names(folder)).length > 0;
     await rm(folder, { recursive: true, force: true });
     return isThere;
@@ -81,8 +87,10 @@ export class HubFolder implements LoadCache {
     await forgetMeasurements();
     for (const [name] of await this.#models()) {
       const folder = join(this.#folder, name);
-      const ours = (await names(folder)).includes(MARKER) ? folder : join(folder, QUANTIZED);
-      await rm(ours, { recursive: true, force: true });
+      const ours = (await names(folder)).includes(MARKER)
+        ? [folder]
+        : [QUANTIZED, HASHES].map((name) => join(folder, name));
+      for (const path of ours) await rm(path, { recursive: true, force: true });
     }
   }
 
@@ -97,7 +105,8 @@ export class HubFolder implements LoadCache {
     if (!hub) return passing(wanted);
     const folder = this.#of(hub.id);
     const named = ref === undefined ? undefined : join(folder, "refs", ref);
-    const known = named && (await readFile(named, "utf8").catch(() => undefined))?.trim();
+    const found = named && (await readFile(named, "utf8").catch(() => undefined))?.trim();
+    const known = isHash(found) ? found : undefined;
     // Without a network, the commit that the branch was at.
     const isAway = wanted.offline || away;
     const commit = version ?? (isAway ? known : undefined);
@@ -113,7 +122,9 @@ export class HubFolder implements LoadCache {
       if (wanted.offline) throw offline(place.model);
       return passing(wanted);
     }
-    return new Snapshot(wanted, folder, commit, listing, quantized);
+    const hashes = join(folder, HASHES, commit, hub.folder, "hashes.json");
+    if (listing) await keepHashes(hashes, listing).catch(() => {});
+    return new Snapshot(wanted, folder, commit, listing, listing ?? (await keptHashes(hashes)), quantized);
   }
 
   /** Names of the folders of models, and of the models. */
@@ -136,10 +147,14 @@ class Snapshot implements Visit {
   readonly #folder: string;
   readonly #commit: string;
   readonly #listing: Listing | undefined;
+  /** The listing, or what was kept of it. */
+  readonly #hashes: Listing;
   readonly #quantized: StoreCache;
   /** Files that were here, with their hashes; none for one that is not whole. */
   readonly #read = new Map<string, string | undefined>();
   readonly #fetched = new Set<string>();
+  /** Files that another process downloads on, since this one has slept. */
+  readonly #lost = new Set<string>();
   #unkept: unknown;
 
   constructor(
@@ -147,6 +162,7 @@ class Snapshot implements Visit {
     folder: string,
     commit: string,
     listing: Listing | undefined,
+    hashes: Listing,
     quantized: StoreCache,
   ) {
     this.sha256 = wanted.sha256;
@@ -154,6 +170,7 @@ class Snapshot implements Visit {
     this.#folder = folder;
     this.#commit = commit;
     this.#listing = listing;
+    this.#hashes = hashes;
     this.#quantized = quantized;
   }
 
@@ -205,7 +222,7 @@ class Snapshot implements Visit {
       // Without it the next start takes longer, and no more.
       await this.#quantized.add(engine, this.#wanted, this.#commit).catch(() => {});
     }
-    return true;
+    return (await Promise.all([...this.#lost].map(exists))).every((isThere) => isThere);
   }
 
   /** Throws away what is not what its name says. */
@@ -215,37 +232,42 @@ class Snapshot implements Visit {
     for (const [file, hash] of this.#read) {
       if (hash !== undefined && (await isWhole(file, hash))) continue;
       wrong.push(file);
-      await rm(file, { force: true });
+      this.#wanted.damaged.add(file);
+      await rm(file, { force: true }).catch((cause) =>
+        this.#wanted.warn(notReplaced(this.#wanted.place.model, file, cause)),
+      );
     }
-    for (const file of this.#fetched) await rm(file, { force: true });
-    return wrong.length > 0 && !this.#wanted.offline;
+    for (const file of this.#fetched) await rm(file, { force: true }).catch(() => {});
+    return wrong.length > 0 && this.#listing !== undefined;
   }
 
   leave(): void {}
 
   /** The hash that the Hub lists a file with. */
   #hash(name: string): string | undefined {
-    const { oid, sha256 = oid } = this.#listing?.get(name) ?? {};
+    const { oid, sha256 = oid } = this.#hashes.get(name) ?? {};
     return sha256;
   }
 
   /** A file that is here. */
   async #local(path: string, name: string): Promise<OpenFile | undefined> {
     const target = await readlink(path).catch(() => undefined);
+    const bytes = target === undefined ? path : join(dirname(path), target);
+    if (this.#wanted.damaged.has(bytes)) return undefined;
     const file = await openFile(path);
     if (!file) return undefined;
     // A file that is no link has no name that says what it is.
-    const hash = target === undefined ? this.#hash(name) : basename(target);
+    const named = basename(target ?? "");
+    const hash = isHash(named) ? named : this.#hash(name);
     if (hash === undefined) return file;
-    this.#read.set(target === undefined ? path : join(dirname(path), target), hash);
+    this.#read.set(bytes, hash);
     return { ...file, chunks: checked(file.chunks, name, hash, file.size as number) };
   }
 
   /** Passes a file's bytes on while they are written: first what is here of them, then the rest. */
   async *#fetch(name: string, local: string, hash: string, size: number): AsyncGenerator<Uint8Array> {
     const blob = join(this.#folder, "blobs", hash);
-    const partial = blob + INCOMPLETE;
-    const release = await this.#lock(blob);
+    const lock = await this.#lock(blob);
     try {
       // Another has fetched it meanwhile.
       const kept = await this.#local(local, name);
@@ -254,65 +276,186 @@ class Snapshot implements Visit {
         return;
       }
       // Another commit has the same file.
-      const whole = await openFile(blob);
+      const whole = this.#wanted.damaged.has(blob) ? undefined : await openFile(blob);
       if (whole) {
         this.#read.set(blob, hash);
         yield* checked(whole.chunks, name, hash, size);
-        await link(blob, local, copyFile);
-      } else {
-        yield* checked(this.#rest(name, partial, size), name, hash, size);
-        if (this.#unkept !== undefined) return;
-        await rename(partial, blob);
-        this.#fetched.delete(partial);
-        await link(blob, local, rename);
+        await this.#named(blob, local, copyFile);
+        return;
       }
+      // Nobody else has a file of this name: whoever takes the download over gives it another.
+      const draft = lock && new Draft(`${blob}.${randomUUID()}${INCOMPLETE}`, lock);
+      yield* checked(this.#rest(name, blob, draft, size), name, hash, size);
+      if (draft) await this.#finish(draft, blob, local, hash);
     } finally {
-      await release?.();
+      await lock?.release();
     }
   }
 
   /** Nothing where the folder cannot be written to. */
-  async #lock(blob: string): Promise<(() => Promise<void>) | undefined> {
+  async #lock(blob: string): Promise<FileLock | undefined> {
+    const { signal } = this.#wanted;
     try {
       await write(join(this.#folder, MARKER), "");
       await mkdir(dirname(blob), { recursive: true });
-      return await lockFile(`${blob}.gossamer.lock`, this.#wanted.signal);
+      const path = `${blob}.gossamer.lock`;
+      return await waiting(this.#wanted, `another process (it has ${path})`, lockFile(path, signal));
     } catch (error) {
-      checkAborted(this.#wanted.signal);
+      checkAborted(signal);
       this.#unkept = error;
       return undefined;
     }
   }
 
-  async *#rest(name: string, partial: string, size: number): AsyncGenerator<Uint8Array> {
+  async *#rest(
+    name: string,
+    blob: string,
+    draft: Draft | undefined,
+    size: number,
+  ): AsyncGenerator<Uint8Array> {
     const { place, signal } = this.#wanted;
-    this.#fetched.add(partial);
     let start = 0;
-    const here = this.#unkept === undefined ? await openFile(partial) : undefined;
-    if (here) {
-      this.#read.set(partial, undefined);
-      for await (const chunk of here.chunks) {
-        start += chunk.byteLength;
-        yield chunk;
+    if (draft) {
+      this.#fetched.add(draft.path);
+      const here = await this.#attempt(draft, () => draft.begin(blob));
+      if (here) {
+        this.#read.set(draft.path, undefined);
+        for await (const chunk of here.chunks) {
+          start += chunk.byteLength;
+          yield chunk;
+        }
       }
     }
     if (start >= size) return;
     const rest = await place.open(name, signal, start);
     if ("absent" in rest) throw gone(name, rest);
-    yield* this.#written(partial, rest);
-  }
-
-  /** Writes what passes. */
-  async *#written(partial: string, { chunks }: OpenFile): AsyncGenerator<Uint8Array> {
-    for await (const chunk of chunks) {
-      try {
-        if (this.#unkept === undefined) await appendFile(partial, chunk);
-      } catch (error) {
-        this.#unkept = error;
-        await rm(partial, { force: true }).catch(() => {});
+    for await (const chunk of rest.chunks) {
+      if (draft) {
+        const at = start;
+        await this.#attempt(draft, () => draft.write(chunk, at));
       }
+      start += chunk.byteLength;
       yield chunk;
     }
+  }
+
+  /** Does something to a draft; once it has failed, nothing is done any more, and the load goes on. */
+  async #attempt<T>(draft: Draft, work: () => Promise<T>): Promise<T | undefined> {
+    if (draft.isOver) return undefined;
+    try {
+      return await work();
+    } catch (error) {
+      draft.isOver = true;
+      // Whoever has the lock now has the file, too.
+      if (error !== LOST) this.#unkept = error;
+      await rm(draft.path, { force: true }).catch(() => {});
+      return undefined;
+    }
+  }
+
+  /** Gives a file that is whole its name. */
+  async #finish(draft: Draft, blob: string, local: string, hash: string): Promise<void> {
+    await this.#attempt(draft, async () => {
+      await draft.check();
+      // What is on the disk counts, not what has passed.
+      if (!(await isWhole(draft.path, hash))) throw new Error(`${draft.path} is not what was written there`);
+      await draft.check();
+      await rename(draft.path, blob);
+      draft.isDone = true;
+    });
+    if (!draft.isDone) {
+      this.#lost.add(local);
+      return;
+    }
+    this.#fetched.delete(draft.path);
+    await this.#named(blob, local, rename);
+  }
+
+  async #named(blob: string, local: string, otherwise: typeof rename): Promise<void> {
+    try {
+      await link(blob, local, otherwise);
+    } catch (error) {
+      this.#unkept = error;
+    }
+  }
+}
+
+/** What a draft's owner meets whose lock was taken over while it slept. */
+const LOST = new Error("another process has taken this download over");
+
+/** A file that is not whole yet, of one process. */
+class Draft {
+  readonly path: string;
+  /** Whether it is not to be written to any more. */
+  isOver = false;
+  /** Whether it has become the file. */
+  isDone = false;
+  readonly #lock: FileLock;
+
+  constructor(path: string, lock: FileLock) {
+    this.path = path;
+    this.#lock = lock;
+  }
+
+  /** Makes it, of the largest that others have left; gives what was in that. */
+  async begin(blob: string): Promise<OpenFile | undefined> {
+    const folder = dirname(blob);
+    const left = (await names(folder))
+      .filter((name) => name.startsWith(basename(blob)) && name.endsWith(INCOMPLETE))
+      .map(async (name) => {
+        const path = join(folder, name);
+        return {
+          path,
+          size: await stat(path).then(
+            ({ size }) => size,
+            () => -1,
+          ),
+        };
+      });
+    const [largest, ...others] = (await Promise.all(left)).sort((a, b) => b.size - a.size);
+    await this.check();
+    for (const { path } of others) await rm(path, { force: true });
+    if (!largest) {
+      await writeFile(this.path, "", { flag: "wx" });
+      return undefined;
+    }
+    await rename(largest.path, this.path);
+    return openFile(this.path);
+  }
+
+  /** Writes at a place of it. A file that another has taken is not made anew. */
+  async write(chunk: Uint8Array, at: number): Promise<void> {
+    await this.check();
+    const file = await open(this.path, "r+");
+    try {
+      for (let done = 0; done < chunk.byteLength; ) {
+        done += (await file.write(chunk, done, chunk.byteLength - done, at + done)).bytesWritten;
+      }
+    } finally {
+      await file.close();
+    }
+  }
+
+  /** Throws if the lock is another's. */
+  async check(): Promise<void> {
+    if (!(await this.#lock.isHeld())) throw LOST;
+  }
+}
+
+/** Keeps the hashes of a listing, for when there is none. */
+async function keepHashes(path: string, listing: Listing): Promise<void> {
+  if (await exists(path)) return;
+  await write(path, JSON.stringify(Object.fromEntries(listing)));
+}
+
+async function keptHashes(path: string): Promise<Listing> {
+  try {
+    const files: Record<string, ListedFile> = JSON.parse(await readFile(path, "utf8"));
+    return new Map(
+      Object.entries(files).filter(([, { oid, sha256 = oid }]) => sha256 === undefined || isHash(sha256)),
+    );
+  } catch {
+    return new Map();
   }
 }
 

@@ -1,5 +1,6 @@
 /** What a store has: one list of all models, which every change writes anew. */
 
+import { isHash, isPath, isSize } from "../sources/trust.js";
 import type { WeightDtype } from "../types.js";
 import type { ModelStore } from "./cache.js";
 import { exclusive } from "./locks.js";
@@ -33,12 +34,50 @@ export const entryBytes = ({ files }: Entry): number =>
 /** Where a store has a file of an entry. */
 export function fileName({ key, version, dtype }: Pick<Entry, "key" | "version" | "dtype">, file: string) {
   const parts = [...key.split("/"), version, dtype ?? "downloaded", ...file.split("/")];
-  return parts.map(encodeURIComponent).join("/");
+  return parts.map(encodePart).join("/");
 }
 
+/** What `ModelStore` says that names are made of; no part leads out of a folder. */
+function encodePart(part: string): string {
+  const hexadecimal = (character: string) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`;
+  return encodeURIComponent(part).replace(/[!'()*]|^\.+$/g, (found) => [...found].map(hexadecimal).join(""));
+}
+
+/** The same for entries of the same files. */
+export const entryId = ({ key, version, dtype }: Pick<Entry, "key" | "version" | "dtype">): string =>
+  JSON.stringify([key, version, dtype]);
+
 /** Whether two entries are of the same files. */
-export const isSame = (a: Entry, b: Entry): boolean =>
-  a.key === b.key && a.version === b.version && a.dtype === b.dtype;
+export const isSame = (a: Entry, b: Entry): boolean => entryId(a) === entryId(b);
+
+const isText = (value: unknown) => typeof value === "string";
+/** An object's values; nothing of what is none. */
+const valuesOf = (value: unknown): unknown[] | undefined =>
+  typeof value === "object" && value !== null ? Object.values(value) : undefined;
+
+/** Whether a list has an entry as they are written: whoever can write to a store may have changed it. */
+function isEntry(entry: Partial<Entry> | null): entry is Entry {
+  const { model, key, version, dtype = "", refs, sha256, files, used } = entry ?? {};
+  return (
+    [model, key, version, dtype].every(isText) &&
+    Number.isFinite(used) &&
+    Array.isArray(refs) &&
+    refs.every(isText) &&
+    valuesOf(sha256)?.every(isText) === true &&
+    valuesOf(files)?.every(isKeptFile) === true &&
+    Object.keys(files ?? {}).every(isPath)
+  );
+}
+
+function isKeptFile(file: unknown): boolean {
+  const { size = 0, pieces, validator = "" } = (file ?? {}) as Partial<KeptFile>;
+  return (
+    isSize(size) &&
+    isText(validator) &&
+    Array.isArray(pieces) &&
+    pieces.every((piece) => isSize(piece?.start) && isSize(piece.length) && isHash(piece.sha256, 64))
+  );
+}
 
 export class Index {
   readonly #store: ModelStore;
@@ -52,7 +91,8 @@ export class Index {
     const bytes = await getValue(this.#store, NAME);
     try {
       const { version, entries } = JSON.parse(new TextDecoder().decode(bytes)) as Record<string, unknown>;
-      return version === VERSION ? (entries as Entry[]).sort((a, b) => b.used - a.used) : [];
+      if (version !== VERSION) return [];
+      return (entries as Partial<Entry>[]).filter(isEntry).sort((a, b) => b.used - a.used);
     } catch {
       // There is none yet, or it is damaged: what it listed is downloaded anew.
       return [];

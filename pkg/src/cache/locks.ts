@@ -42,11 +42,15 @@ async function within(name: string, signal: AbortSignal | undefined): Promise<Re
   queues.set(name, last);
   void last.then(() => queues.get(name) === last && queues.delete(name));
   await new Promise<void>((resolve, reject) => {
-    signal?.addEventListener("abort", () => {
+    const abort = () => {
       release();
-      reject(aborted(signal));
+      reject(aborted(signal as AbortSignal));
+    };
+    signal?.addEventListener("abort", abort);
+    void before.then(() => {
+      signal?.removeEventListener("abort", abort);
+      resolve();
     });
-    void before.then(resolve);
   });
   return release;
 }

@@ -19,6 +19,8 @@ export interface Piece {
 export interface KeptFile {
   /** Of the whole, if it is known. */
   size?: number;
+  /** What the server told its version by: the rest must be of the same. */
+  validator?: string;
   /** In order; there may be gaps. */
   pieces: Piece[];
 }

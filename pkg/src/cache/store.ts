@@ -1,15 +1,15 @@
 /** Models in a store: as they were quantised when they were first loaded, or as far as they are downloaded. */
 
 import type { Engine } from "../engine/engine.js";
-import { GossamerError } from "../errors.js";
+import { GossamerError, reason } from "../errors.js";
 import { save } from "../save.js";
 import { type Identity, type Listing, type OpenFile, type Source, streamChunks } from "../sources/source.js";
 import type { CachedModel, LoadCache, ModelCache, ModelStore, Visit, Wanted } from "./cache.js";
 import { Download } from "./download.js";
-import { type Entry, entryBytes, fileName, Index, isSame } from "./index.js";
+import { type Entry, entryBytes, entryId, fileName, Index, isSame } from "./index.js";
 import { acquire, type Release } from "./locks.js";
 import { getPiece, type KeptFile, putPiece } from "./pieces.js";
-import { isOfFiles, notCached, offline, passing } from "./visit.js";
+import { isOfFiles, notCached, notReplaced, offline, passing, waiting } from "./visit.js";
 
 /** A cache of the models that a store has. `room` tells how many bytes may be added, where that is known. */
 export class StoreCache implements LoadCache {
@@ -18,8 +18,8 @@ export class StoreCache implements LoadCache {
   readonly #room: (() => Promise<number>) | undefined;
 
   constructor(store: ModelStore, room?: () => Promise<number>) {
-    this.store = store;
-    this.index = new Index(store);
+    this.store = inWords(store);
+    this.index = new Index(this.store);
     this.#room = room;
   }
 
@@ -59,7 +59,8 @@ export class StoreCache implements LoadCache {
     // No network, or a mirror that does not list its files.
     if (version === undefined)
       return (away && (await this.find({ ...wanted, offline: true }))) || passing(wanted);
-    const release = await acquire(`gossamer-embed ${place.identity?.key} ${version}`, signal);
+    const lock = acquire(`gossamer-embed ${place.identity?.key} ${version}`, signal);
+    const release = await waiting(wanted, "another load", lock);
     try {
       const kept = await this.find(wanted);
       if (kept) {
@@ -84,6 +85,8 @@ export class StoreCache implements LoadCache {
     spare: () => Promise<void> = async () => {},
   ): Promise<void> {
     const entry = await this.#entry(engine, wanted, version);
+    // Each is forgotten once, whatever a store says that answers with what was there before.
+    let others: Entry[] | undefined;
     for (let attempt = 0; ; attempt++) {
       try {
         await this.#write(engine, entry);
@@ -92,9 +95,17 @@ export class StoreCache implements LoadCache {
         // What was written so far is found by nobody, but takes room.
         await this.index.discard(entry).catch(() => {});
         entry.files = {};
-        if (error instanceof GossamerError) throw error;
-        if (attempt === 0) await spare();
-        else if (!(await this.#forgetOldest(entry))) throw error;
+        if (error instanceof GossamerError && error.code !== STORE) throw error;
+        if (attempt === 0) {
+          await spare();
+          continue;
+        }
+        others ??= (await this.index.entries()).filter(
+          ({ key, version }) => key !== entry.key || version !== entry.version,
+        );
+        const oldest = others.pop();
+        if (!oldest) throw error;
+        await this.index.remove((other) => isSame(other, oldest));
       }
     }
   }
@@ -140,16 +151,6 @@ export class StoreCache implements LoadCache {
     }
   }
 
-  /** Forgets the model that was not used for the longest, if there is any beside this one. */
-  async #forgetOldest({ key, version }: Entry): Promise<boolean> {
-    const others = (await this.index.entries()).filter(
-      (entry) => entry.key !== key || entry.version !== version,
-    );
-    const oldest = others.at(-1);
-    if (oldest) await this.index.remove((entry) => isSame(entry, oldest));
-    return oldest !== undefined;
-  }
-
   /** Whether so much may be added, as far as the host tells: Chromium tells of more than there is. */
   async hasRoom(bytes: number): Promise<boolean> {
     return !this.#room || (await this.#room()) >= bytes;
@@ -163,13 +164,14 @@ export class StoreCache implements LoadCache {
     const entry = (await this.index.entries()).find(
       (entry) =>
         entry.key === key &&
+        !wanted.damaged.has(entryId(entry)) &&
         (version === undefined
           ? wanted.offline && ref !== undefined && entry.refs.includes(ref)
           : entry.version === version) &&
         (wanted.dtype === undefined ? entry.standard : entry.dtype === wanted.dtype) &&
         Object.entries(wanted.sha256).every(([name, hash]) => entry.sha256[name] === hash.toLowerCase()),
     );
-    return entry && new Kept(this, entry, identity);
+    return entry && new Kept(this, entry, wanted);
   }
 }
 
@@ -178,18 +180,41 @@ export function modelCache(store: ModelStore): ModelCache {
   return new StoreCache(store);
 }
 
+/** Of errors that a store has thrown. */
+const STORE = "network";
+
+/** A store whose errors say what it is that has failed. */
+function inWords(store: ModelStore): ModelStore {
+  const told = async <T>(what: string, name: string, call: () => T | Promise<T>): Promise<T> => {
+    try {
+      return await call();
+    } catch (cause) {
+      throw new GossamerError(
+        STORE,
+        `The cache could not ${what} ${name}: ${reason(cause)}. See to the store, or pass \`cache: false\`.`,
+        { status: 502, cause },
+      );
+    }
+  };
+  return {
+    get: (name) => told("get", name, () => store.get(name)),
+    put: (name, value) => told("put", name, () => store.put(name, value)),
+    delete: (name) => told("delete", name, () => store.delete(name)),
+  };
+}
+
 /** Loading what is there. */
 class Kept implements Visit {
   /** The files are others than those that the user knows; they were checked when these were made of them. */
   readonly sha256 = {};
   readonly #cache: StoreCache;
   readonly #entry: Entry;
-  readonly #ref: string | undefined;
+  readonly #wanted: Wanted;
 
-  constructor(cache: StoreCache, entry: Entry, { ref }: Identity) {
+  constructor(cache: StoreCache, entry: Entry, wanted: Wanted) {
     this.#cache = cache;
     this.#entry = entry;
-    this.#ref = ref;
+    this.#wanted = wanted;
   }
 
   get source(): Source {
@@ -209,7 +234,8 @@ class Kept implements Visit {
 
   async keep(): Promise<boolean> {
     const { refs } = this.#entry;
-    const known = this.#ref === undefined ? refs : [...new Set([...refs, this.#ref])];
+    const { ref } = this.#wanted.place.identity ?? {};
+    const known = ref === undefined ? refs : [...new Set([...refs, ref])];
     await this.#cache.index
       .update((entries) =>
         entries.map((entry) =>
@@ -224,7 +250,11 @@ class Kept implements Visit {
   /** It did not load as it did when it was kept: something has happened to it. */
   async forget(error: unknown): Promise<boolean> {
     if (!isOfFiles(error)) return false;
-    await this.#cache.index.remove((entry) => isSame(entry, this.#entry)).catch(() => {});
+    const { damaged, place, warn } = this.#wanted;
+    damaged.add(entryId(this.#entry));
+    await this.#cache.index
+      .remove((entry) => isSame(entry, this.#entry))
+      .catch((cause) => warn(notReplaced(place.model, "its copy", cause)));
     return true;
   }
 
@@ -307,7 +337,8 @@ class Fetching implements Visit {
   async forget(error: unknown): Promise<boolean> {
     await this.source.settle();
     if (!isOfFiles(error)) return false;
-    const { resumed } = this.source;
+    const { resumed, id } = this.source;
+    this.#wanted.damaged.add(id);
     await this.source.discard().catch(() => {});
     return resumed;
   }

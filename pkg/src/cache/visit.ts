@@ -1,6 +1,6 @@
 /** What all ways to load by a cache have in common. */
 
-import { type ErrorCode, GossamerError } from "../errors.js";
+import { type ErrorCode, GossamerError, reason } from "../errors.js";
 import type { Absent } from "../sources/source.js";
 import type { Visit, Wanted } from "./cache.js";
 
@@ -29,12 +29,39 @@ export function isOfFiles(error: unknown): boolean {
 
 /** What is warned of. */
 export function notCached(model: string, cause: unknown): GossamerError {
-  const why = cause instanceof Error ? cause.message : String(cause);
   return new GossamerError(
     "not_cached",
-    `${model} is loaded, but could not be kept for the next time: ${why}. Free some storage, or pass \`cache: false\`.`,
+    `${model} is loaded, but could not be kept for the next time: ${reason(cause)}. Free some storage, or pass \`cache: false\`.`,
     { status: 507, cause },
   );
+}
+
+/** What is warned of where a damaged copy cannot be deleted. */
+export function notReplaced(model: string, what: string, cause: unknown): GossamerError {
+  return new GossamerError(
+    "not_cached",
+    `${model} is loaded without ${what} in the cache, which is damaged and could not be deleted: ${reason(cause)}.`,
+    { status: 507, cause },
+  );
+}
+
+/** Milliseconds after which a load that waits says so. */
+const LATE = 3000;
+
+/** Waits for another load's lock, and says so if that takes long. */
+export async function waiting<T>({ place, warn }: Wanted, who: string, lock: Promise<T>): Promise<T> {
+  const late = () =>
+    warn(
+      new GossamerError("cache_busy", `${place.model} is being downloaded by ${who}: this load waits.`, {
+        status: 503,
+      }),
+    );
+  const timer = setTimeout(late, LATE);
+  try {
+    return await lock;
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 export function offline(model: string): GossamerError {

@@ -1,7 +1,8 @@
 /** Downloads that go on: servers that ask for patience get it, and a body that breaks off is continued where it stopped. */
 
-import { checkAborted, GossamerError } from "../errors.js";
+import { checkAborted, GossamerError, reason, withoutQueries } from "../errors.js";
 import { streamChunks } from "./source.js";
+import { isSize } from "./trust.js";
 
 /** Times that something is tried without getting any further. */
 const TRIES = 4;
@@ -13,6 +14,12 @@ const LONGEST_PAUSE = 30_000;
 const STALL = 30_000;
 /** Statuses that may be others a moment later. */
 const PASSING = [408, 425, 429, 500, 502, 503, 504];
+/** Statuses that lead to another address. */
+const REDIRECTS = [301, 302, 303, 307, 308];
+/** Redirects that are followed. */
+const HOPS = 20;
+/** Headers that tell versions of a file apart. */
+const VALIDATORS = ["etag", "last-modified"];
 
 /** What is asked for, and what is known of it. */
 export interface FileRequest {
@@ -25,6 +32,8 @@ export interface FileRequest {
   stallTimeout?: number | undefined;
   /** Passes the host's own HTTP cache by, for what is kept elsewhere. */
   unstored?: boolean;
+  /** Whether the file's hash is known and will be checked. */
+  hashed?: boolean;
 }
 
 /** One file by HTTP. */
@@ -35,16 +44,20 @@ export class Download {
   readonly #size: number | undefined;
   readonly #stall: number;
   readonly #unstored: boolean;
+  readonly #hashed: boolean;
   readonly #signal: AbortSignal | undefined;
+  /** Of the bytes so far, where nothing else would tell that the file was exchanged. */
+  readonly #sum = new Checksum();
 
   constructor(url: string, request: FileRequest, signal: AbortSignal | undefined) {
-    const { headers, start = 0, size, stallTimeout = STALL, unstored = false } = request;
+    const { headers, start = 0, size, stallTimeout = STALL, unstored = false, hashed = false } = request;
     this.#url = url;
     this.#headers = headers;
     this.#start = start;
     this.#size = size;
     this.#stall = stallTimeout;
     this.#unstored = unstored;
+    this.#hashed = hashed;
     this.#signal = signal;
   }
 
@@ -61,10 +74,16 @@ export class Download {
         connection.close();
       } catch (error) {
         checkAborted(this.#signal);
-        if (failures === TRIES) throw networkError(`${this.#url} could not be fetched`, error);
+        if (error instanceof GossamerError) throw error;
+        if (failures === TRIES) throw networkError(`${this.#place} could not be fetched`, error);
       }
       await sleep(pause, this.#signal);
     }
+  }
+
+  /** For messages. */
+  get #place(): string {
+    return withoutQueries(this.#url);
   }
 
   /** The whole file's size, as far as it is known. */
@@ -78,12 +97,14 @@ export class Download {
     let connection: Connection | undefined = first;
     let position = this.#start;
     this.#take(first, first.response, position, size);
+    const isUnsure = !this.#hashed && VALIDATORS.every((name) => !first.response.headers.has(name));
     for (let failures = 1; ; failures++) {
       try {
-        connection ??= await this.#continue(first.response, position, size);
+        connection ??= await this.#continue(first.response, position, size, isUnsure);
         for await (const chunk of connection.chunks()) {
           position += chunk.byteLength;
           failures = 0;
+          if (isUnsure) this.#sum.add(chunk);
           yield chunk;
         }
         checkAborted(this.#signal);
@@ -97,7 +118,7 @@ export class Download {
         if (position === this.#size) return;
         // Without a size there is no telling where it stopped: the bytes may have been compressed.
         if (size === undefined || failures === TRIES) {
-          throw networkError(`The download of ${this.#url} broke off`, error);
+          throw networkError(`The download of ${this.#place} broke off`, error);
         }
       } finally {
         connection?.close();
@@ -107,35 +128,50 @@ export class Download {
     }
   }
 
-  /** The rest of a body. (`If-Range` would do, but browsers ask a server's leave to send it.) */
-  async #continue(first: Response, position: number, size: number | undefined): Promise<Connection> {
-    const connection = await this.#connect(position);
+  /**
+   * The rest of a body. (`If-Range` would do, but browsers ask a server's leave to send it.) Of a file without date and ETag
+   * the whole is asked for, and its beginning compared with what was here.
+   */
+  async #continue(
+    first: Response,
+    position: number,
+    size: number | undefined,
+    isUnsure: boolean,
+  ): Promise<Connection> {
+    const connection = await this.#connect(isUnsure ? 0 : position);
     const { status } = connection.response;
     if (PASSING.includes(status)) {
       connection.close();
       throw new Error(`HTTP ${status}`);
     }
     this.#take(connection, first, position, size);
+    if (isUnsure) {
+      const sum = new Checksum();
+      connection.onSkipped = (bytes) => {
+        sum.add(bytes);
+        if (connection.skip === 0 && sum.value !== this.#sum.value) throw this.#changed(position, CHANGED);
+      };
+    }
     return connection;
   }
 
   /** Sees to it that a body begins at `position`; some servers begin anew. */
   #take(connection: Connection, first: Response, position: number, size: number | undefined): void {
-    if (position === 0) return;
     const { response } = connection;
+    if (position === 0 && response.status !== 206) return;
     const same =
-      ["etag", "last-modified"].every((name) => response.headers.get(name) === first.headers.get(name)) &&
+      VALIDATORS.every((name) => response.headers.get(name) === first.headers.get(name)) &&
       (response.status === 206 ? rangeStart(response) === position : response.ok) &&
       [undefined, size].includes(wholeSize(response));
     if (!same) {
       connection.close();
-      throw this.#changed(position, "the file changed meanwhile");
+      throw this.#changed(position, CHANGED);
     }
     if (response.status !== 206) connection.skip = position;
   }
 
   #changed(position: number, why: string): GossamerError {
-    return networkError(`The download of ${this.#url} broke off after ${position} bytes`, new Error(why));
+    return networkError(`The download of ${this.#place} broke off after ${position} bytes`, new Error(why));
   }
 
   async #connect(from: number): Promise<Connection> {
@@ -155,6 +191,8 @@ export class Download {
 export class Connection {
   /** Bytes at its beginning that are here already. */
   skip = 0;
+  /** Sees those. */
+  onSkipped: ((bytes: Uint8Array) => void) | undefined;
   readonly #stall: number;
   readonly #signal: AbortSignal | undefined;
   readonly #controller = new AbortController();
@@ -173,11 +211,38 @@ export class Connection {
   }
 
   async open(url: string, headers: Record<string, string>, unstored: boolean): Promise<void> {
-    this.#wait();
     // Early edge workers refuse the option.
     const cache = unstored && "cache" in Request.prototype ? { cache: "no-store" as const } : {};
-    this.#response = await fetch(url, { headers, signal: this.#controller.signal, ...cache });
-    this.#wait();
+    const { signal } = this.#controller;
+    // Browsers show no redirects, servers' runtimes do.
+    let redirect: RequestRedirect = "process" in globalThis ? "manual" : "follow";
+    let at = url;
+    let sent = headers;
+    for (let hops = 0; ; ) {
+      this.#wait();
+      const response = await fetch(at, { headers: sent, signal, redirect, ...cache });
+      this.#wait();
+      this.#response = response;
+      const location = REDIRECTS.includes(response.status) && response.headers.get("location");
+      if (response.type === "opaqueredirect") {
+        redirect = "follow";
+      } else if (location) {
+        void response.body?.cancel().catch(() => {});
+        if (++hops > HOPS) throw refused(url, `there are more than ${HOPS} redirects`);
+        if (!URL.canParse(location, at)) throw refused(url, "it redirects to no address");
+        const next = new URL(location, at);
+        checkRedirect(url, at, next.href);
+        if (next.origin !== new URL(at).origin) {
+          // A token is for the first host alone.
+          const { authorization: _, ...others } = sent;
+          sent = others;
+        }
+        at = next.href;
+      } else {
+        if (response.redirected) checkRedirect(url, at, response.url);
+        return;
+      }
+    }
   }
 
   async *chunks(): AsyncGenerator<Uint8Array> {
@@ -186,6 +251,7 @@ export class Connection {
       clearTimeout(this.#timer);
       const known = Math.min(this.skip, chunk.byteLength);
       this.skip -= known;
+      if (known > 0) this.onSkipped?.(chunk.subarray(0, known));
       if (known < chunk.byteLength) yield chunk.subarray(known);
       this.#wait();
     }
@@ -209,7 +275,10 @@ export class Connection {
 function wholeSize({ status, headers }: Response): number | undefined {
   const size =
     status === 206 ? RANGE.exec(headers.get("content-range") ?? "")?.[2] : headers.get("content-length");
-  return !size || size === "*" || headers.has("content-encoding") ? undefined : Number(size);
+  // What is no size is as good as none.
+  return /^\d+$/.test(size ?? "") && isSize(Number(size)) && !headers.has("content-encoding")
+    ? Number(size)
+    : undefined;
 }
 
 const RANGE = /^bytes (\d+)-\d+\/(\d+|\*)$/;
@@ -244,8 +313,37 @@ async function sleep(milliseconds: number, signal: AbortSignal | undefined): Pro
   checkAborted(signal);
 }
 
-function networkError(what: string, cause: unknown): GossamerError {
-  const why = cause instanceof Error ? cause.message : String(cause);
+const CHANGED = "the file changed meanwhile";
+
+/** A number that tells whether bytes are the same: FNV-1a. */
+class Checksum {
+  value = 0x811c9dc5;
+
+  add(bytes: Uint8Array): void {
+    let value = this.value;
+    for (const byte of bytes) value = Math.imul(value ^ byte, 0x01000193);
+    this.value = value;
+  }
+}
+
+/** Throws unless a redirect leads to where nobody else reads along. */
+function checkRedirect(url: string, from: string, to: string): void {
+  if (/^https:/i.test(to) || (/^http:/i.test(to) && !/^https:/i.test(from))) return;
+  throw refused(url, `it redirects to ${withoutQueries(to)}, which is not encrypted`);
+}
+
+function refused(url: string, why: string): GossamerError {
+  return new GossamerError(
+    "network",
+    `${withoutQueries(url)} could not be fetched: ${why}. Load from another place.`,
+    { status: 502 },
+  );
+}
+
+function networkError(what: string, error: unknown): GossamerError {
+  const why = reason(error);
+  // Some runtimes' errors have the whole address in them.
+  const cause = error instanceof Error && why.includes(error.message) ? error : new Error(why);
   return new GossamerError(
     "network",
     `${what} (${why}). Check the connection and the address; in a browser the server must allow this page's origin (CORS).`,

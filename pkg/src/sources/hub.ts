@@ -1,21 +1,30 @@
 /** A model of the Hugging Face Hub, or of a mirror that has the Hub's addresses. */
 
-import { checkAborted, GossamerError } from "../errors.js";
+import { checkAborted, type ErrorCode, GossamerError, withoutQueries } from "../errors.js";
 import type { Host } from "../host.js";
 import type { LoadOptions } from "../types.js";
-import { Download, type FileRequest } from "./download.js";
-import { openUrl } from "./http.js";
-import type { Absent, Identity, Listing, OpenFile, Source } from "./source.js";
+import { type Opening, openUrl } from "./http.js";
+import {
+  type Absent,
+  type Identity,
+  type ListedFile,
+  type Listing,
+  type OpenFile,
+  readAll,
+  type Source,
+} from "./source.js";
+import { encodePath, isHash, isId, isPath, isSize } from "./trust.js";
 
-const COMMIT = /^[0-9a-f]{40}$/;
+/** The most bytes of a list of files. */
+const LIST_BYTES = 1 << 25;
 /** Weight files to choose from: neither `model.safetensors`, which every model has, nor shards. */
 const WEIGHTS = /(?<!^model|-of-\d{5})\.(safetensors|gguf|bin)$/i;
 const HUB = "https://huggingface.co";
 
 /** What the Hub says of a model with `?blobs=true`. */
 interface Answer {
-  sha: string;
-  siblings: { rfilename: string; size?: number; blobId?: string; lfs?: { sha256?: string } | null }[];
+  sha: unknown;
+  siblings: unknown[];
 }
 
 /** A model of the Hub, or a part of it. */
@@ -43,28 +52,51 @@ export function hubAddress(url: URL, options: LoadOptions, host: Host): HubModel
   const isFile = name !== "" && kind !== "tree" && (kind === "blob" || /\.\w+$/.test(name));
   return {
     id,
-    revision: revision && decodeURIComponent(revision),
-    subfolder: decodeURIComponent(isFile ? folder : folder + name) || undefined,
+    revision: revision && decode(revision),
+    subfolder: decode(isFile ? folder : folder + name) || undefined,
     // A small file of a model stands for all of it.
-    file: isFile && WEIGHTS.test(name) ? decodeURIComponent(name) : undefined,
+    file: isFile && WEIGHTS.test(name) ? decode(name) : undefined,
   };
+}
+
+function decode(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 /** Base address of the Hub or of a mirror, without a slash at its end. */
 function endpointOf({ endpoint }: LoadOptions, host: Host): string {
-  return (endpoint ?? (host.variable?.("HF_ENDPOINT") || HUB)).replace(/\/+$/, "");
+  const base = (endpoint ?? (host.variable?.("HF_ENDPOINT") || HUB)).trim().replace(/\/+$/, "");
+  // A mirror at the page's own host may be named by its path.
+  const page = globalThis.location?.href;
+  return base.startsWith("/") && page !== undefined && URL.canParse(base, page)
+    ? new URL(base, page).href
+    : base;
+}
+
+/** As huggingface_hub cleans a token. What it is stands in no message. */
+function tokenOf({ token }: LoadOptions, host: Host): string | undefined {
+  const clean = (token ?? host.variable?.("HF_TOKEN") ?? "").replace(/[\r\n]/g, "").trim();
+  if (/[^!-~]/.test(clean)) {
+    throw invalid("`token` or HF_TOKEN has characters that no token has", "invalid_input");
+  }
+  return clean || undefined;
 }
 
 export class HubSource implements Source {
   readonly model: string;
   readonly file: string | undefined;
   readonly #endpoint: string;
-  readonly #headers: Record<string, string>;
   readonly #stallTimeout: number | undefined;
   readonly #unstored: boolean;
   readonly #folder: string;
   readonly #key: string;
   readonly #ref: string;
+  readonly #warn: LoadOptions["onWarning"];
+  #headers: Record<string, string>;
   #revision: string;
   #listed: Promise<Listing | undefined> | undefined;
   #listing: Listing | undefined;
@@ -74,16 +106,25 @@ export class HubSource implements Source {
 
   constructor(model: HubModel, options: LoadOptions, host: Host) {
     const { id } = model;
-    const { token, subfolder = model.subfolder ?? "", file = model.file ?? "", stallTimeout } = options;
+    const { subfolder = model.subfolder ?? "", file = model.file ?? "", stallTimeout } = options;
     const revision = options.revision ?? model.revision ?? "main";
-    const bearer = token ?? (host.variable?.("HF_TOKEN") || undefined);
+    const bearer = tokenOf(options, host);
+    const folder = subfolder.replace(/\/+$/, "");
     this.model = id;
     this.file = file || undefined;
     this.#endpoint = endpointOf(options, host);
+    if (!isId(id)) throw invalid(`${JSON.stringify(id)} is no name of a Hub model`);
+    if (!isPath(revision)) throw invalid(`${JSON.stringify(revision)} is no commit, branch or tag`);
+    if (folder && !isPath(folder)) throw invalid(`${JSON.stringify(subfolder)} is no folder of a Hub model`);
+    if (!/^https?:\/\/[^?#]+$/i.test(this.#endpoint) || !URL.canParse(this.#endpoint)) {
+      const address = withoutQueries(this.#endpoint);
+      throw invalid(`${JSON.stringify(address)} is no address of a Hub: see \`endpoint\` and HF_ENDPOINT`);
+    }
     this.#headers = bearer ? { authorization: `Bearer ${bearer}` } : {};
     this.#stallTimeout = stallTimeout;
     this.#unstored = options.cache !== false;
-    this.#folder = subfolder.replace(/\/*$/, subfolder === "" ? "" : "/");
+    this.#warn = options.onWarning;
+    this.#folder = folder && `${folder}/`;
     // Mirrors have the same commits.
     this.#key = ["hub", id, this.#folder + file].join("/").replace(/\/+$/, "");
     this.#ref = revision;
@@ -96,13 +137,9 @@ export class HubSource implements Source {
   }
 
   get identity(): Identity {
-    const version = COMMIT.test(this.#revision) ? this.#revision : undefined;
+    const version = isHash(this.#revision) ? this.#revision : undefined;
     const hub = { id: this.model, folder: this.#folder };
     return { key: this.#key, version, ref: this.#ref, away: this.#away, hub };
-  }
-
-  get #request(): FileRequest {
-    return { headers: this.#headers, stallTimeout: this.#stallTimeout, unstored: this.#unstored };
   }
 
   /** Mirrors need not have this: files are then asked for one by one. */
@@ -114,32 +151,67 @@ export class HubSource implements Source {
   async #list(signal: AbortSignal | undefined): Promise<Listing | undefined> {
     const url = `${this.#endpoint}/api/models/${this.model}/revision/${encodeURIComponent(this.#revision)}?blobs=true`;
     const answer = await this.#ask(url, signal);
-    if (!answer) return undefined;
-    const files = answer.siblings.flatMap(({ rfilename, size, blobId, lfs }) => {
-      if (!rfilename.startsWith(this.#folder)) return [];
-      // Of a file that is stored apart, git has a pointer.
-      const file = lfs ? { size, sha256: lfs.sha256 } : { size, oid: blobId };
-      return [[rfilename.slice(this.#folder.length), file] as const];
+    if (!isAnswer(answer)) return undefined;
+    const { sha, siblings } = answer;
+    if (!isHash(sha)) throw malformed(url, "sha", sha);
+    const files = siblings.flatMap((sibling) => {
+      const [name, file] = listedFile(url, sibling);
+      return name.startsWith(this.#folder) ? [[name.slice(this.#folder.length), file] as const] : [];
     });
     // Whatever becomes of the branch, all files are of one commit.
-    this.#revision = answer.sha;
-    this.#listing = new Map(files);
+    this.#revision = sha;
+    // Nobody asks for a file whose name is no path, so it need not be one.
+    this.#listing = new Map(files.filter(([name]) => isPath(name)));
     return this.#listing;
   }
 
   async open(file: string, signal: AbortSignal | undefined, start = 0): Promise<OpenFile | Absent> {
-    const path = this.#folder + file;
+    const path = encodePath(this.#folder + file);
     const url = `${this.#endpoint}/${this.model}/resolve/${encodeURIComponent(this.#revision)}/${path}`;
     if (this.#listing && !this.#listing.has(file)) return { absent: url };
-    const { size } = this.#listing?.get(file) ?? {};
+    const { size, sha256, oid } = this.#listing?.get(file) ?? {};
+    const hashed = (sha256 ?? oid) !== undefined;
     const check = (response: Response) => this.#check(url, response);
-    return openUrl(url, { ...this.#request, absent: [404], start, size, check }, signal);
+    return this.#open(url, { start, size, hashed, check }, signal);
+  }
+
+  /** Asks with the token; without, where the Hub refuses it: public models need none. */
+  async #open(
+    url: string,
+    more: Partial<Opening>,
+    signal: AbortSignal | undefined,
+  ): Promise<OpenFile | Absent> {
+    const common = { ...more, absent: [404], stallTimeout: this.#stallTimeout, unstored: this.#unstored };
+    const headers = this.#headers;
+    try {
+      return await openUrl(url, { ...common, headers }, signal);
+    } catch (error) {
+      const isRefused = error instanceof GossamerError && error.code === "http" && error.status === 401;
+      if (!isRefused || !headers.authorization) throw error;
+      const file = await openUrl(url, { ...common, headers: {} }, signal).catch(() => {
+        checkAborted(signal);
+        throw error;
+      });
+      // Others may have found out meanwhile.
+      if (this.#headers === headers) {
+        this.#headers = {};
+        this.#warn?.(
+          new GossamerError(
+            "http",
+            `${this.model} is loaded without the access token (\`token\`, HF_TOKEN): ${error.message}`,
+            { status: 401, cause: error },
+          ),
+        );
+      }
+      return file;
+    }
   }
 
   /** Refuses files of different commits, which no listing kept together. */
   #check(url: string, response: Response): void {
     const commit = response.headers.get("x-repo-commit");
     if (commit === null) return;
+    if (!isHash(commit)) throw malformed(url, "x-repo-commit", commit);
     this.#commit ??= commit;
     if (commit !== this.#commit) {
       throw new GossamerError(
@@ -150,33 +222,56 @@ export class HubSource implements Source {
     }
   }
 
-  async #ask(url: string, signal: AbortSignal | undefined): Promise<Answer | undefined> {
-    const download = new Download(url, this.#request, signal);
+  async #ask(url: string, signal: AbortSignal | undefined): Promise<unknown> {
     try {
-      const connection = await download.open();
-      const { response } = connection;
-      try {
-        this.#away = response.status >= 500;
-        if (!response.ok) return undefined;
-        const answer: unknown = await response.json();
-        return isAnswer(answer) ? answer : undefined;
-      } finally {
-        connection.close();
-      }
-    } catch {
+      const file = await this.#open(url, {}, signal);
+      if ("absent" in file) return undefined;
+      return JSON.parse(new TextDecoder().decode(await readAll(file, LIST_BYTES)));
+    } catch (error) {
       // What is wrong shows when files are asked for.
       checkAborted(signal);
-      this.#away = true;
+      this.#away = !(error instanceof GossamerError) || error.status >= 500;
       return undefined;
     }
   }
 }
 
 function isAnswer(answer: unknown): answer is Answer {
-  if (typeof answer !== "object" || answer === null) return false;
-  const { sha, siblings } = answer as Partial<Answer>;
-  const isFile = (file: Partial<Answer["siblings"][number]> | null) => typeof file?.rfilename === "string";
-  return typeof sha === "string" && Array.isArray(siblings) && siblings.every(isFile);
+  const { sha, siblings } = (answer ?? {}) as Partial<Answer>;
+  return sha !== undefined && Array.isArray(siblings);
+}
+
+/** A file's name and what is said of it, checked. */
+function listedFile(url: string, sibling: unknown): [string, ListedFile] {
+  const { rfilename, size, blobId, lfs } = (sibling ?? {}) as Record<string, unknown>;
+  if (typeof rfilename !== "string") throw malformed(url, "rfilename", rfilename);
+  const field = <T>(name: string, value: unknown, is: (value: unknown) => value is T): T | undefined => {
+    // Python's Hub says null for what it does not know.
+    const known = value ?? undefined;
+    if (known === undefined || is(known)) return known;
+    throw malformed(url, `${name} of ${JSON.stringify(rfilename.slice(0, 100))}`, value);
+  };
+  const isObject = (value: unknown) => typeof value === "object";
+  const large = field("lfs", lfs, isObject as (value: unknown) => value is Record<string, unknown>);
+  const whole = field("size", size, isSize);
+  field("lfs.size", large?.size, isSize);
+  const oid = field("blobId", blobId, (value) => isHash(value, 40));
+  const sha256 = field("lfs.sha256", large?.sha256, (value) => isHash(value, 64));
+  // Of a file that is stored apart, git has a pointer.
+  return [rfilename, large ? { size: whole, sha256 } : { size: whole, oid }];
+}
+
+function malformed(url: string, field: string, value: unknown): GossamerError {
+  const shown = JSON.stringify(value)?.slice(0, 100);
+  return new GossamerError(
+    "network",
+    `${withoutQueries(url)} answered what no Hub does: ${field} is ${shown}. Check \`endpoint\` and HF_ENDPOINT.`,
+    { status: 502 },
+  );
+}
+
+function invalid(why: string, code: ErrorCode = "invalid_source"): GossamerError {
+  return new GossamerError(code, `The model cannot be loaded: ${why}.`, { status: 400 });
 }
 
 /** Types of weights in GGUF files, best first: 8 bits are what we hold, more cost time, fewer cost accuracy. */

@@ -1,6 +1,6 @@
 /** What `load` was given → a place. */
 
-import { GossamerError } from "../errors.js";
+import { GossamerError, withoutQueries } from "../errors.js";
 import type { Host } from "../host.js";
 import type { LoadOptions, ModelSource } from "../types.js";
 import { filesSource } from "./files.js";
@@ -28,7 +28,9 @@ function fromString(source: string, options: LoadOptions, host: Host): Source {
     if (host.directory) return host.directory(source);
     const base = globalThis.document?.baseURI ?? globalThis.location?.href;
     if (base === undefined || !URL.canParse(source, base)) {
-      throw invalid(`there is no page that "${source}" could be relative to; pass a whole URL, or the files`);
+      throw invalid(
+        `there is no page that "${withoutQueries(source)}" could be relative to; pass a whole URL, or the files`,
+      );
     }
     return folderSource(new URL(source, base), options);
   }
@@ -36,7 +38,9 @@ function fromString(source: string, options: LoadOptions, host: Host): Source {
     return fromUrl(new URL(source), options, host);
   const [, id, revision] = HUB_ID.exec(source) ?? [];
   if (id === undefined)
-    throw invalid(`"${source}" is neither a Hub id, nor a URL, nor a path that starts with ./ or /`);
+    throw invalid(
+      `"${withoutQueries(source)}" is neither a Hub id, nor a URL, nor a path that starts with ./ or /`,
+    );
   return new HubSource({ id, revision }, options, host);
 }
 
@@ -47,7 +51,7 @@ function fromUrl(url: URL, options: LoadOptions, host: Host): Source {
   const fetched = ["https:", "http:", globalThis.location?.protocol].includes(url.protocol);
   if (url.protocol === "file:" && host.directory) return host.directory(url);
   if (fetched) return folderSource(url, options);
-  throw invalid(`the address ${url.href} cannot be read here; use http: or https:`);
+  throw invalid(`the address ${withoutQueries(url.href)} cannot be read here; use http: or https:`);
 }
 
 function invalid(why: string): GossamerError {

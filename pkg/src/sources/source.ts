@@ -1,5 +1,7 @@
 /** A place that a model's files come from. */
 
+import { GossamerError } from "../errors.js";
+
 /** A file that is there. */
 export interface OpenFile {
   /**
@@ -9,6 +11,8 @@ export interface OpenFile {
   chunks: AsyncIterable<Uint8Array>;
   /** Its size, where the place knows it for certain. */
   size: number | undefined;
+  /** What a server tells this version of it by: an ETag, or a date. */
+  validator?: string | undefined;
 }
 
 /** A file that is not there: where it was looked for, and what was found instead. */
@@ -61,13 +65,25 @@ export interface Identity {
 /** Memory that is taken for a file before it has arrived. */
 const MOST_AT_ONCE = 1 << 24;
 
+/** The most bytes of a file that is read as a whole: several times the largest tokenizer's. */
+const MOST_AT_ALL = 1 << 27;
+
 /** The whole of a small file. */
-export async function readAll(file: OpenFile): Promise<Uint8Array<ArrayBuffer>> {
+export async function readAll(file: OpenFile, most = MOST_AT_ALL): Promise<Uint8Array<ArrayBuffer>> {
   // What a server says of the size is not always so.
   let whole = new Uint8Array(Math.min(file.size ?? 0, MOST_AT_ONCE));
   let length = 0;
   for await (const part of file.chunks) {
     const end = length + part.byteLength;
+    if (end > most) {
+      throw new GossamerError(
+        "network",
+        `A file has more than ${most >> 20} MiB, which none of its kind needs.`,
+        {
+          status: 502,
+        },
+      );
+    }
     if (end > whole.byteLength) {
       const larger = new Uint8Array(Math.max(end, 2 * whole.byteLength));
       larger.set(whole);

@@ -1,4 +1,4 @@
-/** Small files that must be the ones that were listed; weights are checked as they stream. */
+/** Files that must be the ones that were listed (weights are checked as they stream), and none that stand for others. */
 
 import { GossamerError } from "../errors.js";
 import type { ListedFile } from "./source.js";
@@ -18,6 +18,41 @@ export async function checkListed(
   const blob = await new Blob([header, bytes]).arrayBuffer();
   const found = hexadecimal(await crypto.subtle.digest("SHA-1", blob));
   if (found !== oid) throw wrong(name, `git's hash of it is ${found}, and should be ${oid}`);
+}
+
+/** What Git LFS leaves in place of a file that was not downloaded with the rest. */
+const POINTER = new TextEncoder().encode("version https://git-lfs.github.com/spec/");
+
+/** Passes a file's bytes on, and throws if they are a pointer to the file instead of it. */
+export async function* withoutPointer(
+  name: string,
+  chunks: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
+  // The beginning, as long as it may be that of a pointer.
+  let head: number[] | undefined = [];
+  for await (const chunk of chunks) {
+    if (head) {
+      const more = chunk.subarray(0, POINTER.length - head.length);
+      const isAlike: boolean = more.every((byte, at) => byte === POINTER[(head as number[]).length + at]);
+      if (isAlike) {
+        head.push(...more);
+        if (head.length === POINTER.length) throw pointer(name);
+        continue;
+      }
+      if (head.length > 0) yield Uint8Array.from(head);
+      head = undefined;
+    }
+    yield chunk;
+  }
+  if (head && head.length > 0) yield Uint8Array.from(head);
+}
+
+function pointer(name: string): GossamerError {
+  return new GossamerError(
+    "invalid_source",
+    `${name} is a Git LFS pointer in place of the file: run \`git lfs pull\` where the model was cloned.`,
+    { status: 400 },
+  );
 }
 
 export function hexadecimal(bytes: ArrayBuffer): string {

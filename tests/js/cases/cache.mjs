@@ -1,7 +1,7 @@
 /** The cache: what was loaded once is not downloaded again, whatever happens in between. */
 
 import { assert } from "chai";
-import { cache, load, modelCache } from "gossamer-embed";
+import { cache, GossamerError, load, modelCache } from "gossamer-embed";
 import { digest } from "../support/digest.mjs";
 import { failure, TINY } from "../support/models.mjs";
 
@@ -186,6 +186,120 @@ export const cases = {
     });
     assert.deepEqual([warnings.length, warnings[0].code], [1, "not_cached"]);
     assert.include(warnings[0].message, "no room");
+  },
+
+  "an index that is damaged": async ({ origin }) => {
+    const store = memoryStore();
+    const options = { endpoint: `${origin}/hub`, cache: store };
+    const first = await use("org/tiny", options);
+    const { entries, ...rest } = JSON.parse(new TextDecoder().decode(store.values.get("index.json")));
+    const [entry] = entries;
+    const with_ = (field, value) => [{ ...entry, [field]: value }];
+    const files = (file) => with_("files", { "config.json": file });
+    const wrong = [null, 7, "x", {}, []];
+    for (const entries of [
+      ...wrong,
+      ...wrong.map((value) => [value]),
+      ...["key", "refs", "sha256", "files", "used"].flatMap((field) =>
+        [null, 7.5, "x", [null], [7]]
+          .filter(
+            (value) =>
+              value !== entry[field] &&
+              !(field === "used" && value === 7.5) &&
+              !(field === "key" && value === "x"),
+          )
+          .map((value) => with_(field, value)),
+      ),
+      with_("files", { "../../../../PWNED": { size: 1, pieces: [] } }),
+      ...wrong.map(files),
+      ...wrong.map((pieces) => files({ pieces })).slice(0, 4),
+      ...["../../x", -1, null].map((start) =>
+        files({ pieces: [{ start, length: 1, sha256: "0".repeat(64) }] }),
+      ),
+    ]) {
+      const json = JSON.stringify({ ...rest, entries });
+      store.values.set("index.json", new TextEncoder().encode(json));
+      assert.isAbove((await modelCache(store).size()) + 1, 0);
+      assert.deepEqual(await use("org/tiny", options), first, json.slice(0, 200));
+      await modelCache(store).clear();
+      for (const name of store.values.keys()) assert.notMatch(name, /(^|\/)\.\.?(\/|$)/);
+    }
+  },
+
+  "what is damaged and cannot be replaced is passed over": async ({ origin }) => {
+    const endpoint = `${origin}/hub`;
+    const made = memoryStore();
+    const first = await use("org/tiny", { endpoint, cache: made });
+    const name = [...made.values.keys()].find((name) => /model\.safetensors/.test(name));
+    made.values.get(name)[100] ^= 1;
+    // One cannot be written to; the other goes on to say what it said at first.
+    const kept = new Map(made.values);
+    const refuse = () => Promise.reject(new Error("read-only"));
+    for (const [store, isReadOnly] of [
+      [{ put: refuse, delete: refuse }, true],
+      [{ put: () => {}, delete: () => {} }, false],
+    ]) {
+      let reads = 0;
+      const get = async (name) => {
+        reads++;
+        return kept.get(name);
+      };
+      const warnings = [];
+      const options = { endpoint, cache: { get, ...store }, onWarning: (warning) => warnings.push(warning) };
+      const { digest } = await use("org/tiny", options);
+      assert.equal(digest, first.digest);
+      assert.isBelow(reads, 200);
+      if (isReadOnly) {
+        assert.deepEqual(new Set(warnings.map(({ code }) => code)), new Set(["not_cached"]));
+        assert.include(warnings[0].message, "read-only");
+      }
+      const offline = await failure(() => load("org/tiny", { ...options, offline: true }));
+      assert.instanceOf(offline, GossamerError);
+      assert.isBelow(reads, 400);
+    }
+  },
+
+  "what a store throws": async ({ origin }) => {
+    const cause = new Error("the bucket is on fire");
+    const refuse = () => {
+      throw cause;
+    };
+    const options = { endpoint: `${origin}/hub` };
+    for (const get of [refuse, async () => refuse()]) {
+      const error = await failure(() => load("org/tiny", { ...options, cache: { ...memoryStore(), get } }));
+      assert.instanceOf(error, GossamerError);
+      assert.equal(error.cause, cause);
+      assert.include(error.message, cause.message);
+    }
+    const warnings = [];
+    const onWarning = (warning) => warnings.push(warning);
+    await use("org/tiny", { ...options, cache: { ...memoryStore(), put: refuse }, onWarning });
+    assert.equal(warnings[0].code, "not_cached");
+    assert.include(warnings[0].message, cause.message);
+    assert.equal(warnings[0].cause.cause, cause);
+  },
+
+  "a folder's files are not joined of two versions": async ({ origin }) => {
+    for (const mark of ["same", "none", "each"]) {
+      const run = String(Math.random());
+      const url = `${origin}/versions/${mark}/${run}/`;
+      const store = memoryStore();
+      const options = { cache: store, revision: "1", stallTimeout: 5000 };
+      const controller = new AbortController();
+      // The first load ends where its connection breaks off.
+      const onProgress = ({ status, file, loaded }) => {
+        if (status === "progress" && file === "model.safetensors" && loaded > 1e5) {
+          setTimeout(() => controller.abort(), 100);
+        }
+      };
+      const error = await failure(() => load(url, { ...options, onProgress, signal: controller.signal }));
+      assert.equal(error.code, "aborted");
+      const isKept = [...store.values.keys()].some((name) => name.includes("/downloaded/model"));
+      assert.equal(isKept, mark !== "none");
+      const { digest } = await use(url, options);
+      const whole = mark === "same" ? `${origin}/${TINY}` : `${origin}/versions/none/${run}/`;
+      assert.equal(digest, (await use(whole)).digest, mark);
+    }
   },
 
   "hashes that the user knows hold for what is kept": async ({ origin }) => {

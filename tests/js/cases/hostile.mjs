@@ -2,6 +2,7 @@
 
 import { assert } from "chai";
 import { GossamerError, load } from "gossamer-embed";
+import { hear, LIES, refusal } from "../support/lies.mjs";
 import { embedder, failure, TINY, tinyFiles } from "../support/models.mjs";
 import { join, split } from "../support/safetensors.mjs";
 
@@ -30,8 +31,18 @@ const only = (name) => (object) => {
   delete object[name];
 };
 
+/** As `git clone` leaves it where there is no git-lfs. */
+const POINTER = `version https://git-lfs.github.com/spec/v1
+oid sha256:53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
+size 90868376
+`;
+const pointer = (file) => [file, () => encode(POINTER), "invalid_source", `${file} is a Git LFS pointer`];
+
 /** Case → the file, what is done to it, the code, and a word that the message must hold. */
 const FILES = {
+  "weights that are a Git LFS pointer": pointer("model.safetensors"),
+  "a tokenizer that is a Git LFS pointer": pointer("tokenizer.json"),
+  "a config.json that is a Git LFS pointer": pointer("config.json"),
   "not a safetensors file": [
     "model.safetensors",
     () => encode("<!doctype html><p>Sign in</p>"),
@@ -337,6 +348,75 @@ export const cases = {
       },
     ]),
   ),
+  "a Hub that lies in any field, header, status or body": async (server) => {
+    // Some of them here; Node hears all.
+    const some = LIES.filter((_, index) => index % 16 === 0);
+    const { loaded, network } = await hear(server, some);
+    assert.isAbove(loaded, 5);
+    assert.isAbove(network, 5);
+  },
+  "a Hub's sizes, hashes and names that are none": async (server) => {
+    const of = (field, value) => ({
+      list: { set: [["siblings", "model.safetensors", ...field.split(".")], JSON.stringify(value)] },
+    });
+    for (const [field, value] of [
+      ["size", -5],
+      ["size", 1e15],
+      ["size", "x"],
+      ["lfs.sha256", "../../../../PWNED/new.sh"],
+      ["lfs.sha256", "0".repeat(40)],
+      ["blobId", "../../../../PWNED/new.sh"],
+    ]) {
+      const error = await refusal(server, of(field, value));
+      assert.deepEqual([error.code, error.status], ["network", 502], error.message);
+      assert.include(error.message, field);
+    }
+    const commit = await refusal(server, { small: { headers: { "x-repo-commit": "../../PWNED" } } });
+    assert.include(commit.message, "x-repo-commit");
+  },
+  "names of models, revisions and folders that lead elsewhere": async ({ origin }) => {
+    const endpoint = `${origin}/hub`;
+    for (const [source, options] of [
+      ["org/tiny@../../../../PWNED"],
+      ["org/tiny@a/../../PWNED"],
+      ["org/tiny@a//b"],
+      ["org/tiny@C:x"],
+      ["org/tiny", { revision: "..\\..\\PWNED" }],
+      ["org/tiny", { revision: "a\0b" }],
+      ["org/tiny", { subfolder: "../org" }],
+      ["org/tiny", { subfolder: "/etc" }],
+      ["org/ti--ny"],
+      ["org--tiny"],
+      ["org/tiny.."],
+      [`${endpoint}/org/tiny/tree/..%2F..%2FPWNED`],
+      [`${endpoint}/org/tiny/resolve/main/%2e%2e%2f%2e%2e%2fPWNED/config.json`],
+      ["org/tiny", { endpoint: "ftp://example.org" }],
+      ["org/tiny", { endpoint: "hub" }],
+      ["org/tiny", { endpoint: `${endpoint}?key=secret` }],
+    ]) {
+      await harmless(origin, "invalid_source", "", () => load(source, { endpoint, ...options }));
+    }
+    const error = await failure(() => load("org/tiny", { endpoint, token: "hf_söcret" }));
+    assert.deepEqual([error.code, error.message.includes("söcret")], ["invalid_input", false]);
+    const named = { file: "../tiny/model.bf16.safetensors" };
+    await harmless(origin, "invalid_input", "", () => load(`${origin}/${TINY}`, named));
+  },
+  "signatures stand in no message": async ({ origin }) => {
+    for (const place of [
+      "failing",
+      "nothing",
+      "broken",
+      "stalled",
+      "fallback/nothing",
+      `flaky/changing/${Math.random()}`,
+    ]) {
+      const url = `${origin}/${place}/?X-Amz-Signature=SECRET#SECRET`;
+      const error = await failure(() => load(url, { stallTimeout: 200 }));
+      for (let at = error; at; at = at.cause) assert.notInclude(at.message, "SECRET", place);
+    }
+    const away = await failure(() => load("http://127.0.0.1:9/x/?signature=SECRET"));
+    for (let at = away; at; at = at.cause) assert.notInclude(at.message, "SECRET");
+  },
   "a dtype that nobody knows": ({ origin }) =>
     harmless(origin, "invalid_input", "f64", () => load(`${origin}/${TINY}`, { dtype: "f64" })),
   "a config of another model": async ({ origin }) => {

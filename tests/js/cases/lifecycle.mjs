@@ -123,6 +123,7 @@ export const cases = {
       "org/tiny model.safetensors",
       "org/tiny modules.json",
       "org/tiny sentence_bert_config.json",
+      "org/tiny special_tokens_map.json",
       "org/tiny tokenizer.json",
       "org/tiny tokenizer_config.json",
     ]);
@@ -167,6 +168,32 @@ export const cases = {
     const gguf = await load(`${endpoint}/org/gguf/blob/main/bert-q4_k.gguf`, hub);
     assert.deepEqual(gguf.info.files, ["bert-q4_k.gguf"]);
     gguf.dispose();
+  },
+
+  "the Hub: tokens that are refused, or not clean; a mirror that has moved": async ({ origin }) => {
+    const hub = { endpoint: `${origin}/hub`, cache: false };
+    const warnings = [];
+    const onWarning = (warning) => warnings.push(warning);
+    // What is public needs none.
+    for (const name of ["org/tiny", "org/mirrored"]) {
+      await same(origin, name, { ...hub, token: "hf_expired", onWarning });
+      const [warning, ...others] = warnings.splice(0);
+      assert.lengthOf(others, 0);
+      assert.equal(is(warning, "http").status, 401);
+      assert.include(warning.message, "this token has expired");
+      assert.notInclude(warning.message, "hf_expired");
+    }
+    const locked = await failure(() => load("org/private", { ...hub, token: "hf_expired", onWarning }));
+    assert.equal(is(locked, "http").status, 401);
+    assert.include(locked.message, "this token has expired");
+    assert.include((await failure(() => load("org/private", hub))).message, "Invalid username or password.");
+    for (const token of ["secret\n", " sec\r\nret "])
+      await same(origin, "org/private", { ...hub, token, onWarning });
+    assert.lengthOf(warnings, 0);
+    for (const endpoint of [hub.endpoint, `${hub.endpoint}//`, ` ${hub.endpoint}/\n`]) {
+      for (const token of [undefined, "hf_good"])
+        await same(origin, "org/moved", { ...hub, endpoint, token });
+    }
   },
 
   "the Hub: the smallest weights that will do, or those that are asked for": async ({ origin }) => {
@@ -235,14 +262,16 @@ export const cases = {
   },
 
   "downloads that break off go on, and servers that ask for patience get it": async ({ origin }) => {
-    for (const kind of ["ranges", "anew"]) {
+    for (const kind of ["ranges", "anew", "unmarked"]) {
       const events = [];
       const onProgress = (event) => events.push(event);
       await same(origin, `${origin}/flaky/${kind}/${Math.random()}/`, { onProgress });
       rises(events.filter((event) => event.file === "model.safetensors" && event.status === "progress"));
     }
-    const changed = await failure(() => load(`${origin}/flaky/changing/${Math.random()}/`));
-    assert.include(is(changed, "network").message, "the file changed meanwhile");
+    for (const kind of ["changing", "exchanged"]) {
+      const changed = await failure(() => load(`${origin}/flaky/${kind}/${Math.random()}/`));
+      assert.include(is(changed, "network").message, "the file changed meanwhile");
+    }
     const controller = new AbortController();
     setTimeout(() => controller.abort("enough"), 100);
     const aborted = await failure(() => load(`${origin}/failing/`, { signal: controller.signal }));
@@ -405,6 +434,30 @@ export const cases = {
         assert.isAbove(whole.length, 50, "a large file is reported in many steps");
       }
     }
+  },
+
+  "listeners that throw or reject end nothing": async ({ origin }) => {
+    const failing = {
+      throws: () => {
+        throw new Error("no bar");
+      },
+      rejects: async () => {
+        throw new Error("no bar");
+      },
+    };
+    for (const onProgress of Object.values(failing)) {
+      const warnings = [];
+      await same(origin, `${origin}/${TINY}`, { onProgress, onWarning: (warning) => warnings.push(warning) });
+      // Rejections are heard a little later.
+      await new Promise((done) => setTimeout(done, 0));
+      assert.lengthOf(warnings, 1);
+      assert.include(is(warnings[0], "invalid_input").message, "no bar");
+      assert.equal(warnings[0].cause.message, "no bar");
+    }
+    const onWarning = async () => {
+      throw new Error("nobody listens");
+    };
+    await same(origin, `${origin}/${TINY}`, { onProgress: failing.rejects, onWarning });
   },
 
   "abort before the start": async ({ origin }) => {

@@ -1,7 +1,24 @@
 /** The shared cases in the Node that runs this, and what only hosts with files have. */
 
 import { createHash } from "node:crypto";
-import { lstat, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { getEventListeners } from "node:events";
+import { existsSync } from "node:fs";
+import {
+  chmod,
+  lstat,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  realpath,
+  rename,
+  rm,
+  stat,
+  unlink,
+  utimes,
+  writeFile,
+} from "node:fs/promises";
+import { createServer as createSecureServer } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -13,6 +30,7 @@ import { once, topics } from "../cases/all.mjs";
 import { fidelity } from "../cases/fidelity.mjs";
 import { slow } from "../cases/memory.mjs";
 import { first, launch, run, until } from "../support/child.mjs";
+import { ENDLESS, hear, LIES } from "../support/lies.mjs";
 import { failure, fetchJson, TINY, tinyFiles } from "../support/models.mjs";
 import { runtimes } from "../support/runtimes.mjs";
 import { saveInto } from "../support/save.mjs";
@@ -77,6 +95,35 @@ describe("the Hugging Face cache folder", () => {
     const { code, signal } = await child.closed();
     if (code !== 0 && !signal) throw child.failure(`ended with code ${code}`);
     return code;
+  };
+
+  /** Runs `work` with variables of the environment; what it calls at once sees them. */
+  async function within(variables, work) {
+    const before = Object.keys(variables).map((name) => [name, process.env[name]]);
+    const set = ([name, value]) => {
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    };
+    Object.entries(variables).forEach(set);
+    try {
+      return await work();
+    } finally {
+      before.forEach(set);
+    }
+  }
+
+  /** Bytes of a download that is not whole yet. */
+  async function partial(folder, model) {
+    const blobs = join(folder, `models--${model.replace("/", "--")}`, "blobs");
+    const names = await readdir(blobs).catch(() => []);
+    const name = names.find((name) => name.startsWith(WEIGHTS) && name.endsWith(".gossamer.incomplete"));
+    return name ? (await stat(join(blobs, name))).size : 0;
+  }
+
+  const digestOf = async (model) => {
+    const { data } = await model.encode(TEXT);
+    model.dispose();
+    return Buffer.from(data.buffer).toString("hex");
   };
 
   test("Python finds what was downloaded here", async () => {
@@ -150,13 +197,7 @@ print(json.dumps([huggingface_hub.hf_hub_download("org/tiny", name) for name in 
       assert.lengthOf(await log("processes"), 1);
       await log("killed");
       const child = start(folder, "slow/killed");
-      const sent = async () =>
-        (
-          await stat(join(folder, "models--slow--killed", "blobs", `${WEIGHTS}.gossamer.incomplete`)).catch(
-            () => ({ size: 0 }),
-          )
-        ).size;
-      await until(async () => (await sent()) >= 30e6, "30 MB have been written");
+      await until(async () => (await partial(folder, "slow/killed")) >= 30e6, "30 MB have been written");
       child.kill("SIGKILL");
       await ended(child);
       await log("killed");
@@ -167,6 +208,252 @@ print(json.dumps([huggingface_hub.hf_hub_download("org/tiny", name) for name in 
       assert.isAtLeast(rows[0].from, 30e6);
     } finally {
       await rm(folder, { recursive: true });
+    }
+  });
+
+  test("a process that has slept spoils nothing, and a lock's clock is not believed", async () => {
+    const folder = await temporary();
+    const sleeper = start(folder, "slow/asleep");
+    try {
+      // Of a machine whose clock was ahead; nobody touches it.
+      const locked = join(folder, "models--org--tiny/blobs");
+      const { lfs } = await weightsOf("org/tiny");
+      const lock = join(locked, `${lfs.sha256}.gossamer.lock`);
+      await mkdir(lock, { recursive: true });
+      const later = new Date(Date.now() + 3600e3);
+      await utimes(lock, later, later);
+      const warnings = [];
+      const onWarning = (warning) => warnings.push(warning);
+      const endpoint = `${server.origin}/hub`;
+      const waiting = within({ HF_HUB_CACHE: folder }, () => load("org/tiny", { endpoint, onWarning }));
+
+      while ((await partial(folder, "slow/asleep")) < 20e6) await pause(20);
+      sleeper.kill("SIGSTOP");
+      // It takes the download over after ten seconds, and goes on where it was.
+      assert.equal(await ended(start(folder, "slow/asleep")), 0);
+      const blobs = join(folder, "models--slow--asleep/blobs");
+      assert.equal(await sha256(join(blobs, WEIGHTS)), WEIGHTS);
+      const end = ended(sleeper);
+      sleeper.kill("SIGCONT");
+      assert.equal(await end, 0);
+      assert.equal(await sha256(join(blobs, WEIGHTS)), WEIGHTS);
+      assert.deepEqual(
+        (await readdir(blobs)).filter((name) => name.startsWith(WEIGHTS)),
+        [WEIGHTS],
+      );
+
+      const model = await waiting;
+      assert.isTrue(await model.cached);
+      model.dispose();
+      assert.deepEqual(
+        warnings.map(({ code }) => code),
+        ["cache_busy"],
+      );
+      assert.include(warnings[0].message, lock);
+    } finally {
+      sleeper.kill("SIGKILL");
+      await rm(folder, { recursive: true });
+    }
+  });
+
+  /** What the Hub lists of a model's weights. */
+  const weightsOf = async (model) => {
+    const { siblings } = await fetchJson(`${server.origin}/hub/api/models/${model}/revision/main`);
+    return siblings.find(({ rfilename }) => rfilename === "model.safetensors");
+  };
+
+  test("a file that is no link is checked, without a network, too", async () => {
+    const folder = await temporary();
+    try {
+      const endpoint = `${server.origin}/hub`;
+      const use = (options) =>
+        within({ HF_HUB_CACHE: folder }, () => load("org/tiny", { endpoint, dtype: "f32", ...options }));
+      const model = await use();
+      await model.cached;
+      const expected = await digestOf(model);
+      const snapshots = join(folder, "models--org--tiny/snapshots");
+      const [commit] = await readdir(snapshots);
+      for (const name of ["model.safetensors", "tokenizer.json"]) {
+        const path = join(snapshots, commit, name);
+        const bytes = await readFile(path);
+        await unlink(await realpath(path));
+        await rm(path, { force: true });
+        for (const options of [{ offline: true }, { endpoint: "http://127.0.0.1:9" }, {}]) {
+          await writeFile(path, Buffer.from(bytes).fill(bytes.at(-1) ^ 1, bytes.length - 1));
+          if (Object.keys(options).length > 0) {
+            assert.equal((await failure(() => use(options))).code, "wrong_hash");
+          } else {
+            assert.equal(await digestOf(await use()), expected);
+          }
+        }
+        assert.deepEqual(await readFile(path), bytes);
+      }
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+
+  // Root may write everywhere, and is another user then.
+  const isRoot = process.getuid?.() === 0;
+  test("a damaged file in a folder that cannot be written to", async () => {
+    const folder = await temporary();
+    const home = await temporary();
+    try {
+      const endpoint = `${server.origin}/hub`;
+      const model = await within({ HF_HUB_CACHE: folder }, () => load("org/tiny", { endpoint }));
+      await model.cached;
+      const expected = await digestOf(model);
+      const files = await readdir(folder, { recursive: true, withFileTypes: true });
+      const paths = files.map((file) => join(file.parentPath, file.name));
+      const flip = async (path) => {
+        const bytes = await readFile(path);
+        bytes[bytes.length - 1] ^= 1;
+        await writeFile(path, bytes);
+      };
+      const quantised = paths.filter((path) => /gossamer\/hub.*model\.safetensors\/\d/.test(path));
+      const script = `
+import { load } from "gossamer-embed";
+const warnings = [];
+const options = { onWarning: ({ code }) => warnings.push(code), offline: process.argv[1] === "offline" };
+try {
+  const model = await load("org/tiny", options);
+  const { data } = await model.encode(${JSON.stringify(TEXT)});
+  console.log(JSON.stringify({ digest: Buffer.from(data.buffer).toString("hex"), cached: await model.cached, warnings }));
+} catch ({ name, code }) {
+  console.log(JSON.stringify({ name, code, warnings }));
+}`;
+      const attempt = async (mode) => {
+        const { stdout } = await run(process.execPath, ["--input-type=module", "-e", script, mode], {
+          env: { ...process.env, HF_HUB_CACHE: folder, HF_ENDPOINT: endpoint, HOME: home },
+          cwd: join(root, "tests/js"),
+          timeout: 30_000,
+          ...(isRoot && { uid: 65534, gid: 65534 }),
+        });
+        return JSON.parse(stdout);
+      };
+      await chmod(folder, 0o755);
+      for (const path of [...paths, folder]) if ((await lstat(path)).isDirectory()) await chmod(path, 0o555);
+      assert.isNotEmpty(quantised);
+      for (const path of quantised) await flip(path);
+      // What it was made of is there still.
+      assert.deepInclude(await attempt("offline"), { digest: expected, warnings: ["not_cached"] });
+      const { lfs } = await weightsOf("org/tiny");
+      await flip(join(folder, "models--org--tiny/blobs", lfs.sha256));
+      const online = await attempt("online");
+      assert.equal(online.digest, expected);
+      assert.isFalse(online.cached);
+      assert.deepInclude(await attempt("offline"), { name: "GossamerError", code: "wrong_hash" });
+    } finally {
+      for (const path of (await readdir(folder, { recursive: true })).map((name) => join(folder, name))) {
+        if ((await lstat(path)).isDirectory()) await chmod(path, 0o755);
+      }
+      await rm(folder, { recursive: true });
+      await rm(home, { recursive: true });
+    }
+  });
+
+  test("the folder is where huggingface_hub has it", async () => {
+    const home = await temporary();
+    const braced = (name) => `$\{${name}}`;
+    const names = ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HOME", "PLACE"];
+    const settings = [
+      {},
+      { HF_HOME: "~/hf" },
+      { HF_HOME: "$HOME/hf2/" },
+      { HF_HOME: `${braced("HOME")}/hf3`, HF_HUB_CACHE: undefined },
+      { HF_HOME: `~/${braced("PLACE")}/$PLACE-x`, PLACE: "here" },
+      { HF_HOME: `$HOME/$NOWHERE/${braced("NOWHERE")}` },
+      { XDG_CACHE_HOME: "$HOME/xdg" },
+      { XDG_CACHE_HOME: "~/xdg2", HF_HOME: `${home}/hf4` },
+      { HUGGINGFACE_HUB_CACHE: "~/old", HF_HOME: "~/hf5" },
+      { HUGGINGFACE_HUB_CACHE: "~/old2", HF_HUB_CACHE: "~/new" },
+      { HF_HUB_CACHE: "$HOME/~/x" },
+      { HF_HUB_CACHE: `${home}/~root` },
+      ...(isRoot
+        ? [
+            { HF_HUB_CACHE: `~root/../${home}/by-user` },
+            { HOME: undefined, HF_HUB_CACHE: `~/../${home}/by-id` },
+          ]
+        : []),
+    ].map((setting) => Object.fromEntries(names.map((name) => [name, { HOME: home, ...setting }[name]])));
+    try {
+      const expected = await python(
+        home,
+        `
+import json, os, importlib
+from huggingface_hub import constants
+found = []
+for setting in json.loads(${JSON.stringify(JSON.stringify(settings.map((setting) => Object.fromEntries(names.map((name) => [name, setting[name] ?? null])))))}):
+    for name, value in setting.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+    importlib.reload(constants)
+    found.append(constants.HF_HUB_CACHE)
+print(json.dumps(found))`,
+      );
+      const endpoint = `${server.origin}/hub`;
+      for (const [index, setting] of settings.entries()) {
+        const model = await within(setting, () => load("org/tiny", { endpoint }));
+        assert.isTrue(await model.cached);
+        model.dispose();
+        const path = join(expected[index], "models--org--tiny");
+        assert.isTrue(existsSync(join(path, "snapshots")), `${path} for ${JSON.stringify(setting)}`);
+        await rm(path, { recursive: true });
+      }
+      for (const [HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE, isOffline] of [
+        ...["1", "ON", "on", "Yes", "true", "TRUE"].map((value) => [value, undefined, true]),
+        ...["0", "no", "off", "False", "false", "", "2", " 1"].map((value) => [value, undefined, false]),
+        [undefined, "1", true],
+        ["", "1", true],
+        ["0", "1", false],
+      ]) {
+        const variables = { HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE, HF_HUB_CACHE: join(home, "offline") };
+        const story = JSON.stringify(variables);
+        const loading = within(variables, () => load("org/absent", { endpoint }));
+        assert.equal((await failure(() => loading)).code, isOffline ? "offline" : "not_found", story);
+      }
+      // Neither a home folder nor a user of this number: it is not kept.
+      if (isRoot) {
+        const script = `
+import { load } from "gossamer-embed";
+const model = await load("org/tiny");
+console.log(JSON.stringify(await model.cached));`;
+        const { stdout } = await run(process.execPath, ["--input-type=module", "-e", script], {
+          env: { PATH: process.env.PATH, HF_ENDPOINT: endpoint },
+          cwd: join(root, "tests/js"),
+          uid: 54321,
+          gid: 54321,
+        });
+        assert.equal(stdout, "false\n");
+      }
+    } finally {
+      await rm(home, { recursive: true });
+    }
+  });
+
+  test("no lie of a Hub makes a file outside of the folder", async () => {
+    const sandbox = await temporary();
+    const folder = join(sandbox, "a/b/c/d/e/hub");
+    try {
+      const outcomes = await within({ HF_HUB_CACHE: folder }, async () => ({
+        ...(await hear(server, LIES)),
+        endless: await hear(server, ENDLESS),
+      }));
+      assert.isAbove(outcomes.network, 200);
+      assert.isAbove(outcomes.loaded, 100);
+      let path = sandbox;
+      for (const part of ["a", "b", "c", "d", "e", "hub"]) {
+        assert.deepEqual(await readdir(path), [part]);
+        path = join(path, part);
+      }
+      for (const name of await readdir(folder, { recursive: true })) assert.notInclude(name, "PWNED");
+      for (const place of ["/PWNED", "/tmp/PWNED", "PWNED", "C:\\PWNED"]) assert.isFalse(existsSync(place));
+      // A name of a model is not a path, either.
+      assert.isFalse(await within({ HF_HUB_CACHE: folder }, () => cache.delete("../../..")));
+      assert.isTrue(existsSync(folder));
+    } finally {
+      await rm(sandbox, { recursive: true });
     }
   });
 
@@ -210,6 +497,90 @@ print(json.dumps([huggingface_hub.hf_hub_download("org/tiny", name) for name in 
   });
 });
 
+describe("connections", () => {
+  test("certificates that nobody trusts, and redirects to where others read along", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "gossamer-"));
+    const [key, cert] = ["key.pem", "cert.pem"].map((name) => join(folder, name));
+    const subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"];
+    const files = ["-keyout", key, "-out", cert];
+    await run("openssl", ["req", "-x509", "-newkey", "rsa:2048", "-nodes", ...subject, ...files]);
+    const seen = [];
+    const secure = createSecureServer(
+      { key: await readFile(key), cert: await readFile(cert) },
+      (request, response) => {
+        seen.push(request.headers.authorization);
+        // By way of another address of its own, so that the last one alone would not tell.
+        const path = request.url.replace(/^\/hub\/(api\/models\/)?org\/tiny/, "/hub/$1org/private");
+        response.writeHead(302, { location: `${server.origin}${path}` }).end();
+      },
+    );
+    await new Promise((done) => secure.listen(0, "127.0.0.1", done));
+    try {
+      const endpoint = `https://127.0.0.1:${secure.address().port}/hub`;
+      const untrusted = await failure(() => load("org/tiny", { endpoint, cache: false }));
+      assert.equal(untrusted.code, "network");
+      assert.match(untrusted.message, /self-signed certificate/);
+      assert.lengthOf(seen, 0);
+      const script = `
+import { load } from "gossamer-embed";
+const found = [];
+for (const source of ["org/tiny", "${endpoint}-folder/"]) {
+  await load(source, { endpoint: "${endpoint}", cache: false, token: "secret" }).catch((error) => found.push([error.code, error.message]));
+}
+console.log(JSON.stringify(found));`;
+      await (await fetch(`${server.origin}/hub/asked`)).text();
+      const { stdout } = await run(process.execPath, ["--input-type=module", "-e", script], {
+        env: { ...process.env, NODE_EXTRA_CA_CERTS: cert },
+        cwd: join(root, "tests/js"),
+      });
+      const found = JSON.parse(stdout);
+      assert.lengthOf(found, 2);
+      for (const [code, message] of found) {
+        assert.equal(code, "network");
+        assert.include(message, "not encrypted");
+      }
+      assert.include(seen, "Bearer secret");
+      assert.deepEqual(await (await fetch(`${server.origin}/hub/asked`)).json(), []);
+    } finally {
+      secure.closeAllConnections();
+      await new Promise((done) => secure.close(done));
+      await rm(folder, { recursive: true });
+    }
+  });
+
+  test("hosts that are not there are told of with the reason", async () => {
+    const refused = await failure(() => load("http://127.0.0.1:9/x/"));
+    assert.match(refused.message, /ECONNREFUSED|bad port/);
+    const unknown = await failure(() => load("http://nowhere.invalid/x/"));
+    assert.match(unknown.message, /nowhere\.invalid.*(ENOTFOUND|EAI_AGAIN)/);
+  });
+
+  test("loads with one signal leave no listener, whether they succeed or fail", async () => {
+    const { signal } = new AbortController();
+    const values = new Map();
+    const store = {
+      get: (name) => values.get(name),
+      put: (name, value) => void values.set(name, value),
+      delete: (name) => values.delete(name),
+    };
+    const endpoint = `${server.origin}/hub`;
+    for (let round = 0; round < 5; round++) {
+      for (const [source, options] of [
+        ["org/tiny", { cache: store }],
+        ["org/variants", {}],
+        ["org/damaged", { cache: store }],
+        ["org/absent", { cache: store }],
+        [`${server.origin}/${TINY}`, {}],
+      ]) {
+        const model = await load(source, { endpoint, signal, ...options }).catch(() => undefined);
+        await model?.cached;
+        model?.dispose();
+      }
+    }
+    assert.deepEqual(getEventListeners(signal, "abort"), []);
+  });
+});
+
 describe("folders", () => {
   test("a local folder, by path and by file: URL", async () => {
     const text = "The cat sat on the mat.";
@@ -239,6 +610,23 @@ describe("folders", () => {
     } finally {
       await rm(folder, { recursive: true });
     }
+  });
+
+  test("a reranker is refused, unless it is to be loaded as a kind", async () => {
+    const { "modules.json": _, ...files } = await tinyFiles(server.origin);
+    const config = JSON.parse(new TextDecoder().decode(files["config.json"]));
+    const asReranker = { ...config, architectures: ["BertForSequenceClassification"] };
+    const changed = { ...files, "config.json": new TextEncoder().encode(JSON.stringify(asReranker)) };
+    const error = await failure(() => load(changed));
+    assert.equal(error.code, "unsupported_model", error.message);
+    assert.include(error.message, "BertForSequenceClassification");
+    const [plain, insisted] = [await load(files), await load(changed, { kind: "dense" })];
+    assert.deepEqual(insisted.info.leftOut, ["BertForSequenceClassification (architectures)"]);
+    assert.isUndefined(plain.info.leftOut);
+    assert.notEqual(insisted.info.spaceId, plain.info.spaceId);
+    assert.deepEqual(await insisted.encode("The cat sat."), await plain.encode("The cat sat."));
+    for (const model of [plain, insisted]) model.dispose();
+    assert.equal((await failure(() => load(files, { kind: "reranker" }))).code, "invalid_input");
   });
 
   test("a folder that is not there, or not a model", async () => {

@@ -3,11 +3,15 @@
 import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { halved } from "./safetensors.mjs";
 
 const COMMIT = "c0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ff";
 const REVISIONS = ["main", "refs/pr/1", COMMIT];
 const FIXTURES = "tests/fixtures/";
+
+/** A token that the Hub knows. */
+const TOKEN = "hf_good";
 
 /** Of `model.safetensors`. */
 const VARIANT = "model.bf16.safetensors";
@@ -15,6 +19,8 @@ const VARIANT = "model.bf16.safetensors";
 /** Where each model's files are, and what is made of its weights. `silent` ones are of a mirror that cannot list them. */
 const MODELS = {
   "org/tiny": { folder: `${FIXTURES}tiny-bert/` },
+  /** What a mirror leads to by another path. */
+  "org/moved": { folder: `${FIXTURES}tiny-bert/`, moved: true },
   "org/private": { folder: `${FIXTURES}tiny-bert/`, token: "secret" },
   "org/mirrored": { folder: `${FIXTURES}tiny-bert/`, silent: true },
   /** Listed with another hash than it has. */
@@ -41,10 +47,13 @@ const MODELS = {
 
 /** Models that keep a log: the tiny one with faults that are still to come, and one of 91 MB by a connection of 40 MB/s. */
 const LOGGED = { fault: "org/tiny", slow: "org/minilm" };
-const modelOf = (name = "") => MODELS[LOGGED[name.split("/")[0]] ?? name];
+/** Models of which the Hub says something else than it should: the tiny one. */
+const LYING = "hostile";
+const kindOf = (name = "") => name.split("/")[0];
+const modelOf = (name = "") => MODELS[kindOf(name) === LYING ? "org/tiny" : (LOGGED[kindOf(name)] ?? name)];
 
-/** What a Hub remembers: requests so far, as `model path`, how many commits it has named, and its logs. */
-export const memory = () => ({ asked: [], commits: 0, logs: new Map() });
+/** What a Hub remembers: requests so far, as `model path`, how many commits it has named, its logs, and its lies. */
+export const memory = () => ({ asked: [], commits: 0, logs: new Map(), lies: new Map() });
 
 /**
  * Answers `path`; `send(file, headers)` answers with a file of the repository, `cdn` is the origin that large files come from,
@@ -52,6 +61,9 @@ export const memory = () => ({ asked: [], commits: 0, logs: new Map() });
  *
  * `faults/<name>?plan=…` says how the next requests of a model `fault/<name>` or `slow/<name>` go wrong, `[{ kind, at }, …]`, nothing for those that go
  * right, and answers with what was sent before: `{ file, from, sent, kind }` for each request of a file.
+ *
+ * What is posted to `lies/<name>` says what is wrong with a model `hostile/<name>`: of each kind of answer (`list`, `small`, `large`, `cdn`)
+ * `{ status, headers, body, endless }`, and of the list `set`, a path in it and the JSON to put there.
  */
 export async function hub(path, request, response, { root, send, cdn, known }) {
   const { asked, logs } = known;
@@ -63,40 +75,68 @@ export async function hub(path, request, response, { root, send, cdn, known }) {
     logs.set(name, { plan: JSON.parse(searchParams.get("plan") ?? "[]"), sent: [] });
     return response.end(JSON.stringify(sent));
   }
+  if (path.startsWith("lies/")) {
+    known.lies.set(path.slice("lies/".length), JSON.parse(await text(request)));
+    return response.end();
+  }
   const [, listedName, listedRevision] = /^api\/models\/(.+)\/revision\/(.+)$/.exec(path) ?? [];
   const [, name = listedName, revision = listedRevision, wanted] =
     /^([^/]+\/[^/]+)\/resolve\/(main|refs\/pr\/1|[0-9a-f]{40}|gone)\/(.+)$/.exec(path) ?? [];
   asked.push(`${name} ${wanted ?? "list"}`);
   const model = modelOf(name);
-  if (model?.token && request.headers.authorization !== `Bearer ${model.token}`) {
-    return response.writeHead(401).end("Invalid credentials");
+  const { authorization } = request.headers;
+  if ((model?.token || authorization) && authorization !== `Bearer ${model?.token ?? TOKEN}`) {
+    const why = authorization
+      ? "Invalid credentials: this token has expired"
+      : "Invalid username or password.";
+    return response.writeHead(401, { "x-error-message": why }).end(JSON.stringify({ error: why }));
+  }
+  if (model?.moved && !searchParams.has("moved")) {
+    const to = new URL(request.url, "http://x");
+    to.searchParams.set("moved", "1");
+    return response.writeHead(308, { location: to.pathname + to.search }).end();
   }
   if (!model || !REVISIONS.includes(revision)) return response.writeHead(404).end(`no ${name} ${revision}`);
-  const commit = model.moving ? String(known.commits++) : COMMIT;
+  const lie = lieOf(known, name);
+  const commit = model.moving ? String(known.commits++).padStart(40, "0") : COMMIT;
   if (wanted !== undefined) {
     const headers = { "x-repo-commit": commit };
     const stored = model.names?.[wanted] ?? wanted;
     const file = (await siblings(root, model)).find(({ rfilename }) => rfilename === stored);
-    if (!file?.lfs) return send(model.folder + stored, { ...headers, etag: `"${file?.blobId}"` });
+    if (!file?.lfs) {
+      if (lie.small && wanted === "config.json") {
+        return told(lie.small, response, headers, await contents(root, model, stored));
+      }
+      return send(model.folder + stored, { ...headers, etag: `"${file?.blobId}"` });
+    }
     // Large files are elsewhere; a token is for the Hub alone.
     const location = `${cdn}/cdn/${name}/${stored}`;
     const linked = { "x-linked-etag": `"${file.lfs.sha256}"`, "x-linked-size": file.size };
+    if (lie.large) return told({ status: 302, ...lie.large }, response, { ...headers, ...linked, location });
     return response.writeHead(302, { ...headers, ...linked, location }).end();
   }
   if (model.silent) return response.writeHead(404).end("no such API");
-  const listing = JSON.stringify({ id: name, sha: COMMIT, siblings: await siblings(root, model) });
+  const files = await siblings(root, model);
+  const listing = distorted({ id: name, sha: COMMIT, siblings: files }, lie.list?.set);
+  if (lie.list) return told(lie.list, response, { "content-type": "application/json" }, listing);
   return response.writeHead(200, { "content-type": "application/json" }).end(listing);
 }
 
 const isLarge = (name) => /\.(safetensors|gguf|onnx)$/.test(name);
 
 /** The host of large files: `cdn/<org>/<name>/<file>`, with ranges, for pages of any origin. */
-export async function cdn(path, request, response, { root, known: { logs } }) {
+export async function cdn(path, request, response, { root, known }) {
+  const { logs } = known;
   const [, name, file] = /^([^/]+\/[^/]+)\/(.+)$/.exec(path) ?? [];
   const [kind, id] = (name ?? "").split("/");
   const model = modelOf(name);
   if (!model) return response.writeHead(404).end(`no ${path}`);
   if (request.headers.authorization) return response.writeHead(400).end("whose token is this?");
+  const lie = lieOf(known, name);
+  if (lie.cdn) {
+    const own = { "access-control-allow-origin": "*" };
+    return told(lie.cdn, response, own, await contents(root, model, file));
+  }
   const { plan = [], sent = [] } = (kind in LOGGED && logs.get(id)) || {};
   const fault = plan.shift() ?? {};
   let bytes = await contents(root, model, file);
@@ -143,6 +183,33 @@ export async function cdn(path, request, response, { root, known: { logs } }) {
     return setTimeout(() => response.destroy(), 3000);
   }
   return breaks || fault.kind === "long" ? response.destroy() : response.end();
+}
+
+const lieOf = ({ lies }, name = "") => (kindOf(name) === LYING && lies.get(name.split("/")[1])) || {};
+
+/** Answers with a lie. */
+async function told({ status = 200, headers = {}, body, endless }, response, own, bytes = "") {
+  const what = body ?? bytes;
+  response.writeHead(status, { "content-length": Buffer.byteLength(what), ...own, ...headers });
+  if (!endless) return response.end(what);
+  // As long as anyone listens.
+  const part = Buffer.alloc(1 << 20, " ");
+  while (!response.destroyed) await new Promise((done) => response.write(part, done) || setTimeout(done, 1));
+}
+
+/** A list of files as JSON, with one value in it exchanged: `[path, json]`; a file goes by its name. */
+function distorted(listing, [path, json] = []) {
+  if (!path) return JSON.stringify(listing);
+  const copy = structuredClone(listing);
+  const mark = "what-is-put-here";
+  let at = copy;
+  for (const part of path.slice(0, -1)) {
+    at = Array.isArray(at) ? at.find(({ rfilename }) => rfilename === part) : at[part];
+  }
+  const last = path.at(-1);
+  const index = Array.isArray(at) ? at.findIndex(({ rfilename }) => rfilename === last) : last;
+  at[index] = mark;
+  return JSON.stringify(copy).replace(JSON.stringify(mark), () => json);
 }
 
 async function contents(root, { folder, made = {} }, name) {

@@ -121,7 +121,8 @@ const SPECIAL = {
   },
   /**
    * `flaky/<kind>/<run>/…`: breaks weights off after every third. With "ranges" it continues them, with "anew" it begins anew and
-   * gets further each time, with "changing" the file is another one each time. Small files make it overloaded at first.
+   * gets further each time, with "changing" the file is another one each time. "unmarked" is as "ranges" without ETags, and so is
+   * "exchanged", which is another file from the second time on. Small files make it overloaded at first.
    */
   async flaky(path, request, response) {
     const [kind, _run, ...rest] = path.split("/");
@@ -134,13 +135,37 @@ const SPECIAL = {
     }
     const body = await readFile(join(root, TINY + name));
     const third = Math.ceil(body.length / 3);
+    if (kind === "exchanged" && visits > 1) body[third - 1] ^= 1;
     const from = kind === "anew" ? 0 : Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? "")?.[1] ?? 0);
-    const end = Math.min(body.length, kind === "anew" ? third * visits : from + third);
-    const headers = { etag: `"${kind === "changing" ? visits : 1}"`, "content-length": body.length - from };
+    const isAnew = kind === "anew" || (from === 0 && visits > 1);
+    const end = Math.min(body.length, isAnew ? third * visits : from + third);
+    const marks = ["unmarked", "exchanged"].includes(kind)
+      ? {}
+      : { etag: `"${kind === "changing" ? visits : 1}"` };
+    const headers = { ...marks, "content-length": body.length - from };
     if (from > 0) headers["content-range"] = `bytes ${from}-${body.length - 1}/${body.length}`;
     response.writeHead(from > 0 ? 206 : 200, headers);
     if (end === body.length) return response.end(body.subarray(from));
     return response.write(body.subarray(from, end), () => setTimeout(() => response.destroy(), 50));
+  },
+  /** `versions/<etag or none>/…`: the tiny model; of the first request for weights it sends a half, slowly. */
+  async versions(path, request, response) {
+    const [mark, run, ...rest] = path.split("/");
+    const name = rest.join("/");
+    if (!name.endsWith(".safetensors")) return file(TINY + name, response);
+    const visits = (flaky.get(run) ?? 0) + 1;
+    flaky.set(run, visits);
+    const body = await readFile(join(root, TINY + name));
+    // Of another version, from the second time on; both can be loaded.
+    if (mark !== "same" && visits > 1) body[body.length - 1] ^= 1;
+    const from = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? "")?.[1] ?? 0);
+    const headers = { "content-length": body.length - from };
+    if (mark !== "none") headers.etag = `"${mark === "same" ? 1 : visits}"`;
+    if (from > 0) headers["content-range"] = `bytes ${from}-${body.length - 1}/${body.length}`;
+    response.writeHead(from > 0 ? 206 : 200, headers);
+    if (visits > 1) return response.end(body.subarray(from));
+    response.write(body.subarray(0, body.length >> 1));
+    return setTimeout(() => response.destroy(), 300);
   },
   async failing(_path, _request, response) {
     response.writeHead(503).end("later");
