@@ -6,7 +6,6 @@ export type { Embedder, Embeddings, EncodedAs } from "./embedder.js";
 export { type ErrorCode, GossamerError } from "./errors.js";
 export { type Fused, type FuseOptions, fuse } from "./fuse.js";
 export type { Handler, HandlerOptions } from "./handler.js";
-export type { InitOptions } from "./init.js";
 export type {
   BytesProgress,
   FileBytes,

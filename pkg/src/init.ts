@@ -4,18 +4,7 @@ import { GossamerError } from "./errors.js";
 import type { Host } from "./host.js";
 import { Wasm } from "./instance.js";
 import { checkOptions } from "./options.js";
-
-/** Where the wasm is, for hosts and bundlers that cannot find it by themselves. At most one of these. */
-export interface InitOptions {
-  /** The compiled module. */
-  module?: WebAssembly.Module | undefined;
-  /** The address of `simd128.wasm` or `relaxed.wasm`. */
-  url?: string | URL | undefined;
-  /** The contents of one of these files. */
-  bytes?: BufferSource | undefined;
-  /** A response that holds one of these files. */
-  response?: Response | Promise<Response> | undefined;
-}
+import type { InitOptions } from "./types.js";
 
 let compiled: Promise<WebAssembly.Module> | undefined;
 let started: Promise<Wasm> | undefined;
@@ -77,7 +66,10 @@ function unusable(error: unknown): GossamerError {
 
 async function find(host: Host, { module, url, bytes, response }: InitOptions) {
   try {
-    return await (module ?? bytes ?? response ?? (url === undefined ? host.wasm() : host.wasmAt(url)));
+    return await (module ??
+      (bytes as BufferSource | undefined) ??
+      response ??
+      (url === undefined ? host.wasm() : host.wasmAt(url)));
   } catch (error) {
     throw error instanceof GossamerError ? error : notFound("the package's own files", error);
   }

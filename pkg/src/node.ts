@@ -8,11 +8,11 @@ import { HubFolder } from "./cache/hub-folder.js";
 import type { Embedder } from "./embedder.js";
 import { hasRelaxedSimd } from "./features.js";
 import type { Host } from "./host.js";
-import { ensureStarted, fetchWasm, type InitOptions } from "./init.js";
+import { ensureStarted, fetchWasm } from "./init.js";
 import { loadModel } from "./load.js";
 import { type ServeOptions, type Server, serveModels } from "./serve.js";
 import { directorySource } from "./sources/directory.js";
-import type { LoadOptions, ModelSource } from "./types.js";
+import type { InitOptions, LoadOptions, ModelSource } from "./types.js";
 
 export * from "./exports.js";
 

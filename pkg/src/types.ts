@@ -1,5 +1,6 @@
 /** The public types. Names and fields follow the formats that people's clients already speak. */
 
+import "./globals.js";
 import type { ModelStore } from "./cache/cache.js";
 import type { GossamerError } from "./errors.js";
 import type { Progress } from "./progress.js";
@@ -116,6 +117,18 @@ export interface LoadOptions {
   onProgress?: ((progress: Progress) => void) | undefined;
   /** Stops the download and frees what was loaded; `load` then rejects with code `aborted`. */
   signal?: AbortSignal | undefined;
+}
+
+/** Where the wasm is, for hosts and bundlers that cannot find it by themselves. At most one of these. */
+export interface InitOptions {
+  /** The compiled module. */
+  module?: WebAssembly.Module | undefined;
+  /** The address of `simd128.wasm` or `relaxed.wasm`. */
+  url?: string | URL | undefined;
+  /** The contents of one of these files. */
+  bytes?: ArrayBufferView | ArrayBufferLike | undefined;
+  /** A response that holds one of these files. */
+  response?: Response | Promise<Response> | undefined;
 }
 
 /** A browser's `Worker`, or one of `node:worker_threads`. */

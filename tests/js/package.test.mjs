@@ -2,7 +2,7 @@
 
 import { execFile } from "node:child_process";
 import { cp, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
@@ -80,7 +80,10 @@ describe("the packed tarball", () => {
       "dist/worker.js",
       "dist/node-worker.js",
       "dist/workerd.js",
+      "dist/cjs/web.d.ts",
+      "dist/cjs/package.json",
       "dist/wasm/gossamer.d.ts",
+      "dist/wasm/bindings.d.ts",
       "dist/wasm/inline.js",
       "dist/wasm/simd128.wasm",
       "dist/wasm/relaxed.wasm",
@@ -88,17 +91,27 @@ describe("the packed tarball", () => {
     for (const file of files)
       assert.match(
         file,
-        /^(package\.json|README\.md|LICENSE-(MIT|APACHE)|THIRD-PARTY-NOTICES\.txt|dist\/.+\.(js|js\.map|d\.ts|wasm))$/,
+        /^((dist\/cjs\/)?package\.json|README\.md|LICENSE-(MIT|APACHE)|THIRD-PARTY-NOTICES\.txt|dist\/.+\.(js|js\.map|d\.ts|wasm))$/,
       );
     const manifest = JSON.parse(await readFile(join(installed, "package.json"), "utf8"));
-    assert.notProperty(manifest, "dependencies");
+    for (const kind of ["dependencies", "peerDependencies", "optionalDependencies"])
+      assert.notProperty(manifest, kind);
     for (const script of ["preinstall", "install", "postinstall"])
       assert.notProperty(manifest.scripts ?? {}, script);
-    const targets = Object.entries({ ...manifest.exports, ...manifest.exports["."] });
-    for (const [name, target] of targets.filter(
-      ([, target]) => typeof target === "string" && !target.includes("*"),
-    )) {
-      assert.include(files, target.slice(2), name);
+    const targets = (value) => (typeof value === "string" ? [value] : Object.values(value).flatMap(targets));
+    for (const target of targets(manifest.exports).filter((target) => !target.includes("*"))) {
+      assert.include(files, target.slice(2));
+    }
+  });
+
+  test("its wasm has no paths of the machine that built it", async () => {
+    for (const name of ["simd128.wasm", "relaxed.wasm"]) {
+      const wasm = await readFile(join(folder, "node_modules/gossamer-embed/dist/wasm", name), "latin1");
+      // What paths are cut down to.
+      assert.include(wasm, "crates/tokenizers-");
+      for (const path of [homedir(), root.replace(/\/$/, ""), ".cargo", "registry/src", ".rustup"]) {
+        assert.isFalse(wasm.includes(path), `${name} has ${path}`);
+      }
     }
   });
 

@@ -63,8 +63,11 @@ pub fn package() -> Result<()> {
     }
     let [code, types] = baseline;
     fs::write(bound.join("gossamer.js"), factory(&code)?)?;
-    fs::write(bound.join("gossamer.d.ts"), FACTORY_TYPES)?;
-    fs::write(bound.join("bindings.d.ts"), types)?;
+    // The code goes into the bundles; the compiler leaves declarations where they are.
+    for folder in [&bound, &dist.join("wasm")] {
+        fs::write(folder.join("gossamer.d.ts"), FACTORY_TYPES)?;
+        fs::write(folder.join("bindings.d.ts"), &types)?;
+    }
     for (name, _) in BUILDS {
         fs::copy(
             optimized(name),
@@ -74,12 +77,38 @@ pub fn package() -> Result<()> {
     fs::write(dist.join("wasm/inline.js"), inline()?)?;
     crates::write_licences(&pkg)?;
     run(command(bin("tsc")).args(["-p", "pkg"]))?;
+    commonjs_types(&dist)?;
     run(command(bin("rolldown")).args([
         "--config",
         "pkg/rolldown.config.mjs",
         "--log-level",
         "warn",
     ]))
+}
+
+/// Declarations for `require`: the same files, in a folder that says that they are CommonJS. To the compiler an ES module cannot
+/// be required, though Node can do it.
+fn commonjs_types(dist: &Path) -> Result<()> {
+    let cjs = dist.join("cjs");
+    let mut folders = vec![dist.to_owned()];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.to_string_lossy().ends_with(".d.ts") {
+                files.push(path);
+            }
+        }
+    }
+    for file in files {
+        let copy = cjs.join(file.strip_prefix(dist)?);
+        fs::create_dir_all(copy.parent().context("a file is in a folder")?)?;
+        fs::copy(&file, copy)?;
+    }
+    fs::write(cjs.join("package.json"), "{ \"type\": \"commonjs\" }\n")?;
+    Ok(())
 }
 
 /// Compiles and binds one build, unless that is done; gives the folder of its glue.

@@ -30,6 +30,7 @@ pub fn all() -> Result<()> {
     }
     setup::browsers()?;
     setup::testers()?;
+    setup::peers()?;
     for script in [
         "test:node",
         "test:server",
