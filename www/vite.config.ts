@@ -1,7 +1,7 @@
 /** The demo page: static files, and the models/ folder of the repository under /models. */
 
 import { createHash } from "node:crypto";
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import sirv from "sirv";
 import type { Connect, Plugin } from "vite";
@@ -30,6 +30,24 @@ function serveModels(): Plugin {
 
 /** What is fetched only when the bench measures another library: its worker and its runtime. */
 const PEER = /^assets\/(peer-worker|ort-)/;
+
+/** What comes with the page beside its models, where `cargo xtask demo` has made it. */
+const DEMO = ["demo.json", "index.safetensors"];
+
+/** Puts the vectors of the page's passages among its files, so that it searches without a network. */
+function demoData(): Plugin {
+  return {
+    name: "demo-data",
+    apply: "build",
+    generateBundle() {
+      for (const name of DEMO) {
+        const file = folder(`../models/demo/${name}`);
+        if (!existsSync(file)) continue;
+        this.emitFile({ type: "asset", fileName: `models/demo/${name}`, source: readFileSync(file) });
+      }
+    },
+  };
+}
 
 /** Tells the service worker which files the page is made of. Those with a hash in their name need no revision. */
 function precache(): Plugin {
@@ -80,5 +98,5 @@ export default defineConfig({
   // transformers.js asks for the runtime with WebGPU, which is twice the size and no faster on the CPU.
   resolve: { alias: { "onnxruntime-web/webgpu": "onnxruntime-web/wasm" } },
   worker: { format: "es" },
-  plugins: [serveModels(), precache()],
+  plugins: [serveModels(), demoData(), precache()],
 });

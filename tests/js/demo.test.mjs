@@ -30,7 +30,7 @@ for (const [name, browser] of Object.entries(browsers)) {
     before(async () => {
       opened = await browser.open("about:blank");
       visitor = new Visitor(opened.page);
-      await opened.page.goto(demo.address);
+      await opened.page.goto(`${demo.address}#load`);
       await visitor.open("load");
     });
     after(() => opened?.close());
@@ -226,7 +226,9 @@ for (const [name, browser] of Object.entries(browsers)) {
 
       before(async () => {
         await visitor.open("search");
-        await visitor.see("[data-panel=search] .drop strong");
+        await visitor.until(() => document.querySelector("gossamer-search").indexed);
+        // The vectors of the dense model came with the page, so only the other's are made.
+        assert.match(await visitor.text(".timing"), /^266 passages, indexed when this page was built/);
         await index();
       });
 
@@ -237,7 +239,9 @@ for (const [name, browser] of Object.entries(browsers)) {
         assert.deepEqual(titles, ["Dense cosine", "Hybrid reciprocal rank fusion", "Sparse dot product"]);
         const [best] = await visitor.texts(".ranking.dense li .passage");
         assert.include(best, "Migrating birds steer");
-        assert.include(await visitor.texts(".ranking.dense mark"), "birds");
+        // Meaning is no matter of single words.
+        assert.equal(await visitor.count(".ranking.dense mark"), 0);
+        for (const score of await visitor.texts(".ranking.dense .score")) assert.match(score, /^0\.\d{3}$/);
         assert.equal(await visitor.count(".ranking.dense li"), 10);
         assert.match(
           await visitor.text(".timing"),
@@ -300,13 +304,44 @@ for (const [name, browser] of Object.entries(browsers)) {
         await visitor.until(() => document.querySelector("[data-panel=search] .message"));
         assert.match(
           await visitor.text(".message"),
-          /Line 2 of broken\.jsonl is no JSON.*Correct or remove it/s,
+          /Line 2 of broken\.jsonl is not JSON.*Correct or remove it/s,
         );
+      });
+
+      test("refuses other files in words", async () => {
+        await visitor.give("documents", fixture("minilm.safetensors"));
+        await visitor.until(() =>
+          document.querySelector("[data-panel=search] .message")?.innerText.includes("minilm.safetensors"),
+        );
+        assert.match(await visitor.text(".message"), /cannot be read: choose a file that ends with \.txt/);
+      });
+
+      test("cancel keeps what was indexed, and queries are answered meanwhile", async () => {
+        const many = join(folder, "many.json");
+        const texts = Array.from({ length: 4000 }, (_, at) => `Ship number ${at} comes home to its harbour.`);
+        await writeFile(many, JSON.stringify(texts));
+        await visitor.give("documents", many);
+        await visitor.until(() => document.querySelector(".drop strong")?.textContent === "many.json");
+        await visitor.press("Index");
+        await visitor.until(() => {
+          const { indexing, indexed } = document.querySelector("gossamer-search");
+          return indexing !== undefined && indexed.done > 0;
+        });
+        await visitor.fill("query", "a vessel");
+        await visitor.until(() => document.querySelector("gossamer-search").answer?.text === "a vessel");
+        assert.match(await visitor.text(".indexing"), /of 4,000, .* texts a second, .* left/);
+        await visitor.press("Cancel");
+        await visitor.settled();
+        const done = await opened.page.evaluate(() => document.querySelector("gossamer-search").indexed.done);
+        assert.isBelow(done, 4000);
+        await ask("coming home");
+        assert.equal(await visitor.count(".ranking.dense li"), 10);
       });
 
       for (const [file, content] of Object.entries({
         "own.txt": "Whales sing.\nTrains run on rails.",
         "own.md": "# Whales sing.\n\nTrains run\non rails.",
+        "own.json": '[{"text": "Whales sing."}, "Trains run on rails."]',
         "own.jsonl": '{"id": 7, "text": "Whales sing."}\n{"id": 8, "text": "Trains run on rails."}\n',
         "own.csv": 'id,note,text\n1,"a, b","Whales sing."\n2,,"Trains ""run"" on rails."\n',
       })) {
@@ -391,7 +426,7 @@ test("Chromium: a model on a GPU", { skip: missing(browsers.Chromium) }, async (
   const { page, close } = await browsers.Chromium.open("about:blank", ["--enable-unsafe-webgpu"]);
   try {
     const visitor = new Visitor(page);
-    await page.goto(demo.address);
+    await page.goto(`${demo.address}#load`);
     await visitor.open("load");
     await visitor.until(() => document.querySelector("option[value=webgpu]")?.disabled === false);
     const options = { device: "webgpu", workers: "1" };
@@ -410,7 +445,7 @@ test("Chromium: a disk with no room for the model", { skip: missing(browsers.Chr
   try {
     const visitor = new Visitor(page);
     const session = await page.context().newCDPSession(page);
-    await page.goto(demo.address);
+    await page.goto(`${demo.address}#load`);
     const { origin } = new URL(demo.address);
     await session.send("Storage.overrideQuotaForOrigin", { origin, quotaSize: 10e6 });
     await visitor.open("load");
@@ -438,7 +473,7 @@ for (const [name, browser] of Object.entries(browsers)) {
       const asked = [];
       page.on("request", (request) => asked.push(new URL(request.url())));
       const peers = () => asked.filter(({ pathname }) => /peer-worker|ort-wasm|\.onnx$/.test(pathname));
-      await page.goto(demo.address);
+      await page.goto(`${demo.address}#load`);
       const endpoint = `${demo.address}hub`;
       const measure = async (...ticked) => {
         await visitor.open("bench");
@@ -528,6 +563,46 @@ for (const [name, browser] of Object.entries(browsers)) {
 }
 
 for (const [name, browser] of Object.entries(browsers)) {
+  test(`${name}: a first visitor sees hybrid results without a click, and later without a network`, {
+    skip: missing(browser),
+  }, async () => {
+    const place = await serveDemo();
+    const opened = await browser.open("about:blank");
+    try {
+      const visitor = new Visitor(opened.page);
+      const results = async () => {
+        await visitor.see("[data-panel=search] .ranking.hybrid:not(.skeleton) li");
+        visitor.panel = "[data-panel=search]";
+        const [best] = await visitor.texts(".ranking.hybrid li .passage");
+        assert.include(best, "Migrating birds steer");
+      };
+      await opened.page.goto(place.address);
+      await results();
+      await visitor.press("harbour at night");
+      await visitor.until(
+        () => document.querySelector("gossamer-search").answer?.text === "harbour at night",
+      );
+      // The sparse model is a real one: it adds words that others use for the same thing.
+      const terms = (await visitor.texts(".ranking.sparse .term.added")).join(" ");
+      assert.match(terms, /\b(harbor|ship|ships|sail|boat|dock|port)\b/);
+      await visitor.open("load");
+      await visitor.until(() => document.querySelectorAll("[data-panel=load] .kept li").length === 2);
+      await opened.page.evaluate(async () => void (await navigator.serviceWorker.ready));
+      await place.close();
+
+      // A page's address without a panel is the search.
+      await opened.page.evaluate(() => {
+        location.hash = "";
+      });
+      await opened.page.reload();
+      await results();
+    } finally {
+      await opened.close();
+      // Closing twice is an error that no one needs to hear of.
+      await place.close().catch(() => {});
+    }
+  });
+
   test(`${name}: after the first visit everything works without a network`, {
     skip: missing(browser),
   }, async () => {
@@ -535,7 +610,7 @@ for (const [name, browser] of Object.entries(browsers)) {
     const opened = await browser.open("about:blank");
     try {
       const visitor = new Visitor(opened.page);
-      await opened.page.goto(place.address);
+      await opened.page.goto(`${place.address}#load`);
       await visitor.open("load");
       await visitor.press("Load");
       assert.equal(await visitor.settled(), "");
@@ -553,8 +628,8 @@ for (const [name, browser] of Object.entries(browsers)) {
       assert.equal(await visitor.settled(), "");
       assert.equal(await visitor.count("figure:first-child rect"), 64);
       await visitor.open("search");
-      await visitor.see("[data-panel=search] .drop strong");
-      await visitor.press("Index");
+      // The passages' vectors were kept with the page.
+      await visitor.until(() => document.querySelector("gossamer-search").indexed);
       await visitor.fill("query", "how do birds find their way?");
       await visitor.see("[data-panel=search] .ranking.dense li");
       for (const panel of ["xray", "bench", "code"]) await visitor.open(panel);

@@ -178,6 +178,22 @@ async function inRust(_, __, page) {
 
 const RUNNERS = { python: inPython, rust: inRust, sh: inShell, ts: inNode };
 
+test("docs/errors.md has every code of an error", async () => {
+  const documented = await readFile(`${root}docs/errors.md`, "utf8");
+  const declared = (await readFile(`${root}pkg/src/errors.ts`, "utf8"))
+    .split("export type ErrorCode =")[1]
+    .split(";")[0];
+  const native = await readFile(`${root}src/error.rs`, "utf8");
+  const codes = [...declared.matchAll(/"(\w+)"/g), ...native.matchAll(/=> (?:\{\s*)?"(\w+)"/g)].map(
+    ([, code]) => code,
+  );
+  assert.isAbove(codes.length, 50);
+  assert.deepEqual(
+    codes.filter((code) => !documented.includes(`\`${code}\``)),
+    [],
+  );
+});
+
 for (const path of pages) {
   describe(path, () => {
     test("its links lead somewhere", () => assert.deepEqual(brokenLinks(path), []));

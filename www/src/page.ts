@@ -1,6 +1,7 @@
 /** The frame: title, navigation, what is loaded, and one panel at a time. */
 
 import { html, LitElement, nothing, type TemplateResult } from "lit";
+import { demo } from "./demo.js";
 import { lastPart, size } from "./format.js";
 import { session } from "./session.js";
 
@@ -12,10 +13,10 @@ interface Place {
 }
 
 const PLACES: Record<string, Place> = {
-  load: {
-    title: "Load",
-    panel: html`<gossamer-load></gossamer-load>`,
-    load: () => import("./panels/load.js"),
+  search: {
+    title: "Search",
+    panel: html`<gossamer-search></gossamer-search>`,
+    load: () => import("./panels/search.js"),
   },
   compare: {
     title: "Compare",
@@ -27,15 +28,15 @@ const PLACES: Record<string, Place> = {
     panel: html`<gossamer-xray></gossamer-xray>`,
     load: () => import("./panels/xray.js"),
   },
-  search: {
-    title: "Search",
-    panel: html`<gossamer-search></gossamer-search>`,
-    load: () => import("./panels/search.js"),
-  },
   bench: {
     title: "Bench",
     panel: html`<gossamer-bench></gossamer-bench>`,
     load: () => import("./panels/bench.js"),
+  },
+  load: {
+    title: "Models",
+    panel: html`<gossamer-load></gossamer-load>`,
+    load: () => import("./panels/load.js"),
   },
   code: {
     title: "Code",
@@ -52,7 +53,7 @@ class Page extends LitElement {
 
   constructor() {
     super();
-    this.place = "load";
+    this.place = "search";
   }
 
   protected override createRenderRoot(): HTMLElement {
@@ -61,14 +62,14 @@ class Page extends LitElement {
 
   override connectedCallback(): void {
     super.connectedCallback();
-    session.addEventListener("change", () => this.requestUpdate());
+    for (const source of [session, demo]) source.addEventListener("change", () => this.requestUpdate());
     addEventListener("hashchange", this.#go);
     this.#go();
   }
 
   readonly #go = () => {
     const place = location.hash.slice(1);
-    this.place = place in PLACES ? place : "load";
+    this.place = place in PLACES ? place : "search";
     this.#visited.add(this.place);
     void PLACES[this.place]?.load();
   };
@@ -100,7 +101,9 @@ class Page extends LitElement {
   }
 
   #loaded(): TemplateResult | TemplateResult[] {
-    if (session.models.length === 0) return html`<span class="chip">No model yet</span>`;
+    if (session.models.length === 0) {
+      return html`<span class="chip">${demo.downloads.size > 0 ? "Loading models" : "No model loaded"}</span>`;
+    }
     return session.models.map(
       (model) =>
         html`<span class="chip ${session.roles(model).join(" ")}"

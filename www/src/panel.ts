@@ -2,7 +2,10 @@
 
 import { GossamerError } from "gossamer-embed";
 import { html, LitElement, nothing, type TemplateResult } from "lit";
-import { session } from "./session.js";
+import { demo } from "./demo.js";
+import type { Download } from "./download.js";
+import { size } from "./format.js";
+import { type Role, session } from "./session.js";
 
 /** What to do on this page, where the package's own words stop at its API. */
 function advice(error: GossamerError): string {
@@ -30,7 +33,8 @@ export abstract class Panel extends LitElement {
   /** Whether what a button asked for is under way. */
   declare protected busy: boolean;
   declare protected problem: string | undefined;
-  #working: AbortController | undefined;
+  /** What is under way, by what it is: work of one kind takes the place of earlier work of that kind. */
+  readonly #working = new Map<string, AbortController>();
 
   constructor() {
     super();
@@ -45,20 +49,22 @@ export abstract class Panel extends LitElement {
   override connectedCallback(): void {
     super.connectedCallback();
     session.addEventListener("change", this.#refresh);
+    demo.addEventListener("change", this.#refresh);
   }
 
   override disconnectedCallback(): void {
     session.removeEventListener("change", this.#refresh);
+    demo.removeEventListener("change", this.#refresh);
     super.disconnectedCallback();
   }
 
   readonly #refresh = () => this.requestUpdate();
 
-  /** Does what a button asks for, in place of what still runs; shows what went wrong, if anything did. */
-  protected async attempt(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
-    this.#working?.abort();
+  /** Does what a button asks for, in place of work of that kind that still runs; shows what went wrong. */
+  protected async attempt(work: (signal: AbortSignal) => Promise<void>, kind = ""): Promise<void> {
+    this.#working.get(kind)?.abort();
     const working = new AbortController();
-    this.#working = working;
+    this.#working.set(kind, working);
     this.problem = undefined;
     this.busy = true;
     try {
@@ -66,11 +72,12 @@ export abstract class Panel extends LitElement {
     } catch (error) {
       if (!working.signal.aborted) this.problem = explain(error);
     } finally {
-      if (this.#working === working) this.busy = false;
+      if (this.#working.get(kind) === working) this.#working.delete(kind);
+      this.busy = this.#working.size > 0;
     }
   }
 
-  protected readonly cancel = () => this.#working?.abort();
+  protected readonly cancel = (kind = "") => this.#working.get(kind)?.abort();
 
   protected alert(): TemplateResult {
     return html`<div role="alert">
@@ -79,7 +86,7 @@ export abstract class Panel extends LitElement {
   }
 }
 
-function explain(error: unknown): string {
+export function explain(error: unknown): string {
   if (error instanceof GossamerError) return `${error.message} ${advice(error)} (${error.code})`;
   return error instanceof Error ? error.message : String(error);
 }
@@ -92,7 +99,28 @@ export function onSubmit(action: (form: HTMLFormElement) => unknown): (event: Su
   };
 }
 
-/** In place of a panel that cannot work yet. */
-export function modelWanted(what: string): TemplateResult {
-  return html`<p class="wanted">${what} <a class="button" href="#load">Load a model</a></p>`;
+/** In place of a panel that cannot work yet: offers the page's own model of that role, and the others. */
+export function modelWanted(what: string, role: Role): TemplateResult {
+  const download = demo.downloads.get(role);
+  const problem = demo.problems.get(role);
+  return html`
+    <div class="wanted">
+      <p>
+        ${what}
+        ${
+          download
+            ? html`<span role="status">${arriving(download)}</span>`
+            : html`<button type="button" @click=${() => demo.load(role)}>Load the page's ${role} model</button>`
+        }
+        <a class="button quiet" href="#load">Choose another</a>
+      </p>
+      ${problem === undefined ? nothing : html`<p class="message">${explain(problem)}</p>`}
+    </div>
+  `;
+}
+
+/** How much of a model has arrived. */
+export function arriving({ loaded, total }: Download): string {
+  if (total === undefined) return "Connecting…";
+  return loaded < total ? `${size(loaded)} of ${size(total)}` : "Starting…";
 }

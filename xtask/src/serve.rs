@@ -6,13 +6,13 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result};
 
-use crate::run::{command, run, say};
+use crate::run::{command, root, run, say};
 use crate::{build, model};
 
 /// Builds everything and serves the demo page until interrupted.
 pub fn demo(port: u16) -> Result<()> {
     build::package()?;
-    model::ensure(model::DEFAULT)?;
+    demo_data()?;
     say("building the demo page");
     run(command("npm").args(["run", "--silent", "build", "--workspace", "www"]))?;
     let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
@@ -31,6 +31,17 @@ pub fn demo(port: u16) -> Result<()> {
         "--port",
     ];
     run(command("npm").args(preview).arg(port.to_string()))
+}
+
+/// Makes what the demo page comes with, in models/demo: a dense and a sparse model in 8 bits, and the vectors of its
+/// passages.
+pub fn demo_data() -> Result<()> {
+    let dense = model::ensure(model::DEFAULT)?;
+    let sparse = model::ensure(model::SPARSE)?;
+    let folder = root().join("models/demo");
+    run(command("node")
+        .arg("xtask/js/demo-data.mjs")
+        .args([&dense, &sparse, &folder]))
 }
 
 /// Embeds `texts` with the built package in Node and prints the response.

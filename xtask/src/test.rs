@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use crate::run::{cargo, command, npm_script, root, run, say, target};
-use crate::{build, model, setup};
+use crate::{build, model, serve, setup};
 
 /// Runs all tests.
 pub fn all() -> Result<()> {
@@ -13,6 +13,7 @@ pub fn all() -> Result<()> {
     setup::npm_packages()?;
     model::ensure(model::DEFAULT)?;
     build::package()?;
+    serve::demo_data()?;
     lint()?;
     reference()?;
     setup::vulkan()?;

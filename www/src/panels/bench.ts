@@ -71,7 +71,7 @@ class BenchPanel extends Panel {
         model is loaded anew for each line.
       </p>
       ${this.alert()}
-      ${model ? nothing : modelWanted("The bench takes a model.")}
+      ${model ? nothing : modelWanted("The bench needs a model.", "dense")}
       <form @submit=${onSubmit(this.#measure)}>
         <fieldset class="choices" ?disabled=${this.busy}>
           <legend>Weights</legend>
@@ -97,7 +97,7 @@ class BenchPanel extends Panel {
         </p>
         <p class="actions">
           <button type="submit" ?disabled=${!model || this.busy}>Measure</button>
-          ${this.busy ? html`<button type="button" class="quiet" @click=${this.cancel}>Cancel</button>` : nothing}
+          ${this.busy ? html`<button type="button" class="quiet" @click=${() => this.cancel()}>Cancel</button>` : nothing}
           <output>${this.under}</output>
         </p>
       </form>

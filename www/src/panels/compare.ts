@@ -40,7 +40,7 @@ class ComparePanel extends Panel {
       <h2>Compare texts</h2>
       <p class="lead">Every pair of texts has a similarity. Texts that mean the same are alike in any words.</p>
       ${this.alert()}
-      ${model ? nothing : modelWanted("Comparing takes a model.")}
+      ${model ? nothing : modelWanted("Comparing texts needs a model.", "dense")}
       <form @submit=${onSubmit(this.#compare)}>
         <label>
           One text a line

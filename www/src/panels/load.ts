@@ -125,7 +125,7 @@ class LoadPanel extends Panel {
         </fieldset>
         <p class="actions">
           <button type="submit" ?disabled=${this.busy}>Load</button>
-          ${this.busy ? html`<button type="button" class="quiet" @click=${this.cancel}>Cancel</button>` : nothing}
+          ${this.busy ? html`<button type="button" class="quiet" @click=${() => this.cancel()}>Cancel</button>` : nothing}
         </p>
       </form>
       <div role="status">${this.warnings.map((warning) => html`<p class="message">${warning}</p>`)}</div>

@@ -1,24 +1,25 @@
 /** Dense, sparse and hybrid search side by side, over passages of the page or of the visitor. */
 
 import { virtualize } from "@lit-labs/virtualizer/virtualize.js";
-import { type Remote, wrap } from "comlink";
+import { type Remote, transfer, wrap } from "comlink";
 import type { SparseVector, Token } from "gossamer-embed";
 import { html, nothing, type TemplateResult } from "lit";
+import { demo, ROLES } from "../demo.js";
 import { download, filesOf } from "../files.js";
-import { count, plural, short, size, time } from "../format.js";
+import { count, fixed, plural, size, time } from "../format.js";
 import { highlight } from "../highlight.js";
-import { modelWanted, onSubmit, Panel } from "../panel.js";
+import { arriving, explain, modelWanted, onSubmit, Panel } from "../panel.js";
 import { FORMATS, type FormatName } from "../search/export.js";
 import { indexTexts, type Models } from "../search/indexing.js";
 import type { Ranking, Rankings, SearchIndex } from "../search/worker.js";
-import { type LoadedModel, session } from "../session.js";
+import { type LoadedModel, type Role, session } from "../session.js";
 
 /** Hits of each ranking that are shown. */
 const SHOWN = 10;
 /** Terms under a hit: those that made most of its score. */
 const TERMS = 5;
-/** Shorter words are in most texts. */
-const SHORTEST_WORD = 4;
+/** The kind of work that indexing is: it goes on while queries are answered. */
+const INDEX = "index";
 
 const KINDS = {
   dense: { title: "Dense", how: "cosine" },
@@ -28,20 +29,34 @@ const KINDS = {
 
 type Kind = keyof typeof KINDS;
 
-interface Indexed extends Models {
+/** Queries to begin with; a click asks them. */
+const EXAMPLES = [
+  "how do birds find their way?",
+  "harbour at night",
+  "why does bread rise?",
+  "a machine that learns",
+];
+
+/** Decimals of a score, the same for all hits of a ranking. */
+const DECIMALS: Record<Kind, number> = { dense: 3, hybrid: 4, sparse: 2 };
+
+interface Indexed {
   texts: string[];
   name: string;
-  milliseconds: number;
+  /** The space of the vectors of each kind, for the kinds that are indexed. */
+  spaces: Partial<Record<Role, string>>;
+  /** Texts that are indexed so far. */
+  done: number;
+  /** How long it took; unknown for what comes with the page. */
+  milliseconds?: number;
 }
 
 interface Answer {
   text: string;
   rankings: Rankings;
   /** Milliseconds that each model took for the query. */
-  embedding: Partial<Record<"dense" | "sparse", number>>;
+  embedding: Partial<Record<Role, number>>;
   query: SparseVector | undefined;
-  /** Ids of the query's words, for marks in dense hits. */
-  words: Set<number>;
   /** Tokens of the documents that are shown, by the model of each ranking. */
   tokens: Record<Kind, Map<number, Token[]>>;
 }
@@ -51,65 +66,94 @@ class SearchPanel extends Panel {
     ...Panel.properties,
     texts: { state: true },
     indexed: { state: true },
-    done: { state: true },
+    indexing: { state: true },
     answer: { state: true },
+    shown: { state: true },
     dragging: { state: true },
   };
   /** What would be indexed. */
   declare private texts: { name: string; passages: string[] } | undefined;
   declare private indexed: Indexed | undefined;
-  /** Texts that are indexed so far, while that is under way, and when it began. */
-  declare private done: { texts: number; since: number } | undefined;
+  /** When indexing began, while it is under way. */
+  declare private indexing: number | undefined;
   declare private answer: Answer | undefined;
+  /** The ranking that a narrow screen shows. */
+  declare private shown: Kind;
   declare private dragging: boolean;
   private readonly index: Remote<SearchIndex> = wrap(
     new Worker(new URL("../search/worker.ts", import.meta.url), { type: "module" }),
   );
+  /** The query of a visitor who has chosen no model yet. */
+  readonly #initial = session.models.length === 0 ? (EXAMPLES[0] ?? "") : "";
   #asked = 0;
+  /** Kinds of vectors that the latest answer could use. */
+  #answered = "";
 
   constructor() {
     super();
     this.dragging = false;
+    this.shown = "hybrid";
   }
 
   override connectedCallback(): void {
     super.connectedCallback();
-    void this.attempt(() => this.#useCorpus());
-    session.addEventListener("change", this.#forget);
+    // A visitor who has chosen no model gets those that come with the page.
+    if (session.models.length === 0) for (const role of ROLES) void demo.load(role);
+    void this.attempt(() => this.#useCorpus(), "texts");
+    session.addEventListener("change", this.#askAgain);
   }
 
   override disconnectedCallback(): void {
-    session.removeEventListener("change", this.#forget);
+    session.removeEventListener("change", this.#askAgain);
     super.disconnectedCallback();
   }
 
-  /** Vectors of a model that is gone cannot be searched with another one's. */
-  readonly #forget = () => {
+  /** The loaded models whose vectors are in the index. */
+  #models(): Models {
     const { indexed } = this;
-    if (!indexed || (indexed.dense === session.dense && indexed.sparse === session.sparse)) return;
-    this.indexed = undefined;
-    this.answer = undefined;
+    const usable = ROLES.flatMap((role) => {
+      const model = session[role];
+      return model && indexed?.spaces[role] === model.embedder.info.spaceId ? [[role, model] as const] : [];
+    });
+    return Object.fromEntries(usable);
+  }
+
+  /** The loaded models whose vectors of the chosen texts are not in the index. */
+  #missing(): Models {
+    const { texts, indexed } = this;
+    if (!texts) return {};
+    const known = indexed?.texts === texts.passages && this.indexing === undefined ? this.#models() : {};
+    return Object.fromEntries(
+      ROLES.flatMap((role) => (session[role] && !known[role] ? [[role, session[role]] as const] : [])),
+    );
+  }
+
+  /** Answers the query that is there once more when a model has arrived. */
+  readonly #askAgain = () => {
+    const form = this.querySelector<HTMLFormElement>("form.ask");
+    if (Object.keys(this.#models()).join() !== this.#answered) void this.#search(form);
   };
 
   protected override render(): TemplateResult {
+    const wanted = session.models.length === 0 && demo.downloads.size === 0;
     return html`
       <h2>Search</h2>
       <p class="lead">
-        Dense search knows meaning, sparse search knows words and says which ones matched, and hybrid search takes the
-        best of both.
+        Dense search finds passages with the same meaning. Sparse search finds passages with the same terms, and says
+        which ones matched. Hybrid search combines the two.
       </p>
       ${this.alert()}
-      ${session.models.length === 0 ? modelWanted("Search takes a model, dense or sparse, or one of each.") : nothing}
-      ${this.indexed ? this.#ask(this.indexed) : nothing} ${this.#corpus()}
+      ${wanted ? modelWanted("Search needs a dense or a sparse model.", "dense") : nothing}
+      ${this.#ask()} ${this.#corpus()}
     `;
   }
 
   #corpus(): TemplateResult {
-    const { texts, indexed, done } = this;
-    const missing = session.models.length === 0 || !texts;
+    const { texts, indexed, indexing } = this;
+    const missing = Object.keys(this.#missing());
     return html`
-      <details class="corpus" ?open=${!indexed || indexed.texts !== texts?.passages}>
-        <summary>${indexed ? `${indexed.name}: ${plural(indexed.texts.length, "passage")} indexed` : "Passages"}</summary>
+      <details class="corpus" ?open=${indexed !== undefined && indexed.texts !== texts?.passages}>
+        <summary>${texts ? `${texts.name}: ${plural(texts.passages.length, "passage")}` : "Passages"}</summary>
         <div
           class="drop ${this.dragging ? "over" : ""}"
           @dragover=${this.#dragged}
@@ -118,28 +162,42 @@ class SearchPanel extends Panel {
         >
           <p>
             ${texts ? html`<strong>${texts.name}</strong>: ${plural(texts.passages.length, "passage")}.` : "Reading…"} Drop
-            a .txt, .md, .jsonl or .csv file here to search your own.
+            a .txt, .md, .json, .jsonl or .csv file here to search your own.
           </p>
           <label class="button quiet">
             Choose a file
-            <input class="sr-only" type="file" name="documents" accept=".txt,.md,.jsonl,.ndjson,.csv,.tsv" @change=${this.#take} />
+            <input
+              class="sr-only"
+              type="file"
+              name="documents"
+              accept=".txt,.md,.json,.jsonl,.ndjson,.csv,.tsv"
+              @change=${this.#take}
+            />
           </label>
-          <button type="button" class="quiet" @click=${() => this.attempt(() => this.#useCorpus())}>Use the page's passages</button>
+          <button type="button" class="quiet" @click=${() => this.attempt(() => this.#useCorpus(), "texts")}>
+            Use the page's passages
+          </button>
         </div>
         <form @submit=${onSubmit(this.#paste)}>
           <label>
-            Or paste texts, one a line or a paragraph
+            Or paste texts, one per line or paragraph
             <textarea name="pasted" rows="2"></textarea>
           </label>
           <p class="actions"><button type="submit" class="quiet">Take these texts</button></p>
         </form>
-        <p class="actions">
-          <button type="button" ?disabled=${missing || this.busy} @click=${this.#build}>Index</button>
-          ${done ? html`<button type="button" class="quiet" @click=${this.cancel}>Cancel</button>` : nothing}
-        </p>
-        <p class="indexing">${done && texts ? progress(done, texts.passages.length) : nothing}</p>
         ${texts ? browse(texts.passages) : nothing}
       </details>
+      <p class="actions">
+        ${
+          texts && (missing.length > 0 || indexing !== undefined)
+            ? html`<button type="button" ?disabled=${missing.length === 0 || indexing !== undefined} @click=${this.#build}>
+                Index
+              </button>`
+            : nothing
+        }
+        ${indexing === undefined ? nothing : html`<button type="button" class="quiet" @click=${() => this.cancel(INDEX)}>Cancel</button>`}
+      </p>
+      <p class="indexing">${indexing !== undefined && indexed ? progress(indexed, indexing) : nothing}</p>
     `;
   }
 
@@ -153,46 +211,68 @@ class SearchPanel extends Panel {
     this.attempt(async () => {
       const [file] = await filesOf(event);
       if (file) this.texts = { name: file.name, passages: await this.index.read(file.name, file) };
-    });
+    }, "texts");
 
   readonly #paste = (form: HTMLFormElement) =>
     this.attempt(async () => {
       const pasted = new Blob([String(new FormData(form).get("pasted"))]);
       this.texts = { name: "Pasted texts", passages: await this.index.read("pasted.txt", pasted) };
-    });
+    }, "texts");
 
+  /** The page's passages, and their vectors if the page has them. */
   async #useCorpus(): Promise<void> {
-    const response = await fetch(new URL("../corpus.txt", import.meta.url));
+    const [response, vectors] = await Promise.all([
+      fetch(new URL("../corpus.txt", import.meta.url)),
+      demo.index(),
+    ]);
     if (!response.ok)
       throw new Error(`The passages of this page cannot be read (${response.status}): load it again.`);
-    this.texts = {
-      name: "Passages of this page",
-      passages: await this.index.read("corpus.txt", await response.blob()),
-    };
+    const name = "Passages of this page";
+    const passages = await this.index.read("corpus.txt", await response.blob());
+    this.texts = { name, passages };
+    if (!vectors || this.indexing !== undefined) return;
+    await this.index.reset(passages);
+    await this.index.add(transfer(vectors.dense, [vectors.dense.data.buffer]), vectors.sparse);
+    this.indexed = { texts: passages, name, spaces: vectors.spaces, done: passages.length };
+    this.answer = undefined;
+    this.#answered = "";
+    await this.updateComplete;
+    this.#askAgain();
   }
 
   readonly #build = () =>
     this.attempt(async (signal) => {
-      const { texts } = this;
+      const { texts, indexed } = this;
       if (!texts) return;
-      const { dense, sparse } = session;
+      const same = indexed?.texts === texts.passages;
+      const models = this.#missing();
+      const roles = same ? (Object.keys(models) as Role[]) : ROLES;
       const since = performance.now();
-      this.indexed = undefined;
+      await this.index.reset(texts.passages, roles);
+      const spaces = same ? { ...indexed.spaces } : {};
+      for (const role of roles) delete spaces[role];
+      for (const [role, { embedder }] of Object.entries(models)) spaces[role as Role] = embedder.info.spaceId;
+      const status = { texts: texts.passages, name: texts.name, spaces };
+      this.indexing = since;
+      this.indexed = { ...status, done: 0 };
       this.answer = undefined;
-      this.done = { texts: 0, since };
       try {
         const onProgress = (done: number) => {
-          this.done = { texts: done, since };
+          this.indexed = { ...status, done };
         };
-        await indexTexts(this.index, texts.passages, { dense, sparse }, onProgress, signal);
+        await indexTexts(this.index, texts.passages, models, onProgress, signal);
+        this.indexed = {
+          ...status,
+          done: texts.passages.length,
+          milliseconds: performance.now() - since,
+        };
       } finally {
-        this.done = undefined;
+        this.indexing = undefined;
       }
-      const milliseconds = performance.now() - since;
-      this.indexed = { texts: texts.passages, name: texts.name, dense, sparse, milliseconds };
-    });
+    }, INDEX);
 
-  #ask({ texts, milliseconds }: Indexed): TemplateResult {
+  #ask(): TemplateResult {
+    const { indexed, answer } = this;
     return html`
       <form role="search" class="ask" @submit=${onSubmit(this.#search)}>
         <label>
@@ -201,36 +281,64 @@ class SearchPanel extends Panel {
             type="search"
             name="query"
             autocomplete="off"
-            placeholder="how do birds find their way?"
+            .defaultValue=${this.#initial}
+            placeholder=${EXAMPLES[0] ?? ""}
             @input=${(event: InputEvent) => this.#search((event.target as HTMLInputElement).form)}
           />
         </label>
         <button type="submit" class="large">Search</button>
       </form>
-      <p class="timing">
-        ${this.answer ? latency(this.answer) : html`${plural(texts.length, "passage")} indexed in ${time(milliseconds)}: ${count((texts.length / milliseconds) * 1000)} texts a second.`}
+      <p class="examples">
+        ${EXAMPLES.map((text) => html`<button type="button" class="quiet" @click=${() => this.#example(text)}>${text}</button>`)}
       </p>
-      ${this.answer ? this.#answers(this.answer, texts) : nothing} ${this.#exports()}
+      <p class="timing">${answer ? latency(answer) : indexed ? state(indexed) : nothing}</p>
+      <p class="sr-only" role="status">${answer ? announcement(answer) : nothing}</p>
+      ${this.#failed()} ${this.#answers(indexed?.texts ?? [])} ${indexed ? this.#exports() : nothing}
     `;
   }
+
+  /** The page's models that did not arrive. */
+  #failed(): TemplateResult[] {
+    return [...demo.problems].map(
+      ([role, problem]) => html`<p class="message">
+        ${explain(problem)} <button type="button" class="quiet" @click=${() => demo.load(role)}>Try again</button>
+        <a href="#load">Choose another model</a>
+      </p>`,
+    );
+  }
+
+  readonly #example = (text: string) => {
+    const form = this.querySelector<HTMLFormElement>("form.ask");
+    const field = form?.elements.namedItem("query") as HTMLInputElement | null;
+    if (!form || !field) return;
+    field.value = text;
+    void this.#search(form);
+  };
 
   /** Searches as one types; an answer that comes after that of a later question is dropped. */
   readonly #search = async (form: HTMLFormElement | null) => {
     const { indexed } = this;
-    if (!form || !indexed) return;
+    const models = this.#models();
+    if (!form || !indexed || Object.keys(models).length === 0) return;
     const text = String(new FormData(form).get("query")).trim();
     const asked = ++this.#asked;
+    this.#answered = Object.keys(models).join();
     if (text === "") {
       this.answer = undefined;
       return;
     }
     await this.attempt(async (signal) => {
-      const answer = await this.#answer(text, indexed, signal);
+      const answer = await this.#answer(text, indexed.texts, models, signal);
       if (asked === this.#asked) this.answer = answer;
-    });
+    }, "query");
   };
 
-  async #answer(text: string, { texts, dense, sparse }: Indexed, signal: AbortSignal): Promise<Answer> {
+  async #answer(
+    text: string,
+    texts: string[],
+    { dense, sparse }: Models,
+    signal: AbortSignal,
+  ): Promise<Answer> {
     const options = { task: "query", signal };
     const [row, vector] = await Promise.all([
       timed(dense && (() => dense.embedder.encode([text], { ...options, normalize: true }))),
@@ -238,9 +346,8 @@ class SearchPanel extends Panel {
     ]);
     const query = vector.result?.[0];
     const rankings = await this.index.search(row.result?.data, query, SHOWN);
-    const words = dense ? ((await dense.embedder.tokenize([text], { signal }))[0] ?? []) : [];
-    const tokens = (kind: Kind, model: LoadedModel | undefined) =>
-      tokensOf(rankings[kind]?.hits.map(({ document }) => document) ?? [], texts, model, signal);
+    const tokens = (kind: Kind) =>
+      tokensOf(rankings[kind]?.hits.map(({ document }) => document) ?? [], texts, sparse, signal);
     return {
       text,
       rankings,
@@ -249,30 +356,42 @@ class SearchPanel extends Panel {
         ...(sparse && { sparse: vector.milliseconds }),
       },
       query,
-      words: new Set(
-        words.filter(({ special, text }) => !special && text.length >= SHORTEST_WORD).map(({ id }) => id),
-      ),
       tokens: {
-        dense: await tokens("dense", dense),
-        sparse: await tokens("sparse", sparse),
-        hybrid: await tokens("hybrid", sparse),
+        // The meaning of a passage is no matter of single words.
+        dense: new Map(),
+        sparse: await tokens("sparse"),
+        hybrid: await tokens("hybrid"),
       },
     };
   }
 
-  #answers(answer: Answer, texts: string[]): TemplateResult {
-    const kinds = (Object.keys(KINDS) as Kind[]).filter((kind) => answer.rankings[kind]);
+  #answers(texts: string[]): TemplateResult | typeof nothing {
+    const { answer, shown } = this;
+    const coming = demo.downloads.size > 0;
+    const kinds = (Object.keys(KINDS) as Kind[]).filter((kind) => coming || answer?.rankings[kind]);
+    if (kinds.length === 0) return nothing;
+    const [missing] = ROLES.filter((role) => !session[role]);
+    const current = kinds.includes(shown) ? shown : (kinds[0] ?? "dense");
     return html`
-      <div class="rankings" data-count=${kinds.length}>
+      <div class="tabs" role="group" aria-label="Ranking">
+        ${kinds.map(
+          (kind) =>
+            html`<button type="button" class="quiet" aria-pressed=${kind === current ? "true" : "false"} @click=${() => {
+              this.shown = kind;
+            }}>${KINDS[kind].title}</button>`,
+        )}
+      </div>
+      <div class="rankings" data-count=${kinds.length} data-shown=${current}>
         ${kinds.map((kind) => {
-          const ranking = answer.rankings[kind];
-          return ranking ? column(kind, ranking, answer, texts) : nothing;
+          const ranking = answer?.rankings[kind];
+          return answer && ranking ? column(kind, ranking, answer, texts) : skeleton(kind);
         })}
       </div>
       ${
-        kinds.length < 3
+        kinds.length < 3 && missing
           ? html`<p class="hint">
-              <a href="#load">Load a ${session.dense ? "sparse" : "dense"} model</a> as well to see hybrid search.
+              <button type="button" class="quiet" @click=${() => demo.load(missing)}>Load the page's ${missing} model</button>
+              to see hybrid search.
             </p>`
           : nothing
       }
@@ -280,7 +399,7 @@ class SearchPanel extends Panel {
   }
 
   #exports(): TemplateResult {
-    const usable = Object.entries(FORMATS).filter(([, { of }]) => of === "both" || this.indexed?.[of]);
+    const usable = Object.entries(FORMATS).filter(([, { of }]) => of === "both" || this.indexed?.spaces[of]);
     return html`
       <form class="export" @submit=${onSubmit(this.#export)}>
         <label>
@@ -298,8 +417,8 @@ class SearchPanel extends Panel {
     this.attempt(async () => {
       const format = String(new FormData(form).get("format")) as FormatName;
       const { of, extension } = FORMATS[format];
-      const model =
-        (of === "sparse" ? this.indexed?.sparse : (this.indexed?.dense ?? this.indexed?.sparse))?.name ?? "";
+      const { dense, sparse } = this.#models();
+      const model = (of === "sparse" ? sparse : (dense ?? sparse))?.name ?? "";
       download(`vectors-${format}.${extension}`, await this.index.export(format, model));
     });
 }
@@ -339,6 +458,47 @@ function latency({ embedding, rankings }: Answer): TemplateResult {
   return html`${stages.join(" · ")}`;
 }
 
+/** What is indexed, where there is no answer to tell of. */
+function state({ texts, done, milliseconds }: Indexed): string {
+  if (done < texts.length) return `${count(done)} of ${plural(texts.length, "passage")} indexed.`;
+  if (milliseconds === undefined)
+    return `${plural(texts.length, "passage")}, indexed when this page was built.`;
+  const rate = count((texts.length / milliseconds) * 1000);
+  return `${plural(texts.length, "passage")} indexed in ${time(milliseconds)}: ${rate} texts a second.`;
+}
+
+/** An answer for those who do not see it. */
+function announcement({ text, rankings }: Answer): string {
+  const results = Object.entries(rankings).map(([kind, { hits }]) => `${hits.length} ${kind}`);
+  return `Results for “${text}”: ${results.join(", ")}.`;
+}
+
+/** The place of a ranking whose model is on its way. */
+function skeleton(kind: Kind): TemplateResult {
+  const download = kind === "hybrid" ? undefined : demo.downloads.get(kind);
+  const { loaded = 0, total } = download ?? {};
+  return html`
+    <section class="ranking ${kind} skeleton" aria-busy="true" aria-labelledby="${kind}-title">
+      <h3 id="${kind}-title">${KINDS[kind].title} <small>${KINDS[kind].how}</small></h3>
+      <p class="hint">
+        ${
+          download
+            ? html`<progress
+                  aria-label="Loading the ${kind} model"
+                  max=${total ?? 1}
+                  .value=${total === undefined ? 0 : loaded}
+                ></progress>
+                <output>${arriving(download)}</output>`
+            : "Waiting for the models"
+        }
+      </p>
+      <ol aria-hidden="true">
+        ${Array.from({ length: 5 }, () => html`<li><span class="bone"></span><span class="bone short"></span></li>`)}
+      </ol>
+    </section>
+  `;
+}
+
 function column(kind: Kind, { hits }: Ranking, answer: Answer, texts: string[]): TemplateResult {
   const labels = new Map(
     [...(answer.query?.indices ?? [])].map((index, at) => [index, answer.query?.labels?.[at]]),
@@ -349,19 +509,15 @@ function column(kind: Kind, { hits }: Ranking, answer: Answer, texts: string[]):
       ${hits.length === 0 ? html`<p class="hint">No passage shares a term with the query.</p>` : nothing}
       <ol>
         ${hits.map(({ document, score, terms }) => {
-          const wanted = terms ? new Set(terms.map(({ index }) => index)) : answer.words;
-          const text = texts[document] ?? "";
+          const tokens = answer.tokens[kind].get(document) ?? [];
+          const own = new Set(tokens.map(({ id }) => id));
+          const wanted = new Set(terms?.map(({ index }) => index));
           return html`
             <li>
-              <p class="passage">${highlight(text, answer.tokens[kind].get(document) ?? [], wanted)}</p>
+              <p class="passage">${highlight(texts[document] ?? "", tokens, wanted)}</p>
               <p class="why">
-                <span class="score">${kind === "hybrid" ? score.toFixed(4) : short(score)}</span>
-                ${terms
-                  ?.slice(0, TERMS)
-                  .map(
-                    ({ index, share }) =>
-                      html`<span class="term">${labels.get(index) ?? index} ${short(share)}</span>`,
-                  )}
+                <span class="score">${fixed(score, DECIMALS[kind])}</span>
+                ${terms?.slice(0, TERMS).map(({ index, share }) => term(labels.get(index) ?? String(index), share, own.has(index)))}
               </p>
             </li>
           `;
@@ -371,11 +527,20 @@ function column(kind: Kind, { hits }: Ranking, answer: Answer, texts: string[]):
   `;
 }
 
-function progress(done: { texts: number; since: number }, total: number): TemplateResult {
-  const rate = (done.texts / (performance.now() - done.since)) * 1000;
+/** A term that query and passage share: a word of the passage, or one that the model added to it. */
+function term(label: string, share: number, isOwn: boolean): TemplateResult {
+  const origin = isOwn ? "in the passage" : "added by the model";
+  return html`<span class="term ${isOwn ? "" : "added"}" title=${origin}
+    >${label} ${fixed(share, DECIMALS.sparse)}${isOwn ? nothing : html`<span class="sr-only">, ${origin}</span>`}</span
+  >`;
+}
+
+function progress({ texts, done }: Indexed, since: number): TemplateResult {
+  const rate = done / (performance.now() - since);
+  const left = rate > 0 ? `, ${time((texts.length - done) / rate)} left` : "";
   return html`
-    <progress aria-label="Indexing" max=${total} .value=${done.texts}></progress>
-    <output>${count(done.texts)} of ${count(total)}, ${count(rate)} texts a second</output>
+    <progress aria-label="Indexing" max=${texts.length} .value=${done}></progress>
+    <output>${count(done)} of ${count(texts.length)}, ${count(rate * 1000)} texts a second${left}</output>
   `;
 }
 

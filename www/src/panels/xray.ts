@@ -43,7 +43,7 @@ class XrayPanel extends Panel {
         others would use for the same thing; a score is what two lists share.
       </p>
       ${this.alert()}
-      ${model ? nothing : modelWanted("The X-ray takes a sparse model.")}
+      ${model ? nothing : modelWanted("The X-ray needs a sparse model.", "sparse")}
       <form @submit=${onSubmit(this.#look)}>
         <div class="pair">
           <label>

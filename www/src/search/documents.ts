@@ -5,8 +5,14 @@ import papaparse from "papaparse";
 /** Fields and columns that are taken to hold the text, in this order; else it is the one with the longest texts. */
 const TEXT_FIELDS = ["text", "passage", "content", "body", "document", "abstract", "description"];
 
-/** The passages of a file, told by its name. */
+const EXTENSIONS = ["txt", "md", "json", "jsonl", "ndjson", "csv", "tsv"];
+
+/** The passages of a file, whose format its name tells. */
 export async function readDocuments(name: string, blob: Blob): Promise<string[]> {
+  const extension = /\.(\w+)$/.exec(name)?.[1]?.toLowerCase();
+  if (extension !== undefined && !EXTENSIONS.includes(extension)) {
+    throw new Error(`${name} cannot be read: choose a file that ends with .${EXTENSIONS.join(", .")}.`);
+  }
   const content = await blob.text();
   const passages = parse(name, content)
     .map((passage) => passage.trim())
@@ -22,6 +28,7 @@ export async function readDocuments(name: string, blob: Blob): Promise<string[]>
 function parse(name: string, content: string): string[] {
   const extension = /\.(\w+)$/.exec(name)?.[1]?.toLowerCase();
   if (extension === "jsonl" || extension === "ndjson") return fromRecords(jsonLines(name, content));
+  if (extension === "json") return fromRecords(jsonList(name, content));
   if (extension === "csv" || extension === "tsv") {
     const { data } = papaparse.parse<Record<string, unknown>>(content, {
       header: true,
@@ -36,6 +43,18 @@ function parse(name: string, content: string): string[] {
     : content.split("\n");
 }
 
+function jsonList(name: string, content: string): unknown[] {
+  let list: unknown;
+  try {
+    list = JSON.parse(content);
+  } catch (error) {
+    throw new Error(`${name} is not JSON: ${(error as Error).message}. Correct it, or choose another file.`);
+  }
+  if (!Array.isArray(list))
+    throw new Error(`${name} must be a JSON array of texts, or of objects with a field “text”.`);
+  return list;
+}
+
 function jsonLines(name: string, content: string): unknown[] {
   return content
     .split("\n")
@@ -46,7 +65,7 @@ function jsonLines(name: string, content: string): unknown[] {
         return JSON.parse(line) as unknown;
       } catch (error) {
         throw new Error(
-          `Line ${number} of ${name} is no JSON: ${(error as Error).message}. Correct or remove it.`,
+          `Line ${number} of ${name} is not JSON: ${(error as Error).message}. Correct or remove it.`,
         );
       }
     });

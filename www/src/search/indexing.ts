@@ -1,18 +1,15 @@
 /** Fills the index: models compute vectors in their workers, the index takes them in its own. */
 
 import { type Remote, transfer } from "comlink";
-import type { LoadedModel } from "../session.js";
+import type { LoadedModel, Role } from "../session.js";
 import type { SearchIndex } from "./worker.js";
 
 /** Texts of one call for each worker: enough to keep them busy, few enough for progress to move. */
 const SHARE = 16;
 
-export interface Models {
-  dense: LoadedModel | undefined;
-  sparse: LoadedModel | undefined;
-}
+export type Models = Partial<Record<Role, LoadedModel>>;
 
-/** Embeds all texts; `onProgress` is told how many are done. */
+/** Embeds all texts with each model, and adds the vectors to the index; `onProgress` is told how many are done. */
 export async function indexTexts(
   index: Remote<SearchIndex>,
   texts: readonly string[],
@@ -20,7 +17,6 @@ export async function indexTexts(
   onProgress: (done: number) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  await index.reset(texts);
   const workers = Math.max(...[dense, sparse].map((model) => model?.embedder.info.workers ?? 0));
   const step = SHARE * Math.max(workers, 1);
   const options = { task: "document", signal };

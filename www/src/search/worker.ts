@@ -2,6 +2,7 @@
 
 import { expose } from "comlink";
 import type { SparseVector } from "gossamer-embed";
+import type { Role } from "../session.js";
 import { DenseIndex } from "./dense.js";
 import { readDocuments } from "./documents.js";
 import { FORMATS, type FormatName } from "./export.js";
@@ -36,12 +37,14 @@ export class SearchIndex {
     return readDocuments(name, blob);
   }
 
-  /** Begins anew with other documents. */
-  reset(texts: readonly string[]): void {
+  /** Begins anew with other documents, or forgets the vectors of these kinds where the documents stay the same. */
+  reset(texts: readonly string[], kinds: readonly Role[] = ["dense", "sparse"]): void {
     this.#texts = texts;
-    this.#dense = new DenseIndex();
-    this.#sparse = new SparseIndex();
-    this.#tokens = 0;
+    if (kinds.includes("dense")) {
+      this.#dense = new DenseIndex();
+      this.#tokens = 0;
+    }
+    if (kinds.includes("sparse")) this.#sparse = new SparseIndex();
   }
 
   /** Vectors of the next documents. */
