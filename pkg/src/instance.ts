@@ -15,11 +15,24 @@ export class Wasm {
   readonly classes: Omit<ReturnType<typeof bindings>, "default">;
   /** Why the instance was given up, if it was. */
   trap: GossamerError | undefined;
+  /** What those hear then who wait for the instance. */
+  readonly #waiting = new Set<(trap: GossamerError) => void>();
 
   static async start(module: WebAssembly.Module): Promise<Wasm> {
-    const classes = bindings();
+    let wasm: Wasm | undefined;
+    // Nobody would catch what the instance throws when it goes on with what it waited for.
+    const classes = bindings((act) => {
+      queueMicrotask(() => {
+        try {
+          act();
+        } catch (error) {
+          wasm?.explain(error);
+        }
+      });
+    });
     const { memory } = await classes.default({ module_or_path: module });
-    return new Wasm(memory, classes);
+    wasm = new Wasm(memory, classes);
+    return wasm;
   }
 
   private constructor(memory: WebAssembly.Memory, classes: Wasm["classes"]) {
@@ -41,8 +54,27 @@ export class Wasm {
   /** What a call into the instance threw, as a {@link GossamerError}. All but errors of our own are traps. */
   explain(error: unknown): GossamerError {
     const known = toGossamerError(error);
-    if (known.code === "internal" && known.cause === error) this.trap ??= known;
+    if (known.code === "internal" && known.cause === error) {
+      this.trap ??= known;
+      for (const reject of this.#waiting) reject(known);
+    }
     return known;
+  }
+
+  /** Waits for a promise of the instance, which one that traps never keeps. */
+  async settled<T>(promise: Promise<T> | undefined): Promise<T | undefined> {
+    let reject: ((trap: GossamerError) => void) | undefined;
+    try {
+      return await new Promise<T | undefined>((resolve, fail) => {
+        reject = fail;
+        this.#waiting.add(fail);
+        Promise.resolve(promise).then(resolve, fail);
+      });
+    } catch (error) {
+      throw this.explain(error);
+    } finally {
+      if (reject) this.#waiting.delete(reject);
+    }
   }
 
   /** Frees an object, which a trap may have left locked. In an instance that is given up nothing is freed. */

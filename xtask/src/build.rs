@@ -241,10 +241,13 @@ fn read_glue(folder: &Path) -> Result<[String; 2]> {
 }
 
 /// Types of [`factory`]'s module.
-const FACTORY_TYPES: &str = "export default function (): typeof import(\"./bindings.js\");\n";
+const FACTORY_TYPES: &str = "export default function (
+  queueMicrotask: (act: () => void) => void,
+): typeof import(\"./bindings.js\");
+";
 
 /// Turns the glue's module, which has one instance, into a function that makes the bindings of a new instance. After a trap
-/// the TypeScript needs a second one.
+/// the TypeScript needs a second one. The function is given what the glue calls to have futures go on.
 fn factory(glue: &str) -> Result<String> {
     let (body, exports) = glue
         .trim_end()
@@ -255,7 +258,7 @@ fn factory(glue: &str) -> Result<String> {
         .and_then(|(_, rest)| rest.strip_suffix(" as default };"))
         .context("wasm-bindgen's glue does not export its start function")?;
     let mut names = vec![format!("default: {start}")];
-    let mut code = String::from("export default function () {\n");
+    let mut code = String::from("export default function (queueMicrotask) {\n");
     for line in body.lines() {
         let line = match line.strip_prefix("export ") {
             Some(item) => {

@@ -134,11 +134,7 @@ export class LocalEngine implements Engine {
   async settle(): Promise<void> {
     const name = this.#info.kind === "dense" ? "encode" : "encodeSparse";
     try {
-      await this.#loaded()
-        .check()
-        .catch((error) => {
-          throw this.#wasm.explain(error);
-        });
+      await this.#wasm.settled(this.#wasm.guard(() => this.#loaded().check()));
       if (!this.#both) return;
       const from = await fasterFrom(this.info, (inputs, onGpu) => {
         this.#loaded().setGpuFrom(onGpu ? 0 : Infinity);
@@ -205,7 +201,7 @@ export class LocalEngine implements Engine {
         this.#loaded();
         if (wasm.guard(() => job.step())) break;
         // While a GPU is at work.
-        await wasm.guard(() => job.wait());
+        await wasm.settled(wasm.guard(() => job.wait()));
       }
       // It takes the job with it.
       finished = true;
