@@ -64,6 +64,21 @@ test("installs beside any version of the libraries that adapters are for", async
   }
 });
 
+test("can be required", async () => {
+  const app = join(folder, "commonjs");
+  await mkdir(app);
+  await writeFile(join(app, "package.json"), JSON.stringify({ name: "app", private: true }));
+  await runIn(app, "npm", ["install", "--offline", "--no-audit", "--no-fund", tarball]);
+  const script = `
+    const { load } = require("gossamer-embed");
+    const { GossamerEmbeddings } = require("gossamer-embed/adapters/langchain");
+    load(${JSON.stringify(root + TINY)}).then(async (embedder) => {
+      console.log((await new GossamerEmbeddings(embedder).embedQuery("a cat")).length);
+    });`;
+  const { stdout } = await runIn(app, process.execPath, ["--eval", script]);
+  assert.equal(stdout.trim(), "48");
+});
+
 describe("adapters serve older versions", () => {
   const require = createRequire(join(tools, "../peers/package.json"));
   const api = (name) => import(pathToFileURL(require.resolve(name)));
