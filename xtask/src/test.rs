@@ -42,6 +42,7 @@ pub fn all() -> Result<()> {
     document_package()?;
     setup::browsers()?;
     setup::testers()?;
+    setup::peers()?;
     let suites = output(command("node").args(["tests/js/run.mjs", "--list"]))
         .context("tests/js/run.mjs does not list its suites")?;
     for suite in suites.lines() {
