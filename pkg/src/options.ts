@@ -9,6 +9,7 @@ const LOAD: Readonly<Record<keyof LoadOptions, 1>> = {
   dtype: 1,
   file: 1,
   sha256: 1,
+  kind: 1,
   saveable: 1,
   revision: 1,
   subfolder: 1,
