@@ -2,6 +2,7 @@
 
 import { readdirSync } from "node:fs";
 import { defineConfig } from "rolldown";
+import { minifySync } from "rolldown/utils";
 
 const at = (path) => new URL(path, import.meta.url).pathname;
 const names = ["web", "node", "workerd", "inline", "worker", "node-worker"];
@@ -24,9 +25,21 @@ export default defineConfig({
     dir: at("dist"),
     format: "esm",
     chunkFileNames: "shared/[name].js",
-    // Whole, so that what bundlers look for stays as it is written; the sources are in the maps.
-    minify: { compress: true, mangle: true, codegen: false },
+    minify: false,
     comments: { legal: false, jsdoc: false },
     sourcemap: true,
   },
+  plugins: [
+    {
+      name: "minify",
+      renderChunk(code, { fileName }) {
+        // Chunks that name files keep their layout, so that what bundlers look for stays as it is written.
+        const codegen = { removeWhitespace: !code.includes("import.meta"), legalComments: "none" };
+        const options = { module: true, compress: true, mangle: true, codegen, sourcemap: true };
+        const { code: small, map, errors } = minifySync(fileName, code, options);
+        if (errors.length > 0) throw new Error(errors[0].message);
+        return { code: small, map };
+      },
+    },
+  ],
 });

@@ -2,6 +2,7 @@
 
 import type { Call, Answer as Data } from "./engine/call.js";
 import { GossamerError } from "./errors.js";
+import type { HttpRequest, HttpRequestInit } from "./globals.js";
 import { streamChunks } from "./sources/source.js";
 
 /** How requests are answered. */
@@ -24,7 +25,7 @@ export interface HandlerOptions {
 }
 
 /** Answers a request, given as to `fetch`. */
-export type Handler = (input: string | URL | Request, init?: RequestInit) => Promise<Response>;
+export type Handler = (input: string | URL | HttpRequest, init?: HttpRequestInit) => Promise<Response>;
 
 /** What wasm sees of a request. */
 export interface RequestData {

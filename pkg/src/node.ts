@@ -10,11 +10,11 @@ import { HubFolder } from "./cache/hub-folder.js";
 import type { Embedder } from "./embedder.js";
 import { hasRelaxedSimd } from "./features.js";
 import type { Host } from "./host.js";
-import { ensureStarted, fetchWasm, type InitOptions } from "./init.js";
+import { ensureStarted, fetchWasm } from "./init.js";
 import { loadModel } from "./load.js";
 import { type ServeOptions, type Server, serveModels } from "./serve.js";
 import { directorySource } from "./sources/directory.js";
-import type { LoadOptions, ModelSource } from "./types.js";
+import type { InitOptions, LoadOptions, ModelSource } from "./types.js";
 
 export * from "./exports.js";
 
@@ -29,7 +29,8 @@ const host: Host = {
   directory: directorySource,
   variable,
   cache: hubFolder,
-  thread: (create = () => new Worker(new URL("./node-worker.js", import.meta.url))) => {
+  // Of the process's own arguments some are for its main script alone.
+  thread: (create = () => new Worker(new URL("./node-worker.js", import.meta.url), { execArgv: [] })) => {
     const worker = create() as Worker;
     return {
       post: (message, transfer) => worker.postMessage(message, transfer as TransferListItem[]),

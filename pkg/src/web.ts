@@ -5,10 +5,10 @@ import { cache as browserModels } from "./cache/browser.js";
 import type { ModelCache } from "./cache/cache.js";
 import type { Embedder } from "./embedder.js";
 import { hasRelaxedSimd } from "./features.js";
-import { ensureStarted, fetchWasm, type InitOptions } from "./init.js";
+import { ensureStarted, fetchWasm } from "./init.js";
 import { loadModel } from "./load.js";
 import { type ServeOptions, type Server, serveModels } from "./serve.js";
-import type { LoadOptions, ModelSource } from "./types.js";
+import type { InitOptions, LoadOptions, ModelSource } from "./types.js";
 
 export * from "./exports.js";
 

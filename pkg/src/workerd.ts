@@ -2,10 +2,10 @@
 
 import type { Embedder } from "./embedder.js";
 import type { Host } from "./host.js";
-import { ensureStarted, fetchWasm, type InitOptions } from "./init.js";
+import { ensureStarted, fetchWasm } from "./init.js";
 import { loadModel } from "./load.js";
 import { type ServeOptions, type Server, serveModels } from "./serve.js";
-import type { LoadOptions, ModelSource } from "./types.js";
+import type { InitOptions, LoadOptions, ModelSource } from "./types.js";
 import relaxed from "./wasm/relaxed.wasm";
 
 export * from "./exports.js";

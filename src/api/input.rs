@@ -10,56 +10,59 @@ pub fn inputs(param: &'static str, value: &Value) -> Result<Vec<Input>> {
     match value {
         Value::String(text) => Ok(vec![Input::Text(text.clone())]),
         Value::Array(items) if items.first().is_some_and(Value::is_number) => {
-            Ok(vec![ids(param, items)?])
+            Ok(vec![ids(param, "", items)?])
         }
-        Value::Array(items) => items.iter().map(|item| one(param, item)).collect(),
-        other => Err(wrong(param, other)),
+        Value::Array(items) => {
+            let one = |(at, item)| one(param, at, item);
+            items.iter().enumerate().map(one).collect()
+        }
+        other => Err(wrong(param, "", other)),
     }
 }
 
-fn one(param: &'static str, value: &Value) -> Result<Input> {
+fn one(param: &'static str, at: usize, value: &Value) -> Result<Input> {
     match value {
         Value::String(text) => Ok(Input::Text(text.clone())),
-        Value::Array(items) => ids(param, items),
-        other => Err(wrong(param, other)),
+        Value::Array(items) => ids(param, &format!("[{at}]"), items),
+        other => Err(wrong(param, &format!("[{at}]"), other)),
     }
 }
 
-fn ids(param: &'static str, items: &[Value]) -> Result<Input> {
+/// Token ids of the input at `place`, which is an index in brackets or nothing.
+fn ids(param: &'static str, place: &str, items: &[Value]) -> Result<Input> {
     if items.is_empty() {
         return Err(Error::EmptyInput(format!(
-            "{param} has an empty list of token ids; leave it out"
+            "{param}{place} is an empty list of token ids; leave it out"
         )));
     }
-    let id = |item: &Value| match item.as_u64() {
+    let id = |(at, item): (usize, &Value)| match item.as_u64() {
         Some(id) => u32::try_from(id).map_err(|_| Error::TokenOutOfRange {
             id,
             size: u32::MAX as usize,
         }),
-        None => Err(wrong(param, item)),
+        None => Err(wrong(param, &format!("{place}[{at}]"), item)),
     };
-    Ok(Input::Ids(items.iter().map(id).collect::<Result<_>>()?))
+    let ids = items.iter().enumerate().map(id).collect::<Result<_>>()?;
+    Ok(Input::Ids(ids))
 }
 
-fn wrong(param: &'static str, value: &Value) -> Error {
+fn wrong(param: &'static str, place: &str, value: &Value) -> Error {
+    let number;
     let kind = match value {
         Value::Null => "missing or null",
         Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
+        Value::Number(value) => {
+            number = format!("the number {value}");
+            &number
+        }
         Value::String(_) => "a string",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
     };
-    let (what, place) = if matches!(value, Value::Null) {
-        ("", "")
-    } else {
-        ("holds ", " where a text or a token id belongs")
-    };
     Error::input(
         param,
         format!(
-            "{param} {}{what}{kind}{place}; pass a string, a list of strings, a list of token ids (whole numbers), or a list of such lists",
-            if what.is_empty() { "is " } else { "" }
+            "{param}{place} is {kind}; pass a string, a list of strings, a list of token ids (whole numbers), or a list of such lists"
         ),
     )
 }
@@ -167,12 +170,14 @@ mod tests {
     fn anything_else_is_an_error_in_words() {
         for (value, part) in [
             (json!(null), "is missing"),
-            (json!(7), "a number"),
+            (json!(7), "input is the number 7"),
             (json!({"a": 1}), "an object"),
-            (json!(["a", null]), "missing or null"),
-            (json!([1.5]), "a number"),
-            (json!([-1]), "a number"),
-            (json!([1, "a"]), "a string"),
+            (json!(["a", null]), "input[1] is missing or null"),
+            (json!([null]), "input[0] is missing or null"),
+            (json!([[1], [2, "a"]]), "input[1][1] is a string"),
+            (json!([1.5]), "input[0] is the number 1.5"),
+            (json!([-1]), "input[0] is the number -1"),
+            (json!([1, "a"]), "input[1] is a string"),
         ] {
             let error = inputs("input", &value).unwrap_err();
             assert_eq!(error.code(), "invalid_input", "{value}");

@@ -502,6 +502,9 @@ fn each(
 }
 
 fn texts(value: JsValue) -> Thrown<Vec<Input>> {
+    if value.is_undefined() || value.is_null() {
+        return inputs(&serde_json::Value::Null);
+    }
     inputs(&from_js("texts", value)?)
 }
 

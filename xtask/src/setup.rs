@@ -126,14 +126,24 @@ pub fn testers() -> Result<()> {
 
 /// Installs the bundlers, and what checks the package, beside the build: the normal install stays light.
 pub fn bundlers() -> Result<()> {
-    let folder = target().join("bundlers");
-    let wanted = root().join("tests/js/bundlers");
+    beside("bundlers")
+}
+
+/// Installs other versions of the libraries that the adapters are for.
+pub fn peers() -> Result<()> {
+    beside("peers")
+}
+
+/// Installs the packages of a folder of the tests beside the build.
+fn beside(name: &str) -> Result<()> {
+    let folder = target().join(name);
+    let wanted = root().join("tests/js").join(name);
     let lock = fs::read(wanted.join("package-lock.json"))?;
     let stamp = folder.join("installed.json");
     if fs::read(&stamp).is_ok_and(|installed| installed == lock) {
         return Ok(());
     }
-    say("installing bundlers");
+    say(&format!("installing {name}"));
     fs::create_dir_all(&folder)?;
     for file in ["package.json", "package-lock.json"] {
         fs::copy(wanted.join(file), folder.join(file))?;

@@ -32,6 +32,7 @@ pub fn all() -> Result<()> {
         setup::browsers()?;
         setup::testers()?;
         setup::bundlers()?;
+        setup::peers()?;
         lint_rust()?;
         document_crate()?;
         say("testing natively");

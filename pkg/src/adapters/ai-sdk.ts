@@ -1,7 +1,7 @@
-/** Vercel's AI SDK: an `EmbeddingModelV4`, for `embed`, `embedMany` and providers' registries. */
+/** Vercel's AI SDK: an embedding model for `embed`, `embedMany` and providers' registries. */
 
 import type { Embedder } from "../embedder.js";
-import { type AdapterOptions, lists } from "./shared/lists.js";
+import { type AdapterOptions, checkTexts, lists } from "./shared/lists.js";
 
 /** What the AI SDK asks for. */
 export interface EmbedCall {
@@ -41,10 +41,13 @@ export interface EmbedResult {
   }[];
 }
 
+/** Versions of the SDK's interface of models: `"v1"` of `ai` 4, `"v2"` of 5, `"v3"` of 6, `"v4"` of 7. */
+export type SpecificationVersion = "v1" | "v2" | "v3" | "v4";
+
 /** A model for the AI SDK. */
-export interface GossamerEmbeddingModel {
+export interface GossamerEmbeddingModel<Version extends SpecificationVersion = "v4"> {
   /** The interface's version. */
-  readonly specificationVersion: "v4";
+  readonly specificationVersion: Version;
   /** Always this. */
   readonly provider: "gossamer";
   /** The model's name. */
@@ -58,21 +61,26 @@ export interface GossamerEmbeddingModel {
 }
 
 /**
- * An embedding model for the AI SDK. The options are those of `encode`.
+ * An embedding model for the AI SDK. The options are those of `encode`, and the version of the SDK's interface: `"v4"` of
+ * `ai` 7 by default.
  *
  * ```ts
  * const { embeddings } = await embedMany({ model: embeddingModel(embedder), values: texts });
  * ```
  */
-export function embeddingModel(embedder: Embedder, options: AdapterOptions = {}): GossamerEmbeddingModel {
+export function embeddingModel<Version extends SpecificationVersion = "v4">(
+  embedder: Embedder,
+  { specificationVersion, ...options }: AdapterOptions & { specificationVersion?: Version | undefined } = {},
+): GossamerEmbeddingModel<Version> {
   const { model, maxTokens, spaceId } = embedder.info;
   return {
-    specificationVersion: "v4",
+    specificationVersion: specificationVersion ?? ("v4" as Version),
     provider: "gossamer",
     modelId: model,
     maxEmbeddingsPerCall: 2048,
     supportsParallelCalls: false,
     async doEmbed({ values, dimensions, abortSignal, providerOptions }) {
+      checkTexts(values, "value");
       const call = { ...options, ...providerOptions?.gossamer };
       if (dimensions !== undefined) call.dimensions = dimensions;
       const encoded = await embedder

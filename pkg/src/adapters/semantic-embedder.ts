@@ -2,6 +2,7 @@
 
 import type { ModelCache } from "../cache/cache.js";
 import type { Embedder } from "../embedder.js";
+import type { Target } from "../globals.js";
 import type { Progress } from "../progress.js";
 import type { LoadOptions, ModelInfo, ModelSource, TextOptions } from "../types.js";
 
@@ -21,7 +22,7 @@ export interface CreateOptions {
   /** Stops the download. */
   signal?: AbortSignal | undefined;
   /** Is given what fires `downloadprogress` as the model arrives, with `loaded` from 0 to 1. */
-  monitor?: ((monitor: EventTarget) => void) | undefined;
+  monitor?: ((monitor: Target) => void) | undefined;
 }
 
 /** Options of `embed`. */

@@ -30,12 +30,19 @@ describe("the package", () => {
     const { publint } = await import(pathToFileURL(require.resolve("publint")));
     const bytes = await readFile(tarball);
     const { messages } = await publint({ pack: { tarball: bytes.buffer }, level: "warning", strict: true });
-    assert.deepEqual(messages, []);
+    // `require` has CommonJS declarations of an ES module, which Node 20.19 and later can require.
+    const expected = ({ code, path }) => code === "EXPORTS_TYPES_INVALID_FORMAT" && path.at(-1) === "require";
+    assert.deepEqual(
+      messages.filter((message) => !expected(message)),
+      [],
+    );
   });
 
   test("every resolution of modules finds its types (are-the-types-wrong)", async () => {
     const attw = join(tools, "node_modules/@arethetypeswrong/cli/dist/index.js");
-    await run(process.execPath, [attw, tarball, "--profile", "esm-only"]);
+    // As for publint: that Node could not require an ES module, and that its declarations are for `require`.
+    const rules = ["--ignore-rules", "cjs-resolves-to-esm", "false-cjs"];
+    await run(process.execPath, [attw, tarball, "--profile", "node16", ...rules]);
   });
 
   test("names the crates that the wasm is made of, with their licences", async () => {

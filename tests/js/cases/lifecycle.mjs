@@ -1,7 +1,7 @@
 /** Loading from every kind of source, progress, abort, dispose, helpers. */
 
 import { assert } from "chai";
-import { GossamerError, init, load, serve } from "gossamer-embed";
+import { fuse, GossamerError, init, load, serve } from "gossamer-embed";
 import {
   embedder,
   failure,
@@ -572,8 +572,146 @@ export const cases = {
     assert.closeTo(data[3], 1, 1e-6);
     assert.closeTo(model.similarity(rows(a)[0], rows(b)[1]), data[1], 1e-6);
     assert.closeTo(model.similarity([1, 0], [1, 1]), Math.SQRT1_2, 1e-6);
-    is(await failure(() => model.similarity([1], [1, 2])), "invalid_input");
-    is(await failure(() => model.similarity("a", "b")), "invalid_input");
+    assert.deepEqual(model.similarity(rows(a)[0], b).shape, [1, 3]);
+    assert.closeTo(model.similarity(a, rows(b)[2]).data[0], 1, 1e-6);
+    // As they come out of a database, or of a file.
+    assert.deepEqual(model.similarity(a, JSON.parse(JSON.stringify(b))).data, data);
+    assert.deepEqual(model.similarity(a.toList(), b.toList()).data, data);
+    assert.deepEqual(model.similarity(a, { data: Array.from(b.data), shape: b.shape }).data, data);
+    for (const [one, other] of [
+      [[1], [1, 2]],
+      ["a", "b"],
+      [a, "b"],
+      [a, null],
+      [a, undefined],
+      [a, 7],
+      [a, {}],
+      [a, { data: b.data }],
+      [a, { data: b.data, shape: [2, 48] }],
+      [a, { data: null, shape: b.shape }],
+      [a, { data: b.data, shape: null }],
+      [a, { data: ["x"], shape: [1, 1] }],
+      [a, [["x"]]],
+      [a, [[1, 2], [3]]],
+      [a, [1, null]],
+      [a, new Uint8Array(48)],
+      [a, { data: new Uint8Array(48), shape: [1, 48] }],
+      [
+        { indices: [2, 1], values: [1, 1] },
+        { indices: [1, 2], values: [1, 1] },
+      ],
+      [
+        { indices: [1, 2], values: [1] },
+        { indices: [1, 2], values: [1, 1] },
+      ],
+      [{ dense: 7 }, { dense: 7 }],
+      [{ tokens: [7] }, { tokens: [7] }],
+      [{ sparse: a }, { sparse: a }],
+    ]) {
+      is(await failure(() => model.similarity(one, other)), "invalid_input");
+    }
+    is(await failure(() => model.maxSim(a, null)), "invalid_input");
+    is(await failure(() => model.similarity(a, b, { weight: {} })), "invalid_input");
+  },
+
+  "results as lists of numbers": async ({ origin }) => {
+    const model = await embedder(origin, TINY, "q8");
+    const encoded = await model.encode([TEXT, "a dog"]);
+    assert.deepEqual(
+      encoded.toList(),
+      rows(encoded).map((row) => Array.from(row)),
+    );
+    const int8 = await model.encode([TEXT], { output: "int8" });
+    assert.deepEqual(int8.toList(), [Array.from(int8.data)]);
+    const [tokens] = await model.encodeTokens(TEXT);
+    assert.lengthOf(tokens.toList(), tokens.shape[0]);
+    const [chunked] = await model.encodeChunks(TEXT, { chunkSize: 6 });
+    assert.lengthOf(chunked.toList(), chunked.chunks.length);
+    for await (const batch of model.stream([TEXT])) assert.deepEqual(batch.toList(), [encoded.toList()[0]]);
+    // It is in no way of copies.
+    assert.deepEqual(Object.keys(structuredClone(encoded)), ["tokens", "truncated", "data", "shape"]);
+    assert.notProperty(JSON.parse(JSON.stringify(encoded)), "toList");
+  },
+
+  "options that load does not have, with the names that were meant": async ({ origin }) => {
+    for (const [options, word] of [
+      [{ quantized: true }, 'dtype: "q8"'],
+      [{ progress_callback: () => {} }, "onProgress"],
+      [{ onprogress: () => {} }, "`onProgress`"],
+      [{ worker: 2 }, "`workers`"],
+      [{ pooling: "mean" }, "the model's own files"],
+      [{ normalize: true }, "an option of encode"],
+      [{ nonsense: 1 }, "createWorker"],
+      [{ dtype: "q4f16" }, '"q8"'],
+      [{ device: "gpu" }, '"webgpu"'],
+      [null, "an object"],
+      ["q8", "an object"],
+    ]) {
+      const error = is(await failure(() => load(`${origin}/${TINY}`, options)), "invalid_input");
+      assert.include(error.message, word);
+    }
+    for (const [options, expected] of [
+      [
+        { dtype: "fp32", device: "wasm" },
+        { dtype: "f32", device: "cpu" },
+      ],
+      [{ dtype: "fp16" }, { dtype: "f16" }],
+      [{ dtype: "int8", quantized: undefined }, { dtype: "q8" }],
+    ]) {
+      const model = await load(`${origin}/${TINY}`, options);
+      assert.include(model.info, expected);
+      model.dispose();
+    }
+  },
+
+  "options and fields that calls do not have": async ({ origin }) => {
+    const model = await embedder(origin, TINY, "q8");
+    for (const [call, word] of [
+      [() => model.encode(TEXT, { pooling: "mean", normalize: true }), "the model's own files"],
+      [() => model.encode(TEXT, { normalise: true }), "`normalize` was meant"],
+      [() => model.encode(TEXT, { prompt_name: "query" }), "`promptName` was meant"],
+      [() => model.encode(TEXT, { dtype: "q8" }), "an option of load"],
+      [() => model.encode(TEXT, { dimension: 5 }), "`dimensions` was meant"],
+      [() => model.encode(TEXT, { batch_size: 5 }), "leave it out"],
+      [() => model.chunk(TEXT, { chunk_size: 5 }), "chunkSize"],
+      [() => model.tokenize(TEXT, { add_special_tokens: false }), "addSpecialTokens"],
+      [() => model.embeddings.create({ input: TEXT, dimension: 5 }), "`dimensions` was meant"],
+      [() => model.embeddings.create({ input: TEXT, inputs: TEXT }), "`input` was meant"],
+      [() => model.embedAll({ input: TEXT }), "`inputs` was meant"],
+      [() => model.stream([TEXT], { batch_size: 5 }).next(), "batchTokens"],
+      [() => model.encode(), "texts is missing"],
+      [() => model.encode(null), "texts is missing"],
+      [() => model.encode([null]), "texts[0] is missing"],
+      [() => model.encode(["a", undefined]), "texts[1] is missing"],
+      [() => model.encode(["a", 7]), "texts[1] is the number 7"],
+      [
+        () =>
+          model.encode([
+            [5, 6],
+            [5, "a"],
+          ]),
+        "texts[1][1] is a string",
+      ],
+      [() => fuse([["a"]], { weight: [1] }), "`weights` was meant"],
+      [() => init({ wasm: "x" }), "module"],
+    ]) {
+      assert.include(is(await failure(call), "invalid_input").message, word);
+    }
+    assert.deepEqual((await model.encode(TEXT)).data, await expected(origin));
+  },
+
+  "after an exception within wasm the next call works": async ({ origin }) => {
+    const model = await load(`${origin}/${TINY}`);
+    const texts = [
+      {
+        get text() {
+          throw new Error("not today");
+        },
+      },
+    ];
+    is(await failure(() => model.encode(texts)), "internal");
+    assert.deepEqual((await model.encode(TEXT)).data, await expected(origin));
+    model.dispose();
   },
 
   "info says what the model is": async ({ origin }) => {

@@ -4,7 +4,7 @@ import { assert } from "chai";
 import { GossamerError, load } from "gossamer-embed";
 import { digest } from "../support/digest.mjs";
 import { embedder, failure, MINILM, SPLADE, TINY, texts, tinyFiles } from "../support/models.mjs";
-import { absentWorker, healthyWorker, mortalWorker } from "../support/mortal.mjs";
+import { absentWorker, healthyWorker, mortalWorker, otherWorker } from "../support/mortal.mjs";
 
 const TEXT = "The cat sat on the mat.";
 const M3 = "tests/fixtures/tiny-m3/";
@@ -147,11 +147,62 @@ export const cases = {
     const refused = () => {
       throw new Error("not from there");
     };
-    for (const createWorker of [absent, refused]) {
+    const nothing = () => ({});
+    for (const createWorker of [absent, refused, nothing, await otherWorker(origin)]) {
+      const before = performance.now();
       const error = await failure(() => load(`${origin}/${TINY}`, { workers: 2, createWorker }));
+      assert.instanceOf(error, GossamerError);
       assert.equal(error.code, "worker_failed", error.message);
       assert.include(error.message, "createWorker");
+      assert.isBelow(performance.now() - before, 20_000);
     }
+  },
+
+  "one signal for 500 calls has one listener, and none afterwards": async ({ origin }) => {
+    const { signal } = new AbortController();
+    let listeners = 0;
+    let most = 0;
+    signal.addEventListener = (...args) => {
+      most = Math.max(most, ++listeners);
+      return EventTarget.prototype.addEventListener.apply(signal, args);
+    };
+    signal.removeEventListener = (...args) => {
+      listeners--;
+      return EventTarget.prototype.removeEventListener.apply(signal, args);
+    };
+    await withPool(origin, {}, async (pool) => {
+      const list = ["a cat", "the dog sat"];
+      await Promise.all(Array.from({ length: 500 }, () => pool.encode(list, { signal })));
+      for await (const _ of pool.stream(list, { signal })) assert.isAtMost(listeners, 1);
+      assert.equal(most, 1);
+      assert.equal(listeners, 0);
+    });
+  },
+
+  "one signal aborts 500 calls": async ({ origin }) => {
+    const controller = new AbortController();
+    const { signal } = controller;
+    await withPool(origin, {}, async (pool) => {
+      const list = await many(origin);
+      const calls = Array.from({ length: 500 }, () => failure(() => pool.encode(list, { signal })));
+      setTimeout(() => controller.abort("enough"), 20);
+      for (const error of await Promise.all(calls)) assert.equal(error.code, "aborted");
+      assert.equal((await pool.encode(TEXT)).shape[0], 1);
+    });
+  },
+
+  "an abort of a text of 10 MB is heard at once, and other workers go on": async ({ origin }) => {
+    const text = "the cat sat on the mat. ".repeat(420_000);
+    await withPool(origin, {}, async (pool) => {
+      const controller = new AbortController();
+      const long = failure(() => pool.encode(text, { signal: controller.signal }));
+      await new Promise((done) => setTimeout(done, 20));
+      const before = performance.now();
+      controller.abort("enough");
+      assert.equal((await long).code, "aborted");
+      assert.isBelow(performance.now() - before, 1000);
+      assert.equal((await pool.encode(TEXT)).shape[0], 1);
+    });
   },
 
   "aborts cross": async ({ origin }) => {

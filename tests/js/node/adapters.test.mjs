@@ -86,6 +86,50 @@ describe("LangChain.js", () => {
   });
 });
 
+describe("what is no text", () => {
+  // To `encode` a list of numbers is the token ids of one text.
+  test("is refused by every adapter, with its place", async () => {
+    const langchain = new GossamerEmbeddings(model);
+    const llamaIndex = llamaIndexEmbedding(BaseEmbedding, model);
+    const aiSdk = embeddingModel(model);
+    const chroma = new (denseFunction(load))({ model: MINILM });
+    const chromaSparse = new (sparseFunction(load))({ model: root + SPLADE });
+    const years = { from: ["title", "year"] };
+    for (const [call, place] of [
+      [() => langchain.embedDocuments([2024, 2025]), "text 0 is of type number"],
+      [() => langchain.embedDocuments(["a", undefined]), "text 1 is of type undefined"],
+      [() => langchain.embedDocuments(["a", [1, 2]]), "text 1 is of type object"],
+      [() => langchain.embedDocuments("a"), "a list of strings"],
+      [() => langchain.embedDocuments(), "a list of strings"],
+      [() => langchain.embedQuery(2024), "text 0 is of type number"],
+      [() => llamaIndex.getTextEmbedding(2024), "text 0 is of type number"],
+      [() => llamaIndex.getTextEmbeddings([2024, 2025]), "text 0 is of type number"],
+      [() => llamaIndex.getQueryEmbedding({ type: "text", text: 7 }), "text 0 is of type number"],
+      [() => aiSdk.doEmbed({ values: ["a", 2024] }), "value 1 is of type number"],
+      [() => aiSdk.doEmbed({ values: [null] }), "value 0 is of type null"],
+      [() => chroma.generate([2024, 2025]), "text 0 is of type number"],
+      [() => chroma.generateForQueries([2024]), "text 0 is of type number"],
+      [() => chromaSparse.generate(["a", 2024]), "text 1 is of type number"],
+      [
+        () => withVectors(model, [{ title: "a" }, { title: "b", year: 2024 }], years),
+        "document 1: of title, year, entry 1 is of type number",
+      ],
+    ]) {
+      const error = await failure(call);
+      assert.instanceOf(error, GossamerError);
+      assert.equal(error.code, "invalid_input");
+      assert.include(error.message, place);
+    }
+    // The cosine of two equal texts is what it was.
+    assert.deepEqual(await langchain.embedDocuments(["2024"]), await lists(["2024"]));
+  });
+
+  test("options that encode does not have", async () => {
+    const error = await failure(() => new GossamerEmbeddings(model, { dimension: 9 }).embedQuery("a"));
+    assert.include(error.message, "`dimensions` was meant");
+  });
+});
+
 describe("LlamaIndex.TS", () => {
   test("nodes get their vectors, and queries find them", async () => {
     const embedding = llamaIndexEmbedding(BaseEmbedding, model);

@@ -642,6 +642,29 @@ describe("folders", () => {
   });
 });
 
+describe("workers", () => {
+  const script = `
+    import { load } from "gossamer-embed";
+    const model = await load(${JSON.stringify(root + TINY)}, { workers: 2 });
+    const { signal } = new AbortController();
+    const warnings = [];
+    process.on("warning", ({ name }) => warnings.push(name));
+    await Promise.all(Array.from({ length: 500 }, () => model.encode(["a cat", "a dog"], { signal })));
+    await new Promise((done) => setImmediate(done));
+    console.log(JSON.stringify({ workers: model.info.workers, warnings }));`;
+
+  // The Node that runs this, and newer ones.
+  for (const [name, command] of Object.entries(runtimes).filter(([name]) => name.startsWith("Node"))) {
+    test(`in a process that is given its script as an argument: ${name}`, {
+      skip: command ? false : "not installed",
+    }, async () => {
+      const args = ["--input-type=module", "--eval", script];
+      const { stdout } = await run(command[0], args, { cwd: root });
+      assert.deepEqual(JSON.parse(stdout), { workers: 2, warnings: [] });
+    });
+  }
+});
+
 describe("large vocabularies", () => {
   test("a Unigram vocabulary of 250,002 entries is loaded within 40 MB of wasm memory", async () => {
     const { memoryBytes } = await measureTokenizer("Unigram, 250,002 entries", 1);

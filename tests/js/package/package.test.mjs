@@ -1,7 +1,7 @@
 /** The packed tarball, installed in an empty folder, in every runtime that is there. */
 
 import { cp, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { assert } from "chai";
@@ -78,7 +78,10 @@ describe("the packed tarball", () => {
       "dist/worker.js",
       "dist/node-worker.js",
       "dist/workerd.js",
+      "dist/cjs/web.d.ts",
+      "dist/cjs/package.json",
       "dist/wasm/gossamer.d.ts",
+      "dist/wasm/bindings.d.ts",
       "dist/wasm/inline.js",
       "dist/wasm/simd128.wasm",
       "dist/wasm/relaxed.wasm",
@@ -86,17 +89,27 @@ describe("the packed tarball", () => {
     for (const file of files)
       assert.match(
         file,
-        /^(package\.json|README\.md|LICENSE-(MIT|APACHE)|THIRD-PARTY-NOTICES\.txt|dist\/.+\.(js|js\.map|d\.ts|wasm))$/,
+        /^((dist\/cjs\/)?package\.json|README\.md|LICENSE-(MIT|APACHE)|THIRD-PARTY-NOTICES\.txt|dist\/.+\.(js|js\.map|d\.ts|wasm))$/,
       );
     const manifest = JSON.parse(await readFile(join(installed, "package.json"), "utf8"));
-    assert.notProperty(manifest, "dependencies");
+    for (const kind of ["dependencies", "peerDependencies", "optionalDependencies"])
+      assert.notProperty(manifest, kind);
     for (const script of ["preinstall", "install", "postinstall"])
       assert.notProperty(manifest.scripts ?? {}, script);
-    const targets = Object.entries({ ...manifest.exports, ...manifest.exports["."] });
-    for (const [name, target] of targets.filter(
-      ([, target]) => typeof target === "string" && !target.includes("*"),
-    )) {
-      assert.include(files, target.slice(2), name);
+    const targets = (value) => (typeof value === "string" ? [value] : Object.values(value).flatMap(targets));
+    for (const target of targets(manifest.exports).filter((target) => !target.includes("*"))) {
+      assert.include(files, target.slice(2));
+    }
+  });
+
+  test("its wasm has no paths of the machine that built it", async () => {
+    for (const name of ["simd128.wasm", "relaxed.wasm"]) {
+      const wasm = await readFile(join(folder, "node_modules/gossamer-embed/dist/wasm", name), "latin1");
+      // What paths are cut down to.
+      assert.include(wasm, "crates/tokenizers-");
+      for (const path of [homedir(), root.replace(/\/$/, ""), ".cargo", "registry/src", ".rustup"]) {
+        assert.isFalse(wasm.includes(path), `${name} has ${path}`);
+      }
     }
   });
 
@@ -106,7 +119,7 @@ describe("the packed tarball", () => {
     assert.isAbove(files.length, 10);
     for (const file of files) {
       const text = await readFile(join(dist, file), "utf8");
-      const code = text.replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, "");
+      const code = text.replace(/\/\*[\s\S]*?\*\/|(?<!:)\/\/.*$/gm, "");
       assert.notMatch(code, /\bimport\s*\(|\beval\s*\(|\bnew Function\b|\busing \w+ =|^await /m, file);
       assert.isFalse(readsMeta(parseAst(text)), `${file} reads import.meta as it is loaded`);
     }

@@ -28,6 +28,10 @@ export const mortalWorker = (origin) =>
 export const absentWorker = (origin) =>
   runs(`${origin}/nowhere.js`, () => new URL("nowhere.mjs", import.meta.url));
 
+/** One that runs another script, which answers nothing. */
+export const otherWorker = (origin) =>
+  runs(`${origin}/tests/js/support/other-worker.mjs`, () => new URL("other-worker.mjs", import.meta.url));
+
 /** What is done with a message before the package's worker sees it. */
 export function mishap(message) {
   const text = JSON.stringify(message);

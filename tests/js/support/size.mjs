@@ -22,7 +22,7 @@ export function modules() {
   const found = new Set(["web.js", "worker.js"]);
   for (const file of found) {
     const code = readFileSync(join(root, "pkg/dist", file), "utf8");
-    for (const [, path] of code.matchAll(/\bfrom "(\.[^"]+)"/g)) found.add(join(dirname(file), path));
+    for (const [, path] of code.matchAll(/\bfrom ?"(\.[^"]+)"/g)) found.add(join(dirname(file), path));
   }
   return [...found];
 }
