@@ -86,7 +86,7 @@ pub fn package() -> Result<()> {
     ]))
 }
 
-/// Declarations for `require`: the same files, in a folder that says that they are CommonJS. To the compiler an ES module cannot
+/// Declarations for `require`: the same files, in a folder that says that they are `CommonJS`. To the compiler an ES module cannot
 /// be required, though Node can do it.
 fn commonjs_types(dist: &Path) -> Result<()> {
     let cjs = dist.join("cjs");
