@@ -163,7 +163,7 @@ export interface TextOptions extends CallOptions {
   task?: "query" | "document" | (string & {}) | undefined;
   /** Shorten texts that the model cannot take whole (default) rather than refuse them. */
   truncate?: boolean | undefined;
-  /** The end to cut at; `"right"` by default. */
+  /** The end to cut at; by default the one that the model's files name, or else `"right"`. */
   truncationDirection?: "left" | "right" | undefined;
 }
 

@@ -1,5 +1,5 @@
-//! What a model's other files say about its tokenizer: tokenizer_config.json, added_tokens.json,
-//! special_tokens_map.json, config.json and sentence_bert_config.json.
+//! What a model's other files say about its tokenizer: `tokenizer_config.json`, `added_tokens.json`,
+//! `special_tokens_map.json`, config.json and `sentence_bert_config.json`.
 //!
 //! transformers 5 is followed: a tokenizer class that it knows builds normalizer, pre-tokenizer and
 //! template itself, and takes from tokenizer.json the vocabulary alone; any other takes
@@ -23,11 +23,11 @@ type Fields = Map<String, Value>;
 /// The files beside a tokenizer.json.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
-    /// Fields of tokenizer_config.json.
+    /// Fields of `tokenizer_config.json`.
     pub config: Fields,
-    /// Fields of special_tokens_map.json.
+    /// Fields of `special_tokens_map.json`.
     pub special_tokens: Fields,
-    /// Ids by token, of added_tokens.json.
+    /// Ids by token, of `added_tokens.json`.
     pub added_tokens: Fields,
     /// The model type of config.json; "" if it has none.
     pub model_type: String,
@@ -275,7 +275,7 @@ fn token(field: &str, value: &Value, special: bool) -> Result<AddedToken> {
 }
 
 impl Settings {
-    /// A field of tokenizer_config.json, which special_tokens_map.json may override.
+    /// A field of `tokenizer_config.json`, which `special_tokens_map.json` may override.
     fn get(&self, field: &str) -> Option<&Value> {
         let other = self.special_tokens.get(field);
         other
@@ -283,7 +283,7 @@ impl Settings {
             .or_else(|| self.config.get(field))
     }
 
-    /// Whether tokenizer_config.json lists all added tokens, so that the older files do not count.
+    /// Whether `tokenizer_config.json` lists all added tokens, so that the older files do not count.
     fn lists_tokens(&self) -> bool {
         lists_tokens(&self.config)
     }
@@ -412,10 +412,10 @@ impl Settings {
                     let reason = format!("gives the token {content:?} the id {id}");
                     return Err(Error::config("added_tokens.json", reason));
                 };
-                let names = |value: &Value| content_of(value) == Some(content);
+                let is_it = |value: &Value| content_of(value) == Some(content);
                 let special = ATTRIBUTES
                     .iter()
-                    .any(|field| self.get(field).is_some_and(names))
+                    .any(|field| self.get(field).is_some_and(is_it))
                     || extra
                         .iter()
                         .any(|(token, _)| is_extra && token.content == *content);
@@ -425,18 +425,18 @@ impl Settings {
                 listed.insert(added.id.into(), added.token.clone());
             }
         }
-        let own = std::mem::take(&mut parts.added_tokens);
-        let before = summary(&own);
-        let mut list = List {
+        let mut own = List {
             tokens: Vec::new(),
             places: HashMap::new(),
             next: u32::try_from(parts.model.get_vocab_size()).unwrap_or(u32::MAX),
             model: &parts.model,
         };
+        let mut list = own.clone();
+        for added in std::mem::take(&mut parts.added_tokens) {
+            own.add(added.token);
+        }
         if class.is_none() {
-            for added in &own {
-                list.add(added.token.clone());
-            }
+            list = own.clone();
         }
         for mut token in listed.into_values() {
             let is_named = |(other, _): &(AddedToken, bool)| other.content == token.content;
@@ -459,9 +459,13 @@ impl Settings {
                 list.add(AddedToken::from(token.content, true));
             }
         }
-        let after = summary(&list.tokens);
-        if before != after {
-            let _ = write!(changes, "{after:?}");
+        if !list.is_like(&own) {
+            for Added { id, token } in &list.tokens {
+                let flags = [token.single_word, token.lstrip, token.rstrip];
+                let flags = flags.into_iter().chain([token.normalized, token.special]);
+                let flags = flags.fold(0, |all, flag| all << 1 | u8::from(flag));
+                let _ = write!(changes, "{}\0{id} {flags} ", token.content);
+            }
         }
         parts.added_tokens = list.tokens;
         Ok(())
@@ -576,6 +580,7 @@ impl Settings {
 
     /// Replaces the parts that a class makes itself, where they differ from the file's.
     fn rebuild(&self, parts: &mut Parts, class: &Class, changes: &mut String) -> Result<()> {
+        self.rebuild_model(parts, class, changes)?;
         let kind = class.kind;
         let prefix = match self.config.get("add_prefix_space") {
             None => kind != Kind::Roberta && kind != Kind::Qwen2,
@@ -624,7 +629,7 @@ impl Settings {
             pre_tokenizer = json!({ "type": "Sequence", "pretokenizers": both });
         }
         replace(&mut parts.pre_tokenizer, pre_tokenizer, changes);
-        if class.template[1] != "" {
+        if !class.template[1].is_empty() {
             let mut ends = Vec::new();
             for field in class.template {
                 ends.push(match field {
@@ -640,7 +645,7 @@ impl Settings {
                 let _ = write!(changes, "{}", parts.post_processor);
             }
         }
-        self.rebuild_model(parts, class, changes)
+        Ok(())
     }
 
     /// Gives the model the options of its class.
@@ -654,12 +659,12 @@ impl Settings {
         let unknown = unknown.map(|token| token.content);
         let misfit = || {
             let reason = format!(
-                "is {}, which does not fit the model of tokenizer.json; check that both belong together",
+                "is {}, which does not fit the model of tokenizer.json; if that is the whole tokenizer, name the class PreTrainedTokenizerFast",
                 class.names[0]
             );
             wrong("tokenizer_class", &reason)
         };
-        let changed = match (kind, &mut parts.model) {
+        let differs = match (kind, &mut parts.model) {
             (Kind::Bert, Model::Other(ModelWrapper::WordPiece(model))) => {
                 let options = (unknown.unwrap_or_default(), "##".to_owned(), 100);
                 let old = (
@@ -690,27 +695,25 @@ impl Settings {
                     Kind::Unigram => 3,
                     Kind::T5 => 2,
                     Kind::Camembert => piece.unwrap_or(0),
-                    _ => match piece.filter(|id| model.score(*id) == Some(0.0)) {
-                        Some(id) => id,
-                        None => {
-                            let id = self.config.get("unk_id").map_or(Some(1), Value::as_u64);
-                            id.and_then(|id| usize::try_from(id).ok())
-                                .ok_or_else(misfit)?
-                        }
-                    },
+                    _ => {
+                        let id = self.config.get("unk_id").map_or(Some(1), Value::as_u64);
+                        let id = id.and_then(|id| usize::try_from(id).ok());
+                        let free = piece.filter(|id| model.score(*id) == Some(0.0));
+                        free.or(id).ok_or_else(misfit)?
+                    }
                 };
                 model.set_unknown(id).ok_or_else(misfit)?
             }
             _ => return Err(misfit()),
         };
-        if changed {
+        if differs {
             changes.push_str(class.names[0]);
         }
         Ok(())
     }
 }
 
-/// Whether a tokenizer_config.json lists all added tokens, so that the older files do not count.
+/// Whether a `tokenizer_config.json` lists all added tokens, so that the older files do not count.
 pub fn lists_tokens(config: &Fields) -> bool {
     config
         .get("added_tokens_decoder")
@@ -728,6 +731,7 @@ impl Class {
 }
 
 /// Added tokens with the ids that they will get.
+#[derive(Clone)]
 struct List<'a> {
     tokens: Vec<Added>,
     /// Where each was added last, by its content.
@@ -742,6 +746,15 @@ impl List<'_> {
     fn has(&self, token: &AddedToken) -> bool {
         let place = self.places.get(&token.content);
         place.is_some_and(|place| self.tokens[*place].token == *token)
+    }
+
+    /// Whether texts have the same tokens with both.
+    fn is_like(&self, other: &Self) -> bool {
+        let same = |(content, place): (&String, &usize)| {
+            let Added { id, token } = &self.tokens[*place];
+            other.has(token) && other.tokens[other.places[content]].id == *id
+        };
+        self.places.len() == other.places.len() && self.places.iter().all(same)
     }
 
     fn add(&mut self, token: AddedToken) {
@@ -760,21 +773,6 @@ impl List<'_> {
         self.places.insert(token.content.clone(), self.tokens.len());
         self.tokens.push(Added { id, token });
     }
-}
-
-/// Tokens by content, with what matters of them; the last of a content counts.
-fn summary(tokens: &[Added]) -> BTreeMap<&str, (u32, [bool; 5])> {
-    let tokens = tokens.iter().map(|Added { id, token }| {
-        let flags = [
-            token.single_word,
-            token.lstrip,
-            token.rstrip,
-            token.normalized,
-            token.special,
-        ];
-        (token.content.as_str(), (*id, flags))
-    });
-    tokens.collect()
 }
 
 /// JSON of this file.
@@ -873,14 +871,17 @@ fn around(processor: &Value) -> Option<Vec<Vec<u32>>> {
             let mut end = 0;
             for piece in processor.get("single")?.as_array()? {
                 let Some(token) = piece.get("SpecialToken") else {
-                    end = 1;
+                    end += 1;
                     continue;
                 };
                 let token = token.get("id")?.as_str()?;
                 let ids = processor.get("special_tokens")?.get(token)?.get("ids")?;
                 for value in ids.as_array()? {
-                    ends[end].push(id(value)?);
+                    ends.get_mut(end)?.push(id(value)?);
                 }
+            }
+            if end != 1 {
+                return None;
             }
         }
         Some("Sequence") => {

@@ -178,7 +178,7 @@ impl Tokenizer {
                 match self.direction(rules) {
                     TruncationDirection::Right => ids.truncate(rules.limit),
                     TruncationDirection::Left => {
-                        drop(ids.drain(..ids.len().saturating_sub(rules.limit)))
+                        drop(ids.drain(..ids.len().saturating_sub(rules.limit)));
                     }
                 }
                 Ok(Tokens {

@@ -491,7 +491,12 @@ fn a_template_that_repeats_the_text() {
     let text = json!({ "Sequence": { "id": "A", "type_id": 0 } });
     tokenizer["post_processor"]["single"] = json!(vec![text; 4]);
     let bytes = tokenizer.to_string();
-    let changes = [("tokenizer.json", Some(bytes.as_bytes()))];
+    // Other classes have templates of their own.
+    let class = br#"{ "tokenizer_class": "PreTrainedTokenizerFast" }"#;
+    let changes = [
+        ("tokenizer.json", Some(bytes.as_bytes())),
+        ("tokenizer_config.json", Some(&class[..])),
+    ];
     let model = load_with(&fixture("tiny-bert"), WeightDtype::Q8, &changes, 1000).unwrap();
     let error = model.encode(
         vec![Input::Text("cat ".repeat(60))],

@@ -124,6 +124,11 @@ pub(super) fn files(metadata: &Metadata, stream: &mut Stream) -> Result<Files> {
         ("config.json", config),
         ("modules.json", modules),
         ("1_Pooling/config.json", json!({ "pooling_mode": pooling })),
+        // The tokenizer is made whole.
+        (
+            "tokenizer_config.json",
+            json!({ "tokenizer_class": "PreTrainedTokenizerFast" }),
+        ),
         (
             "sentence_bert_config.json",
             json!({ "max_seq_length": max_tokens }),
