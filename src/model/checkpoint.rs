@@ -373,6 +373,19 @@ impl<B: Backend> Checkpoint<B> {
         Ok(targets)
     }
 
+    /// An error about tensors that a file lacks. A model that says that it is another one lacks none.
+    fn missing(&self, path: &str, missing: &[&str], present: &[&str]) -> Error {
+        if self.foreign.is_empty() {
+            Error::MissingTensor {
+                file: path.to_owned(),
+                missing: list(missing),
+                present: list(present),
+            }
+        } else {
+            kind::refuse(&self.foreign)
+        }
+    }
+
     /// Finds the tensor for each wanted one in a file, or in the shard of it at `path`.
     fn assign(
         &mut self,
@@ -466,15 +479,7 @@ impl<B: Backend> Checkpoint<B> {
             .filter(|name| !file.is_of_no_effect(name))
             .collect();
         if !best.missing.is_empty() {
-            // A model that says that it is another one lacks none.
-            if !self.foreign.is_empty() {
-                return Err(kind::refuse(&self.foreign));
-            }
-            return Err(Error::MissingTensor {
-                file: path.to_owned(),
-                missing: list(&best.missing),
-                present: list(&unused().collect::<Vec<_>>()),
-            });
+            return Err(self.missing(path, &best.missing, &unused().collect::<Vec<_>>()));
         }
         let beyond: Vec<_> = unused().filter(|name| file.is_beyond(name)).collect();
         if !beyond.is_empty() {

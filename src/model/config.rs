@@ -32,6 +32,7 @@ impl Config {
     }
 
     /// The fields of an object that `field` holds; errors name both.
+    #[must_use]
     pub fn inner(&self, field: &str, fields: Map<String, Value>) -> Self {
         Self {
             file: format!("{}: {field}", self.file),

@@ -271,11 +271,12 @@ impl<B: Backend> Embedder<B> {
             info.max_tokens
         );
         for (name, value) in [
-            ("truncate_dim", info.truncate_dim),
-            ("max_active_dims", info.max_active_dims),
+            (" truncate_dim ", info.truncate_dim),
+            (" max_active_dims ", info.max_active_dims),
         ] {
             if let Some(value) = value {
-                text += &format!(" {name} {value}");
+                text += name;
+                text += &value.to_string();
             }
         }
         if let Some(kind) = info.kind {

@@ -104,7 +104,7 @@ pub fn foreign(config: &Config, code: &[&str], has_modules: bool) -> Vec<String>
     found
 }
 
-/// What config_sentence_transformers.json says of a model that is not implemented.
+/// What `config_sentence_transformers.json` says of a model that is not implemented.
 pub fn foreign_type(config: &Config) -> Result<Option<String>> {
     let name = config.text("model_type")?;
     let name = name.filter(|name| !matches!(*name, "SentenceTransformer" | "SparseEncoder"));

@@ -419,9 +419,10 @@ impl<B: Backend> Loader<B> {
             }
         }
         // As sentence-transformers, which reads them where there are modules.
-        let config = match plan.has_modules {
-            true => self.files.config(PROMPTS)?,
-            false => None,
+        let config = if plan.has_modules {
+            self.files.config(PROMPTS)?
+        } else {
+            None
         };
         let prompts = config.as_ref().map(Prompts::read).transpose()?;
         let prompts = prompts.unwrap_or_default();

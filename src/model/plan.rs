@@ -499,32 +499,23 @@ impl Planner<'_> {
         let path = |name: &str| input.file(name);
         let mut config = Config::parse(&path(CONFIG), self.files.required(&path(CONFIG))?)?;
         // sentence-transformers reads its own file only where there are modules.
-        let mut sentence = Sentence::default();
-        for name in sentence::NAMES.iter().filter(|_| rest.is_some()) {
-            if let Some(file) = self.files.config(&path(name))? {
-                sentence = Sentence::read(&file)?;
-                config.override_by(&sentence.config)?;
-                break;
-            }
-        }
+        let sentence = if rest.is_some() {
+            self.sentence(input)?
+        } else {
+            Sentence::default()
+        };
+        config.override_by(&sentence.config)?;
         let marker = Marker::read(&config)?;
         if let Some(kind) = marker.and_then(|marker| marker.kind) {
             self.kind.get_or_insert(kind);
             self.insists = true;
         }
-        let modules = match rest {
-            Some(entries) => entries
-                .iter()
-                .map(|entry| {
-                    let config = self.files.config(&entry.file(CONFIG))?;
-                    pipeline::module(entry, config.as_ref())
-                })
-                .collect::<Result<_>>()?,
-            None => {
-                let module = assumed(&config, self.kind)?;
-                self.insists |= module != assumed(&config, None)?;
-                vec![module]
-            }
+        let modules = if let Some(entries) = rest {
+            self.modules(entries)?
+        } else {
+            let module = assumed(&config, self.kind)?;
+            self.insists |= module != assumed(&config, None)?;
+            vec![module]
         };
         let has_modules = rest.is_some();
         if !wide::is_wide(&config) {
@@ -599,6 +590,25 @@ impl Planner<'_> {
             },
         };
         Ok(planned)
+    }
+
+    /// sentence-transformers' settings of a transformer.
+    fn sentence(&self, input: &Entry) -> Result<Sentence> {
+        for name in sentence::NAMES {
+            if let Some(file) = self.files.config(&input.file(name))? {
+                return Sentence::read(&file);
+            }
+        }
+        Ok(Sentence::default())
+    }
+
+    /// Modules after a transformer.
+    fn modules(&self, entries: &[Entry]) -> Result<Vec<Module>> {
+        let modules = entries.iter().map(|entry| {
+            let config = self.files.config(&entry.file(CONFIG))?;
+            pipeline::module(entry, config.as_ref())
+        });
+        modules.collect()
     }
 
     /// The transformer itself, on the road that its family takes.

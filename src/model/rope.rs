@@ -126,11 +126,7 @@ pub fn read(config: &Config, default: f64) -> Result<Rope> {
 
 /// Refuses positions that turn a part of each head only.
 fn plain(config: &Config) -> Result<()> {
-    if config.number("partial_rotary_factor", 1.0)? == 1.0 {
-        Ok(())
-    } else {
-        Err(config.wrong("partial_rotary_factor", "1.0"))
-    }
+    config.only("partial_rotary_factor", &[1.into(), 1.0.into()])
 }
 
 /// Whether parameters are those of all layers, and not an object for each kind.
@@ -157,7 +153,10 @@ fn parse(config: &Config, field: &str, parameters: &Value, theta: f64) -> Result
     if !parameters.is_object() {
         return Err(wrong());
     }
-    if number("partial_rotary_factor")?.is_some_and(|factor| factor != 1.0) {
+    if parameters
+        .get("partial_rotary_factor")
+        .is_some_and(|factor| *factor != 1 && *factor != 1.0)
+    {
         return Err(wrong());
     }
     // "type" is the older name.

@@ -30,7 +30,10 @@ fn spec(config: &Config) -> Result<Spec> {
         None
     };
     // The one number of this config that may be 0: all layers have the window.
-    let full = match config.get("max_window_layers").map(|value| value.as_u64()) {
+    let full = match config
+        .get("max_window_layers")
+        .map(serde_json::Value::as_u64)
+    {
         Some(Some(0)) => 0,
         _ => config.size_or("max_window_layers", 28, MOST_LAYERS)?,
     };
