@@ -187,7 +187,12 @@ async function startPool(
     );
   }
   const module = await ensureCompiled(host);
-  const start = () => new Remote(thread(createWorker));
+  const create = () => {
+    const worker = createWorker?.();
+    if (typeof worker?.postMessage === "function") return worker;
+    throw new TypeError("createWorker must return a Worker");
+  };
+  const start = () => new Remote(thread(createWorker && create));
   return PoolLoader.start(start, workers, module, loaderOptions, reload);
 }
 
