@@ -17,6 +17,12 @@ pub enum Refusal {
     UnknownModel,
     /// The body is larger than the server reads.
     TooLarge,
+    /// The body stopped half-way.
+    Incomplete,
+    /// The body is not UTF-8.
+    NotText,
+    /// The server failed.
+    Failed,
 }
 
 /// Whose errors a route answers with.
@@ -108,6 +114,17 @@ impl From<Refusal> for Problem {
                 Kind::TooLarge,
                 "too_large",
                 "the body is too large: send fewer texts at a time",
+            ),
+            Refusal::Incomplete => (
+                Kind::Malformed,
+                "invalid_body",
+                "the body stopped half-way: send it again",
+            ),
+            Refusal::NotText => (Kind::Malformed, "invalid_body", "the body is not UTF-8"),
+            Refusal::Failed => (
+                Kind::Internal,
+                "internal",
+                "the server failed over this request",
             ),
         };
         let mut problem = Self::new(kind, code, message);
