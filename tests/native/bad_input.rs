@@ -855,3 +855,13 @@ fn loader_calls_out_of_order() {
     assert_error(&loader.weights().unwrap_err(), "internal", &["order"]);
     assert_error(&loader.finish().err().unwrap(), "internal", &["order"]);
 }
+
+/// What `git clone` leaves where Git LFS is not installed.
+#[test]
+fn git_lfs_pointers_are_called_so() {
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db\nsize 90868376\n";
+    for file in ["model.safetensors", "tokenizer.json", "config.json"] {
+        let error = refused(file, pointer);
+        assert_error(&error, "invalid_config", &[file, "is a Git LFS pointer"]);
+    }
+}
