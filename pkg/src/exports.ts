@@ -16,6 +16,16 @@ export type {
   TotalProgress,
 } from "./progress.js";
 export type { ServeOptions, Server } from "./serve.js";
-export type { Comparable, KindWeights, SimilarityOptions, Table, Vector } from "./similarity.js";
+export type {
+  Comparable,
+  KindWeights,
+  MultiLike,
+  Numbers,
+  Rows,
+  SimilarityOptions,
+  SparseLike,
+  Table,
+  Vector,
+} from "./similarity.js";
 export type { Source } from "./stream.js";
 export type * from "./types.js";

@@ -71,8 +71,8 @@ pub enum Field {
     Text(String),
     /// A list of token ids. Those beyond 32 bits are the last one of 32 bits, which no vocabulary has.
     Ids(Vec<u32>),
-    /// A list that begins with a number, and holds something else too.
-    Mixed(&'static str),
+    /// A list that begins with a number, and what else it holds, where.
+    Mixed(usize, String),
     /// Another list: as much of it as a request may have, and its length.
     List(Vec<Field>, usize),
     /// An object.
@@ -206,10 +206,10 @@ impl<'de> Visitor<'de> for Reader {
             match item {
                 Field::Number(number) if items.is_empty() => match id(number) {
                     Some(id) => ids.push(id),
-                    None => mixed = Some("a number"),
+                    None => mixed = Some(Field::Number(number)),
                 },
                 other if ids.is_empty() => items.push(other),
-                other => mixed = Some(other.kind()),
+                other => mixed = Some(other),
             }
         }
         items.truncate(self.most);
@@ -217,7 +217,7 @@ impl<'de> Visitor<'de> for Reader {
             count += 1;
         }
         Ok(match mixed {
-            Some(kind) => Field::Mixed(kind),
+            Some(other) => Field::Mixed(ids.len(), other.kind()),
             None if ids.is_empty() => Field::List(items, count),
             None => Field::Ids(ids),
         })
@@ -261,15 +261,16 @@ fn id(number: f64) -> Option<u32> {
 
 impl Field {
     /// What it is, for messages.
-    fn kind(&self) -> &'static str {
-        match self {
+    fn kind(&self) -> String {
+        let kind = match self {
             Self::Null => "missing or null",
             Self::Bool(_) => "a boolean",
-            Self::Number(_) => "a number",
+            Self::Number(number) => return format!("the number {number}"),
             Self::Text(_) => "a string",
-            Self::Ids(_) | Self::Mixed(_) | Self::List(..) => "a list",
+            Self::Ids(_) | Self::Mixed(..) | Self::List(..) => "a list",
             Self::Object(_) => "an object",
-        }
+        };
+        kind.to_owned()
     }
 
     /// Reads `string | [string] | [id] | [[id]]`; in a list of several, texts and lists of ids may be mixed. `param` is the
@@ -284,8 +285,7 @@ impl Field {
                     .map(|(index, item)| item.input(param, index))
                     .collect()
             }
-            Self::Mixed(kind) => Err(wrong(param, String::new(), "holds ", kind)),
-            other => Err(wrong(param, String::new(), "is ", other.kind())),
+            other => Err(other.wrong(param, "")),
         }
     }
 
@@ -294,13 +294,25 @@ impl Field {
         match self {
             Self::Text(text) => Ok(Input::Text(text)),
             Self::Ids(ids) => Ok(Input::Ids(ids)),
-            Self::List(items, 0) if items.is_empty() => Err(Error::EmptyInput(format!(
+            Self::List(_, 0) => Err(Error::EmptyInput(format!(
                 "{param}[{index}] is an empty list of token ids; leave it out"
             ))),
-            Self::List(..) => Err(wrong(param, format!("[{index}]"), "holds ", "no token ids")),
-            Self::Mixed(kind) => Err(wrong(param, format!("[{index}]"), "holds ", kind)),
-            other => Err(wrong(param, format!("[{index}]"), "is ", other.kind())),
+            other => Err(other.wrong(param, &format!("[{index}]"))),
         }
+    }
+
+    /// It is no input, or none at this `place`, which is an index in brackets or nothing.
+    fn wrong(&self, param: &'static str, place: &str) -> Error {
+        let what = match self {
+            Self::Mixed(at, kind) => format!("[{at}] is {kind}"),
+            other => format!(" is {}", other.kind()),
+        };
+        Error::input(
+            param,
+            format!(
+                "{param}{place}{what}; pass a string, a list of strings, a list of token ids (whole numbers), or a list of such lists"
+            ),
+        )
     }
 }
 
@@ -313,16 +325,6 @@ fn all(items: Vec<Field>, count: usize) -> Result<Vec<Field>> {
         });
     }
     Ok(items)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "shorter calls")]
-fn wrong(param: &'static str, place: String, verb: &str, kind: &str) -> Error {
-    Error::input(
-        param,
-        format!(
-            "{param}{place} {verb}{kind}; pass a string, a list of strings, a list of token ids (whole numbers), or a list of such lists"
-        ),
-    )
 }
 
 impl Body {
@@ -427,10 +429,6 @@ impl Body {
             Field::Number(number) if number >= 0.0 && number.fract() == 0.0 => {
                 Ok(Some(number as u64))
             }
-            Field::Number(number) => Err(Error::input(
-                name,
-                format!("{name} is {number}; it must be a whole number of 1 or more"),
-            )),
             other => Err(unlike(name, &other, "a whole number of 1 or more")),
         }
     }
