@@ -187,7 +187,7 @@ impl Server {
             api_keys: options.api_keys,
             models: names,
             cors: options.cors,
-            refuse: None,
+            ..http::Options::default()
         };
         Ok(Self {
             models,
@@ -233,10 +233,10 @@ impl Server {
             method: parts.method.as_str().to_owned(),
             path: parts.uri.path().to_owned(),
             headers,
-            body: String::new(),
+            body: Vec::new(),
         };
         match axum::body::to_bytes(body, self.max_body_bytes).await {
-            Ok(bytes) => request.body = String::from_utf8_lossy(&bytes).into_owned(),
+            Ok(bytes) => request.body = bytes.into(),
             Err(_) => return self.ask(request, Some(Refusal::TooLarge)).await,
         }
         let under_way = Share::of(&self.requests, 1);

@@ -527,3 +527,124 @@ fn alike(a: &str, b: &str) -> bool {
     }
     row[b.len()] <= 2
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn input(body: &serde_json::Value) -> Result<Vec<Input>> {
+        let body = json!({ "input": body }).to_string();
+        let mut body = Body::of(read(body.into_bytes()).unwrap()).unwrap();
+        body.take("input").inputs("input")
+    }
+
+    #[test]
+    fn all_shapes_are_read() {
+        let text = |text: &str| Input::Text(text.to_owned());
+        assert_eq!(input(&json!("a")).unwrap(), [text("a")]);
+        assert_eq!(input(&json!(["a", "b"])).unwrap(), [text("a"), text("b")]);
+        assert_eq!(input(&json!([1, 2])).unwrap(), [Input::Ids(vec![1, 2])]);
+        assert_eq!(
+            input(&json!([[1], [2, 3], "a"])).unwrap(),
+            [Input::Ids(vec![1]), Input::Ids(vec![2, 3]), text("a")]
+        );
+        assert_eq!(input(&json!([])).unwrap(), []);
+        // As no vocabulary has them; the model says so.
+        assert_eq!(
+            input(&json!([1_u64 << 40])).unwrap(),
+            [Input::Ids(vec![u32::MAX])]
+        );
+    }
+
+    #[test]
+    fn anything_else_is_an_error_in_words() {
+        for (value, part) in [
+            (json!(null), "input is missing"),
+            (json!(7), "input is the number 7"),
+            (json!({"a": 1}), "input is an object"),
+            (json!(["a", null]), "input[1] is missing or null"),
+            (json!([null]), "input[0] is missing or null"),
+            (json!([[1], [2, "a"]]), "input[1][1] is a string"),
+            (json!([["a"]]), "input[0] is a list"),
+            (json!([1.5]), "input[0] is the number 1.5"),
+            (json!([-1]), "input[0] is the number -1"),
+            (json!([1, "a"]), "input[1] is a string"),
+            (json!(["a", 1]), "input[1] is the number 1"),
+        ] {
+            let error = input(&value).unwrap_err();
+            assert_eq!(error.code(), "invalid_input", "{value}");
+            assert!(error.to_string().contains(part), "{value}: {error}");
+        }
+        assert_eq!(input(&json!([[]])).unwrap_err().code(), "empty_input");
+        let many = json!(vec!["a"; MAX_INPUTS + 1]);
+        let error = input(&many).unwrap_err();
+        assert!(error.to_string().starts_with("2049 inputs"), "{error}");
+        assert_eq!(
+            input(&json!(vec!["a"; MAX_INPUTS])).unwrap().len(),
+            MAX_INPUTS
+        );
+    }
+
+    #[test]
+    fn halves_of_surrogate_pairs_become_replacement_characters() {
+        for (escaped, text) in [
+            (r"Good \ud83d", "Good \u{fffd}"),
+            (r"\ud83d\ude00 \uDE00", "\u{1f600} \u{fffd}"),
+            (r"\ud83d\ud83d\ude00", "\u{fffd}\u{1f600}"),
+            (r"\ude00\ud83dx", "\u{fffd}\u{fffd}x"),
+            // Not escapes: a backslash, and letters.
+            (r"\\ud83d", "\\ud83d"),
+            (r"\\\ud83d", "\\\u{fffd}"),
+        ] {
+            let body = format!(r#"{{"text": "{escaped}"}}"#).into_bytes();
+            let mut body = Body::of(read(body).unwrap()).unwrap();
+            assert_eq!(body.text("text").unwrap().unwrap(), text, "{escaped}");
+        }
+        for broken in [
+            r#"{"text": "\"#,
+            r#"{"text": "\ud83"#,
+            r#"{"text": "\ud83d"#,
+        ] {
+            assert!(read(broken.as_bytes().to_vec()).is_err());
+        }
+    }
+
+    #[test]
+    fn a_body_is_utf_8_with_or_without_a_mark() {
+        assert!(read(b"{\"input\": \"caf\xE9\"}".to_vec()).is_err());
+        // In what nobody reads, too.
+        assert!(read(b"{\"other\": \"\xE9\"}".to_vec()).is_err());
+        let marked = read(b"\xEF\xBB\xBF{}".to_vec()).unwrap();
+        assert!(matches!(marked, Field::Object(_)));
+        assert!(matches!(read(Vec::new()).unwrap(), Field::Null));
+        assert!(read(b"{} {}".to_vec()).is_err());
+    }
+
+    #[test]
+    fn unknown_fields_are_named_and_nulls_passed_over() {
+        let body = |json: &str| Body::of(read(json.as_bytes().to_vec()).unwrap()).unwrap();
+        let known = ["input", "dimensions", "encoding_format"];
+        body(r#"{"input": "a", "input_type": null, "truncate": null}"#)
+            .only(&known)
+            .unwrap();
+        for (json, part) in [
+            (
+                r#"{"dimension": 5}"#,
+                "no field `dimension`: did you mean `dimensions`?",
+            ),
+            (
+                r#"{"encodingFormat": "float"}"#,
+                "did you mean `encoding_format`?",
+            ),
+            (r#"{"inputs": "a"}"#, "did you mean `input`?"),
+            (
+                r#"{"input_type": "query"}"#,
+                "no field `input_type`: the fields are input, dimensions",
+            ),
+        ] {
+            let error = body(json).only(&known).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

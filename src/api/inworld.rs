@@ -49,7 +49,7 @@ pub(super) fn start<B: Backend>(
     };
     model.text("model")?;
     for name in ["serviceProvider", "service_provider"] {
-        if !matches!(model.get(name), Field::Number(_)) {
+        if !matches!(model.get(name), Field::Number(number) if number.fract() == 0.0) {
             model.word(name, &PROVIDERS)?;
         }
     }

@@ -89,6 +89,8 @@ pub fn start<B: Backend>(
     if strict {
         body.only(&FIELDS)?;
     }
+    // It is checked, and changes nothing here.
+    body.text("user")?;
     let inputs = body.take("input").inputs("input")?;
     check_filled("input", &inputs)?;
     let formats = [

@@ -171,6 +171,7 @@ pub struct InworldRequest {
 
 #[derive(JsonSchema)]
 pub struct InworldText {
+    #[schemars(length(min = 1))]
     text: String,
 }
 

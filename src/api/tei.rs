@@ -14,15 +14,6 @@ use crate::model::options::{EncodeOptions, SparseOptions, TokenHead, TokenOption
 use crate::model::output::TokenVectors;
 use crate::text::{Input, Token};
 
-/// The fields of `/embed_sparse` and `/embed_all`.
-const FIELDS: [&str; 6] = [
-    "inputs",
-    "model",
-    "prompt_name",
-    "truncate",
-    "truncation_direction",
-    "truncate_direction",
-];
 /// The most numbers of an answer of `/embed_all`: as JSON some 25 MB.
 const MAX_NUMBERS: usize = 1 << 21;
 
@@ -51,15 +42,11 @@ pub fn start_dense<B: Backend>(
     Ok(Pending::new(embedder.start(inputs, &options)?, vectors))
 }
 
-/// `/embed_sparse`: `{ inputs, … }` → entries of sparse vectors. `strict`: other fields are refused; TEI ignores them.
+/// `/embed_sparse`: `{ inputs, … }` → entries of sparse vectors.
 pub fn start_sparse<B: Backend>(
     embedder: &Embedder<B>,
     mut body: Body,
-    strict: bool,
 ) -> Result<Pending<Vec<Vec<Entry>>>> {
-    if strict {
-        body.only(&FIELDS)?;
-    }
     let inputs = inputs(&mut body)?;
     let options = SparseOptions {
         prompt_name: body.text("prompt_name")?,
@@ -80,16 +67,11 @@ pub fn start_sparse<B: Backend>(
     }))
 }
 
-/// `/embed_all`: `{ inputs, … }` → for each input the states of its tokens, not normalised. `strict` as for
-/// [`start_sparse`].
+/// `/embed_all`: `{ inputs, … }` → for each input the states of its tokens, not normalised.
 pub fn start_all<B: Backend>(
     embedder: &Embedder<B>,
     mut body: Body,
-    strict: bool,
 ) -> Result<Pending<Vec<Vec<Vec<f32>>>>> {
-    if strict {
-        body.only(&FIELDS)?;
-    }
     let inputs = inputs(&mut body)?;
     let options = TokenOptions {
         head: Some(TokenHead::States),

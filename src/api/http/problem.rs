@@ -18,7 +18,7 @@ pub enum Refusal {
     UnknownModel,
     /// The body is larger than the server reads.
     TooLarge,
-    /// The body ended before it was whole.
+    /// The body stopped half-way.
     Incomplete,
     /// The model cannot be loaded.
     Unavailable,
@@ -140,8 +140,8 @@ impl From<Refusal> for Problem {
             ),
             Refusal::Incomplete => (
                 Kind::Malformed,
-                "incomplete_body",
-                "the body ended before it was whole: send it again",
+                "invalid_body",
+                "the body stopped half-way: send it again",
             ),
             Refusal::Unavailable => (
                 Kind::Unavailable,
