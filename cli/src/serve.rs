@@ -245,7 +245,9 @@ impl Server {
             api_keys: options.api_keys,
             models: names,
             cors: options.cors,
-            refuse: None,
+            max_body_bytes: u64::try_from(options.max_body_bytes).ok(),
+            max_requests: Some(options.max_requests),
+            ..http::Options::default()
         };
         Ok(Self {
             models,
@@ -260,23 +262,22 @@ impl Server {
         })
     }
 
-    /// The model that a request is for; `None` if there is none of the name.
-    fn choose(&self, path: &str, wanted: Option<&str>) -> Option<&Model> {
+    /// The model that a request is for: the first that gives the vectors that it asks for, if it names none. `None`:
+    /// there is none of the name.
+    fn choose(&self, incoming: &Incoming) -> Option<&Model> {
         let mut models = self.models.iter();
-        match wanted {
-            Some(wanted) if self.models.len() > 1 => {
-                let named = models.find(|(name, _)| name == wanted);
-                named.map(|(_, model)| model)
-            }
+        let found = match incoming.model() {
+            Some(wanted) if self.models.len() > 1 => models.find(|(name, _)| name == wanted),
             _ => {
-                let kind = kind_of(path);
+                let kind = incoming.kind();
                 let gives = |model: &Model| {
                     kind.is_none_or(|kind| model.service().outputs().contains(&kind))
                 };
                 let default = models.clone().find(|(_, model)| gives(model));
-                default.or(models.next()).map(|(_, model)| model)
+                default.or(models.next())
             }
-        }
+        };
+        found.map(|(_, model)| model)
     }
 
     /// Answers a request, as far as possible by its head, and by its body only if there is room for it.
@@ -315,10 +316,8 @@ impl Server {
             if place.others >= self.max_requests {
                 return Err(Refusal::Overloaded);
             }
-            let incoming = Incoming::from(head.clone());
-            let model = self.choose(&head.path, incoming.model());
+            let model = self.choose(&Incoming::from(head.clone()));
             let model = model.ok_or(Refusal::UnknownModel)?;
-            drop(incoming);
             let answer = model.answer(head, self.options.clone()).await;
             answer.ok_or(Refusal::Failed)
         };
@@ -338,11 +337,7 @@ impl Server {
         &self,
         body: &mut (impl Body<Data = Bytes> + Unpin),
         budget: &mut Share,
-    ) -> Result<String, Refusal> {
-        let most = u64::try_from(self.max_body_bytes).unwrap_or(u64::MAX);
-        if body.size_hint().lower() > most {
-            return Err(Refusal::TooLarge);
-        }
+    ) -> Result<Vec<u8>, Refusal> {
         let mut bytes = Vec::new();
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(|_| Refusal::Incomplete)?.into_data() else {
@@ -356,21 +351,12 @@ impl Server {
             }
             bytes.extend_from_slice(&data);
         }
-        String::from_utf8(bytes).map_err(|_| Refusal::NotText)
+        Ok(bytes)
     }
 }
 
 /// Whether the server takes requests now, for orchestrators.
 const READY: &str = "/ready";
-
-/// The vectors that a path asks for; `None`: any model will do.
-fn kind_of(path: &str) -> Option<&'static str> {
-    match path.trim_end_matches('/') {
-        "/embed_sparse" => Some("sparse"),
-        "/tokenize" | "/decode" | "/info" => None,
-        _ => Some("dense"),
-    }
-}
 
 fn empty(status: u16) -> http::Response {
     http::Response {
@@ -395,7 +381,7 @@ async fn answer(
         method: parts.method.as_str().to_owned(),
         path: parts.uri.path().to_owned(),
         headers: parts.headers.iter().map(text).collect(),
-        body: String::new(),
+        body: Vec::new(),
     };
     let answer = server.answer(head, &mut body, &connection).await;
     // A sender that waits to be told to go on is told not to.

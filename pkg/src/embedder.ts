@@ -2,12 +2,18 @@
 
 import type { Call, Results } from "./engine/call.js";
 import type { Engine } from "./engine/engine.js";
-import { type Handler, type HandlerOptions, handler } from "./handler.js";
+import { HANDLER_OPTIONS, type Handler, type HandlerOptions, handler } from "./handler.js";
+import type { Wasm } from "./instance.js";
+import { checkOptions, hinted } from "./options.js";
+import { withList } from "./rows.js";
 import { save } from "./save.js";
 import {
   type Comparable,
+  type MultiLike,
   maxSim,
+  type Rows,
   type SimilarityOptions,
+  type SparseLike,
   similarity,
   type Table,
   type Vector,
@@ -67,12 +73,18 @@ export class Embedder {
   readonly cached: Promise<boolean>;
   readonly #engine: Engine;
 
+  /** Gives an instance of the wasm in this thread. */
+  readonly #start: () => Promise<Wasm>;
+
   /** @internal */
-  constructor(engine: Engine, cached: Promise<boolean>) {
+  constructor(engine: Engine, cached: Promise<boolean>, start: () => Promise<Wasm>) {
     this.#engine = engine;
+    this.#start = start;
     this.cached = cached;
-    const create = (body: EmbeddingCreateParams, options?: CallOptions) =>
-      this.#run("embeddings", body, options);
+    const create = async (body: EmbeddingCreateParams, options?: CallOptions) => {
+      checkBody("embeddings.create", body, CREATE);
+      return this.#run("embeddings", body, options);
+    };
     this.embeddings = { create: create as Embeddings["create"] };
     this.fetch = this.handler();
   }
@@ -83,11 +95,11 @@ export class Embedder {
   }
 
   /** Dense vectors, as one typed array: the fast way out of wasm. */
-  encode<O extends Output = "float">(
+  async encode<O extends Output = "float">(
     inputs: Inputs,
     options?: EncodeOptions & { output?: O | undefined },
   ): Promise<EncodedAs<O>> {
-    return this.#run("encode", inputs, options) as Promise<EncodedAs<O>>;
+    return withList<EncodedAs<O>>((await this.#run("encode", inputs, options)) as EncodedAs<O>);
   }
 
   /**
@@ -99,7 +111,7 @@ export class Embedder {
     inputs: Source<Input>,
     options: EncodeOptions & StreamOptions & { output?: O | undefined } = {},
   ): AsyncGenerator<EncodedAs<O> & BatchOf<Input>, void, undefined> {
-    return this.#stream("encode", inputs, options, (part: EncodedAs<O>) => part);
+    return this.#stream("encode", inputs, options, (part: EncodedAs<O>) => withList<EncodedAs<O>>(part));
   }
 
   /** As {@link stream}, with sparse vectors. */
@@ -134,18 +146,19 @@ export class Embedder {
       const first = row;
       const chunks = chunksOf(texts, at, numbers);
       row += chunks.length;
-      return {
+      return withList<EncodedChunks>({
         data: data.subarray(first * width, row * width),
         shape: [row - first, width],
         tokens: tokens.subarray(first, row),
         truncated: truncated.slice(first, row),
         chunks,
-      };
+      });
     });
   }
 
   /** Sparse vectors in the format of text-embeddings-inference's `/embed_sparse`. */
-  embedSparse(body: EmbedSparseParams, options?: CallOptions): Promise<SparseEntry[][]> {
+  async embedSparse(body: EmbedSparseParams, options?: CallOptions): Promise<SparseEntry[][]> {
+    checkBody("embedSparse", body, EMBED);
     return this.#run("embedSparse", body, options);
   }
 
@@ -155,23 +168,30 @@ export class Embedder {
   }
 
   /** A vector for each token of each text, for late interaction. */
-  encodeTokens(inputs: Inputs, options?: EncodeTokensOptions): Promise<TokenVectors[]> {
-    return this.#run("encodeTokens", inputs, options);
+  async encodeTokens(inputs: Inputs, options?: EncodeTokensOptions): Promise<TokenVectors[]> {
+    return (await this.#run("encodeTokens", inputs, options)).map(withList<TokenVectors>);
   }
 
   /** Several kinds of vectors from one pass through the model, for those that have several (`info.outputs`). */
-  encodeMulti(inputs: Inputs, options: EncodeMultiOptions): Promise<EncodedMulti> {
-    return this.#run("encodeMulti", inputs, options);
+  async encodeMulti(inputs: Inputs, options: EncodeMultiOptions): Promise<EncodedMulti> {
+    const { dense, sparse, tokens } = await this.#run("encodeMulti", inputs, options);
+    return {
+      ...(dense && { dense: withList<Encoded>(dense) }),
+      ...(sparse && { sparse }),
+      ...(tokens && { tokens: tokens.map(withList<TokenVectors>) }),
+    };
   }
 
   /** The states of all tokens in the format of text-embeddings-inference's `/embed_all`. */
-  embedAll(body: EmbedAllParams, options?: CallOptions): Promise<number[][][]> {
+  async embedAll(body: EmbedAllParams, options?: CallOptions): Promise<number[][][]> {
+    checkBody("embedAll", body, EMBED);
     return this.#run("embedAll", body, options);
   }
 
   /** As {@link fetch}, with options. */
   handler(options: HandlerOptions = {}): Handler {
-    return handler((call, signal) => this.run(call, signal), options);
+    checkOptions("handler", options, HANDLER_OPTIONS);
+    return handler((call, signal) => this.run(call, signal), options, this.#start);
   }
 
   /** The tokens of each text, as the model sees them. */
@@ -192,15 +212,16 @@ export class Embedder {
   similarity(a: Vector, b: Vector): number;
   /**
    * How alike each of some texts is to each of others. Vectors of any `output` can be compared with those of another; bits
-   * with bits by how many are the same (1 − 2 × Hamming distance / dimensions), and with others by the cosine.
+   * with bits by how many are the same (1 − 2 × Hamming distance / dimensions), and with others by the cosine. Lists of
+   * vectors are tables too, and so is what `JSON.parse(JSON.stringify(…))` makes of one. A single vector is a table of one row.
    */
-  similarity(a: Table, b: Table): Matrix;
+  similarity(a: Table | Vector, b: Table | Vector): Matrix;
   /** Dot product of two sparse vectors. */
-  similarity(a: SparseVector, b: SparseVector): number;
+  similarity(a: SparseLike, b: SparseLike): number;
   /** The dot product of each of some texts' sparse vectors with each of others'. */
-  similarity(a: readonly SparseVector[], b: readonly SparseVector[]): Matrix;
+  similarity(a: readonly SparseLike[], b: readonly SparseLike[]): Matrix;
   /** The weighted sum of the similarities by all kinds of vectors that both have: dense, sparse, and `maxSim` of tokens. */
-  similarity(a: EncodedMulti, b: EncodedMulti, options?: SimilarityOptions): Matrix;
+  similarity(a: MultiLike, b: MultiLike, options?: SimilarityOptions): Matrix;
   similarity(a: Comparable, b: Comparable, options?: SimilarityOptions): number | Matrix {
     return similarity(this.info.similarity, a, b, options);
   }
@@ -209,7 +230,7 @@ export class Embedder {
    * How well a document answers a query by the vectors of their tokens (ColBERT's MaxSim, averaged over the query's vectors
    * as BGE-M3 does it).
    */
-  maxSim(query: TokenVectors, document: TokenVectors): number {
+  maxSim(query: Rows, document: Rows): number {
     // Throws after `dispose`, as all else.
     this.#engine.info;
     return maxSim(query, document);
@@ -243,9 +264,21 @@ export class Embedder {
   ): AsyncGenerator<Result & BatchOf<Input>, void, undefined> {
     const run = async (some: Input[], first: number, signal: AbortSignal) => {
       const call = { name, inputs: some, options: plain(options), first };
-      return result((await this.run(call, signal)) as Part);
+      return result((await this.#call(call, signal)) as Part);
     };
     yield* stream(inputs, run, batchTokens ?? BATCH_TOKENS * Math.max(1, this.info.workers), signal);
+  }
+
+  /** As {@link run}, for a person: with the names of options that were meant. */
+  async #call<Name extends keyof Results>(
+    call: Call<Name>,
+    signal: AbortSignal | undefined,
+  ): Promise<Results[Name]> {
+    try {
+      return await this.run(call, signal);
+    } catch (error) {
+      throw hinted(error);
+    }
   }
 
   async #run<Name extends keyof Results>(
@@ -253,8 +286,28 @@ export class Embedder {
     inputs: unknown,
     options: CallOptions | undefined,
   ): Promise<Results[Name]> {
-    return this.run({ name, inputs, options: plain(options) }, options?.signal);
+    return this.#call({ name, inputs, options: plain(options) }, options?.signal);
   }
+}
+
+/** Fields that text-embeddings-inference's bodies have. */
+const EMBED = ["inputs", "truncate", "truncation_direction", "prompt_name"];
+
+/** Fields of OpenAI's body, and those that text-embeddings-inference takes beside them. */
+const CREATE = [
+  "input",
+  "model",
+  "encoding_format",
+  "dimensions",
+  "output_dtype",
+  "user",
+  "normalize",
+  ...EMBED.slice(1),
+];
+
+/** What is no object at all is for wasm to refuse. */
+function checkBody(call: string, body: unknown, known: readonly string[]): void {
+  if (typeof body === "object" && body !== null) checkOptions(call, body, known);
 }
 
 /** Tokens that a stream's batch has, for each worker. */

@@ -21,9 +21,11 @@ export type ErrorCode =
   | "empty_input"
   | "too_many_inputs"
   | "token_out_of_range"
+  | "foreign_tokens"
   | "invalid_dimensions"
   | "unknown_prompt"
   | "input_too_long"
+  | "answer_too_large"
   | "wrong_model_kind"
   // getting the files
   | "invalid_source"
@@ -60,24 +62,6 @@ export class GossamerError extends Error {
   }
 }
 
-/** Runs a call into wasm; whatever it throws becomes a {@link GossamerError}. */
-export function guard<T>(call: () => T): T {
-  try {
-    return call();
-  } catch (error) {
-    throw toGossamerError(error);
-  }
-}
-
-/** Frees a wasm object, even one that a trap has left locked: the error under way says more. */
-export function release(object: { free(): void }): void {
-  try {
-    object.free();
-  } catch {
-    // Leaked, as the whole instance may be.
-  }
-}
-
 /** What wasm threw, as a {@link GossamerError}. */
 export function toGossamerError(error: unknown): GossamerError {
   if (error instanceof GossamerError) return error;
@@ -90,7 +74,7 @@ export function toGossamerError(error: unknown): GossamerError {
   const what = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
   return new GossamerError(
     "internal",
-    `The WebAssembly code stopped unexpectedly (${what}). This is a defect of gossamer-embed: please report it, and load the model anew.`,
+    `The WebAssembly code stopped unexpectedly (${what}). This is a defect of gossamer-embed: please report it. What comes next runs in a new instance.`,
     { status: 500, cause: error },
   );
 }
@@ -100,6 +84,17 @@ export function disposed(): GossamerError {
   return new GossamerError("disposed", "This embedder was disposed of; load the model anew.", {
     status: 410,
   });
+}
+
+/** Why a model is not loaded anew in place of one that failed. */
+export function anotherModel(): GossamerError {
+  return new GossamerError(
+    "invalid_source",
+    "The model at its source is another one now. Load it anew, and make indexes anew if `spaceId` differs.",
+    {
+      status: 409,
+    },
+  );
 }
 
 /** Throws if the signal is aborted. */

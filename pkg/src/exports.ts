@@ -5,7 +5,7 @@ export { modelCache } from "./cache/store.js";
 export type { Embedder, Embeddings, EncodedAs } from "./embedder.js";
 export { type ErrorCode, GossamerError } from "./errors.js";
 export { type Fused, type FuseOptions, fuse } from "./fuse.js";
-export type { Handler, HandlerOptions } from "./handler.js";
+export type { Handler, HandlerOptions, RequestContext } from "./handler.js";
 export type { InitOptions } from "./init.js";
 export type {
   BytesProgress,
@@ -16,6 +16,16 @@ export type {
   TotalProgress,
 } from "./progress.js";
 export type { ServeOptions, Server } from "./serve.js";
-export type { Comparable, KindWeights, SimilarityOptions, Table, Vector } from "./similarity.js";
+export type {
+  Comparable,
+  KindWeights,
+  MultiLike,
+  Numbers,
+  Rows,
+  SimilarityOptions,
+  SparseLike,
+  Table,
+  Vector,
+} from "./similarity.js";
 export type { Source } from "./stream.js";
 export type * from "./types.js";

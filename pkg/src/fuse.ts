@@ -1,6 +1,7 @@
 /** From several rankings to one. */
 
 import { GossamerError } from "./errors.js";
+import { checkOptions } from "./options.js";
 
 /** Options of {@link fuse}. */
 export interface FuseOptions {
@@ -24,6 +25,7 @@ export interface Fused<Id> {
  * different searches have no common scale.
  */
 export function fuse<Id>(rankings: readonly (readonly Id[])[], options: FuseOptions = {}): Fused<Id>[] {
+  checkOptions("fuse", options, ["k", "weights"]);
   const { k = 60, weights = rankings.map(() => 1) } = options;
   if (weights.length !== rankings.length || !(k >= 0)) {
     throw new GossamerError(

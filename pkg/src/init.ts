@@ -2,7 +2,8 @@
 
 import { GossamerError } from "./errors.js";
 import type { Host } from "./host.js";
-import start from "./wasm/gossamer.js";
+import { Wasm } from "./instance.js";
+import { checkOptions } from "./options.js";
 
 /** Where the wasm is, for hosts and bundlers that cannot find it by themselves. At most one of these. */
 export interface InitOptions {
@@ -17,7 +18,7 @@ export interface InitOptions {
 }
 
 let compiled: Promise<WebAssembly.Module> | undefined;
-let started: Promise<WebAssembly.Memory> | undefined;
+let started: Promise<Wasm> | undefined;
 
 /** Compiles the wasm, or answers with what was compiled before. What failed can be tried again. */
 export function ensureCompiled(host: Host, options: InitOptions = {}): Promise<WebAssembly.Module> {
@@ -30,8 +31,11 @@ export function ensureCompiled(host: Host, options: InitOptions = {}): Promise<W
   return compiled;
 }
 
-/** Starts wasm in this thread, or answers with the memory of the one that runs. */
-export function ensureStarted(host: Host, options?: InitOptions): Promise<WebAssembly.Memory> {
+/** Starts wasm in this thread, or answers with the instance that runs. One that has trapped is replaced. */
+export async function ensureStarted(host: Host, options?: InitOptions): Promise<Wasm> {
+  const running = started;
+  if ((await running)?.trap && started === running) started = undefined;
+  checkOptions("init", options ?? {}, ["module", "url", "bytes", "response"]);
   started ??= ensureCompiled(host, options)
     .then(instantiate)
     .catch((error: unknown) => {
@@ -42,10 +46,9 @@ export function ensureStarted(host: Host, options?: InitOptions): Promise<WebAss
 }
 
 /** Starts a compiled module in this thread. */
-export async function instantiate(module: WebAssembly.Module): Promise<WebAssembly.Memory> {
+export async function instantiate(module: WebAssembly.Module): Promise<Wasm> {
   try {
-    const exports = await start({ module_or_path: module });
-    return exports.memory;
+    return await Wasm.start(module);
   } catch (error) {
     throw unusable(error);
   }

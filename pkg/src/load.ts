@@ -9,6 +9,7 @@ import { type LocalEngine, LocalLoader } from "./engine/local.js";
 import { checkAborted, GossamerError } from "./errors.js";
 import type { Host } from "./host.js";
 import { ensureCompiled, ensureStarted } from "./init.js";
+import { checkLoadOptions } from "./options.js";
 import { PoolLoader } from "./pool/loader.js";
 import type { Pool } from "./pool/pool.js";
 import { Remote } from "./pool/remote.js";
@@ -17,13 +18,21 @@ import { chooseFile } from "./sources/hub.js";
 import { resolveSource } from "./sources/resolve.js";
 import type { Listing, Source } from "./sources/source.js";
 import { Transfer } from "./transfer.js";
-import type { LoadOptions, ModelSource } from "./types.js";
+import type { Device, LoadOptions, ModelSource, WeightDtype } from "./types.js";
+
+/** `load`'s options, with our own names of devices and dtypes. */
+type Options = LoadOptions & { device: Device | undefined; dtype: "auto" | WeightDtype | undefined };
+
+/** transformers.js' names → ours. */
+const ALIASES: Readonly<Record<string, string>> = { wasm: "cpu", fp32: "f32", fp16: "f16", int8: "q8" };
 
 /** More workers than any machine has cores for. */
 const MOST_WORKERS = 256;
 
 /** Loads from any source. */
-export async function loadModel(host: Host, source: ModelSource, options: LoadOptions): Promise<Embedder> {
+export async function loadModel(host: Host, source: ModelSource, given: LoadOptions): Promise<Embedder> {
+  checkLoadOptions(given);
+  const options = { ...given, device: alias(given.device), dtype: alias(given.dtype) } as Options;
   const { signal, onWarning = (warning) => console.warn(warning.message) } = options;
   checkAborted(signal);
   checkWorkers(options.workers);
@@ -42,7 +51,7 @@ export async function loadModel(host: Host, source: ModelSource, options: LoadOp
       const engine = await new Loading(host, visit, options).load();
       const { fallback } = engine.info;
       if (fallback !== undefined) onWarning(onCpuInstead(fallback));
-      return new Embedder(engine, visit.keep(engine));
+      return new Embedder(engine, visit.keep(engine), () => ensureStarted(host));
     } catch (error) {
       const again = await visit.forget(error);
       visit.leave();
@@ -56,13 +65,13 @@ export async function loadModel(host: Host, source: ModelSource, options: LoadOp
 class Loading {
   readonly #host: Host;
   readonly #source: Source;
-  readonly #options: LoadOptions;
+  readonly #options: Options;
   readonly #sha256: Readonly<Record<string, string>>;
   /** The weight file that is named, if one is. */
   readonly #file: string | undefined;
   readonly #saveable: boolean;
 
-  constructor(host: Host, { source, sha256, file, saves = false }: Visit, options: LoadOptions) {
+  constructor(host: Host, { source, sha256, file, saves = false }: Visit, options: Options) {
     this.#host = host;
     this.#source = source;
     this.#options = options;
@@ -100,7 +109,7 @@ class Loading {
     progress: ProgressReport,
     signal: AbortSignal | undefined,
   ): Promise<LocalEngine> {
-    // When a GPU is lost, without a word.
+    // When the wasm has trapped or a GPU is lost, without a word.
     const reload = () =>
       this.#local(loaderOptions, new ProgressReport(this.#source.model, undefined), undefined);
     const start = async () => LocalLoader.start(loaderOptions, await ensureStarted(this.#host), reload);
@@ -173,6 +182,10 @@ async function startPool(
   const module = await ensureCompiled(host);
   const start = () => new Remote(thread(createWorker));
   return PoolLoader.start(start, workers, module, loaderOptions, reload);
+}
+
+function alias(name: string | undefined): string | undefined {
+  return name !== undefined && Object.hasOwn(ALIASES, name) ? ALIASES[name] : name;
 }
 
 function checkWorkers(workers = 0): void {

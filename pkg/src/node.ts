@@ -27,7 +27,8 @@ const host: Host = {
   directory: directorySource,
   variable,
   cache: hubFolder,
-  thread: (create = () => new Worker(new URL("./node-worker.js", import.meta.url))) => {
+  // Of the process's own arguments some are for its main script alone.
+  thread: (create = () => new Worker(new URL("./node-worker.js", import.meta.url), { execArgv: [] })) => {
     const worker = create() as Worker;
     return {
       post: (message, transfer) => worker.postMessage(message, transfer as TransferListItem[]),
@@ -112,5 +113,5 @@ export async function load(source: ModelSource, options: LoadOptions = {}): Prom
 
 /** Serves several models, each loaded when it is first asked for, to the clients of several APIs (see `Embedder.fetch`). */
 export function serve(options: ServeOptions): Server {
-  return serveModels(load, options);
+  return serveModels(load, () => ensureStarted(host), options);
 }

@@ -1,24 +1,52 @@
 /** Similarity of vectors, as a model's authors meant it. Larger is more alike, always. */
 
 import { GossamerError } from "./errors.js";
-import type {
-  Encoded,
-  EncodedMulti,
-  EncodedWhole,
-  Matrix,
-  ModelInfo,
-  SparseVector,
-  TokenVectors,
-} from "./types.js";
+import { checkOptions } from "./options.js";
+import type { Matrix, ModelInfo } from "./types.js";
 
 /** A dense vector. */
-export type Vector = Float32Array | readonly number[];
+export type Vector = Float32Array | Float64Array | readonly number[];
 
-/** Dense vectors, of `encode` with any `output`. */
-export type Table = Encoded | EncodedWhole;
+/** Numbers as they are, or as JSON gives them back: of a typed array, an object with numbers as keys. */
+export type Numbers = ArrayLike<number> | Readonly<Record<string, number>>;
+
+/** Dense vectors, row after row: what `encode` gives with any `output`, or what was made of it by way of JSON. */
+export interface Rows {
+  /** All vectors end to end. */
+  readonly data: Numbers;
+  /** Number of vectors, and of entries of each. */
+  readonly shape: readonly number[];
+  /** What the entries are; floating-point numbers by default. */
+  readonly output?: string | undefined;
+  /** Components of a vector, if its entries are bits. */
+  readonly dimensions?: number | undefined;
+  /** Factors of whole numbers. */
+  readonly scales?: Numbers | undefined;
+}
+
+/** Dense vectors: what `encode` gives, or a list of vectors. */
+export type Table = Rows | readonly Vector[];
+
+/** A sparse vector, or what was made of one by way of JSON. */
+export interface SparseLike {
+  /** Tokens of the vocabulary, in ascending order. */
+  readonly indices: Numbers;
+  /** Their weights. */
+  readonly values: Numbers;
+}
+
+/** Several kinds of vectors, as `encodeMulti` gives them. */
+export interface MultiLike {
+  /** Of all texts. */
+  readonly dense?: Table | undefined;
+  /** One for each text. */
+  readonly sparse?: readonly SparseLike[] | undefined;
+  /** One for each text. */
+  readonly tokens?: readonly Rows[] | undefined;
+}
 
 /** What can be compared with its like. */
-export type Comparable = Vector | Table | SparseVector | readonly SparseVector[] | EncodedMulti;
+export type Comparable = Vector | Table | SparseLike | readonly SparseLike[] | MultiLike;
 
 /** A factor for each kind of vectors. */
 export interface KindWeights {
@@ -43,15 +71,19 @@ export function similarity(
   measure: Measure,
   a: Comparable,
   b: Comparable,
-  { weights = {} }: SimilarityOptions = {},
+  options: SimilarityOptions = {},
 ): number | Matrix {
+  checkOptions("similarity", options, ["weights"]);
+  const { weights = {} } = options;
   if (isVector(a) && isVector(b)) {
     checkDimensions(a.length, b.length);
-    return dense(measure, a, b);
+    return dense(measure, numbers(a), numbers(b));
   }
-  if (isTable(a) && isTable(b)) return tables(measure, a, b);
-  if (isSparse(a) && isSparse(b)) return sparseDot(a, b);
-  if (isList(a) && isList(b)) return pairs(a, b, sparseDot);
+  if (has(a, ...SPARSE) && has(b, ...SPARSE)) return sparseDot(sparse(a), sparse(b));
+  if (isSparseList(a) && isSparseList(b)) return pairs(a.map(sparse), b.map(sparse), sparseDot);
+  // A vector beside a table is one of one row.
+  const [one, other] = [a, b].map((side) => (isVector(side) ? [side] : side));
+  if (isTable(one) && isTable(other)) return tables(measure, one, other);
   if (isMulti(a) && isMulti(b)) return hybrid(measure, a, b, weights);
   throw invalid(
     "pass two vectors, two results of encode, of encodeSparse or of encodeMulti, or two sparse vectors",
@@ -59,8 +91,10 @@ export function similarity(
 }
 
 /** Late interaction: for each vector of the query the best dot product with one of the document's, on average. */
-export function maxSim(query: TokenVectors, document: TokenVectors): number {
-  if (!isTable(query) || !isTable(document)) throw invalid("pass two texts' results of encodeTokens");
+export function maxSim(query: Rows, document: Rows): number {
+  if (!has(query, ...ROWS) || !has(document, ...ROWS)) {
+    throw invalid("pass two texts' results of encodeTokens");
+  }
   const products = tables("dot", query, document);
   const [n, m] = products.shape;
   let total = 0;
@@ -73,16 +107,17 @@ export function maxSim(query: TokenVectors, document: TokenVectors): number {
 }
 
 /** The weighted sum of the similarities of all kinds that both have. */
-function hybrid(
-  measure: Measure,
-  a: EncodedMulti,
-  b: EncodedMulti,
-  weights: NonNullable<SimilarityOptions["weights"]>,
-): Matrix {
+function hybrid(measure: Measure, a: MultiLike, b: MultiLike, weights: KindWeights): Matrix {
   const kinds: [Matrix, number][] = [];
-  if (a.dense && b.dense) kinds.push([tables(measure, a.dense, b.dense), weights.dense ?? 1]);
-  if (a.sparse && b.sparse) kinds.push([pairs(a.sparse, b.sparse, sparseDot), weights.sparse ?? 1]);
-  if (a.tokens && b.tokens) kinds.push([pairs(a.tokens, b.tokens, maxSim), weights.tokens ?? 1]);
+  if (isTable(a.dense) && isTable(b.dense)) {
+    kinds.push([tables(measure, a.dense, b.dense), weights.dense ?? 1]);
+  }
+  if (isSparseList(a.sparse) && isSparseList(b.sparse)) {
+    kinds.push([pairs(a.sparse.map(sparse), b.sparse.map(sparse), sparseDot), weights.sparse ?? 1]);
+  }
+  if (Array.isArray(a.tokens) && Array.isArray(b.tokens)) {
+    kinds.push([pairs(a.tokens, b.tokens, maxSim), weights.tokens ?? 1]);
+  }
   const [one] = kinds;
   if (!one) throw invalid("the two results have no kind of vectors in common");
   const sum = one[0].data.map((_, at) =>
@@ -96,58 +131,89 @@ function pairs<T>(a: readonly T[], b: readonly T[], compare: (a: T, b: T) => num
   return { data, shape: [a.length, b.length] };
 }
 
-function tables(measure: Measure, a: Table | TokenVectors, b: Table | TokenVectors): Matrix {
-  checkDimensions(dimensions(a), dimensions(b));
-  const areBits = [a, b].map(isBits);
-  if (areBits.every(Boolean)) return hamming(a as EncodedWhole, b as EncodedWhole);
+type Typed = Float64Array | Float32Array | Int8Array | Uint8Array;
+
+/** A table, checked. */
+interface Side {
+  rows: Typed[];
+  output: string | undefined;
+  dimensions: number;
+  scales: Typed | undefined;
+  isBits: boolean;
+}
+
+function tables(measure: Measure, a: Table, b: Table): Matrix {
+  const sides = [side(a), side(b)] as const;
+  const [one, other] = sides;
+  if (one.rows.length > 0 && other.rows.length > 0) checkDimensions(one.dimensions, other.dimensions);
+  if (sides.every(({ isBits }) => isBits)) {
+    return pairs(bytes(one), bytes(other), (x, y) => hamming(x, y, one.dimensions));
+  }
   // Bits have lost what the other measures need.
-  const kept = areBits.some(Boolean) ? "cosine" : measure;
-  return pairs(components(a), components(b), (one, other) => dense(kept, one, other));
+  const kept = sides.some(({ isBits }) => isBits) ? "cosine" : measure;
+  return pairs(components(one), components(other), (x, y) => dense(kept, x, y));
+}
+
+function side(table: Table): Side {
+  if (isRowList(table)) {
+    const rows = table.map(numbers);
+    const dimensions = rows[0]?.length ?? 0;
+    for (const row of rows) checkDimensions(dimensions, row.length);
+    return { rows, dimensions, output: undefined, scales: undefined, isBits: false };
+  }
+  const { shape, output, scales } = table as Rows;
+  const data = numbers((table as Rows).data);
+  const [n, width] = Array.isArray(shape) ? (shape as [number, number]) : [-1, 0];
+  const isBits = String(output).endsWith("binary");
+  const dimensions = isBits ? ((table as Rows).dimensions as number) : width;
+  const isWhole = data.BYTES_PER_ELEMENT === 1;
+  const fits = Number.isInteger(n) && n >= 0 && n * width === data.length;
+  if (!fits || (isBits && Math.ceil(dimensions / 8) !== width) || (isWhole && output === undefined)) {
+    throw invalid("`data`, `shape` and `output` are not those of one result");
+  }
+  const rows = Array.from({ length: n }, (_, i) => data.subarray(i * width, (i + 1) * width));
+  return { rows, output, dimensions, scales: scales && numbers(scales), isBits };
+}
+
+/** Numbers as a typed array. */
+function numbers(value: unknown): Typed {
+  if (ArrayBuffer.isView(value) && typeof (value as Typed)[0] === "number") return value as Typed;
+  const list: unknown[] = Array.isArray(value) ? value : Object.values((value ?? {}) as object);
+  if (list.every((entry) => typeof entry === "number")) return Float64Array.from(list as number[]);
+  throw invalid("an entry of a vector is not a number");
 }
 
 /** The cosine of vectors of 1 and -1: 1 where all bits are the same, -1 where none is. */
-function hamming(a: EncodedWhole, b: EncodedWhole): Matrix {
-  const [one, other] = [bytes(a), bytes(b)];
-  const compare = (x: Uint8Array, y: Uint8Array) => {
-    let different = 0;
-    for (let i = 0; i < x.length; i++) different += ONES[(x[i] as number) ^ (y[i] as number)] as number;
-    return 1 - (2 * different) / a.dimensions;
-  };
-  return pairs(one, other, compare);
+function hamming(x: Uint8Array, y: Uint8Array, dimensions: number): number {
+  let different = 0;
+  for (let i = 0; i < x.length; i++) different += ONES[(x[i] as number) ^ (y[i] as number)] as number;
+  return 1 - (2 * different) / dimensions;
 }
 
 /** How many bits of a byte are 1. */
 const ONES = Uint8Array.from({ length: 256 }, (_, byte) => byte.toString(2).replaceAll("0", "").length);
 
 /** Rows as numpy packs bits. */
-function bytes({ data, shape, output }: EncodedWhole): Uint8Array[] {
+function bytes({ rows, output }: Side): Uint8Array[] {
   const flip = output === "binary" ? 0x80 : 0;
-  const all = Uint8Array.from(data, (byte) => byte ^ flip);
-  return rows(all, shape);
+  return rows.map((row) => Uint8Array.from(row, (byte) => byte ^ flip));
 }
 
 /** Rows as numbers that compare as the original vectors do. */
-function components(table: Table | TokenVectors): Float32Array[] {
-  if (!("output" in table)) return rows(table.data, table.shape);
-  const { data, shape, output, dimensions, scales } = table;
-  if (isBits(table)) {
+function components(table: Side): Typed[] {
+  const { rows, output, dimensions, scales, isBits } = table;
+  if (isBits) {
     const component = (row: Uint8Array) => (_: unknown, at: number) =>
       ((row[at >> 3] as number) >> (7 - (at & 7))) & 1 ? 1 : -1;
     return bytes(table).map((row) => Float32Array.from({ length: dimensions }, component(row)));
   }
+  if (output === undefined) return rows;
   const zero = output === "uint8" ? 128 : 0;
   const scale = (code: number, row: number) => (code - zero) * (scales?.[row] ?? 1);
-  return rows(data, shape).map((codes, row) => Float32Array.from(codes, (code) => scale(code, row)));
+  return rows.map((codes, row) => Float32Array.from(codes, (code) => scale(code, row)));
 }
 
-function rows<Data extends Float32Array | Int8Array | Uint8Array>(
-  data: Data,
-  [n, width]: [number, number],
-): Data[] {
-  return Array.from({ length: n }, (_, i) => data.subarray(i * width, (i + 1) * width) as Data);
-}
-
-function dense(measure: Measure, a: Vector, b: Vector): number {
+function dense(measure: Measure, a: Typed, b: Typed): number {
   switch (measure) {
     case "dot":
       return sum(a, b, (x, y) => x * y);
@@ -162,14 +228,26 @@ function dense(measure: Measure, a: Vector, b: Vector): number {
   }
 }
 
-function sum(a: Vector, b: Vector, term: (x: number, y: number) => number): number {
+function sum(a: Typed, b: Typed, term: (x: number, y: number) => number): number {
   let total = 0;
   for (let i = 0; i < a.length; i++) total += term(a[i] as number, b[i] as number);
   return total;
 }
 
+interface Sparse {
+  indices: Typed;
+  values: Typed;
+}
+
+function sparse(vector: SparseLike): Sparse {
+  const [indices, values] = [numbers(vector.indices), numbers(vector.values)];
+  const ascend = indices.every((index, at) => at === 0 || index > (indices[at - 1] as number));
+  if (ascend && indices.length === values.length) return { indices, values };
+  throw invalid("a sparse vector has a value for each index, and its indices ascend");
+}
+
 /** Both lists of indices ascend, so one walk finds what they share. */
-function sparseDot(a: SparseVector, b: SparseVector): number {
+function sparseDot(a: Sparse, b: Sparse): number {
   let total = 0;
   for (let i = 0, j = 0; i < a.indices.length && j < b.indices.length; ) {
     const difference = (a.indices[i] as number) - (b.indices[j] as number);
@@ -180,10 +258,6 @@ function sparseDot(a: SparseVector, b: SparseVector): number {
   return total;
 }
 
-function dimensions(table: Table | TokenVectors): number {
-  return "output" in table ? table.dimensions : table.shape[1];
-}
-
 function checkDimensions(a: number, b: number): void {
   if (a === b) return;
   throw invalid(
@@ -191,31 +265,33 @@ function checkDimensions(a: number, b: number): void {
   );
 }
 
-function isBits(table: Table | TokenVectors): table is EncodedWhole {
-  return "output" in table && table.output.endsWith("binary");
+const ROWS = ["data", "shape"];
+const SPARSE = ["indices", "values"];
+
+function has(value: unknown, ...names: string[]): value is Rows & SparseLike {
+  return typeof value === "object" && value !== null && names.every((name) => name in value);
 }
 
+/** Whole numbers, which may be bits, are no vector without what says what they are. */
 function isVector(value: unknown): value is Vector {
-  const isNumbers = Array.isArray(value) && (value.length === 0 || typeof value[0] === "number");
-  return isNumbers || Object.prototype.toString.call(value) === "[object Float32Array]";
+  if (Array.isArray(value)) return value.length === 0 || typeof value[0] === "number";
+  return /Float(32|64)Array\]$/.test(Object.prototype.toString.call(value));
+}
+
+function isRowList(value: unknown): value is readonly Vector[] {
+  return Array.isArray(value) && value.every(isVector);
 }
 
 function isTable(value: unknown): value is Table {
-  return typeof value === "object" && value !== null && "data" in value && "shape" in value;
+  return isRowList(value) || has(value, ...ROWS);
 }
 
-function isSparse(value: unknown): value is SparseVector {
-  return typeof value === "object" && value !== null && "indices" in value && "values" in value;
+function isSparseList(value: unknown): value is readonly SparseLike[] {
+  return Array.isArray(value) && value.every((item) => has(item, ...SPARSE));
 }
 
-function isList(value: unknown): value is readonly SparseVector[] {
-  return Array.isArray(value) && value.every(isSparse);
-}
-
-function isMulti(value: unknown): value is EncodedMulti {
-  return (
-    typeof value === "object" && value !== null && ["dense", "sparse", "tokens"].some((kind) => kind in value)
-  );
+function isMulti(value: unknown): value is MultiLike {
+  return ["dense", "sparse", "tokens"].some((kind) => has(value, kind));
 }
 
 function invalid(why: string): GossamerError {

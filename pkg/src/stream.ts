@@ -1,5 +1,6 @@
 /** Any number of inputs → batches of results, in order and in bounded memory. */
 
+import { onAbort } from "./abort.js";
 import { breathe } from "./breathe.js";
 import { aborted, checkAborted, GossamerError } from "./errors.js";
 import { estimate } from "./pool/split.js";
@@ -36,8 +37,7 @@ export async function* stream<Input extends string | readonly number[], Result e
     if (signal) controller.signal.addEventListener("abort", () => reject(aborted(signal)));
   });
   stopped.catch(() => {});
-  const abort = () => controller.abort();
-  signal?.addEventListener("abort", abort);
+  const ignore = onAbort(signal, () => controller.abort());
   const underWay: UnderWay<Input, Result>[] = [];
   let first = 0;
   let idle: Promise<void> | undefined;
@@ -71,11 +71,11 @@ export async function* stream<Input extends string | readonly number[], Result e
       const events = [reading, finished, paused, stopped].filter((event) => event !== undefined);
       if ((await Promise.race(events)) === undefined || !current) continue;
       underWay.shift();
-      yield { ...(await current.result), first: current.first, inputs: current.inputs };
+      yield Object.assign(await current.result, { first: current.first, inputs: current.inputs });
       checkAborted(signal);
     }
   } finally {
-    signal?.removeEventListener("abort", abort);
+    ignore();
     controller.abort();
     await reader.leave();
   }

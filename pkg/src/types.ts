@@ -54,15 +54,16 @@ export interface LoadOptions {
   /**
    * `"cpu"`, the default; `"webgpu"`, which is an error where there is no GPU, or one that computes wrongly; or `"auto"`, which
    * then takes the CPU, with a warning if the GPU is at fault. `"auto"` keeps the weights for both, and measures from how many
-   * tokens on the GPU is faster.
+   * tokens on the GPU is faster. `"wasm"`, transformers.js' name, is `"cpu"`.
    */
-  device?: Device | undefined;
+  device?: Device | "wasm" | undefined;
   /**
    * How to hold the weights: `"q8"` (8 bits, a quarter of the memory), `"q4"` (4 bits in the feed-forward blocks, less
    * memory again, less exact), `"f32"`, or `"f16"`, which takes half the memory of that on a GPU, and no less on the CPU.
-   * `"auto"`, the default, is what the model was saved as (`save`, `gossamer quantize`), or else `"q8"`.
+   * `"auto"`, the default, is what the model was saved as (`save`, `gossamer quantize`), or else `"q8"`. The names of
+   * transformers.js `"fp32"`, `"fp16"` and `"int8"` are `"f32"`, `"f16"` and `"q8"`.
    */
-  dtype?: "auto" | WeightDtype | undefined;
+  dtype?: "auto" | WeightDtype | "fp32" | "fp16" | "int8" | undefined;
   /**
    * The weight file to load, by its path in the folder: a GGUF file (`"model-Q8_0.gguf"`), in which the tokenizer and the
    * configuration are too, or one to take in place of that folder's `model.safetensors` (`"model.fp16.safetensors"`).
@@ -242,6 +243,8 @@ export interface TokenVectors {
   data: Float32Array;
   /** Number of vectors, number of dimensions. */
   shape: [number, number];
+  /** The vectors as lists of numbers. */
+  toList(): number[][];
 }
 
 /** Several kinds of vectors, those that were asked for. */
@@ -264,6 +267,8 @@ export interface Encoded {
   tokens: Uint32Array;
   /** Whether a text had to be shortened. */
   truncated: boolean[];
+  /** The vectors as lists of numbers. */
+  toList(): number[][];
 }
 
 /** Dense vectors in whole numbers, row after row: see {@link Output}. */
@@ -282,6 +287,8 @@ export interface EncodedWhole<Data extends Int8Array | Uint8Array = Int8Array | 
   tokens: Uint32Array;
   /** Whether a text had to be shortened. */
   truncated: boolean[];
+  /** The vectors as lists of numbers. */
+  toList(): number[][];
 }
 
 /** A part of a longer text. */

@@ -1,6 +1,8 @@
 //! Bad input gives a typed error that says what to do, and nothing breaks: one test a case.
 
 use crate::common::{fixture, inputs, load, load_with, texts};
+use gossamer::api::body::{self, Body};
+use gossamer::api::openai;
 use gossamer::{
     Cpu, EncodeOptions, Error, Input, MultiOptions, SparseOptions, TokenOptions, WeightDtype,
 };
@@ -819,7 +821,8 @@ fn openai_bodies() {
         ),
         (json!({ "input": "cat ".repeat(100) }), "input_too_long"),
     ] {
-        let mut run = gossamer::api::openai::start(&embedder, body.clone());
+        let read = body::read(body.to_string().into_bytes()).unwrap();
+        let mut run = Body::of(read).and_then(|read| openai::start(&embedder, read, true));
         let error = loop {
             match run {
                 Err(error) => break error,

@@ -61,11 +61,10 @@ pub fn package() -> Result<()> {
     for folder in [&bound, &dist.join("wasm")] {
         fs::create_dir_all(folder)?;
     }
-    for (name, text) in GLUE.iter().zip(&baseline) {
-        fs::write(bound.join(name), text)?;
-    }
-    // The code goes into the bundles; the compiler leaves declarations where they are.
-    fs::copy(bound.join(GLUE[1]), dist.join("wasm").join(GLUE[1]))?;
+    let [code, types] = baseline;
+    fs::write(bound.join("gossamer.js"), factory(&code)?)?;
+    fs::write(bound.join("gossamer.d.ts"), FACTORY_TYPES)?;
+    fs::write(bound.join("bindings.d.ts"), types)?;
     for (name, _) in BUILDS {
         fs::copy(
             optimized(name),
@@ -102,7 +101,7 @@ fn wasm(name: &str, features: &[&str], inputs: &str) -> Result<PathBuf> {
         "--target",
         setup::WASM,
     ];
-    run(cargo().args(build).args(features))?;
+    run(cargo().args(build).args(features).args(remapped()?))?;
     let linked = target().join(setup::WASM).join("release/gossamer.wasm");
     fs::create_dir_all(&folder)?;
     Bindgen::new()
@@ -126,6 +125,28 @@ fn wasm(name: &str, features: &[&str], inputs: &str) -> Result<PathBuf> {
         .arg(&optimized))?;
     fs::write(made_of, inputs)?;
     Ok(folder)
+}
+
+/// Options of cargo that keep the paths of this machine out of panic messages. They are added to those of
+/// `.cargo/config.toml`.
+fn remapped() -> Result<[String; 2]> {
+    let home = match std::env::var_os("CARGO_HOME") {
+        Some(home) => PathBuf::from(home),
+        None => std::env::home_dir()
+            .context("there is no home folder")?
+            .join(".cargo"),
+    };
+    let mut prefixes = vec![format!("{}=cargo", home.display())];
+    // The last one that fits counts.
+    for registry in fs::read_dir(home.join("registry/src"))? {
+        prefixes.push(format!("{}=crates", registry?.path().display()));
+    }
+    let flags = prefixes
+        .iter()
+        .map(|prefix| format!("{:?}", format!("--remap-path-prefix={prefix}")));
+    let flags = flags.collect::<Vec<_>>().join(", ");
+    let config = format!("target.{}.rustflags = [{flags}]", setup::WASM);
+    Ok(["--config".to_owned(), config])
 }
 
 /// Hash of everything that the wasm is made of. Cargo keeps one copy of a cdylib, and would link each of the two builds
@@ -188,6 +209,41 @@ fn read_glue(folder: &Path) -> Result<[String; 2]> {
     let lines = js.split_inclusive('\n');
     let lines = lines.filter(|line| !line.trim_start().starts_with("// Cast intrinsic"));
     Ok([lines.collect(), types?])
+}
+
+/// Types of [`factory`]'s module.
+const FACTORY_TYPES: &str = "export default function (): typeof import(\"./bindings.js\");\n";
+
+/// Turns the glue's module, which has one instance, into a function that makes the bindings of a new instance. After a trap
+/// the TypeScript needs a second one.
+fn factory(glue: &str) -> Result<String> {
+    let (body, exports) = glue
+        .trim_end()
+        .rsplit_once("\nexport {")
+        .context("wasm-bindgen's glue does not end with its exports")?;
+    let start = exports
+        .split_once("initSync, ")
+        .and_then(|(_, rest)| rest.strip_suffix(" as default };"))
+        .context("wasm-bindgen's glue does not export its start function")?;
+    let mut names = vec![format!("default: {start}")];
+    let mut code = String::from("export default function () {\n");
+    for line in body.lines() {
+        let line = match line.strip_prefix("export ") {
+            Some(item) => {
+                let name = item
+                    .strip_prefix("class ")
+                    .or_else(|| item.strip_prefix("function "))
+                    .and_then(|name| name.split([' ', '(']).next())
+                    .with_context(|| format!("wasm-bindgen's glue has another export: {line}"))?;
+                names.push(name.to_owned());
+                item
+            }
+            None => line,
+        };
+        code.push_str(line);
+        code.push('\n');
+    }
+    Ok(format!("{code}return {{ {} }};\n}}\n", names.join(", ")))
 }
 
 /// A program of an npm package.

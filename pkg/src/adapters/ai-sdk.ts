@@ -1,7 +1,7 @@
 /** Vercel's AI SDK: an `EmbeddingModelV4`, for `embed`, `embedMany` and providers' registries. */
 
 import type { Embedder } from "../embedder.js";
-import { type AdapterOptions, lists } from "./shared/lists.js";
+import { type AdapterOptions, checkTexts, lists } from "./shared/lists.js";
 
 /** What the AI SDK asks for. */
 export interface EmbedCall {
@@ -73,6 +73,7 @@ export function embeddingModel(embedder: Embedder, options: AdapterOptions = {})
     maxEmbeddingsPerCall: 2048,
     supportsParallelCalls: false,
     async doEmbed({ values, dimensions, abortSignal, providerOptions }) {
+      checkTexts(values, "value");
       const call = { ...options, ...providerOptions?.gossamer };
       if (dimensions !== undefined) call.dimensions = dimensions;
       const encoded = await embedder

@@ -3,7 +3,7 @@
 import type { Embedder } from "../embedder.js";
 import { GossamerError } from "../errors.js";
 import type { LoadOptions, WeightDtype } from "../types.js";
-import { denseLists, sparseLists } from "./shared/lists.js";
+import { checkTexts, denseLists, sparseLists } from "./shared/lists.js";
 
 /** `load`, as this package exports it. */
 export type Load = (source: string, options?: LoadOptions) => Promise<Embedder>;
@@ -163,6 +163,7 @@ export class SparseFunction extends ChromaFunction {
   }
 
   async #generate(texts: string[], task: string): Promise<ChromaSparseVector[]> {
+    checkTexts(texts);
     if (texts.length === 0) return [];
     const { topK, labels } = this.config;
     const vectors = await (await this.embedder()).encodeSparse(texts, { task, topK, labels });

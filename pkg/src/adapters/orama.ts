@@ -1,7 +1,7 @@
 /** Orama: a plugin that fills documents' vectors and answers vector and hybrid searches for a term. */
 
 import type { Embedder } from "../embedder.js";
-import { type AdapterOptions, denseLists } from "./shared/lists.js";
+import { type AdapterOptions, checkTexts, denseLists } from "./shared/lists.js";
 
 /** What is embedded, and where vectors go. */
 export interface OramaOptions {
@@ -73,7 +73,11 @@ export async function withVectors<Document extends object>(
 ): Promise<Document[]> {
   const get = (document: Document, name: string) => (document as Record<string, unknown>)[name];
   const bare = documents.filter((document) => !get(document, property));
-  const texts = bare.map((document) => from.flatMap((name) => get(document, name) ?? []).join("\n"));
+  const texts = bare.map((document) => {
+    const parts = from.flatMap((name) => get(document, name) ?? []);
+    checkTexts(parts, `document ${documents.indexOf(document)}: of ${from.join(", ")}, entry`);
+    return parts.join("\n");
+  });
   const vectors = await denseLists(embedder, texts, { task: "document", ...encode });
   const found = new Map(bare.map((document, at) => [document, vectors[at]]));
   return documents.map((document) =>

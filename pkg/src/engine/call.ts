@@ -3,7 +3,6 @@
 import type {
   CreateEmbeddingResponse,
   Encoded,
-  EncodedMulti,
   EncodedWhole,
   Inputs,
   SparseEntry,
@@ -14,11 +13,11 @@ import type {
 
 /** What each call answers with. Chunks are four numbers each: start, end, first token, end token. */
 export interface Results {
-  encode: Encoded | EncodedWhole;
+  encode: Data<Encoded | EncodedWhole>;
   encodeSparse: SparseVector[];
-  encodeTokens: TokenVectors[];
-  encodeMulti: EncodedMulti;
-  encodeChunks: Encoded & { chunks: Uint32Array[] };
+  encodeTokens: Data<TokenVectors>[];
+  encodeMulti: MultiData;
+  encodeChunks: Data<Encoded> & { chunks: Uint32Array[] };
   chunk: Uint32Array[];
   embeddings: CreateEmbeddingResponse<number[] | string>;
   embedSparse: SparseEntry[][];
@@ -27,6 +26,16 @@ export interface Results {
   fetch: Answer;
   save: SavedEntry[];
   readSaved: ArrayBuffer;
+}
+
+/** Without methods, which the way from another thread would take away. */
+type Data<Result> = Result extends unknown ? Omit<Result, "toList"> : never;
+
+/** {@link EncodedMulti} without methods. */
+export interface MultiData {
+  dense?: Data<Encoded>;
+  sparse?: SparseVector[];
+  tokens?: Data<TokenVectors>[];
 }
 
 /** A file that a model can be saved as. */
@@ -90,7 +99,7 @@ const MERGE: {
   encodeTokens: (parts) => parts.flat(),
   encodeMulti: (parts) => {
     const dense = parts.flatMap((part) => part.dense ?? []);
-    const whole: EncodedMulti = {};
+    const whole: MultiData = {};
     if (parts[0]?.sparse) whole.sparse = parts.flatMap((part) => part.sparse ?? []);
     if (parts[0]?.tokens) whole.tokens = parts.flatMap((part) => part.tokens ?? []);
     if (dense.length > 0) whole.dense = mergeDense(dense);
@@ -113,7 +122,7 @@ const MERGE: {
   tokenize: (parts) => parts.flat(),
 };
 
-function mergeDense<Part extends Encoded | EncodedWhole>(parts: Part[]): Part {
+function mergeDense<Part extends Data<Encoded | EncodedWhole>>(parts: Part[]): Part {
   const [one] = parts as [Part];
   const rows = parts.reduce((sum, { shape }) => sum + shape[0], 0);
   const joined: Part = {

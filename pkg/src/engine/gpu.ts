@@ -1,9 +1,9 @@
 /** The way to a GPU, and whether it is worth it. */
 
 import { measurements } from "../cache/measurements.js";
-import { GossamerError, toGossamerError } from "../errors.js";
+import { GossamerError } from "../errors.js";
+import type { GpuDevice, Wasm } from "../instance.js";
 import type { ModelInfo } from "../types.js";
-import { type GpuDevice, requestGpu } from "../wasm/gossamer.js";
 
 /** The part of `navigator` that leads to a GPU. */
 interface MayHaveGpu {
@@ -16,8 +16,8 @@ interface Scope {
   WorkerGlobalScope?: unknown;
 }
 
-/** The GPU of this host. */
-export async function openGpu(): Promise<GpuDevice> {
+/** The GPU of this host, for models of an instance. */
+export async function openGpu(wasm: Wasm): Promise<GpuDevice> {
   const { gpu } = (globalThis.navigator ?? {}) as MayHaveGpu;
   if (!gpu) throw noGpu("this runtime has no WebGPU, or not on this page: it needs https");
   const adapter = await gpu.requestAdapter().catch(() => null);
@@ -27,9 +27,9 @@ export async function openGpu(): Promise<GpuDevice> {
   const isNeither = !scope.Window && !scope.WorkerGlobalScope;
   if (isNeither) scope.WorkerGlobalScope = Object;
   try {
-    return await requestGpu();
+    return await wasm.guard(() => wasm.classes.requestGpu());
   } catch (error) {
-    throw toGossamerError(error);
+    throw wasm.explain(error);
   } finally {
     if (isNeither) delete scope.WorkerGlobalScope;
   }
@@ -54,7 +54,7 @@ const HOPELESS = 8;
  */
 export async function fasterFrom(
   info: ModelInfo,
-  answer: (inputs: number[][], onGpu: boolean) => Promise<unknown>,
+  answer: (inputs: string[], onGpu: boolean) => Promise<unknown>,
 ): Promise<number> {
   const notes = await measurements();
   const page = `https://gossamer-embed.invalid/gpu/${encodeURIComponent(`${info.adapter} ${info.spaceId}`)}`;
@@ -68,11 +68,13 @@ export async function fasterFrom(
 
 async function measure(
   { maxTokens }: ModelInfo,
-  answer: (inputs: number[][], onGpu: boolean) => Promise<unknown>,
+  answer: (inputs: string[], onGpu: boolean) => Promise<unknown>,
 ): Promise<number> {
   for (const tokens of SIZES) {
     const length = Math.min(tokens, maxTokens);
-    const inputs = Array.from({ length: tokens / length }, () => new Array<number>(length).fill(1));
+    // A token each, as good as everywhere, and two special ones.
+    const text = "a ".repeat(Math.max(1, length - 2));
+    const inputs = Array.from({ length: tokens / length }, () => text);
     const onCpu = await time(() => answer(inputs, false));
     const onGpu = await time(() => answer(inputs, true));
     if (onGpu < onCpu) return tokens;

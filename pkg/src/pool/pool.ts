@@ -1,8 +1,9 @@
 /** A model in several workers: each has an instance of its own, and takes the next part when it is done with one. */
 
+import { onAbort } from "../abort.js";
 import { type Call, merge, type Results } from "../engine/call.js";
 import type { Engine } from "../engine/engine.js";
-import { aborted, checkAborted, disposed } from "../errors.js";
+import { aborted, anotherModel, checkAborted, disposed } from "../errors.js";
 import type { ModelInfo } from "../types.js";
 import { type Remote, workerFailed } from "./remote.js";
 import { type Part, SHARED, split } from "./split.js";
@@ -68,14 +69,13 @@ export class Pool implements Engine {
     // Those that could not be replaced when they failed perhaps can be now.
     if (this.#workers.size < this.#size && this.#replacing === 0) void this.#replace();
     const task = new Task(method, parts);
-    const abort = () => signal && task.fail(aborted(signal));
-    signal?.addEventListener("abort", abort);
+    const ignore = onAbort(signal, () => task.fail(aborted(signal as AbortSignal)));
     this.#open.add(task);
     this.#tasks.push(task);
     this.#dispatch();
     const end = () => {
       this.#open.delete(task);
-      signal?.removeEventListener("abort", abort);
+      ignore();
     };
     task.result.then(end, end);
     return task;
@@ -126,7 +126,7 @@ export class Pool implements Engine {
       if (this.#disposed) recruit.dispose();
       else if (recruit.#info.spaceId !== this.#info.spaceId) {
         recruit.dispose();
-        why = new Error("the model at its source is another one now");
+        why = anotherModel();
       } else {
         for (const worker of recruit.#workers.keys()) this.#workers.set(worker, new Set());
       }

@@ -33,7 +33,10 @@ export type Answer<M extends Method> = Awaited<ReturnType<Service[M]>>;
 export type Request = { id: number; method: Method; args: unknown[] } | { id: number; abort: true };
 
 /** From a worker. */
-export type Reply = { id: number; memoryBytes: number } & ({ value: unknown } | { failure: Failure });
+export type Reply =
+  /** Of the first request, at once: the script runs. */
+  | { id: number; begun: true }
+  | ({ id: number; memoryBytes: number } & ({ value: unknown } | { failure: Failure }));
 
 /** A `GossamerError` on its way. Classes do not survive it. */
 export interface Failure {

@@ -13,6 +13,9 @@ export interface Thread {
   terminate(): void;
 }
 
+/** Seconds within which a worker says that it has begun: by then its script has been fetched and run. */
+const PATIENCE = 8;
+
 interface Pending {
   resolve(value: unknown): void;
   reject(error: unknown): void;
@@ -27,14 +30,22 @@ export class Remote {
   readonly #thread: Thread;
   readonly #pending = new Map<number, Pending>();
   #next = 0;
+  #watch: ReturnType<typeof setInterval> | undefined;
 
   constructor(thread: Thread) {
     this.#thread = thread;
     thread.listen(
-      (message) => this.#receive(message as Reply),
+      (message) => this.#receive(message as Reply | undefined | null),
       (reason) => this.fail(workerFailed("a worker stopped", reason)),
     );
     thread.hold(false);
+    // In turns, of which a computer that sleeps or a page that is busy misses some.
+    let left = PATIENCE;
+    this.#watch = setInterval(() => {
+      if (--left > 0) return;
+      const why = new Error(`no answer within ${PATIENCE} s: is it another script?`);
+      this.fail(workerFailed("a worker did not start", why));
+    }, 1000);
   }
 
   /** `started` is told the request's number, by which it can be aborted. */
@@ -62,6 +73,7 @@ export class Remote {
   fail(error: GossamerError): void {
     if (this.failure) return;
     this.failure = error;
+    clearInterval(this.#watch);
     this.#thread.terminate();
     for (const { reject } of this.#pending.values()) reject(error);
     this.#pending.clear();
@@ -79,9 +91,12 @@ export class Remote {
     }
   }
 
-  #receive(reply: Reply): void {
-    const pending = this.#pending.get(reply.id);
-    if (!pending) return;
+  /** Messages of other scripts are ignored. */
+  #receive(reply: Reply | undefined | null): void {
+    const pending = this.#pending.get(reply?.id as number);
+    if (!pending || !reply) return;
+    clearInterval(this.#watch);
+    if ("begun" in reply) return;
     this.#pending.delete(reply.id);
     if (this.#pending.size === 0) this.#thread.hold(false);
     this.memoryBytes = reply.memoryBytes;

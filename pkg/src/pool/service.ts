@@ -4,6 +4,7 @@ import type { LoaderOptions } from "../engine/engine.js";
 import { type LocalEngine, LocalLoader } from "../engine/local.js";
 import { toGossamerError } from "../errors.js";
 import { instantiate } from "../init.js";
+import type { Wasm } from "../instance.js";
 import type { Failure, Reply, Request, Service } from "./protocol.js";
 
 /** Serves the other end of a channel. Answers whatever arrives with what is to be posted. */
@@ -13,6 +14,7 @@ export function serve(post: (reply: Reply, transfer: Transferable[]) => void): (
     const { id } = request;
     if ("abort" in request) return worker.abort(id);
     let value: unknown;
+    if (request.method === "start") post({ id, begun: true }, []);
     try {
       value = await worker.answer(request);
     } catch (error) {
@@ -24,12 +26,12 @@ export function serve(post: (reply: Reply, transfer: Transferable[]) => void): (
 
 class WorkerService {
   readonly #running = new Map<number, AbortController>();
-  #memory: WebAssembly.Memory | undefined;
+  #wasm: Wasm | undefined;
   #loader: LocalLoader | undefined;
   #engine: LocalEngine | undefined;
 
   get memoryBytes(): number {
-    return this.#memory?.buffer.byteLength ?? 0;
+    return this.#wasm?.memory.buffer.byteLength ?? 0;
   }
 
   abort(id: number): void {
@@ -52,8 +54,8 @@ class WorkerService {
     const engine = () => present(this.#engine);
     return {
       start: async (module, options: LoaderOptions) => {
-        this.#memory = await instantiate(module);
-        this.#loader = await LocalLoader.start(options, this.#memory);
+        this.#wasm = await instantiate(module);
+        this.#loader = await LocalLoader.start(options, this.#wasm);
       },
       wanted: () => loader().wanted(),
       provide: (name, bytes) => loader().provide(name, bytes && new Uint8Array(bytes)),

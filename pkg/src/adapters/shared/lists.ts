@@ -1,7 +1,11 @@
 /** Vectors as the lists of numbers that other libraries take. */
 
 import type { Embedder } from "../../embedder.js";
-import type { Encoded, EncodeOptions, SparseVector } from "../../types.js";
+import { GossamerError } from "../../errors.js";
+import { lists } from "../../rows.js";
+import type { EncodeOptions, SparseVector } from "../../types.js";
+
+export { lists };
 
 /** What adapters do with texts: as `encode`, always in f32. */
 export type AdapterOptions = Omit<EncodeOptions, "output" | "signal">;
@@ -12,12 +16,18 @@ export async function denseLists(
   texts: readonly string[],
   options: Omit<EncodeOptions, "output">,
 ): Promise<number[][]> {
+  checkTexts(texts);
   return texts.length === 0 ? [] : lists(await embedder.encode(texts, options));
 }
 
-/** The rows of a table. */
-export function lists({ data, shape: [n, width] }: Pick<Encoded, "data" | "shape">): number[][] {
-  return Array.from({ length: n }, (_, i) => Array.from(data.subarray(i * width, (i + 1) * width)));
+/** Throws if something is not a text. To `encode` a list of numbers is a text's token ids, which adapters never mean. */
+export function checkTexts(texts: readonly unknown[], what = "text"): void {
+  const list = Array.isArray(texts) ? texts : [texts];
+  const at = list.findIndex((text) => typeof text !== "string");
+  if (list === texts && at < 0) return;
+  const kind = list[at] === null ? "null" : typeof list[at];
+  const found = list === texts ? `${what} ${at} is of type ${kind}, not a string` : "pass a list of strings";
+  throw new GossamerError("invalid_input", `These texts cannot be embedded: ${found}.`, { status: 400 });
 }
 
 /** A sparse vector's indices and values. */
