@@ -264,11 +264,15 @@ impl Server {
 
     /// The model that a request is for: the first that gives the vectors that it asks for, if it names none. `None`:
     /// there is none of the name.
-    fn choose(&self, incoming: &Incoming) -> Option<&Model> {
+    fn choose(&self, request: &http::Request) -> Option<&Model> {
+        if let [(_, only)] = self.models.as_slice() {
+            return Some(only);
+        }
+        let incoming = Incoming::from(request.clone());
         let mut models = self.models.iter();
         let found = match incoming.model() {
-            Some(wanted) if self.models.len() > 1 => models.find(|(name, _)| name == wanted),
-            _ => {
+            Some(wanted) => models.find(|(name, _)| name == wanted),
+            None => {
                 let kind = incoming.kind();
                 let gives = |model: &Model| {
                     kind.is_none_or(|kind| model.service().outputs().contains(&kind))
@@ -291,16 +295,15 @@ impl Server {
             let full = self.requests.load(Ordering::Relaxed) >= self.max_requests;
             return empty(if full { 503 } else { 200 });
         }
-        if let Some(response) = http::admit(&head, &self.options) {
+        let mut options = self.options.clone();
+        options.under_way = self.requests.load(Ordering::Relaxed);
+        if let Some(response) = http::admit(&head, &options) {
             return response;
         }
         if head.method != "POST" {
             // What is known of a model already needs none of its threads.
-            let chosen = self.choose(&head.path, None);
-            return chosen.map_or_else(
-                || empty(500),
-                |model| model.answer_now(&head, &self.options),
-            );
+            let model = self.choose(&head);
+            return model.map_or_else(|| empty(500), |model| model.answer_now(&head, &options));
         }
         let head_alone = head.clone();
         let work = async {
@@ -316,7 +319,7 @@ impl Server {
             if place.others >= self.max_requests {
                 return Err(Refusal::Overloaded);
             }
-            let model = self.choose(&Incoming::from(head.clone()));
+            let model = self.choose(&head);
             let model = model.ok_or(Refusal::UnknownModel)?;
             let answer = model.answer(head, self.options.clone()).await;
             answer.ok_or(Refusal::Failed)

@@ -498,7 +498,8 @@ impl<B: Backend> Loader<B> {
             for name in self.wanted()? {
                 let read = |file: R| {
                     let mut bytes = Vec::new();
-                    file.take(LARGEST_SMALL + 1).read_to_end(&mut bytes)?;
+                    let mut file = std::io::Read::take(file, LARGEST_SMALL + 1);
+                    std::io::Read::read_to_end(&mut file, &mut bytes)?;
                     if bytes.len() as u64 > LARGEST_SMALL {
                         let reason = format!("it has more than {LARGEST_SMALL} bytes");
                         return Err(std::io::Error::other(reason));
