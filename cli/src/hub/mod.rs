@@ -89,12 +89,10 @@ impl Repository {
         let (commit, listing) = match look_up(&client, id, revision, sign) {
             Ok(found) => found,
             Err(error) => {
-                let may_pass = matches!(
-                    error.downcast_ref(),
-                    Some(Failure::Network(_) | Failure::Status(..))
-                );
                 // What was loaded before needs no network.
-                if may_pass && let Some(commit) = cached() {
+                if broke_off(&error)
+                    && let Some(commit) = cached()
+                {
                     eprintln!(
                         "gossamer: {error:#}; taking {source} from the cache, commit {commit}"
                     );
@@ -218,8 +216,7 @@ impl Repository {
             }
         }
         let mut file = tempfile::tempfile().context("there is no place for a temporary file")?;
-        download.fill(&mut file, 0)?;
-        check(&mut file, name, &download.known)?;
+        download.fill_and_check(&mut file, 0)?;
         Ok(Some(file))
     }
 
@@ -278,16 +275,17 @@ impl Download<'_> {
         }
         let mut partial = folder.partial(hash).map_err(Unfinished::Unkept)?;
         let resumed = partial.size;
-        // What broke off is kept for the next try, unless it is wrong.
-        self.fill(&mut partial.file, resumed)?;
-        let mut checked = check(&mut partial.file, self.name, &self.known);
-        if checked.is_err() && resumed > 0 {
-            self.fill(&mut partial.file, 0)?;
-            checked = check(&mut partial.file, self.name, &self.known);
+        let mut filled = self.fill_and_check(&mut partial.file, resumed);
+        if resumed > 0 && filled.as_ref().is_err_and(|error| !broke_off(error)) {
+            // What was left of another try may have been wrong.
+            filled = self.fill_and_check(&mut partial.file, 0);
         }
-        if let Err(wrong) = checked {
-            partial.remove();
-            return Err(wrong.into());
+        if let Err(error) = filled {
+            // What broke off is kept for the next try.
+            if !broke_off(&error) {
+                partial.remove();
+            }
+            return Err(error.into());
         }
         let hash = match hash {
             Some(hash) => hash,
@@ -296,6 +294,11 @@ impl Download<'_> {
         let file = folder.keep(partial, hash)?;
         folder.link(commit, self.name, hash)?;
         Ok(file)
+    }
+
+    fn fill_and_check(&self, file: &mut File, there: u64) -> Result<()> {
+        self.fill(file, there)?;
+        check(file, self.name, &self.known)
     }
 
     /// Writes the file, of which the first bytes are there, and goes on where it breaks off.
@@ -440,6 +443,14 @@ fn look_up(
         )),
         None => Err(unlisted.into()),
     }
+}
+
+/// Whether a download may go on where it ended.
+fn broke_off(error: &Error) -> bool {
+    matches!(
+        error.downcast_ref(),
+        Some(Failure::Network(_) | Failure::Status(..))
+    )
 }
 
 /// A status that is no success, as an error.
