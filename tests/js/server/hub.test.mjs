@@ -1,7 +1,5 @@
 /** The native command line and the Hub: what may be wrong with one, and the cache that Python shares. */
 
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import {
   chmod,
   lstat,
@@ -19,9 +17,10 @@ import {
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { assert } from "chai";
-import { awkwardHub, COMMIT, filesOf, listed, sendRange } from "./support/awkward-hub.mjs";
-import { materialise } from "./support/fixtures.mjs";
-import { root } from "./support/server.mjs";
+import { awkwardHub, COMMIT, filesOf, listed, sendRange } from "../support/awkward-hub.mjs";
+import { launch, until } from "../support/child.mjs";
+import { materialise } from "../support/fixtures.mjs";
+import { root } from "../support/server.mjs";
 
 const TARGET = process.env.GOSSAMER_TARGET ?? `${root}target`;
 const OTHER = "b0bab0bab0bab0bab0bab0bab0bab0bab0bab0ba";
@@ -53,16 +52,13 @@ beforeEach(async () => {
 });
 afterEach(() => hub.close());
 
-/** Starts `gossamer quantize` of a model; `{ child, done }`, which is `{ code, errors, output }`, the quantised folder. */
+/** Starts `gossamer quantize` of a model; `done` is its `{ code, errors, output }`, the quantised folder. */
 function start(model, environment = {}) {
   const output = join(scratch, `out-${number++}`);
-  const variables = { PATH: process.env.PATH, HF_HOME: home, HF_ENDPOINT: hub.origin, ...environment };
+  const env = { PATH: process.env.PATH, HF_HOME: home, HF_ENDPOINT: hub.origin, ...environment };
   const args = ["quantize", model, "--dtype", "q8", "-o", output];
-  const child = spawn(`${TARGET}/debug/gossamer`, args, { env: variables, cwd: scratch });
-  let errors = "";
-  child.stderr.on("data", (text) => (errors += text));
-  child.stdout.resume();
-  const done = once(child, "close").then(([code]) => ({ code, errors, output }));
+  const child = launch(`${TARGET}/debug/gossamer`, args, { env, cwd: scratch });
+  const done = child.closed().then(({ code }) => ({ code, errors: child.stderr, output }));
   return { child, done };
 }
 const load = (environment, model = "org/tiny") => start(model, environment).done;
@@ -210,7 +206,7 @@ describe("the cache", () => {
     [{ HF_HOME: "~/hf" }, "hf/hub"],
     [{ HF_HOME: "$HOME/hf2" }, "hf2/hub"],
     [{ HUGGINGFACE_HUB_CACHE: "$BASE/old" }, "old"],
-    [{ HF_HUB_CACHE: "${BASE}/new", HUGGINGFACE_HUB_CACHE: "/nowhere" }, "new"],
+    [{ HF_HUB_CACHE: "$BASE/new", HUGGINGFACE_HUB_CACHE: "/nowhere" }, "new"],
   ]) {
     test(`is where ${JSON.stringify(variables)} says`, async () => {
       await mkdir(home, { recursive: true });
@@ -291,7 +287,7 @@ describe("awkward servers", () => {
       response.write(bytes.subarray(0, 10_000));
     };
     const { child, done } = start("org/tiny");
-    await until(async () => (await incomplete()).some(({ size }) => size === 10_000));
+    await until(async () => (await incomplete()).some(({ size }) => size === 10_000), "some has arrived");
     child.kill("SIGKILL");
     await done;
     hub.serve = undefined;
@@ -316,10 +312,6 @@ async function incomplete() {
   const names = (await readdir(folder).catch(() => [])).filter((name) => name.endsWith(".incomplete"));
   const found = names.map((name) => stat(join(folder, name)).catch(() => []));
   return (await Promise.all(found)).flat();
-}
-
-async function until(condition) {
-  while (!(await condition())) await new Promise((done) => setTimeout(done, 20));
 }
 
 describe("tokens", () => {
@@ -498,7 +490,7 @@ describe("processes at once", () => {
       hub.rest = () => response.end(bytes.subarray(10_000));
     };
     const sleeper = start("org/tiny");
-    await until(async () => (await incomplete()).some(({ size }) => size === 10_000));
+    await until(async () => (await incomplete()).some(({ size }) => size === 10_000), "some has arrived");
     sleeper.child.kill("SIGSTOP");
     const other = await load();
     assert.equal(other.code, 0, other.errors);
