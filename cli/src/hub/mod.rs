@@ -190,7 +190,7 @@ impl Repository {
             // Its answer tells the hash, too.
             let answer = online.client.get(&url, 0)?;
             match answer.status {
-                200 => {
+                200 | 206 => {
                     self.is_of_commit(&url, answer.commit.as_deref())?;
                     known.hash = answer.etag.as_deref().and_then(hash_of_etag);
                 }
@@ -320,7 +320,7 @@ impl Download<'_> {
             }
             let mut answer = self.client.get(&self.url, position)?;
             match answer.status {
-                206 if position > 0 && answer.start() == Some(position) => {}
+                206 if answer.start() == Some(position) => {}
                 // Not every server has ranges.
                 200 => position = 0,
                 // There is less than was there.
