@@ -154,25 +154,26 @@ where
     let (ending, told) = watch::channel(false);
     let mut look = tokio::time::interval(LOOK);
     let mut number = 0;
-    let mut room = true;
+    // After an error, the next look is waited for.
+    let mut able = true;
     loop {
+        let accepts = able && open.has_room(limits.connections);
         tokio::select! {
             _ = signals.next() => break,
             _ = look.tick() => {
                 open.close_late(limits.head, limits.idle);
-                room = true;
+                able = true;
             }
-            () = open.ended.notified(), if !room => room = true,
-            accepted = listener.accept(), if room => {
+            () = open.ended.notified(), if !accepts => able = true,
+            accepted = listener.accept(), if accepts => {
                 let Ok((stream, _)) = accepted else {
                     // Descriptors may have run out.
                     open.close_oldest();
-                    room = false;
+                    able = false;
                     continue;
                 };
-                if open.count() >= limits.connections && !open.close_oldest() {
-                    // Better that this one waits for an end than that one under way ends.
-                    room = false;
+                if open.count() >= limits.connections {
+                    open.close_oldest();
                 }
                 number += 1;
                 let connection = Arc::new(Connection::new());
