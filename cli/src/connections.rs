@@ -121,14 +121,28 @@ impl Open {
         all.values().filter(|one| !one.does(Doing::Closing)).count()
     }
 
-    /// Closes the connection that has waited the longest for its client. False: all are being answered.
-    fn close_oldest(&self) -> bool {
+    /// Whether there is room for one more, if one that waits for its client is closed. If not, it is better that the new one
+    /// waits than that one under way ends.
+    fn has_room(&self, most: usize) -> bool {
+        let all = self.all();
+        let number = |doing| all.values().filter(|one| one.does(doing)).count();
+        // Nearly always.
+        if all.len() < most {
+            return true;
+        }
+        let (answered, closing) = (number(Doing::Answer), number(Doing::Closing));
+        all.len() - closing < most || answered + closing < all.len()
+    }
+
+    /// Closes the connection that has waited the longest for its client.
+    fn close_oldest(&self) {
         let all = self.all();
         let waiting = all
             .values()
             .filter(|one| !one.does(Doing::Answer) && !one.does(Doing::Closing));
-        let oldest = waiting.min_by_key(|one| one.since());
-        oldest.inspect(|one| one.close()).is_some()
+        if let Some(oldest) = waiting.min_by_key(|one| one.since()) {
+            oldest.close();
+        }
     }
 
     /// Closes the connections that take too long.
