@@ -167,7 +167,7 @@ pub fn run(options: Options) -> Result<()> {
     // Before the models are loaded, which takes longer. Nobody can connect until they are.
     let socket = bind(address).with_context(taken)?;
     let server = Arc::new(Server::load(options)?);
-    let served = runtime.block_on(async {
+    let result = runtime.block_on(async {
         let listener: TcpListener = socket.listen(BACKLOG).with_context(taken)?;
         println!("listening on http://{}", listener.local_addr()?);
         let answer = move |request, connection| answer(Arc::clone(&server), request, connection);
@@ -175,7 +175,7 @@ pub fn run(options: Options) -> Result<()> {
     });
     // What is not done by now is given up.
     runtime.shutdown_background();
-    served
+    result
 }
 
 fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
@@ -270,16 +270,14 @@ impl Server {
         }
         let incoming = Incoming::from(request.clone());
         let mut models = self.models.iter();
-        let found = match incoming.model() {
-            Some(wanted) => models.find(|(name, _)| name == wanted),
-            None => {
-                let kind = incoming.kind();
-                let gives = |model: &Model| {
-                    kind.is_none_or(|kind| model.service().outputs().contains(&kind))
-                };
-                let default = models.clone().find(|(_, model)| gives(model));
-                default.or(models.next())
-            }
+        let found = if let Some(wanted) = incoming.model() {
+            models.find(|(name, _)| name == wanted)
+        } else {
+            let kind = incoming.kind();
+            let gives =
+                |model: &Model| kind.is_none_or(|kind| model.service().outputs().contains(&kind));
+            let default = models.clone().find(|(_, model)| gives(model));
+            default.or(models.next())
         };
         found.map(|(_, model)| model)
     }

@@ -50,7 +50,7 @@ pub fn bar(what: &str) -> Result<ProgressBar> {
 /// A model's files.
 enum Files {
     Folder(PathBuf),
-    Hub(Repository),
+    Hub(Box<Repository>),
 }
 
 impl Files {
@@ -60,7 +60,7 @@ impl Files {
         if folder.is_dir() {
             return Ok(Self::Folder(folder.to_owned()));
         }
-        Repository::find(source, sign).map(Self::Hub)
+        Repository::find(source, sign).map(|found| Self::Hub(Box::new(found)))
     }
 
     /// The commit, where there are commits.

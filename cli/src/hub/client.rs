@@ -56,7 +56,7 @@ pub struct Answer {
     body: BodyReader<'static>,
     /// The commit that the Hub says the file is of.
     pub commit: Option<String>,
-    /// The ETag that the Hub gives the file, which is its hash.
+    /// The `ETag` that the Hub gives the file, which is its hash.
     pub etag: Option<String>,
 }
 

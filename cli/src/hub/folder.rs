@@ -249,7 +249,10 @@ pub fn hash(file: &mut File, like: Option<&Hash>) -> io::Result<Hash> {
             }
         }
         let hash = hasher.finalize();
-        Ok(hash.iter().map(|byte| format!("{byte:02x}")).collect())
+        let digits = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        Ok(digits
+            .filter_map(|digit| char::from_digit(digit.into(), 16))
+            .collect())
     }
     file.rewind()?;
     let hash = match like {

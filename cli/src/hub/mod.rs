@@ -459,7 +459,7 @@ fn failed(url: &Url, answer: client::Answer) -> Failure {
     Failure::Status(status, format!("{} ({})", answer.reason(), shown(url)))
 }
 
-/// The hash that an ETag of the Hub is; other servers have other tags.
+/// The hash that an `ETag` of the Hub is; other servers have other tags.
 fn hash_of_etag(etag: &str) -> Option<Hash> {
     let tag = etag.strip_prefix("W/").unwrap_or(etag);
     Hash::parse(tag.trim_matches('"'))

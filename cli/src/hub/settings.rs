@@ -112,13 +112,13 @@ fn expand(
     let mut rest = path.as_str();
     while let Some((before, after)) = rest.split_once('$') {
         expanded.push_str(before);
-        let (name, end) = match after.strip_prefix('{').and_then(|name| name.find('}')) {
-            Some(length) => (&after[1..=length], length + 2),
-            None => {
-                let is_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
-                let length = after.find(|letter| !is_word(letter)).unwrap_or(after.len());
-                (&after[..length], length)
-            }
+        let closed = after.strip_prefix('{').and_then(|name| name.find('}'));
+        let (name, end) = if let Some(length) = closed {
+            (&after[1..=length], length + 2)
+        } else {
+            let is_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+            let length = after.find(|letter| !is_word(letter)).unwrap_or(after.len());
+            (&after[..length], length)
         };
         match lookup(name).filter(|_| !name.is_empty()) {
             Some(value) => expanded.push_str(&value),
