@@ -151,13 +151,23 @@ pub enum Error {
     },
     /// A token id outside the vocabulary.
     #[error(
-        "token id {id} is not in the vocabulary of {size} entries; use ids of this model's own tokenizer"
+        "token id {id} is not in the vocabulary of {size} entries; use ids of this model's own tokenizer, or send texts (in LangChain's OpenAIEmbeddings: check_embedding_ctx_length=False)"
     )]
     TokenOutOfRange {
         /// The id.
         id: u64,
         /// Rows of the embedding table.
         size: usize,
+    },
+    /// Token ids without the special tokens that the model's tokenizer adds.
+    #[error(
+        "input {index} has token ids without this model's special tokens ({expected}), so they are not of its tokenizer; send texts (in LangChain's OpenAIEmbeddings: check_embedding_ctx_length=False), or ids with these"
+    )]
+    ForeignTokens {
+        /// Position in the request.
+        index: usize,
+        /// The tokens that belong around each text.
+        expected: String,
     },
     /// `dimensions` is zero or more than the model has.
     #[error("dimensions is {got}; this model gives vectors of 1 to {limit} dimensions")]
@@ -185,6 +195,32 @@ pub enum Error {
         /// Its tokens, special tokens included.
         tokens: usize,
         /// The most that the model takes.
+        limit: usize,
+    },
+    /// A text of more characters than are read, where truncation was not asked for.
+    #[error(
+        "input {index} has {characters} characters, of which at most {limit} are read; shorten it, or pass `truncate: true`"
+    )]
+    TextTooLong {
+        /// Position in the request.
+        index: usize,
+        /// Its characters.
+        characters: usize,
+        /// The most that are read.
+        limit: usize,
+    },
+    /// An answer of more numbers than one may have.
+    #[error(
+        "the first {inputs} inputs have {tokens} tokens of {dimensions} numbers each, and an answer has at most {limit} numbers; send fewer or shorter texts at a time"
+    )]
+    AnswerTooLarge {
+        /// Inputs that were counted.
+        inputs: usize,
+        /// Their tokens.
+        tokens: usize,
+        /// Numbers of a token's vector.
+        dimensions: usize,
+        /// The most numbers of an answer.
         limit: usize,
     },
     /// A dense vector asked of a sparse model, or the reverse.
@@ -273,7 +309,9 @@ impl Error {
             Self::TokenOutOfRange { .. } => "token_out_of_range",
             Self::InvalidDimensions { .. } => "invalid_dimensions",
             Self::UnknownPrompt { .. } => "unknown_prompt",
-            Self::InputTooLong { .. } => "input_too_long",
+            Self::ForeignTokens { .. } => "foreign_tokens",
+            Self::InputTooLong { .. } | Self::TextTooLong { .. } => "input_too_long",
+            Self::AnswerTooLarge { .. } => "answer_too_large",
             Self::WrongModelKind { .. } => "wrong_model_kind",
             Self::OutOfMemory { .. } | Self::GpuMemory { .. } | Self::GpuLimit { .. } => {
                 "out_of_memory"
@@ -294,8 +332,11 @@ impl Error {
             | Self::TokenOutOfRange { .. }
             | Self::InvalidDimensions { .. }
             | Self::UnknownPrompt { .. }
+            | Self::ForeignTokens { .. }
             | Self::InputTooLong { .. }
+            | Self::TextTooLong { .. }
             | Self::WrongModelKind { .. } => 400,
+            Self::AnswerTooLarge { .. } => 413,
             Self::MissingFile(_) => 404,
             Self::InvalidSafetensors { .. }
             | Self::InvalidTorch { .. }

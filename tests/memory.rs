@@ -287,3 +287,39 @@ fn a_pass_takes_nothing_anew_and_gives_all_back() {
         "{most} for {tokens} tokens"
     );
 }
+
+#[test]
+fn a_body_takes_memory_in_proportion_to_its_size_whatever_is_in_it() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    const SIZE: usize = 16 << 20;
+    let fill = |open: &str, one: &str, close: &str| {
+        let times = (SIZE - open.len() - close.len()) / one.len();
+        let all = [open, &one.repeat(times), close].concat();
+        all.into_bytes()
+    };
+    for (open, one, close) in [
+        (r#"{"input":["#, "0,", "0]}"),
+        (r#"{"input":["#, r#"{"":0},"#, "0]}"),
+        (r#"{"input":["#, r#""","#, r#"""]}"#),
+        (r#"{"input":["#, "[],", "[]]}"),
+        (r#"{"input":["#, "[0],", "[0]]}"),
+        (r#"{"input":[["#, r#""","#, r#"""]]}"#),
+        (r#"{"inputs":{"sentences":["#, r#""","#, r#"""]}}"#),
+        (r#"{"input":""#, r"\ud83d", r#""}"#),
+        (r#"{"input":""#, "a", r#""}"#),
+        (r#"{"other":["#, "[{}],", "0]}"),
+        ("{", r#""":0,"#, r#""a":0}"#),
+        ("{", r#""model":[{}],"#, r#""a":0}"#),
+        ("", "[", ""),
+        (r#"{"input":"#, r#"{"inputs":"#, ""),
+    ] {
+        let body = fill(open, one, close);
+        let size = body.len();
+        MEMORY.reset_peak_usage();
+        let before = MEMORY.current_usage() - size;
+        let read = gossamer::api::body::read(body);
+        let peak = MEMORY.peak_usage() - before;
+        assert!(peak <= 8 * size + SLACK, "{open}{one}: {peak} of {size}");
+        drop(read);
+    }
+}

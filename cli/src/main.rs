@@ -1,5 +1,7 @@
 //! `gossamer`: text embeddings on the command line.
 
+mod connections;
+mod hub;
 mod model;
 mod quantize;
 mod serve;

@@ -1,24 +1,66 @@
 //! A model at work: threads that share its weights, each with requests of its own.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 
 use anyhow::Result;
-use gossamer::api::http::{Exchange, Incoming, Options, Response};
+use gossamer::api::http::{Exchange, Incoming, Options, Request, Response};
 use gossamer::{Either, Embedder, Run};
 use tokio::sync::oneshot;
 
+/// What answers requests step by step.
+pub trait Service: Send + Sync + 'static {
+    /// A request that is being answered.
+    type Exchange;
+
+    fn start(&self, request: &Request, options: &Options) -> Self::Exchange;
+
+    /// Does one step of a request, in which others may take part.
+    fn step(&self, leader: &mut Self::Exchange, others: &mut [&mut Self::Exchange]);
+
+    fn is_done(&self, exchange: &Self::Exchange) -> bool;
+
+    fn finish(&self, exchange: Self::Exchange) -> Response;
+}
+
+impl Service for Embedder<Either> {
+    type Exchange = Exchange;
+
+    fn start(&self, request: &Request, options: &Options) -> Exchange {
+        Exchange::start(self, Incoming::from(request.clone()), options)
+    }
+
+    fn step(&self, leader: &mut Exchange, others: &mut [&mut Exchange]) {
+        let others = others.iter_mut();
+        let mut others: Vec<&mut Run> = others.filter_map(|one| one.run()).collect();
+        leader.step_with(self, &mut others);
+    }
+
+    fn is_done(&self, exchange: &Exchange) -> bool {
+        exchange.is_done()
+    }
+
+    fn finish(&self, mut exchange: Exchange) -> Response {
+        // An error of a step that it was taken along in.
+        exchange.step_with(self, &mut []);
+        exchange.finish()
+    }
+}
+
 /// A request on its way to a thread.
 struct Job {
-    incoming: Incoming,
+    request: Request,
     options: Options,
     reply: oneshot::Sender<Response>,
     /// Of the thread's load.
+    #[expect(dead_code, reason = "it counts while it lives")]
     share: Share,
 }
 
 /// A loaded model and its threads, which end when it is dropped.
-pub struct Model {
+pub struct Model<S = Embedder<Either>> {
+    service: Arc<S>,
     threads: Vec<Thread>,
 }
 
@@ -28,38 +70,44 @@ struct Thread {
     load: Arc<AtomicUsize>,
 }
 
-impl Model {
+impl<S: Service> Model<S> {
     /// Starts the threads.
-    pub fn start(embedder: Embedder<Either>, threads: usize) -> Result<Self> {
-        let embedder = Arc::new(embedder);
+    pub fn start(service: S, threads: usize) -> Result<Self> {
+        let service = Arc::new(service);
         let start = |number: usize| {
             let (jobs, received) = mpsc::channel();
-            let embedder = Arc::clone(&embedder);
+            let service = Arc::clone(&service);
             let thread = std::thread::Builder::new().name(format!("model {number}"));
-            thread.spawn(move || work(&embedder, &received))?;
+            thread.spawn(move || work(&*service, &received))?;
             let load = Arc::default();
             Ok(Thread { jobs, load })
         };
         let threads = (0..threads.max(1)).map(start).collect::<Result<_>>()?;
-        Ok(Self { threads })
+        Ok(Self { service, threads })
     }
 
-    /// Answers a request; `None` if its thread is gone. To drop the future is to give the request up.
-    pub async fn answer(
-        &self,
-        incoming: Incoming,
-        options: Options,
-        size: usize,
-    ) -> Option<Response> {
+    /// What the threads share.
+    pub fn service(&self) -> &S {
+        &self.service
+    }
+
+    /// Answers a request that asks for nothing that takes steps.
+    pub fn answer_now(&self, request: &Request, options: &Options) -> Response {
+        self.service.finish(self.service.start(request, options))
+    }
+
+    /// Answers a request; `None` if that panics. To drop the future is to give the request up.
+    pub async fn answer(&self, request: Request, options: Options) -> Option<Response> {
         let least = self.threads.iter();
         let thread = least.min_by_key(|thread| thread.load.load(Ordering::Relaxed))?;
         let (reply, answer) = oneshot::channel();
+        // Even the smallest request is one.
+        let share = Share::of(&thread.load, request.body.len().max(1));
         let job = Job {
-            incoming,
+            request,
             options,
             reply,
-            // Even the smallest request is one.
-            share: Share::of(&thread.load, size.max(1)),
+            share,
         };
         thread.jobs.send(job).ok()?;
         answer.await.ok()
@@ -84,6 +132,12 @@ impl Share {
             others,
         }
     }
+
+    /// Takes more of it. The answer is what all have then.
+    pub fn grow(&mut self, by: usize) -> usize {
+        self.size += by;
+        self.count.fetch_add(by, Ordering::Relaxed) + by
+    }
 }
 
 impl Drop for Share {
@@ -93,32 +147,56 @@ impl Drop for Share {
 }
 
 /// A request that is being answered.
-struct Open {
-    exchange: Exchange,
-    reply: oneshot::Sender<Response>,
-    #[expect(dead_code, reason = "it counts while it lives")]
-    share: Share,
+struct Open<E> {
+    job: Job,
+    exchange: E,
+    /// Whether it does its steps by itself.
+    alone: bool,
 }
 
 /// Answers requests step by step. Those that are there together share steps, and each leads one by turns.
-fn work(embedder: &Embedder<Either>, jobs: &mpsc::Receiver<Job>) {
-    let mut open: Vec<Open> = Vec::new();
+///
+/// A panic ends the request that it is of, and no other: those that shared a step with it begin again, each alone.
+fn work<S: Service>(service: &S, jobs: &mpsc::Receiver<Job>) {
+    let mut open: Vec<Open<S::Exchange>> = Vec::new();
     loop {
         if open.is_empty() {
             match jobs.recv() {
-                Ok(job) => open.push(Open::start(embedder, job)),
+                Ok(job) => open.extend(Open::start(service, job, false)),
                 Err(mpsc::RecvError) => return,
             }
         }
-        open.extend(jobs.try_iter().map(|job| Open::start(embedder, job)));
-        open.retain(|one| !one.reply.is_closed());
-        if let Some((leader, others)) = open.split_first_mut() {
-            let others = others.iter_mut();
-            let mut others: Vec<&mut Run> = others.filter_map(|one| one.exchange.run()).collect();
-            leader.exchange.step_with(embedder, &mut others);
+        open.extend(
+            jobs.try_iter()
+                .filter_map(|job| Open::start(service, job, false)),
+        );
+        open.retain(|one| !one.job.reply.is_closed());
+        let stepped = catch_unwind(AssertUnwindSafe(|| {
+            if let Some((leader, others)) = open.split_first_mut() {
+                let others = others
+                    .iter_mut()
+                    .filter(|other| !leader.alone && !other.alone);
+                let mut others: Vec<_> = others.map(|other| &mut other.exchange).collect();
+                service.step(&mut leader.exchange, &mut others);
+            }
+        }));
+        if stepped.is_err() {
+            // To drop a request is to say that it failed.
+            let (failed, shared): (Vec<_>, Vec<_>) = std::mem::take(&mut open)
+                .into_iter()
+                .enumerate()
+                .partition(|(place, one)| *place == 0 && one.alone);
+            drop(failed);
+            let again = |(_, one): (usize, Open<S::Exchange>)| {
+                if one.alone {
+                    return Some(one);
+                }
+                Open::start(service, one.job, true)
+            };
+            open = shared.into_iter().filter_map(again).collect();
         }
-        for one in open.extract_if(.., |one| one.exchange.is_done()) {
-            one.finish(embedder);
+        for one in open.extract_if(.., |one| service.is_done(&one.exchange)) {
+            one.finish(service);
         }
         if !open.is_empty() {
             open.rotate_left(1);
@@ -126,19 +204,105 @@ fn work(embedder: &Embedder<Either>, jobs: &mpsc::Receiver<Job>) {
     }
 }
 
-impl Open {
-    fn start(embedder: &Embedder<Either>, job: Job) -> Self {
-        Self {
-            exchange: Exchange::start(embedder, job.incoming, &job.options),
-            reply: job.reply,
-            share: job.share,
+impl<E> Open<E> {
+    /// `None` if that panics already.
+    fn start<S: Service<Exchange = E>>(service: &S, job: Job, alone: bool) -> Option<Self> {
+        let start = || service.start(&job.request, &job.options);
+        let exchange = catch_unwind(AssertUnwindSafe(start)).ok()?;
+        Some(Self {
+            job,
+            exchange,
+            alone,
+        })
+    }
+
+    fn finish<S: Service<Exchange = E>>(self, service: &S) {
+        let finish = || service.finish(self.exchange);
+        if let Ok(response) = catch_unwind(AssertUnwindSafe(finish)) {
+            // Whoever asked may have gone away.
+            let _ = self.job.reply.send(response);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Answers with the body, in as many steps as it has letters. A step over an `x` panics.
+    struct Letters;
+
+    fn text(bytes: &[u8]) -> String {
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+
+    impl Service for Letters {
+        type Exchange = (String, usize);
+
+        fn start(&self, request: &Request, _: &Options) -> Self::Exchange {
+            assert!(request.body != b"!", "it is not started");
+            (text(&request.body), 0)
+        }
+
+        fn step(&self, leader: &mut Self::Exchange, others: &mut [&mut Self::Exchange]) {
+            for (text, done) in
+                std::iter::once(leader).chain(others.iter_mut().map(|one| &mut **one))
+            {
+                assert!(text.as_bytes().get(*done) != Some(&b'x'), "an x");
+                *done += 1;
+            }
+        }
+
+        fn is_done(&self, (text, done): &Self::Exchange) -> bool {
+            *done >= text.len()
+        }
+
+        fn finish(&self, (body, _): Self::Exchange) -> Response {
+            assert!(!body.ends_with('!'), "it is not finished");
+            Response {
+                status: 200,
+                headers: std::collections::BTreeMap::new(),
+                body,
+            }
         }
     }
 
-    fn finish(mut self, embedder: &Embedder<Either>) {
-        // An error of a step that it was taken along in.
-        self.exchange.step_with(embedder, &mut []);
-        // Whoever asked may have gone away.
-        let _ = self.reply.send(self.exchange.finish());
+    /// A panic of one request, wherever it happens, leaves all others and the thread as they are.
+    #[tokio::test]
+    async fn a_panic_ends_its_request_alone() {
+        let model = Model::start(Letters, 1).expect("threads");
+        let bodies = ["abc", "aax", "!", "abcdefgh", "x", "abc!", "xaaa", "ab"];
+        for _ in 0..20 {
+            let answers = bodies.map(|body| {
+                let request = Request {
+                    body: body.into(),
+                    ..Request::default()
+                };
+                model.answer(request, Options::default())
+            });
+            let mut found = Vec::new();
+            let mut answers = answers.map(Box::pin);
+            // All are asked before the first is waited for.
+            std::future::poll_fn(|context| {
+                found = answers
+                    .iter_mut()
+                    .map(|one| one.as_mut().poll(context))
+                    .collect();
+                std::task::Poll::Ready(())
+            })
+            .await;
+            for ((body, answer), first) in bodies.iter().zip(answers).zip(found) {
+                let answer = match first {
+                    std::task::Poll::Ready(answer) => answer,
+                    std::task::Poll::Pending => answer.await,
+                };
+                let right = !body.contains(['x', '!']);
+                let text = answer.map(|answer| answer.body);
+                assert_eq!(text.as_deref(), right.then_some(*body));
+            }
+        }
+        for thread in &model.threads {
+            assert_eq!(thread.load.load(Ordering::Relaxed), 0);
+        }
     }
 }

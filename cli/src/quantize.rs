@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -47,7 +48,7 @@ enum Bits {
 /// Loads, quantises and writes.
 pub fn run(options: &Options) -> Result<()> {
     let output = &options.output;
-    if output.exists() {
+    if fs::symlink_metadata(output).is_ok() {
         bail!(
             "{} is there already: name a folder that is not",
             output.display()
@@ -67,18 +68,31 @@ pub fn run(options: &Options) -> Result<()> {
         true,
     )?;
     let files = embedder.save(options.shard.map(|size| size.as_u64()))?;
-    // Under another name until it is complete.
-    let mut unfinished = output.as_os_str().to_owned();
-    unfinished.push(".part");
-    let unfinished = PathBuf::from(unfinished);
-    let written = write(&embedder, &files, &unfinished)
-        .and_then(|()| Ok(fs::rename(&unfinished, output)?))
-        .with_context(|| format!("{} cannot be written", output.display()));
-    if written.is_err() {
-        // Whatever there is of it; why it could not be written says more than why it cannot be removed.
-        let _ = fs::remove_dir_all(&unfinished);
-    }
-    written?;
+    // In a folder of its own until it is complete, which is removed if it is not.
+    let parent = output.parent().filter(|parent| *parent != Path::new(""));
+    let parent = parent.unwrap_or(Path::new("."));
+    let name = output.file_name().context("the output has no name")?;
+    let mut prefix = name.to_owned();
+    prefix.push(".");
+    fs::create_dir_all(parent)
+        .and_then(|()| {
+            let permissions = fs::Permissions::from_mode(0o777);
+            let mut builder = tempfile::Builder::new();
+            builder
+                .prefix(&prefix)
+                .suffix(".part")
+                .permissions(permissions);
+            builder.tempdir_in(parent)
+        })
+        .map_err(anyhow::Error::from)
+        .and_then(|unfinished| {
+            write(&embedder, &files, unfinished.path())?;
+            rename_new(unfinished.path(), output)?;
+            // It is no longer there to be removed.
+            let _ = unfinished.keep();
+            Ok(())
+        })
+        .with_context(|| format!("{} cannot be written", output.display()))?;
     let size: u64 = files.iter().map(|file| file.size).sum();
     println!(
         "{}: {} files, {}; {} parameters in {}",
@@ -89,6 +103,15 @@ pub fn run(options: &Options) -> Result<()> {
         dtype.name()
     );
     Ok(())
+}
+
+/// Renames a folder to a name that nothing has.
+fn rename_new(from: &Path, to: &Path) -> Result<()> {
+    // An empty folder, and a link to one, would be replaced.
+    if fs::symlink_metadata(to).is_ok() {
+        bail!("it is there by now: name a folder that is not");
+    }
+    Ok(fs::rename(from, to)?)
 }
 
 fn write(embedder: &Embedder<Cpu>, files: &[SavedFile], folder: &Path) -> Result<()> {

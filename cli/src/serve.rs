@@ -1,32 +1,40 @@
 //! `gossamer serve`: an HTTP server around `gossamer::api::http`.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use axum::Router;
-use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use gossamer::api::http::{self, Dialect, Incoming, Refusal};
 use gossamer::{Either, Gpu, Kind, WeightDtype};
-use tokio::net::TcpListener;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Bytes};
+use hyper::{StatusCode, header};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::time::timeout;
 
+use crate::connections::{self, Connection, Doing, Limits};
 use crate::model::{Model, Share};
 use crate::source;
+
+/// What is left of a body that is not wanted is passed over up to here, so that its sender sees the answer.
+const UNWANTED: usize = 32 << 20;
+const UNWANTED_TIME: Duration = Duration::from_secs(5);
+/// Descriptors for other things than connections.
+const OTHER_FILES: u64 = 128;
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
 
 /// What is served, and how.
 #[derive(Args)]
 pub struct Options {
     /// A model: its id on the Hugging Face Hub (owner/name, owner/name@revision) or a folder; NAME=… gives it another
-    /// name. Several may be given: requests choose by name, and the first answers those that name none. A single one
-    /// answers to any name
+    /// name. Several may be given: requests choose by name, and the first that gives such vectors answers those that name
+    /// none. A single one answers to any name
     #[arg(long = "model", required = true, value_name = "[NAME=]SOURCE")]
     models: Vec<String>,
     /// The weight file to load, by its path in the folder or repository: a GGUF file, or one to take in place of
@@ -68,12 +76,28 @@ pub struct Options {
     /// Requests that may be under way or wait; further ones are answered with 429
     #[arg(long, default_value_t = 512)]
     max_requests: usize,
-    /// Seconds after which a request is given up; by default never
+    /// Seconds after which a request is given up, its arrival included; by default never
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
+    /// Seconds in which a request's head has to arrive, and then its body
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    read_timeout: u64,
+    /// Seconds after which a connection without a request is closed
+    #[arg(long, default_value_t = 75, value_name = "SECONDS")]
+    idle_timeout: u64,
+    /// Seconds for the requests that are under way when the server is told to end
+    #[arg(long, default_value_t = 10, value_name = "SECONDS")]
+    shutdown_timeout: u64,
+    /// Connections that may be open; beyond them, the one that has waited the longest for its client is closed. By default
+    /// 4096, or as many as the limit of open files has room for
+    #[arg(long)]
+    max_connections: Option<NonZeroUsize>,
     /// The largest body that is read; larger ones are answered with 413
-    #[arg(long, default_value_t = 16 << 20, value_name = "BYTES")]
+    #[arg(long, default_value_t = 2 << 20, value_name = "BYTES")]
     max_body_bytes: usize,
+    /// The most bytes of all bodies that are under way; beyond them, requests are answered with 429
+    #[arg(long, default_value_t = 64 << 20, value_name = "BYTES")]
+    max_bodies_bytes: usize,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -102,44 +126,78 @@ enum ErrorsOf {
 
 /// What all requests share.
 struct Server {
-    /// The first is the default one.
     models: Vec<(String, Model)>,
     options: http::Options,
     requests: Arc<AtomicUsize>,
     max_requests: usize,
     timeout: Option<Duration>,
+    read_timeout: Duration,
     max_body_bytes: usize,
+    /// Bytes of the bodies under way.
+    bodies: Arc<AtomicUsize>,
+    max_bodies_bytes: usize,
 }
 
 /// Serves until the process is told to end (SIGINT, SIGTERM), and then answers what has been asked.
 pub fn run(options: Options) -> Result<()> {
+    let keys = options.api_keys.iter().map(|key| key.trim().to_owned());
+    let keys: Vec<String> = keys.collect();
+    ensure!(
+        keys.iter().all(|key| !key.is_empty()),
+        "an API key is empty: give --api-key (or GOSSAMER_API_KEY) a key, or leave it out to let all ask"
+    );
+    let options = Options {
+        api_keys: keys,
+        ..options
+    };
     let runtime = tokio::runtime::Runtime::new().context("no threads for the server")?;
-    let address = (options.host, options.port);
-    let server = Server::load(options)?;
-    runtime.block_on(async {
-        let listener = TcpListener::bind(address).await.with_context(|| {
-            format!("port {} of {} cannot be listened on", address.1, address.0)
-        })?;
+    let limits = Limits {
+        connections: options
+            .max_connections
+            .map_or_else(default_connections, NonZeroUsize::get),
+        head: Duration::from_secs(options.read_timeout),
+        idle: Duration::from_secs(options.idle_timeout),
+        shutdown: Duration::from_secs(options.shutdown_timeout),
+    };
+    let address = SocketAddr::new(options.host, options.port);
+    let taken = || {
+        format!(
+            "port {} of {} cannot be listened on",
+            address.port(),
+            address.ip()
+        )
+    };
+    // Before the models are loaded, which takes longer. Nobody can connect until they are.
+    let socket = bind(address).with_context(taken)?;
+    let server = Arc::new(Server::load(options)?);
+    let result = runtime.block_on(async {
+        let listener: TcpListener = socket.listen(BACKLOG).with_context(taken)?;
         println!("listening on http://{}", listener.local_addr()?);
-        let router = Router::new().fallback(answer).with_state(Arc::new(server));
-        let serving = axum::serve(listener, router).with_graceful_shutdown(told_to_end());
-        serving.await.context("the server stopped")
-    })
+        let answer = move |request, connection| answer(Arc::clone(&server), request, connection);
+        connections::serve(listener, limits, answer).await
+    });
+    // What is not done by now is given up.
+    runtime.shutdown_background();
+    result
 }
 
-async fn told_to_end() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let interrupted = tokio::signal::ctrl_c();
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminated) => {
-            tokio::select! {
-                _ = interrupted => {}
-                _ = terminated.recv() => {}
-            }
-        }
-        Err(_) => drop(interrupted.await),
-    }
-    println!("ending: requests that are under way are answered first");
+fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    // The connections of a server that has just ended are no hindrance.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
+fn default_connections() -> usize {
+    use rustix::process::{Resource, getrlimit};
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let most = files.saturating_sub(OTHER_FILES).clamp(16, 4096);
+    usize::try_from(most).unwrap_or(usize::MAX)
 }
 
 impl Server {
@@ -159,7 +217,7 @@ impl Server {
         let mut models: Vec<(String, Model)> = Vec::new();
         for model in &options.models {
             let (name, source) = name_and_source(model);
-            if models.iter().any(|(other, _)| other == name) {
+            if models.iter().any(|(other, _)| *other == name) {
                 bail!("two models are called {name}: give one another name with NAME={source}");
             }
             let (backend, threads) = match options.device {
@@ -168,7 +226,7 @@ impl Server {
                 Device::Gpu => (Either::gpu(pollster::block_on(Gpu::open())?, false), 1),
             };
             let file = options.file.as_deref();
-            let embedder = source::load(backend, source, name, dtype, file, options.kind, false)?;
+            let embedder = source::load(backend, source, &name, dtype, file, options.kind, false)?;
             if let Some(gpu) = embedder.backend().device() {
                 pollster::block_on(embedder.check())?;
                 println!("{name} runs on {}", gpu.name());
@@ -178,7 +236,7 @@ impl Server {
                 "loaded {name}: {} dimensions, {space}",
                 embedder.dimensions()
             );
-            models.push((name.to_owned(), Model::start(embedder, threads)?));
+            models.push((name, Model::start(embedder, threads)?));
         }
         let names = models.iter().map(|(name, _)| name.clone()).collect();
         let options_of_all = http::Options {
@@ -190,7 +248,9 @@ impl Server {
             api_keys: options.api_keys,
             models: names,
             cors: options.cors,
-            refuse: None,
+            max_body_bytes: u64::try_from(options.max_body_bytes).ok(),
+            max_requests: Some(options.max_requests),
+            ..http::Options::default()
         };
         Ok(Self {
             models,
@@ -198,83 +258,174 @@ impl Server {
             requests: Arc::default(),
             max_requests: options.max_requests,
             timeout: options.timeout.map(Duration::from_secs),
+            read_timeout: Duration::from_secs(options.read_timeout),
             max_body_bytes: options.max_body_bytes,
+            bodies: Arc::default(),
+            max_bodies_bytes: options.max_bodies_bytes,
         })
     }
 
-    /// The model that a request is for, and why it is refused if it is for another.
-    fn choose(&self, wanted: Option<&str>) -> (&Model, Option<Refusal>) {
-        let default = &self.models[0].1;
-        match wanted {
-            Some(wanted) if self.models.len() > 1 => {
-                match self.models.iter().find(|(name, _)| name == wanted) {
-                    Some((_, model)) => (model, None),
-                    None => (default, Some(Refusal::UnknownModel)),
-                }
-            }
-            _ => (default, None),
+    /// The model that a request is for: the first that gives the vectors that it asks for, if it names none. `None`:
+    /// there is none of the name.
+    fn choose(&self, request: &http::Request) -> Option<&Model> {
+        if let [(_, only)] = self.models.as_slice() {
+            return Some(only);
         }
+        let incoming = Incoming::from(request.clone());
+        let mut models = self.models.iter();
+        let found = if let Some(wanted) = incoming.model() {
+            models.find(|(name, _)| name == wanted)
+        } else {
+            let kind = incoming.kind();
+            let gives =
+                |model: &Model| kind.is_none_or(|kind| model.service().outputs().contains(&kind));
+            let default = models.clone().find(|(_, model)| gives(model));
+            default.or(models.next())
+        };
+        found.map(|(_, model)| model)
     }
 
-    async fn ask(&self, request: http::Request, refuse: Option<Refusal>) -> Option<http::Response> {
-        let size = request.body.len();
-        let incoming = Incoming::from(request);
-        let (model, unknown) = self.choose(incoming.model());
+    /// Answers a request, as far as possible by its head, and by its body only if there is room for it.
+    async fn answer(
+        &self,
+        mut head: http::Request,
+        body: &mut (impl Body<Data = Bytes> + Unpin),
+        connection: &Connection,
+    ) -> http::Response {
+        if head.path == READY && matches!(head.method.as_str(), "GET" | "HEAD") {
+            let full = self.requests.load(Ordering::Relaxed) >= self.max_requests;
+            return empty(if full { 503 } else { 200 });
+        }
         let mut options = self.options.clone();
-        options.refuse = refuse.or(unknown);
-        model.answer(incoming, options, size).await
+        options.under_way = self.requests.load(Ordering::Relaxed);
+        if let Some(response) = http::admit(&head, &options) {
+            return response;
+        }
+        if head.method != "POST" {
+            // What is known of a model already needs none of its threads.
+            let model = self.choose(&head);
+            return model.map_or_else(|| empty(500), |model| model.answer_now(&head, &options));
+        }
+        let head_alone = head.clone();
+        let work = async {
+            if self.requests.load(Ordering::Relaxed) >= self.max_requests {
+                return Err(Refusal::Overloaded);
+            }
+            let mut budget = Share::of(&self.bodies, 0);
+            head.body = timeout(self.read_timeout, self.read(body, &mut budget))
+                .await
+                .map_err(|_| Refusal::TimedOut)??;
+            connection.is(Doing::Answer);
+            let place = Share::of(&self.requests, 1);
+            if place.others >= self.max_requests {
+                return Err(Refusal::Overloaded);
+            }
+            let model = self.choose(&head);
+            let model = model.ok_or(Refusal::UnknownModel)?;
+            let answer = model.answer(head, self.options.clone()).await;
+            answer.ok_or(Refusal::Failed)
+        };
+        let result = match self.timeout {
+            Some(time) => timeout(time, work).await.unwrap_or(Err(Refusal::TimedOut)),
+            None => work.await,
+        };
+        result.unwrap_or_else(|refusal| {
+            let mut options = self.options.clone();
+            options.refuse = Some(refusal);
+            http::admit(&head_alone, &options).unwrap_or_else(|| empty(500))
+        })
     }
 
-    async fn answer(&self, request: Request) -> Option<http::Response> {
-        let (parts, body) = request.into_parts();
-        let text = |(name, value): (&axum::http::HeaderName, &axum::http::HeaderValue)| {
-            let value = String::from_utf8_lossy(value.as_bytes());
-            (name.as_str().to_owned(), value.into_owned())
-        };
-        let headers: BTreeMap<String, String> = parts.headers.iter().map(text).collect();
-        let mut request = http::Request {
-            method: parts.method.as_str().to_owned(),
-            path: parts.uri.path().to_owned(),
-            headers,
-            body: String::new(),
-        };
-        match axum::body::to_bytes(body, self.max_body_bytes).await {
-            Ok(bytes) => request.body = String::from_utf8_lossy(&bytes).into_owned(),
-            Err(_) => return self.ask(request, Some(Refusal::TooLarge)).await,
+    /// Reads a body, in the bounds of one and of all.
+    async fn read(
+        &self,
+        body: &mut (impl Body<Data = Bytes> + Unpin),
+        budget: &mut Share,
+    ) -> Result<Vec<u8>, Refusal> {
+        let mut bytes = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|_| Refusal::Incomplete)?.into_data() else {
+                continue;
+            };
+            if bytes.len() + data.len() > self.max_body_bytes {
+                return Err(Refusal::TooLarge);
+            }
+            if budget.grow(data.len()) > self.max_bodies_bytes {
+                return Err(Refusal::Overloaded);
+            }
+            bytes.extend_from_slice(&data);
         }
-        let under_way = Share::of(&self.requests, 1);
-        if under_way.others >= self.max_requests {
-            return self.ask(request, Some(Refusal::Overloaded)).await;
-        }
-        let Some(timeout) = self.timeout else {
-            return self.ask(request, None).await;
-        };
-        match tokio::time::timeout(timeout, self.ask(request.clone(), None)).await {
-            Ok(response) => response,
-            Err(_) => self.ask(request, Some(Refusal::TimedOut)).await,
-        }
+        Ok(bytes)
     }
 }
 
-async fn answer(State(server): State<Arc<Server>>, request: Request) -> Response {
-    // Only if a thread has panicked.
-    let Some(answer) = server.answer(request).await else {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+/// Whether the server takes requests now, for orchestrators.
+const READY: &str = "/ready";
+
+fn empty(status: u16) -> http::Response {
+    http::Response {
+        status,
+        headers: std::collections::BTreeMap::new(),
+        body: String::new(),
+    }
+}
+
+async fn answer(
+    server: Arc<Server>,
+    request: hyper::Request<hyper::body::Incoming>,
+    connection: Arc<Connection>,
+) -> hyper::Response<Full<Bytes>> {
+    connection.is(Doing::Body);
+    let (parts, mut body) = request.into_parts();
+    let text = |(name, value): (&header::HeaderName, &header::HeaderValue)| {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        (name.as_str().to_owned(), value.into_owned())
     };
-    let mut response = Response::builder().status(answer.status);
+    let head = http::Request {
+        method: parts.method.as_str().to_owned(),
+        path: parts.uri.path().to_owned(),
+        headers: parts.headers.iter().map(text).collect(),
+        body: Vec::new(),
+    };
+    let answer = server.answer(head, &mut body, &connection).await;
+    // A sender that waits to be told to go on is told not to.
+    if !body.is_end_stream() && !parts.headers.contains_key(header::EXPECT) {
+        tokio::spawn(timeout(UNWANTED_TIME, pass_over(body)));
+    }
+    connection.is(Doing::Idle);
+    let mut response = hyper::Response::builder().status(answer.status);
     for (name, value) in answer.headers {
         response = response.header(name, value);
     }
-    let response = response.body(Body::from(answer.body));
-    response.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+    response.body(Full::from(answer.body)).unwrap_or_else(|_| {
+        let mut response = hyper::Response::default();
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        response
+    })
 }
 
-/// `NAME=SOURCE`, or a source; the name of a folder is its last part.
-fn name_and_source(model: &str) -> (&str, &str) {
-    let folder = std::path::Path::new(model);
-    if folder.is_dir() {
-        let name = folder.file_name().and_then(|name| name.to_str());
-        return (name.unwrap_or(model), model);
+/// Reads what is left of a body, and keeps nothing.
+async fn pass_over(mut body: hyper::body::Incoming) {
+    let mut left = UNWANTED;
+    while let Some(Ok(frame)) = body.frame().await {
+        let size = frame.data_ref().map_or(0, Bytes::len);
+        match left.checked_sub(size) {
+            Some(rest) => left = rest,
+            None => return,
+        }
     }
-    model.split_once('=').unwrap_or((model, model))
+}
+
+/// `NAME=SOURCE`, or a source; the name of a folder is its last part, whatever is before it.
+fn name_and_source(model: &str) -> (String, &str) {
+    let folder = Path::new(model);
+    if folder.is_dir() {
+        let whole = folder.canonicalize();
+        let whole = whole.as_deref().unwrap_or(folder);
+        let name = folder.file_name().or_else(|| whole.file_name());
+        let name = name.map_or_else(|| "model".into(), |name| name.to_string_lossy());
+        return (name.into_owned(), model);
+    }
+    let (name, source) = model.split_once('=').unwrap_or((model, model));
+    (name.to_owned(), source)
 }

@@ -62,34 +62,31 @@ fn what_is_wrong_is_told_on_stderr() {
     for (args, part) in [
         (&["serve"][..], "--model"),
         (
-            &["serve", "--model", "/nowhere"],
+            &["serve", "--port", "0", "--model", "/nowhere"],
             "/nowhere is neither a folder",
         ),
-        (&["serve", "--model", "/"], "config.json"),
+        (&["serve", "--port", "0", "--model", "/"], "config.json"),
         (
-            &["serve", "--model", tiny, "--port", &port],
+            &["serve", "--model", "/nowhere", "--port", &port],
             "cannot be listened on",
         ),
-        // The port comes last: before it, the file has been loaded.
         (
             &[
                 "serve",
+                "--port",
+                "0",
                 "--model",
                 gguf,
                 "--file",
-                "bert-q8_0.gguf",
-                "--port",
-                &port,
+                "none.gguf",
             ],
-            "cannot be listened on",
-        ),
-        (
-            &["serve", "--model", gguf, "--file", "none.gguf"],
             "has no none.gguf",
         ),
         (
             &[
                 "serve",
+                "--port",
+                "0",
                 "--model",
                 gguf,
                 "--model",
@@ -109,4 +106,58 @@ fn what_is_wrong_is_told_on_stderr() {
         assert!(text.contains(part), "{args:?}: {text}");
         assert!(!output.status.success());
     }
+}
+
+/// What is at the names that quantise might take stays as it is, also if it fails.
+#[test]
+fn quantize_leaves_alone_what_it_did_not_make() {
+    let tiny = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/tiny-bert");
+    let scratch = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| scratch.path().join(name);
+    let victim = path("victim");
+    std::fs::create_dir(&victim).expect("a folder");
+    std::fs::write(victim.join("precious"), "data").expect("a file");
+    let precious = || {
+        let whole = std::fs::read_to_string(victim.join("precious")).expect("it is there");
+        let only = std::fs::read_dir(&victim).expect("it is there").count();
+        (whole.as_str(), only) == ("data", 1)
+    };
+    // A folder and a link at the old temporary name.
+    std::fs::create_dir(path("a.part")).expect("a folder");
+    std::fs::write(path("a.part/mine"), "data").expect("a file");
+    std::os::unix::fs::symlink(&victim, path("b.part")).expect("a link");
+    for name in ["a", "b"] {
+        let output = path(name);
+        let output = output.to_str().expect("a plain name");
+        let result = gossamer(&["quantize", tiny, "--dtype", "q8", "-o", output]);
+        let text = String::from_utf8_lossy(&result.stderr);
+        assert!(result.status.success(), "{text}");
+        assert!(path(name).join("model.safetensors").exists());
+    }
+    assert!(path("a.part/mine").exists() && precious());
+    // A link, even to nowhere, is there.
+    std::os::unix::fs::symlink(path("nowhere"), path("c")).expect("a link");
+    let output = path("c");
+    let output = output.to_str().expect("a plain name");
+    let result = gossamer(&["quantize", tiny, "--dtype", "q8", "-o", output]);
+    assert!(String::from_utf8_lossy(&result.stderr).contains("is there already"));
+    // It cannot be made here, and nothing is left.
+    std::fs::write(path("file"), "data").expect("a file");
+    let output = path("file").join("d");
+    let output = output.to_str().expect("a plain name");
+    let result = gossamer(&["quantize", tiny, "--dtype", "q8", "-o", output]);
+    let text = String::from_utf8_lossy(&result.stderr);
+    assert!(text.contains("cannot be written"), "{text}");
+    let mut left: Vec<_> = std::fs::read_dir(scratch.path())
+        .expect("it is there")
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .into_string()
+                .expect("a plain name")
+        })
+        .collect();
+    left.sort_unstable();
+    assert_eq!(left, ["a", "a.part", "b", "b.part", "c", "file", "victim"]);
 }

@@ -2,7 +2,8 @@
 
 import type { Call, Results } from "./engine/call.js";
 import type { Engine } from "./engine/engine.js";
-import { type Handler, type HandlerOptions, handler } from "./handler.js";
+import { HANDLER_OPTIONS, type Handler, type HandlerOptions, handler } from "./handler.js";
+import type { Wasm } from "./instance.js";
 import { checkOptions, hinted } from "./options.js";
 import { withList } from "./rows.js";
 import { save } from "./save.js";
@@ -72,9 +73,13 @@ export class Embedder {
   readonly cached: Promise<boolean>;
   readonly #engine: Engine;
 
+  /** Gives an instance of the wasm in this thread. */
+  readonly #start: () => Promise<Wasm>;
+
   /** @internal */
-  constructor(engine: Engine, cached: Promise<boolean>) {
+  constructor(engine: Engine, cached: Promise<boolean>, start: () => Promise<Wasm>) {
     this.#engine = engine;
+    this.#start = start;
     this.cached = cached;
     const create = async (body: EmbeddingCreateParams, options?: CallOptions) => {
       checkBody("embeddings.create", body, CREATE);
@@ -185,7 +190,8 @@ export class Embedder {
 
   /** As {@link fetch}, with options. */
   handler(options: HandlerOptions = {}): Handler {
-    return handler((call, signal) => this.run(call, signal), options);
+    checkOptions("handler", options, HANDLER_OPTIONS);
+    return handler((call, signal) => this.run(call, signal), options, this.#start);
   }
 
   /** The tokens of each text, as the model sees them. */

@@ -21,9 +21,11 @@ export type ErrorCode =
   | "empty_input"
   | "too_many_inputs"
   | "token_out_of_range"
+  | "foreign_tokens"
   | "invalid_dimensions"
   | "unknown_prompt"
   | "input_too_long"
+  | "answer_too_large"
   | "wrong_model_kind"
   // getting the files
   | "invalid_source"

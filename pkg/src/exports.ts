@@ -5,7 +5,7 @@ export { modelCache } from "./cache/store.js";
 export type { Embedder, Embeddings, EncodedAs } from "./embedder.js";
 export { type ErrorCode, GossamerError } from "./errors.js";
 export { type Fused, type FuseOptions, fuse } from "./fuse.js";
-export type { Handler, HandlerOptions } from "./handler.js";
+export type { Handler, HandlerOptions, RequestContext } from "./handler.js";
 export type {
   BytesProgress,
   FileBytes,

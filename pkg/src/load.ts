@@ -58,7 +58,7 @@ export async function loadModel(host: Host, source: ModelSource, given: LoadOpti
       const engine = await new Loading(host, visit, { ...options, onProgress }).load();
       const { fallback } = engine.info;
       if (fallback !== undefined) onWarning(onCpuInstead(fallback));
-      return new Embedder(engine, visit.keep(engine));
+      return new Embedder(engine, visit.keep(engine), () => ensureStarted(host));
     } catch (error) {
       const again = await visit.forget(error);
       visit.leave();

@@ -145,5 +145,5 @@ export async function load(source: ModelSource, options: LoadOptions = {}): Prom
 
 /** Serves several models, each loaded when it is first asked for, to the clients of several APIs (see `Embedder.fetch`). */
 export function serve(options: ServeOptions): Server {
-  return serveModels(load, options);
+  return serveModels(load, () => ensureStarted(host), options);
 }

@@ -2,15 +2,27 @@
 
 import type { Embedder } from "./embedder.js";
 import type { Call } from "./engine/call.js";
-import { GossamerError } from "./errors.js";
-import { type Handler, type HandlerOptions, handler, type RequestData } from "./handler.js";
+import { GossamerError, toGossamerError } from "./errors.js";
+import {
+  HANDLER_OPTIONS,
+  type Handler,
+  type HandlerOptions,
+  handler,
+  Refused,
+  type RequestContext,
+} from "./handler.js";
+import type { Wasm } from "./instance.js";
+import { checkOptions } from "./options.js";
 import type { LoadOptions, ModelSource } from "./types.js";
 
 /** What {@link Server} serves. */
 export interface ServeOptions extends HandlerOptions {
   /** Names as requests give them, and where each model comes from. */
   models: Readonly<Record<string, ModelSource>>;
-  /** The model of requests that name none; the first by default. */
+  /**
+   * The model of requests that name none; the first by default. If it has not the kind of vectors that is asked for, the first
+   * that has answers in its place.
+   */
   default?: string | undefined;
   /** Bytes of weights to keep. Beyond them, models that were not asked for the longest are let go. By default all stay. */
   memoryBudget?: number | undefined;
@@ -20,7 +32,10 @@ export interface ServeOptions extends HandlerOptions {
 
 /** Answers requests: `export default serve({ … })` is a worker. */
 export interface Server {
-  /** Takes what `fetch` takes. */
+  /**
+   * Takes what `fetch` takes. While a model cannot be loaded, requests for it are answered with 503, and each tries again;
+   * `load.onWarning` is told why.
+   */
   fetch: Handler;
   /** Lets all models go. */
   dispose(): void;
@@ -36,14 +51,16 @@ interface Loaded {
   users: number;
 }
 
-/** Serves models that `load` loads. */
+/** Serves models that `load` loads; `start` gives an instance of the wasm. */
 export function serveModels(
   load: (source: ModelSource, options: LoadOptions | undefined) => Promise<Embedder>,
+  start: () => Promise<Wasm>,
   options: ServeOptions,
 ): Server {
-  const names = Object.keys(options.models);
+  checkOptions("serve", options, [...HANDLER_OPTIONS, "models", "default", "memoryBudget", "load"]);
+  const names = Object.keys(options.models ?? {});
   const standard = options.default ?? names[0] ?? "";
-  if (!Object.hasOwn(options.models, standard)) {
+  if (!names.includes(standard)) {
     throw new GossamerError(
       "invalid_input",
       "serve: `models` is empty, or has no model of the name `default`.",
@@ -52,26 +69,49 @@ export function serveModels(
       },
     );
   }
+  const { onWarning = (warning: GossamerError) => console.warn(warning.message) } = options.load ?? {};
   /** Least recently used first. */
   const loaded = new Map<string, Loaded>();
+  /** What each model gives, as far as models have been loaded. */
+  const outputs = new Map<string, readonly string[]>();
 
-  function use(name: string): Loaded {
-    const one = loaded.get(name) ?? start(name);
+  /** Calls `then` with a model, which is not let go meanwhile. */
+  async function use<T>(
+    name: string,
+    context: RequestContext | undefined,
+    then: (embedder: Embedder) => Promise<T> | T,
+  ): Promise<T> {
+    const one = loaded.get(name) ?? begin(name);
     loaded.delete(name);
     loaded.set(name, one);
-    return one;
+    one.users++;
+    // Others may wait for it when this request has been given up.
+    if (one.bytes === 0) context?.waitUntil(one.embedder.catch(() => {}));
+    try {
+      const embedder = await one.embedder.catch(() => {
+        throw new Refused("unavailable");
+      });
+      return await then(embedder);
+    } finally {
+      one.users--;
+      shrink();
+    }
   }
 
-  function start(name: string): Loaded {
+  function begin(name: string): Loaded {
     const embedder = load(options.models[name] as ModelSource, options.load);
     const one: Loaded = { embedder, bytes: 0, users: 0 };
     embedder.then(
       ({ info }) => {
         one.bytes = info.weightBytes;
+        outputs.set(name, info.outputs);
         shrink();
       },
-      // The next request tries again.
-      () => loaded.get(name) === one && loaded.delete(name),
+      (error: unknown) => {
+        // The next request tries again.
+        if (loaded.get(name) === one) loaded.delete(name);
+        onWarning(toGossamerError(error));
+      },
     );
     return one;
   }
@@ -80,39 +120,40 @@ export function serveModels(
   function shrink(): void {
     const { memoryBudget = Number.POSITIVE_INFINITY } = options;
     let total = [...loaded.values()].reduce((sum, { bytes }) => sum + bytes, 0);
-    for (const [name, { embedder, bytes, users }] of [...loaded].slice(0, -1)) {
+    for (const [name, one] of [...loaded].slice(0, -1)) {
       if (total <= memoryBudget) return;
-      if (users > 0 || bytes === 0) continue;
+      if (one.users > 0 || one.bytes === 0) continue;
       loaded.delete(name);
-      total -= bytes;
-      void embedder.then((embedder) => embedder.dispose());
+      total -= one.bytes;
+      release(one);
     }
   }
 
-  async function run(call: Call<"fetch">, signal: AbortSignal | undefined) {
-    const wanted = modelOf(call.inputs as RequestData) ?? standard;
-    const known = Object.hasOwn(options.models, wanted);
-    const one = use(known ? wanted : standard);
-    one.users++;
-    try {
-      const embedder = await one.embedder;
-      const refuse = known ? {} : { refuse: "unknownModel" };
-      return await embedder.run({ ...call, options: { models: names, ...refuse, ...call.options } }, signal);
-    } finally {
-      one.users--;
-      shrink();
+  /**
+   * The default model, or where it has not the kind of vectors that is asked for, the first that has. A model has to be loaded
+   * for that once: one that cannot be is not passed over, since another model's vectors are of another space.
+   */
+  async function choose(kind: string | undefined, context: RequestContext | undefined): Promise<string> {
+    if (kind === undefined || names.length === 1) return standard;
+    for (const name of [standard, ...names]) {
+      const given = outputs.get(name) ?? (await use(name, context, ({ info }) => info.outputs));
+      if (given.includes(kind)) return name;
     }
+    return standard;
   }
 
+  async function run(call: Call<"fetch">, signal: AbortSignal, context: RequestContext | undefined) {
+    const wasm = await start();
+    const [wanted, kind] = wasm.guard(() => wasm.classes.wanted(call.inputs)) as (string | undefined)[];
+    if (wanted !== undefined && !names.includes(wanted)) throw new Refused("unknownModel");
+    return use(wanted ?? (await choose(kind, context)), context, (embedder) => embedder.run(call, signal));
+  }
+
+  const fetch = handler(run, options, start, names);
   return {
-    fetch: handler(run, options),
+    fetch,
     dispose() {
-      for (const { embedder } of loaded.values()) {
-        embedder.then(
-          (embedder) => embedder.dispose(),
-          () => {},
-        );
-      }
+      for (const one of loaded.values()) release(one);
       loaded.clear();
     },
     [Symbol.dispose]() {
@@ -121,16 +162,7 @@ export function serveModels(
   };
 }
 
-/** The model that a request names, in whichever way its API has. */
-function modelOf({ headers, body }: RequestData): string | undefined {
-  const header = headers["x-chroma-embedding-model"];
-  if (header !== undefined) return header;
-  let model: unknown;
-  try {
-    model = (JSON.parse(body) as { model?: unknown } | null)?.model;
-  } catch {
-    // Wasm says what is wrong with it.
-  }
-  if (typeof model === "object" && model !== null) model = (model as { model?: unknown }).model;
-  return typeof model === "string" ? model : undefined;
+/** Lets a model go, if it was or will be loaded. */
+function release({ embedder }: Loaded): void {
+  embedder.then((embedder) => embedder.dispose()).catch(() => {});
 }

@@ -1,93 +1,57 @@
 //! Chroma's embedding service: `POST /embed_sparse`, and `POST /` for dense vectors.
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::Serialize;
 
-use super::{Pending, check_count, parse, vectors};
+use super::body::{Body, Field};
+use super::{Pending, vectors};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::embedder::Embedder;
 use crate::model::options::{EncodeOptions, SparseOptions};
 use crate::text::Input;
 
-/// The most texts of one request.
-const MAX_TEXTS: usize = 100;
-
-/// The body of both routes.
-#[derive(Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "ChromaRequest"))]
-pub(super) struct Request {
-    #[cfg_attr(test, schemars(required, length(min = 1, max = MAX_TEXTS)))]
-    texts: Option<Vec<String>>,
-    /// Changes nothing here.
-    #[expect(dead_code, reason = "checked, not used")]
-    task: Option<String>,
-    /// `query` or `document`, for models that tell them apart.
-    target: Option<String>,
-    /// For models that take an instruction.
-    instructions: Option<String>,
+/// What a request asks of its texts.
+struct Request {
+    texts: Vec<Input>,
+    /// The instruction, for models that take one.
+    instruction: Option<String>,
+    /// Whether the texts are queries or documents, where it says so and the model has a way for each.
+    side: Option<String>,
     /// Whether entries come with their tokens.
-    fetch_labels: Option<bool>,
-    /// What clients send for `fetch_labels`, as a string.
-    fetch_tokens: Option<Flag>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "FetchTokens"))]
-enum Flag {
-    Bool(bool),
-    Text(String),
+    labels: bool,
 }
 
 impl Request {
-    fn read(body: Value) -> Result<(Vec<Input>, Self)> {
-        let mut request: Self = parse(body)?;
-        let Some(texts) = request.texts.take() else {
-            return Err(Error::input(
-                "texts",
-                "texts is missing: pass a list of strings",
-            ));
+    fn read<B: Backend>(embedder: &Embedder<B>, mut body: Body) -> Result<Self> {
+        let texts = body.texts("texts")?;
+        let instruction = body.text("instructions")?;
+        let takes = embedder.info().instruction_template.is_some();
+        // It is checked, and changes nothing here.
+        body.text("task")?;
+        let side = match body.text("target")?.as_deref() {
+            Some("query" | "queries") => Some("query"),
+            Some("document" | "documents") => Some("document"),
+            _ => None,
         };
-        if texts.is_empty() {
-            return Err(Error::EmptyInput(
-                "texts is an empty list: pass at least one text".to_owned(),
-            ));
-        }
-        check_count(texts.len(), MAX_TEXTS)?;
-        Ok((texts.into_iter().map(Input::Text).collect(), request))
-    }
-
-    /// The instruction, for models that take one.
-    fn instruction<B: Backend>(&self, embedder: &Embedder<B>) -> Option<String> {
-        let text = self.instructions.clone();
-        text.filter(|text| !text.is_empty() && embedder.info().instruction_template.is_some())
-    }
-
-    /// Whether the texts are queries or documents, where it says so and the model has a way for each.
-    fn side<B: Backend>(&self, embedder: &Embedder<B>) -> Option<String> {
-        let side = match self.target.as_deref()? {
-            "query" | "queries" => "query",
-            "document" | "documents" => "document",
-            _ => return None,
+        let side = side.filter(|side| embedder.tasks().contains(side));
+        let labels = body.flag("fetch_labels")?;
+        // Clients send this one, as a string.
+        let tokens = match body.get("fetch_tokens") {
+            Field::Text(text) => text == "true",
+            _ => body.flag("fetch_tokens")?.unwrap_or(false),
         };
-        embedder.tasks().contains(&side).then(|| side.to_owned())
-    }
-
-    fn labels(&self) -> bool {
-        let tokens = match &self.fetch_tokens {
-            Some(Flag::Bool(flag)) => *flag,
-            Some(Flag::Text(text)) => text == "true",
-            None => false,
-        };
-        self.fetch_labels.unwrap_or(tokens)
+        Ok(Self {
+            texts,
+            instruction: instruction.filter(|text| takes && !text.is_empty()),
+            side: side.map(str::to_owned),
+            labels: labels.unwrap_or(tokens),
+        })
     }
 }
 
 /// The sparse route wants its texts' purpose told, be it empty or null.
-fn check_purpose(body: &Value) -> Result<()> {
-    let has = |field| body.get(field).is_some();
-    if has("instructions") || (has("task") && has("target")) {
+fn check_purpose(body: &Body) -> Result<()> {
+    if body.has("instructions") || (body.has("task") && body.has("target")) {
         return Ok(());
     }
     Err(Error::input(
@@ -131,21 +95,30 @@ impl<T> Response<T> {
     }
 }
 
-/// `/embed_sparse`: `{ texts, instructions | task and target, fetch_labels? }`.
+/// What a request becomes. Without texts there is nothing to compute.
+pub(super) enum Started<T> {
+    Running(Pending<Response<T>>),
+    Empty(Response<T>),
+}
+
+/// `/embed_sparse`: `{ texts, instructions | task and target, fetch_labels? }`. What is too long is cut off.
 pub(super) fn start_sparse<B: Backend>(
     embedder: &Embedder<B>,
-    body: Value,
-) -> Result<Pending<Response<Sparse>>> {
+    body: Body,
+) -> Result<Started<Sparse>> {
     check_purpose(&body)?;
-    let (texts, request) = Request::read(body)?;
+    let request = Request::read(embedder, body)?;
     let options = SparseOptions {
-        instruction: request.instruction(embedder),
-        task: request.side(embedder),
-        labels: request.labels(),
+        instruction: request.instruction,
+        task: request.side,
+        labels: request.labels,
         ..SparseOptions::default()
     };
-    let run = embedder.start_sparse(texts, &options)?;
-    Ok(Pending::new(run, |output| {
+    if request.texts.is_empty() {
+        return Ok(Started::Empty(Response::new(Vec::new(), &[])));
+    }
+    let run = embedder.start_sparse(request.texts, &options)?;
+    Ok(Started::Running(Pending::new(run, |output| {
         let batch = output.into_sparse();
         let vectors = batch.vectors.into_iter().map(|vector| Sparse {
             indices: vector.indices,
@@ -153,23 +126,26 @@ pub(super) fn start_sparse<B: Backend>(
             labels: vector.labels,
         });
         Response::new(vectors.collect(), &batch.tokens)
-    }))
+    })))
 }
 
-/// `/`: `{ texts, instructions? }`.
+/// `/`: `{ texts, instructions? }`. What is too long is cut off.
 pub(super) fn start_dense<B: Backend>(
     embedder: &Embedder<B>,
-    body: Value,
-) -> Result<Pending<Response<Vec<f32>>>> {
-    let (texts, request) = Request::read(body)?;
+    body: Body,
+) -> Result<Started<Vec<f32>>> {
+    let request = Request::read(embedder, body)?;
     let options = EncodeOptions {
-        instruction: request.instruction(embedder),
-        task: request.side(embedder),
+        instruction: request.instruction,
+        task: request.side,
         ..EncodeOptions::default()
     };
-    let run = embedder.start(texts, &options)?;
-    Ok(Pending::new(run, |output| {
+    if request.texts.is_empty() {
+        return Ok(Started::Empty(Response::new(Vec::new(), &[])));
+    }
+    let run = embedder.start(request.texts, &options)?;
+    Ok(Started::Running(Pending::new(run, |output| {
         let tokens = output.tokens.clone();
         Response::new(vectors(output), &tokens)
-    }))
+    })))
 }

@@ -1,63 +1,21 @@
 //! Inworld's `POST /ml/v1alpha/embedding:embed`.
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::Serialize;
 
-use super::{MAX_INPUTS, Pending, check_count, parse, vectors};
+use super::body::{Body, Field};
+use super::{Pending, check_filled, vectors};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::embedder::Embedder;
 use crate::model::options::EncodeOptions;
 use crate::text::Input;
 
-#[derive(Deserialize)]
-#[cfg_attr(
-    test,
-    derive(schemars::JsonSchema),
-    schemars(rename = "InworldRequest")
-)]
-pub(super) struct Request {
-    #[cfg_attr(test, schemars(length(min = 1)))]
-    inputs: Vec<Text>,
-    #[expect(
-        dead_code,
-        reason = "required; an embedder is one model, so none is chosen by it"
-    )]
-    model: ModelId,
-}
-
-#[derive(Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "InworldText"))]
-struct Text {
-    text: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[expect(dead_code, reason = "checked, not used")]
-#[cfg_attr(
-    test,
-    derive(schemars::JsonSchema),
-    schemars(rename = "InworldModelId")
-)]
-struct ModelId {
-    model: String,
-    #[serde(default)]
-    service_provider: ServiceProvider,
-}
-
-/// Who runs the model; it is always this library.
-#[derive(Default, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-enum ServiceProvider {
-    #[default]
-    #[serde(rename = "SERVICE_PROVIDER_UNSPECIFIED")]
-    Unspecified,
-    #[serde(rename = "SERVICE_PROVIDER_INWORLD")]
-    Inworld,
-    #[serde(rename = "SERVICE_PROVIDER_OPENAI")]
-    OpenAi,
-}
+/// Who runs the model; it is always this library. Protobuf's JSON has an enum's values as names or numbers.
+const PROVIDERS: [(&str, ()); 3] = [
+    ("SERVICE_PROVIDER_UNSPECIFIED", ()),
+    ("SERVICE_PROVIDER_INWORLD", ()),
+    ("SERVICE_PROVIDER_OPENAI", ()),
+];
 
 /// The response.
 #[derive(Serialize)]
@@ -81,23 +39,30 @@ struct Embedding {
 }
 
 /// `{ inputs: [{ text }], model: { model, serviceProvider } }`
-pub(super) fn start<B: Backend>(embedder: &Embedder<B>, body: Value) -> Result<Pending<Response>> {
-    let request: Request = parse(body)?;
-    if request.inputs.is_empty() {
-        return Err(Error::EmptyInput(
-            "inputs is an empty list: pass at least one".to_owned(),
-        ));
+pub(super) fn start<B: Backend>(
+    embedder: &Embedder<B>,
+    mut body: Body,
+) -> Result<Pending<Response>> {
+    let Some(mut model) = body.object("model")? else {
+        let reason = "model is missing; pass { model, serviceProvider }, which may be empty";
+        return Err(Error::input("model", reason));
+    };
+    model.text("model")?;
+    for name in ["serviceProvider", "service_provider"] {
+        if !matches!(model.get(name), Field::Number(number) if number.fract() == 0.0) {
+            model.word(name, &PROVIDERS)?;
+        }
     }
-    check_count(request.inputs.len(), MAX_INPUTS)?;
-    let texts = request
-        .inputs
-        .into_iter()
-        .map(|input| Input::Text(input.text));
+    // As everywhere in protobuf's JSON, null is as good as absent.
+    let text = |mut input: Body| Ok(Input::Text(input.text("text")?.unwrap_or_default()));
+    let texts = body.objects("inputs")?.into_iter().map(text);
+    let texts = texts.collect::<Result<Vec<_>>>()?;
+    check_filled("inputs", &texts)?;
     let options = EncodeOptions {
         truncate: Some(false),
         ..EncodeOptions::default()
     };
-    let run = embedder.start(texts.collect(), &options)?;
+    let run = embedder.start(texts, &options)?;
     Ok(Pending::new(run, |output| Response {
         embeddings: vectors(output)
             .into_iter()

@@ -1,24 +1,24 @@
 //! Wire formats: other people's request and response objects, to and from the crate's own.
 //!
-//! Each format is a module that reads a body into a [`Pending`]: a run, and what becomes of its output. [`http`] finds the
-//! format of a request by its path and headers, and writes the errors of each. Nothing here knows of tensors or of
+//! Each format is a module that turns a [`Body`] into a [`Pending`]: a run, and what becomes of its output. [`http`] finds the
+//! format of a request by its path, headers and body, and writes the errors of each. Nothing here knows of tensors or of
 //! JavaScript.
 
+pub mod body;
 pub mod chroma;
 pub mod http;
-pub mod input;
 pub mod inworld;
 pub mod openai;
+#[cfg(test)]
+mod schema;
 pub mod tei;
 
-use serde::de::DeserializeOwned;
-use serde_json::Value;
-
+use self::body::Body;
 use crate::error::{Error, Result};
 use crate::model::options::EncodeOptions;
 use crate::model::output::Output;
 use crate::model::run::Run;
-use crate::text::Direction;
+use crate::text::Input;
 
 /// The most inputs of one request, as at OpenAI.
 const MAX_INPUTS: usize = 2048;
@@ -50,47 +50,37 @@ impl<T: 'static> Pending<T> {
     }
 }
 
-/// Reads a body's fields. Those that are not known are passed over, as other servers do.
-fn parse<T: DeserializeOwned>(body: Value) -> Result<T> {
-    if !body.is_object() {
-        return Err(Error::input("body", "the body must be a JSON object"));
-    }
-    serde_json::from_value(body)
-        .map_err(|error| Error::input("body", format!("the body is malformed: {error}")))
-}
-
-fn check_count(got: usize, limit: usize) -> Result<()> {
-    if got > limit {
-        return Err(Error::TooManyInputs { got, limit });
-    }
-    Ok(())
-}
-
-/// Options of dense vectors, with the formats' defaults: vectors of length 1, and nothing cut off.
-fn dense_options(
-    normalize: Option<bool>,
-    dimensions: Option<Value>,
-    prompt_name: Option<String>,
-    truncate: Option<bool>,
-    direction: Option<Direction>,
-) -> Result<EncodeOptions> {
-    let dimensions = dimensions.filter(|value| !value.is_null());
-    let whole = |value: Value| {
-        value.as_u64().ok_or_else(|| {
-            Error::input(
-                "dimensions",
-                format!("dimensions is {value}; it must be a whole number of 1 or more"),
-            )
-        })
+/// Refuses a list of no inputs, and inputs without text. `param` is its field.
+fn check_filled(param: &str, inputs: &[Input]) -> Result<()> {
+    let empty = |input: &Input| matches!(input, Input::Text(text) if text.is_empty());
+    let what = match inputs.iter().position(empty) {
+        _ if inputs.is_empty() => format!("{param} is an empty list: pass at least one text"),
+        Some(index) => format!("{param}[{index}] is an empty string: leave it out"),
+        None => return Ok(()),
     };
+    Err(Error::EmptyInput(what))
+}
+
+/// Reads options of dense vectors, with the formats' defaults: vectors of length 1, and nothing cut off.
+fn dense_options(body: &mut Body) -> Result<EncodeOptions> {
     Ok(EncodeOptions {
-        normalize: Some(normalize.unwrap_or(true)),
-        dimensions: dimensions.map(whole).transpose()?,
-        prompt_name,
-        truncate: Some(truncate.unwrap_or(false)),
-        truncation_direction: direction.unwrap_or_default(),
+        normalize: Some(body.flag("normalize")?.unwrap_or(true)),
+        dimensions: body.whole("dimensions")?,
+        prompt_name: body.text("prompt_name")?,
+        truncate: Some(body.flag("truncate")?.unwrap_or(false)),
+        truncation_direction: body.direction()?,
         ..EncodeOptions::default()
     })
+}
+
+/// A model's name for others: of a folder or an address the last part, since the rest tells of the machine.
+fn shown(model: &str) -> &str {
+    let hub = model.split('/').count() <= 2 && !model.starts_with(['/', '.', '~']);
+    if hub && !model.contains('\\') {
+        return model;
+    }
+    let mut parts = model.rsplit(['/', '\\']);
+    parts.find(|part| !part.is_empty()).unwrap_or(model)
 }
 
 /// The dense vectors of an output, one by one.

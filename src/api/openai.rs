@@ -2,54 +2,37 @@
 //! text-embeddings-inference takes on the same route.
 
 use base64::Engine;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::Serialize;
 
-use super::input::inputs;
-#[cfg(test)]
-use super::input::schema;
-use super::{MAX_INPUTS, Pending, check_count, dense_options, parse};
+use super::body::Body;
+use super::{Pending, check_filled, dense_options, shown};
 use crate::backend::Backend;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::embedder::Embedder;
 use crate::model::options::EncodeOptions;
-use crate::model::output::Output;
-use crate::model::output::{OutputDtype, Quantized};
-use crate::text::{Direction, Input};
+use crate::model::output::{Output, OutputDtype, Quantized};
 
-/// The request's body.
-#[derive(Deserialize)]
-#[cfg_attr(
-    test,
-    derive(schemars::JsonSchema),
-    schemars(rename = "CreateEmbeddingRequest", transform = schema::null_is_missing)
-)]
-pub(super) struct Request {
-    #[serde(default)]
-    #[cfg_attr(test, schemars(with = "schema::NotEmptyInputs"))]
-    input: Value,
-    /// The model that answers; without it, the server's default one.
-    model: Option<String>,
-    encoding_format: Option<EncodingFormat>,
-    #[cfg_attr(test, schemars(with = "Option<std::num::NonZeroU32>"))]
-    dimensions: Option<Value>,
-    /// What the components of vectors are, as at Voyage AI: whole numbers take a quarter of the place, bits a 32nd.
-    output_dtype: Option<OutputDtype>,
-    /// Whether vectors get length 1; they do by default.
-    normalize: Option<bool>,
-    /// One of the model's own prompts, to be put in front.
-    prompt_name: Option<String>,
-    /// Whether what is too long is cut off; by default it is an error.
-    truncate: Option<bool>,
-    /// Which end is cut off. `truncate_direction` is read too.
-    #[serde(alias = "truncate_direction")]
-    truncation_direction: Option<Direction>,
-}
+/// The fields of a request. The last few are sent along by clients, and change nothing.
+const FIELDS: [&str; 15] = [
+    "input",
+    "model",
+    "encoding_format",
+    "dimensions",
+    "output_dtype",
+    "normalize",
+    "prompt_name",
+    "truncate",
+    "truncation_direction",
+    "truncate_direction",
+    "user",
+    "safety_identifier",
+    "metadata",
+    "extra_body",
+    "timeout",
+];
 
 /// How vectors are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum EncodingFormat {
     /// As lists of numbers
     #[default]
@@ -97,38 +80,37 @@ struct Usage {
     total_tokens: u64,
 }
 
-/// Checks a request and starts it.
-pub fn start<B: Backend>(embedder: &Embedder<B>, body: Value) -> Result<Pending<Response>> {
-    let request: Request = parse(body)?;
-    let inputs = inputs("input", &request.input)?;
-    if inputs.is_empty() {
-        return Err(Error::EmptyInput(
-            "input is an empty list: pass at least one text".to_owned(),
-        ));
+/// Checks a request and starts it. `strict`: a field that the format has not is an error, as it is at `OpenAI`.
+pub fn start<B: Backend>(
+    embedder: &Embedder<B>,
+    mut body: Body,
+    strict: bool,
+) -> Result<Pending<Response>> {
+    if strict {
+        body.only(&FIELDS)?;
     }
-    if let Some(index) = inputs
-        .iter()
-        .position(|input| *input == Input::Text(String::new()))
-    {
-        return Err(Error::EmptyInput(format!(
-            "input {index} is an empty string: leave it out"
-        )));
-    }
-    check_count(inputs.len(), MAX_INPUTS)?;
-    let options = dense_options(
-        request.normalize,
-        request.dimensions,
-        request.prompt_name,
-        request.truncate,
-        request.truncation_direction,
-    )?;
-    let format = request.encoding_format.unwrap_or_default();
-    let model = request
-        .model
-        .unwrap_or_else(|| embedder.info().model.clone());
+    // It is checked, and changes nothing here.
+    body.text("user")?;
+    let inputs = body.take("input").inputs("input")?;
+    check_filled("input", &inputs)?;
+    let formats = [
+        ("float", EncodingFormat::Float),
+        ("base64", EncodingFormat::Base64),
+    ];
+    let format = body.word("encoding_format", &formats)?.unwrap_or_default();
+    let dtypes = [
+        OutputDtype::Float,
+        OutputDtype::Int8,
+        OutputDtype::Uint8,
+        OutputDtype::Binary,
+        OutputDtype::Ubinary,
+    ];
+    let dtypes = dtypes.map(|dtype| (dtype.name(), dtype));
+    let model = body.text("model")?.filter(|model| !model.is_empty());
+    let model = model.unwrap_or_else(|| shown(&embedder.info().model).to_owned());
     let options = EncodeOptions {
-        output: request.output_dtype.unwrap_or_default(),
-        ..options
+        output: body.word("output_dtype", &dtypes)?.unwrap_or_default(),
+        ..dense_options(&mut body)?
     };
     let run = embedder.start(inputs, &options)?;
     Ok(Pending::new(run, move |output| {
@@ -177,10 +159,10 @@ fn respond(output: Output, format: EncodingFormat, model: String) -> Response {
     }
 }
 
-/// One model of a list of models.
+/// The response of `GET /v1/models/{id}`, and an entry of that of `GET /v1/models`.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Model<'a> {
+pub(super) struct Model<'a> {
     id: &'a str,
     object: &'static str,
     created: u32,
@@ -199,13 +181,16 @@ pub(super) struct Models<'a> {
     data: Vec<Model<'a>>,
 }
 
-pub(super) fn models<'a>(names: impl IntoIterator<Item = &'a str>) -> Models<'a> {
-    let model = |id| Model {
+pub(super) fn model(id: &str) -> Model<'_> {
+    Model {
         id,
         object: "model",
         created: 0,
         owned_by: "gossamer",
-    };
+    }
+}
+
+pub(super) fn models<'a>(names: impl IntoIterator<Item = &'a str>) -> Models<'a> {
     Models {
         object: "list",
         data: names.into_iter().map(model).collect(),

@@ -3,58 +3,25 @@
 //!
 //! `truncate` is false by default, as Trieve's documents have it: what is too long is an error.
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::Serialize;
 
-use super::input::inputs;
-#[cfg(test)]
-use super::input::schema;
-use super::{MAX_INPUTS, Pending, check_count, dense_options, parse, vectors};
-use crate::backend::Backend;
+use super::body::Body;
+use super::{MAX_INPUTS, Pending, check_filled, dense_options, shown, vectors};
+use crate::backend::{Backend, Pooling};
 use crate::error::{Error, Result};
 use crate::model::embedder::Embedder;
-use crate::model::options::{SparseOptions, TokenHead, TokenOptions};
+use crate::model::options::{EncodeOptions, SparseOptions, TokenHead, TokenOptions};
 use crate::model::output::TokenVectors;
-use crate::text::{Direction, Input, Token};
+use crate::text::{Input, Token};
 
-/// What all requests for vectors have.
-#[derive(Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "EmbedRequest", transform = schema::null_is_missing))]
-pub(super) struct Request {
-    #[serde(default)]
-    #[cfg_attr(test, schemars(with = "schema::Inputs"))]
-    inputs: Value,
-    /// One of the model's own prompts, to be put in front.
-    prompt_name: Option<String>,
-    /// Whether what is too long is cut off; by default it is an error.
-    truncate: Option<bool>,
-    /// Which end is cut off. `truncate_direction` is read too.
-    #[serde(alias = "truncate_direction")]
-    truncation_direction: Option<Direction>,
-}
+/// The most numbers of an answer of `/embed_all`: as JSON some 25 MB.
+const MAX_NUMBERS: usize = 1 << 21;
 
-/// What `/embed` has beside.
-#[derive(Deserialize)]
-#[cfg_attr(
-    test,
-    derive(schemars::JsonSchema),
-    schemars(rename = "EmbedDenseRequest")
-)]
-pub(super) struct DenseRequest {
-    #[serde(flatten)]
-    request: Request,
-    /// Whether vectors get length 1; they do by default.
-    normalize: Option<bool>,
-    #[cfg_attr(test, schemars(with = "Option<std::num::NonZeroU32>"))]
-    dimensions: Option<Value>,
-}
-
-impl Request {
-    fn inputs(&self) -> Result<Vec<Input>> {
-        let inputs = inputs("inputs", &self.inputs)?;
-        check_count(inputs.len(), MAX_INPUTS)?;
-        Ok(inputs)
-    }
+/// Texts or token ids.
+fn inputs(body: &mut Body) -> Result<Vec<Input>> {
+    let inputs = body.take("inputs").inputs("inputs")?;
+    check_filled("inputs", &inputs)?;
+    Ok(inputs)
 }
 
 /// One entry of a sparse vector.
@@ -68,35 +35,23 @@ pub struct Entry {
 /// `/embed`: `{ inputs, … }` → dense vectors.
 pub fn start_dense<B: Backend>(
     embedder: &Embedder<B>,
-    body: Value,
+    mut body: Body,
 ) -> Result<Pending<Vec<Vec<f32>>>> {
-    let DenseRequest {
-        request,
-        normalize,
-        dimensions,
-    } = parse(body)?;
-    let inputs = request.inputs()?;
-    let options = dense_options(
-        normalize,
-        dimensions,
-        request.prompt_name,
-        request.truncate,
-        request.truncation_direction,
-    )?;
+    let inputs = inputs(&mut body)?;
+    let options = dense_options(&mut body)?;
     Ok(Pending::new(embedder.start(inputs, &options)?, vectors))
 }
 
 /// `/embed_sparse`: `{ inputs, … }` → entries of sparse vectors.
 pub fn start_sparse<B: Backend>(
     embedder: &Embedder<B>,
-    body: Value,
+    mut body: Body,
 ) -> Result<Pending<Vec<Vec<Entry>>>> {
-    let request: Request = parse(body)?;
-    let inputs = request.inputs()?;
+    let inputs = inputs(&mut body)?;
     let options = SparseOptions {
-        prompt_name: request.prompt_name,
-        truncate: Some(request.truncate.unwrap_or(false)),
-        truncation_direction: request.truncation_direction.unwrap_or_default(),
+        prompt_name: body.text("prompt_name")?,
+        truncate: Some(body.flag("truncate")?.unwrap_or(false)),
+        truncation_direction: body.direction()?,
         ..SparseOptions::default()
     };
     let run = embedder.start_sparse(inputs, &options)?;
@@ -115,17 +70,17 @@ pub fn start_sparse<B: Backend>(
 /// `/embed_all`: `{ inputs, … }` → for each input the states of its tokens, not normalised.
 pub fn start_all<B: Backend>(
     embedder: &Embedder<B>,
-    body: Value,
+    mut body: Body,
 ) -> Result<Pending<Vec<Vec<Vec<f32>>>>> {
-    let request: Request = parse(body)?;
-    let inputs = request.inputs()?;
+    let inputs = inputs(&mut body)?;
     let options = TokenOptions {
         head: Some(TokenHead::States),
-        prompt_name: request.prompt_name,
-        truncate: Some(request.truncate.unwrap_or(false)),
-        truncation_direction: request.truncation_direction.unwrap_or_default(),
+        prompt_name: body.text("prompt_name")?,
+        truncate: Some(body.flag("truncate")?.unwrap_or(false)),
+        truncation_direction: body.direction()?,
         ..TokenOptions::default()
     };
+    embedder.check_size(&inputs, &options, MAX_NUMBERS)?;
     let run = embedder.start_tokens(inputs, &options)?;
     let states = |tokens: TokenVectors| {
         let rows = tokens.data.chunks_exact(tokens.dimensions.max(1));
@@ -137,60 +92,28 @@ pub fn start_all<B: Backend>(
     }))
 }
 
-#[derive(Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(super) struct SimilarityRequest {
-    inputs: Similar,
-    parameters: Option<Parameters>,
-}
-
-#[derive(Deserialize)]
-#[cfg_attr(
-    test,
-    derive(schemars::JsonSchema),
-    schemars(rename = "SimilarityInput")
-)]
-struct Similar {
-    source_sentence: String,
-    #[cfg_attr(test, schemars(length(min = 1)))]
-    sentences: Vec<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[cfg_attr(
-    test,
-    derive(schemars::JsonSchema),
-    schemars(rename = "SimilarityParameters")
-)]
-struct Parameters {
-    prompt_name: Option<String>,
-    truncate: Option<bool>,
-    #[serde(alias = "truncate_direction")]
-    truncation_direction: Option<Direction>,
-}
-
 /// `/similarity`: `{ inputs: { source_sentence, sentences }, parameters? }` → the cosine of the one to each of the others.
 pub(super) fn start_similarity<B: Backend>(
     embedder: &Embedder<B>,
-    body: Value,
+    mut body: Body,
 ) -> Result<Pending<Vec<f32>>> {
-    let SimilarityRequest { inputs, parameters } = parse(body)?;
-    if inputs.sentences.is_empty() {
-        return Err(Error::EmptyInput(
-            "`sentences` is empty: pass at least one to compare with".to_owned(),
-        ));
-    }
-    check_count(inputs.sentences.len(), MAX_INPUTS)?;
-    let parameters = parameters.unwrap_or_default();
-    let options = dense_options(
-        None,
-        None,
-        parameters.prompt_name,
-        parameters.truncate,
-        parameters.truncation_direction,
-    )?;
-    let texts = std::iter::once(inputs.source_sentence).chain(inputs.sentences);
-    let run = embedder.start(texts.map(Input::Text).collect(), &options)?;
+    let missing = || {
+        let reason = "inputs must be an object: { source_sentence, sentences }";
+        Error::input("inputs", reason)
+    };
+    let mut inputs = body.object("inputs")?.ok_or_else(missing)?;
+    let sentences = inputs.texts("sentences")?;
+    check_filled("sentences", &sentences)?;
+    let source = inputs.text("source_sentence")?.ok_or_else(missing)?;
+    let source = [Input::Text(source)];
+    check_filled("source_sentence", &source)?;
+    let options = dense_options(&mut body.object("parameters")?.unwrap_or_default())?;
+    let options = EncodeOptions {
+        normalize: Some(true),
+        ..options
+    };
+    let texts = source.into_iter().chain(sentences);
+    let run = embedder.start(texts.collect(), &options)?;
     Ok(Pending::new(run, |output| {
         let all = vectors(output);
         let cosine = |other: &Vec<f32>| all[0].iter().zip(other).map(|(a, b)| a * b).sum();
@@ -198,30 +121,29 @@ pub(super) fn start_similarity<B: Backend>(
     }))
 }
 
-#[derive(Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema), schemars(transform = schema::null_is_missing))]
-pub(super) struct TokenizeRequest {
-    #[serde(default)]
-    #[cfg_attr(test, schemars(with = "schema::Texts"))]
-    inputs: Value,
-    add_special_tokens: Option<bool>,
-    prompt_name: Option<String>,
-}
-
-/// `/tokenize`: `{ inputs, add_special_tokens?, prompt_name? }` → tokens of each text.
-pub(super) fn tokenize<B: Backend>(embedder: &Embedder<B>, body: Value) -> Result<Vec<Vec<Token>>> {
-    let request: TokenizeRequest = parse(body)?;
-    let inputs = inputs("inputs", &request.inputs)?;
-    check_count(inputs.len(), MAX_INPUTS)?;
-    let prompt = match &request.prompt_name {
+/// `/tokenize`: `{ inputs, add_special_tokens?, prompt_name? }` → tokens of each text, each with its slice of the text.
+pub(super) fn tokenize<B: Backend>(
+    embedder: &Embedder<B>,
+    mut body: Body,
+) -> Result<Vec<Vec<Token>>> {
+    let inputs = inputs(&mut body)?;
+    let special = body.flag("add_special_tokens")?.unwrap_or(true);
+    let prompt = match &body.text("prompt_name")? {
         Some(name) => embedder.info().prompts.find(name)?,
         None => "",
     };
     let tokens = |input| match input {
-        Input::Text(text) => embedder.tokenize(
-            &[prompt, &text].concat(),
-            request.add_special_tokens.unwrap_or(true),
-        ),
+        Input::Text(text) => {
+            let text = [prompt, &text].concat();
+            let mut tokens = embedder.tokenize(&text, special)?;
+            for token in &mut tokens {
+                let place = token.start.zip(token.stop);
+                if let Some(slice) = place.and_then(|(start, stop)| text.get(start..stop)) {
+                    slice.clone_into(&mut token.text);
+                }
+            }
+            Ok(tokens)
+        }
         Input::Ids(_) => Err(Error::input(
             "inputs",
             "token ids cannot be tokenised; pass a string or a list of strings",
@@ -230,22 +152,13 @@ pub(super) fn tokenize<B: Backend>(embedder: &Embedder<B>, body: Value) -> Resul
     inputs.into_iter().map(tokens).collect()
 }
 
-#[derive(Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema), schemars(transform = schema::null_is_missing))]
-pub(super) struct DecodeRequest {
-    #[serde(default)]
-    #[cfg_attr(test, schemars(with = "schema::IdLists"))]
-    ids: Value,
-    skip_special_tokens: Option<bool>,
-}
-
 /// `/decode`: `{ ids, skip_special_tokens? }` → texts.
-pub(super) fn decode<B: Backend>(embedder: &Embedder<B>, body: Value) -> Result<Vec<String>> {
-    let request: DecodeRequest = parse(body)?;
-    let lists = inputs("ids", &request.ids)?;
-    check_count(lists.len(), MAX_INPUTS)?;
+pub(super) fn decode<B: Backend>(embedder: &Embedder<B>, mut body: Body) -> Result<Vec<String>> {
+    let lists = body.take("ids").inputs("ids")?;
+    check_filled("ids", &lists)?;
+    let skip = body.flag("skip_special_tokens")?.unwrap_or(true);
     let decode = |input| match input {
-        Input::Ids(ids) => embedder.decode(&ids, request.skip_special_tokens.unwrap_or(true)),
+        Input::Ids(ids) => embedder.decode(&ids, skip),
         Input::Text(_) => Err(Error::input(
             "ids",
             "ids holds a text; pass a list of token ids or a list of such lists",
@@ -262,22 +175,63 @@ pub(super) struct Info<'a> {
     model_sha: Option<&'a str>,
     model_dtype: &'static str,
     served_model_name: &'a str,
+    model_type: ModelType,
+    max_concurrent_requests: usize,
     max_input_length: usize,
+    max_batch_tokens: usize,
+    max_batch_requests: Option<usize>,
     max_client_batch_size: usize,
     auto_truncate: bool,
+    tokenization_workers: usize,
     version: &'static str,
+    sha: Option<&'static str>,
+    docker_label: Option<&'static str>,
 }
 
-pub(super) fn info<B: Backend>(embedder: &Embedder<B>) -> Info<'_> {
+/// What the model is for: vectors.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct ModelType {
+    embedding: EmbeddingType,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct EmbeddingType {
+    /// How tokens' states become a vector.
+    pooling: &'static str,
+}
+
+pub(super) fn info<B: Backend>(embedder: &Embedder<B>, max_requests: usize) -> Info<'_> {
     let info = embedder.info();
+    let name = shown(&info.model);
+    let pooling = match embedder.pooling() {
+        None => "splade",
+        Some([Pooling::Cls]) => "cls",
+        Some([Pooling::LastToken]) => "last_token",
+        Some([Pooling::Mean]) => "mean",
+        Some([Pooling::Max]) => "max",
+        Some([Pooling::MeanSqrtLen]) => "mean_sqrt_len",
+        Some([Pooling::WeightedMean]) => "weighted_mean",
+        Some(_) => "several",
+    };
     Info {
-        model_id: &info.model,
+        model_id: name,
         model_sha: info.revision.as_deref(),
         model_dtype: info.dtype.name(),
-        served_model_name: &info.model,
+        served_model_name: name,
+        model_type: ModelType {
+            embedding: EmbeddingType { pooling },
+        },
+        max_concurrent_requests: max_requests,
         max_input_length: info.max_tokens,
+        max_batch_tokens: embedder.backend().pass_tokens(),
+        max_batch_requests: None,
         max_client_batch_size: MAX_INPUTS,
         auto_truncate: false,
+        tokenization_workers: 1,
         version: env!("CARGO_PKG_VERSION"),
+        sha: None,
+        docker_label: None,
     }
 }

@@ -26,8 +26,15 @@ impl Embedder<Either> {
         self.backend().check_loaded()?;
         let text = |text: &str| Input::Text(text.to_owned());
         let long = self.tokenize(TEXTS[1], true)?;
-        let medium = long.iter().map(|token| token.id);
-        let medium = Input::Ids(medium.take(MEDIUM.min(self.info().max_tokens)).collect());
+        let special = long.iter().filter(|token| token.special).count();
+        // So many of the text's own tokens are left out that what is left is of the size.
+        let room = MEDIUM.min(self.info().max_tokens).saturating_sub(special);
+        let mut own = 0;
+        let medium = long.iter().filter(|token| {
+            own += usize::from(!token.special);
+            token.special || own <= room
+        });
+        let medium = Input::Ids(medium.map(|token| token.id).collect());
         // Smaller passes have kernels of their own, which then are compiled, too.
         for inputs in [vec![text(TEXTS[0])], vec![medium], TEXTS.map(text).to_vec()] {
             let start = || {

@@ -13,7 +13,7 @@ use super::options::{
     ChunkOptions, EncodeOptions, MultiOptions, SparseOptions, TextOptions, TokenHead, TokenOptions,
 };
 use super::output::{DenseBatch, Output, OutputDtype, SparseBatch};
-use super::queue::Queue;
+use super::queue::{Queue, check_input};
 use super::route::{Road, Route};
 use super::run::{Dense, PerToken, Run, Sparse};
 use super::save::Origin;
@@ -293,6 +293,46 @@ impl<B: Backend> Embedder<B> {
         self.default_route()
             .tokenizer
             .describe(text, add_special_tokens)
+    }
+
+    /// How the default route makes a dense vector of tokens' states; none: it makes sparse ones.
+    pub(crate) fn pooling(&self) -> Option<&[Pooling]> {
+        let head = self.default_route().dense()?;
+        Some(&head.pooling)
+    }
+
+    /// Refuses inputs whose tokens' vectors would have more than `limit` numbers.
+    pub(crate) fn check_size(
+        &self,
+        inputs: &[Input],
+        options: &TokenOptions,
+        limit: usize,
+    ) -> Result<()> {
+        let route = &self.routes[self.route(options.task.as_deref())?];
+        let prompt = &self.prompt(options.text())?;
+        let dimensions = self.dimensions();
+        // Only as many as fit are tokenised for this, so it takes no time to speak of.
+        let mut tokens = 0;
+        for (index, input) in inputs.iter().enumerate() {
+            let rules = Rules {
+                prompt,
+                skip_prompt: false,
+                limit: route.max_tokens,
+                truncate: options.truncate.unwrap_or(true),
+                direction: options.truncation_direction,
+            };
+            check_input(index, route, input, rules)?;
+            tokens += route.tokenizer.tokens(index, input, rules)?.ids.len();
+            if tokens.saturating_mul(dimensions) > limit {
+                return Err(Error::AnswerTooLarge {
+                    inputs: index + 1,
+                    tokens,
+                    dimensions,
+                    limit,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The text of some tokens.

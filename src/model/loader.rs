@@ -73,7 +73,16 @@ pub struct Loader<B: Backend> {
     hash: Option<Sha256>,
     /// A small file that is not the pinned one.
     wrong: Option<Error>,
+    /// The first bytes of the current weight file, as many as [`LFS_POINTER`] has.
+    start: Vec<u8>,
 }
+
+/// The most bytes of a file that is no weight file. Those of tokenizers have up to 40 MB.
+#[cfg(not(target_arch = "wasm32"))]
+const LARGEST_SMALL: u64 = 512 << 20;
+
+/// How the text begins that Git LFS keeps in place of a large file.
+const LFS_POINTER: &[u8] = b"version ";
 
 /// A weight file that the source has not.
 struct Absent {
@@ -131,6 +140,7 @@ impl<B: Backend> Loader<B> {
             pins: BTreeMap::new(),
             hash: None,
             wrong: None,
+            start: Vec::new(),
         }
     }
 
@@ -238,6 +248,12 @@ impl<B: Backend> Loader<B> {
 
     /// Takes a small file, or the news that the source has none of this name.
     pub fn provide(&mut self, name: &str, bytes: Option<Vec<u8>>) {
+        if bytes
+            .as_ref()
+            .is_some_and(|bytes| bytes.starts_with(LFS_POINTER))
+        {
+            self.wrong.get_or_insert_with(|| lfs_pointer(name));
+        }
         if let Some(bytes) = bytes.as_ref().filter(|_| self.pins.contains_key(name)) {
             let checked = self.check(name, Sha256::new_with_prefix(bytes));
             self.wrong = self.wrong.take().or(checked.err());
@@ -296,6 +312,7 @@ impl<B: Backend> Loader<B> {
 
     /// Starts the next weight file.
     pub fn begin(&mut self, name: &str) -> Result<()> {
+        self.start.clear();
         if self.plan.is_none()
             && self.opening.is_none()
             && self.options.file.as_deref() == Some(name)
@@ -325,6 +342,14 @@ impl<B: Backend> Loader<B> {
     pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
         if let Some(hash) = &mut self.hash {
             hash.update(bytes);
+        }
+        if self.start.len() < LFS_POINTER.len() {
+            let missing = LFS_POINTER.len() - self.start.len();
+            self.start.extend(bytes.iter().take(missing));
+            if self.start == LFS_POINTER {
+                let due = self.weights()?.into_iter().next().unwrap_or_default();
+                return Err(lfs_pointer(&due));
+            }
         }
         let bytes = self.open(bytes)?;
         match (&mut self.plan, &mut self.reading) {
@@ -504,9 +529,15 @@ impl<B: Backend> Loader<B> {
         let mut chunk = vec![0; 1 << 20];
         loop {
             for name in self.wanted()? {
-                let read = |mut file: R| {
+                let read = |file: R| {
                     let mut bytes = Vec::new();
-                    file.read_to_end(&mut bytes).map(|_| bytes)
+                    let mut file = std::io::Read::take(file, LARGEST_SMALL + 1);
+                    std::io::Read::read_to_end(&mut file, &mut bytes)?;
+                    if bytes.len() as u64 > LARGEST_SMALL {
+                        let reason = format!("it has more than {LARGEST_SMALL} bytes");
+                        return Err(std::io::Error::other(reason));
+                    }
+                    Ok(bytes)
                 };
                 let bytes = open(&name).and_then(|file| file.map(read).transpose());
                 self.provide(&name, bytes.map_err(|error| failed(&name, error))?);
@@ -558,6 +589,13 @@ fn fill(
         }
     }
     Ok(())
+}
+
+fn lfs_pointer(file: &str) -> Error {
+    Error::InvalidConfig {
+        file: file.to_owned(),
+        reason: "this is a Git LFS pointer, not the file itself: run `git lfs pull`".to_owned(),
+    }
 }
 
 fn misuse(what: &str) -> Error {

@@ -6,7 +6,10 @@ use super::options::TextOptions;
 use super::route::Route;
 use crate::error::{Error, Result};
 use crate::text::tokenizer::Rules;
-use crate::text::{Chunk, Chunking, Direction, Input, Tokens};
+use crate::text::{Chunk, Chunking, Direction, Input, Token, Tokens};
+
+/// Characters of a text for each token that the model takes, beyond which it is not even tokenised unless it may be cut.
+const CHARACTERS: usize = 100;
 
 /// Inputs that wait to be tokenised and packed.
 pub struct Queue {
@@ -76,6 +79,7 @@ impl Queue {
             truncate: self.truncate,
             direction: self.direction,
         };
+        check_input(self.number, route, input, rules)?;
         let tokens = match (self.chunking, input) {
             (None, _) => vec![route.tokenizer.tokens(self.number, input, rules)?],
             (Some(chunking), Input::Text(text)) if chunking.late => {
@@ -102,6 +106,46 @@ impl Queue {
         }
         self.waiting.extend(tokens);
         Ok(())
+    }
+}
+
+/// Refuses a text that would take long only to be refused, and token ids that are not the model's own tokenizer's.
+pub(super) fn check_input(index: usize, route: &Route, input: &Input, rules: Rules) -> Result<()> {
+    match input {
+        Input::Text(text) => {
+            let limit = route.max_tokens.saturating_mul(CHARACTERS);
+            // A character has a byte at least.
+            if rules.truncate || text.len() <= limit {
+                return Ok(());
+            }
+            let characters = text.chars().count();
+            if characters <= limit {
+                return Ok(());
+            }
+            Err(Error::TextTooLong {
+                index,
+                characters,
+                limit,
+            })
+        }
+        Input::Ids(ids) => {
+            check_ids(ids, route.vocab_size())?;
+            let (before, after) = route.tokenizer.frame()?;
+            let ids_of =
+                |tokens: &[Token]| -> Vec<u32> { tokens.iter().map(|token| token.id).collect() };
+            let inner = ids.strip_prefix(ids_of(&before).as_slice());
+            if inner.is_some_and(|rest| rest.ends_with(&ids_of(&after))) {
+                return Ok(());
+            }
+            let names = |tokens: &[Token]| {
+                let names: Vec<&str> = tokens.iter().map(|token| token.text.as_str()).collect();
+                names.join(" ")
+            };
+            Err(Error::ForeignTokens {
+                index,
+                expected: format!("{} … {}", names(&before), names(&after)),
+            })
+        }
     }
 }
 

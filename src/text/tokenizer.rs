@@ -333,6 +333,20 @@ impl Tokenizer {
     }
 }
 
+impl Tokenizer {
+    /// The special tokens that are put before and behind every text.
+    pub fn frame(&self) -> Result<(Vec<Token>, Vec<Token>)> {
+        let mut all = self.describe("a", true)?;
+        let inner = |token: &Token| !token.special;
+        // Without a token for a letter nothing tells what is behind it.
+        let first = all.iter().position(inner).unwrap_or(all.len());
+        let mut after = all.split_off(first);
+        let last = after.iter().rposition(inner).map_or(0, |last| last + 1);
+        after.drain(..last);
+        Ok((all, after))
+    }
+}
+
 /// Makes a tokenizer of checked parts.
 fn build(parts: Parts) -> tokenizers::Result<Inner> {
     fn part<T: serde::de::DeserializeOwned>(

@@ -6,12 +6,14 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use js_sys::{Array, Promise, Uint8Array};
+use js_sys::{Array, Promise, Reflect, Uint8Array};
 use serde::Serialize;
+use serde::de::DeserializeSeed;
 use wasm_bindgen::prelude::*;
 
 use self::convert::{chunked, chunks, dense, from_js, info, multi, sparse, to_js, token_vectors};
-use crate::api::{Pending, http, input, openai, tei};
+use crate::api::body::{self, Body, Reader};
+use crate::api::{Pending, http, openai, tei};
 use crate::error::Error;
 use crate::{
     ChunkOptions, Either, EncodeOptions, Gpu, Input, Kind, LoadOptions, Output, Run, WeightDtype,
@@ -173,8 +175,8 @@ impl Model {
     }
 
     /// OpenAI's create-embedding body → its response.
-    pub fn embeddings(&self, body: JsValue) -> Thrown<Job> {
-        self.answer(openai::start(&self.0.embedder, from_js("body", body)?))
+    pub fn embeddings(&self, body: &JsValue) -> Thrown<Job> {
+        self.answer(openai::start(&self.0.embedder, object(body)?, true))
     }
 
     /// `string | string[] | number[] | number[][]` → `{ data, shape, tokens, truncated }`.
@@ -248,14 +250,14 @@ impl Model {
 
     /// TEI's `embed_sparse` body → `[[{ index, value }]]`.
     #[wasm_bindgen(js_name = embedSparse)]
-    pub fn embed_sparse(&self, body: JsValue) -> Thrown<Job> {
-        self.answer(tei::start_sparse(&self.0.embedder, from_js("body", body)?))
+    pub fn embed_sparse(&self, body: &JsValue) -> Thrown<Job> {
+        self.answer(tei::start_sparse(&self.0.embedder, object(body)?))
     }
 
     /// TEI's `embed_all` body → `[[[number]]]`.
     #[wasm_bindgen(js_name = embedAll)]
-    pub fn embed_all(&self, body: JsValue) -> Thrown<Job> {
-        self.answer(tei::start_all(&self.0.embedder, from_js("body", body)?))
+    pub fn embed_all(&self, body: &JsValue) -> Thrown<Job> {
+        self.answer(tei::start_all(&self.0.embedder, object(body)?))
     }
 
     /// `string | string[]` → tokens of each text.
@@ -267,12 +269,12 @@ impl Model {
         })
     }
 
-    /// `{ method, path, headers, body }`, options `{ dialect?, apiKeys? }` → `{ status, headers, body }`; whatever is wrong
-    /// with the request is in the answer.
-    pub fn fetch(&self, request: JsValue, options: JsValue) -> Thrown<Job> {
-        let request: http::Request = from_js("request", request)?;
+    /// `{ head: { method, path, headers }, body: ArrayBuffer }`, options as [`http::Options`] → `{ status, headers, body }`;
+    /// whatever is wrong with the request is in the answer.
+    pub fn fetch(&self, request: &JsValue, options: JsValue) -> Thrown<Job> {
+        let incoming = incoming(request)?;
         let options: http::Options = from_js("options", options)?;
-        let exchange = http::Exchange::start(&self.0.embedder, request.into(), &options);
+        let exchange = http::Exchange::start(&self.0.embedder, incoming, &options);
         self.job(Ok(Work::Fetch(exchange)))
     }
 
@@ -501,19 +503,55 @@ fn each(
     Ok(false)
 }
 
+/// Answers a request by its head, `{ method, path, headers }`, where that is enough, as [`http::admit`] does; else undefined.
+#[wasm_bindgen]
+pub fn admit(head: JsValue, options: JsValue) -> Thrown<JsValue> {
+    let head: http::Request = from_js("request", head)?;
+    let options: http::Options = from_js("options", options)?;
+    let answer = http::admit(&head, &options);
+    answer.map_or(Ok(JsValue::UNDEFINED), |answer| to_js(&answer))
+}
+
+/// The model that a request asks for, and the kind of vectors: `[model?, kind?]`.
+#[wasm_bindgen]
+pub fn wanted(request: &JsValue) -> Thrown<Array> {
+    let incoming = incoming(request)?;
+    let wanted = [incoming.model(), incoming.kind()];
+    Ok(wanted.into_iter().map(JsValue::from).collect())
+}
+
+/// A request as `fetch` takes it.
+fn incoming(request: &JsValue) -> Thrown<http::Incoming> {
+    let mut head: http::Request = from_js("request", Reflect::get(request, &"head".into())?)?;
+    head.body = Uint8Array::new(&Reflect::get(request, &"body".into())?).to_vec();
+    Ok(head.into())
+}
+
+/// The body of a call in a wire format: what it would be on the wire.
+fn object(body: &JsValue) -> Thrown<Body> {
+    let unusable = |why: String| Error::input("body", format!("the body cannot be used: {why}"));
+    let json = js_sys::JSON::stringify(body)
+        .map_err(|thrown| unusable(format!("{thrown:?}")))?
+        .as_string()
+        .unwrap_or_default();
+    Ok(Body::of(body::read(json.into_bytes()).map_err(unusable)?)?)
+}
+
+/// Texts, or token ids.
 fn texts(value: JsValue) -> Thrown<Vec<Input>> {
-    if value.is_undefined() || value.is_null() {
-        return inputs(&serde_json::Value::Null);
-    }
-    inputs(&from_js("texts", value)?)
+    let reader = Reader {
+        levels: 2,
+        most: usize::MAX,
+    };
+    let value = reader.deserialize(serde_wasm_bindgen::Deserializer::from(value));
+    let unusable = |error: serde_wasm_bindgen::Error| {
+        Error::input("texts", format!("texts cannot be used: {error}"))
+    };
+    Ok(value.map_err(unusable)?.inputs("texts")?)
 }
 
 fn cutting(request: JsValue) -> Thrown<(Vec<Input>, ChunkOptions)> {
+    let texts = texts(Reflect::get(&request, &"texts".into())?)?;
     let request: serde_json::Value = from_js("options", request)?;
-    let options = convert::chunk_options(&request)?;
-    Ok((inputs(&request["texts"])?, options))
-}
-
-fn inputs(value: &serde_json::Value) -> Thrown<Vec<Input>> {
-    Ok(input::inputs("texts", value)?)
+    Ok((texts, convert::chunk_options(&request)?))
 }

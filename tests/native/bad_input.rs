@@ -1,6 +1,8 @@
 //! Bad input gives a typed error that says what to do, and nothing breaks: one test a case.
 
 use crate::common::{fixture, inputs, load, load_with, texts};
+use gossamer::api::body::{self, Body};
+use gossamer::api::openai;
 use gossamer::{
     Cpu, EncodeOptions, Error, Input, MultiOptions, SparseOptions, TokenOptions, WeightDtype,
 };
@@ -828,7 +830,8 @@ fn openai_bodies() {
         ),
         (json!({ "input": "cat ".repeat(100) }), "input_too_long"),
     ] {
-        let mut run = gossamer::api::openai::start(&embedder, body.clone());
+        let read = body::read(body.to_string().into_bytes()).unwrap();
+        let mut run = Body::of(read).and_then(|read| openai::start(&embedder, read, true));
         let error = loop {
             match run {
                 Err(error) => break error,
@@ -863,4 +866,14 @@ fn loader_calls_out_of_order() {
     assert_error(&loader.end().unwrap_err(), "internal", &["order"]);
     assert_error(&loader.weights().unwrap_err(), "internal", &["order"]);
     assert_error(&loader.finish().err().unwrap(), "internal", &["order"]);
+}
+
+/// What `git clone` leaves where Git LFS is not installed.
+#[test]
+fn git_lfs_pointers_are_called_so() {
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db\nsize 90868376\n";
+    for file in ["model.safetensors", "tokenizer.json", "config.json"] {
+        let error = refused(file, pointer);
+        assert_error(&error, "invalid_config", &[file, "is a Git LFS pointer"]);
+    }
 }

@@ -101,7 +101,17 @@ fn a_text_that_the_model_cannot_take_fails_alone() {
     }
     let changes = [("model.safetensors", Some(&bytes[..]))];
     let embedder = load_with(&folder, WeightDtype::F32, &changes, 1 << 20).unwrap();
-    let start = |id| embedder.start(vec![Input::Ids(vec![id, 9])], &strict());
+    // Between the template's own tokens.
+    let frame: Vec<u32> = embedder
+        .tokenize("", true)
+        .unwrap()
+        .iter()
+        .map(|token| token.id)
+        .collect();
+    let start = |id| {
+        let ids = vec![frame[0], id, 9, frame[1]];
+        embedder.start(vec![Input::Ids(ids)], &strict())
+    };
     let (mut good, mut bad) = (
         start(8).unwrap(),
         start(u32::try_from(ID).unwrap()).unwrap(),

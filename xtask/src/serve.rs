@@ -1,6 +1,7 @@
 //! Using what was built: the demo page, and embedding from the command line.
 
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -20,17 +21,12 @@ pub fn demo(port: u16) -> Result<()> {
         .find(free)
         .context("no free port: choose another with --port")?;
     println!("Gossamer's demo page: http://127.0.0.1:{port}/ (Ctrl+C ends it)");
-    let preview = [
-        "run",
-        "--silent",
-        "preview",
-        "--workspace",
-        "www",
-        "--",
-        "--strictPort",
-        "--port",
-    ];
-    run(command("npm").args(preview).arg(port.to_string()))
+    // In our place: a signal to this process is then one to the server, and leaves none behind.
+    let mut vite = command(root().join("node_modules/.bin/vite"));
+    vite.current_dir(root().join("www"))
+        .args(["preview", "--host", "127.0.0.1", "--strictPort", "--port"])
+        .arg(port.to_string());
+    Err(vite.exec()).context("vite cannot be started")
 }
 
 /// Makes what the demo page comes with, in models/demo: a dense and a sparse model in 8 bits, and the vectors of its

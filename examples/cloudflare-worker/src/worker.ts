@@ -31,15 +31,13 @@ export function worker<Env extends object>(models: (env: Env) => Record<string, 
   return {
     async fetch(request: Request, env: Env & Keys, context: Lifetime): Promise<Response> {
       server ??= start(env);
-      const answer = server.fetch(request).catch(failed);
-      // A model that this request has begun to load is for the others too: it is loaded even if this one goes away.
-      context.waitUntil(answer);
-      return answer;
+      // With the context, a model that this request has begun to load is loaded even if this one goes away: others wait for it.
+      return server.fetch(request, env, context).catch(failed);
     },
   };
 }
 
-/** A model that cannot be loaded: the next request tries again. */
+/** What went wrong beside requests: the next one tries again. */
 export function failed(error: unknown): Response {
   const message = error instanceof GossamerError ? error.message : "the request could not be answered";
   const code = error instanceof GossamerError ? error.code : "internal";

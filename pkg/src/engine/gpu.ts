@@ -54,7 +54,7 @@ const HOPELESS = 8;
  */
 export async function fasterFrom(
   info: ModelInfo,
-  answer: (inputs: number[][], onGpu: boolean) => Promise<unknown>,
+  answer: (inputs: string[], onGpu: boolean) => Promise<unknown>,
 ): Promise<number> {
   const notes = await measurements();
   const page = `https://gossamer-embed.invalid/gpu/${encodeURIComponent(`${info.adapter} ${info.spaceId}`)}`;
@@ -68,11 +68,13 @@ export async function fasterFrom(
 
 async function measure(
   { maxTokens }: ModelInfo,
-  answer: (inputs: number[][], onGpu: boolean) => Promise<unknown>,
+  answer: (inputs: string[], onGpu: boolean) => Promise<unknown>,
 ): Promise<number> {
   for (const tokens of SIZES) {
     const length = Math.min(tokens, maxTokens);
-    const inputs = Array.from({ length: tokens / length }, () => new Array<number>(length).fill(1));
+    // A token each, as good as everywhere, and two special ones.
+    const text = "a ".repeat(Math.max(1, length - 2));
+    const inputs = Array.from({ length: tokens / length }, () => text);
     const onCpu = await time(() => answer(inputs, false));
     const onGpu = await time(() => answer(inputs, true));
     if (onGpu < onCpu) return tokens;

@@ -3,9 +3,9 @@
 //! | method and path | format |
 //! |---|---|
 //! | `POST /v1/embeddings`, `/embeddings` | OpenAI's, or the [`Dialect`] that is asked for |
-//! | `GET /v1/models` | OpenAI's |
-//! | `POST /embed`, `/embed_sparse`, `/embed_all`, `/similarity`, `/tokenize`, `/decode`; `GET /info`, `/health` | text-embeddings-inference's |
-//! | `POST /embed_sparse`, `/embed` with a header `x-chroma-…` or a field `texts`; `POST /` | Chroma's |
+//! | `GET /v1/models`, `/v1/models/{id}` | OpenAI's |
+//! | `POST /embed`, `/embed_sparse`, `/embed_all`, `/similarity`, `/tokenize`, `/decode`, `/`; `GET /info`, `/health`, `/ping`, `/`, `/metrics` | text-embeddings-inference's |
+//! | `POST /embed_sparse`, `/embed`, `/` with a field `texts`, or a header `x-chroma-…` and no field `inputs` | Chroma's |
 //! | `POST /ml/v1alpha/embedding:embed` | Inworld's |
 //! | `GET /openapi.json` | the OpenAPI document of all of them |
 
@@ -18,13 +18,13 @@ mod route;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use self::cors::Cors;
 pub use self::problem::Refusal;
 use self::problem::{Format, Kind, Problem};
-use self::route::Route;
-use super::{Pending, chroma, inworld, openai, tei};
+use self::route::{MODEL_PATH, Route};
+use super::body::{self, Body, Field};
+use super::{Pending, chroma, inworld, openai, shown, tei};
 use crate::backend::Backend;
 use crate::error::Error;
 use crate::model::embedder::Embedder;
@@ -41,8 +41,20 @@ pub struct Request {
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
     /// Its body.
-    #[serde(default)]
-    pub body: String,
+    #[serde(skip)]
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// Whether it asks for no more than to be told something.
+    fn reads(&self) -> bool {
+        matches!(self.method.as_str(), "GET" | "HEAD")
+    }
+
+    /// The model that Chroma's clients ask for.
+    fn header_model(&self) -> Option<&str> {
+        self.headers.get(MODEL_HEADER).map(String::as_str)
+    }
 }
 
 /// How requests are answered.
@@ -59,6 +71,12 @@ pub struct Options {
     pub models: Vec<String>,
     /// Origins of pages that may ask; `*` is all. None by default.
     pub cors: Vec<String>,
+    /// The largest body that is read, in bytes: requests that announce a larger one are refused.
+    pub max_body_bytes: Option<u64>,
+    /// Requests that the server has under way at most, for `/info`.
+    pub max_requests: Option<usize>,
+    /// Requests that are under way, for `/metrics`.
+    pub under_way: usize,
 }
 
 /// Whose errors `/v1/embeddings` answers with; requests and vectors are the same.
@@ -76,30 +94,46 @@ pub enum Dialect {
 
 /// A request whose body has been read.
 pub struct Incoming {
-    request: Request,
-    /// None: there is no body.
-    json: Option<serde_json::Result<Value>>,
+    /// Without its body.
+    head: Request,
+    body: Result<Field, String>,
 }
 
 impl From<Request> for Incoming {
-    fn from(request: Request) -> Self {
-        let json = (!request.body.is_empty()).then(|| serde_json::from_str(&request.body));
-        Self { request, json }
+    fn from(mut head: Request) -> Self {
+        let body = body::read(std::mem::take(&mut head.body));
+        Self { head, body }
     }
 }
 
 impl Incoming {
-    /// The model that is asked for, in whichever way the request's format has.
+    /// The model that is asked for, in whichever way the request's format has; none: the default one, which is what clients
+    /// mean by an empty name and by `null` as a string.
     pub fn model(&self) -> Option<&str> {
-        if let Some(model) = self.request.headers.get(MODEL_HEADER) {
-            return Some(model);
-        }
-        let model = self.body()?.get("model")?;
-        model.as_str().or_else(|| model.get("model")?.as_str())
+        let text = |field| match field {
+            &Field::Text(ref text) => Some(text.as_str()),
+            _ => None,
+        };
+        let named = || match self.body()?.get("model") {
+            Field::Object(model) => text(model.get("model")),
+            other => text(other),
+        };
+        let model = self.head.header_model().or_else(named);
+        model.filter(|model| !matches!(*model, "" | "null"))
     }
 
-    fn body(&self) -> Option<&Value> {
-        self.json.as_ref()?.as_ref().ok()
+    /// The kind of vectors that is asked for, one of those that `Embedder::outputs` has; none: any will do. The default model
+    /// is to be one of this kind.
+    pub fn kind(&self) -> Option<&'static str> {
+        let (route, _) = Route::find(&self.head, self.body(), Dialect::default())?;
+        route.kind()
+    }
+
+    fn body(&self) -> Option<&Body> {
+        match &self.body {
+            Ok(Field::Object(body)) => Some(body),
+            _ => None,
+        }
     }
 }
 
@@ -109,6 +143,9 @@ const OPENAPI: &str = include_str!("openapi.json");
 /// Where Chroma's clients name the model.
 const MODEL_HEADER: &str = "x-chroma-embedding-model";
 
+/// Requests that a server has under way at most, unless it says otherwise.
+const MAX_REQUESTS: usize = 512;
+
 /// The answer.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Response {
@@ -116,7 +153,7 @@ pub struct Response {
     pub status: u16,
     /// Headers.
     pub headers: BTreeMap<&'static str, String>,
-    /// JSON, or nothing.
+    /// JSON, the text of `/metrics`, or nothing.
     pub body: String,
 }
 
@@ -125,6 +162,8 @@ pub struct Exchange {
     format: Format,
     state: State,
     cors: Cors,
+    /// Whether the answer goes without its body.
+    head: bool,
 }
 
 enum State {
@@ -149,6 +188,15 @@ impl Response {
             body: String::new(),
         }
     }
+
+    /// As it is sent: `head` without its body.
+    fn sent(mut self, cors: Cors, head: bool) -> Self {
+        if head {
+            self.body.clear();
+        }
+        cors.add_to(&mut self);
+        self
+    }
 }
 
 impl Exchange {
@@ -158,18 +206,20 @@ impl Exchange {
         incoming: Incoming,
         options: &Options,
     ) -> Self {
-        let cors = Cors::new(&incoming.request, &options.cors);
-        let found = Route::find(&incoming, options.dialect);
+        let cors = Cors::new(&incoming.head, &options.cors);
+        let head = incoming.head.method == "HEAD";
+        let found = Route::find(&incoming.head, incoming.body(), options.dialect);
         let format = found.map_or(Format::OpenAi, |(_, format)| format);
         let state = match cors.preflight() {
             Some(response) => State::Ready(response),
-            None => begin(embedder, found.map(|(route, _)| route), incoming, options)
+            None => begin(embedder, found, incoming, options)
                 .unwrap_or_else(|problem| State::Ready(problem.respond(format))),
         };
         Self {
             format,
             state,
             cors,
+            head,
         }
     }
 
@@ -199,88 +249,147 @@ impl Exchange {
             return true;
         };
         run.step_with(embedder, others).unwrap_or_else(|error| {
-            self.state = State::Ready(Problem::from(&error).respond(self.format));
+            self.state = State::Ready(Problem::of(&error, self.format).respond(self.format));
             true
         })
     }
 
     /// The answer.
     pub fn finish(self) -> Response {
-        let mut response = match self.state {
+        let response = match self.state {
             State::Running(pending) => Response::json(200, pending.finish()),
             State::Ready(response) => response,
         };
-        self.cors.add_to(&mut response);
-        response
+        response.sent(self.cors, self.head)
     }
 }
 
 /// Answers a request by its head alone (method, path and headers; the body is not looked at), where that is enough: a
-/// preflight, an unknown path, a wrong method, a missing key, or [`Options::refuse`]. `None`: read the body, and
-/// start an [`Exchange`].
+/// preflight, an unknown path, a wrong method, a missing key, a body that will not be read, [`Options::refuse`], and what can
+/// be told without a model. `None`: read the body, and start an [`Exchange`].
 pub fn admit(head: &Request, options: &Options) -> Option<Response> {
     let cors = Cors::new(head, &options.cors);
-    let incoming = Incoming::from(Request {
-        body: String::new(),
-        ..head.clone()
-    });
-    let found = Route::find(&incoming, options.dialect);
+    let found = Route::find(head, None, options.dialect);
     let format = found.map_or(Format::OpenAi, |(_, format)| format);
-    let mut response = match cors.preflight() {
+    let response = match cors.preflight() {
         Some(response) => response,
-        None => admissible(found.map(|(route, _)| route), head, options)
-            .err()?
-            .respond(format),
+        None => match admissible(found, head, options) {
+            Ok(route) => told(route, head, options, None)?.unwrap_or_else(|it| it.respond(format)),
+            Err(problem) => problem.respond(format),
+        },
     };
-    cors.add_to(&mut response);
-    Some(response)
+    Some(response.sent(cors, head.method == "HEAD"))
 }
 
 /// What is wrong with a request's head, if anything is.
 fn admissible(
-    route: Option<Route>,
-    request: &Request,
+    found: Option<(Route, Format)>,
+    head: &Request,
     options: &Options,
 ) -> Result<Route, Problem> {
-    let route = route.ok_or_else(|| Problem::not_found(&request.path))?;
-    if request.method != route.method() {
-        return Err(Problem::method(request, route.method()));
+    let (route, _) = found.ok_or_else(|| Problem::not_found(&head.path))?;
+    let method = route.method();
+    if head.method != method && !(method == "GET" && head.reads()) {
+        return Err(Problem::method(head, method));
     }
-    if !matches!(route, Route::Health) && !options.admits(request) {
+    // Whoever asks whether the server is up is told so at once, however much it has to do.
+    if matches!(route, Route::Health) {
+        return Ok(route);
+    }
+    if !options.admits(head) {
         let message = "the API key is missing or wrong: send one that this server was given";
         let kind = Kind::Unauthenticated;
         return Err(Problem::new(kind, "invalid_api_key", message));
     }
-    match options.refuse {
-        Some(refusal) => Err(Problem::from(refusal)),
-        None => Ok(route),
+    if matches!(route, Route::OpenApi | Route::Metrics) {
+        return Ok(route);
     }
+    if let Some(refusal) = options.refuse {
+        return Err(Problem::from(refusal));
+    }
+    let header = |name: &str| head.headers.get(name).map(|value| value.trim());
+    let encoding = header("content-encoding").unwrap_or_default();
+    if !matches!(encoding, "" | "identity") {
+        let message = "the body is compressed, and this server reads none that are: leave the header content-encoding out";
+        let kind = Kind::Encoding;
+        return Err(Problem::new(kind, "unsupported_encoding", message));
+    }
+    let size = header("content-length").and_then(|size| size.parse::<u64>().ok());
+    if size > options.max_body_bytes.or(size) {
+        return Err(Problem::from(Refusal::TooLarge));
+    }
+    Ok(route)
+}
+
+/// What can be told without a body: by `own`, the model's name, or if the server's names are known. `None`: nothing.
+fn told(
+    route: Route,
+    head: &Request,
+    options: &Options,
+    own: Option<&str>,
+) -> Option<Result<Response, Problem>> {
+    let listed = options.models.iter().map(String::as_str);
+    let mut names: Vec<&str> = listed.collect();
+    if names.is_empty() {
+        names.extend(own);
+    }
+    let text = match route {
+        Route::Health => return Some(Ok(Response::empty(200))),
+        Route::OpenApi => OPENAPI.to_owned(),
+        Route::Metrics => {
+            let mut response = Response::empty(200);
+            let kind = "text/plain; version=0.0.4".to_owned();
+            response.headers.insert("content-type", kind);
+            response.body = format!(
+                "# HELP te_queue_size Requests that are under way\n# TYPE te_queue_size gauge\nte_queue_size {}\n",
+                options.under_way
+            );
+            return Some(Ok(response));
+        }
+        Route::Models | Route::Model if names.is_empty() => return None,
+        Route::Models => to_json(&openai::models(names)),
+        Route::Model => {
+            let wanted = head.path.trim_end_matches('/').strip_prefix(MODEL_PATH);
+            let wanted = wanted.unwrap_or_default().replace("%2F", "/");
+            let Some(name) = names.into_iter().find(|name| *name == wanted) else {
+                return Some(Err(Problem::from(Refusal::UnknownModel)));
+            };
+            to_json(&openai::model(name))
+        }
+        _ => return None,
+    };
+    Some(Ok(Response::json(200, text)))
 }
 
 /// Looks whether a request may be answered, and starts what it asks for.
 fn begin<B: Backend>(
     embedder: &Embedder<B>,
-    route: Option<Route>,
-    incoming: Incoming,
+    found: Option<(Route, Format)>,
+    Incoming { head, body }: Incoming,
     options: &Options,
 ) -> Result<State, Problem> {
-    let Incoming { request, json } = incoming;
-    let route = admissible(route, &request, options)?;
-    let body = json.transpose().map_err(|error| {
+    let route = admissible(found, &head, options)?;
+    let own = shown(&embedder.info().model);
+    if let Some(response) = told(route, &head, options, Some(own)) {
+        return response.map(State::Ready);
+    }
+    let body = body.map_err(|error| {
         let message = format!("the body is no JSON: {error}");
         Problem::new(Kind::Malformed, "invalid_json", message)
     })?;
-    let body = body.unwrap_or(Value::Null);
-    perform(embedder, route, &request, options, body).map_err(|error| Problem::from(&error))
+    let format = found.map_or(Format::OpenAi, |(_, format)| format);
+    let begun = perform(embedder, route, &head, options, body, format);
+    begun.map_err(|error| Problem::of(&error, format))
 }
 
 /// Starts what a route does.
 fn perform<B: Backend>(
     embedder: &Embedder<B>,
     route: Route,
-    request: &Request,
+    head: &Request,
     options: &Options,
-    body: Value,
+    body: Field,
+    format: Format,
 ) -> Result<State, Error> {
     fn running<T: Serialize + 'static>(pending: Pending<T>) -> State {
         State::Running(Box::new(pending.map(|response| to_json(&response))))
@@ -288,36 +397,46 @@ fn perform<B: Backend>(
     fn ready(response: &impl Serialize) -> State {
         State::Ready(Response::json(200, to_json(response)))
     }
-    Ok(match route {
-        Route::OpenAi => running(openai::start(embedder, body)?),
-        Route::Models if options.models.is_empty() => {
-            ready(&openai::models([embedder.info().model.as_str()]))
+    fn chroma<T: Serialize + 'static>(started: chroma::Started<T>) -> State {
+        match started {
+            chroma::Started::Running(pending) => running(pending),
+            chroma::Started::Empty(response) => ready(&response),
         }
-        Route::Models => ready(&openai::models(options.models.iter().map(String::as_str))),
-        Route::Dense => running(tei::start_dense(embedder, body)?),
+    }
+    if matches!(route, Route::Info) {
+        let most = options.max_requests.unwrap_or(MAX_REQUESTS);
+        return Ok(ready(&tei::info(embedder, most)));
+    }
+    let body = Body::of(body)?;
+    let route = match route {
+        Route::Root if matches!(body.get("inputs"), Field::Object(_)) => Route::Similarity,
+        Route::Root if embedder.kind() == "sparse" => Route::Sparse,
+        other => other,
+    };
+    Ok(match route {
+        // TEI passes over fields that it does not know, and what speaks its dialect may send some.
+        Route::OpenAi => running(openai::start(embedder, body, format != Format::Tei)?),
         Route::Sparse => running(tei::start_sparse(embedder, body)?),
         Route::All => running(tei::start_all(embedder, body)?),
         Route::Similarity => running(tei::start_similarity(embedder, body)?),
         Route::Tokenize => ready(&tei::tokenize(embedder, body)?),
         Route::Decode => ready(&tei::decode(embedder, body)?),
-        Route::Info => ready(&tei::info(embedder)),
-        Route::Health => State::Ready(Response::empty(200)),
-        Route::OpenApi => State::Ready(Response::json(200, OPENAPI.to_owned())),
         Route::ChromaDense => {
-            needs_model(request)?;
-            running(chroma::start_dense(embedder, body)?)
+            needs_model(head)?;
+            chroma(chroma::start_dense(embedder, body)?)
         }
         Route::ChromaSparse => {
-            needs_model(request)?;
-            running(chroma::start_sparse(embedder, body)?)
+            needs_model(head)?;
+            chroma(chroma::start_sparse(embedder, body)?)
         }
         Route::Inworld => running(inworld::start(embedder, body)?),
+        _ => running(tei::start_dense(embedder, body)?),
     })
 }
 
 /// Chroma's service must be told the model. Which one is not looked at: an embedder is one.
-fn needs_model(request: &Request) -> Result<(), Error> {
-    if request.headers.contains_key(MODEL_HEADER) {
+fn needs_model(head: &Request) -> Result<(), Error> {
+    if head.header_model().is_some() {
         return Ok(());
     }
     let reason = format!("the header {MODEL_HEADER} is missing");
@@ -331,22 +450,24 @@ fn to_json(response: &impl Serialize) -> String {
 
 impl Options {
     /// Whether a request has one of the keys, as `Authorization: Bearer …` or `Basic …`, or `x-chroma-token`.
-    fn admits(&self, request: &Request) -> bool {
+    fn admits(&self, head: &Request) -> bool {
         use sha2::{Digest, Sha256};
         if self.api_keys.is_empty() {
             return true;
         }
-        let authorization = request.headers.get("authorization").map(|value| {
-            let credentials = value.split_once(' ').map_or("", |(_, rest)| rest);
-            credentials.trim()
-        });
-        let token = request.headers.get("x-chroma-token").map(String::as_str);
-        let Some(given) = authorization.or(token) else {
-            return false;
-        };
-        // Hashes are compared, and all of them: how long that takes tells nothing about a key.
-        let given = Sha256::digest(given);
-        let matches = self.api_keys.iter().map(|key| Sha256::digest(key) == given);
-        matches.fold(false, |any, one| any | one)
+        let header = |name| head.headers.get(name).map(String::as_str);
+        let bearer = header("authorization").and_then(|value| value.split_once(' '));
+        let given = [
+            bearer.map(|(_, rest)| rest.trim()),
+            header("x-chroma-token"),
+        ];
+        // Hashes are compared, and all of them: how long that takes tells nothing about a key. An empty key is none.
+        let given = given.into_iter().flatten().filter(|key| !key.is_empty());
+        given.fold(false, |admitted, given| {
+            let given = Sha256::digest(given);
+            let keys = self.api_keys.iter();
+            let matches = keys.map(|key| Sha256::digest(key) == given);
+            matches.fold(admitted, |any, one| any | one)
+        })
     }
 }

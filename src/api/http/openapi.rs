@@ -8,14 +8,14 @@ use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
 use super::problem::{ChromaBody, OpenAiBody, RpcStatus, TeiBody};
-use crate::api::{chroma, inworld, openai, tei};
+use crate::api::{chroma, inworld, openai, schema, tei};
 use crate::text::Token;
 
 /// Statuses of each format's errors.
-const OPENAI_ERRORS: &[u16] = &[400, 401, 404, 405, 408, 413, 429, 500];
-const TEI_ERRORS: &[u16] = &[400, 401, 404, 405, 408, 413, 422, 424, 429];
-const CHROMA_ERRORS: &[u16] = &[400, 401, 404, 405, 408, 413, 429, 500, 501];
-const INWORLD_ERRORS: &[u16] = &[400, 401, 404, 405, 413, 429, 500, 501, 504];
+const OPENAI_ERRORS: &[u16] = &[400, 401, 404, 405, 408, 413, 415, 429, 500, 503];
+const TEI_ERRORS: &[u16] = &[400, 401, 404, 405, 408, 413, 415, 422, 424, 429, 503];
+const CHROMA_ERRORS: &[u16] = &[400, 401, 404, 405, 408, 413, 415, 429, 500, 501, 503];
+const INWORLD_ERRORS: &[u16] = &[400, 401, 404, 405, 413, 415, 429, 500, 501, 503, 504];
 
 /// A format's errors: its name, their statuses and their body.
 type Errors = (Cow<'static, str>, &'static [u16], Schema);
@@ -84,6 +84,9 @@ impl Document {
         } = operation;
         let mut responses = Map::new();
         let mut ok = json!({ "description": "The answer" });
+        if id == "metrics" {
+            ok["content"] = json!({ "text/plain": { "schema": { "type": "string" } } });
+        }
         if !answers.is_empty() {
             ok["content"] = content(&any(&answers));
         }
@@ -106,6 +109,14 @@ impl Document {
         if !requests.is_empty() {
             entry["requestBody"] = json!({ "required": true, "content": content(&any(&requests)) });
         }
+        if path.ends_with("{id}") {
+            entry["parameters"] = json!([{
+                "name": "id",
+                "in": "path",
+                "required": true,
+                "schema": { "type": "string" },
+            }]);
+        }
         if let Some(required) = model_header {
             entry["parameters"] = json!([{
                 "name": super::MODEL_HEADER,
@@ -115,7 +126,7 @@ impl Document {
                 "description": "The model that answers; clients of Chroma send it.",
             }]);
         }
-        if id == "health" {
+        if ["health", "ping", "root"].contains(&id) {
             entry["security"] = json!([]);
         }
         let methods = self.paths.entry(path).or_insert_with(|| json!({}));
@@ -171,10 +182,12 @@ fn describe(status: u16) -> &'static str {
         404 => "There is no such model",
         405 => "The path takes another method",
         408 | 504 => "The request took too long",
-        413 => "The body is too large, or has too many inputs",
+        413 => "The body is too large, has too many inputs, or the answer would be too large",
+        415 => "The body is compressed",
         422 => "The request makes no sense to the model: a text is too long, say",
         424 | 501 => "The model does not give vectors of this kind",
         429 => "Too many requests wait already",
+        503 => "The model cannot be loaded now",
         _ => "The answer could not be computed",
     }
 }
@@ -199,7 +212,7 @@ fn openai_routes(doc: &mut Document) {
         ("/embeddings", "createEmbeddingShort"),
     ] {
         let operation = Operation {
-            requests: doc.read::<openai::Request>(),
+            requests: doc.read::<schema::CreateEmbeddingRequest>(),
             answers: doc.write::<openai::Response>(),
             // By the server's dialect.
             errors: [
@@ -218,6 +231,13 @@ fn openai_routes(doc: &mut Document) {
         ..route("/v1/models", "listModels", "The models of this server")
     };
     doc.add(models);
+    let model = Operation {
+        method: "get",
+        answers: doc.write::<openai::Model>(),
+        errors: doc.errors::<OpenAiBody>(OPENAI_ERRORS),
+        ..route("/v1/models/{id}", "retrieveModel", "One of them")
+    };
+    doc.add(model);
 }
 
 /// The paths that two formats share.
@@ -229,8 +249,8 @@ fn shared_routes(doc: &mut Document) {
     .concat();
     let dense = Operation {
         requests: [
-            doc.read::<tei::DenseRequest>(),
-            doc.read::<chroma::Request>(),
+            doc.read::<schema::EmbedDenseRequest>(),
+            doc.read::<schema::ChromaRequest>(),
         ]
         .concat(),
         answers: [
@@ -248,10 +268,10 @@ fn shared_routes(doc: &mut Document) {
     };
     doc.add(dense);
     let purpose = json!([{ "required": ["instructions"] }, { "required": ["task", "target"] }]);
-    let with_purpose = json!({ "allOf": doc.read::<chroma::Request>(), "anyOf": purpose });
+    let with_purpose = json!({ "allOf": doc.read::<schema::ChromaRequest>(), "anyOf": purpose });
     let with_purpose = Schema::try_from(with_purpose).expect("an object");
     let sparse = Operation {
-        requests: [doc.read::<tei::Request>(), vec![with_purpose]].concat(),
+        requests: [doc.read::<schema::EmbedRequest>(), vec![with_purpose]].concat(),
         answers: [
             doc.write::<Vec<Vec<tei::Entry>>>(),
             doc.write::<chroma::Response<chroma::Sparse>>(),
@@ -271,12 +291,12 @@ fn shared_routes(doc: &mut Document) {
 fn tei_routes(doc: &mut Document) {
     let operations = [
         Operation {
-            requests: doc.read::<tei::Request>(),
+            requests: doc.read::<schema::EmbedRequest>(),
             answers: doc.write::<Vec<Vec<Vec<f32>>>>(),
             ..route("/embed_all", "embedAll", "A vector for each token")
         },
         Operation {
-            requests: doc.read::<tei::SimilarityRequest>(),
+            requests: doc.read::<schema::SimilarityRequest>(),
             answers: doc.write::<Vec<f32>>(),
             ..route(
                 "/similarity",
@@ -285,12 +305,12 @@ fn tei_routes(doc: &mut Document) {
             )
         },
         Operation {
-            requests: doc.read::<tei::TokenizeRequest>(),
+            requests: doc.read::<schema::TokenizeRequest>(),
             answers: doc.write::<Vec<Vec<Token>>>(),
             ..route("/tokenize", "tokenize", "The tokens of texts")
         },
         Operation {
-            requests: doc.read::<tei::DecodeRequest>(),
+            requests: doc.read::<schema::DecodeRequest>(),
             answers: doc.write::<Vec<String>>(),
             ..route("/decode", "decode", "The texts of token ids")
         },
@@ -303,6 +323,22 @@ fn tei_routes(doc: &mut Document) {
             method: "get",
             ..route("/health", "health", "Whether the server is up")
         },
+        Operation {
+            method: "get",
+            ..route("/ping", "ping", "Whether the server is up")
+        },
+        Operation {
+            method: "get",
+            ..route("/", "root", "Whether the server is up")
+        },
+        Operation {
+            method: "get",
+            ..route(
+                "/metrics",
+                "metrics",
+                "Numbers about the server, as text for Prometheus",
+            )
+        },
     ];
     for operation in operations {
         let errors = doc.errors::<TeiBody>(TEI_ERRORS);
@@ -314,16 +350,35 @@ fn tei_routes(doc: &mut Document) {
 }
 
 fn other_routes(doc: &mut Document) {
-    let chroma = Operation {
-        requests: doc.read::<chroma::Request>(),
-        answers: doc.write::<chroma::Response<Vec<f32>>>(),
-        errors: doc.errors::<ChromaBody>(CHROMA_ERRORS),
-        model_header: Some(true),
-        ..route("/", "embedChroma", "Dense vectors, as Chroma gives them")
+    let root = Operation {
+        requests: [
+            doc.read::<schema::EmbedDenseRequest>(),
+            doc.read::<schema::SimilarityRequest>(),
+            doc.read::<schema::ChromaRequest>(),
+        ]
+        .concat(),
+        answers: [
+            doc.write::<Vec<Vec<f32>>>(),
+            doc.write::<Vec<Vec<tei::Entry>>>(),
+            doc.write::<Vec<f32>>(),
+            doc.write::<chroma::Response<Vec<f32>>>(),
+        ]
+        .concat(),
+        errors: [
+            doc.errors::<TeiBody>(TEI_ERRORS),
+            doc.errors::<ChromaBody>(CHROMA_ERRORS),
+        ]
+        .concat(),
+        model_header: Some(false),
+        ..route(
+            "/",
+            "embedRoot",
+            "What the model gives, as text-embeddings-inference does, or dense vectors, as Chroma does",
+        )
     };
-    doc.add(chroma);
+    doc.add(root);
     let inworld = Operation {
-        requests: doc.read::<inworld::Request>(),
+        requests: doc.read::<schema::InworldRequest>(),
         answers: doc.write::<inworld::Response>(),
         errors: doc.errors::<RpcStatus>(INWORLD_ERRORS),
         ..route(

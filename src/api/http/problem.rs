@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Request, Response, to_json};
+use crate::api::shown;
 use crate::error::Error;
 
 /// Why a server does not answer.
@@ -17,6 +18,12 @@ pub enum Refusal {
     UnknownModel,
     /// The body is larger than the server reads.
     TooLarge,
+    /// The body stopped half-way.
+    Incomplete,
+    /// The model cannot be loaded.
+    Unavailable,
+    /// The server failed.
+    Failed,
 }
 
 /// Whose errors a route answers with.
@@ -57,25 +64,49 @@ pub enum Kind {
     /// The path takes another method.
     Method,
     Internal,
+    /// The body is compressed.
+    Encoding,
+    /// There is no model now.
+    Unavailable,
 }
 
-impl From<&Error> for Problem {
-    fn from(error: &Error) -> Self {
+impl Problem {
+    /// What an error becomes in a format.
+    pub fn of(error: &Error, format: Format) -> Self {
         let (kind, param) = match error {
             Error::InvalidInput { param, .. } => (Kind::Invalid, Some(*param)),
             Error::InvalidDimensions { .. } => (Kind::Invalid, Some("dimensions")),
             Error::UnknownPrompt { .. } => (Kind::Invalid, Some("prompt_name")),
-            Error::TokenOutOfRange { .. } | Error::InputTooLong { .. } => {
-                (Kind::Invalid, Some("input"))
-            }
+            Error::TokenOutOfRange { .. }
+            | Error::ForeignTokens { .. }
+            | Error::InputTooLong { .. }
+            | Error::TextTooLong { .. } => (Kind::Invalid, Some("input")),
+            Error::AnswerTooLarge { .. } => (Kind::TooLarge, Some("input")),
             Error::EmptyInput(_) => (Kind::Empty, Some("input")),
             Error::TooManyInputs { .. } => (Kind::TooManyInputs, Some("input")),
             Error::WrongModelKind { .. } => (Kind::NotSupported, Some("model")),
             _ => (Kind::Internal, None),
         };
+        let message = match error {
+            Error::WrongModelKind { model, kind, .. } => {
+                let advice = if *kind == "sparse" {
+                    "its vectors are at POST /embed_sparse"
+                } else {
+                    "its vectors are at POST /v1/embeddings and /embed"
+                };
+                format!("{} is a {kind} model: {advice}", shown(model))
+            }
+            // This API has no such field.
+            Error::InputTooLong { .. } | Error::TextTooLong { .. } if format == Format::Inworld => {
+                let message = error.to_string();
+                let (what, _) = message.split_once(", or pass").unwrap_or((&message, ""));
+                what.to_owned()
+            }
+            other => other.to_string(),
+        };
         Self {
             kind,
-            message: error.to_string(),
+            message,
             param,
             code: match error {
                 Error::WrongModelKind { .. } => "model_not_compatible",
@@ -109,6 +140,17 @@ impl From<Refusal> for Problem {
                 "too_large",
                 "the body is too large: send fewer texts at a time",
             ),
+            Refusal::Incomplete => (
+                Kind::Malformed,
+                "invalid_body",
+                "the body stopped half-way: send it again",
+            ),
+            Refusal::Unavailable => (
+                Kind::Unavailable,
+                "model_unavailable",
+                "the model cannot be loaded now: try again later",
+            ),
+            Refusal::Failed => (Kind::Internal, "internal", "the server failed"),
         };
         let mut problem = Self::new(kind, code, message);
         problem.param = (kind == Kind::UnknownModel).then_some("model");
@@ -151,15 +193,17 @@ impl Problem {
                     Kind::Method => 405,
                     Kind::TimedOut => 408,
                     Kind::TooLarge => 413,
+                    Kind::Encoding => 415,
                     Kind::Overloaded => 429,
                     Kind::Internal => 500,
+                    Kind::Unavailable => 503,
                     _ => 400,
                 };
                 let kind = match self.kind {
                     Kind::Unauthenticated if format == Format::SambaNova => "authentication_error",
                     Kind::Overloaded => "rate_limit_error",
                     Kind::TimedOut => "timeout_error",
-                    Kind::Internal => "server_error",
+                    Kind::Internal | Kind::Unavailable => "server_error",
                     _ => "invalid_request_error",
                 };
                 let code = match self.kind {
@@ -192,6 +236,8 @@ impl Problem {
                     Kind::Overloaded => (429, "overloaded"),
                     Kind::Method => (405, "method"),
                     Kind::TooManyInputs | Kind::TooLarge => (413, "validation"),
+                    Kind::Encoding => (415, "validation"),
+                    Kind::Unavailable => (503, "unhealthy"),
                     Kind::Invalid => (422, "validation"),
                     Kind::NotSupported | Kind::Internal => (424, "backend"),
                 };
@@ -207,8 +253,10 @@ impl Problem {
                     Kind::NotFound => 404,
                     Kind::Method => 405,
                     Kind::TooManyInputs | Kind::TooLarge => 413,
+                    Kind::Encoding => 415,
                     Kind::NotSupported => 501,
                     Kind::Internal => 500,
+                    Kind::Unavailable => 503,
                     Kind::TimedOut => 408,
                     Kind::Overloaded => 429,
                     Kind::Malformed | Kind::Invalid | Kind::Empty | Kind::UnknownModel => 400,
@@ -224,6 +272,8 @@ impl Problem {
                     Kind::Overloaded => (429, 8),
                     Kind::Method => (405, 12),
                     Kind::TooLarge => (413, 3),
+                    Kind::Encoding => (415, 3),
+                    Kind::Unavailable => (503, 14),
                     Kind::NotSupported => (501, 12),
                     Kind::Internal => (500, 13),
                     _ => (400, 3),
@@ -237,8 +287,15 @@ impl Problem {
             }
         };
         let mut response = Response::json(status, body);
+        let mut add = |name, value: &str| response.headers.insert(name, value.to_owned());
         if let Some(allow) = self.allow {
-            response.headers.insert("allow", allow.to_owned());
+            add("allow", allow);
+        }
+        match self.kind {
+            Kind::Unauthenticated => drop(add("www-authenticate", "Bearer")),
+            // In seconds.
+            Kind::Overloaded | Kind::Unavailable => drop(add("retry-after", "1")),
+            _ => {}
         }
         response
     }

@@ -1,13 +1,17 @@
 //! Which format a request is in, and what it asks for.
 
 use super::problem::Format;
-use super::{Dialect, Incoming};
+use super::{Dialect, Request};
+use crate::api::body::Body;
 
 /// What a route does.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
     OpenAi,
     Models,
+    Model,
+    /// TEI's `POST /`: what the model gives, or with two kinds of sentences their similarity.
+    Root,
     Dense,
     Sparse,
     All,
@@ -16,21 +20,28 @@ pub enum Route {
     Decode,
     Info,
     Health,
+    Metrics,
     OpenApi,
     ChromaDense,
     ChromaSparse,
     Inworld,
 }
 
+/// Where one model is described.
+pub const MODEL_PATH: &str = "/v1/models/";
+
 impl Route {
-    /// By path, and where two formats share one, by what only Chroma's clients send.
-    pub fn find(incoming: &Incoming, dialect: Dialect) -> Option<(Self, Format)> {
-        let mut headers = incoming.request.headers.keys();
-        let chroma = headers.any(|name| name.starts_with("x-chroma-"))
-            || incoming
-                .body()
-                .is_some_and(|body| body.get("texts").is_some());
-        let path = incoming.request.path.trim_end_matches('/');
+    /// By method and path, and where two formats share these, by what only Chroma's clients send. Without a body the headers
+    /// decide.
+    pub fn find(head: &Request, body: Option<&Body>, dialect: Dialect) -> Option<(Self, Format)> {
+        let mut headers = head.headers.keys();
+        // `inputs` is TEI's word, whoever sends it.
+        let chroma = match body {
+            Some(body) if body.has("inputs") => false,
+            Some(body) if body.has("texts") => true,
+            _ => headers.any(|name| name.starts_with("x-chroma-")),
+        };
+        let path = head.path.trim_end_matches('/');
         Some(match path {
             "/v1/embeddings" | "/embeddings" => {
                 let format = match dialect {
@@ -41,8 +52,9 @@ impl Route {
                 (Self::OpenAi, format)
             }
             "/v1/models" => (Self::Models, Format::OpenAi),
-            "" => (Self::ChromaDense, Format::Chroma),
-            "/embed" if chroma => (Self::ChromaDense, Format::Chroma),
+            "" if head.reads() => (Self::Health, Format::Tei),
+            "" | "/embed" if chroma => (Self::ChromaDense, Format::Chroma),
+            "" => (Self::Root, Format::Tei),
             "/embed_sparse" if chroma => (Self::ChromaSparse, Format::Chroma),
             "/embed" => (Self::Dense, Format::Tei),
             "/embed_sparse" => (Self::Sparse, Format::Tei),
@@ -51,18 +63,37 @@ impl Route {
             "/tokenize" => (Self::Tokenize, Format::Tei),
             "/decode" => (Self::Decode, Format::Tei),
             "/info" => (Self::Info, Format::Tei),
-            "/health" => (Self::Health, Format::Tei),
+            "/health" | "/ping" => (Self::Health, Format::Tei),
+            "/metrics" => (Self::Metrics, Format::Tei),
             "/openapi.json" => (Self::OpenApi, Format::OpenAi),
             "/ml/v1alpha/embedding:embed" => (Self::Inworld, Format::Inworld),
+            _ if path.starts_with(MODEL_PATH) => (Self::Model, Format::OpenAi),
             _ => return None,
         })
     }
 
-    /// The method that it takes.
+    /// The method that it takes; who takes `GET` takes `HEAD`.
     pub fn method(self) -> &'static str {
         match self {
-            Self::Models | Self::Info | Self::Health | Self::OpenApi => "GET",
+            Self::Models
+            | Self::Model
+            | Self::Info
+            | Self::Health
+            | Self::Metrics
+            | Self::OpenApi => "GET",
             _ => "POST",
+        }
+    }
+
+    /// The kind of vectors that it gives, of those that `Embedder::outputs` has; none: what the model has.
+    pub fn kind(self) -> Option<&'static str> {
+        match self {
+            Self::OpenAi | Self::Dense | Self::Similarity | Self::ChromaDense | Self::Inworld => {
+                Some("dense")
+            }
+            Self::Sparse | Self::ChromaSparse => Some("sparse"),
+            Self::All => Some("tokens"),
+            _ => None,
         }
     }
 }

@@ -12,6 +12,7 @@ import * as openai from "./openai.mjs";
 import * as output from "./output.mjs";
 import * as parity from "./parity.mjs";
 import * as pool from "./pool.mjs";
+import * as requests from "./requests.mjs";
 import * as save from "./save.mjs";
 import * as semanticEmbedder from "./semantic-embedder.mjs";
 import * as stream from "./stream.mjs";
@@ -22,6 +23,7 @@ export const topics = {
   lifecycle: lifecycle.cases,
   openai: openai.cases,
   formats: formats.cases,
+  requests: requests.cases,
   families: families.cases,
   tokens: tokens.cases,
   output: output.cases,

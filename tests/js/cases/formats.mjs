@@ -119,16 +119,23 @@ export const cases = {
         }
       }
     }
+    // Its clients send all texts at once, and its answer to none is none.
+    const hundred = await chroma({ texts: Array(101).fill("a"), instructions: "" });
+    assert.deepEqual([hundred.status, hundred.json.embeddings.length], [200, 101]);
+    const none = await chroma({ texts: [], instructions: "" });
+    assert.deepEqual(none, { status: 200, json: { embeddings: [], num_tokens: 0 } });
+    // They have no way to ask for it: what is too long is cut off.
+    const long = await chroma({ texts: [LONG], instructions: "" });
+    same(long.json.embeddings[0].values, (await sparse.encodeSparse(LONG))[0].values);
     const { "x-chroma-embedding-model": _, ...nameless } = CHROMA;
     for (const [answer, status] of [
       [chroma({ texts }), 400],
       [chroma({ texts, task: "" }), 400],
       [chroma({ texts: "a", instructions: "" }), 400],
       [chroma({ instructions: "" }), 400],
-      [chroma({ texts: [], instructions: "" }), 400],
       [chroma("nonsense"), 400],
       [chroma({ texts, instructions: "" }, nameless), 400],
-      [chroma({ texts: Array(101).fill("a"), instructions: "" }), 413],
+      [chroma({ texts: Array(2049).fill("a"), instructions: "" }), 413],
       [chroma({ texts, instructions: "" }, CHROMA, dense.fetch), 501],
       [chroma({ texts, instructions: "" }, CHROMA, sparse.handler({ apiKeys: ["another"] })), 401],
     ]) {
@@ -285,6 +292,17 @@ export const cases = {
       assert.deepEqual(shape(answer.json), { code: "number", message: "string", details: [] });
       assert.equal(answer.json.code, code);
     }
+    // Protobuf's JSON: names in either case, null is as good as absent, enums are names or numbers.
+    const expected = (await ask(dense.fetch, INWORLD, { inputs, model })).json;
+    for (const other of [
+      {},
+      { model: "" },
+      { model: null, serviceProvider: null },
+      { model: "m", serviceProvider: 1 },
+      { model: "m", service_provider: "SERVICE_PROVIDER_INWORLD" },
+    ]) {
+      assert.deepEqual((await ask(dense.fetch, INWORLD, { inputs, model: other })).json, expected);
+    }
     const headers = { ...JSON_TYPE, authorization: "Basic k" };
     assert.equal(
       (await ask(dense.handler({ apiKeys: ["k"] }), INWORLD, { inputs, model }, { headers })).status,
@@ -311,6 +329,17 @@ export const cases = {
     assert.equal(scores.length, 2);
     const tokens = (await ask(dense.fetch, "/tokenize", { inputs })).json;
     assert.deepEqual(tokens, await dense.tokenize(inputs));
+    // Slices of the text where the package has entries of the vocabulary.
+    const texts = (list) => list.map(({ text }) => text);
+    const cased = "The Cats bed, é";
+    const [pieces] = (await ask(dense.fetch, "/tokenize", { inputs: cased })).json;
+    const bytes = new TextEncoder().encode(cased);
+    for (const { text, special, start, stop } of pieces) {
+      if (special) assert.include(["[CLS]", "[SEP]"], text);
+      else assert.equal(text, new TextDecoder().decode(bytes.subarray(start, stop)));
+    }
+    assert.include(texts(pieces), "The");
+    assert.notInclude(texts(pieces).join(" "), "##");
     const ids = tokens.map((list) => list.map(({ id }) => id));
     assert.deepEqual((await ask(dense.fetch, "/decode", { ids })).json, inputs);
     assert.deepEqual((await ask(dense.fetch, "/decode", { ids: ids[0] })).json, inputs.slice(0, 1));
@@ -322,16 +351,99 @@ export const cases = {
     assert.equal((await ask(sparse.fetch, "/embed", { inputs })).status, 424);
     const { json: info } = await get(dense.fetch, "/info");
     assert.include(info, {
-      model_id: dense.info.model,
+      // Not its address, which others have no business with.
+      model_id: "tiny-bert",
+      served_model_name: "tiny-bert",
       max_input_length: dense.info.maxTokens,
       model_dtype: "q8",
+      max_concurrent_requests: 512,
+      max_batch_tokens: 512,
+      max_batch_requests: null,
+      tokenization_workers: 1,
+      sha: null,
+      docker_label: null,
     });
+    assert.deepEqual(info.model_type, { embedding: { pooling: "mean" } });
+    const { json: sparseInfo } = await get(sparse.handler({ maxRequests: 7 }), "/info");
+    assert.deepEqual(sparseInfo.model_type, { embedding: { pooling: "splade" } });
+    assert.equal(sparseInfo.max_concurrent_requests, 7);
+    for (const path of ["/ping", "/"]) assert.deepEqual(await get(dense.fetch, path), { status: 200 });
+    const metrics = await dense.fetch("http://localhost/metrics");
+    assert.match(await metrics.text(), /^te_queue_size 0$/m);
+    for (const path of ["/health", "/ping", "/", "/info", "/v1/models", "/metrics", "/openapi.json"]) {
+      const head = await dense.fetch(`http://localhost${path}`, { method: "HEAD" });
+      assert.deepEqual([head.status, await head.text()], [200, ""], path);
+    }
+    // Empty inputs, as the router has them.
+    for (const [path, body] of [
+      ...["/embed", "/embed_all", "/tokenize", "/"].flatMap((path) =>
+        ["", [], ["a", ""], [[]]].map((inputs) => [path, { inputs }]),
+      ),
+      ["/similarity", { inputs: { source_sentence: "a", sentences: [] } }],
+      ["/similarity", { inputs: { source_sentence: "", sentences: ["a"] } }],
+      ["/decode", { ids: [] }],
+    ]) {
+      const { status, json } = await ask(dense.fetch, path, body);
+      assert.deepEqual([status, json.error_type], [400, "empty"], `${path} ${JSON.stringify(body)}`);
+    }
+    // Fields that it does not know are passed over.
+    assert.deepEqual(
+      (await ask(dense.fetch, "/embed", { inputs, options: { wait_for_model: true } })).json,
+      await embed(),
+    );
+    // Both spellings at once, if they agree.
+    const spellings = { truncation_direction: "left", truncate_direction: "Left", truncate: true };
+    assert.equal((await ask(dense.fetch, "/embed", { inputs, ...spellings })).status, 200);
+    const torn = { ...spellings, truncate_direction: "right" };
+    assert.equal((await ask(dense.fetch, "/embed", { inputs, ...torn })).status, 422);
     assert.deepEqual(await get(dense.fetch, "/health"), { status: 200 });
     const { json: models } = await get(dense.fetch, "/v1/models");
     assert.deepEqual(shape(models), {
       object: "string",
       data: [{ id: "string", object: "string", created: "number", owned_by: "string" }],
     });
+    assert.deepEqual((await get(dense.fetch, "/v1/models/tiny-bert")).json, models.data[0]);
+    const missing = await get(dense.fetch, "/v1/models/nobody");
+    assert.deepEqual([missing.status, missing.json.error.code], [404, "model_not_found"]);
+  },
+
+  "POST / by its body": async ({ origin }) => {
+    const [dense, sparse] = await both(origin);
+    const inputs = ["a cat", "the dog sat"];
+    const root = async (handler, body, headers) =>
+      (await ask(handler, "/", body, headers && { headers })).json;
+    const { json: vectors } = await ask(dense.fetch, "/embed", { inputs });
+    assert.deepEqual(await root(dense.fetch, { inputs }), vectors);
+    // The word in the body is TEI's, whatever the headers are.
+    assert.deepEqual(await root(dense.fetch, { inputs }, CHROMA), vectors);
+    const { json: entries } = await ask(sparse.fetch, "/embed_sparse", { inputs });
+    assert.deepEqual(await root(sparse.fetch, { inputs }), entries);
+    const pair = { source_sentence: "a cat", sentences: inputs };
+    const { json: scores } = await ask(dense.fetch, "/similarity", { inputs: pair });
+    assert.deepEqual(await root(dense.fetch, { inputs: pair }), scores);
+    const texts = await root(dense.fetch, { texts: inputs, instructions: "" }, CHROMA);
+    assert.deepEqual(texts.embeddings, vectors);
+  },
+
+  "messages speak of HTTP": async ({ origin }) => {
+    const [dense, sparse] = await both(origin);
+    const inworld = (text) => ({ inputs: [{ text }], model: { model: "" } });
+    for (const [handler, path, body, headers] of [
+      [sparse.fetch, "/v1/embeddings", { input: "a" }],
+      [sparse.fetch, "/embed", { inputs: "a" }],
+      [sparse.fetch, "/embed_all", { inputs: "a" }],
+      [sparse.fetch, INWORLD, inworld("a")],
+      [dense.fetch, "/embed_sparse", { inputs: "a" }],
+      [dense.fetch, "/embed_sparse", { texts: ["a"], instructions: "" }, CHROMA],
+      [dense.fetch, INWORLD, inworld("cat ".repeat(200))],
+      [dense.fetch, INWORLD, inworld(LONG)],
+    ]) {
+      const { status, json } = await ask(handler, path, body, headers && { headers });
+      assert.isAtLeast(status, 400);
+      const text = JSON.stringify(json);
+      assert.notMatch(text, /[a-z][A-Z]|http:|fixtures/, path);
+      if (path === INWORLD) assert.notInclude(text, "truncate");
+    }
   },
 
   "what is no route, or another method, or too large": async ({ origin }) => {
@@ -392,9 +504,30 @@ export const cases = {
       model: { model: "dense", serviceProvider: "SERVICE_PROVIDER_INWORLD" },
     };
     same((await ask(server.fetch, INWORLD, inworld)).json.embeddings[0].values, data);
+    const unnamed = { ...inworld, model: { model: "" } };
+    same((await ask(server.fetch, INWORLD, unnamed)).json.embeddings[0].values, data);
     const wrong = { ...inworld, model: { ...inworld.model, model: "nobody" } };
     const { status, json } = await ask(server.fetch, INWORLD, wrong);
     assert.deepEqual([status, json.code], [404, 5]);
+    // Without a name, and with what stands for none, the first that gives what is asked for.
+    for (const names of [
+      ["dense", "sparse"],
+      ["sparse", "dense"],
+    ]) {
+      const sources = { dense: models.dense, sparse: models["prithivida/Splade_PP_en_v1"] };
+      const ordered = Object.fromEntries(names.map((name) => [name, sources[name]]));
+      const either = serve({ models: ordered, load: { dtype: "q8" } });
+      for (const model of [{}, { model: "" }, { model: "null" }, { model: null }]) {
+        const one = await ask(either.fetch, "/v1/embeddings", { input: "a cat", ...model });
+        same(one.json.data[0].embedding, data);
+        const [entries] = (await ask(either.fetch, "/embed_sparse", { inputs: "a cat", ...model })).json;
+        same(
+          entries.map(({ value }) => value),
+          (await sparse.encodeSparse("a cat"))[0].values,
+        );
+      }
+      either.dispose();
+    }
     server.dispose();
     assert.equal((await failure(async () => serve({ models: {} }))).code, "invalid_input");
     assert.equal((await failure(async () => serve({ models, default: "x" }))).code, "invalid_input");
@@ -410,8 +543,6 @@ export const cases = {
     assert.equal(loads, 2);
     for (const name of ["a", "b", "a"]) assert.deepEqual((await use(name)).json.data, first.json.data);
     assert.isAtLeast(loads, 4);
-    // A model that cannot be loaded is an error, and is tried again.
-    for (let i = 0; i < 2; i++) assert.equal((await failure(() => use("absent"))).code, "not_found");
     server.dispose();
   },
 

@@ -186,9 +186,13 @@ const cases = {
         const { model } = await open(origin, name, { dtype: "q8" });
         const before = made;
         assert.isAbove(before, 0);
+        const [tokens] = await model.tokenize("a");
+        const own = tokens.filter(({ special }) => special).map(({ id }) => id);
+        const place = tokens.findIndex(({ special }) => !special);
         // Tiles of 16, 32 and 64 tokens.
         for (const length of [5, 20, 60]) {
-          const ids = Array.from({ length }, (_, i) => 5 + (i % 40));
+          const middle = Array.from({ length: length - own.length }, (_, i) => 5 + (i % 40));
+          const ids = own.toSpliced(place, 0, ...middle);
           await (model.info.kind === "dense" ? model.encode([ids]) : model.encodeSparse([ids]));
         }
         assert.equal(made, before, name);

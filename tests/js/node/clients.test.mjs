@@ -1,6 +1,6 @@
 /** The formats' own clients, unmodified, with an embedder in the place of their servers. */
 
-import { createServer } from "node:http";
+import { createServer, request as httpRequest } from "node:http";
 import { after, before, describe, test } from "node:test";
 import { ChromaCloudSpladeEmbeddingFunction } from "@chroma-core/chroma-cloud-splade";
 import { InferenceClient } from "@huggingface/inference";
@@ -8,9 +8,12 @@ import { OpenAIEmbeddings } from "@langchain/openai";
 import { assert } from "chai";
 import { load } from "gossamer-embed";
 import OpenAI from "openai";
-import { failure, rows, SPLADE, TINY } from "../support/models.mjs";
+import { failure, MINILM, rows, SPLADE, TINY } from "../support/models.mjs";
 import { root } from "../support/server.mjs";
+import { run } from "../support/child.mjs";
 
+/** Where cargo builds to, and xtask installs Python's packages. */
+const TARGET = process.env.GOSSAMER_TARGET ?? `${root}target`;
 const TEXTS = ["a cat", "the dog sat on the mat"];
 
 let dense;
@@ -26,7 +29,7 @@ after(() => Promise.all([denseServer.close(), sparseServer.close()]));
 /** A web server around a handler, as users write it. */
 async function listen(handler) {
   const server = createServer(async (incoming, outgoing) => {
-    const body = incoming.method === "GET" ? undefined : incoming;
+    const body = ["GET", "HEAD"].includes(incoming.method) ? undefined : incoming;
     const { method, headers } = incoming;
     const request = new Request(`http://localhost${incoming.url}`, { method, headers, body, duplex: "half" });
     const response = await handler(request);
@@ -104,8 +107,9 @@ describe("openai", () => {
     const models = await client.models.list();
     assert.deepEqual(
       models.data.map(({ id }) => id),
-      [dense.info.model],
+      ["tiny-bert"],
     );
+    assert.equal((await client.models.retrieve("tiny-bert")).id, "tiny-bert");
   };
 
   test("with fetch: embedder.fetch", () => ask(new OpenAI({ apiKey: "unused", fetch: dense.fetch })));
@@ -157,11 +161,98 @@ test("@langchain/openai", async () => {
   same(await embeddings.embedQuery(TEXTS[0]), expected[0]);
 });
 
-test("@huggingface/inference", async () => {
-  const client = new InferenceClient("unused", { endpointUrl: `${denseServer.url}/embed` });
-  const answer = await client.featureExtraction({ inputs: TEXTS });
-  const expected = await vectors({ normalize: true });
-  for (const [i, vector] of answer.entries()) same(vector, expected[i]);
+test("@huggingface/inference, with the route and without", async () => {
+  for (const endpointUrl of [`${denseServer.url}/embed`, denseServer.url]) {
+    const client = new InferenceClient("unused", { endpointUrl });
+    const answer = await client.featureExtraction({ inputs: TEXTS });
+    const expected = await vectors({ normalize: true });
+    for (const [i, vector] of answer.entries()) same(vector, expected[i]);
+  }
+});
+
+describe("Python", () => {
+  const python = async (client, url = denseServer.url) => {
+    const env = { ...process.env, PYTHONPATH: [`${TARGET}/python`, process.env.PYTHONPATH].join(":") };
+    const args = [`${root}tests/js/support/clients.py`, client, url];
+    const { stdout } = await run("python3", args, { env, timeout: 120_000 });
+    return JSON.parse(stdout);
+  };
+
+  for (const client of ["openai", "huggingface_hub", "langchain"]) {
+    test(client, async () => {
+      const answer = await python(client);
+      for (const [i, vector] of (await vectors()).entries()) same(answer[i], vector);
+    });
+  }
+
+  test("huggingface_hub: similarity", async () => {
+    const [one, other] = await python("huggingface_hub_similarity");
+    const [a, b] = await vectors({ normalize: true });
+    assert.closeTo(one, 1, 1e-6);
+    assert.closeTo(other, dense.similarity(a, b), 1e-6);
+  });
+
+  test("langchain, which sends another tokenizer's ids by default, is told how not to", async () => {
+    const minilm = await load(root + MINILM);
+    const server = await listen(minilm.fetch);
+    const { status, message } = await python("langchain_as_it_is", server.url);
+    await server.close();
+    minilm.dispose();
+    assert.equal(status, 400);
+    for (const part of ["[CLS]", "check_embedding_ctx_length=False"]) assert.include(message, part);
+  });
+});
+
+describe("bodies that do not arrive", () => {
+  /** A request whose body sends a bit, and then `ends`. */
+  const sending = (end) => {
+    const body = new ReadableStream({
+      start(controller) {
+        controller.enqueue(new TextEncoder().encode('{"input": "a'));
+        end(controller);
+      },
+    });
+    return new Request("http://localhost/v1/embeddings", { method: "POST", body, duplex: "half" });
+  };
+
+  test("whole: 400", async () => {
+    const answer = await dense.fetch(sending((controller) => controller.error(new Error("gone"))));
+    assert.equal(answer.status, 400);
+    assert.equal((await answer.json()).error.code, "invalid_body");
+  });
+
+  test("in time: 408", async () => {
+    const answer = await dense.handler({ timeout: 50 })(sending(() => {}));
+    assert.equal(answer.status, 408);
+  });
+
+  test("though their client has gone away: its own error", async () => {
+    const controller = new AbortController();
+    const request = new Request(
+      sending(() => {}),
+      { signal: controller.signal },
+    );
+    setTimeout(() => controller.abort(new Error("gone")), 20);
+    assert.equal((await failure(() => dense.fetch(request))).message, "gone");
+  });
+
+  test("a server answers 401 and 413 before the body is there", async () => {
+    const locked = await listen(dense.handler({ apiKeys: ["k"], maxBodyBytes: 1000 }));
+    const { hostname, port } = new URL(locked.url);
+    const ask = (headers) =>
+      new Promise((resolve, reject) => {
+        const request = httpRequest({ hostname, port, path: "/embed", method: "POST", headers });
+        request.on("response", (response) => {
+          resolve(response.statusCode);
+          request.destroy();
+        });
+        request.on("error", reject);
+        request.write("{");
+      });
+    assert.equal(await ask({}), 401);
+    assert.equal(await ask({ authorization: "Bearer k", "content-length": 5000 }), 413);
+    await locked.close();
+  });
 });
 
 describe("@chroma-core/chroma-cloud-splade", () => {

@@ -244,6 +244,7 @@ test("what cannot be served is said", async () => {
 
 test("a model of the Hub, which then needs no network", async () => {
   const id = "org/gated-m3";
+  const commit = "c0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ff";
   const asked = [];
   const hub = createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url, "http://hub").pathname);
@@ -257,9 +258,9 @@ test("a model of the Hub, which then needs no network", async () => {
       const siblings = names.map((name) => ({ rfilename: name.slice(m3.length + 1) }));
       return response
         .writeHead(200, { "content-type": "application/json" })
-        .end(JSON.stringify({ siblings, sha: "c0ffee" }));
+        .end(JSON.stringify({ siblings, sha: commit }));
     }
-    const name = path.split(`/${id}/resolve/main/`)[1];
+    const name = path.split(`/${id}/resolve/${commit}/`)[1];
     if (name === undefined) return response.writeHead(404).end();
     const bytes = await readFile(join(m3, name));
     const [, first, last] = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? "bytes=0-") ?? [];
@@ -270,7 +271,7 @@ test("a model of the Hub, which then needs no network", async () => {
       "content-length": part.length,
       "content-range": range,
       etag: `"${sha256(bytes)}"`,
-      "x-repo-commit": "c0ffee",
+      "x-repo-commit": commit,
     };
     response.writeHead(206, headers).end(part);
   });
