@@ -429,13 +429,7 @@ impl Planner<'_> {
         let family = draft.family;
         let closing = family.and_then(|family| family.closing_token);
         let tokenizer = self.tokenizer(input, closing.filter(|_| closes))?;
-        if tokenizer.size() > draft.vocab_size {
-            return Err(Error::InvalidTokenizer(format!(
-                "it has {} entries, more than the {} rows of the model's embedding table (vocab_size in config.json); check that both belong to the same model",
-                tokenizer.size(),
-                draft.vocab_size
-            )));
-        }
+        check_ids(&tokenizer, draft.vocab_size)?;
         let (sparse, colbert) = if dense.is_some() {
             self.m3_heads(input, draft.hidden_size, &tokenizer)?
         } else {
@@ -605,6 +599,7 @@ impl Planner<'_> {
             }
             None => return Err(Error::MissingFile(json.join(" or "))),
         };
+        check_ids(&tokenizer, size)?;
         let route = Route {
             name,
             max_tokens: self.max_tokens(input)?,
@@ -759,6 +754,17 @@ fn token(config: &Config, field: &str) -> Option<String> {
     let token = config.get(field)?;
     let content = token.as_str().or_else(|| token.get("content")?.as_str());
     content.map(str::to_owned)
+}
+
+/// Every id that a tokenizer may give has a row in the model's table.
+fn check_ids(tokenizer: &Tokenizer, rows: usize) -> Result<()> {
+    let last = tokenizer.last();
+    if (last as usize) < rows {
+        return Ok(());
+    }
+    Err(Error::InvalidTokenizer(format!(
+        "it has the token id {last}, and the model's embedding table has {rows} rows (vocab_size in config.json); check that both belong to the same model"
+    )))
 }
 
 /// Token → weight, as JSON, in the order of ids. Tokens that the tokenizer does not have are left out.
