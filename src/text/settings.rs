@@ -9,11 +9,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
-use tokenizers::models::ModelWrapper;
-use tokenizers::{AddedToken, Model as _};
 
 use super::model::Model;
-use super::parts::{Added, Parts};
+use super::parts::{Added, AddedToken, Parts};
 use super::tokenizer::Direction;
 use crate::error::{Error, Result};
 
@@ -419,7 +417,7 @@ impl Settings {
                     || extra
                         .iter()
                         .any(|(token, _)| is_extra && token.content == *content);
-                listed.insert(id, AddedToken::from(content.clone(), special));
+                listed.insert(id, added(content, special));
             }
             for added in &parts.added_tokens {
                 listed.insert(added.id.into(), added.token.clone());
@@ -428,7 +426,7 @@ impl Settings {
         let mut own = List {
             tokens: Vec::new(),
             places: HashMap::new(),
-            next: u32::try_from(parts.model.get_vocab_size()).unwrap_or(u32::MAX),
+            next: u32::try_from(parts.model.size()).unwrap_or(u32::MAX),
             model: &parts.model,
         };
         let mut list = own.clone();
@@ -447,8 +445,8 @@ impl Settings {
         }
         let all: Vec<_> = named.into_iter().chain(extra).collect();
         for (token, implied) in &all {
-            let has_row = (list.next as usize) < self.rows
-                || parts.model.token_to_id(&token.content).is_some();
+            let has_row =
+                (list.next as usize) < self.rows || parts.model.id(&token.content).is_some();
             if !list.places.contains_key(&token.content) && (!implied || has_row) {
                 list.add(token.clone());
             }
@@ -456,7 +454,7 @@ impl Settings {
         if class.is_some_and(|class| class.kind == Kind::Qwen2) {
             // This class adds them again, without their properties.
             for (token, _) in all {
-                list.add(AddedToken::from(token.content, true));
+                list.add(added(&token.content, true));
             }
         }
         if !list.is_like(&own) {
@@ -536,7 +534,7 @@ impl Settings {
         if let Some(tokens) = extra {
             return Ok((tokens, true));
         }
-        let implied = |content: String| (AddedToken::from(content, true), true);
+        let implied = |content: String| (added(&content, true), true);
         let is_id = |(token, _): &(AddedToken, bool)| token.content.contains("<extra_id_");
         match class.map(|class| class.kind) {
             Some(Kind::Camembert) if additional.is_none() => {
@@ -570,7 +568,7 @@ impl Settings {
         let id = added
             .find(|added| added.token.content == content)
             .map(|added| added.id);
-        let id = id.or_else(|| parts.model.token_to_id(&content));
+        let id = id.or_else(|| parts.model.id(&content));
         let id = id.ok_or_else(|| {
             let reason = format!("is {content:?}, which the vocabulary lacks");
             wrong(field, &reason)
@@ -664,33 +662,16 @@ impl Settings {
             );
             wrong("tokenizer_class", &reason)
         };
+        let unknown = unknown.and_then(|token| parts.model.id(&token));
         let differs = match (kind, &mut parts.model) {
-            (Kind::Bert, Model::Other(ModelWrapper::WordPiece(model))) => {
-                let options = (unknown.unwrap_or_default(), "##".to_owned(), 100);
-                let old = (
-                    std::mem::replace(&mut model.unk_token, options.0.clone()),
-                    std::mem::replace(&mut model.continuing_subword_prefix, options.1.clone()),
-                    std::mem::replace(&mut model.max_input_chars_per_word, options.2),
-                );
-                old != options
-            }
-            (Kind::Roberta | Kind::Qwen2 | Kind::Gemma, Model::Other(ModelWrapper::BPE(model))) => {
-                let affixes = [&model.continuing_subword_prefix, &model.end_of_word_suffix];
-                if affixes.into_iter().flatten().any(|affix| !affix.is_empty()) {
-                    return Err(misfit());
-                }
+            (Kind::Bert, Model::WordPiece(model)) => model.set_unknown(unknown.ok_or_else(misfit)?),
+            (Kind::Roberta | Kind::Qwen2 | Kind::Gemma, Model::Bpe(model)) => {
                 let gemma = kind == Kind::Gemma;
-                let options = (unknown.filter(|_| gemma), gemma, gemma, false);
-                let old = (
-                    std::mem::replace(&mut model.unk_token, options.0.clone()),
-                    std::mem::replace(&mut model.fuse_unk, gemma),
-                    std::mem::replace(&mut model.byte_fallback, gemma),
-                    std::mem::replace(&mut model.ignore_merges, false),
-                );
-                old != options
+                let unknown = unknown.filter(|_| gemma);
+                model.set_unknown(unknown, gemma).ok_or_else(misfit)?
             }
             (Kind::Unigram | Kind::Camembert | Kind::T5 | Kind::Deberta, Model::Unigram(model)) => {
-                let piece = unknown.and_then(|token| model.id(&token));
+                let piece = unknown.map(|id| id as usize);
                 let id = match kind {
                     Kind::Unigram => 3,
                     Kind::T5 => 2,
@@ -725,8 +706,19 @@ impl Class {
     fn token(&self, field: &str) -> Option<AddedToken> {
         let (_, content) = self.tokens.iter().find(|(name, _)| *name == field)?;
         let bare = content.strip_prefix('*');
-        let token = AddedToken::from(bare.unwrap_or(content), true);
-        Some(token.lstrip(bare.is_some()))
+        let mut token = added(bare.unwrap_or(content), true);
+        token.lstrip = bare.is_some();
+        Some(token)
+    }
+}
+
+/// A token without properties; special ones are looked for in the text as it is.
+fn added(content: &str, special: bool) -> AddedToken {
+    AddedToken {
+        content: content.to_owned(),
+        normalized: !special,
+        special,
+        ..AddedToken::default()
     }
 }
 
@@ -763,7 +755,7 @@ impl List<'_> {
         }
         let known = match self.places.get(&token.content) {
             Some(place) => Some(self.tokens[*place].id),
-            None => self.model.token_to_id(&token.content),
+            None => self.model.id(&token.content),
         };
         let id = known.unwrap_or_else(|| {
             let id = self.next;
