@@ -100,7 +100,8 @@ impl Step {
                         Some("always" | "first") => true,
                         Some("never") => false,
                         _ => {
-                            return fields.wrong("prepend_scheme", "must be always, first or never");
+                            return fields
+                                .wrong("prepend_scheme", "must be always, first or never");
                         }
                     },
                 };
