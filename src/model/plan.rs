@@ -627,7 +627,7 @@ impl Planner<'_> {
             }
             None => return Err(Error::MissingFile(json.join(" or "))),
         };
-        check_ids(&tokenizer, size)?;
+        check_ids(&tokenizer, vocab_size)?;
         let route = Route {
             name,
             max_tokens: self.max_tokens(input)?,

@@ -141,3 +141,74 @@ impl Charsmap {
         text.transform(changed.into_iter());
     }
 }
+
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    /// `nmt_nfkc`'s table for some characters, as sentencepiece makes it.
+    fn table() -> Vec<u8> {
+        let json = include_bytes!("../../tests/fixtures/tiny-m3/tokenizer.json");
+        let json: Value = serde_json::from_slice(json).unwrap();
+        let table = json["normalizer"]["precompiled_charsmap"].as_str();
+        STANDARD.decode(table.unwrap()).unwrap()
+    }
+
+    fn charsmap(table: &[u8]) -> Option<Charsmap> {
+        Charsmap::new(&STANDARD.encode(table))
+    }
+
+    fn apply(map: &Charsmap, text: &str) -> String {
+        let mut text = Aligned::new(text, 0, true);
+        map.apply(&mut text);
+        text.text().to_owned()
+    }
+
+    #[test]
+    fn whole_tables_replace_and_damaged_ones_are_refused() {
+        let table = table();
+        let whole = charsmap(&table).unwrap();
+        assert_eq!(apply(&whole, "ﬁn\u{a0}Ａ"), "fin A");
+        let size = u32::MAX.to_le_bytes();
+        for damaged in [
+            &table[..0],
+            &table[..3],
+            &table[..1000],
+            &[&size, &table[4..]].concat(),
+            // No trie, and one without room for its children.
+            &[&[0; 4], &table[4..]].concat(),
+            &[&[4, 0, 0, 0], &[0; 4][..]].concat(),
+            // Replacements that are missing, or have no end.
+            &table[..table.len() / 2],
+            &table
+                .iter()
+                .map(|byte| if *byte == 0 { b'a' } else { *byte })
+                .collect::<Vec<_>>(),
+        ] {
+            assert!(charsmap(damaged).is_none());
+        }
+        assert!(Charsmap::new("?").is_none());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn mutated_tables_never_panic(
+            at in prop::collection::vec(any::<prop::sample::Index>(), 1..4),
+            byte: u8,
+            text in "[ -~ -ÿ\u{2000}-\u{2fff}ﬀ-ﬆＡ-Ｚ]{0,40}",
+        ) {
+            let mut table = table();
+            for at in at {
+                let at = at.index(table.len());
+                table[at] = byte;
+            }
+            if let Some(map) = charsmap(&table) {
+                apply(&map, &text);
+            }
+        }
+    }
+}

@@ -205,9 +205,9 @@ impl Tokenizer {
     pub fn last(&self) -> u32 {
         let steps = &self.steps;
         let template = steps.template.before.iter().chain(&steps.template.after);
-        let template = template.map(|(id, _)| *id).max();
+        let template = template.filter(|_| self.template).map(|(id, _)| *id).max();
         let last = steps.model.last().max(steps.added.last()).max(template);
-        last.unwrap_or(0)
+        last.max(self.closing).unwrap_or(0)
     }
 
     /// Special tokens that are added to every text.

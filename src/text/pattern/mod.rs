@@ -305,9 +305,9 @@ impl Pattern {
     }
 }
 
-/// Whether `\w` matches a character.
+/// Whether `\w` matches a character, outside of a class.
 pub fn is_word(c: char) -> bool {
-    static WORD: LazyLock<Set> = LazyLock::new(Set::word);
+    static WORD: LazyLock<Set> = LazyLock::new(Set::bare_word);
     WORD.has(c)
 }
 

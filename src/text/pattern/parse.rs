@@ -242,7 +242,18 @@ impl Parser<'_> {
                     self.next();
                     return Ok(Node::Place(place));
                 }
-                let set = self.escape()?;
+                let set = match self.rest.chars().next() {
+                    Some('w') => Some(Set::bare_word()),
+                    Some('W') => Some(Set::bare_word().not()),
+                    _ => None,
+                };
+                let set = match set {
+                    Some(set) => {
+                        self.next();
+                        set
+                    }
+                    None => self.escape()?,
+                };
                 Node::Class(self.cased(set)?)
             }
             c => {

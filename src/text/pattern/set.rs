@@ -150,13 +150,17 @@ impl Set {
             .or(&Self::new(vec![(9, 13), (0x85, 0x85)]))
     }
 
-    /// What `\w` matches.
+    /// What `\w` matches within a class.
     pub fn word() -> Self {
         let kinds = |category: &str| {
             category.starts_with(['L', 'M']) || ["Nd", "Nl", "Pc"].contains(&category)
         };
-        // Oniguruma's table for Latin-1 has fractions and superscripts, too.
-        Self::categories(kinds, true).or(&Self::new(vec![(0xb2, 0xb3), (0xb9, 0xb9), (0xbc, 0xbe)]))
+        Self::categories(kinds, true)
+    }
+
+    /// What `\w` matches outside of a class, where Oniguruma has another table for Latin-1: fractions and superscripts, too.
+    pub fn bare_word() -> Self {
+        Self::word().or(&Self::new(vec![(0xb2, 0xb3), (0xb9, 0xb9), (0xbc, 0xbe)]))
     }
 
     /// Decimal digits.
