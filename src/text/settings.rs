@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::model::Model;
 use super::parts::{Added, AddedToken, Parts};
@@ -591,15 +591,20 @@ impl Settings {
         };
         let normalizer = match kind {
             Kind::Bert => {
-                let flag =
-                    |field, default| -> Result<bool> { Ok(self.flag(field)?.unwrap_or(default)) };
-                json!({
-                    "type": "BertNormalizer",
-                    "clean_text": true,
-                    "handle_chinese_chars": flag("tokenize_chinese_chars", true)?,
-                    "strip_accents": self.flag("strip_accents")?,
-                    "lowercase": flag("do_lower_case", true)?,
-                })
+                let flag = |field: &str| match self.flag(field)? {
+                    Some(false) => Ok("false"),
+                    Some(true) => Ok("true"),
+                    None => Ok::<_, Error>(if field == "strip_accents" {
+                        "null"
+                    } else {
+                        "true"
+                    }),
+                };
+                let chinese = flag("tokenize_chinese_chars")?;
+                let (accents, lower) = (flag("strip_accents")?, flag("do_lower_case")?);
+                parse(&format!(
+                    r#"{{"type":"BertNormalizer","clean_text":true,"handle_chinese_chars":{chinese},"strip_accents":{accents},"lowercase":{lower}}}"#
+                ))
             }
             Kind::Unigram | Kind::Camembert | Kind::T5 => precompiled(&parts.normalizer),
             Kind::Deberta => {
@@ -622,9 +627,9 @@ impl Settings {
         let json = class.pre_tokenizer.replace("PREFIX", flag);
         let mut pre_tokenizer = parse(&json.replace("SCHEME", scheme));
         if kind == Kind::Deberta && self.flag("split_by_punct")? == Some(true) {
-            let punctuation = parse(r#"{"type":"Punctuation","behavior":"Isolated"}"#);
-            let both = [punctuation, pre_tokenizer];
-            pre_tokenizer = json!({ "type": "Sequence", "pretokenizers": both });
+            pre_tokenizer = parse(&format!(
+                r#"{{"type":"Sequence","pretokenizers":[{{"type":"Punctuation","behavior":"Isolated"}},{pre_tokenizer}]}}"#
+            ));
         }
         replace(&mut parts.pre_tokenizer, pre_tokenizer, changes);
         if !class.template[1].is_empty() {
@@ -832,19 +837,16 @@ fn precompiled(normalizer: &Value) -> Value {
 
 /// Puts texts in lower case first, as sentence-transformers does, unless the normalizer does so.
 fn lowercase(normalizer: &mut Value, changes: &mut String) {
-    let lower = parse(r#"{"type":"Lowercase"}"#);
-    let mut all = vec![lower.clone()];
+    let mut all = vec![parse(r#"{"type":"Lowercase"}"#)];
     match normalizer.get("normalizers").and_then(Value::as_array) {
         Some(list) => all.extend_from_slice(list),
         None if normalizer.is_null() => {}
         None => all.push(normalizer.clone()),
     }
-    if !all[1..].contains(&lower) {
-        replace(
-            normalizer,
-            json!({ "type": "Sequence", "normalizers": all }),
-            changes,
-        );
+    if !all[1..].contains(&all[0]) {
+        let all = Value::Array(all);
+        let new = parse(&format!(r#"{{"type":"Sequence","normalizers":{all}}}"#));
+        replace(normalizer, new, changes);
     }
 }
 
@@ -892,30 +894,34 @@ fn around(processor: &Value) -> Option<Vec<Vec<u32>>> {
 
 /// A post-processor that puts tokens before and after a text.
 fn template(ends: &[Option<(String, u32)>], byte_level: bool) -> Value {
-    let mut single = vec![json!({ "Sequence": { "id": "A", "type_id": 0 } })];
-    let mut special = Fields::new();
-    for (end, place) in ends.iter().zip([0, 1]) {
+    let (mut sides, mut special) = ([String::new(), String::new()], String::new());
+    for (end, side) in ends.iter().zip(&mut sides) {
         if let Some((token, id)) = end {
-            let place = if place == 0 { 0 } else { single.len() };
-            single.insert(
-                place,
-                json!({ "SpecialToken": { "id": token, "type_id": 0 } }),
+            let token = Value::from(token.as_str());
+            let _ = write!(side, r#"{{"SpecialToken":{{"id":{token},"type_id":0}}}}"#);
+            let comma = if special.is_empty() { "" } else { "," };
+            let _ = write!(
+                special,
+                r#"{comma}{token}:{{"id":{token},"ids":[{id}],"tokens":[{token}]}}"#
             );
-            let value = json!({ "id": token, "ids": [id], "tokens": [token] });
-            special.insert(token.clone(), value);
         }
     }
-    let template = json!({
-        "type": "TemplateProcessing",
-        "single": single,
-        "pair": single,
-        "special_tokens": special,
-    });
-    if !byte_level {
-        return template;
+    let [mut before, mut after] = sides;
+    if !before.is_empty() {
+        before.push(',');
     }
-    let trims = parse(
-        r#"{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true}"#,
+    if !after.is_empty() {
+        after.insert(0, ',');
+    }
+    let single = format!(r#"[{before}{{"Sequence":{{"id":"A","type_id":0}}}}{after}]"#);
+    let template = format!(
+        r#"{{"type":"TemplateProcessing","single":{single},"pair":{single},"special_tokens":{{{special}}}}}"#
     );
-    json!({ "type": "Sequence", "processors": [trims, template] })
+    parse(&if byte_level {
+        let trims =
+            r#"{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true}"#;
+        format!(r#"{{"type":"Sequence","processors":[{trims},{template}]}}"#)
+    } else {
+        template
+    })
 }
