@@ -37,6 +37,7 @@ pub use backend::either::Either;
 pub use backend::gpu::Gpu;
 pub use error::{Error, Result};
 pub use model::embedder::{Embedder, Info};
+pub use model::kind::Kind;
 pub use model::loader::{LoadOptions, Loader};
 pub use model::options::{
     ChunkOptions, EncodeOptions, MultiOptions, SparseOptions, TokenHead, TokenOptions,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
-use gossamer::{Cpu, Embedder, SavedFile, WeightDtype};
+use gossamer::{Cpu, Embedder, Kind, SavedFile, WeightDtype};
 
 use crate::source;
 
@@ -24,6 +24,9 @@ pub struct Options {
     /// model.safetensors
     #[arg(long)]
     file: Option<String>,
+    /// Load the model as this kind of embedder, "dense" or "sparse", though its files say that it is something else
+    #[arg(long, value_parser = source::kind)]
+    kind: Option<Kind>,
     /// Bits of the weights: 8, or 4 in the feed-forward blocks
     #[arg(long, value_enum)]
     dtype: Bits,
@@ -60,6 +63,7 @@ pub fn run(options: &Options) -> Result<()> {
         &options.model,
         Some(dtype),
         options.file.as_deref(),
+        options.kind,
         true,
     )?;
     let files = embedder.save(options.shard.map(|size| size.as_u64()))?;

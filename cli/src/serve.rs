@@ -15,7 +15,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use clap::{Args, ValueEnum};
 use gossamer::api::http::{self, Dialect, Incoming, Refusal};
-use gossamer::{Either, Gpu, WeightDtype};
+use gossamer::{Either, Gpu, Kind, WeightDtype};
 use tokio::net::TcpListener;
 
 use crate::model::{Model, Share};
@@ -47,6 +47,9 @@ pub struct Options {
         hide_env_values = true
     )]
     api_keys: Vec<String>,
+    /// Load the model as this kind of embedder, "dense" or "sparse", though its files say that it is something else
+    #[arg(long, value_parser = source::kind)]
+    kind: Option<Kind>,
     /// How weights are held; auto: as the model was quantised by `gossamer quantize`, else q8
     #[arg(long, value_enum, default_value = "auto")]
     dtype: Dtype,
@@ -165,7 +168,7 @@ impl Server {
                 Device::Gpu => (Either::gpu(pollster::block_on(Gpu::open())?, false), 1),
             };
             let file = options.file.as_deref();
-            let embedder = source::load(backend, source, name, dtype, file, false)?;
+            let embedder = source::load(backend, source, name, dtype, file, options.kind, false)?;
             if let Some(gpu) = embedder.backend().device() {
                 pollster::block_on(embedder.check())?;
                 println!("{name} runs on {}", gpu.name());

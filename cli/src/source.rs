@@ -7,10 +7,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use gossamer::backend::Backend;
-use gossamer::{Embedder, LoadOptions, Loader, WeightDtype};
+use gossamer::{Embedder, Kind, LoadOptions, Loader, WeightDtype};
 use hf_hub::api::sync::{ApiBuilder, ApiRepo};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 use indicatif::{ProgressBar, ProgressStyle};
+
+/// The value of `--kind`.
+pub fn kind(name: &str) -> Result<Kind, gossamer::Error> {
+    Kind::from_name(name)
+}
 
 /// Loads `ID`, `ID@REVISION` or a folder, of which only `file` where that is given; a bar shows the weights going by. `name`
 /// is what answers call the model. It may be saved if it is loaded so.
@@ -20,6 +25,7 @@ pub fn load<B: Backend>(
     name: &str,
     dtype: Option<WeightDtype>,
     file: Option<&str>,
+    kind: Option<Kind>,
     saveable: bool,
 ) -> Result<Embedder<B>> {
     let files = Files::find(source, file.unwrap_or("config.json"))?;
@@ -28,6 +34,7 @@ pub fn load<B: Backend>(
         revision: files.revision(),
         dtype,
         file: file.map(str::to_owned),
+        kind,
         saveable,
     };
     let bar = bar(name)?;

@@ -30,7 +30,8 @@ export async function loadModel(host: Host, source: ModelSource, options: LoadOp
   checkDevice(options.device);
   const place = resolveSource(source, options, host);
   const offline = options.offline ?? isSet(host.variable?.("HF_HUB_OFFLINE"));
-  const cache = place.identity && cacheOf(host, options);
+  // What is kept is loaded without asking what it is: a model that was insisted on must be insisted on each time.
+  const cache = options.kind === undefined && place.identity ? cacheOf(host, options) : undefined;
   const dtype = options.dtype === "auto" ? undefined : options.dtype;
   const { sha256 = {}, file = place.file } = options;
   const wanted = { place, dtype, file, sha256, offline, signal, warn: onWarning };
@@ -85,14 +86,14 @@ class Loading {
   }
 
   #loaderOptions(listing: Listing | undefined): LoaderOptions {
-    const { dtype, device = "cpu" } = this.#options;
+    const { dtype, kind, device = "cpu" } = this.#options;
     const file = this.#file ?? (listing && chooseFile(listing, dtype));
     const { model, revision } = this.#source;
     const hashes = [...(listing ?? [])].flatMap(([name, { sha256 }]) =>
       sha256 === undefined ? [] : [[name, sha256]],
     );
     const sha256 = { ...Object.fromEntries(hashes), ...this.#sha256 };
-    return { model, revision, dtype, file, sha256, saveable: this.#saveable, device };
+    return { model, revision, dtype, file, kind, sha256, saveable: this.#saveable, device };
   }
 
   #local(

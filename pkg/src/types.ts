@@ -71,6 +71,13 @@ export interface LoadOptions {
    */
   file?: string | undefined;
   /**
+   * Load the model as this kind of embedder, though its files say that it is something else that is not supported: a reranker, a
+   * model with code of its own, one with tensors that nothing uses. Such models are refused otherwise. `info.leftOut` lists what
+   * is left out, and `spaceId` differs. Where there is no modules.json, it chooses the head, too: mean pooling (the last
+   * token's state for a causal language model), or SPLADE. Such a model is not cached.
+   */
+  kind?: "dense" | "sparse" | undefined;
+  /**
    * SHA-256 of files by name, in hexadecimal: `{ "model.safetensors": "53aa…" }`. A file that has another one is refused.
    * Of the Hub's files, those that are stored apart from its repositories, as all large ones are, are checked in any case.
    */
@@ -497,6 +504,8 @@ export interface ModelInfo {
   stored?: string;
   /** The weight files that it was loaded from. */
   files: string[];
+  /** What the model's files say of it that was left out because `kind` was given: classes, code, tensors. */
+  leftOut?: string[];
   /** Number of weights. */
   parameters: number;
   /** Memory that the weights take. */

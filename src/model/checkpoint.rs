@@ -7,8 +7,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::fingerprint::Fingerprint;
 use super::forward::Weights;
+use super::kind;
 use super::layout::{Layout, MatrixId, Slot, VectorId, Wanted, WeightFile};
 use super::save::Origin;
+use super::wide;
 use crate::backend::{Backend, GROUP, WeightDtype, cpu};
 use crate::error::{Error, Result};
 use crate::weights::dtype::Dtype;
@@ -34,6 +36,11 @@ pub struct Checkpoint<B: Backend> {
     kept: bool,
     /// All that was found, for saving.
     tensors: Vec<Tensor>,
+    /// Tensors that the model does not use and that may have an effect, and whether these may be left out.
+    left_out: Vec<String>,
+    insists: bool,
+    /// What the model's files say that it is, if that is to be refused.
+    foreign: Vec<String>,
     /// Block types that tensors are stored in, and of how many.
     blocks: Vec<(Block, usize)>,
     fingerprint: u64,
@@ -74,6 +81,8 @@ pub struct Finished<B: Backend> {
     pub fingerprint: u64,
     /// How matrices were quantised in the files, if any was.
     pub stored: Option<String>,
+    /// Tensors that were left out though they may have an effect.
+    pub left_out: Vec<String>,
     /// The weight files, and what was found in them.
     pub origin: Origin,
 }
@@ -134,8 +143,42 @@ impl<B: Backend> Checkpoint<B> {
             quantized: Vec::new(),
             kept: true,
             tensors: Vec::new(),
+            left_out: Vec::new(),
+            insists: false,
+            foreign: Vec::new(),
             blocks: Vec::new(),
             fingerprint: 0,
+        }
+    }
+
+    /// Lets tensors be left out that the model has no use for.
+    pub fn insist(&mut self) {
+        self.insists = true;
+    }
+
+    /// Has the model refused for what its files say that it is, if they say anything, and for tensors that nothing uses.
+    pub fn doubt(&mut self, foreign: Vec<String>) {
+        self.foreign = foreign;
+    }
+
+    /// Takes note of tensors that the model has no use for, which is an error unless they may be left out.
+    fn leave_out(&mut self, path: &str, names: &[&str]) -> Result<()> {
+        if self.insists {
+            self.left_out
+                .extend(names.iter().map(|name| (*name).to_owned()));
+            return Ok(());
+        }
+        let mut what = self.foreign.clone();
+        if !names.is_empty() {
+            what.push(format!(
+                "one with tensors that nothing uses, {} in {path}",
+                list(names)
+            ));
+        }
+        if what.is_empty() {
+            Ok(())
+        } else {
+            Err(kind::refuse(&what))
         }
     }
 
@@ -255,6 +298,7 @@ impl<B: Backend> Checkpoint<B> {
             tied: self.tied,
             collected: self.collected,
             fingerprint,
+            left_out: self.left_out,
             stored: (!stored.is_empty()).then(|| stored.join("; ") + fate),
             origin: Origin {
                 weights: self
@@ -287,7 +331,15 @@ impl<B: Backend> Checkpoint<B> {
     }
 
     /// Takes every tensor of floating-point numbers of a file.
-    fn collect(&mut self, file: usize, tensors: &[TensorInfo]) -> Result<Vec<Option<Target>>> {
+    fn collect(
+        &mut self,
+        file: usize,
+        path: &str,
+        tensors: &[TensorInfo],
+    ) -> Result<Vec<Option<Target>>> {
+        let names = tensors.iter().map(|tensor| tensor.name.as_str());
+        let unused: Vec<_> = names.filter(|name| !wide::is_known(name)).collect();
+        self.leave_out(path, &unused)?;
         let mut targets = Vec::new();
         for tensor in tensors {
             if Dtype::of_values(&tensor.dtype).is_none() {
@@ -321,6 +373,19 @@ impl<B: Backend> Checkpoint<B> {
         Ok(targets)
     }
 
+    /// An error about tensors that a file lacks. A model that says that it is another one lacks none.
+    fn missing(&self, path: &str, missing: &[&str], present: &[&str]) -> Error {
+        if self.foreign.is_empty() {
+            Error::MissingTensor {
+                file: path.to_owned(),
+                missing: list(missing),
+                present: list(present),
+            }
+        } else {
+            kind::refuse(&self.foreign)
+        }
+    }
+
     /// Finds the tensor for each wanted one in a file, or in the shard of it at `path`.
     fn assign(
         &mut self,
@@ -329,7 +394,7 @@ impl<B: Backend> Checkpoint<B> {
         tensors: &[TensorInfo],
     ) -> Result<Vec<Option<Target>>> {
         if self.layout.files[index].collect {
-            return self.collect(index, tensors);
+            return self.collect(index, path, tensors);
         }
         let file = &self.layout.files[index];
         let here: HashMap<&str, usize> = tensors
@@ -410,12 +475,11 @@ impl<B: Backend> Checkpoint<B> {
                 .filter(|(_, target)| target.is_none());
             unused.map(|(tensor, _)| tensor.name.as_str())
         };
+        let left: Vec<&str> = unused()
+            .filter(|name| !file.is_of_no_effect(name))
+            .collect();
         if !best.missing.is_empty() {
-            return Err(Error::MissingTensor {
-                file: path.to_owned(),
-                missing: list(&best.missing),
-                present: list(&unused().collect::<Vec<_>>()),
-            });
+            return Err(self.missing(path, &best.missing, &unused().collect::<Vec<_>>()));
         }
         let beyond: Vec<_> = unused().filter(|name| file.is_beyond(name)).collect();
         if !beyond.is_empty() {
@@ -428,6 +492,7 @@ impl<B: Backend> Checkpoint<B> {
         // Every shard finds the same.
         best.tied.retain(|tied| !self.tied.contains(tied));
         self.tied.extend(best.tied);
+        self.leave_out(path, &left)?;
         Ok(targets)
     }
 
@@ -571,6 +636,30 @@ impl Match<'_> {
 }
 
 impl WeightFile {
+    /// Whether a tensor that the model does not use cannot change its vectors: heads for training, tables that follow from
+    /// the config, and scales for activations and key-value caches, which are held in full here.
+    fn is_of_no_effect(&self, tensor: &str) -> bool {
+        const BUFFERS: [&str; 10] = [
+            "position_ids",
+            "token_type_ids",
+            "inv_freq",
+            "masked_bias",
+            "input_scale",
+            "output_scale",
+            "k_scale",
+            "v_scale",
+            "num_batches_tracked",
+            "weight_format",
+        ];
+        let last = tensor.rsplit('.').next().unwrap_or_default();
+        let mut rests = self
+            .prefixes
+            .iter()
+            .filter_map(|prefix| tensor.strip_prefix(prefix));
+        BUFFERS.contains(&last)
+            || rests.any(|rest| self.unused.iter().any(|start| rest.starts_with(start)))
+    }
+
     /// Whether a tensor belongs to a layer that the config does not have.
     fn is_beyond(&self, tensor: &str) -> bool {
         let Some((starts, count)) = &self.layers else {

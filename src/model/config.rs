@@ -15,7 +15,7 @@ pub struct Config {
 impl Config {
     /// Parses `bytes`, which must hold a JSON object.
     pub fn parse(file: &str, bytes: &[u8]) -> Result<Self> {
-        match serde_json::from_slice(bytes) {
+        match json(bytes) {
             Ok(Value::Object(fields)) => Ok(Self {
                 file: file.to_owned(),
                 fields,
@@ -29,6 +29,49 @@ impl Config {
                 format!("is not valid JSON ({error}); download it again"),
             )),
         }
+    }
+
+    /// The fields of an object that `field` holds; errors name both.
+    #[must_use]
+    pub fn inner(&self, field: &str, fields: Map<String, Value>) -> Self {
+        Self {
+            file: format!("{}: {field}", self.file),
+            fields,
+        }
+    }
+
+    /// Names of its fields.
+    pub fn fields(&self) -> impl Iterator<Item = &String> {
+        self.fields.keys()
+    }
+
+    /// The fields as a type of another crate.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn parsed<T: serde::de::DeserializeOwned>(&self) -> serde_json::Result<T> {
+        serde_json::from_value(Value::Object(self.fields.clone()))
+    }
+
+    /// Sets fields to what arguments of a call say; those that the file lacks are refused.
+    pub fn override_by(&mut self, arguments: &Map<String, Value>) -> Result<()> {
+        for (field, value) in arguments {
+            match self.fields.get_mut(field) {
+                Some(own) => *own = value.clone(),
+                None if matches!(
+                    field.as_str(),
+                    "trust_remote_code" | "revision" | "use_cache"
+                ) => {}
+                None => {
+                    let wanted = format!("there, since config_kwargs sets it to {value}");
+                    return Err(self.wrong(field, &wanted));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the field is there and null, where that differs from an absent field.
+    pub fn is_null(&self, field: &str) -> bool {
+        self.fields.get(field).is_some_and(Value::is_null)
     }
 
     /// All of its fields.
@@ -48,6 +91,22 @@ impl Config {
     /// The field's value, unless absent or null.
     pub fn get(&self, field: &str) -> Option<&Value> {
         self.fields.get(field).filter(|value| !value.is_null())
+    }
+
+    /// Refuses the field unless it is absent, null or one of `allowed`.
+    pub fn only(&self, field: &str, allowed: &[Value]) -> Result<()> {
+        match self.get(field) {
+            Some(value) if !allowed.contains(value) => {
+                let listed: Vec<_> = allowed.iter().map(Value::to_string).collect();
+                let wanted = if listed.is_empty() {
+                    "absent".to_owned()
+                } else {
+                    listed.join(" or ")
+                };
+                Err(self.wrong(field, &wanted))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A whole number from 1 to `most`.
@@ -141,16 +200,88 @@ impl Config {
     /// The activation called `name`; errors are about `field`.
     pub fn named_activation(&self, field: &str, name: &str) -> Result<Activation> {
         Ok(match name {
-            "gelu" => Activation::Gelu,
-            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Activation::GeluTanh,
+            "gelu" | "gelu_python" => Activation::Gelu,
+            "gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_fast"
+            | "gelu_accurate" => Activation::GeluTanh,
             "relu" => Activation::Relu,
             "silu" | "swish" => Activation::Silu,
+            "tanh" => Activation::Tanh,
+            "sigmoid" => Activation::Sigmoid,
+            "linear" => Activation::Identity,
             _ => {
                 return Err(self.wrong(
                     field,
-                    "one of gelu, gelu_new, gelu_pytorch_tanh, relu, silu",
+                    "one of gelu, gelu_new, gelu_pytorch_tanh, relu, silu, tanh, sigmoid, linear",
                 ));
             }
         })
+    }
+}
+
+/// Parses JSON as Python writes it: a byte-order mark is skipped, and NaN, Infinity and -Infinity are read as strings,
+/// which no field that Gossamer uses accepts.
+pub fn json(bytes: &[u8]) -> serde_json::Result<Value> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    serde_json::from_slice(bytes).or_else(|error| match quote_numbers(bytes) {
+        Some(quoted) => serde_json::from_slice(&quoted).map_err(|_| error),
+        None => Err(error),
+    })
+}
+
+/// Puts quotes around Python's numbers that JSON lacks; none if there are no such numbers.
+fn quote_numbers(bytes: &[u8]) -> Option<Vec<u8>> {
+    const WORDS: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
+    let mut quoted = Vec::with_capacity(bytes.len());
+    let (mut rest, mut found, mut in_string) = (bytes, false, false);
+    while let [first, after @ ..] = rest {
+        let word = WORDS
+            .iter()
+            .find(|word| !in_string && rest.starts_with(word));
+        if let Some(word) = word {
+            quoted.push(b'"');
+            quoted.extend_from_slice(word);
+            quoted.push(b'"');
+            rest = &rest[word.len()..];
+            found = true;
+            continue;
+        }
+        quoted.push(*first);
+        rest = after;
+        match first {
+            b'"' => in_string = !in_string,
+            // The escaped character ends no string.
+            b'\\' if in_string => {
+                if let [escaped, after @ ..] = rest {
+                    quoted.push(*escaped);
+                    rest = after;
+                }
+            }
+            _ => {}
+        }
+    }
+    found.then_some(quoted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_of_python_is_read() {
+        let text = "\u{feff}{\"a\": NaN, \"b\": [-Infinity, Infinity], \"c\": \"NaN \\\" Infinity\", \"d\": 1}";
+        let config = Config::parse("config.json", text.as_bytes()).unwrap();
+        assert_eq!(config.get("c").unwrap(), "NaN \" Infinity");
+        assert_eq!(config.size("d", 8).unwrap(), 1);
+        let error = config.number("a", 1.0).unwrap_err().to_string();
+        assert!(
+            error.contains("a is \"NaN\"; it must be a number"),
+            "{error}"
+        );
+        for comment in ["{} // no", "{/* no */}", "{\"a\": NaNs}"] {
+            assert!(
+                Config::parse("config.json", comment.as_bytes()).is_err(),
+                "{comment}"
+            );
+        }
     }
 }

@@ -21,6 +21,7 @@ pub fn encoder(
     let file = layout.file(WeightFile {
         path,
         prefixes: family.prefixes,
+        unused: family.unused,
         layers: Some((starts.collect(), spec.layers.len())),
         collect: false,
         shards: Vec::new(),
@@ -42,6 +43,7 @@ pub fn mlm_head(
     spec: &Spec,
     names: &MlmNames,
     encoder: &Encoder,
+    tied: bool,
 ) -> MlmHead {
     let hidden = spec.hidden_size;
     let transform = layout.linear(
@@ -53,7 +55,7 @@ pub fn mlm_head(
     );
     let norm = layout.norm(file, &[names.norm.to_owned()], hidden, spec.biases.norm);
     let weight = layout.matrix(file, &[names.decoder], [spec.vocab_size, hidden]);
-    if let Some(decoder) = layout.wanted.last_mut() {
+    if let Some(decoder) = layout.wanted.last_mut().filter(|_| tied) {
         decoder.tied = Some(encoder.word_embeddings);
     }
     let bias = layout.vector(file, &[names.bias.to_owned()], &[spec.vocab_size]);

@@ -7,6 +7,8 @@ use sha2::{Digest, Sha256};
 
 use super::config::Config;
 use super::forward::Weights;
+use super::head::DenseHead;
+use super::kind::Kind;
 use super::options::{
     ChunkOptions, EncodeOptions, MultiOptions, SparseOptions, TextOptions, TokenHead, TokenOptions,
 };
@@ -35,14 +37,28 @@ pub struct Prompts {
 impl Prompts {
     /// From `config_sentence_transformers.json`.
     pub(super) fn read(config: &Config) -> Result<Self> {
-        let named = match config.get("prompts") {
+        let named: BTreeMap<String, Option<String>> = match config.get("prompts") {
             None => BTreeMap::new(),
             Some(prompts) => BTreeMap::deserialize(prompts)
                 .map_err(|_| config.wrong("prompts", "an object of strings"))?,
         };
+        // A prompt that is null is an empty one.
+        let named = named
+            .into_iter()
+            .map(|(name, text)| (name, text.unwrap_or_default()));
+        let named: BTreeMap<String, String> = named.collect();
+        let default = config.text("default_prompt_name")?;
+        // These two every model has in sentence-transformers, if only as empty ones.
+        let usual = |name: &&str| matches!(*name, "query" | "document");
+        let unknown = default.filter(|name| !named.contains_key(*name));
+        if unknown.is_some_and(|name| !usual(&name)) {
+            return Err(config.wrong("default_prompt_name", "the name of one of the prompts"));
+        }
         Ok(Self {
+            default: default
+                .filter(|name| named.contains_key(*name))
+                .map(str::to_owned),
             named,
-            default: config.text("default_prompt_name")?.map(str::to_owned),
         })
     }
 
@@ -113,6 +129,14 @@ pub struct Info {
     pub instruction_template: Option<String>,
     /// How its vectors are to be compared: `cosine`, `dot`, `euclidean` or `manhattan`.
     pub similarity: String,
+    /// The kind that the caller insisted on, if the model would be another one, or refused, without.
+    pub kind: Option<Kind>,
+    /// What the model's files say of it that is left out for that: classes, code, tensors.
+    pub left_out: Vec<String>,
+    /// Dimensions that dense vectors have unless the caller says otherwise.
+    pub(super) truncate_dim: Option<usize>,
+    /// Most entries of a sparse vector unless the caller says otherwise.
+    pub(super) max_active_dims: Option<usize>,
     /// The steps after the transformer, for [`Embedder::space_id`].
     pub(super) pipeline: String,
     /// Hash of all weights.
@@ -199,9 +223,14 @@ impl<B: Backend> Embedder<B> {
     /// Width of a vector: for sparse models, entries of the vocabulary.
     pub fn dimensions(&self) -> usize {
         let route = self.default_route();
-        route
-            .dense()
-            .map_or_else(|| route.vocab_size(), |head| head.dimensions)
+        let width = |head: &DenseHead| self.usual_dimensions(head);
+        route.dense().map_or_else(|| route.vocab_size(), width)
+    }
+
+    /// Width of a dense vector unless the caller says otherwise.
+    fn usual_dimensions(&self, head: &DenseHead) -> usize {
+        let most = self.info.truncate_dim.unwrap_or(usize::MAX);
+        head.dimensions.min(most)
     }
 
     /// Whether vectors have length 1 unless the caller says otherwise.
@@ -231,7 +260,7 @@ impl<B: Backend> Embedder<B> {
     /// were loaded from.
     pub fn space_id(&self) -> String {
         let info = &self.info;
-        let text = format!(
+        let mut text = format!(
             "{NUMERICS} {:016x} {:016x} {} {} {:?} {:?} {}",
             info.fingerprint,
             info.text,
@@ -241,6 +270,19 @@ impl<B: Backend> Embedder<B> {
             info.prompts.named,
             info.max_tokens
         );
+        for (name, value) in [
+            (" truncate_dim ", info.truncate_dim),
+            (" max_active_dims ", info.max_active_dims),
+        ] {
+            if let Some(value) = value {
+                text += name;
+                text += &value.to_string();
+            }
+        }
+        if let Some(kind) = info.kind {
+            text += " as ";
+            text += kind.name();
+        }
         let digest = Sha256::digest(text);
         let (first, _) = digest.as_chunks::<16>();
         format!("{:032x}", u128::from_be_bytes(first[0]))
@@ -437,7 +479,7 @@ impl<B: Backend> Embedder<B> {
             self.wrong_kind("ask it for sparse vectors (encodeSparse, embedSparse)")
         })?;
         let dimensions = match dimensions {
-            None => head.dimensions,
+            None => self.usual_dimensions(head),
             Some(got) => usize::try_from(got)
                 .ok()
                 .filter(|got| (1..=head.dimensions).contains(got))
@@ -472,7 +514,7 @@ impl<B: Backend> Embedder<B> {
             ));
         }
         Ok(Sparse {
-            top_k,
+            top_k: top_k.or(self.info.max_active_dims),
             threshold,
             labels,
         })

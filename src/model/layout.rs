@@ -144,6 +144,8 @@ pub struct WeightFile {
     pub path: String,
     /// Prefixes that its tensor names may carry.
     pub prefixes: &'static [&'static str],
+    /// What names of tensors that have no effect begin with, after the prefix.
+    pub unused: &'static [&'static str],
     /// Starts of the names of layers, and how many layers there are: a file with more belongs to another config.
     pub layers: Option<(Vec<&'static str>, usize)>,
     /// Whether all of its tensors are kept as they are, for candle-transformers.
@@ -221,6 +223,7 @@ impl Layout {
         self.file(WeightFile {
             path,
             prefixes: &[""],
+            unused: &[],
             layers: None,
             collect: false,
             shards: Vec::new(),

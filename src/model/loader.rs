@@ -21,8 +21,9 @@ use super::checkpoint::Collected;
 use super::checkpoint::{Checkpoint, Finished, Reading};
 use super::config::Config;
 use super::embedder::{Embedder, Info, Prompts};
+use super::kind::Kind;
 use super::pipeline;
-use super::plan::{self, Plan};
+use super::plan::{self, PROMPTS, Plan};
 #[cfg(not(target_arch = "wasm32"))]
 use super::route::{AnyEncoder, Route};
 use super::route::{Body, Road};
@@ -31,7 +32,8 @@ use crate::error::{Error, Result};
 use crate::model::head::SparseHead;
 use crate::weights::{self, gguf};
 
-const PROMPTS: &str = "config_sentence_transformers.json";
+/// Measures of sentence-transformers; models that name another one are compared by the usual one of their kind.
+const SIMILARITIES: [&str; 4] = ["cosine", "dot", "euclidean", "manhattan"];
 
 /// What to load.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +47,10 @@ pub struct LoadOptions {
     /// The weight file to load, by its path in the model's folder: a GGUF file, which is a whole model, or the one to take in
     /// place of that folder's `model.safetensors`.
     pub file: Option<String>,
+    /// The kind of embedder that the model is to be loaded as, though its files say that it is something else that is not
+    /// supported: a reranker, a model with code of its own, one with tensors that nothing uses. What is left out for it
+    /// is in [`Info::left_out`]. Without modules.json it chooses the head, too: pooling, or SPLADE.
+    pub kind: Option<Kind>,
     /// Whether to keep the small files, of which `tokenizer.json` may have 17 MB, for [`Embedder::save`].
     pub saveable: bool,
 }
@@ -178,7 +184,12 @@ impl<B: Backend> Loader<B> {
         names.sort_unstable();
         names.dedup();
         if names.is_empty() {
-            let mut plan = Plan::new(&self.backend, &self.files, self.options.dtype)?;
+            let mut plan = Plan::new(
+                &self.backend,
+                &self.files,
+                self.options.dtype,
+                self.options.kind,
+            )?;
             if let Some(file) = &self.options.file {
                 plan.take_instead(file)?;
             }
@@ -336,7 +347,7 @@ impl<B: Backend> Loader<B> {
             let name = metadata.file().to_owned();
             let files = super::gguf::files(&metadata, &mut stream)?;
             drop(metadata);
-            let plan = Plan::new(&self.backend, &files, self.options.dtype);
+            let plan = Plan::new(&self.backend, &files, self.options.dtype, self.options.kind);
             let mut plan = plan.map_err(|error| super::gguf::explain(&name, error))?;
             let [(file, path)] = plan.streamed.as_mut_slice() else {
                 return Err(Error::Internal("a GGUF file is one file".to_owned()));
@@ -390,9 +401,11 @@ impl<B: Backend> Loader<B> {
             tied,
             fingerprint,
             stored,
+            left_out,
             mut origin,
             ..
         } = finished;
+        plan.left_out.extend(left_out);
         #[cfg(not(target_arch = "wasm32"))]
         fill(&mut plan.routes, finished.collected, &plan.streamed)?;
         for route in &mut plan.routes {
@@ -405,12 +418,21 @@ impl<B: Backend> Loader<B> {
                 mlm.decoder.weight = *stand_in;
             }
         }
-        let config = self.files.config(PROMPTS)?;
+        // As sentence-transformers, which reads them where there are modules.
+        let config = if plan.has_modules {
+            self.files.config(PROMPTS)?
+        } else {
+            None
+        };
         let prompts = config.as_ref().map(Prompts::read).transpose()?;
         let prompts = prompts.unwrap_or_default();
-        let similarity = match &config {
-            Some(config) => config.text("similarity_fn_name")?,
-            None => None,
+        let similarity = config
+            .as_ref()
+            .and_then(|config| config.get("similarity_fn_name")?.as_str());
+        let similarity = similarity.filter(|name| SIMILARITIES.contains(name));
+        let most = |field: &str| match &config {
+            Some(config) if config.get(field).is_some() => config.size(field, usize::MAX).map(Some),
+            _ => Ok(None),
         };
         let default = &plan.routes[plan.default_route];
         let fallback = if default.dense().is_some() {
@@ -435,6 +457,12 @@ impl<B: Backend> Loader<B> {
             instruction_template: prompts.instruction_template(plan.instruction),
             prompts,
             similarity: similarity.unwrap_or(fallback).to_owned(),
+            truncate_dim: most("truncate_dim")?,
+            max_active_dims: most("max_active_dims")?,
+            kind: plan
+                .kind
+                .filter(|_| plan.insists || !plan.left_out.is_empty()),
+            left_out: plan.left_out,
             pipeline: plan.pipeline,
             fingerprint: plan.fingerprint.unwrap_or(fingerprint),
             text: plan.text,

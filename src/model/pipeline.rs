@@ -4,9 +4,9 @@
 //! its own, one for queries and one for documents. Two generations of spellings are in use; both are read. Types are
 //! told by their last dotted component.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::config::Config;
+use super::config::{self, Config};
 use crate::backend::{Activation, Pooling, Splade, SpladeActivation, SpladeStrategy};
 use crate::error::{Error, Result};
 
@@ -20,6 +20,15 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// A module of a type, by its full name; none for one that does nothing to vectors.
+    fn new(kind: &str, path: String) -> Result<Option<Self>> {
+        let Some(own) = kind.strip_prefix("sentence_transformers.") else {
+            return Err(unsupported(kind));
+        };
+        let kind = own.rsplit('.').next().unwrap_or_default().to_owned();
+        Ok((kind != "Dropout").then_some(Self { kind, path }))
+    }
+
     /// `name` in the module's folder.
     pub fn file(&self, name: &str) -> String {
         if self.path.is_empty() {
@@ -74,30 +83,43 @@ const MOST_ROUTES: usize = 16;
 /// Parses modules.json.
 pub fn entries(bytes: &[u8]) -> Result<Vec<Entry>> {
     const FILE: &str = "modules.json";
-    let list: Vec<Value> = serde_json::from_slice(bytes).map_err(|error| {
-        Error::config(
-            FILE,
-            format!("is not a JSON list ({error}); download it again"),
-        )
-    })?;
+    let invalid = |reason: String| {
+        let reason = format!("is not a JSON list ({reason}); download it again");
+        Error::config(FILE, reason)
+    };
+    let list = match config::json(bytes) {
+        Ok(Value::Array(list)) => list,
+        Ok(_) => return Err(invalid("another value".to_owned())),
+        Err(error) => return Err(invalid(error.to_string())),
+    };
     if list.len() > MOST_MODULES {
         let reason = format!("lists {} modules; {MOST_MODULES} are supported", list.len());
         return Err(Error::config(FILE, reason));
     }
     let text =
         |entry: &Value, field: &str| entry.get(field).and_then(Value::as_str).map(str::to_owned);
-    list.iter()
-        .map(|entry| match (text(entry, "type"), text(entry, "path")) {
-            (Some(kind), Some(path)) if is_folder(&path) => Ok(Entry {
-                kind: last_component(&kind),
-                path,
-            }),
-            _ => Err(Error::config(
+    let mut entries = Vec::new();
+    for entry in &list {
+        let path = text(entry, "path").and_then(|path| normal(&path));
+        let (Some(kind), Some(path)) = (text(entry, "type"), path) else {
+            return Err(Error::config(
                 FILE,
                 format!("has an entry without a type and the path of a folder: {entry}"),
-            )),
-        })
-        .collect()
+            ));
+        };
+        entries.extend(Entry::new(&kind, path)?);
+    }
+    Ok(entries)
+}
+
+/// A folder's path without what has no effect: `./1_Pooling/` is `1_Pooling`, and `.` the model's own folder. None for a
+/// path that leads elsewhere.
+fn normal(path: &str) -> Option<String> {
+    let parts = path
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".");
+    let path = (!path.starts_with('/')).then(|| parts.collect::<Vec<_>>().join("/"))?;
+    is_folder(&path).then_some(path)
 }
 
 /// Name of a router's config in its folder.
@@ -122,46 +144,55 @@ pub fn routes(entries: &[Entry], config: Option<&Config>) -> Result<(Vec<RouteEn
     let structure = config.get("structure").and_then(Value::as_object);
     let structure = structure.filter(|routes| (1..=MOST_ROUTES).contains(&routes.len()));
     let structure = structure.ok_or_else(|| wrong("structure"))?;
-    let entry = |id: &Value| -> Result<Entry> {
+    let entry = |id: &Value| -> Result<Option<Entry>> {
         let id = id.as_str().ok_or_else(|| wrong("structure"))?;
         let kind = config.get("types").and_then(|types| types.get(id));
         let kind = kind.and_then(Value::as_str).ok_or_else(|| wrong("types"))?;
-        let path = if id.is_empty() {
+        let path = normal(id).ok_or_else(|| wrong("structure"))?;
+        let path = if path.is_empty() {
             first.path.clone()
         } else {
-            first.file(id)
+            first.file(&path)
         };
-        if !is_folder(&path) {
-            return Err(wrong("structure"));
-        }
-        Ok(Entry {
-            kind: last_component(kind),
-            path,
-        })
+        Entry::new(kind, path)
     };
     let mut all = Vec::new();
     for (name, ids) in structure {
         let ids = ids.as_array();
         let ids = ids.filter(|ids| (1..=MOST_MODULES).contains(&ids.len()));
         let ids = ids.ok_or_else(|| wrong("structure"))?;
-        let mut modules = ids.iter().map(entry).collect::<Result<Vec<_>>>()?;
+        let mut modules = Vec::new();
+        for id in ids {
+            modules.extend(entry(id)?);
+        }
         modules.extend_from_slice(rest);
         all.push(RouteEntries {
             name: name.clone(),
             modules,
         });
     }
-    let default = config
-        .get("parameters")
-        .and_then(|parameters| parameters.get("default_route"))
-        .and_then(Value::as_str)
-        .unwrap_or("document");
-    let default = all.iter().position(|route| route.name == default);
-    Ok((all, default.unwrap_or(0)))
-}
-
-fn last_component(kind: &str) -> String {
-    kind.rsplit('.').next().unwrap_or_default().to_owned()
+    let parameter = |name: &str| {
+        config
+            .get("parameters")?
+            .get(name)
+            .filter(|value| !value.is_null())
+    };
+    if parameter("route_mappings").is_some_and(|map| *map != Value::Object(Map::new())) {
+        return Err(config.wrong("parameters", "without route_mappings"));
+    }
+    let default = match parameter("default_route") {
+        // Of several, sentence-transformers takes the first in the order of the file.
+        None if all.len() == 1 => Some(0),
+        None => None,
+        Some(name) => all.iter().position(|route| *name == route.name.as_str()),
+    };
+    let default = default.ok_or_else(|| {
+        config.wrong(
+            "parameters",
+            "an object whose default_route is one of the routes",
+        )
+    })?;
+    Ok((all, default))
 }
 
 /// Whether a path leads to a folder of the model's own: callers resolve it against an address, where `../x`, `/x` or
@@ -187,12 +218,25 @@ pub fn module(entry: &Entry, config: Option<&Config>) -> Result<Module> {
     match entry.kind.as_str() {
         "Pooling" => pooling(need()?),
         "Dense" => dense(&entry.path, need()?),
-        "Normalize" => Ok(Module::Normalize),
+        "Normalize" => config
+            .map_or(Ok(()), sentence_only)
+            .map(|()| Module::Normalize),
         "SpladePooling" => splade(need()?),
-        other => Err(Error::UnsupportedModel(format!(
-            "modules.json names a module of type {other}, which is not supported; supported are Transformer, MLMTransformer, SparseStaticEmbedding, Router, Pooling, Dense, Normalize and SpladePooling"
-        ))),
+        other => Err(unsupported(other)),
     }
+}
+
+fn unsupported(kind: &str) -> Error {
+    Error::UnsupportedModel(format!(
+        "modules.json names a module of type {kind}, which is not supported; supported are sentence-transformers' Transformer, MLMTransformer, SparseStaticEmbedding, Router, Pooling, Dense, Normalize, Dropout and SpladePooling"
+    ))
+}
+
+/// Refuses modules that work on anything but the text's one vector.
+fn sentence_only(config: &Config) -> Result<()> {
+    let only = [Value::from("sentence_embedding")];
+    config.only("module_input_name", &only)?;
+    config.only("module_output_name", &only)
 }
 
 const MODES: [(&str, &str, Pooling); 6] = [
@@ -257,7 +301,8 @@ fn dense(path: &str, config: &Config) -> Result<Module> {
     let spelled = config
         .text("activation_function")?
         .unwrap_or("torch.nn.modules.activation.Tanh");
-    let activation = match spelled.rsplit('.').next().unwrap_or_default() {
+    let name = spelled.strip_prefix("torch.").unwrap_or_default();
+    let activation = match name.rsplit('.').next().unwrap_or_default() {
         "Identity" => Activation::Identity,
         "Tanh" => Activation::Tanh,
         "ReLU" => Activation::Relu,
@@ -274,14 +319,7 @@ fn dense(path: &str, config: &Config) -> Result<Module> {
     if config.flag("use_residual", false)? {
         return Err(config.wrong("use_residual", "false"));
     }
-    for field in ["module_input_name", "module_output_name"] {
-        if config
-            .text(field)?
-            .is_some_and(|name| name != "sentence_embedding")
-        {
-            return Err(config.wrong(field, "\"sentence_embedding\""));
-        }
-    }
+    sentence_only(config)?;
     let shape = [
         config.size("out_features", MOST)?,
         config.size("in_features", MOST)?,
@@ -388,17 +426,32 @@ mod tests {
     fn module_types_are_told_by_their_last_component() {
         let list = br#"[{"idx":0,"name":"0","path":"","type":"sentence_transformers.base.modules.transformer.Transformer"}]"#;
         assert_eq!(entries(list).unwrap()[0].kind, "Transformer");
-        for path in [
-            "../x",
-            "/x",
-            "https://x",
-            "a//b",
-            "a/./b",
-            "a\\\\b",
-            "%2e%2e",
-            "a?b",
+        for (path, folder) in [
+            ("", ""),
+            (".", ""),
+            ("./", ""),
+            ("1_Pooling/", "1_Pooling"),
+            ("./1_Pooling", "1_Pooling"),
+            ("a//b/./c", "a/b/c"),
         ] {
-            let list = format!(r#"[{{"path":"{path}","type":"a.Pooling"}}]"#);
+            let list =
+                format!(r#"[{{"path":"{path}","type":"sentence_transformers.models.Pooling"}}]"#);
+            assert_eq!(entries(list.as_bytes()).unwrap()[0].path, folder, "{path}");
+        }
+        let dropout = br#"[{"path":"2_Dropout","type":"sentence_transformers.models.Dropout"}]"#;
+        assert!(entries(dropout).unwrap().is_empty());
+        for kind in [
+            "custom_st.Transformer",
+            "pylate.models.Dense.Dense",
+            "Pooling",
+        ] {
+            let list = format!(r#"[{{"path":"","type":"{kind}"}}]"#);
+            let message = entries(list.as_bytes()).unwrap_err().to_string();
+            assert!(message.contains(kind), "{message}");
+        }
+        for path in ["../x", "/x", "https://x", "a\\\\b", "%2e%2e", "a?b"] {
+            let list =
+                format!(r#"[{{"path":"{path}","type":"sentence_transformers.models.Pooling"}}]"#);
             let message = entries(list.as_bytes()).unwrap_err().to_string();
             assert!(message.contains("path of a folder"), "{path}: {message}");
         }

@@ -13,11 +13,13 @@ use super::drawing;
 use super::families::{self, Family};
 use super::fingerprint::Fingerprint;
 use super::head::{DenseHead, SparseHead, Step};
+use super::kind::{self, Kind};
 use super::layout::{Layout, Linear, MlmHead, Precision};
 use super::loader::Files;
 use super::pipeline::{self, Entry, Module, ROUTER};
 use super::route::{AnyEncoder, Body, Route, Transformer};
 use super::save::Marker;
+use super::sentence::{self, Sentence};
 use super::wide;
 use crate::backend::{Backend, Pooling, Splade, SpladeActivation, SpladeStrategy, WeightDtype};
 use crate::error::{Error, Result};
@@ -29,10 +31,11 @@ const MODULES: &str = "modules.json";
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+/// sentence-transformers' settings of the whole model.
+pub(super) const PROMPTS: &str = "config_sentence_transformers.json";
 /// Small files that older tokenizers have; `tokenizer_config.json` takes their place where it lists added tokens.
 const SPECIAL_TOKENS: &str = "special_tokens_map.json";
 const ADDED_TOKENS: &str = "added_tokens.json";
-const SENTENCE_CONFIG: &str = "sentence_bert_config.json";
 const WEIGHTS: &str = "model.safetensors";
 /// BGE-M3's heads beside its encoder: small, and absent from most models of its family.
 const LEXICAL: &str = "sparse_linear.safetensors";
@@ -58,6 +61,14 @@ pub(super) struct Plan<B: Backend> {
     pub checkpoint: Checkpoint<B>,
     /// How weights are held.
     pub dtype: WeightDtype,
+    /// Whether there is a modules.json.
+    pub has_modules: bool,
+    /// The kind that the caller asked for, now or before the model was saved.
+    pub kind: Option<Kind>,
+    /// Whether the model would be another one, or refused, had no kind been asked for.
+    pub insists: bool,
+    /// What the files say of the model that is not implemented, if the caller insisted.
+    pub left_out: Vec<String>,
     /// Hash of the tokenizers.
     pub text: u64,
     /// Hash of the weights that a saved model was made of, if it is loaded as what it was saved as.
@@ -81,7 +92,6 @@ pub(super) fn wanted(files: &Files) -> Result<Vec<String>> {
     for route in routes {
         for (index, entry) in route.modules.iter().enumerate() {
             names.extend(match entry.kind.as_str() {
-                "Normalize" => Vec::new(),
                 "SparseStaticEmbedding" | "IDF" if index == 0 => {
                     let mut names = [CONFIG, TOKENIZER, TOKENIZER_CONFIG]
                         .map(|name| entry.file(name))
@@ -94,6 +104,14 @@ pub(super) fn wanted(files: &Files) -> Result<Vec<String>> {
                 }
                 _ if index == 0 => {
                     let mut names = transformer_files(files, entry)?;
+                    // Older names of the file, where the usual one is known to be absent.
+                    let usual = entry.file(sentence::NAMES[0]);
+                    if files.knows(&usual)
+                        && files.bytes(&usual).is_none()
+                        && files.bytes(MODULES).is_some()
+                    {
+                        names.extend(sentence::NAMES[1..].iter().map(|name| entry.file(name)));
+                    }
                     let config = files.config(&entry.file(CONFIG))?;
                     if config.is_some_and(|config| may_have_m3_heads(&config)) {
                         for name in [LEXICAL, COLBERT].map(|name| entry.file(name)) {
@@ -116,7 +134,7 @@ pub(super) fn wanted(files: &Files) -> Result<Vec<String>> {
 
 /// The small files of a transformer.
 fn transformer_files(files: &Files, entry: &Entry) -> Result<Vec<String>> {
-    let names = [CONFIG, TOKENIZER, TOKENIZER_CONFIG, SENTENCE_CONFIG];
+    let names = [CONFIG, TOKENIZER, TOKENIZER_CONFIG, sentence::NAMES[0]];
     let mut names = names.map(|name| entry.file(name)).to_vec();
     names.extend(token_files(files, entry)?);
     Ok(names)
@@ -176,7 +194,12 @@ fn table_files(entry: &Entry, config: &Config) -> Result<Vec<String>> {
 
 impl<B: Backend> Plan<B> {
     /// Reads all small files; `backend` takes the weights among them.
-    pub(super) fn new(backend: &B, files: &Files, dtype: Option<WeightDtype>) -> Result<Self> {
+    pub(super) fn new(
+        backend: &B,
+        files: &Files,
+        dtype: Option<WeightDtype>,
+        kind: Option<Kind>,
+    ) -> Result<Self> {
         let entries = match files.bytes(MODULES) {
             Some(bytes) => Some(pipeline::entries(bytes)?),
             None => None,
@@ -193,33 +216,29 @@ impl<B: Backend> Plan<B> {
             saved: None,
             text: Fingerprint::new(""),
             tables: Vec::new(),
+            kind,
+            insists: false,
+            foreign: Vec::new(),
         };
-        let mut all = Vec::new();
-        for route in listed {
-            let Some((input, rest)) = route.modules.split_first() else {
-                return Err(Error::config(MODULES, "lists no modules"));
-            };
-            all.push(match input.kind.as_str() {
-                "Transformer" | "MLMTransformer" => {
-                    let rest = entries.is_some().then_some(rest);
-                    planner.transformer(route.name, input, rest)?
-                }
-                "SparseStaticEmbedding" | "IDF" if rest.is_empty() => {
-                    planner.table(route.name, input)?
-                }
-                other => {
-                    return Err(Error::UnsupportedModel(format!(
-                        "modules.json begins with a module of type {other}, which is not supported there; it must be Transformer, MLMTransformer, or SparseStaticEmbedding by itself"
-                    )));
-                }
-            });
+        if let Some(config) = files.config(PROMPTS)? {
+            planner.foreign.extend(kind::foreign_type(&config)?);
         }
+        let all = match planner.routes(listed, entries.is_some()) {
+            // What a model is comes before what else is wrong with it.
+            Err(_) if planner.kind.is_none() && !planner.foreign.is_empty() => {
+                return Err(kind::refuse(&planner.foreign));
+            }
+            all => all?,
+        };
         let Planner {
             layout,
             inline,
             tables,
             saved,
             text,
+            kind,
+            insists,
+            foreign,
             ..
         } = planner;
         let weight_files = layout.files.iter().enumerate();
@@ -234,6 +253,11 @@ impl<B: Backend> Plan<B> {
         let usual = saved.map_or(WeightDtype::Q8, |saved| saved.dtype);
         let dtype = dtype.unwrap_or(usual);
         let mut checkpoint = Checkpoint::new(layout, dtype);
+        match kind {
+            Some(_) => checkpoint.insist(),
+            // The header of the weights tells which tensors it is about.
+            None => checkpoint.doubt(foreign.clone()),
+        }
         for (file, path) in paths {
             let mut reading = checkpoint.begin(file, &path);
             checkpoint.push(backend, &mut reading, files.required(&path)?)?;
@@ -243,6 +267,15 @@ impl<B: Backend> Plan<B> {
             checkpoint.set_vector(vector, values);
         }
         let default = &all[default_route];
+        let is_dense = default.route.dense().is_some();
+        if let Some(kind) = kind.filter(|kind| (*kind == Kind::Dense) != is_dense) {
+            let other = if is_dense { "dense" } else { "sparse" };
+            let reason = format!(
+                "kind is {:?}, but the model's modules make it {other}",
+                kind.name()
+            );
+            return Err(Error::input("kind", reason));
+        }
         let (family, instruction) = (default.family, default.instruction);
         let described: Vec<&str> = all.iter().map(|planned| planned.modules.as_str()).collect();
         Ok(Self {
@@ -254,6 +287,10 @@ impl<B: Backend> Plan<B> {
             streamed,
             checkpoint,
             dtype,
+            has_modules: entries.is_some(),
+            kind,
+            insists: insists || !foreign.is_empty(),
+            left_out: foreign,
             text: text.0,
             fingerprint: saved
                 .filter(|saved| saved.dtype == dtype)
@@ -371,6 +408,12 @@ struct Planner<'a> {
     text: Fingerprint,
     /// Vectors that come from JSON.
     tables: Vec<(usize, Vec<f32>)>,
+    /// The kind that the caller insists on.
+    kind: Option<Kind>,
+    /// Whether that makes a difference to how the model is read.
+    insists: bool,
+    /// What the files say that the model is, besides.
+    foreign: Vec<String>,
 }
 
 /// A route, and what is to be said of it.
@@ -395,6 +438,8 @@ struct Draft {
     vocab_size: usize,
     hidden_size: usize,
     max_positions: usize,
+    /// Whether the head's decoder is the word embeddings where the file has none.
+    tied: bool,
 }
 
 impl Draft {
@@ -402,9 +447,9 @@ impl Draft {
     fn mlm_head(&self, layout: &mut Layout) -> Result<MlmHead> {
         let names = self.family.and_then(|family| family.mlm.as_ref());
         match (&self.encoder, names) {
-            (AnyEncoder::Fast { spec, encoder }, Some(names)) => {
-                Ok(drawing::mlm_head(layout, self.file, spec, names, encoder))
-            }
+            (AnyEncoder::Fast { spec, encoder }, Some(names)) => Ok(drawing::mlm_head(
+                layout, self.file, spec, names, encoder, self.tied,
+            )),
             _ => Err(Error::UnsupportedModel(format!(
                 "SPLADE needs a head for masked-language modelling, which the family {} does not have",
                 self.name
@@ -414,6 +459,35 @@ impl Draft {
 }
 
 impl Planner<'_> {
+    /// All routes of a model.
+    fn routes(
+        &mut self,
+        listed: Vec<pipeline::RouteEntries>,
+        has_modules: bool,
+    ) -> Result<Vec<Planned>> {
+        let mut all = Vec::new();
+        for route in listed {
+            let Some((input, rest)) = route.modules.split_first() else {
+                return Err(Error::config(MODULES, "lists no modules"));
+            };
+            all.push(match input.kind.as_str() {
+                "Transformer" | "MLMTransformer" => {
+                    let rest = has_modules.then_some(rest);
+                    self.transformer(route.name, input, rest)?
+                }
+                "SparseStaticEmbedding" | "IDF" if rest.is_empty() => {
+                    self.table(route.name, input)?
+                }
+                other => {
+                    return Err(Error::UnsupportedModel(format!(
+                        "modules.json begins with a module of type {other}, which is not supported there; it must be Transformer, MLMTransformer, or SparseStaticEmbedding by itself"
+                    )));
+                }
+            });
+        }
+        Ok(all)
+    }
+
     /// A transformer and its heads. `rest` is what modules.json lists after it; where there is no modules.json, it is
     /// what sentence-transformers assumes.
     fn transformer(
@@ -423,18 +497,36 @@ impl Planner<'_> {
         rest: Option<&[Entry]>,
     ) -> Result<Planned> {
         let path = |name: &str| input.file(name);
-        let config = Config::parse(&path(CONFIG), self.files.required(&path(CONFIG))?)?;
-        let modules = match rest {
-            Some(entries) => entries
-                .iter()
-                .map(|entry| {
-                    let config = self.files.config(&entry.file(CONFIG))?;
-                    pipeline::module(entry, config.as_ref())
-                })
-                .collect::<Result<_>>()?,
-            None => vec![assumed(&config)],
+        let mut config = Config::parse(&path(CONFIG), self.files.required(&path(CONFIG))?)?;
+        // sentence-transformers reads its own file only where there are modules.
+        let sentence = if rest.is_some() {
+            self.sentence(input)?
+        } else {
+            Sentence::default()
         };
-        let draft = self.encoder(input, &config)?;
+        config.override_by(&sentence.config)?;
+        let marker = Marker::read(&config)?;
+        if let Some(kind) = marker.and_then(|marker| marker.kind) {
+            self.kind.get_or_insert(kind);
+            self.insists = true;
+        }
+        let modules = if let Some(entries) = rest {
+            self.modules(entries)?
+        } else {
+            let module = assumed(&config, self.kind)?;
+            self.insists |= module != assumed(&config, None)?;
+            vec![module]
+        };
+        let has_modules = rest.is_some();
+        if !wide::is_wide(&config) {
+            families::find(&config)?;
+        }
+        self.foreign
+            .extend(kind::foreign(&config, families::code(&config), has_modules));
+        if has_modules {
+            check_task(&input.kind, &sentence, &modules, &path(sentence::NAMES[0]))?;
+        }
+        let draft = self.encoder(input, &config, marker)?;
         let (dense, sparse) = match modules.as_slice() {
             [Module::Splade(splade)] => {
                 let mlm = draft.mlm_head(&mut self.layout)?;
@@ -456,17 +548,21 @@ impl Planner<'_> {
         } else {
             ""
         };
-        let tokenizer = self.tokenizer(input, draft.vocab_size, last)?;
+        let tokenizer = self.tokenizer(input, draft.vocab_size, last, sentence.lowercase)?;
         check_ids(&tokenizer, draft.vocab_size)?;
         let (sparse, colbert) = if dense.is_some() {
             self.m3_heads(input, draft.hidden_size, &tokenizer)?
         } else {
             (sparse, None)
         };
-        let max_tokens = self.max_tokens(input)?.min(draft.max_positions);
+        let max_tokens = match sentence.max_tokens {
+            Some(limit) => limit,
+            None => self.max_tokens(input)?,
+        };
+        let max_tokens = max_tokens.min(draft.max_positions);
         if max_tokens <= tokenizer.added() {
             return Err(Error::config(
-                path(SENTENCE_CONFIG),
+                path(sentence::NAMES[0]),
                 format!("the maximum of {max_tokens} tokens leaves no room for text"),
             ));
         }
@@ -490,11 +586,29 @@ impl Planner<'_> {
         Ok(planned)
     }
 
+    /// sentence-transformers' settings of a transformer.
+    fn sentence(&self, input: &Entry) -> Result<Sentence> {
+        for name in sentence::NAMES {
+            if let Some(file) = self.files.config(&input.file(name))? {
+                return Sentence::read(&file);
+            }
+        }
+        Ok(Sentence::default())
+    }
+
+    /// Modules after a transformer.
+    fn modules(&self, entries: &[Entry]) -> Result<Vec<Module>> {
+        let modules = entries.iter().map(|entry| {
+            let config = self.files.config(&entry.file(CONFIG))?;
+            pipeline::module(entry, config.as_ref())
+        });
+        modules.collect()
+    }
+
     /// The transformer itself, on the road that its family takes.
-    fn encoder(&mut self, input: &Entry, config: &Config) -> Result<Draft> {
+    fn encoder(&mut self, input: &Entry, config: &Config, marker: Option<Marker>) -> Result<Draft> {
         let draft = self.roads(input, config)?;
         let file = &mut self.layout.files[draft.file];
-        let marker = Marker::read(config)?;
         file.quantization = Quantization {
             gptq_v2: is_gptq_v2(config, &input.file(CONFIG))?,
             own_grid: marker.is_some(),
@@ -510,7 +624,7 @@ impl Planner<'_> {
     fn roads(&mut self, input: &Entry, config: &Config) -> Result<Draft> {
         let path = input.file(WEIGHTS);
         if wide::is_wide(config) {
-            return self.wide(path, input, config);
+            return self.wide(path, config);
         }
         let family = families::find(config)?;
         let spec = (family.spec)(config)?;
@@ -522,6 +636,7 @@ impl Planner<'_> {
             vocab_size: spec.vocab_size,
             hidden_size: spec.hidden_size,
             max_positions: spec.max_positions,
+            tied: config.flag("tie_word_embeddings", true)?,
             encoder: AnyEncoder::Fast {
                 spec: Box::new(spec),
                 encoder,
@@ -530,9 +645,8 @@ impl Planner<'_> {
     }
 
     #[cfg(not(target_arch = "wasm32"))]
-    fn wide(&mut self, path: String, input: &Entry, config: &Config) -> Result<Draft> {
-        let bytes = self.files.required(&input.file(CONFIG))?;
-        let candle = wide::Candle::new(config, bytes)?;
+    fn wide(&mut self, path: String, config: &Config) -> Result<Draft> {
+        let candle = wide::Candle::new(config)?;
         let file = self.layout.collected_file(path);
         Ok(Draft {
             name: candle.family,
@@ -541,6 +655,7 @@ impl Planner<'_> {
             vocab_size: candle.vocab_size,
             hidden_size: candle.hidden_size,
             max_positions: candle.max_positions,
+            tied: false,
             encoder: AnyEncoder::Wide {
                 file,
                 candle: Box::new(candle),
@@ -550,7 +665,7 @@ impl Planner<'_> {
 
     #[cfg(target_arch = "wasm32")]
     #[expect(clippy::unused_self, reason = "the native build takes the files")]
-    fn wide(&mut self, _: String, _: &Entry, config: &Config) -> Result<Draft> {
+    fn wide(&mut self, _: String, config: &Config) -> Result<Draft> {
         Err(wide::refuse(config))
     }
 
@@ -604,7 +719,9 @@ impl Planner<'_> {
 
     /// A table of weights by token: inference-free queries.
     fn table(&mut self, name: String, input: &Entry) -> Result<Planned> {
-        let tokenizer = self.tokenizer(input, 0, "")?.without_special_tokens();
+        let tokenizer = self
+            .tokenizer(input, 0, "", false)?
+            .without_special_tokens();
         let config = self.files.config(&input.file(CONFIG))?;
         let json = match &config {
             Some(config) => table_files(input, config)?,
@@ -647,7 +764,13 @@ impl Planner<'_> {
 
     /// The tokenizer of a module whose table of embeddings has so many rows. `last` is hashed with it if it has a
     /// template.
-    fn tokenizer(&mut self, input: &Entry, rows: usize, last: &str) -> Result<Arc<Tokenizer>> {
+    fn tokenizer(
+        &mut self,
+        input: &Entry,
+        rows: usize,
+        last: &str,
+        lowercase_text: bool,
+    ) -> Result<Arc<Tokenizer>> {
         let path = input.file(TOKENIZER);
         let bytes = self.files.required(&path)?;
         let fields = |name: &str| -> Result<_> {
@@ -668,7 +791,7 @@ impl Planner<'_> {
             added_tokens: older(ADDED_TOKENS)?,
             model_type: text("model_type").unwrap_or_default(),
             class: text("tokenizer_class"),
-            lowercase_text: self.lowercase_text(input)?,
+            lowercase_text,
             rows,
             config,
         };
@@ -689,28 +812,13 @@ impl Planner<'_> {
         Ok(tokenizer)
     }
 
-    /// Whether sentence-transformers is to put texts in lower case.
-    fn lowercase_text(&self, input: &Entry) -> Result<bool> {
-        let config = self.files.config(&input.file(SENTENCE_CONFIG))?;
-        config.map_or(Ok(false), |config| config.flag("do_lower_case", false))
-    }
-
-    /// The most tokens by the module's own files.
+    /// The most tokens by the tokenizer's own file.
     fn max_tokens(&self, input: &Entry) -> Result<usize> {
-        for (file, field) in [
-            (SENTENCE_CONFIG, "max_seq_length"),
-            (TOKENIZER_CONFIG, "model_max_length"),
-        ] {
-            let Some(config) = self.files.config(&input.file(file))? else {
-                continue;
-            };
-            // "No limit" is spelt as 1e30 by transformers: such values are left to the positions.
-            let limit = config.get(field).and_then(serde_json::Value::as_u64);
-            if limit.is_some() {
-                return config.size(field, usize::MAX);
-            }
-        }
-        Ok(usize::MAX)
+        let limit = match self.files.config(&input.file(TOKENIZER_CONFIG))? {
+            Some(config) => sentence::limit(&config, "model_max_length")?,
+            None => None,
+        };
+        Ok(limit.unwrap_or(usize::MAX))
     }
 
     /// Reads the modules of a dense model as pooling, steps and a final normalisation.
@@ -775,22 +883,54 @@ impl Planner<'_> {
 }
 
 /// What sentence-transformers takes for the modules of a model without modules.json.
-fn assumed(config: &Config) -> Module {
-    let architecture = config
-        .get("architectures")
-        .and_then(|list| list.get(0))
-        .and_then(|name| name.as_str());
-    if architecture.is_some_and(|name| name.ends_with("ForMaskedLM")) {
+fn assumed(config: &Config, kind: Option<Kind>) -> Result<Module> {
+    let architectures = config.get("architectures").and_then(Value::as_array);
+    let names = architectures
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
+    let is = |head: &str| names.clone().any(|name| name.ends_with(head));
+    let sparse = match kind {
+        Some(kind) => kind == Kind::Sparse,
+        None => is("ForMaskedLM"),
+    };
+    Ok(if sparse {
         Module::Splade(Splade {
             strategy: SpladeStrategy::Max,
             activation: SpladeActivation::Log1pRelu,
         })
     } else {
+        let last = is("ForCausalLM") && families::is_causal(config)?;
+        let mode = if last {
+            Pooling::LastToken
+        } else {
+            Pooling::Mean
+        };
         Module::Pooling {
-            modes: vec![Pooling::Mean],
+            modes: vec![mode],
             include_prompt: true,
         }
+    })
+}
+
+/// Refuses a transformer whose output is not what the modules after it take.
+fn check_task(kind: &str, sentence: &Sentence, modules: &[Module], file: &str) -> Result<()> {
+    let wanted = match modules {
+        [Module::Splade(_)] => "fill-mask",
+        _ => "feature-extraction",
+    };
+    let usual = match kind {
+        "MLMTransformer" => "fill-mask",
+        _ => "feature-extraction",
+    };
+    let task = sentence.task.as_deref().unwrap_or(usual);
+    if task == wanted {
+        return Ok(());
     }
+    let reason = format!(
+        "transformer_task is {task:?}; the modules after the transformer take the output of \"{wanted}\""
+    );
+    Err(Error::config(file, reason))
 }
 
 /// Every id that a tokenizer may give has a row in the model's table.

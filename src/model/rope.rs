@@ -1,6 +1,6 @@
 //! Reading of rotary position embeddings and of layer kinds from config.json, in both generations of spellings.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::config::Config;
 use super::spec::Rope;
@@ -56,26 +56,46 @@ pub struct Ropes {
 }
 
 impl Ropes {
-    /// Field and default of each kind's base in the older spelling; the newer one is an object for each kind.
-    pub fn read(config: &Config, full: (&str, f64), sliding: (&str, f64)) -> Result<Self> {
+    /// Field and default of each kind's base in the older spelling; the newer one is an object for each kind. `rope_scaling`
+    /// is for full layers, or for `both`.
+    pub fn read(
+        config: &Config,
+        full: (&str, f64),
+        sliding: (&str, f64),
+        both: bool,
+    ) -> Result<Self> {
+        plain(config)?;
+        if config.get("rope_parameters").is_some_and(is_flat) {
+            return Err(config.wrong(
+                "rope_parameters",
+                "an object with one for each kind of layer",
+            ));
+        }
         let of = |kind: &str, (field, default): (&str, f64), scaled: bool| {
             let theta = config.positive(field, default)?;
             let newer = config
                 .get("rope_parameters")
                 .and_then(|parameters| parameters.get(kind))
                 .filter(|parameters| !parameters.is_null());
-            match newer {
-                Some(parameters) => parse(config, "rope_parameters", parameters, theta),
-                None if scaled => match config.get("rope_scaling") {
-                    Some(scaling) => parse(config, "rope_scaling", scaling, theta),
-                    None => Ok(Rope { theta, factor: 1.0 }),
-                },
-                None => Ok(Rope { theta, factor: 1.0 }),
+            let rope = match newer {
+                Some(parameters) => parse(config, "rope_parameters", parameters, theta)?,
+                None => Rope { theta, factor: 1.0 },
+            };
+            match config.get("rope_scaling").filter(|_| scaled) {
+                // transformers passes over the older name here.
+                Some(scaling)
+                    if scaling.get("type").is_some() && scaling.get("rope_type").is_none() =>
+                {
+                    Err(config.wrong("rope_scaling", "an object with rope_type in place of type"))
+                }
+                // It takes the place of the same fields above.
+                Some(scaling) => parse(config, "rope_scaling", scaling, rope.theta),
+                None => Ok(rope),
             }
         };
         Ok(Self {
             full: of("full_attention", full, true)?,
-            sliding: of("sliding_attention", sliding, false)?,
+            sliding: of("sliding_attention", sliding, both)?,
         })
     }
 
@@ -90,13 +110,30 @@ impl Ropes {
 
 /// Rotary embeddings that all layers share: `rope_parameters`, or `rope_theta` and `rope_scaling`.
 pub fn read(config: &Config, default: f64) -> Result<Rope> {
+    plain(config)?;
     let theta = config.positive("rope_theta", default)?;
-    for field in ["rope_parameters", "rope_scaling"] {
-        if let Some(parameters) = config.get(field) {
+    for field in ["rope_scaling", "rope_parameters"] {
+        let parameters = config.get(field);
+        if let Some(parameters) = parameters.filter(|value| **value != Value::Object(Map::new())) {
+            if !is_flat(parameters) {
+                return Err(config.wrong(field, "one object for all layers"));
+            }
             return parse(config, field, parameters, theta);
         }
     }
     Ok(Rope { theta, factor: 1.0 })
+}
+
+/// Refuses positions that turn a part of each head only.
+fn plain(config: &Config) -> Result<()> {
+    config.only("partial_rotary_factor", &[1.into(), 1.0.into()])
+}
+
+/// Whether parameters are those of all layers, and not an object for each kind.
+fn is_flat(parameters: &Value) -> bool {
+    parameters
+        .as_object()
+        .is_none_or(|object| !object.values().any(Value::is_object))
 }
 
 fn parse(config: &Config, field: &str, parameters: &Value, theta: f64) -> Result<Rope> {
@@ -114,6 +151,12 @@ fn parse(config: &Config, field: &str, parameters: &Value, theta: f64) -> Result
         },
     };
     if !parameters.is_object() {
+        return Err(wrong());
+    }
+    if parameters
+        .get("partial_rotary_factor")
+        .is_some_and(|factor| *factor != 1 && *factor != 1.0)
+    {
         return Err(wrong());
     }
     // "type" is the older name.

@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use super::checkpoint::Tensor;
 use super::config::Config;
 use super::embedder::Embedder;
+use super::kind::Kind;
 use super::layout::{Encoder, MatrixId, Slot, VectorId};
 use super::route::{AnyEncoder, Body, Road};
 use crate::backend::either::Either;
@@ -33,6 +34,8 @@ pub(super) struct Marker {
     pub dtype: WeightDtype,
     /// Hash of the weights that it was made of.
     pub fingerprint: u64,
+    /// The kind that the caller insisted on.
+    pub kind: Option<Kind>,
 }
 
 impl Marker {
@@ -45,7 +48,11 @@ impl Marker {
         let dtype = text("dtype").and_then(WeightDtype::from_name);
         let fingerprint = text("fingerprint").and_then(|text| u64::from_str_radix(text, 16).ok());
         match (dtype, fingerprint) {
-            (Some(dtype), Some(fingerprint)) => Ok(Some(Self { dtype, fingerprint })),
+            (Some(dtype), Some(fingerprint)) => Ok(Some(Self {
+                dtype,
+                fingerprint,
+                kind: text("kind").map(Kind::from_name).transpose()?,
+            })),
             _ => Err(config.wrong(
                 MARKER,
                 "an object with dtype and fingerprint, as `save` writes it",
@@ -463,10 +470,11 @@ impl<B: Backend> Embedder<B> {
         // Else the weights are those of the original.
         if info.dtype != WeightDtype::F32 {
             let fingerprint = format!("{:016x}", info.fingerprint);
-            config.insert(
-                MARKER.to_owned(),
-                json!({ "dtype": info.dtype.name(), "fingerprint": fingerprint }),
-            );
+            let mut marker = json!({ "dtype": info.dtype.name(), "fingerprint": fingerprint });
+            if let Some(kind) = info.kind {
+                marker["kind"] = kind.name().into();
+            }
+            config.insert(MARKER.to_owned(), marker);
         }
         let text = serde_json::to_string_pretty(&Value::Object(config));
         let text = text.map_err(|error| Error::Internal(error.to_string()))?;

@@ -14,6 +14,21 @@ pub fn is_wide(config: &Config) -> bool {
     model_type.is_some_and(|name| MODEL_TYPES.contains(&name))
 }
 
+/// Whether a tensor is one that candle-transformers reads, or of no effect: heads for training.
+pub fn is_known(tensor: &str) -> bool {
+    const STARTS: [&str; 7] = [
+        "embeddings.",
+        "encoder.",
+        "pooler.",
+        "cls.predictions.",
+        "lm_predictions.",
+        "mask_predictions.",
+        "lm_head.",
+    ];
+    let name = tensor.strip_prefix("deberta.").unwrap_or(tensor);
+    STARTS.iter().any(|start| name.starts_with(start))
+}
+
 #[cfg(target_arch = "wasm32")]
 pub fn refuse(config: &Config) -> crate::Error {
     let model_type = config.get("model_type").map(ToString::to_string);
@@ -57,8 +72,8 @@ mod native {
     }
 
     impl Candle {
-        /// Reads config.json; `bytes` is the file itself, for candle's own reader.
-        pub fn new(config: &Config, bytes: &[u8]) -> Result<Self> {
+        /// Reads config.json.
+        pub fn new(config: &Config) -> Result<Self> {
             const MOST: usize = 1 << 24;
             let hidden_size = config.size("hidden_size", 1 << 16)?;
             let heads = config.size("num_attention_heads", hidden_size)?;
@@ -77,7 +92,7 @@ mod native {
             Ok(Self {
                 vocab_size: config.size("vocab_size", MOST)?,
                 max_positions: config.size("max_position_embeddings", MOST)?,
-                config: serde_json::from_slice(bytes).map_err(|error| {
+                config: config.parsed().map_err(|error| {
                     Error::config(
                         "config.json",
                         format!("lacks what DeBERTa-v2 needs ({error})"),

@@ -28,6 +28,7 @@ pub struct LoadRequest {
     pub revision: Option<String>,
     pub dtype: Option<String>,
     pub file: Option<String>,
+    pub kind: Option<String>,
     #[serde(default)]
     pub saveable: bool,
     #[serde(default)]
@@ -143,6 +144,8 @@ pub struct ModelInfo<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     stored: Option<&'a str>,
     files: &'a [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    left_out: &'a [String],
     parameters: usize,
     weight_bytes: usize,
     prompts: &'a std::collections::BTreeMap<String, String>,
@@ -180,6 +183,7 @@ pub fn info(embedder: &Embedder<Either>) -> ModelInfo<'_> {
         dot_kernel: backend.host().kernel().name(),
         stored: info.stored.as_deref(),
         files: &info.files,
+        left_out: &info.left_out,
         parameters: info.parameters,
         weight_bytes: embedder.weight_bytes(),
         prompts: &info.prompts.named,

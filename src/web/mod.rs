@@ -14,7 +14,7 @@ use self::convert::{chunked, chunks, dense, from_js, info, multi, sparse, to_js,
 use crate::api::{Pending, http, input, openai, tei};
 use crate::error::Error;
 use crate::{
-    ChunkOptions, Either, EncodeOptions, Gpu, Input, LoadOptions, Output, Run, WeightDtype,
+    ChunkOptions, Either, EncodeOptions, Gpu, Input, Kind, LoadOptions, Output, Run, WeightDtype,
 };
 
 type Thrown<T> = Result<T, JsValue>;
@@ -36,7 +36,7 @@ pub struct Loader(crate::Loader<Either>);
 
 #[wasm_bindgen]
 impl Loader {
-    /// `options`: `{ model, revision?, dtype?, file?, sha256? }`. With a GPU the weights go there, and if `both`, the CPU has
+    /// `options`: `{ model, revision?, dtype?, file?, kind?, sha256? }`. With a GPU the weights go there, and if `both`, the CPU has
     /// them too.
     #[wasm_bindgen(constructor)]
     pub fn new(options: JsValue, gpu: Option<GpuDevice>, both: bool) -> Thrown<Self> {
@@ -56,6 +56,7 @@ impl Loader {
             revision: options.revision,
             dtype,
             file: options.file,
+            kind: options.kind.as_deref().map(Kind::from_name).transpose()?,
             saveable: options.saveable,
         };
         let backend = match gpu {

@@ -38,7 +38,7 @@ pub fn load(folder: &Path, dtype: WeightDtype) -> Embedder<Cpu> {
 }
 
 /// A file of a folder; weights that are only listed are made up from their list.
-fn read(folder: &Path, name: &str) -> Option<Vec<u8>> {
+pub fn read(folder: &Path, name: &str) -> Option<Vec<u8>> {
     let list = || std::fs::read(folder.join(format!("{name}.json"))).ok();
     std::fs::read(folder.join(name))
         .ok()
@@ -110,15 +110,26 @@ pub fn load_on<B: Backend>(
     changes: &[(&str, Option<&[u8]>)],
     chunk: usize,
 ) -> gossamer::Result<Embedder<B>> {
-    let read = |name: &str| match changes.iter().find(|(changed, _)| *changed == name) {
-        Some((_, bytes)) => bytes.map(<[u8]>::to_vec),
-        None => read(folder, name),
-    };
     let options = LoadOptions {
         model: "test".to_owned(),
         dtype: dtype.into(),
         saveable: true,
         ..LoadOptions::default()
+    };
+    load_as(backend, folder, options, changes, chunk)
+}
+
+/// The same with any options.
+pub fn load_as<B: Backend>(
+    backend: B,
+    folder: &Path,
+    options: LoadOptions,
+    changes: &[(&str, Option<&[u8]>)],
+    chunk: usize,
+) -> gossamer::Result<Embedder<B>> {
+    let read = |name: &str| match changes.iter().find(|(changed, _)| *changed == name) {
+        Some((_, bytes)) => bytes.map(<[u8]>::to_vec),
+        None => read(folder, name),
     };
     let mut loader = Loader::new(backend, options);
     loop {

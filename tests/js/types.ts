@@ -15,7 +15,7 @@ declare const encoded: Encoded;
 declare const sparse: SparseVector;
 
 export async function fits(signal: AbortSignal): Promise<void> {
-  const embedder = await load(new URL("https://example.com/model/"), { dtype: "q8", signal });
+  const embedder = await load(new URL("https://example.com/model/"), { dtype: "q8", kind: "dense", signal });
   // Whatever the client may send.
   const either: CreateEmbeddingResponse<number[] | string> = await embedder.embeddings.create(params, {
     signal,

@@ -360,7 +360,7 @@ fn the_wide_road_checks_its_config_and_weights() {
 fn splade_needs_a_head() {
     let folder = fixture("tiny-qwen3");
     let modules =
-        br#"[{"path":"","type":"a.MLMTransformer"},{"path":"1_S","type":"a.SpladePooling"}]"#;
+        br#"[{"path":"","type":"sentence_transformers.models.MLMTransformer"},{"path":"1_S","type":"sentence_transformers.models.SpladePooling"}]"#;
     let changes = [
         ("modules.json", Some(modules.as_slice())),
         ("1_S/config.json", Some(b"{}".as_slice())),
@@ -445,7 +445,11 @@ fn broken_routers() {
 /// Lists that would be multiplied by one another, or by every text.
 #[test]
 fn lists_without_end() {
-    let modules = json!(vec![json!({ "path": "1", "type": "a.Normalize" }); 65]).to_string();
+    let modules = json!(vec![
+        json!({ "path": "1", "type": "sentence_transformers.models.Normalize" });
+        65
+    ])
+    .to_string();
     let error = refused("modules.json", modules.as_bytes());
     assert_error(&error, "invalid_config", &["65 modules"]);
     let pooling = json!({ "pooling_mode": ["cls", "mean", "cls"] }).to_string();
@@ -471,7 +475,7 @@ fn sizes_that_never_arrive() {
         let length = (header.len() as u64).to_le_bytes();
         [&length, header.as_bytes(), &[0; 1000]].concat()
     };
-    let whole = file("a", json!([1, size]));
+    let whole = file("encoder.a", json!([1, size]));
     let error = refused_of("tiny-deberta", "model.safetensors", &whole);
     assert_error(&error, "truncated_stream", &["1"]);
     let head = file("weight", json!([size, 1]));

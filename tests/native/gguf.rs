@@ -344,6 +344,11 @@ fn what_cannot_be_run_is_named() {
             "one of 3 files",
         ),
         (
+            one(bert().key("general.type", 8, &string("adapter"))),
+            "unsupported_model",
+            "adapter",
+        ),
+        (
             number("bert.pooling_type", 4),
             "unsupported_model",
             "a reranker",

@@ -100,3 +100,14 @@ fn an_index_that_is_wrong() {
     *place = json!(format!("model-0000{other}-of-00003.safetensors"));
     assert_error(load(&moved), "missing_tensor", tensor);
 }
+
+#[test]
+fn a_tensor_that_nothing_uses_is_refused_in_a_shard_too() {
+    let mut tensors = crate::common::files::tensors(&weights("tiny-bert"));
+    let header = json!({ "dtype": "F32", "shape": [2] });
+    tensors.push(("classifier.bias".to_owned(), header, vec![0; 8]));
+    let all: Vec<_> = tensors.iter().collect();
+    let (index, files) = shards(&crate::common::files::file(&all));
+    let loaded = load_shards("tiny-bert", &index, &files);
+    assert_error(loaded, "unsupported_model", "classifier.bias");
+}

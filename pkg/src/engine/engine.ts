@@ -19,6 +19,7 @@ export interface LoaderOptions {
   revision: string | undefined;
   dtype: string | undefined;
   file: string | undefined;
+  kind: string | undefined;
   sha256: Readonly<Record<string, string>>;
   saveable: boolean;
   device: Device;

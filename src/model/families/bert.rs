@@ -1,8 +1,8 @@
 //! BERT (Devlin et al. 2018): learned positions, LayerNorm after each block, GELU feed-forward.
 
 use super::{
-    Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, MlmNames, Names, NormNames, always,
-    attention_scale, heads,
+    BERT_HEADS, Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, MlmNames, Names, NormNames, always,
+    attention_scale, encoder, heads,
 };
 use crate::backend::NormKind;
 use crate::error::Result;
@@ -14,6 +14,8 @@ pub const FAMILY: Family = Family {
     model_types: &["bert"],
     is: always,
     prefixes: &["", "bert."],
+    unused: BERT_HEADS,
+    code: &[],
     spec,
     spellings: &[NAMES],
     mlm: Some(MlmNames {
@@ -65,9 +67,7 @@ pub fn absolute_positions(config: &Config) -> Result<()> {
 
 /// Reads the config fields that BERT and its relatives share.
 pub fn common(config: &Config) -> Result<Spec> {
-    if config.flag("is_decoder", false)? {
-        return Err(config.wrong("is_decoder", "false: the model must be an encoder"));
-    }
+    encoder(config)?;
     let heads = heads(config, "hidden_size", "num_attention_heads")?;
     let rows = config.size("max_position_embeddings", MOST_ROWS)?;
     Ok(Spec {

@@ -2,7 +2,7 @@
 
 use super::{
     Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, MlmNames, Names, NormNames, always,
-    attention_scale, bert, heads,
+    attention_scale, bert, encoder, heads,
 };
 use crate::backend::NormKind;
 use crate::error::Result;
@@ -14,6 +14,8 @@ pub const FAMILY: Family = Family {
     model_types: &["distilbert"],
     is: always,
     prefixes: &["", "distilbert."],
+    unused: &["vocab_transform.", "vocab_layer_norm.", "vocab_projector."],
+    code: &[],
     spec,
     spellings: &[Names {
         layer: "transformer.layer.{}.",
@@ -41,6 +43,7 @@ pub const FAMILY: Family = Family {
 const NORM_EPS: f32 = 1e-12;
 
 fn spec(config: &Config) -> Result<Spec> {
+    encoder(config)?;
     let heads = heads(config, "dim", "n_heads")?;
     // Sinusoidal positions are in the checkpoint as a table, like learned ones.
     let rows = config.size("max_position_embeddings", MOST_ROWS)?;

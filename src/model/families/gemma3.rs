@@ -40,19 +40,29 @@ fn spec(config: &Config) -> Result<Spec> {
         config,
         ("rope_theta", 1_000_000.0),
         ("rope_local_base_freq", 10_000.0),
+        false,
     )?;
+    if config.is_null("sliding_window") {
+        return Err(config.wrong("sliding_window", "a whole number"));
+    }
     let window = config.size_or("sliding_window", 4096, MOST_ROWS)?;
     let bidirectional = config.flag("use_bidirectional_attention", false)?;
+    let causal = mistral::is_causal(config)?;
+    // transformers halves the window with the one flag, and counts its end in with the other.
+    let reach = match (bidirectional, causal) {
+        (true, true) => window / 2,
+        (true, false) => window / 2 + 1,
+        (false, _) => window,
+    };
     let layers = kinds.into_iter().map(|kind| {
-        let mask = match (bidirectional, kind) {
-            (true, LayerKind::Full) => Mask::default(),
-            // The window counts both sides.
-            (true, LayerKind::Sliding) => Mask {
-                before: Some(window / 2),
-                after: Some(window / 2),
+        let mask = match (causal && !bidirectional, kind) {
+            (true, LayerKind::Full) => mistral::causal(None),
+            (true, LayerKind::Sliding) => mistral::causal(Some(window)),
+            (false, LayerKind::Full) => Mask::default(),
+            (false, LayerKind::Sliding) => Mask {
+                before: Some(reach),
+                after: Some(reach),
             },
-            (false, LayerKind::Full) => mistral::causal(None),
-            (false, LayerKind::Sliding) => mistral::causal(Some(window)),
         };
         LayerSpec {
             mask,

@@ -21,6 +21,14 @@ pub const FAMILY: Family = Family {
         ffn_norms: NormNames::post("mlp.layernorm"),
         ..bert::NAMES
     }],
+    code: &[
+        "configuration_bert.JinaBertConfig",
+        "modeling_bert.JinaBertModel",
+        "modeling_bert.JinaBertForMaskedLM",
+        "jinaai/jina-bert-implementation--configuration_bert.JinaBertConfig",
+        "jinaai/jina-bert-implementation--modeling_bert.JinaBertModel",
+        "jinaai/jina-bert-implementation--modeling_bert.JinaBertForMaskedLM",
+    ],
     spec,
     mlm: None,
     ..bert::FAMILY

@@ -16,6 +16,8 @@ pub const FAMILY: Family = Family {
     model_types: &["mistral"],
     is: always,
     prefixes: &["", "model."],
+    unused: &["lm_head.", "output.weight"],
+    code: &[],
     spec,
     spellings: &[NAMES],
     mlm: None,
@@ -42,16 +44,39 @@ pub const NAMES: Names = Names {
 };
 
 fn spec(config: &Config) -> Result<Spec> {
-    let window = match config.get("sliding_window") {
-        None => None,
-        Some(_) => Some(config.size("sliding_window", MOST_ROWS)?),
+    config.only("layer_types", &[])?;
+    let window = if config.is_null("sliding_window") {
+        None
+    } else {
+        Some(config.size_or("sliding_window", 4096, MOST_ROWS)?)
     };
     let layer = LayerSpec {
-        mask: causal(window),
+        mask: mask(config, window)?,
         rope: Some(rope::read(config, 10_000.0)?),
     };
     let count = config.size("num_hidden_layers", MOST_LAYERS)?;
     decoder(config, vec![layer; count])
+}
+
+/// Who sees whom in a decoder: those before it, or with `is_causal: false`, as in transformers 5.2 and later, all. A window
+/// then reaches as far to each side.
+pub fn mask(config: &Config, window: Option<usize>) -> Result<Mask> {
+    Ok(if is_causal(config)? {
+        causal(window)
+    } else {
+        Mask {
+            before: window,
+            after: window,
+        }
+    })
+}
+
+/// Whether `is_causal` leaves a decoder causal. For transformers null is false for texts with padding, and true without.
+pub fn is_causal(config: &Config) -> Result<bool> {
+    if config.is_null("is_causal") {
+        return Err(config.wrong("is_causal", "true or false"));
+    }
+    config.flag("is_causal", true)
 }
 
 /// Each token sees those before it, `window` with itself.

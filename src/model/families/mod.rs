@@ -29,6 +29,10 @@ pub struct Family {
     pub is: fn(&Config) -> bool,
     /// Prefixes that its tensor names may carry.
     pub prefixes: &'static [&'static str],
+    /// What names of tensors that have no effect on vectors begin with, after the prefix: heads for training.
+    pub unused: &'static [&'static str],
+    /// Code of a model's own (`auto_map`) that its `spec` describes: repository, where it is another one, file and class.
+    pub code: &'static [&'static str],
     /// Reads config.json.
     pub spec: fn(&Config) -> Result<Spec>,
     /// Tensor names; several where checkpoints of two spellings are about.
@@ -130,6 +134,14 @@ pub struct MlmNames {
     pub activation: Option<Activation>,
 }
 
+/// The heads that BERT and its relatives are trained with, and their pooler, whose output is not the last layer's.
+const BERT_HEADS: &[&str] = &[
+    "pooler.",
+    "cls.predictions.",
+    "cls.seq_relationship.",
+    "lm_head.",
+];
+
 /// Bounds far above any real model, so that a hostile config cannot make a size overflow.
 const MOST_WIDTH: usize = 1 << 16;
 const MOST_ROWS: usize = 1 << 24;
@@ -167,6 +179,25 @@ pub fn find(config: &Config) -> Result<&'static Family> {
                 known.join(", ")
             ))
         })
+}
+
+/// Code of a model's own that is implemented here.
+pub fn code(config: &Config) -> &'static [&'static str] {
+    find(config).map_or(&[], |family| family.code)
+}
+
+/// Whether a decoder is causal.
+pub fn is_causal(config: &Config) -> Result<bool> {
+    mistral::is_causal(config)
+}
+
+/// Refuses what makes an encoder attend as a decoder does. transformers obeys `is_causal: true` for texts without padding
+/// only.
+fn encoder(config: &Config) -> Result<()> {
+    for field in ["is_decoder", "add_cross_attention", "is_causal"] {
+        config.only(field, &[false.into()])?;
+    }
+    Ok(())
 }
 
 /// Heads that share out the hidden size; `width` and `count` are field names.

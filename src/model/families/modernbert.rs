@@ -3,7 +3,7 @@
 
 use super::{
     Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, MlmNames, Names, NormNames, always,
-    attention_scale, heads,
+    attention_scale, encoder, heads,
 };
 use crate::backend::{Activation, Mask, NormKind};
 use crate::error::Result;
@@ -16,6 +16,8 @@ pub const FAMILY: Family = Family {
     model_types: &["modernbert"],
     is: always,
     prefixes: &["", "model."],
+    unused: &["head.", "decoder."],
+    code: &[],
     spec,
     spellings: &[Names {
         word_embeddings: "embeddings.tok_embeddings.weight",
@@ -50,6 +52,7 @@ pub const FAMILY: Family = Family {
 };
 
 fn spec(config: &Config) -> Result<Spec> {
+    encoder(config)?;
     let heads = heads(config, "hidden_size", "num_attention_heads")?;
     if !heads.size.is_multiple_of(2) {
         return Err(config.wrong(
@@ -70,9 +73,11 @@ fn spec(config: &Config) -> Result<Spec> {
         config,
         ("global_rope_theta", 160_000.0),
         ("local_rope_theta", 10_000.0),
+        true,
     )?;
-    // The whole window, a half to each side.
+    // The whole window, a half to each side; `sliding_window` is that half.
     let reach = config.size_or("local_attention", 128, MOST_ROWS)? / 2;
+    let reach = config.size_or("sliding_window", reach, MOST_ROWS)?;
     let layers = kinds.into_iter().map(|kind| LayerSpec {
         mask: match kind {
             LayerKind::Full => Mask::default(),
@@ -100,8 +105,8 @@ fn spec(config: &Config) -> Result<Spec> {
         activation: config.activation("hidden_activation", "gelu")?,
         gated: true,
         norm: NormKind::Layer,
-        // Both spellings are about.
-        norm_eps: config.epsilon("norm_eps", config.epsilon("layer_norm_eps", 1e-5)?)?,
+        // transformers does not read layer_norm_eps, which published configs have, too.
+        norm_eps: config.epsilon("norm_eps", 1e-5)?,
         biases: Biases {
             qkv: bias,
             attention_output: bias,

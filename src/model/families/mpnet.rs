@@ -1,6 +1,6 @@
 //! MPNet (Song et al. 2020): BERT with RoBERTa's positions, and T5's relative bias shared by all layers.
 
-use super::{Family, Names, NormNames, always, bert, roberta};
+use super::{BERT_HEADS, Family, Names, NormNames, always, bert, roberta};
 use crate::error::Result;
 use crate::model::config::Config;
 use crate::model::spec::{Relative, Spec};
@@ -10,6 +10,8 @@ pub const FAMILY: Family = Family {
     model_types: &["mpnet"],
     is: always,
     prefixes: &["", "mpnet."],
+    unused: BERT_HEADS,
+    code: &[],
     spec,
     spellings: &[Names {
         relative_bias: "encoder.relative_attention_bias.weight",

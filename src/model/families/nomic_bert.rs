@@ -3,8 +3,8 @@
 //! Its own config is in GPT-2's spelling; transformers 5 writes BERT's, and other tensor names.
 
 use super::{
-    Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names, NormNames, always, attention_scale, bert,
-    heads,
+    BERT_HEADS, Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names, NormNames, always,
+    attention_scale, bert, encoder, heads,
 };
 use crate::backend::{Activation, NormKind};
 use crate::error::Result;
@@ -17,6 +17,15 @@ pub const FAMILY: Family = Family {
     model_types: &["nomic_bert"],
     is: always,
     prefixes: &["", "nomic_bert.", "bert."],
+    unused: BERT_HEADS,
+    code: &[
+        "configuration_hf_nomic_bert.NomicBertConfig",
+        "modeling_hf_nomic_bert.NomicBertModel",
+        "modeling_hf_nomic_bert.NomicBertForPreTraining",
+        "nomic-ai/nomic-bert-2048--configuration_hf_nomic_bert.NomicBertConfig",
+        "nomic-ai/nomic-bert-2048--modeling_hf_nomic_bert.NomicBertModel",
+        "nomic-ai/nomic-bert-2048--modeling_hf_nomic_bert.NomicBertForPreTraining",
+    ],
     spec,
     spellings: &[
         Names {
@@ -47,6 +56,7 @@ pub const FAMILY: Family = Family {
 };
 
 fn spec(config: &Config) -> Result<Spec> {
+    encoder(config)?;
     let original = config.get("n_embd").is_some();
     let [hidden, intermediate, layers, count, eps, activation] = if original {
         [
@@ -79,11 +89,16 @@ fn spec(config: &Config) -> Result<Spec> {
         "mlp_fc1_bias",
         "mlp_fc2_bias",
         "use_rms_norm",
+        "causal",
+        "parallel_block",
+        "use_xpos",
+        "scale_attn_by_inverse_layer_idx",
     ] {
         if config.flag(field, false)? {
             return Err(config.wrong(field, "false"));
         }
     }
+    config.only("scale_attn_weights", &[true.into()])?;
     if config.number("rotary_emb_fraction", 1.0)? < 1.0 {
         return Err(config.wrong("rotary_emb_fraction", "1.0"));
     }

@@ -24,17 +24,31 @@ pub const HEAD_NORMS: Option<[&str; 2]> = Some(["self_attn.q_norm", "self_attn.k
 
 fn spec(config: &Config) -> Result<Spec> {
     let count = config.size("num_hidden_layers", MOST_LAYERS)?;
-    let window = if config.flag("use_sliding_window", false)? {
+    let window = if config.flag("use_sliding_window", false)? && !config.is_null("sliding_window") {
         Some(config.size_or("sliding_window", 4096, MOST_ROWS)?)
     } else {
         None
     };
-    let full = config.size_or("max_window_layers", 28, MOST_LAYERS)?;
+    // The one number of this config that may be 0: all layers have the window.
+    let full = match config
+        .get("max_window_layers")
+        .map(serde_json::Value::as_u64)
+    {
+        Some(Some(0)) => 0,
+        _ => config.size_or("max_window_layers", 28, MOST_LAYERS)?,
+    };
     let kinds = LayerKind::read(config, count, |layer| window.is_none() || layer < full)?;
-    let rope = Some(rope::read(config, 1_000_000.0)?);
-    let layers = kinds.into_iter().map(|kind| LayerSpec {
-        mask: mistral::causal(window.filter(|_| kind == LayerKind::Sliding)),
-        rope,
+    if window.is_none() && kinds.contains(&LayerKind::Sliding) {
+        return Err(config.wrong(
+            "sliding_window",
+            "a whole number, and use_sliding_window true: layer_types has layers with a window",
+        ));
+    }
+    let rope = Some(rope::read(config, 10_000.0)?);
+    let layers = kinds.into_iter().map(|kind| {
+        let window = window.filter(|_| kind == LayerKind::Sliding);
+        let mask = mistral::mask(config, window)?;
+        Ok(LayerSpec { mask, rope })
     });
-    mistral::decoder(config, layers.collect())
+    mistral::decoder(config, layers.collect::<Result<_>>()?)
 }

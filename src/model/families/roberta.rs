@@ -1,7 +1,7 @@
 //! RoBERTa (Liu et al. 2019), XLM-RoBERTa (Conneau et al. 2019) and CamemBERT: BERT with positions that begin after the
 //! padding token's id, and a head for masked-language modelling of other names.
 
-use super::{Family, MlmNames, always, bert};
+use super::{BERT_HEADS, Family, MlmNames, always, bert};
 use crate::backend::Activation;
 use crate::error::Result;
 use crate::model::config::Config;
@@ -12,6 +12,8 @@ pub const FAMILY: Family = Family {
     model_types: &["roberta", "xlm-roberta", "camembert"],
     is: always,
     prefixes: &["", "roberta."],
+    unused: BERT_HEADS,
+    code: &[],
     spec,
     spellings: &[bert::NAMES],
     mlm: Some(LM_HEAD),
@@ -33,7 +35,8 @@ fn spec(config: &Config) -> Result<Spec> {
     let spec = bert::common(config)?;
     // 0 is a legal id, so this is read apart from the sizes, which begin at 1.
     let padding = match config.get("pad_token_id") {
-        None => 1,
+        None if !config.is_null("pad_token_id") => 1,
+        None => return Err(config.wrong("pad_token_id", "a whole number")),
         Some(id) => id
             .as_u64()
             .and_then(|id| u32::try_from(id).ok())

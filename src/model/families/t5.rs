@@ -1,7 +1,9 @@
 //! T5's encoder (Raffel et al. 2020), of sentence-t5 and GTR: RMSNorm before each block, a relative bias in place of
 //! positions, no biases, and scores that are not scaled.
 
-use super::{Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names, NormNames, always, bounded};
+use super::{
+    Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names, NormNames, always, bounded, encoder,
+};
 use crate::backend::{Heads, NormKind};
 use crate::error::Result;
 use crate::model::config::Config;
@@ -12,6 +14,8 @@ pub const FAMILY: Family = Family {
     model_types: &["t5"],
     is: always,
     prefixes: &[""],
+    unused: &["decoder.", "lm_head.", "shared.", "encoder.embed_tokens."],
+    code: &[],
     spec,
     spellings: &[
         Names {
@@ -51,6 +55,7 @@ const NAMES: Names = Names {
 const MAX_POSITIONS: usize = 8192;
 
 fn spec(config: &Config) -> Result<Spec> {
+    encoder(config)?;
     let field = "feed_forward_proj";
     let kind = config.text(field)?.unwrap_or("relu");
     let (gated, name) = match kind.strip_prefix("gated-") {

@@ -71,6 +71,15 @@ pub(super) fn files(metadata: &Metadata, stream: &mut Stream) -> Result<Files> {
             metadata.file()
         )));
     }
+    if let Some(other) = metadata
+        .text("general.type")?
+        .filter(|kind| *kind != "model")
+    {
+        return Err(Error::UnsupportedModel(format!(
+            "{} is a file of type {other:?} (general.type), and no model by itself; take the model's own GGUF file",
+            metadata.file()
+        )));
+    }
     let wanted = metadata.text("general.architecture")?;
     let tensors = stream.tensors();
     let has_types = tensors

@@ -1,0 +1,120 @@
+//! What a model's files say that it is. Rerankers, late interaction and code of a model's own are refused, unless the caller
+//! insists on a kind ([`super::loader::LoadOptions::kind`]).
+
+use serde_json::Value;
+
+use super::config::Config;
+use crate::error::{Error, Result};
+
+/// A kind of embedder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// One vector a text.
+    Dense,
+    /// Weights of vocabulary entries.
+    Sparse,
+}
+
+impl Kind {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dense => "dense",
+            Self::Sparse => "sparse",
+        }
+    }
+
+    /// The kind of a name.
+    pub fn from_name(name: &str) -> Result<Self> {
+        match name {
+            "dense" => Ok(Self::Dense),
+            "sparse" => Ok(Self::Sparse),
+            _ => Err(Error::input(
+                "kind",
+                format!("kind is {name:?}; it must be \"dense\" or \"sparse\""),
+            )),
+        }
+    }
+}
+
+/// What names of classes in `architectures` begin with, in the families that are implemented.
+const FAMILIES: [&str; 15] = [
+    "Bert",
+    "Camembert",
+    "DebertaV2",
+    "DistilBert",
+    "Gemma3",
+    "Gemma3Text",
+    "JinaBert",
+    "MPNet",
+    "Mistral",
+    "ModernBert",
+    "NomicBert",
+    "Qwen3",
+    "Roberta",
+    "T5",
+    "XLMRoberta",
+];
+
+/// What they end with, where the model gives states of tokens or logits of a masked-language-modelling head.
+const STATES: [&str; 5] = [
+    "Model",
+    "EncoderModel",
+    "ForMaskedLM",
+    "ForPreTraining",
+    "ForConditionalGeneration",
+];
+
+/// What the files say of a transformer that is not implemented. `code` is code of a model's own that is; `has_modules` is
+/// whether modules.json says how states become vectors. Then a class with another head means nothing: sentence-transformers
+/// leaves the head out.
+pub fn foreign(config: &Config, code: &[&str], has_modules: bool) -> Vec<String> {
+    let is_own = |name: &str| {
+        let mut rests = FAMILIES
+            .iter()
+            .filter_map(|family| name.strip_prefix(family));
+        rests.any(|rest| STATES.contains(&rest) || (has_modules && rest.starts_with("For")))
+    };
+    let classes = config.get("architectures").and_then(Value::as_array);
+    let classes = classes.into_iter().flatten().filter_map(Value::as_str);
+    let classes = classes.filter(|name| !is_own(name));
+    let mut found: Vec<String> = classes
+        .map(|name| format!("{name} (architectures)"))
+        .collect();
+    if let Some(map) = config.get("auto_map").and_then(Value::as_object) {
+        let has_model = map.contains_key("AutoModel");
+        for (class, place) in map {
+            let counts = match class.as_str() {
+                "AutoConfig" | "AutoModel" | "AutoModelForMaskedLM" => true,
+                other => !has_model && other.starts_with("AutoModel"),
+            };
+            let known = place.as_str().is_some_and(|place| code.contains(&place));
+            if counts && !known {
+                let place = place
+                    .as_str()
+                    .map_or_else(|| place.to_string(), str::to_owned);
+                found.push(format!("code of its own, {place} (auto_map)"));
+            }
+        }
+    }
+    // Cross-encoders of sentence-transformers 4 and 5 have their settings there.
+    if !has_modules && config.get("sentence_transformers").is_some() {
+        found.push("a CrossEncoder (sentence_transformers in config.json)".to_owned());
+    }
+    found
+}
+
+/// What `config_sentence_transformers.json` says of a model that is not implemented.
+pub fn foreign_type(config: &Config) -> Result<Option<String>> {
+    let name = config.text("model_type")?;
+    let name = name.filter(|name| !matches!(*name, "SentenceTransformer" | "SparseEncoder"));
+    Ok(name.map(|name| format!("{name} (config_sentence_transformers.json)")))
+}
+
+/// An error about what is not implemented.
+pub fn refuse(what: &[String]) -> Error {
+    Error::UnsupportedModel(format!(
+        "the model is {}, which is not supported: its vectors would be others than those of its authors; take an embedding model, or, to use its encoder as it is, load it with kind \"dense\" or \"sparse\"",
+        what.join(" and ")
+    ))
+}

@@ -1,0 +1,131 @@
+//! What sentence-transformers keeps of a transformer in `sentence_bert_config.json`, or under one of that file's older names.
+
+use serde_json::{Map, Value};
+
+use super::config::Config;
+use crate::error::Result;
+
+/// Names of the file; the first that is there is read.
+pub const NAMES: [&str; 7] = [
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+];
+
+/// What is said there.
+#[derive(Default)]
+pub struct Sentence {
+    /// Which output of the model is wanted, unless it is usual for the module's type.
+    pub task: Option<String>,
+    /// The most tokens of one input.
+    pub max_tokens: Option<usize>,
+    /// Whether texts are lower-cased before the tokenizer sees them.
+    pub lowercase: bool,
+    /// Fields that replace those of config.json.
+    pub config: Map<String, Value>,
+}
+
+impl Sentence {
+    /// Reads the file; what would change vectors and is not implemented is refused.
+    pub fn read(config: &Config) -> Result<Self> {
+        // Where files are, what numbers are held in, and how attention is computed: of no effect on vectors.
+        const MODEL: [&str; 8] = [
+            "attn_implementation",
+            "device_map",
+            "dtype",
+            "low_cpu_mem_usage",
+            "revision",
+            "torch_dtype",
+            "trust_remote_code",
+            "use_safetensors",
+        ];
+        const PROCESSOR: [&str; 5] = [
+            "model_max_length",
+            "padding_side",
+            "revision",
+            "trust_remote_code",
+            "use_fast",
+        ];
+        let mut max_tokens = limit(config, "max_seq_length")?;
+        for (names, known) in [
+            (["model_args", "model_kwargs"], &MODEL[..]),
+            (["tokenizer_args", "processor_kwargs"], &PROCESSOR[..]),
+        ] {
+            for name in names {
+                let arguments = Arguments::of(config, name)?;
+                arguments.only(known)?;
+                max_tokens = limit(&arguments.0, "model_max_length")?.or(max_tokens);
+            }
+        }
+        let mut overriding = Map::new();
+        for name in ["config_args", "config_kwargs"] {
+            overriding.extend(Arguments::of(config, name)?.0.into_fields());
+        }
+        let processing = Arguments::of(config, "processing_kwargs")?.0;
+        for kind in ["text", "common"] {
+            let call = Arguments::of(&processing, kind)?;
+            call.only(&[
+                "max_length",
+                "padding",
+                "pad_to_multiple_of",
+                "return_tensors",
+                "truncation",
+            ])?;
+            let cuts = ["longest_first", "only_first"].map(Value::from);
+            call.0
+                .only("truncation", &[&[true.into()], &cuts[..]].concat())?;
+            max_tokens = limit(&call.0, "max_length")?.or(max_tokens);
+        }
+        for name in ["query_length", "document_length", "query_expansion"] {
+            config.only(name, &[])?;
+        }
+        config.only("module_output_name", &["token_embeddings".into()])?;
+        let task = config.text("transformer_task")?.map(str::to_owned);
+        let modality = Arguments::of(config, "modality_config")?.0;
+        let text = Arguments::of(&modality, "text")?.0;
+        let output = match task.as_deref() {
+            Some("fill-mask") => "logits",
+            _ => "last_hidden_state",
+        };
+        text.only("method", &["forward".into()])?;
+        text.only("method_output_name", &[output.into()])?;
+        Ok(Self {
+            task,
+            max_tokens,
+            lowercase: config.flag("do_lower_case", false)?,
+            config: overriding,
+        })
+    }
+}
+
+/// A limit of tokens. "No limit" is spelt as 1e30 by transformers: such values are left to the positions.
+pub fn limit(config: &Config, field: &str) -> Result<Option<usize>> {
+    match config.get(field).and_then(Value::as_u64) {
+        None => Ok(None),
+        Some(_) => config.size(field, usize::MAX).map(Some),
+    }
+}
+
+/// Arguments of a call in Python.
+struct Arguments(Config);
+
+impl Arguments {
+    /// Those in a field of a file; none where it is absent.
+    fn of(config: &Config, field: &str) -> Result<Self> {
+        match config.get(field) {
+            None => Ok(Self(config.inner(field, Map::new()))),
+            Some(Value::Object(fields)) => Ok(Self(config.inner(field, fields.clone()))),
+            Some(_) => Err(config.wrong(field, "an object")),
+        }
+    }
+
+    /// Refuses all but known ones.
+    fn only(&self, known: &[&str]) -> Result<()> {
+        let unknown = self.0.fields().find(|name| !known.contains(&name.as_str()));
+        unknown.map_or(Ok(()), |name| self.0.only(name, &[]))
+    }
+}
