@@ -102,3 +102,8 @@ fn config() {
 fn index() {
     hold("index", fuzz::index, &seeds::index());
 }
+
+#[test]
+fn tokenizer() {
+    hold("tokenizer", fuzz::tokenizer, &seeds::tokenizer());
+}

@@ -12,6 +12,7 @@ fn main() -> std::io::Result<()> {
         ("gguf", seeds::gguf()),
         ("config", seeds::config()),
         ("index", seeds::index()),
+        ("tokenizer", seeds::tokenizer()),
     ] {
         let folder = corpus.join(target);
         std::fs::create_dir_all(&folder)?;

@@ -19,6 +19,7 @@ pub mod zip;
 pub mod edits;
 pub mod seeds;
 pub mod small;
+mod tokenizer;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -26,8 +27,8 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use gossamer::{
-    Cpu, Embedder, EncodeOptions, Input, LoadOptions, Loader, MultiOptions, Result, SparseOptions,
-    WeightDtype,
+    ChunkOptions, Cpu, Embedder, EncodeOptions, Input, LoadOptions, Loader, MultiOptions, Result,
+    SparseOptions, WeightDtype,
 };
 use models::MODELS;
 use peak_alloc::PeakAlloc;
@@ -41,6 +42,9 @@ const FIXED: usize = 32 << 20;
 /// Memory for each byte of the files. JSON is the dearest: `0,` becomes a value of 32 bytes in a vector that grows by doubling,
 /// and while it grows the old one is there, too.
 const PER_BYTE: usize = 64;
+/// Memory for each byte of a text: it may become 40 times as long, with a place of 16 bytes for each byte, twice while a part
+/// works on it.
+const PER_BYTE_OF_TEXT: usize = 40 * 2 * 17 * 2;
 /// Steps of the conversation with the loader. The models here have at most 30 files.
 const MOST_STEPS: usize = 100;
 
@@ -188,6 +192,52 @@ pub fn index(input: &[u8]) {
     };
     check(dtype(*how), 0, None, read);
 }
+
+/// A tokenizer.json. Byte 0: 0 for the file itself, anything else for one that is made of the choices that follow. Several texts
+/// are tokenised with what loads, and their tokens decoded.
+pub fn tokenizer(input: &[u8]) {
+    let [how, rest @ ..] = input else {
+        return;
+    };
+    let made = tokenizer::json(rest).to_string();
+    let file = if *how == 0 { rest } else { made.as_bytes() };
+    let read = |name: &str| match name {
+        "tokenizer.json" => Some(file),
+        name => small::BERT.get(name).map(Vec::as_slice),
+    };
+    check(WeightDtype::F32, 0, None, read);
+    let Ok(embedder) = open(WeightDtype::F32, 0, None, read) else {
+        return;
+    };
+    for text in TEXTS.iter() {
+        let before = MEMORY.current_usage();
+        MEMORY.reset_peak_usage();
+        if let Ok(tokens) = embedder.tokenize(text, true) {
+            let ids: Vec<u32> = tokens.iter().map(|token| token.id).collect();
+            let _ = embedder.decode(&ids, false);
+        }
+        let peak = MEMORY.peak_usage().saturating_sub(before);
+        let most = FIXED + PER_BYTE_OF_TEXT * text.len();
+        assert!(
+            peak <= most,
+            "{peak} bytes for a text where {most} are allowed"
+        );
+        let _ = embedder.encode(vec![Input::from(text.as_str())], &EncodeOptions::default());
+        let _ = embedder.chunk(text, ChunkOptions::default(), &EncodeOptions::default());
+    }
+}
+
+/// Texts of the kinds of characters that parts tell apart, and long ones.
+static TEXTS: LazyLock<[String; 6]> = LazyLock::new(|| {
+    [
+        String::new(),
+        " \t ".to_owned(),
+        "ab AB e\u{301}\u{e9} \u{4e2d}\u{6587}\u{3002} 1234\r\n\n x\u{1f600}\u{fdfa}\u{0}[CLS] <0x61>\u{2581}a".to_owned(),
+        "a".repeat(3000),
+        " ".repeat(3000),
+        "a b, \u{e9}".repeat(600),
+    ]
+});
 
 /// A model's files that hold no weights, in the order of their names.
 pub fn small_files(model: &Files) -> Vec<&String> {

@@ -111,3 +111,28 @@ pub fn index() -> Vec<Seed> {
         .map(|(name, index)| (name.to_owned(), [&[2], index].concat()))
         .into()
 }
+
+/// For `tokenizer`: the smallest files of each kind, and choices.
+pub fn tokenizer() -> Vec<Seed> {
+    let small = &small::BERT["tokenizer.json"];
+    let files = ["tiny-bert", "tiny-qwen3", "tiny-deberta"].map(|name| {
+        let json = folder(name).remove("tokenizer.json").unwrap_or_default();
+        (name.to_owned(), [&[0], json.as_slice()].concat())
+    });
+    // Marsaglia's xorshift.
+    let mut state = 0x9e37_79b9_u32;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state.to_le_bytes()[1]
+    };
+    let choices = (0..64).map(|number| {
+        let choices = (0..160).map(|_| next());
+        let seed = std::iter::once(1).chain(choices).collect();
+        (format!("choices-{number}"), seed)
+    });
+    let small = ("small".to_owned(), [&[0], small.as_slice()].concat());
+    let all = choices.collect::<Vec<_>>().into_iter();
+    all.chain(files).chain([small]).collect()
+}

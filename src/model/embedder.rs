@@ -398,7 +398,7 @@ impl<B: Backend> Embedder<B> {
         };
         let chunks = route
             .tokenizer
-            .chunks(text, rules, chunking(route, chunks))?;
+            .chunks(0, text, rules, chunking(route, chunks))?;
         Ok(chunks.into_iter().map(|(chunk, _)| chunk).collect())
     }
 

@@ -549,13 +549,7 @@ impl Planner<'_> {
             ""
         };
         let tokenizer = self.tokenizer(input, draft.vocab_size, last, sentence.lowercase)?;
-        if tokenizer.size() > draft.vocab_size {
-            return Err(Error::InvalidTokenizer(format!(
-                "it has {} entries, more than the {} rows of the model's embedding table (vocab_size in config.json); check that both belong to the same model",
-                tokenizer.size(),
-                draft.vocab_size
-            )));
-        }
+        check_ids(&tokenizer, draft.vocab_size)?;
         let (sparse, colbert) = if dense.is_some() {
             self.m3_heads(input, draft.hidden_size, &tokenizer)?
         } else {
@@ -750,6 +744,7 @@ impl Planner<'_> {
             }
             None => return Err(Error::MissingFile(json.join(" or "))),
         };
+        check_ids(&tokenizer, vocab_size)?;
         let route = Route {
             name,
             max_tokens: self.max_tokens(input)?,
@@ -936,6 +931,17 @@ fn check_task(kind: &str, sentence: &Sentence, modules: &[Module], file: &str) -
         "transformer_task is {task:?}; the modules after the transformer take the output of \"{wanted}\""
     );
     Err(Error::config(file, reason))
+}
+
+/// Every id that a tokenizer may give has a row in the model's table.
+fn check_ids(tokenizer: &Tokenizer, rows: usize) -> Result<()> {
+    let last = tokenizer.last();
+    if (last as usize) < rows {
+        return Ok(());
+    }
+    Err(Error::InvalidTokenizer(format!(
+        "it has the token id {last}, and the model's embedding table has {rows} rows (vocab_size in config.json); check that both belong to the same model"
+    )))
 }
 
 /// Token → weight, as JSON, in the order of ids. Tokens that the tokenizer does not have are left out.

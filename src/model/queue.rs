@@ -83,13 +83,15 @@ impl Queue {
         let tokens = match (self.chunking, input) {
             (None, _) => vec![route.tokenizer.tokens(self.number, input, rules)?],
             (Some(chunking), Input::Text(text)) if chunking.late => {
-                let (chunks, passes) = route.tokenizer.late_chunks(text, rules, chunking)?;
+                let tokenizer = &route.tokenizer;
+                let (chunks, passes) = tokenizer.late_chunks(self.number, text, rules, chunking)?;
                 self.chunks.push(chunks);
                 passes
             }
             (Some(chunking), Input::Text(text)) => {
-                let chunks = route.tokenizer.chunks(text, rules, chunking)?.into_iter();
-                let (chunks, tokens) = chunks.unzip();
+                let tokenizer = &route.tokenizer;
+                let chunks = tokenizer.chunks(self.number, text, rules, chunking)?;
+                let (chunks, tokens) = chunks.into_iter().unzip();
                 self.chunks.push(chunks);
                 tokens
             }

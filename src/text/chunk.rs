@@ -31,9 +31,10 @@ pub struct Chunk {
 
 impl Tokenizer {
     /// Cuts a text in chunks, each with its tokens. White space at their ends is left out, and a text that has nothing
-    /// else has no chunks.
+    /// else has no chunks. Errors name the text by its `index` in the request.
     pub fn chunks(
         &self,
+        index: usize,
         text: &str,
         rules: Rules,
         chunking: Chunking,
@@ -62,6 +63,7 @@ impl Tokenizer {
                 }
                 room -= excess;
             };
+            check_fits(index, &tokens, rules.limit)?;
             if !bytes.is_empty() {
                 let chunk = Chunk {
                     utf16: utf16.at(bytes.start)..utf16.at(bytes.end),
@@ -82,11 +84,12 @@ impl Tokenizer {
     /// many chunks as the model takes, and begins with the last one of the pass before, which it has no vector for.
     pub fn late_chunks(
         &self,
+        index: usize,
         text: &str,
         rules: Rules,
         chunking: Chunking,
     ) -> Result<(Vec<Chunk>, Vec<Tokens>)> {
-        let chunks = self.chunks(text, rules, chunking)?.into_iter();
+        let chunks = self.chunks(index, text, rules, chunking)?.into_iter();
         let chunks: Vec<Chunk> = chunks.map(|(chunk, _)| chunk).collect();
         let mut passes = Vec::new();
         let mut done = 0;
@@ -117,11 +120,25 @@ impl Tokenizer {
                     first = done;
                 }
             };
+            check_fits(index, &tokens, rules.limit)?;
             passes.push(tokens);
             done = end;
         }
         Ok((chunks, passes))
     }
+}
+
+/// What cannot be cut may have more tokens than a model has positions.
+fn check_fits(index: usize, tokens: &Tokens, limit: usize) -> Result<()> {
+    let tokens = tokens.ids.len();
+    if tokens <= limit {
+        return Ok(());
+    }
+    Err(Error::InputTooLong {
+        index,
+        tokens,
+        limit,
+    })
 }
 
 /// Room for a chunk's own tokens.
@@ -161,12 +178,14 @@ enum Cut {
 
 /// For each token, what its beginning is to a cut; and one for the end of the text.
 fn cuts(text: &str, places: &[(usize, usize)]) -> Vec<Cut> {
+    let mut around = Around::new(text);
     let mut before = 0;
     let starts = places.iter().map(|&(start, end)| {
         let cut = if start < before || !text.is_char_boundary(start) {
             Cut::Never
         } else {
-            cut(text, start)
+            around.go_to(start);
+            around.cut()
         };
         before = before.max(end);
         cut
@@ -174,24 +193,68 @@ fn cuts(text: &str, places: &[(usize, usize)]) -> Vec<Cut> {
     starts.chain([Cut::Paragraph]).collect()
 }
 
-fn cut(text: &str, at: usize) -> Cut {
-    let (before, after) = text.split_at(at);
-    let (left, right) = (before.trim_end(), after.trim_start());
-    let gap = &text[left.len()..text.len() - right.len()];
-    if gap.matches('\n').count() > 1 {
-        return Cut::Paragraph;
-    }
-    let closing = ['"', '\'', ')', ']', '»', '”', '’', '」', '』', '）'];
-    let last = left.trim_end_matches(closing).chars().next_back();
-    match last {
-        Some('。' | '！' | '？' | '｡') => Cut::Sentence,
-        Some('.' | '!' | '?' | '…' | '؟' | '۔' | '।' | '॥' | '።') if !gap.is_empty() => {
-            Cut::Sentence
+/// What is around a place in a text that only moves on, so that each character is looked at twice at most.
+struct Around<'a> {
+    text: &'a str,
+    at: usize,
+    /// The last character before the place that closes no quotation.
+    last: Option<char>,
+    /// White space that the place is in, or at the end of: where it ends, its line feeds, and `last` before it.
+    gap: Option<(usize, usize, Option<char>)>,
+}
+
+impl<'a> Around<'a> {
+    fn new(text: &'a str) -> Self {
+        Self {
+            text,
+            at: 0,
+            last: None,
+            gap: gap(text, 0, None),
         }
-        _ if gap.contains('\n') => Cut::Sentence,
-        _ if gap.is_empty() => Cut::Anywhere,
-        _ => Cut::Word,
     }
+
+    fn go_to(&mut self, at: usize) {
+        for c in self.text[self.at..at.max(self.at)].chars() {
+            self.at += c.len_utf8();
+            let is_closing = matches!(
+                c,
+                '"' | '\'' | ')' | ']' | '»' | '”' | '’' | '」' | '』' | '）'
+            );
+            if !is_closing {
+                self.last = Some(c);
+            }
+            if self.gap.is_none_or(|(end, ..)| end < self.at) {
+                self.gap = gap(self.text, self.at, self.last);
+            }
+        }
+    }
+
+    fn cut(&self) -> Cut {
+        let (lines, last) = match self.gap {
+            Some((_, lines, last)) => (lines, last),
+            None => (0, self.last),
+        };
+        if lines > 1 {
+            return Cut::Paragraph;
+        }
+        match last {
+            Some('。' | '！' | '？' | '｡') => Cut::Sentence,
+            Some('.' | '!' | '?' | '…' | '؟' | '۔' | '।' | '॥' | '።') if self.gap.is_some() => {
+                Cut::Sentence
+            }
+            _ if lines > 0 => Cut::Sentence,
+            _ if self.gap.is_none() => Cut::Anywhere,
+            _ => Cut::Word,
+        }
+    }
+}
+
+/// White space that begins at a place: where it ends, its line feeds, and what was before it.
+fn gap(text: &str, at: usize, last: Option<char>) -> Option<(usize, usize, Option<char>)> {
+    let rest = &text[at..];
+    let length = rest.len() - rest.trim_start().len();
+    let lines = rest[..length].matches('\n').count();
+    (length > 0).then_some((at + length, lines, last))
 }
 
 /// The end of a chunk that begins at token `start` and has at most `room` tokens: of the best places in its second half
@@ -223,10 +286,12 @@ fn place(text: &str, places: &[(usize, usize)], token: usize) -> usize {
     places.get(token).map_or(text.len(), |(start, _)| *start)
 }
 
-/// A range of bytes without white space at its ends.
+/// A range of bytes without white space at its ends, and of whole characters.
 fn trimmed(text: &str, range: Range<usize>) -> Range<usize> {
-    let part = text[range.clone()].trim_end();
-    let end = range.start + part.len();
+    let start = text.floor_char_boundary(range.start);
+    let end = text.floor_char_boundary(range.end).max(start);
+    let part = text[start..end].trim_end();
+    let end = start + part.len();
     end - part.trim_start().len()..end
 }
 

@@ -1,13 +1,27 @@
 //! Strings → token ids → the packed [`Batch`] that the forward pass takes.
 
+mod added;
+mod aligned;
 pub mod batch;
+mod bpe;
+mod bytes;
+mod charsmap;
 pub mod chunk;
+mod cut;
+mod decoder;
+mod fields;
+mod matcher;
 mod model;
+mod normalizer;
 mod parts;
+mod pattern;
+mod pre_tokenizer;
 mod settings;
+mod template;
 pub mod tokenizer;
 mod unigram;
-mod wrappers;
+mod vocabulary;
+mod wordpiece;
 
 pub use batch::Batch;
 pub use chunk::{Chunk, Chunking};
@@ -28,3 +42,6 @@ impl From<&str> for Input {
         Self::Text(text.to_owned())
     }
 }
+
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests;

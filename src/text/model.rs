@@ -1,96 +1,106 @@
-//! The model of a tokenizer.json, read in one pass: the compact [`Unigram`], or one of the `tokenizers` crate's.
+//! The model of a tokenizer.json, read in one pass: a vocabulary goes straight into its final form.
 //!
-//! That crate reads its models by way of a tree of JSON values, which for a quarter of a million entries takes more
-//! memory than the weights; here a vocabulary goes straight into its final form.
+//! | type | fields |
+//! |---|---|
+//! | `WordPiece` | `vocab`, which has `unk_token`; `continuing_subword_prefix`; `max_input_chars_per_word` |
+//! | `WordLevel` | `vocab`, which has `unk_token` |
+//! | `BPE` | `vocab`; `merges` of entries into entries; `unk_token`: none or an entry; `continuing_subword_prefix`, `end_of_word_suffix`: none or at most 256 bytes; `fuse_unk`, `byte_fallback`, `ignore_merges`; `dropout` from 0 to 1, which has no effect |
+//! | `Unigram` | `vocab` of pieces and finite scores; `unk_id`: none or a piece; `byte_fallback` |
 
-use std::collections::HashMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::ops::Range;
 
+use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize};
-use tokenizers::models::bpe::{BPE, Vocab};
-use tokenizers::models::wordlevel::WordLevel;
-use tokenizers::models::wordpiece::WordPiece;
-use tokenizers::models::{ModelWrapper, TrainerWrapper};
-use tokenizers::{Result, Token};
 
+use super::bpe::{self, Bpe};
 use super::unigram::{Pieces, Unigram};
+use super::vocabulary::{Entries, Ids};
+use super::wordpiece::WordPiece;
+
+/// The longest prefix and suffix, in bytes.
+const LONGEST_AFFIX: usize = 256;
 
 /// Any model.
-#[derive(Clone)]
 pub enum Model {
-    /// Our own.
     Unigram(Unigram),
-    /// The crate's.
-    Other(ModelWrapper),
+    Bpe(Bpe),
+    WordPiece(WordPiece),
+    WordLevel {
+        /// The vocabulary.
+        ids: Ids,
+        /// For words that it lacks.
+        unknown: u32,
+    },
 }
 
-impl tokenizers::Model for Model {
-    type Trainer = TrainerWrapper;
-
-    fn tokenize(&self, sequence: &str) -> Result<Vec<Token>> {
-        match self {
-            Self::Unigram(model) => Ok(model.tokenize(sequence)?),
-            Self::Other(model) => model.tokenize(sequence),
-        }
-    }
-
-    fn token_to_id(&self, token: &str) -> Option<u32> {
-        match self {
-            Self::Unigram(model) => u32::try_from(model.id(token)?).ok(),
-            Self::Other(model) => model.token_to_id(token),
-        }
-    }
-
-    fn id_to_token(&self, id: u32) -> Option<String> {
-        match self {
-            Self::Unigram(model) => model.piece(id as usize).map(str::to_owned),
-            Self::Other(model) => model.id_to_token(id),
-        }
-    }
-
-    fn get_vocab(&self) -> HashMap<String, u32> {
-        match self {
-            Self::Unigram(model) => model.iter().map(str::to_owned).zip(0..).collect(),
-            Self::Other(model) => model.get_vocab(),
-        }
-    }
-
-    fn get_vocab_size(&self) -> usize {
-        match self {
-            Self::Unigram(model) => model.len(),
-            Self::Other(model) => model.get_vocab_size(),
-        }
-    }
-
-    fn save(&self, folder: &Path, prefix: Option<&str>) -> Result<Vec<PathBuf>> {
-        match self {
-            Self::Unigram(_) => Err("tokenizers are read here, not written".into()),
-            Self::Other(model) => model.save(folder, prefix),
-        }
-    }
-
-    fn get_trainer(&self) -> TrainerWrapper {
-        match self {
-            Self::Unigram(_) => tokenizers::models::unigram::UnigramTrainer::default().into(),
-            Self::Other(model) => model.get_trainer(),
-        }
-    }
-}
-
-// `TokenizerImpl` asks for this to be written to a file, which nothing here does.
-impl Serialize for Model {
-    fn serialize<S: serde::Serializer>(
+impl Model {
+    /// Calls `token` with the id and the bytes of each token of a word.
+    pub fn tokenize(
         &self,
-        serializer: S,
-    ) -> std::result::Result<S::Ok, S::Error> {
+        word: &str,
+        token: &mut impl FnMut(u32, Range<usize>),
+    ) -> Result<(), String> {
         match self {
-            Self::Unigram(_) => Err(serde::ser::Error::custom(
-                "tokenizers are read here, not written",
-            )),
-            Self::Other(model) => model.serialize(serializer),
+            Self::Unigram(model) => model.tokenize(word, token)?,
+            Self::Bpe(model) => model.tokenize(word, token),
+            Self::WordPiece(model) => model.tokenize(word, token),
+            Self::WordLevel { ids, unknown } => {
+                token(ids.id(word).unwrap_or(*unknown), 0..word.len());
+            }
         }
+        Ok(())
+    }
+
+    fn ids(&self) -> Option<&Ids> {
+        match self {
+            Self::Unigram(_) => None,
+            Self::Bpe(model) => Some(model.ids()),
+            Self::WordPiece(model) => Some(model.ids()),
+            Self::WordLevel { ids, .. } => Some(ids),
+        }
+    }
+
+    /// The id of an entry.
+    pub fn id(&self, entry: &str) -> Option<u32> {
+        match self {
+            Self::Unigram(model) => u32::try_from(model.vocabulary().place(entry)?).ok(),
+            _ => self.ids()?.id(entry),
+        }
+    }
+
+    /// The entry of an id.
+    pub fn entry(&self, id: u32) -> Option<&str> {
+        match self {
+            Self::Unigram(model) => model.vocabulary().get(id as usize),
+            _ => self.ids()?.entry(id),
+        }
+    }
+
+    /// Number of entries.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Unigram(model) => model.vocabulary().len(),
+            _ => self.ids().map_or(0, |ids| ids.vocabulary().distinct()),
+        }
+    }
+
+    /// The largest id.
+    pub fn last(&self) -> Option<u32> {
+        match self {
+            Self::Unigram(model) => u32::try_from(model.vocabulary().len().checked_sub(1)?).ok(),
+            _ => self.ids()?.last(),
+        }
+    }
+
+    /// Whether unknown text is told by itself, not by the entry for it.
+    pub fn is_unknown(&self, id: u32) -> bool {
+        matches!(self, Self::Unigram(model) if model.unknown() == Some(id as usize))
+    }
+
+    /// Whether a text may be cut between one of ASCII's letters or digits and `space`, with the same tokens.
+    pub fn ends_before(&self, space: char) -> bool {
+        matches!(self, Self::Bpe(model) if space == '▁' && model.ends_before_spaces())
     }
 }
 
@@ -134,77 +144,71 @@ impl Fields {
     fn kind(&self) -> Kind {
         self.kind.unwrap_or(match &self.vocab {
             Vocabulary::Pieces(_) => Kind::Unigram,
-            Vocabulary::Ids(_) if self.merges.is_some() => Kind::Bpe,
-            Vocabulary::Ids(_) if self.max_input_chars_per_word.is_some() => Kind::WordPiece,
-            Vocabulary::Ids(_) => Kind::WordLevel,
+            Vocabulary::Ids(..) if self.merges.is_some() => Kind::Bpe,
+            Vocabulary::Ids(..) if self.max_input_chars_per_word.is_some() => Kind::WordPiece,
+            Vocabulary::Ids(..) => Kind::WordLevel,
         })
     }
 
-    fn model(self) -> Result<Model> {
+    fn model(self) -> Result<Model, String> {
         let kind = self.kind();
         let need = |what: &str| format!("its model of type {kind:?} has no {what}");
-        Ok(match (kind, self.vocab) {
-            (Kind::Unigram, Vocabulary::Pieces(pieces)) => Model::Unigram(Unigram::new(
-                pieces,
-                self.unk_id,
-                self.byte_fallback.unwrap_or(false),
-            )?),
-            (Kind::Bpe, Vocabulary::Ids(vocab)) => {
-                let merges = self.merges.ok_or_else(|| need("merges"))?;
-                let merges = merges
-                    .into_iter()
-                    .filter_map(|Merge(pair)| pair)
-                    .collect::<Vec<_>>();
-                let mut builder = BPE::builder()
-                    .vocab_and_merges(vocab, merges)
-                    .fuse_unk(self.fuse_unk.unwrap_or(false))
-                    .byte_fallback(self.byte_fallback.unwrap_or(false))
-                    .ignore_merges(self.ignore_merges.unwrap_or(false));
-                if let Some(dropout) = self.dropout {
-                    builder = builder.dropout(dropout);
-                }
-                if let Some(token) = self.unk_token {
-                    builder = builder.unk_token(token);
-                }
-                if let Some(prefix) = self.continuing_subword_prefix {
-                    builder = builder.continuing_subword_prefix(prefix);
-                }
-                if let Some(suffix) = self.end_of_word_suffix {
-                    builder = builder.end_of_word_suffix(suffix);
-                }
-                Model::Other(builder.build()?.into())
+        let (entries, ids) = match self.vocab {
+            Vocabulary::Pieces(pieces) if kind == Kind::Unigram => {
+                let bytes = self.byte_fallback.unwrap_or(false);
+                return Unigram::new(pieces, self.unk_id, bytes).map(Model::Unigram);
             }
-            (Kind::WordPiece, Vocabulary::Ids(vocab)) => {
-                let prefix = self.continuing_subword_prefix;
-                let longest = self.max_input_chars_per_word;
-                let model = WordPiece::builder()
-                    .vocab(vocab)
-                    .unk_token(self.unk_token.ok_or_else(|| need("unk_token"))?)
-                    .continuing_subword_prefix(
-                        prefix.ok_or_else(|| need("continuing_subword_prefix"))?,
-                    )
-                    .max_input_chars_per_word(
-                        longest.ok_or_else(|| need("max_input_chars_per_word"))?,
-                    );
-                Model::Other(model.build()?.into())
+            Vocabulary::Ids(entries, ids) if kind != Kind::Unigram => (entries, ids),
+            Vocabulary::Ids(..) => {
+                return Err("its Unigram vocabulary must be a list of pieces and scores".to_owned());
             }
-            (Kind::WordLevel, Vocabulary::Ids(vocab)) => {
-                let token = self.unk_token.ok_or_else(|| need("unk_token"))?;
-                Model::Other(
-                    WordLevel::builder()
-                        .vocab(vocab)
-                        .unk_token(token)
-                        .build()?
-                        .into(),
-                )
+            Vocabulary::Pieces(_) => {
+                return Err(format!("its {kind:?} vocabulary must be an object of ids"));
             }
-            (Kind::Unigram, Vocabulary::Ids(_)) => {
-                return Err("its Unigram vocabulary must be a list of pieces and scores".into());
+        };
+        let ids = Ids::new(entries, ids)?;
+        let unknown = self.unk_token.as_ref();
+        let unknown = unknown.map(|token| {
+            let id = ids.id(token);
+            id.ok_or_else(|| format!("its vocabulary lacks its unk_token, {token:?}"))
+        });
+        let unknown = unknown.transpose()?;
+        let affix = |affix: Option<String>| match affix {
+            Some(affix) if affix.len() > LONGEST_AFFIX => {
+                Err("continuing_subword_prefix and end_of_word_suffix may have at most 256 bytes")
             }
-            (_, Vocabulary::Pieces(_)) => {
-                return Err(format!("its {kind:?} vocabulary must be an object of ids").into());
+            affix => Ok(affix),
+        };
+        let prefix = affix(self.continuing_subword_prefix)?;
+        if kind == Kind::Bpe {
+            if self
+                .dropout
+                .is_some_and(|dropout| !(0.0..=1.0).contains(&dropout))
+            {
+                return Err("its dropout must be from 0 to 1".to_owned());
             }
-        })
+            let merges = self.merges.ok_or_else(|| need("merges"))?;
+            let merges = merges.into_iter().filter_map(|Merge(pair)| pair).collect();
+            let options = bpe::Options {
+                unknown,
+                prefix: prefix.unwrap_or_default(),
+                suffix: affix(self.end_of_word_suffix)?.unwrap_or_default(),
+                fuse_unknown: self.fuse_unk.unwrap_or(false),
+                byte_fallback: self.byte_fallback.unwrap_or(false),
+                whole_words: self.ignore_merges.unwrap_or(false),
+            };
+            return Bpe::new(ids, merges, options).map(Model::Bpe);
+        }
+        let unknown = unknown.ok_or_else(|| need("unk_token"))?;
+        if kind == Kind::WordLevel {
+            return Ok(Model::WordLevel { ids, unknown });
+        }
+        let prefix = prefix.ok_or_else(|| need("continuing_subword_prefix"))?;
+        let longest = self.max_input_chars_per_word;
+        let longest = longest.ok_or_else(|| need("max_input_chars_per_word"))?;
+        Ok(Model::WordPiece(WordPiece::new(
+            ids, unknown, prefix, longest,
+        )))
     }
 }
 
@@ -213,7 +217,7 @@ enum Vocabulary {
     /// `[[piece, score], …]`
     Pieces(Pieces),
     /// `{ entry: id, … }`
-    Ids(Vocab),
+    Ids(Entries, Vec<u32>),
 }
 
 impl<'de> Deserialize<'de> for Vocabulary {
@@ -239,11 +243,15 @@ impl<'de> Deserialize<'de> for Vocabulary {
                 self,
                 mut map: A,
             ) -> std::result::Result<Vocabulary, A::Error> {
-                let mut ids = Vocab::default();
-                while let Some((entry, id)) = map.next_entry()? {
-                    ids.insert(entry, id);
+                let mut entries = Entries::default();
+                let mut ids = Vec::new();
+                while let Some(Borrowed(entry)) = map.next_key()? {
+                    if !entries.push(&entry) {
+                        return Err(de::Error::custom("the vocabulary has more than 4 GB"));
+                    }
+                    ids.push(map.next_value()?);
                 }
-                Ok(Vocabulary::Ids(ids))
+                Ok(Vocabulary::Ids(entries, ids))
             }
         }
         deserializer.deserialize_any(Either)

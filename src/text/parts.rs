@@ -5,7 +5,6 @@
 
 use serde::Deserialize;
 use serde_json::Value;
-use tokenizers::AddedToken;
 
 use super::model::Model;
 use crate::error::{Error, Result};
@@ -45,6 +44,23 @@ pub struct Added {
     /// The token, and how it is looked for.
     #[serde(flatten)]
     pub token: AddedToken,
+}
+
+/// A token, and how it is looked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct AddedToken {
+    /// The token.
+    pub content: String,
+    /// Whether it is none within a word.
+    pub single_word: bool,
+    /// Whether white space before it belongs to it.
+    pub lstrip: bool,
+    /// Whether white space after it belongs to it.
+    pub rstrip: bool,
+    /// Whether it is looked for in normalized text.
+    pub normalized: bool,
+    /// Whether decoding may leave it out.
+    pub special: bool,
 }
 
 impl Parts {

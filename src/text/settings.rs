@@ -8,12 +8,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
-use serde_json::{Map, Value, json};
-use tokenizers::models::ModelWrapper;
-use tokenizers::{AddedToken, Model as _};
+use serde_json::{Map, Value};
 
 use super::model::Model;
-use super::parts::{Added, Parts};
+use super::parts::{Added, AddedToken, Parts};
 use super::tokenizer::Direction;
 use crate::error::{Error, Result};
 
@@ -419,7 +417,7 @@ impl Settings {
                     || extra
                         .iter()
                         .any(|(token, _)| is_extra && token.content == *content);
-                listed.insert(id, AddedToken::from(content.clone(), special));
+                listed.insert(id, added(content, special));
             }
             for added in &parts.added_tokens {
                 listed.insert(added.id.into(), added.token.clone());
@@ -428,7 +426,7 @@ impl Settings {
         let mut own = List {
             tokens: Vec::new(),
             places: HashMap::new(),
-            next: u32::try_from(parts.model.get_vocab_size()).unwrap_or(u32::MAX),
+            next: u32::try_from(parts.model.size()).unwrap_or(u32::MAX),
             model: &parts.model,
         };
         let mut list = own.clone();
@@ -447,8 +445,8 @@ impl Settings {
         }
         let all: Vec<_> = named.into_iter().chain(extra).collect();
         for (token, implied) in &all {
-            let has_row = (list.next as usize) < self.rows
-                || parts.model.token_to_id(&token.content).is_some();
+            let has_row =
+                (list.next as usize) < self.rows || parts.model.id(&token.content).is_some();
             if !list.places.contains_key(&token.content) && (!implied || has_row) {
                 list.add(token.clone());
             }
@@ -456,7 +454,7 @@ impl Settings {
         if class.is_some_and(|class| class.kind == Kind::Qwen2) {
             // This class adds them again, without their properties.
             for (token, _) in all {
-                list.add(AddedToken::from(token.content, true));
+                list.add(added(&token.content, true));
             }
         }
         if !list.is_like(&own) {
@@ -536,7 +534,7 @@ impl Settings {
         if let Some(tokens) = extra {
             return Ok((tokens, true));
         }
-        let implied = |content: String| (AddedToken::from(content, true), true);
+        let implied = |content: String| (added(&content, true), true);
         let is_id = |(token, _): &(AddedToken, bool)| token.content.contains("<extra_id_");
         match class.map(|class| class.kind) {
             Some(Kind::Camembert) if additional.is_none() => {
@@ -570,7 +568,7 @@ impl Settings {
         let id = added
             .find(|added| added.token.content == content)
             .map(|added| added.id);
-        let id = id.or_else(|| parts.model.token_to_id(&content));
+        let id = id.or_else(|| parts.model.id(&content));
         let id = id.ok_or_else(|| {
             let reason = format!("is {content:?}, which the vocabulary lacks");
             wrong(field, &reason)
@@ -593,15 +591,20 @@ impl Settings {
         };
         let normalizer = match kind {
             Kind::Bert => {
-                let flag =
-                    |field, default| -> Result<bool> { Ok(self.flag(field)?.unwrap_or(default)) };
-                json!({
-                    "type": "BertNormalizer",
-                    "clean_text": true,
-                    "handle_chinese_chars": flag("tokenize_chinese_chars", true)?,
-                    "strip_accents": self.flag("strip_accents")?,
-                    "lowercase": flag("do_lower_case", true)?,
-                })
+                let flag = |field: &str| match self.flag(field)? {
+                    Some(false) => Ok("false"),
+                    Some(true) => Ok("true"),
+                    None => Ok::<_, Error>(if field == "strip_accents" {
+                        "null"
+                    } else {
+                        "true"
+                    }),
+                };
+                let chinese = flag("tokenize_chinese_chars")?;
+                let (accents, lower) = (flag("strip_accents")?, flag("do_lower_case")?);
+                parse(&format!(
+                    r#"{{"type":"BertNormalizer","clean_text":true,"handle_chinese_chars":{chinese},"strip_accents":{accents},"lowercase":{lower}}}"#
+                ))
             }
             Kind::Unigram | Kind::Camembert | Kind::T5 => precompiled(&parts.normalizer),
             Kind::Deberta => {
@@ -624,9 +627,9 @@ impl Settings {
         let json = class.pre_tokenizer.replace("PREFIX", flag);
         let mut pre_tokenizer = parse(&json.replace("SCHEME", scheme));
         if kind == Kind::Deberta && self.flag("split_by_punct")? == Some(true) {
-            let punctuation = parse(r#"{"type":"Punctuation","behavior":"Isolated"}"#);
-            let both = [punctuation, pre_tokenizer];
-            pre_tokenizer = json!({ "type": "Sequence", "pretokenizers": both });
+            pre_tokenizer = parse(&format!(
+                r#"{{"type":"Sequence","pretokenizers":[{{"type":"Punctuation","behavior":"Isolated"}},{pre_tokenizer}]}}"#
+            ));
         }
         replace(&mut parts.pre_tokenizer, pre_tokenizer, changes);
         if !class.template[1].is_empty() {
@@ -664,33 +667,16 @@ impl Settings {
             );
             wrong("tokenizer_class", &reason)
         };
+        let unknown = unknown.and_then(|token| parts.model.id(&token));
         let differs = match (kind, &mut parts.model) {
-            (Kind::Bert, Model::Other(ModelWrapper::WordPiece(model))) => {
-                let options = (unknown.unwrap_or_default(), "##".to_owned(), 100);
-                let old = (
-                    std::mem::replace(&mut model.unk_token, options.0.clone()),
-                    std::mem::replace(&mut model.continuing_subword_prefix, options.1.clone()),
-                    std::mem::replace(&mut model.max_input_chars_per_word, options.2),
-                );
-                old != options
-            }
-            (Kind::Roberta | Kind::Qwen2 | Kind::Gemma, Model::Other(ModelWrapper::BPE(model))) => {
-                let affixes = [&model.continuing_subword_prefix, &model.end_of_word_suffix];
-                if affixes.into_iter().flatten().any(|affix| !affix.is_empty()) {
-                    return Err(misfit());
-                }
+            (Kind::Bert, Model::WordPiece(model)) => model.set_unknown(unknown.ok_or_else(misfit)?),
+            (Kind::Roberta | Kind::Qwen2 | Kind::Gemma, Model::Bpe(model)) => {
                 let gemma = kind == Kind::Gemma;
-                let options = (unknown.filter(|_| gemma), gemma, gemma, false);
-                let old = (
-                    std::mem::replace(&mut model.unk_token, options.0.clone()),
-                    std::mem::replace(&mut model.fuse_unk, gemma),
-                    std::mem::replace(&mut model.byte_fallback, gemma),
-                    std::mem::replace(&mut model.ignore_merges, false),
-                );
-                old != options
+                let unknown = unknown.filter(|_| gemma);
+                model.set_unknown(unknown, gemma).ok_or_else(misfit)?
             }
             (Kind::Unigram | Kind::Camembert | Kind::T5 | Kind::Deberta, Model::Unigram(model)) => {
-                let piece = unknown.and_then(|token| model.id(&token));
+                let piece = unknown.map(|id| id as usize);
                 let id = match kind {
                     Kind::Unigram => 3,
                     Kind::T5 => 2,
@@ -725,8 +711,19 @@ impl Class {
     fn token(&self, field: &str) -> Option<AddedToken> {
         let (_, content) = self.tokens.iter().find(|(name, _)| *name == field)?;
         let bare = content.strip_prefix('*');
-        let token = AddedToken::from(bare.unwrap_or(content), true);
-        Some(token.lstrip(bare.is_some()))
+        let mut token = added(bare.unwrap_or(content), true);
+        token.lstrip = bare.is_some();
+        Some(token)
+    }
+}
+
+/// A token without properties; special ones are looked for in the text as it is.
+fn added(content: &str, special: bool) -> AddedToken {
+    AddedToken {
+        content: content.to_owned(),
+        normalized: !special,
+        special,
+        ..AddedToken::default()
     }
 }
 
@@ -763,7 +760,7 @@ impl List<'_> {
         }
         let known = match self.places.get(&token.content) {
             Some(place) => Some(self.tokens[*place].id),
-            None => self.model.token_to_id(&token.content),
+            None => self.model.id(&token.content),
         };
         let id = known.unwrap_or_else(|| {
             let id = self.next;
@@ -840,19 +837,16 @@ fn precompiled(normalizer: &Value) -> Value {
 
 /// Puts texts in lower case first, as sentence-transformers does, unless the normalizer does so.
 fn lowercase(normalizer: &mut Value, changes: &mut String) {
-    let lower = parse(r#"{"type":"Lowercase"}"#);
-    let mut all = vec![lower.clone()];
+    let mut all = vec![parse(r#"{"type":"Lowercase"}"#)];
     match normalizer.get("normalizers").and_then(Value::as_array) {
         Some(list) => all.extend_from_slice(list),
         None if normalizer.is_null() => {}
         None => all.push(normalizer.clone()),
     }
-    if !all[1..].contains(&lower) {
-        replace(
-            normalizer,
-            json!({ "type": "Sequence", "normalizers": all }),
-            changes,
-        );
+    if !all[1..].contains(&all[0]) {
+        let all = Value::Array(all);
+        let new = parse(&format!(r#"{{"type":"Sequence","normalizers":{all}}}"#));
+        replace(normalizer, new, changes);
     }
 }
 
@@ -900,30 +894,34 @@ fn around(processor: &Value) -> Option<Vec<Vec<u32>>> {
 
 /// A post-processor that puts tokens before and after a text.
 fn template(ends: &[Option<(String, u32)>], byte_level: bool) -> Value {
-    let mut single = vec![json!({ "Sequence": { "id": "A", "type_id": 0 } })];
-    let mut special = Fields::new();
-    for (end, place) in ends.iter().zip([0, 1]) {
+    let (mut sides, mut special) = ([String::new(), String::new()], String::new());
+    for (end, side) in ends.iter().zip(&mut sides) {
         if let Some((token, id)) = end {
-            let place = if place == 0 { 0 } else { single.len() };
-            single.insert(
-                place,
-                json!({ "SpecialToken": { "id": token, "type_id": 0 } }),
+            let token = Value::from(token.as_str());
+            let _ = write!(side, r#"{{"SpecialToken":{{"id":{token},"type_id":0}}}}"#);
+            let comma = if special.is_empty() { "" } else { "," };
+            let _ = write!(
+                special,
+                r#"{comma}{token}:{{"id":{token},"ids":[{id}],"tokens":[{token}]}}"#
             );
-            let value = json!({ "id": token, "ids": [id], "tokens": [token] });
-            special.insert(token.clone(), value);
         }
     }
-    let template = json!({
-        "type": "TemplateProcessing",
-        "single": single,
-        "pair": single,
-        "special_tokens": special,
-    });
-    if !byte_level {
-        return template;
+    let [mut before, mut after] = sides;
+    if !before.is_empty() {
+        before.push(',');
     }
-    let trims = parse(
-        r#"{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true}"#,
+    if !after.is_empty() {
+        after.insert(0, ',');
+    }
+    let single = format!(r#"[{before}{{"Sequence":{{"id":"A","type_id":0}}}}{after}]"#);
+    let template = format!(
+        r#"{{"type":"TemplateProcessing","single":{single},"pair":{single},"special_tokens":{{{special}}}}}"#
     );
-    json!({ "type": "Sequence", "processors": [trims, template] })
+    parse(&if byte_level {
+        let trims =
+            r#"{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true}"#;
+        format!(r#"{{"type":"Sequence","processors":[{trims},{template}]}}"#)
+    } else {
+        template
+    })
 }

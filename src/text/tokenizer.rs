@@ -1,18 +1,33 @@
-//! Text → token ids with the model's tokenizer.json, through the `tokenizers` crate and a Unigram model of our own.
+//! Text → token ids with the model's tokenizer.json: added tokens are found, the rest is normalized, cut into words, and each word
+//! into tokens by the model; the template goes around them.
 //!
-//! The truncation and padding that a tokenizer.json may carry are ignored: the model's own limit decides, and
-//! nothing is padded.
+//! Every part is an enum of ours whose fields are checked when the file is read ([`super::fields`]), and a few texts are tokenised
+//! then: what loads does not fail later. The results are those of the `tokenizers` crate. The truncation and padding that a
+//! tokenizer.json may carry are ignored: the model's own limit decides, and nothing is padded.
+//!
+//! A long text is tokenised in windows, cut where no part looks across ([`super::cut`]). With a limit only as many windows are
+//! tokenised as it takes to reach it.
 
 use std::ops::Range;
-
-use tokenizers::{PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl, TruncationDirection};
+use std::sync::Arc;
 
 use super::Input;
+use super::added::Added;
+use super::aligned::Aligned;
+use super::cut::Cuts;
+use super::decoder::Decoder;
 use super::model::Model;
+use super::normalizer::Normalizer;
 use super::parts::Parts;
+use super::pre_tokenizer::PreTokenizer;
 use super::settings::Settings;
-use super::wrappers::{Decoder, Normalizer};
+use super::template::Template;
 use crate::error::{Error, Result};
+
+/// Tokens are counted exactly up to so many, if they are too many.
+const COUNTED: usize = 100_000;
+/// What is tokenised when a tokenizer is made, to find what it cannot do.
+const SAMPLES: [&str; 3] = ["", "Hello world", " \u{e9}\u{4e2d}\u{1f600}\u{378}\n1st. "];
 
 /// Which end of a text that is too long is cut off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -75,18 +90,45 @@ pub struct Token {
     pub stop: Option<usize>,
 }
 
-/// The crate's tokenizer around our [`Model`], with checks.
-type Inner = TokenizerImpl<Model, Normalizer, PreTokenizerWrapper, PostProcessorWrapper, Decoder>;
+/// The parts of a tokenizer.
+struct Steps {
+    added: Added,
+    normalizer: Normalizer,
+    pre_tokenizer: PreTokenizer,
+    model: Model,
+    template: Template,
+    decoder: Decoder,
+    /// Where a long text may be cut.
+    cuts: Cuts,
+}
+
+/// Tokens of a text without those of the template.
+#[derive(Default)]
+struct Found {
+    ids: Vec<u32>,
+    /// Where each is in the text, if that was asked for.
+    places: Vec<(usize, usize)>,
+    /// Where tokens are told by other text than their entries: their numbers, and the text.
+    texts: Vec<(usize, String)>,
+}
+
+/// How many tokens are wanted, at least.
+#[derive(Clone, Copy)]
+enum Wanted {
+    All,
+    /// From the beginning.
+    First(usize),
+    /// From the end.
+    Last(usize),
+}
 
 /// A model's tokenizer.
 pub struct Tokenizer {
-    inner: Inner,
+    steps: Arc<Steps>,
     /// Whether the template's special tokens are added.
     template: bool,
     /// Put after every text, behind what the template adds.
     closing: Option<u32>,
-    /// Special tokens that are added to every text.
-    added: usize,
     /// Which end is cut off unless a caller says so.
     direction: Direction,
     /// What the model's files change in the tokenizer, for hashes.
@@ -98,25 +140,24 @@ impl Tokenizer {
     pub fn new(json: &[u8], settings: &Settings) -> Result<Self> {
         let mut parts = Parts::parse(json)?;
         let applied = settings.apply(&mut parts)?;
-        let mut inner = build(parts).map_err(broken)?;
-        inner.set_encode_special_tokens(applied.split_special_tokens);
-        let added = inner.encode_fast("", true).map_err(broken)?.len();
+        let steps = Steps::new(parts, applied.split_special_tokens);
+        let steps = steps.map_err(Error::InvalidTokenizer)?;
+        for sample in SAMPLES {
+            steps.encode(sample, false, Wanted::All)?;
+        }
         let mut tokenizer = Self {
-            inner,
+            steps: Arc::new(steps),
             template: true,
             closing: None,
-            added,
             direction: applied.direction,
             changes: applied.changes,
         };
         if let Some(end) = applied.end {
-            let template = tokenizer.inner.encode_fast("", true).map_err(broken)?;
             let id = tokenizer.id(&end);
-            let ends = template.get_ids().last().copied() == id;
-            if applied.closes && !ends {
-                tokenizer.closing = id;
-                tokenizer.added += usize::from(id.is_some());
-            }
+            let template = &tokenizer.steps.template;
+            let last = template.after.last().or(template.before.last());
+            let ends = last.map(|(id, _)| *id) == id;
+            tokenizer.closing = id.filter(|_| applied.closes && !ends);
             if ends || tokenizer.closing.is_some() {
                 tokenizer.changes.push_str(&end);
             }
@@ -129,14 +170,21 @@ impl Tokenizer {
         &self.changes
     }
 
+    /// Which end is cut off: the left one or the right one.
+    fn direction(&self, rules: Rules) -> Direction {
+        match rules.direction {
+            Direction::Model => self.direction,
+            asked => asked,
+        }
+    }
+
     /// Adds no special tokens to any text.
     #[must_use]
     pub fn without_special_tokens(&self) -> Self {
         Self {
-            inner: self.inner.clone(),
+            steps: Arc::clone(&self.steps),
             template: false,
             closing: None,
-            added: 0,
             direction: self.direction,
             changes: self.changes.clone(),
         }
@@ -144,27 +192,59 @@ impl Tokenizer {
 
     /// The id of a vocabulary entry.
     pub fn id(&self, token: &str) -> Option<u32> {
-        self.inner.token_to_id(token)
+        let steps = &self.steps;
+        steps.added.id(token).or_else(|| steps.model.id(token))
     }
 
     /// Number of entries, added tokens included.
     pub fn size(&self) -> usize {
-        self.inner.get_vocab_size(true)
+        self.steps.model.size() + self.steps.added.beyond(&self.steps.model)
+    }
+
+    /// The largest id that a text may have.
+    pub fn last(&self) -> u32 {
+        let steps = &self.steps;
+        let template = steps.template.before.iter().chain(&steps.template.after);
+        let template = template.filter(|_| self.template).map(|(id, _)| *id).max();
+        let last = steps.model.last().max(steps.added.last()).max(template);
+        last.max(self.closing).unwrap_or(0)
     }
 
     /// Special tokens that are added to every text.
     pub fn added(&self) -> usize {
-        self.added
+        let template = &self.steps.template;
+        let around = template.before.len() + template.after.len();
+        usize::from(self.template) * around + usize::from(self.closing.is_some())
     }
 
     /// The vocabulary entry of `id`.
     pub fn entry(&self, id: u32) -> Option<String> {
-        self.inner.id_to_token(id)
+        self.steps.entry(id).map(str::to_owned)
     }
 
     /// The text that tokens stand for.
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String> {
-        self.inner.decode(ids, skip_special_tokens).map_err(broken)
+        let tokens = ids.iter().filter_map(|id| self.steps.entry(*id));
+        let is_left_out = |token: &&str| skip_special_tokens && self.steps.added.is_special(token);
+        let tokens = tokens.filter(|token| !is_left_out(token));
+        let tokens = tokens.map(str::to_owned).collect();
+        self.steps.decoder.decode(tokens).map_err(broken)
+    }
+
+    /// The template's tokens around others.
+    fn around(&self, inner: &[u32]) -> Vec<u32> {
+        let Template { before, after, .. } = &self.steps.template;
+        let (before, after) = if self.template {
+            (before.as_slice(), after.as_slice())
+        } else {
+            (&[][..], &[][..])
+        };
+        let mut ids = Vec::with_capacity(inner.len() + self.added());
+        ids.extend(before.iter().map(|(id, _)| *id));
+        ids.extend_from_slice(inner);
+        ids.extend(after.iter().map(|(id, _)| *id));
+        ids.extend(self.closing);
+        ids
     }
 
     /// Tokens of input number `index`, which the errors name.
@@ -176,10 +256,8 @@ impl Tokenizer {
                 let truncated = ids.len() > rules.limit;
                 check_length(index, ids.len(), rules)?;
                 match self.direction(rules) {
-                    TruncationDirection::Right => ids.truncate(rules.limit),
-                    TruncationDirection::Left => {
-                        drop(ids.drain(..ids.len().saturating_sub(rules.limit)));
-                    }
+                    Direction::Left => drop(ids.drain(..ids.len().saturating_sub(rules.limit))),
+                    _ => ids.truncate(rules.limit),
                 }
                 Ok(Tokens {
                     ids,
@@ -187,15 +265,6 @@ impl Tokenizer {
                     ..Tokens::default()
                 })
             }
-        }
-    }
-
-    /// Which end is cut off.
-    fn direction(&self, rules: Rules) -> TruncationDirection {
-        let asked = (rules.direction != Direction::Model).then_some(rules.direction);
-        match asked.unwrap_or(self.direction) {
-            Direction::Left => TruncationDirection::Left,
-            _ => TruncationDirection::Right,
         }
     }
 
@@ -208,28 +277,35 @@ impl Tokenizer {
             with_prompt = [rules.prompt, text].concat();
             &with_prompt
         };
-        let mut encoding = self.inner.encode_fast(text, false).map_err(broken)?;
-        let room = rules.limit.saturating_sub(self.added);
-        let truncated = encoding.len() > room;
-        check_length(index, encoding.len() + self.added, rules)?;
-        encoding.truncate(room, 0, self.direction(rules));
-        let encoding = self
-            .inner
-            .post_process(encoding, None, self.template)
-            .map_err(broken)?;
+        let room = rules.limit.saturating_sub(self.added());
+        let enough = room.saturating_add(1);
+        let direction = self.direction(rules);
+        let wanted = match direction {
+            _ if rules.limit == usize::MAX => Wanted::All,
+            _ if !rules.truncate => Wanted::First(enough.max(COUNTED)),
+            Direction::Left => Wanted::Last(enough),
+            _ => Wanted::First(enough),
+        };
+        let found = self.steps.encode(text, false, wanted)?.ids;
+        let truncated = found.len() > room;
+        check_length(index, found.len() + self.added(), rules)?;
+        let kept = match direction {
+            Direction::Left => &found[found.len().saturating_sub(room)..],
+            _ => &found[..room.min(found.len())],
+        };
+        let ids = self.around(kept);
+        if ids.len() > rules.limit {
+            return Err(Error::InvalidTokenizer(format!(
+                "it adds {} tokens to a text, and the limit is {}",
+                self.added(),
+                rules.limit
+            )));
+        }
         let prompt = if rules.skip_prompt && !rules.prompt.is_empty() {
             self.prompt_length(rules.prompt)?
         } else {
             0
         };
-        let mut ids = encoding.get_ids().to_vec();
-        ids.extend(self.closing);
-        if ids.len() > rules.limit {
-            // Positions end at the limit.
-            return Err(Error::InvalidTokenizer(
-                "its template adds more to a text than to an empty one".to_owned(),
-            ));
-        }
         Ok(Tokens {
             ids,
             truncated,
@@ -240,8 +316,7 @@ impl Tokenizer {
 
     /// Where the tokens of a text are in it, in bytes, without special tokens.
     pub(super) fn places(&self, text: &str) -> Result<Vec<(usize, usize)>> {
-        let encoding = self.inner.encode(text, false).map_err(broken)?;
-        Ok(encoding.get_offsets().to_vec())
+        Ok(self.steps.encode(text, true, Wanted::All)?.places)
     }
 
     /// As [`Self::tokens`] of a text that is not cut, with a span for each of some ranges of its bytes, in order. The
@@ -262,15 +337,10 @@ impl Tokenizer {
             },
         )?;
         let with_prompt = [rules.prompt, text].concat();
-        let encoding = self
-            .inner
-            .encode(with_prompt.as_str(), false)
-            .map_err(broken)?;
-        let places = encoding.get_offsets();
+        let places = self.places(&with_prompt)?;
         // Where these are among all, special tokens included.
-        let mut windows = tokens.ids.windows(places.len().max(1));
-        let lead = windows.position(|ids| ids == encoding.get_ids());
-        let lead = lead.unwrap_or_default();
+        let before = self.steps.template.before.len();
+        let lead = if self.template { before } else { 0 };
         for range in ranges {
             let start = range.start + rules.prompt.len();
             let start = places.partition_point(|(_, end)| *end <= start);
@@ -290,46 +360,45 @@ impl Tokenizer {
     /// Tokens that a prompt takes at the start of a text: those of the prompt alone without the closing special
     /// token, as sentence-transformers counts them.
     fn prompt_length(&self, prompt: &str) -> Result<usize> {
-        let encoding = self.inner.encode_fast(prompt, true).map_err(broken)?;
-        let closing = encoding
-            .get_special_tokens_mask()
-            .last()
-            .is_some_and(|special| *special == 1);
-        Ok(encoding.len() - usize::from(closing))
+        let found = self.steps.encode(prompt, false, Wanted::All)?.ids.len();
+        let Template { before, after, .. } = &self.steps.template;
+        let around = before.len() + after.len().saturating_sub(1);
+        Ok(found + usize::from(self.template) * around)
     }
 
     /// Tokens of a text as people want to see them: nothing is cut off.
     pub fn describe(&self, text: &str, add_special_tokens: bool) -> Result<Vec<Token>> {
-        let encoding = self
-            .inner
-            .encode(text, add_special_tokens)
-            .map_err(broken)?;
-        let parts = encoding.get_ids().iter().zip(encoding.get_tokens());
-        let places = encoding
-            .get_special_tokens_mask()
-            .iter()
-            .zip(encoding.get_offsets());
-        let closing = self.closing.filter(|_| add_special_tokens);
-        Ok(parts
-            .zip(places)
-            .map(|((id, text), (special, (start, stop)))| {
-                let special = *special == 1;
-                Token {
-                    id: *id,
-                    text: text.clone(),
-                    special,
-                    start: (!special).then_some(*start),
-                    stop: (!special).then_some(*stop),
-                }
-            })
-            .chain(closing.map(|id| Token {
-                id,
-                text: self.entry(id).unwrap_or_default(),
-                special: true,
-                start: None,
-                stop: None,
-            }))
-            .collect())
+        let found = self.steps.encode(text, true, Wanted::All)?;
+        let Template { before, after, .. } = &self.steps.template;
+        let special = |(id, text): &(u32, String)| Token {
+            id: *id,
+            text: text.clone(),
+            special: true,
+            start: None,
+            stop: None,
+        };
+        let mut tokens = Vec::with_capacity(found.ids.len() + self.added());
+        if add_special_tokens {
+            tokens.extend(before.iter().map(special));
+        }
+        let mut texts = found.texts.into_iter().peekable();
+        for (number, (id, (start, stop))) in found.ids.iter().zip(found.places).enumerate() {
+            let own = texts.next_if(|(at, _)| *at == number);
+            tokens.push(Token {
+                id: *id,
+                text: own.map_or_else(|| self.entry(*id).unwrap_or_default(), |(_, text)| text),
+                special: false,
+                start: Some(start),
+                stop: Some(stop),
+            });
+        }
+        if add_special_tokens {
+            tokens.extend(after.iter().map(special));
+        }
+        if let Some(id) = self.closing.filter(|_| add_special_tokens) {
+            tokens.push(special(&(id, self.entry(id).unwrap_or_default())));
+        }
+        Ok(tokens)
     }
 }
 
@@ -347,20 +416,189 @@ impl Tokenizer {
     }
 }
 
-/// Makes a tokenizer of checked parts.
-fn build(parts: Parts) -> tokenizers::Result<Inner> {
-    fn part<T: serde::de::DeserializeOwned>(
-        json: serde_json::Value,
-    ) -> serde_json::Result<Option<T>> {
-        serde_json::from_value(json)
+impl Steps {
+    fn new(parts: Parts, split: bool) -> std::result::Result<Self, String> {
+        let model = parts.model;
+        let normalizer = Normalizer::new(&parts.normalizer)?;
+        let pre_tokenizer = PreTokenizer::new(&parts.pre_tokenizer)?;
+        let tokens = parts.added_tokens.into_iter().map(|added| added.token);
+        let added = Added::new(tokens.collect(), split, &model, &normalizer)?;
+        let (sure, open) = pre_tokenizer.cuts(added.cuts(normalizer.cuts()));
+        let by_model = open.space.filter(|space| model.ends_before(*space));
+        Ok(Self {
+            cuts: Cuts {
+                space: sure.space.or(by_model),
+                punctuation: sure.punctuation,
+            },
+            template: Template::new(&parts.post_processor)?,
+            decoder: Decoder::new(&parts.decoder)?,
+            added,
+            normalizer,
+            pre_tokenizer,
+            model,
+        })
     }
-    let mut inner = TokenizerImpl::new(parts.model);
-    inner.with_normalizer(part::<Normalizer>(parts.normalizer)?)?;
-    inner.with_pre_tokenizer(part::<PreTokenizerWrapper>(parts.pre_tokenizer)?);
-    inner.with_post_processor(part::<PostProcessorWrapper>(parts.post_processor)?);
-    inner.with_decoder(part::<Decoder>(parts.decoder)?);
-    inner.add_tokens(parts.added_tokens.into_iter().map(|added| added.token))?;
-    Ok(inner)
+
+    fn entry(&self, id: u32) -> Option<&str> {
+        self.added.entry(id).or_else(|| self.model.entry(id))
+    }
+
+    /// The tokens of a text, or as many windows of them as have those that are wanted.
+    #[inline(never)]
+    fn encode(&self, text: &str, with_places: bool, wanted: Wanted) -> Result<Found> {
+        let parts = self.added.in_raw(text);
+        let mut found = Found::default();
+        if let Wanted::Last(count) = wanted {
+            let mut windows: Vec<Vec<u32>> = Vec::new();
+            let mut total = 0;
+            for (id, part) in parts.into_iter().rev() {
+                let mut end = part.end;
+                while end > part.start && total < count {
+                    let window = match id {
+                        Some(_) => part.clone(),
+                        None => self.cuts.last(text, part.start..end),
+                    };
+                    let ends = (window.start == part.start, end == part.end);
+                    end = window.start;
+                    let mut last = Found::default();
+                    self.part(text, id, window, ends, false, &mut last)
+                        .map_err(broken)?;
+                    total += last.ids.len();
+                    windows.push(last.ids);
+                }
+            }
+            windows.reverse();
+            found.ids = windows.concat();
+            return Ok(found);
+        }
+        let count = match wanted {
+            Wanted::First(count) => count,
+            _ => usize::MAX,
+        };
+        for (id, part) in parts {
+            let mut start = part.start;
+            while start < part.end && found.ids.len() < count {
+                let window = match id {
+                    Some(_) => part.clone(),
+                    None => self.cuts.first(text, start..part.end),
+                };
+                let ends = (start == part.start, window.end == part.end);
+                start = window.end;
+                self.part(text, id, window, ends, with_places, &mut found)
+                    .map_err(broken)?;
+            }
+        }
+        if with_places {
+            self.trim(&mut found);
+        }
+        Ok(found)
+    }
+
+    /// Adds the tokens of a window, which may be the beginning and the end of what is between added tokens.
+    fn part(
+        &self,
+        text: &str,
+        added: Option<u32>,
+        window: Range<usize>,
+        (first, last): (bool, bool),
+        with_places: bool,
+        found: &mut Found,
+    ) -> std::result::Result<(), String> {
+        let part = &text[window.clone()];
+        if let Some(id) = added {
+            found.add_text(id, part, with_places.then_some((window.start, window.end)));
+            return Ok(());
+        }
+        let track = with_places || (window.start == 0 && self.pre_tokenizer.needs_places());
+        let mut aligned = Aligned::new(part, window.start, track);
+        self.normalizer.apply(&mut aligned, first, last)?;
+        let parts = self.added.in_normalized(aligned.text());
+        // Words between added tokens are cut together, so that the text is changed once.
+        let mut words: Vec<Range<usize>> = Vec::new();
+        if parts.iter().all(|(id, _)| id.is_none()) {
+            words.extend(parts.into_iter().map(|(_, range)| range));
+            return self.words(&mut aligned, words, with_places, found);
+        }
+        for (id, range) in parts {
+            if let Some(id) = id {
+                let place = aligned.place(range.clone()).filter(|_| with_places);
+                found.add_text(id, &aligned.text()[range], place);
+            } else {
+                let mut piece = aligned.part(range.clone());
+                words.clear();
+                words.push(0..range.len());
+                self.words(&mut piece, std::mem::take(&mut words), with_places, found)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the tokens of a text without added tokens.
+    fn words(
+        &self,
+        text: &mut Aligned,
+        mut words: Vec<Range<usize>>,
+        with_places: bool,
+        found: &mut Found,
+    ) -> std::result::Result<(), String> {
+        self.pre_tokenizer.apply(text, &mut words)?;
+        for word in words {
+            let start = word.start;
+            let part = &text.text()[word];
+            self.model.tokenize(part, &mut |id, bytes| {
+                if with_places {
+                    let here = start + bytes.start..start + bytes.end;
+                    if self.model.is_unknown(id) {
+                        found.texts.push((found.ids.len(), part[bytes].to_owned()));
+                    }
+                    let before = found
+                        .places
+                        .last()
+                        .map_or((0, 0), |place| (place.1, place.1));
+                    found.places.push(text.place(here).unwrap_or(before));
+                }
+                found.ids.push(id);
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Takes white space off the places of tokens, as the template says.
+    fn trim(&self, found: &mut Found) {
+        let is_space = |c: &char| *c == '\u{120}' || c.is_whitespace();
+        for prefix in &self.template.trims {
+            let mut texts = found.texts.iter().peekable();
+            let places = found.places.iter_mut().zip(&found.ids);
+            for (number, ((start, stop), id)) in places.enumerate() {
+                let own = texts.next_if(|(at, _)| *at == number);
+                let text = own
+                    .map(|(_, text)| text.as_str())
+                    .or_else(|| self.entry(*id));
+                let text = text.unwrap_or_default();
+                let mut leading = text.chars().take_while(is_space).count();
+                let trailing = text.chars().rev().take_while(is_space).count();
+                // The one space in front that may have been put there.
+                if leading == 1 && *prefix && (number == 0 || *start == 0) {
+                    leading = 0;
+                }
+                *start = (*start + leading).min(*stop);
+                if *stop >= trailing {
+                    *stop = (*stop - trailing).max(*start);
+                }
+            }
+        }
+    }
+}
+
+impl Found {
+    /// Adds a token whose text is that of the input.
+    fn add_text(&mut self, id: u32, text: &str, place: Option<(usize, usize)>) {
+        if let Some(place) = place {
+            self.texts.push((self.ids.len(), text.to_owned()));
+            self.places.push(place);
+        }
+        self.ids.push(id);
+    }
 }
 
 fn check_length(index: usize, tokens: usize, rules: Rules) -> Result<()> {
@@ -374,10 +612,6 @@ fn check_length(index: usize, tokens: usize, rules: Rules) -> Result<()> {
     Ok(())
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the shape that map_err wants"
-)]
-fn broken(error: tokenizers::Error) -> Error {
-    Error::InvalidTokenizer(error.to_string())
+fn broken(reason: String) -> Error {
+    Error::InvalidTokenizer(reason)
 }
