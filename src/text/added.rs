@@ -26,7 +26,7 @@ pub struct Added {
 
 struct Token {
     id: u32,
-    token: AddedToken,
+    rules: AddedToken,
     /// What the normalizer makes of it.
     form: String,
 }
@@ -63,12 +63,11 @@ impl Added {
             let known = places.get(&token.content).copied();
             let id = known.map(|place: usize| added.tokens[place].id);
             let id = id.or_else(|| model.id(&token.content));
-            let id = match id {
-                Some(id) => id,
-                None => {
-                    next = next.checked_add(1).ok_or("it has too many entries")?;
-                    next - 1
-                }
+            let id = if let Some(id) = id {
+                id
+            } else {
+                next = next.checked_add(1).ok_or("it has too many entries")?;
+                next - 1
             };
             let mut form = Aligned::new(&token.content, 0, false);
             if token.normalized {
@@ -80,21 +79,20 @@ impl Added {
             let token = Token {
                 id,
                 form: form.text().to_owned(),
-                token,
+                rules: token,
             };
-            match known {
-                Some(place) => added.tokens[place] = token,
-                None => {
-                    places.insert(token.token.content.clone(), added.tokens.len());
-                    added.tokens.push(token);
-                }
+            if let Some(place) = known {
+                added.tokens[place] = token;
+            } else {
+                places.insert(token.rules.content.clone(), added.tokens.len());
+                added.tokens.push(token);
             }
         }
         let finder = |normalized: bool| {
             let tokens = added.tokens.iter().enumerate();
             let tokens = tokens.filter(|(_, token)| {
-                let hidden = split && added.special.contains(&token.token.content);
-                token.token.normalized == normalized && !hidden
+                let hidden = split && added.special.contains(&token.rules.content);
+                token.rules.normalized == normalized && !hidden
             });
             Finder::new(
                 tokens
@@ -109,7 +107,7 @@ impl Added {
     /// The id of a token.
     pub fn id(&self, content: &str) -> Option<u32> {
         let mut tokens = self.tokens.iter();
-        Some(tokens.find(|token| token.token.content == content)?.id)
+        Some(tokens.find(|token| token.rules.content == content)?.id)
     }
 
     /// The token of an id, as texts have it.
@@ -117,7 +115,7 @@ impl Added {
         // Of several the last one counts.
         let token = self.tokens.iter().rev().find(|token| token.id == id)?;
         Some(if token.form.is_empty() {
-            &token.token.content
+            &token.rules.content
         } else {
             &token.form
         })
@@ -132,7 +130,7 @@ impl Added {
     pub fn beyond(&self, model: &Model) -> usize {
         let tokens = self.tokens.iter();
         tokens
-            .filter(|token| model.id(&token.token.content).is_none())
+            .filter(|token| model.id(&token.rules.content).is_none())
             .count()
     }
 
@@ -153,17 +151,17 @@ impl Added {
 
     /// Where none of those that are looked for in normalized text goes across.
     pub fn cuts(&self, cuts: Cuts) -> Cuts {
-        let mut tokens = self.tokens.iter().filter(|token| token.token.normalized);
+        let mut tokens = self.tokens.iter().filter(|token| token.rules.normalized);
         let plain = plain();
         let crosses = |token: &Token| {
             let mut pairs = token.form.chars().zip(token.form.chars().skip(1));
-            token.token.rstrip
+            token.rules.rstrip
                 || pairs.any(|(left, right)| plain.has(left) && Some(right) == cuts.space)
         };
         Cuts {
             space: cuts.space.filter(|_| !tokens.clone().any(crosses)),
             punctuation: cuts.punctuation
-                && tokens.all(|token| token.form.is_ascii() && !token.token.rstrip),
+                && tokens.all(|token| token.form.is_ascii() && !token.rules.rstrip),
         }
     }
 
@@ -173,7 +171,9 @@ impl Added {
         let mut at = 0;
         while let Some((place, found)) = finder.next(text, at) {
             at = found.end;
-            let Token { id, token, .. } = &self.tokens[place];
+            let Token {
+                id, rules: token, ..
+            } = &self.tokens[place];
             let (mut start, mut stop) = (found.start, found.end);
             let is_word = |c: Option<char>| c.is_some_and(is_word_of_rust);
             let before = text[..start].chars().next_back();

@@ -50,18 +50,18 @@ struct Symbol {
 
 impl Bpe {
     /// Takes merges in the order of their ranks.
-    pub fn new(ids: Ids, merges: Vec<(String, String)>, options: Options) -> Result<Self, String> {
+    pub fn new(ids: Ids, merges: &[(String, String)], options: Options) -> Result<Self, String> {
         let id = |entry: &str| {
             ids.id(entry)
                 .ok_or_else(|| format!("merges: the vocabulary has no entry {entry:?}"))
         };
         let mut table = Merges::new(merges.len());
-        for (rank, (left, right)) in (0..).zip(&merges) {
+        for (rank, (left, right)) in (0..).zip(merges) {
             let rest = right.get(options.prefix.len()..).ok_or_else(|| {
                 format!("merges: {right:?} is shorter than continuing_subword_prefix")
             })?;
-            let merged = id(&[left.as_str(), rest].concat())?;
-            if !table.insert((id(left)?, id(right)?), (rank, merged)) {
+            let both = id(&[left.as_str(), rest].concat())?;
+            if !table.insert((id(left)?, id(right)?), (rank, both)) {
                 return Err("merges: too many have the same hash".to_owned());
             }
         }

@@ -131,6 +131,7 @@ impl Step {
         })
     }
 
+    #[expect(clippy::too_many_lines, reason = "an arm for each kind of part")]
     fn apply(&self, tokens: &mut Vec<String>) -> Result<(), String> {
         match self {
             Self::Suffix(suffix) => {
@@ -234,12 +235,12 @@ impl Step {
                         .strip_prefix("<0x")
                         .and_then(|rest| rest.strip_suffix('>'));
                     let digits = digits.filter(|digits| digits.len() == 2);
-                    match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-                        Some(byte) => run.push(byte),
-                        None => {
-                            flush(&mut run, &mut new);
-                            new.push(token);
-                        }
+                    let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+                    if let Some(byte) = byte {
+                        run.push(byte);
+                    } else {
+                        flush(&mut run, &mut new);
+                        new.push(token);
                     }
                 }
                 flush(&mut run, &mut new);

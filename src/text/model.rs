@@ -188,7 +188,8 @@ impl Fields {
                 return Err("its dropout must be from 0 to 1".to_owned());
             }
             let merges = self.merges.ok_or_else(|| need("merges"))?;
-            let merges = merges.into_iter().filter_map(|Merge(pair)| pair).collect();
+            let merges = merges.into_iter().filter_map(|Merge(pair)| pair);
+            let merges: Vec<_> = merges.collect();
             let options = bpe::Options {
                 unknown,
                 prefix: prefix.unwrap_or_default(),
@@ -197,7 +198,7 @@ impl Fields {
                 byte_fallback: self.byte_fallback.unwrap_or(false),
                 whole_words: self.ignore_merges.unwrap_or(false),
             };
-            return Bpe::new(ids, merges, options).map(Model::Bpe);
+            return Bpe::new(ids, &merges, options).map(Model::Bpe);
         }
         let unknown = unknown.ok_or_else(|| need("unk_token"))?;
         if kind == Kind::WordLevel {

@@ -156,6 +156,7 @@ impl Step {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "an arm for each kind of part")]
     fn apply(&self, text: &mut Aligned, first: bool, last: bool) -> Result<(), String> {
         match self {
             Self::Bert {
@@ -267,7 +268,7 @@ impl Step {
                     *text = new.done();
                 }
             }
-            Self::ByteLevel => text.each(|c, out| bytes::encode(c, out)),
+            Self::ByteLevel => text.each(bytes::encode),
         }
         Ok(())
     }

@@ -48,6 +48,7 @@ pub struct Added {
 
 /// A token, and how it is looked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the format has them")]
 pub struct AddedToken {
     /// The token.
     pub content: String,

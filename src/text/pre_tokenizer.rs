@@ -219,6 +219,7 @@ fn metaspace(fields: &Fields) -> Result<Step, String> {
 }
 
 impl Step {
+    #[expect(clippy::too_many_lines, reason = "an arm for each kind of part")]
     fn apply(
         &self,
         text: &mut Aligned,
@@ -392,12 +393,9 @@ impl Step {
                 // In a word that is matched as a whole, or not at all.
                 let takes_words = ["a", "Z", "a0Bz"].iter().all(|word| pattern.covers(word));
                 match (behavior, invert) {
-                    (Behavior::Removed | Behavior::Isolated, false)
+                    (Behavior::Removed | Behavior::Isolated | Behavior::MergedWithNext, false)
                         if takes_space && !takes_words =>
                     {
-                        (Some(space), true)
-                    }
-                    (Behavior::MergedWithNext, false) if takes_space && !takes_words => {
                         (Some(space), true)
                     }
                     (Behavior::Isolated, false) if takes_words => (Some(space), true),

@@ -178,7 +178,7 @@ impl Vocabulary {
 pub struct Ids {
     vocabulary: Vocabulary,
     /// By place.
-    ids: Vec<u32>,
+    by_place: Vec<u32>,
     /// Places in the order of their ids.
     sorted: Vec<u32>,
 }
@@ -191,7 +191,7 @@ impl Ids {
         sorted.sort_by_key(|place| ids[*place as usize]);
         Ok(Self {
             vocabulary,
-            ids,
+            by_place: ids,
             sorted,
         })
     }
@@ -203,25 +203,27 @@ impl Ids {
 
     /// The id of the entry at a place.
     pub fn at(&self, place: usize) -> u32 {
-        self.ids[place]
+        self.by_place[place]
     }
 
     /// The id of an entry.
     pub fn id(&self, entry: &str) -> Option<u32> {
-        Some(self.ids[self.vocabulary.place(entry)?])
+        Some(self.by_place[self.vocabulary.place(entry)?])
     }
 
     /// The entry with an id; of several the last in the list.
     pub fn entry(&self, id: u32) -> Option<&str> {
         let after = self
             .sorted
-            .partition_point(|place| self.ids[*place as usize] <= id);
+            .partition_point(|place| self.by_place[*place as usize] <= id);
         let place = *self.sorted.get(after.checked_sub(1)?)? as usize;
-        (self.ids[place] == id).then(|| self.vocabulary.get(place))?
+        (self.by_place[place] == id).then(|| self.vocabulary.get(place))?
     }
 
     /// The largest id.
     pub fn last(&self) -> Option<u32> {
-        self.sorted.last().map(|place| self.ids[*place as usize])
+        self.sorted
+            .last()
+            .map(|place| self.by_place[*place as usize])
     }
 }

@@ -1,4 +1,4 @@
-//! The WordPiece model (Wu et al. 2016): the longest entry first, again and again.
+//! The `WordPiece` model (Wu et al. 2016): the longest entry first, again and again.
 
 use std::ops::Range;
 

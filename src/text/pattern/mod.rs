@@ -338,6 +338,7 @@ impl Machine<'_> {
     }
 
     /// Where a match of the instructions from `op` on ends that begins at `at`.
+    #[expect(clippy::too_many_lines, reason = "an arm for each instruction")]
     fn run(&mut self, mut op: usize, mut at: usize) -> Result<Option<usize>, TooSlow> {
         let floor = self.retries.len();
         loop {

@@ -197,8 +197,8 @@ impl Set {
             name => name,
         };
         let known = |known: &&str| known.starts_with(category);
-        if category.is_empty() || !CATEGORIES.iter().any(|name| known(&name)) {
-            return Some(Self::posix(&name.to_ascii_lowercase())?);
+        if category.is_empty() || !CATEGORIES.iter().any(&known) {
+            return Self::posix(&name.to_ascii_lowercase());
         }
         Some(Self::categories(|name| known(&name), false))
     }
