@@ -86,8 +86,8 @@ pub fn package() -> Result<()> {
     ]))
 }
 
-/// Declarations for `require`: the same files, in a folder that says that they are `CommonJS`. To the compiler an ES module cannot
-/// be required, though Node can do it.
+/// Copies the declarations into a folder that declares them as `CommonJS`: to TypeScript an ES module cannot be required,
+/// though Node can do it.
 fn commonjs_types(dist: &Path) -> Result<()> {
     let cjs = dist.join("cjs");
     let mut folders = vec![dist.to_owned()];

@@ -94,7 +94,7 @@ export class Remote {
   /** Messages of other scripts are ignored. */
   #receive(reply: Reply | undefined | null): void {
     const pending = this.#pending.get(reply?.id as number);
-    if (!pending || !reply) return;
+    if (!pending || !reply || !("begun" in reply || "memoryBytes" in reply)) return;
     clearInterval(this.#watch);
     if ("begun" in reply) return;
     this.#pending.delete(reply.id);
