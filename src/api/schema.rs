@@ -1,6 +1,6 @@
 //! The bodies of requests as types, for the `OpenAPI` document alone: [`super::body`] reads them. schemathesis sees to it that
 //! both say the same.
-#![expect(dead_code, missing_docs, reason = "only their schemas are used")]
+#![expect(dead_code, reason = "only their schemas are used")]
 
 use std::num::NonZeroU32;
 

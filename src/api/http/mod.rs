@@ -110,10 +110,12 @@ impl Incoming {
     /// The model that is asked for, in whichever way the request's format has; none: the default one, which is what clients
     /// mean by an empty name and by `null` as a string.
     pub fn model(&self) -> Option<&str> {
-        let text = |field| match field {
-            &Field::Text(ref text) => Some(text.as_str()),
-            _ => None,
-        };
+        fn text(field: &Field) -> Option<&str> {
+            match field {
+                Field::Text(text) => Some(text),
+                _ => None,
+            }
+        }
         let named = || match self.body()?.get("model") {
             Field::Object(model) => text(model.get("model")),
             other => text(other),
