@@ -401,7 +401,7 @@ fn perform<B: Backend>(
     }
     fn chroma<T: Serialize + 'static>(started: chroma::Started<T>) -> State {
         match started {
-            chroma::Started::Running(pending) => running(pending),
+            chroma::Started::Running(pending) => running(*pending),
             chroma::Started::Empty(response) => ready(&response),
         }
     }
