@@ -418,8 +418,8 @@ fn perform<B: Backend>(
     Ok(match route {
         // TEI passes over fields that it does not know, and what speaks its dialect may send some.
         Route::OpenAi => running(openai::start(embedder, body, format != Format::Tei)?),
-        Route::Sparse => running(tei::start_sparse(embedder, body)?),
-        Route::All => running(tei::start_all(embedder, body)?),
+        Route::Sparse => running(tei::start_sparse(embedder, body, true)?),
+        Route::All => running(tei::start_all(embedder, body, true)?),
         Route::Similarity => running(tei::start_similarity(embedder, body)?),
         Route::Tokenize => ready(&tei::tokenize(embedder, body)?),
         Route::Decode => ready(&tei::decode(embedder, body)?),
