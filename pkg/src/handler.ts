@@ -145,8 +145,10 @@ export function handler(
     const waits = typeof context?.waitUntil === "function" ? (context as RequestContext) : undefined;
     const { method, headers } = request;
     const head = { method, path: new URL(request.url).pathname, headers: Object.fromEntries(headers) };
-    const early = await admit(head, underWay >= maxRequests ? "overloaded" : undefined);
+    const early = await admit(head);
     if (early) return early;
+    const full = underWay >= maxRequests && (await admit(head, "overloaded"));
+    if (full) return full;
     underWay++;
     const deadline = new Deadline(request.signal, timeout);
     try {

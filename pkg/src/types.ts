@@ -155,7 +155,7 @@ export interface CallOptions {
 
 /**
  * Texts, or texts that are tokenised already; one or several. Token ids are used as they are: they include what the
- * model expects around a text, as `tokenize` gives them.
+ * model expects around a text, as `tokenize` gives them, and are refused without it.
  */
 export type Inputs = string | readonly string[] | readonly number[] | readonly (readonly number[])[];
 

@@ -332,7 +332,10 @@ impl Body {
     pub fn of(value: Field) -> Result<Self> {
         match value {
             Field::Object(body) => Ok(body),
-            _ => Err(Error::input("body", "the body must be a JSON object")),
+            _ => Err(Error::input(
+                "body",
+                "the body must be a JSON object with the texts as `input`, `inputs` or `texts`, as the route has it",
+            )),
         }
     }
 

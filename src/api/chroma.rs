@@ -97,7 +97,7 @@ impl<T> Response<T> {
 
 /// What a request becomes. Without texts there is nothing to compute.
 pub(super) enum Started<T> {
-    Running(Pending<Response<T>>),
+    Running(Box<Pending<Response<T>>>),
     Empty(Response<T>),
 }
 
@@ -118,7 +118,7 @@ pub(super) fn start_sparse<B: Backend>(
         return Ok(Started::Empty(Response::new(Vec::new(), &[])));
     }
     let run = embedder.start_sparse(request.texts, &options)?;
-    Ok(Started::Running(Pending::new(run, |output| {
+    Ok(Started::Running(Box::new(Pending::new(run, |output| {
         let batch = output.into_sparse();
         let vectors = batch.vectors.into_iter().map(|vector| Sparse {
             indices: vector.indices,
@@ -126,7 +126,7 @@ pub(super) fn start_sparse<B: Backend>(
             labels: vector.labels,
         });
         Response::new(vectors.collect(), &batch.tokens)
-    })))
+    }))))
 }
 
 /// `/`: `{ texts, instructions? }`. What is too long is cut off.
@@ -144,8 +144,8 @@ pub(super) fn start_dense<B: Backend>(
         return Ok(Started::Empty(Response::new(Vec::new(), &[])));
     }
     let run = embedder.start(request.texts, &options)?;
-    Ok(Started::Running(Pending::new(run, |output| {
+    Ok(Started::Running(Box::new(Pending::new(run, |output| {
         let tokens = output.tokens.clone();
         Response::new(vectors(output), &tokens)
-    })))
+    }))))
 }

@@ -17,10 +17,12 @@ use crate::text::{Input, Token};
 /// The most numbers of an answer of `/embed_all`: as JSON some 25 MB.
 const MAX_NUMBERS: usize = 1 << 21;
 
-/// Texts or token ids.
-fn inputs(body: &mut Body) -> Result<Vec<Input>> {
+/// Texts or token ids. `filled`: none may be empty, as on the wire.
+fn inputs(body: &mut Body, filled: bool) -> Result<Vec<Input>> {
     let inputs = body.take("inputs").inputs("inputs")?;
-    check_filled("inputs", &inputs)?;
+    if filled {
+        check_filled("inputs", &inputs)?;
+    }
     Ok(inputs)
 }
 
@@ -37,17 +39,18 @@ pub fn start_dense<B: Backend>(
     embedder: &Embedder<B>,
     mut body: Body,
 ) -> Result<Pending<Vec<Vec<f32>>>> {
-    let inputs = inputs(&mut body)?;
+    let inputs = inputs(&mut body, true)?;
     let options = dense_options(&mut body)?;
     Ok(Pending::new(embedder.start(inputs, &options)?, vectors))
 }
 
-/// `/embed_sparse`: `{ inputs, … }` → entries of sparse vectors.
+/// `/embed_sparse`: `{ inputs, … }` → entries of sparse vectors. `filled`: an empty text is an error, as on the wire.
 pub fn start_sparse<B: Backend>(
     embedder: &Embedder<B>,
     mut body: Body,
+    filled: bool,
 ) -> Result<Pending<Vec<Vec<Entry>>>> {
-    let inputs = inputs(&mut body)?;
+    let inputs = inputs(&mut body, filled)?;
     let options = SparseOptions {
         prompt_name: body.text("prompt_name")?,
         truncate: Some(body.flag("truncate")?.unwrap_or(false)),
@@ -67,12 +70,13 @@ pub fn start_sparse<B: Backend>(
     }))
 }
 
-/// `/embed_all`: `{ inputs, … }` → for each input the states of its tokens, not normalised.
+/// `/embed_all`: `{ inputs, … }` → for each input the states of its tokens, not normalised. `filled` as above.
 pub fn start_all<B: Backend>(
     embedder: &Embedder<B>,
     mut body: Body,
+    filled: bool,
 ) -> Result<Pending<Vec<Vec<Vec<f32>>>>> {
-    let inputs = inputs(&mut body)?;
+    let inputs = inputs(&mut body, filled)?;
     let options = TokenOptions {
         head: Some(TokenHead::States),
         prompt_name: body.text("prompt_name")?,
@@ -126,7 +130,7 @@ pub(super) fn tokenize<B: Backend>(
     embedder: &Embedder<B>,
     mut body: Body,
 ) -> Result<Vec<Vec<Token>>> {
-    let inputs = inputs(&mut body)?;
+    let inputs = inputs(&mut body, true)?;
     let special = body.flag("add_special_tokens")?.unwrap_or(true);
     let prompt = match &body.text("prompt_name")? {
         Some(name) => embedder.info().prompts.find(name)?,

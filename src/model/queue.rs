@@ -79,7 +79,9 @@ impl Queue {
             truncate: self.truncate,
             direction: self.direction,
         };
-        check_input(self.number, route, input, rules)?;
+        if self.chunking.is_none() {
+            check_input(self.number, route, input, rules)?;
+        }
         let tokens = match (self.chunking, input) {
             (None, _) => vec![route.tokenizer.tokens(self.number, input, rules)?],
             (Some(chunking), Input::Text(text)) if chunking.late => {

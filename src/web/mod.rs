@@ -251,13 +251,13 @@ impl Model {
     /// TEI's `embed_sparse` body → `[[{ index, value }]]`.
     #[wasm_bindgen(js_name = embedSparse)]
     pub fn embed_sparse(&self, body: &JsValue) -> Thrown<Job> {
-        self.answer(tei::start_sparse(&self.0.embedder, object(body)?))
+        self.answer(tei::start_sparse(&self.0.embedder, object(body)?, false))
     }
 
     /// TEI's `embed_all` body → `[[[number]]]`.
     #[wasm_bindgen(js_name = embedAll)]
     pub fn embed_all(&self, body: &JsValue) -> Thrown<Job> {
-        self.answer(tei::start_all(&self.0.embedder, object(body)?))
+        self.answer(tei::start_all(&self.0.embedder, object(body)?, false))
     }
 
     /// `string | string[]` → tokens of each text.

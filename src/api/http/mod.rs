@@ -110,10 +110,12 @@ impl Incoming {
     /// The model that is asked for, in whichever way the request's format has; none: the default one, which is what clients
     /// mean by an empty name and by `null` as a string.
     pub fn model(&self) -> Option<&str> {
-        let text = |field| match field {
-            &Field::Text(ref text) => Some(text.as_str()),
-            _ => None,
-        };
+        fn text(field: &Field) -> Option<&str> {
+            match field {
+                Field::Text(text) => Some(text),
+                _ => None,
+            }
+        }
         let named = || match self.body()?.get("model") {
             Field::Object(model) => text(model.get("model")),
             other => text(other),
@@ -399,7 +401,7 @@ fn perform<B: Backend>(
     }
     fn chroma<T: Serialize + 'static>(started: chroma::Started<T>) -> State {
         match started {
-            chroma::Started::Running(pending) => running(pending),
+            chroma::Started::Running(pending) => running(*pending),
             chroma::Started::Empty(response) => ready(&response),
         }
     }
@@ -416,8 +418,8 @@ fn perform<B: Backend>(
     Ok(match route {
         // TEI passes over fields that it does not know, and what speaks its dialect may send some.
         Route::OpenAi => running(openai::start(embedder, body, format != Format::Tei)?),
-        Route::Sparse => running(tei::start_sparse(embedder, body)?),
-        Route::All => running(tei::start_all(embedder, body)?),
+        Route::Sparse => running(tei::start_sparse(embedder, body, true)?),
+        Route::All => running(tei::start_all(embedder, body, true)?),
         Route::Similarity => running(tei::start_similarity(embedder, body)?),
         Route::Tokenize => ready(&tei::tokenize(embedder, body)?),
         Route::Decode => ready(&tei::decode(embedder, body)?),

@@ -182,50 +182,50 @@ impl Problem {
         }
     }
 
+    /// Status and body as `OpenAI` has them, or `SambaNova`.
+    fn openai(&self, sambanova: bool) -> (u16, String) {
+        let status = match self.kind {
+            Kind::Unauthenticated => 401,
+            Kind::NotFound | Kind::UnknownModel => 404,
+            Kind::Method => 405,
+            Kind::TimedOut => 408,
+            Kind::TooLarge => 413,
+            Kind::Encoding => 415,
+            Kind::Overloaded => 429,
+            Kind::Internal => 500,
+            Kind::Unavailable => 503,
+            _ => 400,
+        };
+        let kind = match self.kind {
+            Kind::Unauthenticated if sambanova => "authentication_error",
+            Kind::Overloaded => "rate_limit_error",
+            Kind::TimedOut => "timeout_error",
+            Kind::Internal | Kind::Unavailable => "server_error",
+            _ => "invalid_request_error",
+        };
+        let code = match self.kind {
+            Kind::Unauthenticated if sambanova => "invalid_authentication",
+            Kind::Overloaded if sambanova => "insufficient_quota",
+            Kind::Malformed | Kind::Invalid | Kind::Empty | Kind::TooManyInputs if sambanova => {
+                "invalid_request_error"
+            }
+            _ => self.code,
+        };
+        let error = OpenAiError {
+            message: &self.message,
+            kind,
+            param: self.param,
+            code,
+        };
+        (status, to_json(&OpenAiBody { error }))
+    }
+
     /// The problem as `format` tells it.
     pub fn respond(&self, format: Format) -> Response {
         let message = &self.message;
         let (status, body) = match format {
-            Format::OpenAi | Format::SambaNova => {
-                let status = match self.kind {
-                    Kind::Unauthenticated => 401,
-                    Kind::NotFound | Kind::UnknownModel => 404,
-                    Kind::Method => 405,
-                    Kind::TimedOut => 408,
-                    Kind::TooLarge => 413,
-                    Kind::Encoding => 415,
-                    Kind::Overloaded => 429,
-                    Kind::Internal => 500,
-                    Kind::Unavailable => 503,
-                    _ => 400,
-                };
-                let kind = match self.kind {
-                    Kind::Unauthenticated if format == Format::SambaNova => "authentication_error",
-                    Kind::Overloaded => "rate_limit_error",
-                    Kind::TimedOut => "timeout_error",
-                    Kind::Internal | Kind::Unavailable => "server_error",
-                    _ => "invalid_request_error",
-                };
-                let code = match self.kind {
-                    Kind::Unauthenticated if format == Format::SambaNova => {
-                        "invalid_authentication"
-                    }
-                    Kind::Overloaded if format == Format::SambaNova => "insufficient_quota",
-                    Kind::Malformed | Kind::Invalid | Kind::Empty | Kind::TooManyInputs
-                        if format == Format::SambaNova =>
-                    {
-                        "invalid_request_error"
-                    }
-                    _ => self.code,
-                };
-                let error = OpenAiError {
-                    message,
-                    kind,
-                    param: self.param,
-                    code,
-                };
-                (status, to_json(&OpenAiBody { error }))
-            }
+            Format::OpenAi => self.openai(false),
+            Format::SambaNova => self.openai(true),
             Format::Tei => {
                 let (status, kind) = match self.kind {
                     Kind::Malformed => (400, "validation"),

@@ -553,7 +553,9 @@ export const cases = {
       return files[name];
     };
     const server = serve({ models: { tiny } });
-    const ask = async () => assert.equal((await server.fetch("http://localhost/v1/models")).status, 200);
+    const asked = { method: "POST", body: '{"input":"a"}' };
+    const ask = async () =>
+      assert.equal((await server.fetch("http://localhost/v1/embeddings", asked)).status, 200);
     await ask();
     await ask();
     server[Symbol.dispose]();

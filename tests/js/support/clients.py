@@ -12,7 +12,7 @@ TEXTS = ["a cat", "the dog sat on the mat"]
 
 name, url = sys.argv[1:]
 # No client asks anybody but us.
-os.environ |= {"OPENAI_API_KEY": "unused", "HF_HUB_OFFLINE": "1", "NO_PROXY": "*", "ANONYMIZED_TELEMETRY": "False"}
+os.environ |= {"OPENAI_API_KEY": "unused", "NO_PROXY": "*", "ANONYMIZED_TELEMETRY": "False"}
 
 
 def rows(vectors):
@@ -73,8 +73,11 @@ def langchain_as_it_is():
 
 
 def haystack():
-    from haystack.components.embedders import HuggingFaceAPIDocumentEmbedder, HuggingFaceAPITextEmbedder
     from haystack.dataclasses import Document
+    from haystack_integrations.components.embedders.huggingface_api import (
+        HuggingFaceAPIDocumentEmbedder,
+        HuggingFaceAPITextEmbedder,
+    )
 
     options = {"api_type": "text_embeddings_inference", "api_params": {"url": url}}
     documents = HuggingFaceAPIDocumentEmbedder(**options).run([Document(content=text) for text in TEXTS])
@@ -107,7 +110,11 @@ def litellm():
     answers = [
         litellm.embedding(model="openai/tiny", input=TEXTS, api_base=f"{url}/v1", api_key="unused"),
         litellm.embedding(model="hosted_vllm/tiny", input=TEXTS, api_base=f"{url}/v1", api_key="unused"),
-        litellm.embedding(model="huggingface/org/tiny", input=TEXTS, api_base=url, api_key="unused"),
+        litellm.embedding(
+            # Without it the Hub is asked what the model is for.
+            **{"model": "huggingface/tiny", "input_type": "feature-extraction"},
+            **{"input": TEXTS, "api_base": url, "api_key": "unused"},
+        ),
     ]
     vectors = [rows(entry["embedding"] for entry in answer.data) for answer in answers]
     assert vectors[0] == vectors[1] == vectors[2], vectors
