@@ -290,8 +290,8 @@ fn a_pass_takes_nothing_anew_and_gives_all_back() {
 
 #[test]
 fn a_body_takes_memory_in_proportion_to_its_size_whatever_is_in_it() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     const SIZE: usize = 16 << 20;
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let fill = |open: &str, one: &str, close: &str| {
         let times = (SIZE - open.len() - close.len()) / one.len();
         let all = [open, &one.repeat(times), close].concat();

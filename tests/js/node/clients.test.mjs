@@ -8,9 +8,9 @@ import { OpenAIEmbeddings } from "@langchain/openai";
 import { assert } from "chai";
 import { load } from "gossamer-embed";
 import OpenAI from "openai";
+import { run } from "../support/child.mjs";
 import { failure, MINILM, rows, SPLADE, TINY } from "../support/models.mjs";
 import { root } from "../support/server.mjs";
-import { run } from "../support/child.mjs";
 
 /** Where cargo builds to, and xtask installs Python's packages. */
 const TARGET = process.env.GOSSAMER_TARGET ?? `${root}target`;
