@@ -483,7 +483,7 @@ fn sizes_that_never_arrive() {
     assert_error(&error, "wrong_shape", &[&size.to_string()]);
 }
 
-/// A template that has the text twice makes more tokens of it than the limit allows, and than there are positions.
+/// A template that has the text twice would make more tokens of it than there are positions.
 #[test]
 fn a_template_that_repeats_the_text() {
     let bytes = std::fs::read(fixture("tiny-bert/tokenizer.json")).unwrap();
@@ -497,12 +497,12 @@ fn a_template_that_repeats_the_text() {
         ("tokenizer.json", Some(bytes.as_bytes())),
         ("tokenizer_config.json", Some(&class[..])),
     ];
-    let model = load_with(&fixture("tiny-bert"), WeightDtype::Q8, &changes, 1000).unwrap();
-    let error = model.encode(
-        vec![Input::Text("cat ".repeat(60))],
-        &EncodeOptions::default(),
+    let error = load_with(&fixture("tiny-bert"), WeightDtype::Q8, &changes, 1000).err();
+    assert_error(
+        &error.unwrap(),
+        "invalid_tokenizer",
+        &["TemplateProcessing: single must have the sequence A once"],
     );
-    assert_error(&error.unwrap_err(), "invalid_tokenizer", &["template"]);
 }
 
 #[test]
@@ -538,7 +538,7 @@ fn broken_tokenizer_models() {
     );
     refused(
         json!({ "type": "BPE", "vocab": { "a": 0 }, "merges": ["a b"] }),
-        "out of vocabulary",
+        "no entry \"ab\"",
     );
     refused(
         json!({ "type": "BPE", "vocab": { "a": 0 }, "merges": ["a b c"] }),
@@ -718,11 +718,17 @@ fn vocabulary_larger_than_the_embedding() {
     let size = vocab.len();
     vocab.insert("onetoomany".to_owned(), json!(size));
     let error = refused("tokenizer.json", tokenizer.to_string().as_bytes());
-    assert_error(
-        &error,
-        "invalid_tokenizer",
-        &["more than", &size.to_string()],
-    );
+    let id = format!("the token id {size}");
+    assert_error(&error, "invalid_tokenizer", &[&id, "rows"]);
+
+    // No more entries than rows, but ids beyond.
+    let vocab = tokenizer["model"]["vocab"].as_object_mut().unwrap();
+    vocab.remove("onetoomany");
+    for id in vocab.values_mut() {
+        *id = json!(id.as_u64().unwrap() + 4_294_960_000);
+    }
+    let error = refused("tokenizer.json", tokenizer.to_string().as_bytes());
+    assert_error(&error, "invalid_tokenizer", &["the token id 429496"]);
 }
 
 #[test]
