@@ -88,13 +88,17 @@ const ATTRIBUTES: [&str; 7] = [
     "cls_token",
     "mask_token",
 ];
-/// Classes that take tokenizer.json as it is.
-const PLAIN: [&str; 4] = [
-    "PreTrainedTokenizer",
-    "TokenizersBackend",
-    "PythonBackend",
-    "",
-];
+/// Tokenizer classes that transformers 5 knows and that are not implemented, without their ending
+/// `Tokenizer`. With names that it does not know it takes tokenizer.json as it is.
+const FOREIGN: &str = " \
+    Albert Barthez Bartpho BertGeneration BertJapanese Bertweet BigBird BioGpt BlenderbotSmall \
+    Blenderbot ByT5 CLIP CTRL Canine Clvp CodeLlama Cohere CpmAnt Cpm DPRQuestionEncoder Deberta \
+    Dia Esm Esmc FNet FSMT Flaubert Funnel GPT2 GPTNeoXJapanese GPTNeoX GPTSw3 Herbert LED Lasr \
+    LayoutLMv2 LayoutLMv3 LayoutXLM Llama Luke Lxmert M2M100 MBart50 MBart MLuke Marian MarkupLM \
+    Mgpstr Mvp MyT5 Nllb Nougat OpenAIGPT PLBart Parakeet Pegasus Perceiver Phobert ProphetNet \
+    Qwen3_5 Rag Reformer RemBert RoCBert RoFormer SeamlessM4T Siglip2 Siglip Speech2Text \
+    SpeechT5 Splinter Tapas Tipsv2 Udop VideoPrism Vits Wav2Vec2CTC Wav2Vec2PhonemeCTC Whisper \
+    XGLM XLM XLNet ";
 const BERT: &str = r#"{"type":"BertPreTokenizer"}"#;
 const WORDS: &str = r#"{"type":"Sequence","pretokenizers":[{"type":"WhitespaceSplit"},{"type":"Metaspace","replacement":"▁","prepend_scheme":"SCHEME","split":true}]}"#;
 const ROBERTA_TOKENS: &[(&str, &str)] = &[
@@ -313,18 +317,19 @@ impl Settings {
             json.iter()
                 .any(|part| part.to_string().contains("\"ByteLevel\""))
         };
-        if PLAIN.contains(&name) || name == "LlamaTokenizer" && byte_level() {
-            return Ok(None);
+        if let Some(class) = CLASSES.iter().find(|class| class.names.contains(&name)) {
+            // Version 5 builds nonsense of a vocabulary of another kind; version 4 takes the file.
+            return Ok(Some(class).filter(|class| class.fits(&parts.model)));
         }
-        let class = CLASSES.iter().find(|class| class.names.contains(&name));
-        class.map(Some).ok_or_else(|| {
-            wrong(
-                "tokenizer_class",
-                &format!(
-                    "is {name}, which is not implemented; if tokenizer.json is the whole tokenizer, name the class PreTrainedTokenizerFast"
-                ),
-            )
-        })
+        let stem = name.strip_suffix("Tokenizer").unwrap_or_default();
+        let is_foreign = !stem.is_empty() && FOREIGN.contains(&format!(" {stem} "));
+        if is_foreign && !(name == "LlamaTokenizer" && byte_level()) {
+            let reason = format!(
+                "is {name}, which is not implemented; if tokenizer.json is the whole tokenizer, name the class PreTrainedTokenizerFast"
+            );
+            return Err(wrong("tokenizer_class", &reason));
+        }
+        Ok(None)
     }
 
     /// Changes the parts of a tokenizer.json.
@@ -662,7 +667,7 @@ impl Settings {
         let unknown = unknown.map(|token| token.content);
         let misfit = || {
             let reason = format!(
-                "is {}, which does not fit the model of tokenizer.json; if that is the whole tokenizer, name the class PreTrainedTokenizerFast",
+                "is {}, whose unknown token tokenizer.json lacks; if that is the whole tokenizer, name the class PreTrainedTokenizerFast",
                 class.names[0]
             );
             wrong("tokenizer_class", &reason)
@@ -690,7 +695,8 @@ impl Settings {
                 };
                 model.set_unknown(id).ok_or_else(misfit)?
             }
-            _ => return Err(misfit()),
+            // See `Class::fits`.
+            _ => false,
         };
         if differs {
             changes.push_str(class.names[0]);
@@ -707,6 +713,17 @@ pub fn lists_tokens(config: &Fields) -> bool {
 }
 
 impl Class {
+    /// Whether the class can be built over a vocabulary of this kind.
+    fn fits(&self, model: &Model) -> bool {
+        match self.kind {
+            Kind::Bert => matches!(model, Model::WordPiece(_)),
+            Kind::Roberta | Kind::Qwen2 | Kind::Gemma => matches!(model, Model::Bpe(_)),
+            Kind::Unigram | Kind::Camembert | Kind::T5 | Kind::Deberta => {
+                matches!(model, Model::Unigram(_))
+            }
+        }
+    }
+
     /// A special token that the class has where no file names one.
     fn token(&self, field: &str) -> Option<AddedToken> {
         let (_, content) = self.tokens.iter().find(|(name, _)| *name == field)?;

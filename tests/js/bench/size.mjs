@@ -1,14 +1,12 @@
-/** What a web app's users download before the model: this package, and transformers.js with its runtime. */
+/** What is downloaded before the model: by each way of using this package, and by transformers.js with its runtime. */
 
-import { modules, size } from "../support/size.mjs";
+import { size, ways } from "../support/size.mjs";
 
-const ours = size("pkg/dist", modules());
-const table = { "our JavaScript": ours };
-for (const build of ["simd128", "relaxed"]) {
-  const wasm = size("pkg/dist/wasm", [`${build}.wasm`]);
-  table[`${build}.wasm`] = wasm;
-  table[`ours in all, ${build}`] = { bytes: ours.bytes + wasm.bytes, brotli: ours.brotli + wasm.brotli };
-}
+const table = Object.fromEntries(
+  Object.entries(ways()).map(([way, files]) => [way, size("pkg/dist", files)]),
+);
+for (const build of ["simd128", "relaxed"])
+  table[`of which ${build}.wasm`] = size("pkg/dist/wasm", [`${build}.wasm`]);
 const peers = "tests/js/bench/peers/node_modules";
 const library = size(`${peers}/@huggingface/transformers/dist`, ["transformers.web.min.js"]);
 const runtime = size(`${peers}/onnxruntime-web/dist`, [

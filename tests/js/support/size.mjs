@@ -17,12 +17,26 @@ export function size(folder, files) {
   return total;
 }
 
-/** The modules in pkg/dist that a page, and a worker of its pool, import. */
-export function modules() {
-  const found = new Set(["web.js", "worker.js"]);
+/** The files of pkg/dist that some entries import, their own and all further ones. */
+function imported(entries) {
+  const found = new Set(entries);
   for (const file of found) {
+    if (!file.endsWith(".js")) continue;
     const code = readFileSync(join(root, "pkg/dist", file), "utf8");
-    for (const [, path] of code.matchAll(/\bfrom ?"(\.[^"]+)"/g)) found.add(join(dirname(file), path));
+    for (const [, path] of code.matchAll(/\b(?:from|import) ?"(\.[^"]+)"/g))
+      found.add(join(dirname(file), path));
   }
   return [...found];
 }
+
+/**
+ * What each way of using the package downloads before the model. One wasm module serves every model, file format and
+ * device, so models differ in nothing here.
+ */
+export const ways = () => ({
+  "a page": imported(["web.js", "wasm/relaxed.wasm"]),
+  "a page with workers": imported(["web.js", "worker.js", "wasm/relaxed.wasm"]),
+  "a page without relaxed SIMD": imported(["web.js", "worker.js", "wasm/simd128.wasm"]),
+  "esbuild and Rollup (inline)": imported(["inline.js"]),
+  "an edge worker": imported(["workerd.js"]),
+});
