@@ -292,7 +292,9 @@ fn admissible(
     let (route, _) = found.ok_or_else(|| Problem::not_found(&head.path))?;
     let method = route.method();
     if head.method != method && !(method == "GET" && head.reads()) {
-        return Err(Problem::method(head, method));
+        let is_root = head.path.trim_end_matches('/').is_empty();
+        let allow = if is_root { "GET, POST" } else { method };
+        return Err(Problem::method(head, allow));
     }
     // Whoever asks whether the server is up is told so at once, however much it has to do.
     if matches!(route, Route::Health) {

@@ -227,7 +227,8 @@ print(json.dumps([huggingface_hub.hf_hub_download("org/tiny", name) for name in 
       const endpoint = `${server.origin}/hub`;
       const waiting = within({ HF_HUB_CACHE: folder }, () => load("org/tiny", { endpoint, onWarning }));
 
-      while ((await partial(folder, "slow/asleep")) < 20e6) await pause(20);
+      const written = async () => (await partial(folder, "slow/asleep")) >= 20e6;
+      await until(written, "20 MB have been written", { every: 20 });
       sleeper.kill("SIGSTOP");
       // It takes the download over after ten seconds, and goes on where it was.
       assert.equal(await ended(start(folder, "slow/asleep")), 0);
