@@ -58,7 +58,8 @@ describe("examples/cloudflare-worker at work", () => {
       worker = await startWorker({ ...script, r2Buckets: ["MODELS"] });
       await fill(worker, FOLDERS);
       const get = (folder) => (file) => readFile(root + folder + file).catch(() => null);
-      expected = serve({ models: { minilm: get(TINY), splade: get(SPLADE) } });
+      // With the limit of the example.
+      expected = serve({ models: { minilm: get(TINY), splade: get(SPLADE) }, maxRequests: 64 });
     });
     after(async () => {
       expected.dispose();
