@@ -692,6 +692,7 @@ fn said(base: &str, fields: &Value, tensors: &Value) -> gossamer::Result<Embedde
             .iter()
             .map(|size| size.as_u64().unwrap());
         let bytes = vec![0; usize::try_from(4 * sizes.product::<u64>()).unwrap()];
+        own.retain(|(known, ..)| known != name);
         own.push((
             name.clone(),
             json!({ "dtype": "F32", "shape": shape }),
