@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::config::Config;
+use super::families;
 use crate::error::{Error, Result};
 
 /// A kind of embedder.
@@ -38,7 +39,7 @@ impl Kind {
 }
 
 /// What names of classes in `architectures` begin with, in the families that are implemented.
-const FAMILIES: [&str; 15] = [
+const FAMILIES: [&str; 16] = [
     "Bert",
     "Camembert",
     "DebertaV2",
@@ -53,23 +54,30 @@ const FAMILIES: [&str; 15] = [
     "Qwen3",
     "Roberta",
     "T5",
+    "T5Encoder",
     "XLMRoberta",
 ];
 
 /// What they end with, where the model gives states of tokens or logits of a masked-language-modelling head.
-const STATES: [&str; 5] = [
+const STATES: [&str; 4] = [
     "Model",
-    "EncoderModel",
     "ForMaskedLM",
     "ForPreTraining",
     "ForConditionalGeneration",
 ];
 
-/// What the files say of a transformer that is not implemented. `code` is code of a model's own that is; `has_modules` is
-/// whether modules.json says how states become vectors. Then a class with another head means nothing: sentence-transformers
-/// leaves the head out.
-pub fn foreign(config: &Config, code: &[&str], has_modules: bool) -> Vec<String> {
+/// The class of facebookresearch/contriever: BERT with mean pooling, which is also what is assumed
+/// where there is no modules.json.
+const CONTRIEVER: &str = "Contriever";
+
+/// What the files say of a transformer that is not implemented. `has_modules` is whether
+/// modules.json says how states become vectors. Then a class with another head means nothing:
+/// sentence-transformers leaves the head out.
+pub fn foreign(config: &Config, has_modules: bool) -> Vec<String> {
     let is_own = |name: &str| {
+        if name == CONTRIEVER {
+            return config.get("model_type").is_some_and(|name| name == "bert");
+        }
         let mut rests = FAMILIES
             .iter()
             .filter_map(|family| name.strip_prefix(family));
@@ -88,7 +96,9 @@ pub fn foreign(config: &Config, code: &[&str], has_modules: bool) -> Vec<String>
                 "AutoConfig" | "AutoModel" | "AutoModelForMaskedLM" => true,
                 other => !has_model && other.starts_with("AutoModel"),
             };
-            let known = place.as_str().is_some_and(|place| code.contains(&place));
+            let known = place
+                .as_str()
+                .is_some_and(|place| families::has_code(config, place));
             if counts && !known {
                 let place = place
                     .as_str()

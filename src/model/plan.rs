@@ -521,8 +521,7 @@ impl Planner<'_> {
         if !wide::is_wide(&config) {
             families::find(&config)?;
         }
-        self.foreign
-            .extend(kind::foreign(&config, families::code(&config), has_modules));
+        self.foreign.extend(kind::foreign(&config, has_modules));
         if has_modules {
             check_task(&input.kind, &sentence, &modules, &path(sentence::NAMES[0]))?;
         }

@@ -32,18 +32,25 @@ pub struct Sentence {
 impl Sentence {
     /// Reads the file; what would change vectors and is not implemented is refused.
     pub fn read(config: &Config) -> Result<Self> {
-        // Where files are, what numbers are held in, and how attention is computed: of no effect on vectors.
-        const MODEL: [&str; 8] = [
+        // Where files are, how numbers are held, how attention is computed, and outputs that
+        // nothing reads: these have no effect on vectors.
+        const MODEL: [&str; 12] = [
+            "add_pooling_layer",
             "attn_implementation",
+            "cache_dir",
             "device_map",
             "dtype",
+            "local_files_only",
             "low_cpu_mem_usage",
             "revision",
             "torch_dtype",
             "trust_remote_code",
+            "use_cache",
             "use_safetensors",
         ];
-        const PROCESSOR: [&str; 5] = [
+        const PROCESSOR: [&str; 7] = [
+            "cache_dir",
+            "local_files_only",
             "model_max_length",
             "padding_side",
             "revision",

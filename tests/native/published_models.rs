@@ -2,7 +2,7 @@
 //! them where all would take gigabytes, filled with random weights.
 
 use crate::common::synthetic::{Row, values};
-use crate::common::{fixture, minilm};
+use crate::common::{files, fixture, inputs, minilm, texts};
 use gossamer::{
     Cpu, Embedder, EncodeOptions, Input, LoadOptions, Loader, MultiOptions, SparseOptions,
     WeightDtype,
@@ -669,5 +669,163 @@ fn efficient_splade_vi_bt_large_query() {
     );
     for task in [None, Some("query"), Some("document")] {
         assert_sparse(&embedder, task);
+    }
+}
+
+/// A tiny model whose small files say what those of a published model say: fields that are changed,
+/// by file, or null where the model lacks the file; and tensors that its weights have, too.
+fn said(base: &str, fields: &Value, tensors: &Value) -> gossamer::Result<Embedder<Cpu>> {
+    let folder = fixture(base);
+    let patched = |(name, fields): (&String, &Value)| {
+        let own = crate::common::read(&folder, name);
+        let own = own.map_or_else(|| json!({}), |own| serde_json::from_slice(&own).unwrap());
+        let file = (!fields.is_null()).then(|| with(own, fields).to_string().into_bytes());
+        (name.clone(), file)
+    };
+    let mut all: Vec<_> = fields.as_object().unwrap().iter().map(patched).collect();
+    let weights = crate::common::read(&folder, "model.safetensors").unwrap();
+    let mut own = files::tensors(&weights);
+    for (name, shape) in tensors.as_object().unwrap() {
+        let sizes = shape
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|size| size.as_u64().unwrap());
+        let bytes = vec![0; usize::try_from(4 * sizes.product::<u64>()).unwrap()];
+        own.retain(|(known, ..)| known != name);
+        own.push((
+            name.clone(),
+            json!({ "dtype": "F32", "shape": shape }),
+            bytes,
+        ));
+    }
+    let weights = files::file(&own.iter().collect::<Vec<_>>());
+    all.push(("model.safetensors".to_owned(), Some(weights)));
+    let changes: Vec<_> = all
+        .iter()
+        .map(|(name, file)| (name.as_str(), file.as_deref()))
+        .collect();
+    crate::common::load_with(&folder, WeightDtype::Q8, &changes, 1 << 20)
+}
+
+/// `auto_map` as nomic-bert and jina-bert have it; `before` stands before the files' names.
+fn code(before: &str, file: &str, family: &str, masked: &str) -> Value {
+    let model = |class: &str| format!("{before}modeling_{file}.{family}{class}");
+    json!({
+        "AutoConfig": format!("{before}configuration_{file}.{family}Config"), "AutoModel": model("Model"),
+        "AutoModelForMaskedLM": model(masked), "AutoModelForTokenClassification": model("ForTokenClassification"),
+    })
+}
+
+fn nomic_code(before: &str) -> Value {
+    code(before, "hf_nomic_bert", "NomicBert", "ForPreTraining")
+}
+
+fn jina_code(before: &str) -> Value {
+    code(before, "bert", "JinaBert", "ForMaskedLM")
+}
+
+/// What published models say besides makes no difference, and none of them is refused for it.
+#[test]
+fn what_published_models_say_besides_changes_nothing() {
+    let nomic = |before: &str| {
+        let fields = json!({ "use_flash_attn": true, "rotary_scaling_factor": null, "scale_attn_weights": true });
+        json!({ "config.json": with(fields, &json!({ "auto_map": nomic_code(before) })) })
+    };
+    let pooler = json!({ "pooler.dense.weight": [48, 48], "pooler.dense.bias": [48] });
+    let cases = json!([
+        ["snowflake-arctic-embed-m", "tiny-bert", {
+            "sentence_bert_config.json": { "model_args": { "add_pooling_layer": false } },
+        }, {}],
+        ["arguments of no effect", "tiny-bert", { "sentence_bert_config.json": {
+            "model_args": { "use_cache": false, "cache_dir": null, "local_files_only": true },
+            "tokenizer_args": { "cache_dir": null, "local_files_only": true },
+        } }, pooler],
+        ["LaBSE, without a tokenizer class", "tiny-bert", {
+            "tokenizer_config.json": {
+                "tokenizer_class": null, "full_tokenizer_file": null, "special_tokens_map_file": null, "never_split": null,
+                "do_basic_tokenize": true, "strip_accents": null, "tokenize_chinese_chars": true,
+            },
+            "config.json": { "directionality": "bidi", "pooler_type": "first_token_transform" },
+        }, pooler],
+        ["nomic-embed-text-v1.5", "tiny-nomic", nomic("nomic-ai/nomic-bert-2048--"), {}],
+        ["nomic-embed-text-v1", "tiny-nomic", nomic(""), {}],
+        ["made of nomic-embed-text-v1", "tiny-nomic", nomic("nomic-ai/nomic-embed-text-v1--"), pooler],
+        ["made of arctic", "tiny-nomic", nomic("Snowflake/snowflake-arctic-embed-m-long--"), {}],
+        ["jina-embeddings-v2-base-en", "tiny-jina", { "config.json": {
+            "auto_map": jina_code("jinaai/jina-bert-implementation--"), "architectures": ["JinaBertForMaskedLM"],
+            "attn_implementation": null, "emb_pooler": "mean",
+        } }, pooler],
+        ["Splade_PP_en_v1", "tiny-splade", { "config.json": {
+            "adapters": { "adapters": {}, "config_map": {} }, "_name_or_path": "bert-base-uncased",
+        } }, { "cls.seq_relationship.weight": [2, 48], "bert.pooler.dense.weight": [48, 48] }],
+        ["sentence-t5 with all of T5", "tiny-t5", { "config.json": {
+            "is_encoder_decoder": true, "num_decoder_layers": 12, "decoder_start_token_id": 0, "n_positions": 512,
+        } }, { "decoder.final_layer_norm.weight": [48], "lm_head.weight": [110, 48] }],
+        ["granite-embedding-english-r2", "tiny-modernbert", { "config.json": {
+            "position_embedding_type": "absolute", "reference_compile": null, "layer_norm_eps": 1e-5,
+        } }, {}],
+    ]);
+    let list = inputs(&texts("tiny-texts.json"));
+    let vectors = |embedder: &Embedder<Cpu>| -> Vec<f32> {
+        if embedder.kind() == "sparse" {
+            let batch = embedder.encode_sparse(list.clone(), &SparseOptions::default());
+            let vectors = batch.unwrap().vectors.into_iter();
+            return vectors.flat_map(|vector| vector.values).collect();
+        }
+        let batch = embedder.encode(list.clone(), &EncodeOptions::default());
+        batch.unwrap().data
+    };
+    for case in cases.as_array().unwrap() {
+        let (name, base) = (&case[0], case[1].as_str().unwrap());
+        let embedder =
+            said(base, &case[2], &case[3]).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let plain = crate::common::load(&fixture(base), WeightDtype::Q8);
+        assert!(embedder.info().left_out.is_empty(), "{name}");
+        assert_eq!(embedder.space_id(), plain.space_id(), "{name}");
+        assert_eq!(vectors(&embedder), vectors(&plain), "{name}");
+    }
+}
+
+/// facebook/contriever: a class of its own that is BERT, and no modules.json.
+#[test]
+fn contriever() {
+    let load = |config: Value| {
+        let files = json!({
+            "config.json": config, "modules.json": null, "sentence_bert_config.json": null,
+            "special_tokens_map.json": null, "tokenizer_config.json": { "do_lower_case": true },
+        });
+        said(
+            "tiny-bert",
+            &files,
+            &json!({ "pooler.dense.weight": [48, 48] }),
+        )
+    };
+    let embedder = load(json!({ "architectures": ["Contriever"] })).unwrap();
+    assert_eq!((embedder.kind(), embedder.normalized()), ("dense", false));
+    assert_eq!(embedder.space_id(), load(json!({})).unwrap().space_id());
+    for other in ["ContrieverForRanking", "BertEncoderModel"] {
+        assert!(
+            load(json!({ "architectures": [other] })).is_err(),
+            "{other}"
+        );
+    }
+}
+
+/// Files and classes of these names in other repositories are other code.
+#[test]
+fn code_of_unknown_repositories_is_refused() {
+    for (base, map) in [
+        ("tiny-nomic", nomic_code("someone/model--")),
+        ("tiny-jina", jina_code("jinaai/jina-bert-v2-qk-post-norm--")),
+        ("tiny-bert", nomic_code("nomic-ai/nomic-bert-2048--")),
+    ] {
+        let error = said(
+            base,
+            &json!({ "config.json": { "auto_map": map } }),
+            &json!({}),
+        );
+        let error = error.err().expect("it is code of its own").to_string();
+        assert!(error.contains("(auto_map)"), "{error}");
     }
 }

@@ -16,6 +16,7 @@ pub const FAMILY: Family = Family {
     prefixes: &["", "bert."],
     unused: BERT_HEADS,
     code: &[],
+    code_of: &[],
     spec,
     spellings: &[NAMES],
     mlm: Some(MlmNames {

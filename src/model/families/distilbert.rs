@@ -16,6 +16,7 @@ pub const FAMILY: Family = Family {
     prefixes: &["", "distilbert."],
     unused: &["vocab_transform.", "vocab_layer_norm.", "vocab_projector."],
     code: &[],
+    code_of: &[],
     spec,
     spellings: &[Names {
         layer: "transformer.layer.{}.",

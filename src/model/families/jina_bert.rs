@@ -25,10 +25,9 @@ pub const FAMILY: Family = Family {
         "configuration_bert.JinaBertConfig",
         "modeling_bert.JinaBertModel",
         "modeling_bert.JinaBertForMaskedLM",
-        "jinaai/jina-bert-implementation--configuration_bert.JinaBertConfig",
-        "jinaai/jina-bert-implementation--modeling_bert.JinaBertModel",
-        "jinaai/jina-bert-implementation--modeling_bert.JinaBertForMaskedLM",
     ],
+    // Not jina-bert-v2-qk-post-norm, which has files and classes of the same names.
+    code_of: &["jinaai/jina-bert-implementation"],
     spec,
     mlm: None,
     ..bert::FAMILY

@@ -18,6 +18,7 @@ pub const FAMILY: Family = Family {
     prefixes: &["", "model."],
     unused: &["lm_head.", "output.weight"],
     code: &[],
+    code_of: &[],
     spec,
     spellings: &[NAMES],
     mlm: None,

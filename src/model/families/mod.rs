@@ -31,8 +31,11 @@ pub struct Family {
     pub prefixes: &'static [&'static str],
     /// What names of tensors that have no effect on vectors begin with, after the prefix: heads for training.
     pub unused: &'static [&'static str],
-    /// Code of a model's own (`auto_map`) that its `spec` describes: repository, where it is another one, file and class.
+    /// Code of a model's own (`auto_map`) that its `spec` describes: file and class.
     pub code: &'static [&'static str],
+    /// Prefixes of the names of other repositories that have this code. transformers writes the
+    /// repository of the base model into the config of a fine-tuned model.
+    pub code_of: &'static [&'static str],
     /// Reads config.json.
     pub spec: fn(&Config) -> Result<Spec>,
     /// Tensor names; several where checkpoints of two spellings are about.
@@ -181,9 +184,14 @@ pub fn find(config: &Config) -> Result<&'static Family> {
         })
 }
 
-/// Code of a model's own that is implemented here.
-pub fn code(config: &Config) -> &'static [&'static str] {
-    find(config).map_or(&[], |family| family.code)
+/// Whether code of a model's own, as `auto_map` names it, is implemented here.
+pub fn has_code(config: &Config, place: &str) -> bool {
+    find(config).is_ok_and(|family| {
+        let (repository, class) = place.split_once("--").unwrap_or(("", place));
+        let mut repositories = family.code_of.iter();
+        family.code.contains(&class)
+            && (repository.is_empty() || repositories.any(|of| repository.starts_with(of)))
+    })
 }
 
 /// Whether a decoder is causal.

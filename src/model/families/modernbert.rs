@@ -18,6 +18,7 @@ pub const FAMILY: Family = Family {
     prefixes: &["", "model."],
     unused: &["head.", "decoder."],
     code: &[],
+    code_of: &[],
     spec,
     spellings: &[Names {
         word_embeddings: "embeddings.tok_embeddings.weight",

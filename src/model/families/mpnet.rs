@@ -12,6 +12,7 @@ pub const FAMILY: Family = Family {
     prefixes: &["", "mpnet."],
     unused: BERT_HEADS,
     code: &[],
+    code_of: &[],
     spec,
     spellings: &[Names {
         relative_bias: "encoder.relative_attention_bias.weight",

@@ -22,10 +22,8 @@ pub const FAMILY: Family = Family {
         "configuration_hf_nomic_bert.NomicBertConfig",
         "modeling_hf_nomic_bert.NomicBertModel",
         "modeling_hf_nomic_bert.NomicBertForPreTraining",
-        "nomic-ai/nomic-bert-2048--configuration_hf_nomic_bert.NomicBertConfig",
-        "nomic-ai/nomic-bert-2048--modeling_hf_nomic_bert.NomicBertModel",
-        "nomic-ai/nomic-bert-2048--modeling_hf_nomic_bert.NomicBertForPreTraining",
     ],
+    code_of: &["nomic-ai/", "Snowflake/snowflake-arctic-embed-m-long"],
     spec,
     spellings: &[
         Names {

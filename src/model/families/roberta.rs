@@ -14,6 +14,7 @@ pub const FAMILY: Family = Family {
     prefixes: &["", "roberta."],
     unused: BERT_HEADS,
     code: &[],
+    code_of: &[],
     spec,
     spellings: &[bert::NAMES],
     mlm: Some(LM_HEAD),

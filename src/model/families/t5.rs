@@ -16,6 +16,7 @@ pub const FAMILY: Family = Family {
     prefixes: &[""],
     unused: &["decoder.", "lm_head.", "shared.", "encoder.embed_tokens."],
     code: &[],
+    code_of: &[],
     spec,
     spellings: &[
         Names {
