@@ -32,8 +32,8 @@ const MOST_TRIES = 8;
 const MOST_WORKERS = 256;
 
 /** Loads from any source. */
-export async function loadModel(host: Host, source: ModelSource, given: LoadOptions): Promise<Embedder> {
-  checkLoadOptions(given);
+export async function loadModel(host: Host, source: ModelSource, all: LoadOptions): Promise<Embedder> {
+  const given = checkLoadOptions(all);
   const options = { ...given, device: alias(given.device), dtype: alias(given.dtype) } as Options;
   const { signal } = options;
   const onWarning = careful(options.onWarning);
