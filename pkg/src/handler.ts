@@ -1,6 +1,6 @@
 /** Requests of several APIs, answered by an embedder: the shape of `fetch` and of servers' handlers. */
 
-import { onAbort } from "./abort.js";
+import { onAbort, orAborted } from "./abort.js";
 import { after } from "./breathe.js";
 import type { Call, Answer as Data } from "./engine/call.js";
 import { checkAborted, GossamerError } from "./errors.js";
@@ -155,7 +155,7 @@ export function handler(
     underWay++;
     const deadline = new Deadline(request.signal, timeout);
     try {
-      return await deadline.within(answer(head, request, deadline.signal, waits));
+      return await orAborted(answer(head, request, deadline.signal, waits), deadline.signal);
     } catch (error) {
       // As `fetch` rejects.
       if (request.signal.aborted) throw request.signal.reason;
@@ -258,17 +258,6 @@ class Deadline {
 
   get signal(): AbortSignal {
     return this.#controller.signal;
-  }
-
-  /** Gives up on a promise when the signal is aborted, be it that what it waits for goes on. */
-  within<T>(promise: Promise<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
-      promise.then(resolve, reject);
-      const abort = () => reject(this.signal.reason);
-      if (this.signal.aborted) abort();
-      const stop = onAbort(this.signal, abort);
-      promise.then(stop, stop);
-    });
   }
 
   clear(): void {

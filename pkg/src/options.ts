@@ -85,10 +85,12 @@ const MEANT: Readonly<Record<string, string>> = {
   abortSignal: "signal",
 };
 
-/** The options of `load` without those that are null. Throws if there is no such one, or if one has a value of the wrong kind. */
+/** The options of `load` without those that are null, but for the number of workers. Throws if there is no such one, or if one has a value of the wrong kind. */
 export function checkLoadOptions(options: object): LoadOptions {
   checkOptions("load", options, Object.keys(LOAD));
-  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== null));
+  const given = Object.fromEntries(
+    Object.entries(options).filter(([name, value]) => value !== null || name === "workers"),
+  );
   checkValues("load", given, LOAD);
   return given;
 }

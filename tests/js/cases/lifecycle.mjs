@@ -741,6 +741,18 @@ export const cases = {
     }
   },
 
+  "a source or a store that never answers is given up with the signal": async ({ origin }) => {
+    const never = () => new Promise(() => {});
+    const store = { get: never, put: never, delete: never };
+    for (const [source, options] of [
+      [never, {}],
+      [() => new ReadableStream({}), {}],
+      [`${origin}/${TINY}`, { cache: store, revision: "1" }],
+    ]) {
+      is(await failure(() => load(source, { ...options, signal: AbortSignal.timeout(50) })), "aborted");
+    }
+  },
+
   "values that options of calls cannot have": async ({ origin }) => {
     const model = await embedder(origin, TINY, "q8");
     const all = async (batches) => {
