@@ -22,6 +22,18 @@ export function onAbort(signal: AbortSignal | undefined, act: () => void): () =>
   };
 }
 
+/** The promise, or a rejection with the signal's reason when that is aborted, be it that what is waited for goes on. */
+export function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return promise;
+  return new Promise((resolve, reject) => {
+    promise.then(resolve, reject);
+    const abort = () => reject(signal.reason);
+    if (signal.aborted) abort();
+    const stop = onAbort(signal, abort);
+    promise.then(stop, stop);
+  });
+}
+
 function listen(signal: AbortSignal): Listener {
   const acts = new Set<() => void>();
   const call = () => {

@@ -18,6 +18,14 @@ export async function breatheIfDue(): Promise<void> {
   if (performance.now() - last > LONGEST_BREATH) await breathe();
 }
 
+/** The longest time that timers can wait for. They take a longer one, and Infinity, for none at all. */
+const LONGEST_TIMER = 2 ** 31 - 1;
+
+/** `setTimeout`, for any time. */
+export function after(milliseconds: number, act: () => void): ReturnType<typeof setTimeout> {
+  return setTimeout(act, Math.min(milliseconds, LONGEST_TIMER));
+}
+
 /** What edge workers have of the global `scheduler`. */
 declare const scheduler: { wait?(milliseconds: number): Promise<void> } | undefined;
 

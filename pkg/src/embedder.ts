@@ -2,9 +2,10 @@
 
 import type { Call, Results } from "./engine/call.js";
 import type { Engine } from "./engine/engine.js";
+import { GossamerError } from "./errors.js";
 import { HANDLER_OPTIONS, type Handler, type HandlerOptions, handler } from "./handler.js";
 import type { Wasm } from "./instance.js";
-import { checkOptions, hinted } from "./options.js";
+import { checkCall, checkOptions, hinted } from "./options.js";
 import { withList } from "./rows.js";
 import { save } from "./save.js";
 import {
@@ -204,7 +205,9 @@ export class Embedder {
    * the same bits in its vectors. The model must have been loaded with `saveable`. Each file has a stream of its bytes, which
    * must be read before the model is disposed of.
    */
-  save(options: SaveOptions & CallOptions = {}): Promise<SavedFile[]> {
+  async save(options: SaveOptions & CallOptions = {}): Promise<SavedFile[]> {
+    checkOptions("save", options, ["shard", "signal"]);
+    checkCall(options);
     return save((call, signal) => this.run(call, signal), options);
   }
 
@@ -259,10 +262,15 @@ export class Embedder {
   >(
     name: Name,
     inputs: Source<Input>,
-    { batchTokens, signal, ...options }: CallOptions & StreamOptions,
+    given: CallOptions & StreamOptions,
     result: (part: Part) => Result,
   ): AsyncGenerator<Result & BatchOf<Input>, void, undefined> {
+    checkCall(given);
+    const { batchTokens, signal, ...options } = given ?? {};
     const run = async (some: Input[], first: number, signal: AbortSignal) => {
+      // To `encode`, a list of numbers is one text's token ids.
+      const at = some.findIndex((input) => typeof input !== "string" && typeof input !== "object");
+      if (at >= 0) throw notAnInput(first + at, some[at]);
       const call = { name, inputs: some, options: plain(options), first };
       return result((await this.#call(call, signal)) as Part);
     };
@@ -286,7 +294,8 @@ export class Embedder {
     inputs: unknown,
     options: CallOptions | undefined,
   ): Promise<Results[Name]> {
-    return this.#call({ name, inputs, options: plain(options) }, options?.signal);
+    checkCall(options);
+    return this.#call({ name, inputs, options: plain(options) }, options?.signal ?? undefined);
   }
 }
 
@@ -307,7 +316,14 @@ const CREATE = [
 
 /** What is no object at all is for wasm to refuse. */
 function checkBody(call: string, body: unknown, known: readonly string[]): void {
-  if (typeof body === "object" && body !== null) checkOptions(call, body, known);
+  if (typeof body !== "object" || body === null) return;
+  checkOptions(call, body, known);
+  checkCall(body);
+}
+
+function notAnInput(at: number, value: unknown): GossamerError {
+  const message = `input ${at} of the stream is of type ${typeof value}; each must be a text, or the list of a text's token ids.`;
+  return new GossamerError("invalid_input", message, { status: 400 });
 }
 
 /** Tokens that a stream's batch has, for each worker. */
@@ -321,8 +337,10 @@ export type EncodedAs<O extends Output> = O extends "float"
 /** What wasm is told of texts to cut, and of what else becomes of them. */
 function cutting(
   texts: string | readonly string[],
-  { chunkSize, overlap, late, ...options }: EncodeChunksOptions = {},
+  given: EncodeChunksOptions | undefined,
 ): [object, CallOptions] {
+  checkCall(given);
+  const { chunkSize, overlap, late, ...options } = given ?? {};
   return [plain({ texts, chunkSize, overlap, late }), options];
 }
 

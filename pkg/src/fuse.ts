@@ -26,13 +26,14 @@ export interface Fused<Id> {
  */
 export function fuse<Id>(rankings: readonly (readonly Id[])[], options: FuseOptions = {}): Fused<Id>[] {
   checkOptions("fuse", options, ["k", "weights"]);
+  const isList = (value: unknown) => Array.isArray(value) || ArrayBuffer.isView(value);
+  if (!isList(rankings) || !rankings.every(isList)) {
+    throw invalid("pass a list of rankings, each a list of ids");
+  }
   const { k = 60, weights = rankings.map(() => 1) } = options;
-  if (weights.length !== rankings.length || !(k >= 0)) {
-    throw new GossamerError(
-      "invalid_input",
-      "fuse: `weights` must have a number for each ranking, and `k` must be 0 or more.",
-      { status: 400 },
-    );
+  const fits = Array.isArray(weights) && weights.length === rankings.length && weights.every(Number.isFinite);
+  if (!fits || typeof k !== "number" || !(k >= 0)) {
+    throw invalid("`weights` must have a number for each ranking, and `k` must be a number, 0 or more");
   }
   const scores = new Map<Id, number>();
   for (const [at, ranking] of rankings.entries()) {
@@ -42,4 +43,8 @@ export function fuse<Id>(rankings: readonly (readonly Id[])[], options: FuseOpti
   }
   // Of equal scores the one that came first stays first.
   return [...scores].map(([id, score]) => ({ id, score })).sort((a, b) => b.score - a.score);
+}
+
+function invalid(why: string): GossamerError {
+  return new GossamerError("invalid_input", `fuse: ${why}.`, { status: 400 });
 }

@@ -1,10 +1,12 @@
 /** Requests of several APIs, answered by an embedder: the shape of `fetch` and of servers' handlers. */
 
-import { onAbort } from "./abort.js";
+import { onAbort, orAborted } from "./abort.js";
+import { after } from "./breathe.js";
 import type { Call, Answer as Data } from "./engine/call.js";
 import { checkAborted, GossamerError } from "./errors.js";
 import type { HttpRequest, HttpRequestInit } from "./globals.js";
 import type { Wasm } from "./instance.js";
+import { checkValues, LIMIT, type Rule } from "./options.js";
 
 /** How requests are answered. */
 export interface HandlerOptions {
@@ -101,6 +103,7 @@ export function handler(
   start: () => Promise<Wasm>,
   models: readonly string[] = [],
 ): Handler {
+  checkValues("handler", options, RULES);
   const { dialect = "openai", apiKeys = [], maxRequests = 512, timeout, maxBodyBytes = 1 << 21 } = options;
   const { maxBodiesBytes = 1 << 25 } = options;
   checkKeys(apiKeys);
@@ -152,7 +155,7 @@ export function handler(
     underWay++;
     const deadline = new Deadline(request.signal, timeout);
     try {
-      return await deadline.within(answer(head, request, deadline.signal, waits));
+      return await orAborted(answer(head, request, deadline.signal, waits), deadline.signal);
     } catch (error) {
       // As `fetch` rejects.
       if (request.signal.aborted) throw request.signal.reason;
@@ -167,10 +170,29 @@ export function handler(
   };
 }
 
+/** A string would let all origins ask, and a limit that is no number would be none. */
+const RULES: Readonly<Record<string, Rule>> = {
+  dialect: [
+    (value) => ["openai", "sambanova", "tei"].includes(value as string),
+    '"openai", "sambanova" or "tei"',
+  ],
+  cors: [
+    (value) =>
+      typeof value === "boolean" ||
+      (Array.isArray(value) && value.every((origin) => typeof origin === "string")),
+    "true, false, or a list of origins",
+  ],
+  maxRequests: LIMIT,
+  timeout: LIMIT,
+  maxBodyBytes: LIMIT,
+  maxBodiesBytes: LIMIT,
+};
+
 /** A key that was left out where it was to be filled in would let anybody in. */
 function checkKeys(keys: readonly unknown[]): void {
   const isKey = (key: unknown) => typeof key === "string" && key.trim() !== "";
-  if (Array.isArray(keys) && keys.every(isKey)) return;
+  // Holes of a list would be passed over.
+  if (Array.isArray(keys) && Array.from(keys).every(isKey)) return;
   throw new GossamerError(
     "invalid_input",
     "apiKeys must be a list of strings that are not empty; one of them is empty or undefined. Leave the option out to let everybody in.",
@@ -231,22 +253,11 @@ class Deadline {
     const abort = () => this.#controller.abort(other.reason);
     if (other.aborted) abort();
     this.#stop = onAbort(other, abort);
-    if (milliseconds !== undefined) this.#timer = setTimeout(() => this.#controller.abort(), milliseconds);
+    if (milliseconds !== undefined) this.#timer = after(milliseconds, () => this.#controller.abort());
   }
 
   get signal(): AbortSignal {
     return this.#controller.signal;
-  }
-
-  /** Gives up on a promise when the signal is aborted, be it that what it waits for goes on. */
-  within<T>(promise: Promise<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
-      promise.then(resolve, reject);
-      const abort = () => reject(this.signal.reason);
-      if (this.signal.aborted) abort();
-      const stop = onAbort(this.signal, abort);
-      promise.then(stop, stop);
-    });
   }
 
   clear(): void {

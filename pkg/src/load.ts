@@ -1,5 +1,6 @@
 /** Loads a model: from its source or the cache, into this thread or a pool of workers. */
 
+import { orAborted } from "./abort.js";
 import type { LoadCache, Visit } from "./cache/cache.js";
 import { StoreCache } from "./cache/store.js";
 import { passing } from "./cache/visit.js";
@@ -32,8 +33,8 @@ const MOST_TRIES = 8;
 const MOST_WORKERS = 256;
 
 /** Loads from any source. */
-export async function loadModel(host: Host, source: ModelSource, given: LoadOptions): Promise<Embedder> {
-  checkLoadOptions(given);
+export async function loadModel(host: Host, source: ModelSource, all: LoadOptions): Promise<Embedder> {
+  const given = checkLoadOptions(all);
   const options = { ...given, device: alias(given.device), dtype: alias(given.dtype) } as Options;
   const { signal } = options;
   const onWarning = careful(options.onWarning);
@@ -53,7 +54,7 @@ export async function loadModel(host: Host, source: ModelSource, given: LoadOpti
   // Compiles while the network and the cache answer; whoever needs it hears what went wrong.
   (options.workers ? ensureCompiled(host) : ensureStarted(host)).catch(() => {});
   for (let tries = 1; ; tries++) {
-    const visit = (await cache?.visit(wanted)) ?? passing(wanted);
+    const visit = cache ? await visited(cache.visit(wanted), signal) : passing(wanted);
     try {
       const engine = await new Loading(host, visit, { ...options, onProgress }).load();
       const { fallback } = engine.info;
@@ -65,6 +66,17 @@ export async function loadModel(host: Host, source: ModelSource, given: LoadOpti
       checkAborted(signal);
       if (!again || tries === MOST_TRIES) throw error;
     }
+  }
+}
+
+/** A visit of a cache, whose store may not answer at all. */
+async function visited(visiting: Promise<Visit>, signal: AbortSignal | undefined): Promise<Visit> {
+  try {
+    return await orAborted(visiting, signal);
+  } catch (error) {
+    visiting.then((visit) => visit.leave()).catch(() => {});
+    checkAborted(signal);
+    throw error;
   }
 }
 

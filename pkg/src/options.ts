@@ -3,26 +3,55 @@
 import { GossamerError } from "./errors.js";
 import type { LoadOptions } from "./types.js";
 
+/** What an option's value must be: a test, and the words for the error. */
+export type Rule = readonly [test: (value: unknown) => boolean, must: string];
+
+const isObject = (value: unknown) => typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** Rules that several options share. */
+export const TEXT: Rule = [(value) => typeof value === "string", "a string"];
+export const FLAG: Rule = [(value) => typeof value === "boolean", "true or false"];
+/** Infinity is no limit. */
+export const LIMIT: Rule = [(value) => typeof value === "number" && value >= 0, "a number, 0 or more"];
+export const OBJECT: Rule = [isObject, "an object"];
+const ACTION: Rule = [(value) => typeof value === "function", "a function"];
+/** `load` and the calls check these themselves. */
+const ANY: Rule = [() => true, ""];
+export const SIGNAL: Rule = [
+  (value) => typeof (value as AbortSignal | null)?.addEventListener === "function",
+  "an AbortSignal (of an AbortController, its `signal`)",
+];
+const HASHES: Rule = [
+  (value) => isPlain(value) && Object.values(value).every((hash) => typeof hash === "string"),
+  "an object that has the hash of each file under its name",
+];
+const CACHE: Rule = [
+  (value) =>
+    typeof value === "boolean" ||
+    ["get", "put", "delete"].every((name) => typeof Object(value)[name] === "function"),
+  "true, false, or a store with `get`, `put` and `delete`",
+];
+
 /** Options of `load`. */
-const LOAD: Readonly<Record<keyof LoadOptions, 1>> = {
-  device: 1,
-  dtype: 1,
-  file: 1,
-  sha256: 1,
-  kind: 1,
-  saveable: 1,
-  revision: 1,
-  subfolder: 1,
-  endpoint: 1,
-  token: 1,
-  workers: 1,
-  createWorker: 1,
-  cache: 1,
-  offline: 1,
-  stallTimeout: 1,
-  onWarning: 1,
-  onProgress: 1,
-  signal: 1,
+const LOAD: Readonly<Record<keyof LoadOptions, Rule>> = {
+  device: TEXT,
+  dtype: TEXT,
+  file: TEXT,
+  sha256: HASHES,
+  kind: TEXT,
+  saveable: FLAG,
+  revision: TEXT,
+  subfolder: TEXT,
+  endpoint: TEXT,
+  token: TEXT,
+  workers: ANY,
+  createWorker: ACTION,
+  cache: CACHE,
+  offline: FLAG,
+  stallTimeout: LIMIT,
+  onWarning: ACTION,
+  onProgress: ACTION,
+  signal: SIGNAL,
 };
 
 /** Options of `encode` that are looked for elsewhere. */
@@ -56,22 +85,59 @@ const MEANT: Readonly<Record<string, string>> = {
   abortSignal: "signal",
 };
 
-/** Throws if `load` has no such option. */
-export function checkLoadOptions(options: object): void {
+/** The options of `load` without those that are null, but for the number of workers. Throws if there is no such one, or if one has a value of the wrong kind. */
+export function checkLoadOptions(options: object): LoadOptions {
   checkOptions("load", options, Object.keys(LOAD));
+  const given = Object.fromEntries(
+    Object.entries(options).filter(([name, value]) => value !== null || name === "workers"),
+  );
+  checkValues("load", given, LOAD);
+  return given;
 }
 
 /** Throws if a call has no such option. `undefined` is no option. */
 export function checkOptions(call: string, options: unknown, known: readonly string[]): void {
-  if (typeof options !== "object" || options === null) {
-    throw invalid(`The options of ${call} must be an object`);
-  }
+  if (!isPlain(options)) throw invalid(`The options of ${call} must be an object`);
   const unknown = Object.entries(options).find(
     ([name, value]) => value !== undefined && !known.includes(name),
   );
   if (!unknown) return;
   const [name] = unknown;
   throw invalid(`${call} has no option \`${name}\`${hint(name, known) || `, but ${known.join(", ")}`}`);
+}
+
+/** Throws if an option's value breaks its rule. */
+export function checkValues(call: string, options: object, rules: Readonly<Record<string, Rule>>): void {
+  for (const [name, value] of Object.entries(options)) {
+    const [test, must] = (value !== undefined && rules[name]) || ANY;
+    if (!test(value)) throw invalid(`${call}: \`${name}\` is ${described(value)}; it must be ${must}`);
+  }
+}
+
+/**
+ * Throws if the options of a call are not an object, or hold what wasm would not see as it is: JSON has neither NaN nor
+ * infinite numbers.
+ */
+export function checkCall(options: unknown): void {
+  if (options === undefined || options === null) return;
+  if (!isPlain(options)) throw invalid(`The options of a call must be an object, not ${described(options)}`);
+  const { signal } = options;
+  if (signal !== undefined && signal !== null) checkValues("a call", { signal }, { signal: SIGNAL });
+  for (const [name, value] of Object.entries(options)) {
+    if (typeof value !== "number" || Number.isFinite(value)) continue;
+    throw invalid(`\`${name}\` is ${value}; it must be a finite number. Leave it out for the default`);
+  }
+}
+
+/** An object as braces make it: a Map or a Date would count as one without options. */
+function isPlain(value: unknown): value is Record<string, unknown> {
+  return Object.prototype.toString.call(value) === "[object Object]";
+}
+
+function described(value: unknown): string {
+  if (typeof value === "string") return JSON.stringify(value);
+  if (typeof value !== "object" && typeof value !== "function") return String(value);
+  return value === null ? "null" : Object.prototype.toString.call(value);
 }
 
 /** An error of wasm, with the name that was meant if it is about an unknown field. */

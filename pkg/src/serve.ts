@@ -12,7 +12,7 @@ import {
   type RequestContext,
 } from "./handler.js";
 import type { Wasm } from "./instance.js";
-import { checkOptions } from "./options.js";
+import { checkLoadOptions, checkOptions, checkValues, LIMIT, OBJECT, TEXT } from "./options.js";
 import type { LoadOptions, ModelSource } from "./types.js";
 
 /** What {@link Server} serves. */
@@ -58,6 +58,8 @@ export function serveModels(
   options: ServeOptions,
 ): Server {
   checkOptions("serve", options, [...HANDLER_OPTIONS, "models", "default", "memoryBudget", "load"]);
+  checkValues("serve", options, { models: OBJECT, default: TEXT, memoryBudget: LIMIT, load: OBJECT });
+  checkLoadOptions(options.load ?? {});
   const names = Object.keys(options.models ?? {});
   const standard = options.default ?? names[0] ?? "";
   if (!names.includes(standard)) {

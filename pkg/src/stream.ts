@@ -27,7 +27,7 @@ export async function* stream<Input extends string | readonly number[], Result e
   batchTokens: number,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Result & BatchOf<Input>, void, undefined> {
-  if (!(batchTokens > 0)) {
+  if (typeof batchTokens !== "number" || !(batchTokens > 0)) {
     throw invalid(`batchTokens is ${String(batchTokens)}; it must be a number above 0`);
   }
   checkAborted(signal);

@@ -1,5 +1,6 @@
 /** A model's files on their way from a source into a loader: small ones side by side, then weights, chunk by chunk. */
 
+import { orAborted } from "./abort.js";
 import { breatheIfDue } from "./breathe.js";
 import type { EngineLoader } from "./engine/engine.js";
 import { checkAborted, GossamerError } from "./errors.js";
@@ -112,7 +113,12 @@ export class Transfer {
         status: 400,
       });
     }
-    const file = await this.#source.open(name, this.#signal);
+    // A function that gets files may not listen to the signal.
+    const opening = this.#source.open(name, this.#signal);
+    const file = await orAborted(opening, this.#signal).catch((error: unknown) => {
+      checkAborted(this.#signal);
+      throw error;
+    });
     checkAborted(this.#signal);
     if ("chunks" in file) return { ...file, chunks: withoutPointer(name, file.chunks) };
     this.#absent.set(name, file.absent);

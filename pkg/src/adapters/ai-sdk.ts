@@ -1,7 +1,7 @@
 /** Vercel's AI SDK: an embedding model for `embed`, `embedMany` and providers' registries. */
 
 import type { Embedder } from "../embedder.js";
-import { type AdapterOptions, checkTexts, lists } from "./shared/lists.js";
+import { type AdapterOptions, checkEmbedder, checkTexts, lists } from "./shared/lists.js";
 
 /** What the AI SDK asks for. */
 export interface EmbedCall {
@@ -72,6 +72,7 @@ export function embeddingModel<Version extends SpecificationVersion = "v4">(
   embedder: Embedder,
   { specificationVersion, ...options }: AdapterOptions & { specificationVersion?: Version | undefined } = {},
 ): GossamerEmbeddingModel<Version> {
+  checkEmbedder(embedder);
   const { model, maxTokens, spaceId } = embedder.info;
   return {
     specificationVersion: specificationVersion ?? ("v4" as Version),

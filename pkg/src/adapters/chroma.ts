@@ -176,12 +176,16 @@ export class SparseFunction extends ChromaFunction {
 
 /** Loads each model once. */
 function models(load: Load): (config: ChromaConfig) => Promise<Embedder> {
+  if (typeof load !== "function") {
+    throw invalid("pass `load`, or another function that gives an embedder for a model's name");
+  }
   const loaded = new Map<string, Promise<Embedder>>();
   return ({ model, revision, dtype }) => {
     const key = JSON.stringify([model, revision, dtype]);
     const known = loaded.get(key);
     if (known) return known;
-    const loading = load(model, { revision, dtype });
+    // It may also give an embedder at once, or throw.
+    const loading = (async () => load(model, { revision, dtype }))();
     loaded.set(key, loading);
     loading.catch(() => loaded.delete(key));
     return loading;

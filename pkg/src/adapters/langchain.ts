@@ -1,7 +1,7 @@
 /** LangChain.js: an `EmbeddingsInterface`, for vector stores, retrievers and whatever else takes embeddings. */
 
 import type { Embedder } from "../embedder.js";
-import { type AdapterOptions, denseLists } from "./shared/lists.js";
+import { type AdapterOptions, checkEmbedder, denseLists } from "./shared/lists.js";
 
 /**
  * Embeddings for LangChain.js.
@@ -18,6 +18,7 @@ export class GossamerEmbeddings {
 
   /** The options are those of `encode`. */
   constructor(embedder: Embedder, options: AdapterOptions = {}) {
+    checkEmbedder(embedder);
     this.#embedder = embedder;
     this.#options = options;
   }

@@ -3,7 +3,7 @@
 import type { BaseEmbedding } from "@llamaindex/core/embeddings";
 import type { MessageContentDetail } from "@llamaindex/core/llms";
 import type { Embedder } from "../embedder.js";
-import { type AdapterOptions, denseLists } from "./shared/lists.js";
+import { type AdapterOptions, checkEmbedder, denseLists } from "./shared/lists.js";
 
 /**
  * An embedding model for LlamaIndex.TS. Its base class is passed in, so that this package needs no copy of it:
@@ -22,6 +22,7 @@ export function llamaIndexEmbedding(
   embedder: Embedder,
   options: AdapterOptions = {},
 ): BaseEmbedding {
+  checkEmbedder(embedder);
   class GossamerEmbedding extends Base {
     constructor() {
       super();

@@ -1,7 +1,8 @@
 /** Orama: a plugin that fills documents' vectors and answers vector and hybrid searches for a term. */
 
 import type { Embedder } from "../embedder.js";
-import { type AdapterOptions, checkTexts, denseLists } from "./shared/lists.js";
+import { GossamerError } from "../errors.js";
+import { type AdapterOptions, checkEmbedder, checkTexts, denseLists } from "./shared/lists.js";
 
 /** What is embedded, and where vectors go. */
 export interface OramaOptions {
@@ -47,6 +48,7 @@ export interface GossamerPlugin {
  * a vector keep it.
  */
 export function oramaPlugin(embedder: Embedder, options: OramaOptions): GossamerPlugin {
+  checkEmbedder(embedder);
   const { property = "embedding", encode } = options;
   return {
     name: "gossamer-embed",
@@ -69,8 +71,14 @@ export function oramaPlugin(embedder: Embedder, options: OramaOptions): Gossamer
 export async function withVectors<Document extends object>(
   embedder: Embedder,
   documents: readonly Document[],
-  { from, property = "embedding", encode }: OramaOptions,
+  options: OramaOptions,
 ): Promise<Document[]> {
+  if (!Array.isArray(documents) || !Array.isArray(options?.from)) {
+    const message =
+      "withVectors takes an embedder, a list of documents, and options with `from`, a list of properties.";
+    throw new GossamerError("invalid_input", message, { status: 400 });
+  }
+  const { from, property = "embedding", encode } = options;
   const get = (document: Document, name: string) => (document as Record<string, unknown>)[name];
   const bare = documents.filter((document) => !get(document, property));
   const texts = bare.map((document) => {

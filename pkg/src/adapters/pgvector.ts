@@ -1,5 +1,6 @@
 /** pgvector: the text of its type `sparsevec`. */
 
+import { GossamerError } from "../errors.js";
 import type { SparseVector } from "../types.js";
 import { checkEntries } from "./shared/limits.js";
 
@@ -20,6 +21,11 @@ export function pgvectorSparse(
   { indexed = true }: { indexed?: boolean } = {},
 ): string {
   checkEntries(vector, 0, indexed ? INDEXED : STORED, indexed ? "an HNSW index of pgvector" : "pgvector");
+  const needed = (vector.indices.at(-1) ?? 0) + 1;
+  if (!Number.isInteger(dimensions) || dimensions < needed) {
+    const message = `dimensions is ${String(dimensions)}; it must be a whole number, for this vector ${needed} or more. Pass info.dimensions.`;
+    throw new GossamerError("invalid_input", message, { status: 400 });
+  }
   const entries = Array.from(vector.indices, (index, at) => `${index + 1}:${vector.values[at]}`);
   return `{${entries.join(",")}}/${dimensions}`;
 }

@@ -1,5 +1,6 @@
 /** Qdrant: sparse vectors and named vectors of points. */
 
+import { GossamerError } from "../errors.js";
 import type { EncodedMulti, SparseVector } from "../types.js";
 import { lists, sparseLists } from "./shared/lists.js";
 
@@ -28,9 +29,13 @@ export interface QdrantNames {
 
 /** What `encodeMulti` gives → the `vector` of a point for each text. */
 export function qdrantVectors(
-  { dense, sparse, tokens }: EncodedMulti,
+  encoded: EncodedMulti,
   names: QdrantNames = {},
 ): Record<string, number[] | number[][] | QdrantSparse>[] {
+  if (typeof encoded !== "object" || encoded === null || Array.isArray(encoded)) {
+    throw new GossamerError("invalid_input", "Pass what encodeMulti gives.", { status: 400 });
+  }
+  const { dense, sparse, tokens } = encoded;
   const kinds: [string, (number[] | number[][] | QdrantSparse)[] | undefined][] = [
     [names.dense ?? "dense", dense && lists(dense)],
     [names.sparse ?? "sparse", sparse?.map(qdrantSparse)],

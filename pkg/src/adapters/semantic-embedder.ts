@@ -2,6 +2,7 @@
 
 import type { ModelCache } from "../cache/cache.js";
 import type { Embedder } from "../embedder.js";
+import { GossamerError } from "../errors.js";
 import type { Target } from "../globals.js";
 import type { Progress } from "../progress.js";
 import type { LoadOptions, ModelInfo, ModelSource, TextOptions } from "../types.js";
@@ -103,10 +104,15 @@ const PROMPTS: Record<TaskType, readonly string[]> = {
  * Unlike a browser's, `create` does not wait for the user to click on something, and each embedder has a model of its own.
  */
 export function semanticEmbedder(
-  { load, cache }: Gossamer,
+  gossamer: Gossamer,
   source: ModelSource,
   loadOptions: LoadOptions = {},
 ): SemanticEmbedderClass {
+  const { load, cache } = gossamer ?? {};
+  if (typeof load !== "function") {
+    const message = 'Pass the module: `import * as gossamer from "gossamer-embed"`.';
+    throw new GossamerError("invalid_input", message, { status: 400 });
+  }
   let downloads = 0;
   let wasLoaded = false;
 

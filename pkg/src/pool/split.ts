@@ -54,12 +54,13 @@ export function split(call: Call, workers: number, maxTokens: number): Part[] {
 function whole({ name, inputs }: Call): number {
   // A byte of a request is a letter, or about a quarter of what else a token is made of.
   if (name === "fetch") return (inputs as { body: ArrayBuffer }).body.byteLength >> 2;
-  const count = (value: unknown): number => {
+  const count = (value: unknown, depth: number): number => {
     if (typeof value === "string") return estimate(value);
-    if (typeof value !== "object" || value === null) return 1;
-    return Object.values(value).reduce((sum, item) => sum + count(item), 0);
+    // Nothing that wasm takes is deeper: a body, its inputs, and lists of token ids.
+    if (typeof value !== "object" || value === null || depth > 3) return 1;
+    return Object.values(value).reduce((sum, item) => sum + count(item, depth + 1), 0);
   };
-  return count(inputs);
+  return count(inputs, 0);
 }
 
 /**

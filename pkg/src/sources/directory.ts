@@ -1,6 +1,6 @@
 /** Files of a local folder, in Node, Deno and Bun. */
 
-import { type FileHandle, open } from "node:fs/promises";
+import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { GossamerError } from "../errors.js";
@@ -18,8 +18,9 @@ export function directorySource(folder: string | URL): Source {
       try {
         const handle = await open(path);
         const stat = await handle.stat();
-        if (stat.isFile()) return { chunks: fileChunks(handle), size: stat.size };
+        // Opened again when it is read: a load that is aborted before would leave it open.
         await handle.close();
+        if (stat.isFile()) return { chunks: fileChunks(path), size: stat.size };
         return { absent: `${path} (not a file)` };
       } catch (error) {
         const code = (error as { code?: unknown }).code;
@@ -35,7 +36,8 @@ export function directorySource(folder: string | URL): Source {
 }
 
 /** Two buffers by turns: one chunk is taken in while the next is read. */
-async function* fileChunks(handle: FileHandle): AsyncGenerator<Uint8Array> {
+async function* fileChunks(path: string): AsyncGenerator<Uint8Array> {
+  const handle = await open(path);
   const buffers: [Uint8Array, Uint8Array] = [new Uint8Array(CHUNK), new Uint8Array(CHUNK)];
   let pending = handle.read(buffers[0], 0, CHUNK);
   try {

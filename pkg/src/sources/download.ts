@@ -1,5 +1,6 @@
 /** Downloads that go on: servers that ask for patience get it, and a body that breaks off is continued where it stopped. */
 
+import { after } from "../breathe.js";
 import { checkAborted, GossamerError, reason, withoutQueries } from "../errors.js";
 import { streamChunks } from "./source.js";
 import { isSize } from "./trust.js";
@@ -267,7 +268,7 @@ export class Connection {
   #wait(): void {
     clearTimeout(this.#timer);
     const stalled = new Error(`nothing arrived for ${this.#stall / 1000} seconds`);
-    this.#timer = setTimeout(() => this.#controller.abort(stalled), this.#stall);
+    this.#timer = after(this.#stall, () => this.#controller.abort(stalled));
   }
 }
 

@@ -15,6 +15,12 @@ const PATH = /^(\.{1,2}([/\\]|$)|\/|[A-Za-z]:[/\\])/;
 
 /** Finds out what kind of source it is. */
 export function resolveSource(source: ModelSource, options: LoadOptions, host: Host): Source {
+  const place = resolve(source, options, host);
+  if (!options.subfolder || place instanceof HubSource) return place;
+  throw invalid("`subfolder` is for models of the Hub; name the folder itself");
+}
+
+function resolve(source: ModelSource, options: LoadOptions, host: Host): Source {
   if (source instanceof URL) return fromUrl(source, options, host);
   if (typeof source === "string") return fromString(source, options, host);
   if (typeof source === "function" || (typeof source === "object" && source !== null)) {

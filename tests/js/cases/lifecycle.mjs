@@ -702,6 +702,105 @@ export const cases = {
     assert.deepEqual((await model.encode(TEXT)).data, await expected(origin));
   },
 
+  "values that options of load cannot have": async ({ origin }) => {
+    const controller = new AbortController();
+    for (const options of [
+      { sha256: new Map([["model.safetensors", "0".repeat(64)]]) },
+      { sha256: "0".repeat(64) },
+      { sha256: { "config.json": 5 } },
+      { offline: "false" },
+      { saveable: 1 },
+      { cache: {} },
+      { cache: "no" },
+      { stallTimeout: "5s" },
+      { stallTimeout: Number.NaN },
+      { stallTimeout: -1 },
+      { createWorker: {} },
+      { onWarning: "console" },
+      { onProgress: true },
+      { revision: 5 },
+      { device: 10n },
+      { signal: controller },
+      // A folder that is no model of the Hub has no other folder to look into.
+      { subfolder: "onnx" },
+      new Map([["dtype", "q4"]]),
+      [],
+    ]) {
+      const error = await failure(() => load(`${origin}/${TINY}`, options));
+      assert.instanceOf(error, GossamerError);
+      assert.include(["invalid_input", "invalid_source"], error.code);
+      const [name] = Object.keys(options);
+      if (name !== undefined) assert.include(error.message, name);
+    }
+    // null is no value, and a time without end is one that timers do not have.
+    const options = { dtype: null, revision: null, signal: null, sha256: null, onProgress: null };
+    for (const stallTimeout of [Number.POSITIVE_INFINITY, 2 ** 31, 5e9]) {
+      const model = await load(`${origin}/${TINY}`, { ...options, stallTimeout });
+      assert.equal(model.info.dtype, "q8");
+      model.dispose();
+    }
+  },
+
+  "a source or a store that never answers is given up with the signal": async ({ origin }) => {
+    const never = () => new Promise(() => {});
+    const store = { get: never, put: never, delete: never };
+    for (const [source, options] of [
+      [never, {}],
+      [() => new ReadableStream({}), {}],
+      [`${origin}/${TINY}`, { cache: store, revision: "1" }],
+    ]) {
+      is(await failure(() => load(source, { ...options, signal: AbortSignal.timeout(50) })), "aborted");
+    }
+  },
+
+  "values that options of calls cannot have": async ({ origin }) => {
+    const model = await embedder(origin, TINY, "q8");
+    const all = async (batches) => {
+      for await (const _ of batches);
+    };
+    for (const [call, word] of [
+      [() => model.encode(TEXT, { dimensions: Number.NaN }), "dimensions"],
+      [() => model.encode(TEXT, { normalize: Number.POSITIVE_INFINITY }), "normalize"],
+      [() => model.embeddings.create({ input: TEXT, dimensions: Number.NaN }), "dimensions"],
+      [() => model.encode(TEXT, { signal: new AbortController() }), "its `signal`"],
+      [() => model.chunk(TEXT, { signal: {} }), "AbortSignal"],
+      [() => all(model.stream([TEXT], { signal: 5 })), "AbortSignal"],
+      [() => model.encode(TEXT, 5), "object"],
+      [() => model.encode(TEXT, []), "object"],
+      [() => model.encode(TEXT, () => {}), "object"],
+      [() => model.encode(TEXT, new Map([["dimensions", 5]])), "object"],
+      [() => model.chunk(TEXT, 5), "object"],
+      [() => model.save(null), "object"],
+      [() => model.save({ shards: 5 }), "`shard` was meant"],
+      // They would be one text's token ids.
+      [() => all(model.stream([101, 7592, 102])), "input 0"],
+      [() => all(model.stream(new Uint32Array([101, 102]))), "input 0"],
+      [() => all(model.stream([TEXT, 7])), "input 1"],
+      [() => all(model.stream([TEXT], { batchTokens: Symbol("5") })), "batchTokens"],
+      [() => fuse(5), "rankings"],
+      [() => fuse([5]), "rankings"],
+      [() => fuse([["a"]], { weights: ["1"] }), "weights"],
+      [() => fuse([["a"]], { weights: [Number.NaN] }), "weights"],
+      [() => fuse([["a"]], { weights: null }), "weights"],
+      [() => fuse([["a"]], { k: "60" }), "k"],
+    ]) {
+      assert.include(is(await failure(call), "invalid_input").message, word);
+    }
+    for (const options of [null, undefined, { signal: null, dimensions: null }]) {
+      assert.deepEqual((await model.encode(TEXT, options)).data, await expected(origin));
+      assert.lengthOf(await model.chunk(TEXT, options === null ? null : {}), 1);
+    }
+    const around = [];
+    around.push(around);
+    is(await failure(() => model.encode(around)), "invalid_input");
+    const pool = await load(`${origin}/${TINY}`, { workers: 1 }).catch(({ code }) =>
+      assert.equal(code, "unsupported_runtime"),
+    );
+    // Where there are workers, the size of what cannot be embedded is estimated first.
+    if (pool) is(await failure(() => pool.encode(around)), "invalid_input");
+    pool?.dispose();
+  },
+
   "after an exception within wasm the next call works": async ({ origin }) => {
     const model = await load(`${origin}/${TINY}`);
     const texts = [

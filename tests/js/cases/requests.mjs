@@ -62,6 +62,45 @@ export const cases = {
     assert.equal((await json(handler, { input: "a" }, both)).status, 200);
   },
 
+  "options of handlers that would let in more than was meant": async ({ origin }) => {
+    const model = await embedder(origin, TINY, "q8");
+    for (const options of [
+      { cors: "https://example.com" },
+      { cors: [5] },
+      { cors: null },
+      { apiKeys: Object.assign(Array(2), { 1: "k" }) },
+      { dialect: "OpenAI" },
+      { maxRequests: "64" },
+      { maxRequests: Number.NaN },
+      { maxRequests: null },
+      { maxBodyBytes: "2mb" },
+      { maxBodiesBytes: Number.NaN },
+      { maxBodiesBytes: -1 },
+      { timeout: "10s" },
+      { timeout: null },
+    ]) {
+      for (const make of [() => model.handler(options), () => serve({ models: { a: {} }, ...options })]) {
+        const error = await failure(async () => make());
+        assert.equal(error.code, "invalid_input", JSON.stringify(options));
+        assert.include(error.message, Object.keys(options)[0]);
+      }
+    }
+    for (const options of [
+      { models: "a" },
+      { models: [{}] },
+      { models: { a: {} }, memoryBudget: "1 GB" },
+      { models: { a: {} }, default: 5 },
+      { models: { a: {} }, load: { quantized: true } },
+      { models: { a: {} }, load: { dtype: 8 } },
+    ]) {
+      assert.equal((await failure(async () => serve(options))).code, "invalid_input");
+    }
+    // Timers would take these times for none at all.
+    for (const timeout of [Number.POSITIVE_INFINITY, 2 ** 31, 5e9]) {
+      assert.equal((await json(model.handler({ timeout }), { input: "a" })).status, 200);
+    }
+  },
+
   "without a key no body is read, and no memory taken": async ({ origin }) => {
     const model = await embedder(origin, TINY, "q8");
     const handler = model.handler({ apiKeys: ["k"], maxBodyBytes: 16 * MIB });

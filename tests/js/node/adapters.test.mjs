@@ -26,6 +26,7 @@ import { oramaPlugin, withVectors } from "gossamer-embed/adapters/orama";
 import { pgvectorSparse } from "gossamer-embed/adapters/pgvector";
 import { pineconeSparse } from "gossamer-embed/adapters/pinecone";
 import { qdrantSparse, qdrantVectors } from "gossamer-embed/adapters/qdrant";
+import { semanticEmbedder } from "gossamer-embed/adapters/semantic-embedder";
 import { SparseVector } from "pgvector";
 import { failure, rows, SPLADE } from "../support/models.mjs";
 import { root, serve } from "../support/server.mjs";
@@ -455,4 +456,42 @@ describe("pgvector", () => {
       "16000",
     );
   });
+});
+
+test("what is no embedder, no function and no vector is refused by every adapter", async () => {
+  const from = ["text"];
+  const first = async (vectors) => (await vectors)[0];
+  for (const junk of [undefined, null, 5, "x", {}, [], Promise.resolve(model)]) {
+    for (const use of [
+      () => new GossamerEmbeddings(junk),
+      () => llamaIndexEmbedding(BaseEmbedding, junk),
+      () => embeddingModel(junk),
+      () => oramaPlugin(junk, { from }),
+      () => withVectors(junk, [{ text: "a" }], { from }),
+      () => withVectors(model, [{ text: "a" }], junk),
+      () => denseFunction(junk),
+      () => sparseFunction(junk),
+      () => semanticEmbedder(junk, MINILM),
+      () => qdrantSparse(junk),
+      () => qdrantVectors(Array.isArray(junk) ? junk : JSON.stringify(junk)),
+      () => pineconeSparse(junk),
+      () => pgvectorSparse(junk, 30522),
+      async () => pgvectorSparse(await first(sparse.encodeSparse(TEXTS)), junk),
+      async () => pgvectorSparse(await first(sparse.encodeSparse(TEXTS)), 5),
+    ]) {
+      const error = await failure(async () => use());
+      assert.instanceOf(error, GossamerError, String(use));
+      assert.equal(error.code, "invalid_input");
+    }
+  }
+  // The list of vectors, where one is meant.
+  assert.include(
+    (await failure(async () => pineconeSparse(await sparse.encodeSparse(TEXTS)))).message,
+    "one sparse vector",
+  );
+});
+
+test("Chroma's functions take an embedder at once, too", async () => {
+  const Dense = denseFunction(() => model);
+  assert.deepEqual(await new Dense({ model: "any" }).generate(TEXTS), await lists(TEXTS));
 });

@@ -692,3 +692,20 @@ describe("SPLADE models of real size", () => {
     }
   }
 });
+
+test("a load that is aborted leaves no file of a folder open", {
+  skip: !existsSync("/proc/self/fd"),
+}, async () => {
+  const folder = `${root}models/sentence-transformers/all-MiniLM-L6-v2`;
+  const held = async () => {
+    const files = await readdir("/proc/self/fd");
+    const paths = await Promise.all(files.map((file) => realpath(`/proc/self/fd/${file}`).catch(() => "")));
+    return paths.filter((path) => path.includes("all-MiniLM-L6-v2"));
+  };
+  for (let milliseconds = 0; milliseconds < 30; milliseconds++) {
+    const signal = AbortSignal.timeout(milliseconds);
+    // It may have been done before.
+    (await load(folder, { signal }).catch(() => undefined))?.dispose();
+    assert.deepEqual(await held(), []);
+  }
+});

@@ -3,9 +3,19 @@
 import { GossamerError } from "../../errors.js";
 import type { SparseVector } from "../../types.js";
 
+/** Throws if something is not a sparse vector: most often it is the list of them that encodeSparse gives. */
+export function checkSparse(vector: SparseVector): void {
+  const [indices, values] = [vector?.indices?.length, vector?.values?.length];
+  if (typeof indices === "number" && indices === values) return;
+  throw new GossamerError("invalid_input", "Pass one sparse vector: an entry of what encodeSparse gives.", {
+    status: 400,
+  });
+}
+
 /** Throws if a vector has too many entries for a database, or too few. */
-export function checkEntries({ indices }: SparseVector, least: number, most: number, where: string): void {
-  const entries = indices.length;
+export function checkEntries(vector: SparseVector, least: number, most: number, where: string): void {
+  checkSparse(vector);
+  const entries = vector.indices.length;
   if (entries >= least && entries <= most) return;
   const advice =
     entries > most

@@ -4,11 +4,18 @@ import type { Embedder } from "../../embedder.js";
 import { GossamerError } from "../../errors.js";
 import { lists } from "../../rows.js";
 import type { EncodeOptions, SparseVector } from "../../types.js";
+import { checkSparse } from "./limits.js";
 
 export { lists };
 
 /** What adapters do with texts: as `encode`, always in f32. */
 export type AdapterOptions = Omit<EncodeOptions, "output" | "signal">;
+
+/** Throws if something is not an embedder: most often it is the promise of one. */
+export function checkEmbedder(embedder: Embedder): void {
+  if (typeof embedder?.encode === "function") return;
+  throw new GossamerError("invalid_input", "Pass an embedder: what `await load(…)` gives.", { status: 400 });
+}
 
 /** A dense vector for each text. None for none, where `encode` would refuse. */
 export async function denseLists(
@@ -16,6 +23,7 @@ export async function denseLists(
   texts: readonly string[],
   options: Omit<EncodeOptions, "output">,
 ): Promise<number[][]> {
+  checkEmbedder(embedder);
   checkTexts(texts);
   return texts.length === 0 ? [] : lists(await embedder.encode(texts, options));
 }
@@ -31,6 +39,8 @@ export function checkTexts(texts: readonly unknown[], what = "text"): void {
 }
 
 /** A sparse vector's indices and values. */
-export function sparseLists({ indices, values }: SparseVector): { indices: number[]; values: number[] } {
+export function sparseLists(vector: SparseVector): { indices: number[]; values: number[] } {
+  checkSparse(vector);
+  const { indices, values } = vector;
   return { indices: Array.from(indices), values: Array.from(values) };
 }
