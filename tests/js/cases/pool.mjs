@@ -195,7 +195,8 @@ export const cases = {
     const text = "the cat sat on the mat. ".repeat(420_000);
     await withPool(origin, {}, async (pool) => {
       const controller = new AbortController();
-      const long = failure(() => pool.encode(text, { signal: controller.signal }));
+      // All of its tokens: of a text that is cut off only what counts is looked at.
+      const long = failure(() => pool.tokenize(text, { signal: controller.signal }));
       await new Promise((done) => setTimeout(done, 20));
       const before = performance.now();
       controller.abort("enough");

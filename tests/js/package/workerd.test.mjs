@@ -321,7 +321,8 @@ test("examples/cloudflare-sparse-query gives the vectors of the whole model's qu
   const files = Object.fromEntries(await Promise.all(entries));
   const worker = await startWorker(await bundle("examples/cloudflare-sparse-query/src/index.ts", files));
   try {
-    const inputs = await texts(server.origin, "tiny-texts.json");
+    // As text-embeddings-inference, the route refuses empty texts.
+    const inputs = (await texts(server.origin, "tiny-texts.json")).filter((text) => text !== "");
     const body = JSON.stringify({ inputs, truncate: true });
     const headers = { "content-type": "application/json" };
     const response = await worker.dispatchFetch("http://worker/embed_sparse", {

@@ -182,7 +182,9 @@ export async function cdn(path, request, response, { root, known }) {
     // Firefox does not close connections of redirected requests that were aborted, and makes 6 to a host.
     return setTimeout(() => response.destroy(), 3000);
   }
-  return breaks || fault.kind === "long" ? response.destroy() : response.end();
+  if (!breaks && fault.kind !== "long") return response.end();
+  // Time to read what was sent: a stream that breaks drops what nobody has read yet.
+  return setTimeout(() => response.destroy(), 20);
 }
 
 const lieOf = ({ lies }, name = "") => (kindOf(name) === LYING && lies.get(name.split("/")[1])) || {};
