@@ -186,8 +186,8 @@ impl Added {
             if token.rstrip {
                 stop = text.len() - text[stop..].trim_start().len();
             }
-            // Space that the token before has taken, with all of this one.
-            if stop <= done {
+            // Space that the token before has taken, and that both would take.
+            if stop <= start {
                 continue;
             }
             if done < start {

@@ -12,6 +12,7 @@ use std::ops::Range;
 
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::bpe::{self, Bpe};
 use super::unigram::{Pieces, Unigram};
@@ -285,13 +286,15 @@ impl<'de> Visitor<'de> for Entry<'_> {
             .next_element::<Borrowed>()?
             .ok_or_else(|| de::Error::invalid_length(0, &"a piece and its score"))?
             .0;
-        let score = seq
+        let number: &RawValue = seq
             .next_element()?
             .ok_or_else(|| de::Error::invalid_length(1, &"a piece and its score"))?;
+        let score: f64 = serde_json::from_str(number.get()).map_err(de::Error::custom)?;
+        let exact: f64 = number.get().parse().map_err(de::Error::custom)?;
         if seq.next_element::<de::IgnoredAny>()?.is_some() {
             return Err(de::Error::invalid_length(3, &"a piece and its score"));
         }
-        if self.0.push(&piece, score) {
+        if self.0.push(&piece, score, exact) {
             Ok(())
         } else {
             Err(de::Error::custom("the vocabulary has more than 4 GB"))

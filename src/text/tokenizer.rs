@@ -489,7 +489,7 @@ impl Steps {
             }
         }
         if with_places {
-            self.trim(&mut found);
+            self.trim(text, &mut found);
         }
         Ok(found)
     }
@@ -563,8 +563,8 @@ impl Steps {
         Ok(())
     }
 
-    /// Takes white space off the places of tokens, as the template says.
-    fn trim(&self, found: &mut Found) {
+    /// Takes white space off the places of tokens, as the template says: as many characters of the text as the token has.
+    fn trim(&self, all: &str, found: &mut Found) {
         let is_space = |c: &char| *c == '\u{120}' || c.is_whitespace();
         for prefix in &self.template.trims {
             let mut texts = found.texts.iter().peekable();
@@ -581,9 +581,15 @@ impl Steps {
                 if leading == 1 && *prefix && (number == 0 || *start == 0) {
                     leading = 0;
                 }
-                *start = (*start + leading).min(*stop);
-                if *stop >= trailing {
-                    *stop = (*stop - trailing).max(*start);
+                if let Some(part) = all.get(*start..*stop) {
+                    let first = part.char_indices().nth(leading);
+                    *start = first.map_or(*stop, |(at, _)| *start + at);
+                }
+                let mut chars = all[..*stop].char_indices();
+                if trailing > 0
+                    && let Some((at, _)) = chars.nth_back(trailing - 1)
+                {
+                    *stop = at.max(*start);
                 }
             }
         }

@@ -12,11 +12,18 @@ const UNKNOWN_PENALTY: f64 = 10.0;
 pub struct Pieces {
     entries: Entries,
     scores: Vec<f64>,
+    exact: Exact,
 }
 
+/// Scores that the `tokenizers` crate reads from a tokenizer.json with a rounding error: their ids, and what the file says.
+type Exact = Vec<(usize, f64)>;
+
 impl Pieces {
-    /// Adds a piece; false when there is no room for more.
-    pub fn push(&mut self, piece: &str, score: f64) -> bool {
+    /// Adds a piece with its score as the crate reads it, and as it is; false when there is no room for more.
+    pub fn push(&mut self, piece: &str, score: f64, exact: f64) -> bool {
+        if score.to_bits() != exact.to_bits() {
+            self.exact.push((self.scores.len(), exact));
+        }
         self.scores.push(score);
         self.entries.push(piece)
     }
@@ -26,6 +33,7 @@ impl Pieces {
 pub struct Unigram {
     vocabulary: Vocabulary,
     scores: Vec<f64>,
+    exact: Exact,
     unknown: Option<usize>,
     unknown_score: f64,
     byte_fallback: bool,
@@ -57,12 +65,13 @@ impl Unigram {
             return Err(format!("the score of entry {id} is not finite"));
         }
         pieces.scores.shrink_to_fit();
-        let worst = pieces.scores.iter().copied().fold(f64::INFINITY, f64::min);
+        pieces.exact.shrink_to_fit();
         Ok(Self {
             vocabulary: Vocabulary::new(pieces.entries)?,
+            unknown_score: unknown_score(&pieces.scores),
             scores: pieces.scores,
+            exact: pieces.exact,
             unknown,
-            unknown_score: worst - UNKNOWN_PENALTY,
             byte_fallback,
         })
     }
@@ -78,9 +87,14 @@ impl Unigram {
     }
 
     /// Has another piece stand for unknown characters, without falling back on bytes; whether that is a change, or
-    /// none if there is no such piece.
+    /// none if there is no such piece. As transformers builds this model anew from the file's numbers, which Python reads
+    /// exactly, the exact scores are taken: where ways to cut a text are equally likely, rounding decides.
     pub fn set_unknown(&mut self, id: usize) -> Option<bool> {
         self.score(id)?;
+        for (id, score) in std::mem::take(&mut self.exact) {
+            self.scores[id] = score;
+        }
+        self.unknown_score = unknown_score(&self.scores);
         let old = (
             self.unknown.replace(id),
             std::mem::take(&mut self.byte_fallback),
@@ -190,6 +204,10 @@ impl Unigram {
     }
 }
 
+fn unknown_score(scores: &[f64]) -> f64 {
+    scores.iter().copied().fold(f64::INFINITY, f64::min) - UNKNOWN_PENALTY
+}
+
 /// What stands for a byte of a character that a vocabulary lacks.
 pub fn byte_token(byte: u8) -> String {
     format!("<0x{byte:02X}>")
@@ -206,7 +224,7 @@ mod tests {
     fn both(vocab: &[(String, f64)], unknown: Option<usize>, bytes: bool) -> (Unigram, Reference) {
         let mut pieces = Pieces::default();
         for (piece, score) in vocab {
-            assert!(pieces.push(piece, *score));
+            assert!(pieces.push(piece, *score, *score));
         }
         let reference = Reference::from(vocab.to_vec(), unknown, bytes).unwrap();
         (Unigram::new(pieces, unknown, bytes).unwrap(), reference)
@@ -275,7 +293,7 @@ mod tests {
     fn impossible_vocabularies_are_refused() {
         let pieces = |score| {
             let mut pieces = Pieces::default();
-            pieces.push("a", score);
+            pieces.push("a", score, score);
             pieces
         };
         let error = |pieces, unknown| Unigram::new(pieces, unknown, false).err().unwrap();
