@@ -1,11 +1,11 @@
 //! Text → token ids with the model's tokenizer.json: added tokens are found, the rest is normalized, cut into words, and each word
 //! into tokens by the model; the template goes around them.
 //!
-//! Every part is an enum of ours whose fields are checked when the file is read ([`super::fields`]), and a few texts are tokenised
+//! Every part is an enum of ours whose fields are checked when the file is read (`text::fields`), and a few texts are tokenised
 //! then: what loads does not fail later. The results are those of the `tokenizers` crate. The truncation and padding that a
 //! tokenizer.json may carry are ignored: the model's own limit decides, and nothing is padded.
 //!
-//! A long text is tokenised in windows, cut where no part looks across ([`super::cut`]). With a limit only as many windows are
+//! A long text is tokenised in windows, cut where no part looks across (`text::cut`). With a limit only as many windows are
 //! tokenised as it takes to reach it.
 
 use std::ops::Range;
