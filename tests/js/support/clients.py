@@ -1,8 +1,4 @@
-"""Python's clients of embedding servers, as their users write them: `clients.py CLIENT URL` prints what they got, as JSON.
-
-Not all of them are in python.txt: chromadb, haystack, llama-index and LiteLLM take longer to install than all tests of theirs
-would to run. They can be tried where they are installed.
-"""
+"""Python's clients of embedding servers, as their users write them: `clients.py CLIENT URL` prints what they got, as JSON."""
 
 import json
 import os
