@@ -49,7 +49,11 @@ pub(super) fn start<B: Backend>(
     };
     model.text("model")?;
     for name in ["serviceProvider", "service_provider"] {
-        if !matches!(model.get(name), Field::Number(number) if number.fract() == 0.0) {
+        // The number of an enum's value has 32 bits.
+        let is_number = |number: f64| {
+            number.fract() == 0.0 && (-2_147_483_648.0..=2_147_483_647.0).contains(&number)
+        };
+        if !matches!(model.get(name), Field::Number(number) if is_number(*number)) {
             model.word(name, &PROVIDERS)?;
         }
     }

@@ -102,7 +102,7 @@ class Page extends LitElement {
 
   #loaded(): TemplateResult | TemplateResult[] {
     if (session.models.length === 0) {
-      return html`<span class="chip">${demo.downloads.size > 0 ? "Loading models" : "No model loaded"}</span>`;
+      return html`<span class="chip">No model yet</span>`;
     }
     return session.models.map(
       (model) =>

@@ -37,6 +37,9 @@ export interface FileRequest {
   hashed?: boolean;
 }
 
+/** Whether an address is of a browser extension's own files: of one that is not there `fetch` fails, without a status. */
+export const isExtensions = (url: string) => /^[a-z]+-extension:/.test(url);
+
 /** One file by HTTP. */
 export class Download {
   readonly #url: string;
@@ -64,19 +67,20 @@ export class Download {
 
   /** The server's answer, once it is none that passes. */
   async open(): Promise<Connection> {
+    const tries = isExtensions(this.#url) ? 1 : TRIES;
     for (let failures = 1; ; failures++) {
       let pause = backoff(failures);
       try {
         const connection = await this.#connect(this.#start);
         const { response } = connection;
-        if (!PASSING.includes(response.status) || failures === TRIES) return connection;
+        if (!PASSING.includes(response.status) || failures === tries) return connection;
         pause = retryAfter(response) ?? pause;
         if (pause > LONGEST_PAUSE) return connection;
         connection.close();
       } catch (error) {
         checkAborted(this.#signal);
         if (error instanceof GossamerError) throw error;
-        if (failures === TRIES) throw networkError(`${this.#place} could not be fetched`, error);
+        if (failures === tries) throw networkError(`${this.#place} could not be fetched`, error);
       }
       await sleep(pause, this.#signal);
     }

@@ -2,7 +2,7 @@
 
 import { GossamerError, withoutQueries } from "../errors.js";
 import type { LoadOptions } from "../types.js";
-import { type Connection, Download, type FileRequest } from "./download.js";
+import { type Connection, Download, type FileRequest, isExtensions } from "./download.js";
 import type { Absent, OpenFile, Source } from "./source.js";
 import { encodePath } from "./trust.js";
 
@@ -53,7 +53,10 @@ export async function openUrl(
   signal: AbortSignal | undefined,
 ): Promise<OpenFile | Absent> {
   const download = new Download(url, request, signal);
-  const connection = await download.open();
+  const connection = await download.open().catch((error) => {
+    if (!isExtensions(url) || error.code !== "network") throw error;
+  });
+  if (!connection) return { absent: `${withoutQueries(url)} (not among the extension's files)` };
   const { response } = connection;
   const place = withoutQueries(url);
   if (!response.ok) {
