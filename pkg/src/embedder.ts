@@ -3,8 +3,7 @@
 import type { Call, Results } from "./engine/call.js";
 import type { Engine } from "./engine/engine.js";
 import { GossamerError } from "./errors.js";
-import { HANDLER_OPTIONS, type Handler, type HandlerOptions, handler } from "./handler.js";
-import type { Wasm } from "./instance.js";
+import { HANDLER_OPTIONS, type Handler, type HandlerOptions, handler, type Instance } from "./handler.js";
 import { checkCall, checkOptions, hinted } from "./options.js";
 import { withList } from "./rows.js";
 import { save } from "./save.js";
@@ -75,10 +74,10 @@ export class Embedder {
   readonly #engine: Engine;
 
   /** Gives an instance of the wasm in this thread. */
-  readonly #start: () => Promise<Wasm>;
+  readonly #start: () => Promise<Instance>;
 
   /** @internal */
-  constructor(engine: Engine, cached: Promise<boolean>, start: () => Promise<Wasm>) {
+  constructor(engine: Engine, cached: Promise<boolean>, start: () => Promise<Instance>) {
     this.#engine = engine;
     this.#start = start;
     this.cached = cached;

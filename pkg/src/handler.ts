@@ -5,7 +5,6 @@ import { after } from "./breathe.js";
 import type { Call, Answer as Data } from "./engine/call.js";
 import { checkAborted, GossamerError } from "./errors.js";
 import type { HttpRequest, HttpRequestInit } from "./globals.js";
-import type { Wasm } from "./instance.js";
 import { checkValues, LIMIT, type Rule } from "./options.js";
 
 /** How requests are answered. */
@@ -47,6 +46,17 @@ export interface Handler {
   (input: string | URL | HttpRequest, init?: HttpRequestInit): Promise<Response>;
   /** As edge workers call it: there, what one request has started ends with it unless its context is told to wait. */
   (request: HttpRequest, environment: unknown, context: RequestContext): Promise<Response>;
+}
+
+/** What handlers use of an instance of the wasm. It is a type of its own, so that the public types need none of browsers. */
+export interface Instance {
+  guard<T>(call: () => T): T;
+  classes: {
+    /** The answer to a request, if its head is enough for one. */
+    admit(head: unknown, options: unknown): unknown;
+    /** The model that a request names, and the kind of vectors that it wants. */
+    wanted(request: unknown): unknown;
+  };
 }
 
 /** What wasm sees of a request. */
@@ -100,7 +110,7 @@ export const HANDLER_OPTIONS: readonly (keyof HandlerOptions)[] = [
 export function handler(
   run: Runner,
   options: HandlerOptions,
-  start: () => Promise<Wasm>,
+  start: () => Promise<Instance>,
   models: readonly string[] = [],
 ): Handler {
   checkValues("handler", options, RULES);

@@ -8,10 +8,10 @@ import {
   type Handler,
   type HandlerOptions,
   handler,
+  type Instance,
   Refused,
   type RequestContext,
 } from "./handler.js";
-import type { Wasm } from "./instance.js";
 import { checkLoadOptions, checkOptions, checkValues, LIMIT, OBJECT, TEXT } from "./options.js";
 import type { LoadOptions, ModelSource } from "./types.js";
 
@@ -54,7 +54,7 @@ interface Loaded {
 /** Serves models that `load` loads; `start` gives an instance of the wasm. */
 export function serveModels(
   load: (source: ModelSource, options: LoadOptions | undefined) => Promise<Embedder>,
-  start: () => Promise<Wasm>,
+  start: () => Promise<Instance>,
   options: ServeOptions,
 ): Server {
   checkOptions("serve", options, [...HANDLER_OPTIONS, "models", "default", "memoryBudget", "load"]);
