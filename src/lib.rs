@@ -6,7 +6,7 @@
 //!    full-precision copy of a quantised model ever exists.
 //! 2. [`model`] reads the configuration into a `Spec`: one transformer described by data.
 //! 3. [`text`] turns strings into token ids, and packs a batch: all ids end to end with offsets, no padding.
-//! 4. `model::forward` runs over [`backend::Backend`]: the CPU ([`backend::cpu`]), a GPU ([`backend::gpu`]), or both
+//! 4. `model::transformer::forward` runs over [`backend::Backend`]: the CPU ([`backend::cpu`]), a GPU ([`backend::gpu`]), or both
 //!    ([`backend::either`]).
 //! 5. A head turns token states into vectors: pooling and what follows, or SPLADE.
 //! 6. [`api`] speaks other people's wire formats.
@@ -37,17 +37,17 @@ pub use backend::either::Either;
 pub use backend::gpu::Gpu;
 pub use error::{Error, Result};
 pub use model::embedder::{Embedder, Info};
-pub use model::kind::Kind;
-pub use model::loader::{LoadOptions, Loader};
-pub use model::options::{
+pub use model::load::kind::Kind;
+pub use model::load::loader::{LoadOptions, Loader};
+pub use model::load::save::SavedFile;
+pub use model::run::Run;
+pub use model::run::options::{
     ChunkOptions, EncodeOptions, MultiOptions, SparseOptions, TokenHead, TokenOptions,
 };
-pub use model::output::{
+pub use model::run::outputs::{
     DenseBatch, Output, OutputDtype, Quantized, SparseBatch, SparseVector, TokenVectors,
 };
-pub use model::route::Road;
-pub use model::run::Run;
-pub use model::save::SavedFile;
+pub use model::transformer::route::Road;
 pub use text::{Chunk, Input};
 
 #[cfg(doctest)]

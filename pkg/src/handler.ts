@@ -1,9 +1,9 @@
 /** Requests of several APIs, answered by an embedder: the shape of `fetch` and of servers' handlers. */
 
 import { onAbort, orAborted } from "./abort.js";
-import { after } from "./breathe.js";
 import type { Call, Answer as Data } from "./engine/call.js";
 import { checkAborted, GossamerError } from "./errors.js";
+import { after } from "./event-loop.js";
 import type { HttpRequest, HttpRequestInit } from "./globals.js";
 import { checkValues, LIMIT, type Rule } from "./options.js";
 

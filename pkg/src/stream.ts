@@ -1,8 +1,8 @@
 /** Any number of inputs → batches of results, in order and in bounded memory. */
 
 import { onAbort } from "./abort.js";
-import { breathe } from "./breathe.js";
 import { aborted, checkAborted, GossamerError } from "./errors.js";
+import { yieldToEventLoop } from "./event-loop.js";
 import { estimate } from "./pool/split.js";
 import type { BatchOf } from "./types.js";
 
@@ -65,7 +65,7 @@ export async function* stream<Input extends string | readonly number[], Result e
         return;
       }
       // With nothing else to do, what there is need not wait for a source that makes us wait.
-      if (reading && !current && reader.hasSome) idle ??= breathe();
+      if (reading && !current && reader.hasSome) idle ??= yieldToEventLoop();
       const finished = current?.result.then(() => current);
       const paused = idle?.then(() => idle && start());
       const events = [reading, finished, paused, stopped].filter((event) => event !== undefined);

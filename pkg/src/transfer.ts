@@ -1,9 +1,9 @@
 /** A model's files on their way from a source into a loader: small ones side by side, then weights, chunk by chunk. */
 
 import { orAborted } from "./abort.js";
-import { breatheIfDue } from "./breathe.js";
 import type { EngineLoader } from "./engine/engine.js";
 import { checkAborted, GossamerError } from "./errors.js";
+import { yieldIfDue } from "./event-loop.js";
 import type { ProgressReport } from "./progress.js";
 import { type Listing, type OpenFile, readAll, type Source } from "./sources/source.js";
 import { isPath } from "./sources/trust.js";
@@ -98,7 +98,7 @@ export class Transfer {
         const size = await loader.pushWeights(slice);
         loaded += slice.byteLength;
         this.#progress.advance(name, loaded, size ?? file.size);
-        await breatheIfDue();
+        await yieldIfDue();
       }
     }
     checkAborted(this.#signal);

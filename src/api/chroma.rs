@@ -7,7 +7,7 @@ use super::{Pending, vectors};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::embedder::Embedder;
-use crate::model::options::{EncodeOptions, SparseOptions};
+use crate::model::run::options::{EncodeOptions, SparseOptions};
 use crate::text::Input;
 
 /// What a request asks of its texts.

@@ -7,7 +7,7 @@ use super::{Pending, check_filled, vectors};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::embedder::Embedder;
-use crate::model::options::EncodeOptions;
+use crate::model::run::options::EncodeOptions;
 use crate::text::Input;
 
 /// Who runs the model; it is always this library. Protobuf's JSON has an enum's values as names or numbers.

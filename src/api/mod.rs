@@ -15,9 +15,9 @@ pub mod tei;
 
 use self::body::Body;
 use crate::error::{Error, Result};
-use crate::model::options::EncodeOptions;
-use crate::model::output::Output;
 use crate::model::run::Run;
+use crate::model::run::options::EncodeOptions;
+use crate::model::run::outputs::Output;
 use crate::text::Input;
 
 /// The most inputs of one request, as at OpenAI.

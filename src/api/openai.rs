@@ -9,8 +9,8 @@ use super::{Pending, check_filled, dense_options, shown};
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::model::embedder::Embedder;
-use crate::model::options::EncodeOptions;
-use crate::model::output::{Output, OutputDtype, Quantized};
+use crate::model::run::options::EncodeOptions;
+use crate::model::run::outputs::{Output, OutputDtype, Quantized};
 
 /// The fields of a request. The last few are sent along by clients, and change nothing.
 const FIELDS: [&str; 15] = [

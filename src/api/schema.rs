@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use schemars::JsonSchema;
 
 use super::MAX_INPUTS;
-use crate::model::output::OutputDtype;
+use crate::model::run::outputs::OutputDtype;
 use crate::text::Direction;
 
 /// One text, several, one list of token ids, or several; in a list of several, texts and lists of ids may be mixed.

@@ -10,8 +10,8 @@ use super::{MAX_INPUTS, Pending, check_filled, dense_options, shown, vectors};
 use crate::backend::{Backend, Pooling};
 use crate::error::{Error, Result};
 use crate::model::embedder::Embedder;
-use crate::model::options::{EncodeOptions, SparseOptions, TokenHead, TokenOptions};
-use crate::model::output::TokenVectors;
+use crate::model::run::options::{EncodeOptions, SparseOptions, TokenHead, TokenOptions};
+use crate::model::run::outputs::TokenVectors;
 use crate::text::{Input, Token};
 
 /// The most numbers of an answer of `/embed_all`: as JSON some 25 MB.

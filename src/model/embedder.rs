@@ -1,24 +1,24 @@
-//! The model, ready for use: texts in, vectors out, in one go or in the steps of [`super::run`].
+//! The model, ready for use: texts in, vectors out, in one go or in the steps of [`crate::model::run`].
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::config::Config;
-use super::forward::Weights;
-use super::head::DenseHead;
-use super::kind::Kind;
-use super::options::{
-    ChunkOptions, EncodeOptions, MultiOptions, SparseOptions, TextOptions, TokenHead, TokenOptions,
-};
-use super::output::{DenseBatch, Output, OutputDtype, SparseBatch};
-use super::queue::{Queue, check_input};
-use super::route::{Road, Route};
-use super::run::{Dense, PerToken, Run, Sparse};
-use super::save::Origin;
 use crate::backend::{Backend, Pooling, WeightDtype};
 use crate::error::{Error, Result};
+use crate::model::families::config::Config;
+use crate::model::load::kind::Kind;
+use crate::model::load::save::Origin;
+use crate::model::run::options::{
+    ChunkOptions, EncodeOptions, MultiOptions, SparseOptions, TextOptions, TokenHead, TokenOptions,
+};
+use crate::model::run::outputs::{DenseBatch, Output, OutputDtype, SparseBatch};
+use crate::model::run::queue::{Queue, check_input};
+use crate::model::run::{Dense, PerToken, Run, Sparse};
+use crate::model::transformer::forward::Weights;
+use crate::model::transformer::heads::DenseHead;
+use crate::model::transformer::route::{Road, Route};
 use crate::text::tokenizer::Rules;
 use crate::text::{Chunk, Chunking, Input, Token};
 

@@ -128,7 +128,7 @@ pub struct Tokenizer {
     /// Whether the template's special tokens are added.
     template: bool,
     /// Put after every text, behind what the template adds.
-    closing: Option<u32>,
+    eos: Option<u32>,
     /// Which end is cut off unless a caller says so.
     direction: Direction,
     /// What the model's files change in the tokenizer, for hashes.
@@ -148,7 +148,7 @@ impl Tokenizer {
         let mut tokenizer = Self {
             steps: Arc::new(steps),
             template: true,
-            closing: None,
+            eos: None,
             direction: applied.direction,
             changes: applied.changes,
         };
@@ -157,8 +157,8 @@ impl Tokenizer {
             let template = &tokenizer.steps.template;
             let last = template.after.last().or(template.before.last());
             let ends = last.map(|(id, _)| *id) == id;
-            tokenizer.closing = id.filter(|_| applied.closes && !ends);
-            if ends || tokenizer.closing.is_some() {
+            tokenizer.eos = id.filter(|_| applied.closes && !ends);
+            if ends || tokenizer.eos.is_some() {
                 tokenizer.changes.push_str(&end);
             }
         }
@@ -184,7 +184,7 @@ impl Tokenizer {
         Self {
             steps: Arc::clone(&self.steps),
             template: false,
-            closing: None,
+            eos: None,
             direction: self.direction,
             changes: self.changes.clone(),
         }
@@ -207,14 +207,14 @@ impl Tokenizer {
         let template = steps.template.before.iter().chain(&steps.template.after);
         let template = template.filter(|_| self.template).map(|(id, _)| *id).max();
         let last = steps.model.last().max(steps.added.last()).max(template);
-        last.max(self.closing).unwrap_or(0)
+        last.max(self.eos).unwrap_or(0)
     }
 
     /// Special tokens that are added to every text.
     pub fn added(&self) -> usize {
         let template = &self.steps.template;
         let around = template.before.len() + template.after.len();
-        usize::from(self.template) * around + usize::from(self.closing.is_some())
+        usize::from(self.template) * around + usize::from(self.eos.is_some())
     }
 
     /// The vocabulary entry of `id`.
@@ -243,7 +243,7 @@ impl Tokenizer {
         ids.extend(before.iter().map(|(id, _)| *id));
         ids.extend_from_slice(inner);
         ids.extend(after.iter().map(|(id, _)| *id));
-        ids.extend(self.closing);
+        ids.extend(self.eos);
         ids
     }
 
@@ -395,7 +395,7 @@ impl Tokenizer {
         if add_special_tokens {
             tokens.extend(after.iter().map(special));
         }
-        if let Some(id) = self.closing.filter(|_| add_special_tokens) {
+        if let Some(id) = self.eos.filter(|_| add_special_tokens) {
             tokens.push(special(&(id, self.entry(id).unwrap_or_default())));
         }
         Ok(tokens)

@@ -32,7 +32,7 @@ pub async fn request_gpu() -> Thrown<GpuDevice> {
     Ok(GpuDevice(gpu))
 }
 
-/// A model that is being loaded; see `model::loader`.
+/// A model that is being loaded; see `model::load::loader`.
 #[wasm_bindgen]
 pub struct Loader(crate::Loader<Either>);
 

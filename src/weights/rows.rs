@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn half_precision_is_widened_exactly() {
+    fn half_precision_is_candlened_exactly() {
         let mut out = [0.0; 2];
         Dtype::F16.decode(&[0x00, 0x3c, 0x00, 0xc0], &mut out);
         assert_eq!(out.map(f32::to_bits), [1f32, -2.0].map(f32::to_bits));

@@ -148,16 +148,16 @@ fn jina_bert() {
     assert_dense("tiny-jina", "jina_bert");
 }
 
-/// On the wide road: candle-transformers' code, whatever dtype is asked for.
+/// On the candle road: candle-transformers' code, whatever dtype is asked for.
 #[test]
 fn deberta_takes_the_wide_road() {
     assert_dense("tiny-deberta", "deberta-v2");
     let embedder = load(&fixture("tiny-deberta"), WeightDtype::Q8);
     let info = embedder.info();
-    assert_eq!((info.road, info.dtype), (Road::Wide, WeightDtype::F32));
+    assert_eq!((info.road, info.dtype), (Road::Candle, WeightDtype::F32));
     assert_eq!(
         load(&fixture("tiny-t5"), WeightDtype::Q8).info().road,
-        Road::Fast
+        Road::Native
     );
 }
 

@@ -1,7 +1,7 @@
 /** A model in this thread, and on its GPU. */
 
-import { breathe } from "../breathe.js";
 import { anotherModel, checkAborted, disposed, GossamerError, toGossamerError } from "../errors.js";
+import { yieldToEventLoop } from "../event-loop.js";
 import type { GpuDevice, Job, Loader, Model, Wasm } from "../instance.js";
 import type { ModelInfo } from "../types.js";
 import type { Call, Results } from "./call.js";
@@ -196,7 +196,7 @@ export class LocalEngine implements Engine {
       wasm.guard(() => job.countFrom((call.first ?? 0) + first));
       for (;;) {
         // Before the first step too: calls that were made in the same breath share it.
-        await breathe();
+        await yieldToEventLoop();
         checkAborted(signal);
         this.#loaded();
         if (wasm.guard(() => job.step())) break;

@@ -1,7 +1,7 @@
 /** Downloads that go on: servers that ask for patience get it, and a body that breaks off is continued where it stopped. */
 
-import { after } from "../breathe.js";
 import { checkAborted, GossamerError, reason, withoutQueries } from "../errors.js";
+import { after } from "../event-loop.js";
 import { streamChunks } from "./source.js";
 import { isSize } from "./trust.js";
 

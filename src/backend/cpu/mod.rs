@@ -9,7 +9,7 @@ mod gemm_f32;
 mod gemm_int;
 mod norm;
 mod packed_int;
-mod pool;
+mod pooling;
 mod rotation;
 mod scratch;
 mod simd;
@@ -329,7 +329,7 @@ impl Backend for Cpu {
         pooling: Pooling,
     ) -> Result<Activations> {
         Ok(Activations {
-            values: pool::pool(&x.values, x.width, offsets, skip, pooling, &self.pool)?,
+            values: pooling::pool(&x.values, x.width, offsets, skip, pooling, &self.pool)?,
             width: x.width,
         })
     }

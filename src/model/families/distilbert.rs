@@ -6,8 +6,8 @@ use super::{
 };
 use crate::backend::NormKind;
 use crate::error::Result;
-use crate::model::config::Config;
-use crate::model::spec::{Biases, LayerSpec, Positions, Spec};
+use crate::model::families::config::Config;
+use crate::model::transformer::spec::{Biases, LayerSpec, Positions, Spec};
 
 pub const FAMILY: Family = Family {
     name: "distilbert",

@@ -4,9 +4,9 @@
 use super::{Family, MOST_LAYERS, MOST_ROWS, Names, NormNames, always, mistral, qwen3};
 use crate::backend::{Mask, NormKind};
 use crate::error::Result;
-use crate::model::config::Config;
-use crate::model::rope::{LayerKind, Ropes};
-use crate::model::spec::{LayerSpec, Spec};
+use crate::model::families::config::Config;
+use crate::model::transformer::rope::{LayerKind, Ropes};
+use crate::model::transformer::spec::{LayerSpec, Spec};
 
 pub const FAMILY: Family = Family {
     name: "gemma3",

@@ -4,8 +4,8 @@
 use super::{Family, Names, NormNames, bert};
 use crate::backend::Activation;
 use crate::error::Result;
-use crate::model::config::Config;
-use crate::model::spec::{Biases, Positions, Relative, Spec};
+use crate::model::families::config::Config;
+use crate::model::transformer::spec::{Biases, Positions, Relative, Spec};
 
 pub const FAMILY: Family = Family {
     name: "jina_bert",

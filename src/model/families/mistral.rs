@@ -7,9 +7,9 @@ use super::{
 };
 use crate::backend::{Mask, NormKind};
 use crate::error::Result;
-use crate::model::config::Config;
-use crate::model::rope;
-use crate::model::spec::{Biases, LayerSpec, Positions, Spec};
+use crate::model::families::config::Config;
+use crate::model::transformer::rope;
+use crate::model::transformer::spec::{Biases, LayerSpec, Positions, Spec};
 
 pub const FAMILY: Family = Family {
     name: "mistral",

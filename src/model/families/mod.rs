@@ -3,6 +3,7 @@
 //! Adding one takes a file here and its line in the list below.
 
 mod bert;
+pub mod config;
 mod distilbert;
 mod gemma3;
 mod jina_bert;
@@ -14,10 +15,10 @@ mod qwen3;
 mod roberta;
 mod t5;
 
-use super::config::Config;
-use super::spec::Spec;
+use self::config::Config;
 use crate::backend::{Activation, Heads};
 use crate::error::{Error, Result};
+use crate::model::transformer::spec::Spec;
 
 /// What tells one family from another.
 pub struct Family {

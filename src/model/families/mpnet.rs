@@ -2,8 +2,8 @@
 
 use super::{BERT_HEADS, Family, Names, NormNames, always, bert, roberta};
 use crate::error::Result;
-use crate::model::config::Config;
-use crate::model::spec::{Relative, Spec};
+use crate::model::families::config::Config;
+use crate::model::transformer::spec::{Relative, Spec};
 
 pub const FAMILY: Family = Family {
     name: "mpnet",

@@ -8,9 +8,9 @@ use super::{
 };
 use crate::backend::{Activation, NormKind};
 use crate::error::Result;
-use crate::model::config::Config;
-use crate::model::rope;
-use crate::model::spec::{Biases, LayerSpec, Positions, Rope, Spec};
+use crate::model::families::config::Config;
+use crate::model::transformer::rope;
+use crate::model::transformer::spec::{Biases, LayerSpec, Positions, Rope, Spec};
 
 pub const FAMILY: Family = Family {
     name: "nomic_bert",

@@ -2,9 +2,9 @@
 
 use super::{Family, MOST_LAYERS, MOST_ROWS, Names, always, mistral};
 use crate::error::Result;
-use crate::model::config::Config;
-use crate::model::rope::{self, LayerKind};
-use crate::model::spec::{LayerSpec, Spec};
+use crate::model::families::config::Config;
+use crate::model::transformer::rope::{self, LayerKind};
+use crate::model::transformer::spec::{LayerSpec, Spec};
 
 pub const FAMILY: Family = Family {
     name: "qwen3",

@@ -4,8 +4,8 @@
 use super::{BERT_HEADS, Family, MlmNames, always, bert};
 use crate::backend::Activation;
 use crate::error::Result;
-use crate::model::config::Config;
-use crate::model::spec::{Positions, Spec};
+use crate::model::families::config::Config;
+use crate::model::transformer::spec::{Positions, Spec};
 
 pub const FAMILY: Family = Family {
     name: "roberta",

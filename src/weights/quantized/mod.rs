@@ -35,7 +35,7 @@ const MOST_TABLES: usize = 1 << 16;
 pub struct Quantization {
     /// Whether GPTQ's zero points are stored as they are (`gptq_v2`), rather than less one.
     pub gptq_v2: bool,
-    /// Whether they are in our own grid: rotated, in groups of 64, symmetric (see `backend::GROUP`). `model::save` writes
+    /// Whether they are in our own grid: rotated, in groups of 64, symmetric (see `backend::GROUP`). `model::load::save` writes
     /// such files.
     pub own_grid: bool,
 }

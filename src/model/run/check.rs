@@ -1,12 +1,12 @@
 //! Whether a GPU computes what the CPU does: drivers and browsers have been known to be silently wrong.
 
-use super::embedder::Embedder;
-use super::options::{EncodeOptions, SparseOptions};
-use super::output::Output;
-use super::run::Run;
 use crate::backend::WeightDtype;
 use crate::backend::either::Either;
 use crate::error::{Error, Result};
+use crate::model::embedder::Embedder;
+use crate::model::run::Run;
+use crate::model::run::options::{EncodeOptions, SparseOptions};
+use crate::model::run::outputs::Output;
 use crate::text::Input;
 
 /// A short text, and one that is several tiles of every kernel.

@@ -13,15 +13,15 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::checkpoint::Tensor;
-use super::config::Config;
-use super::embedder::Embedder;
-use super::kind::Kind;
-use super::layout::{Encoder, MatrixId, Slot, VectorId};
-use super::route::{AnyEncoder, Body, Road};
 use crate::backend::either::Either;
 use crate::backend::{Backend, GROUP, WeightDtype};
 use crate::error::{Error, Result};
+use crate::model::embedder::Embedder;
+use crate::model::families::config::Config;
+use crate::model::load::checkpoint::Tensor;
+use crate::model::load::kind::Kind;
+use crate::model::transformer::layout::{Encoder, MatrixId, Slot, VectorId};
+use crate::model::transformer::route::{AnyEncoder, Body, Road};
 use crate::weights;
 
 /// Where config.json says what is ours alone.
@@ -29,7 +29,7 @@ const MARKER: &str = "gossamer";
 
 /// What the config of a saved model says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Marker {
+pub(in crate::model) struct Marker {
     /// What it was saved as.
     pub dtype: WeightDtype,
     /// Hash of the weights that it was made of.
@@ -204,7 +204,7 @@ impl<B: Backend> Embedder<B> {
     /// The files of a folder that loads as this model in the dtype that it has now, without being quantised again: its
     /// vectors are the same bits. `shard` is the most bytes of a file, if there is a limit; weights are cut to keep it.
     pub fn save(&self, shard: Option<u64>) -> Result<Vec<SavedFile>> {
-        if self.routes.iter().any(|route| route.road() == Road::Wide) {
+        if self.routes.iter().any(|route| route.road() == Road::Candle) {
             return Err(Error::UnsupportedModel(
                 "a model that candle-transformers runs is in f32 as it is, and cannot be saved; use the original files"
                     .to_owned(),
@@ -330,7 +330,7 @@ impl<B: Backend> Embedder<B> {
     fn encoder(&self, tensors: &[&Tensor]) -> Option<&Encoder> {
         self.routes.iter().find_map(|route| match &route.body {
             Body::Transformer(transformer) => match &transformer.encoder {
-                AnyEncoder::Fast { encoder, .. } => {
+                AnyEncoder::Native { encoder, .. } => {
                     let words = Slot::Rows {
                         matrix: encoder.word_embeddings,
                         first: 0,
@@ -341,7 +341,7 @@ impl<B: Backend> Embedder<B> {
                         .then_some(encoder)
                 }
                 #[cfg(not(target_arch = "wasm32"))]
-                AnyEncoder::Wide { .. } => None,
+                AnyEncoder::Candle { .. } => None,
             },
             Body::Table { .. } => None,
         })

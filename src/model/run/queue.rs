@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use super::options::TextOptions;
-use super::route::Route;
 use crate::error::{Error, Result};
+use crate::model::run::options::TextOptions;
+use crate::model::transformer::route::Route;
 use crate::text::tokenizer::Rules;
 use crate::text::{Chunk, Chunking, Direction, Input, Token, Tokens};
 
@@ -114,7 +114,12 @@ impl Queue {
 }
 
 /// Refuses a text that would take long only to be refused, and token ids that are not the model's own tokenizer's.
-pub(super) fn check_input(index: usize, route: &Route, input: &Input, rules: Rules) -> Result<()> {
+pub(in crate::model) fn check_input(
+    index: usize,
+    route: &Route,
+    input: &Input,
+    rules: Rules,
+) -> Result<()> {
     match input {
         Input::Text(text) => {
             let limit = route.max_tokens.saturating_mul(CHARACTERS);

@@ -1,11 +1,11 @@
 //! What a model's files say that it is. Rerankers, late interaction and code of a model's own are refused, unless the caller
-//! insists on a kind ([`super::loader::LoadOptions::kind`]).
+//! insists on a kind ([`crate::model::load::loader::LoadOptions::kind`]).
 
 use serde_json::Value;
 
-use super::config::Config;
-use super::families;
 use crate::error::{Error, Result};
+use crate::model::families;
+use crate::model::families::config::Config;
 
 /// A kind of embedder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

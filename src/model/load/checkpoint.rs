@@ -5,14 +5,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::fingerprint::Fingerprint;
-use super::forward::Weights;
-use super::kind;
-use super::layout::{Layout, MatrixId, Slot, VectorId, Wanted, WeightFile};
-use super::save::Origin;
-use super::wide;
 use crate::backend::{Backend, GROUP, WeightDtype, cpu};
 use crate::error::{Error, Result};
+use crate::model::load::fingerprint::Fingerprint;
+use crate::model::load::kind;
+use crate::model::load::save::Origin;
+use crate::model::transformer::candle;
+use crate::model::transformer::forward::Weights;
+use crate::model::transformer::layout::{Layout, MatrixId, Slot, VectorId, Wanted, WeightFile};
 use crate::weights::dtype::Dtype;
 use crate::weights::gguf::{self, Block};
 use crate::weights::quantized::{self, Found, Role, Row};
@@ -338,7 +338,7 @@ impl<B: Backend> Checkpoint<B> {
         tensors: &[TensorInfo],
     ) -> Result<Vec<Option<Target>>> {
         let names = tensors.iter().map(|tensor| tensor.name.as_str());
-        let unused: Vec<_> = names.filter(|name| !wide::is_known(name)).collect();
+        let unused: Vec<_> = names.filter(|name| !candle::is_known(name)).collect();
         self.leave_out(path, &unused)?;
         let mut targets = Vec::new();
         for tensor in tensors {

@@ -5,13 +5,13 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use super::embedder::Embedder;
-use super::head;
-use super::options::TokenHead;
-use super::output::TokenVectors;
-use super::route::{Body, Route, Transformer};
 use crate::backend::{Activation, Backend, Reading, Values, Wanted};
 use crate::error::{Error, Result};
+use crate::model::embedder::Embedder;
+use crate::model::run::options::TokenHead;
+use crate::model::run::outputs::TokenVectors;
+use crate::model::transformer::heads;
+use crate::model::transformer::route::{Body, Route, Transformer};
 use crate::text::{Batch, Tokens};
 
 /// What is asked of a model: runs that ask the same can share a pass.
@@ -66,7 +66,7 @@ impl Pass {
                 let table = embedder.weights.vector(*weights);
                 let entries = inputs
                     .iter()
-                    .map(|tokens| head::look_up(table, &tokens.ids));
+                    .map(|tokens| heads::look_up(table, &tokens.ids));
                 State::Done(Vectors {
                     sparse: entries.collect(),
                     ..Vectors::default()
@@ -200,7 +200,7 @@ fn vectors(route: &Route, asked: Asked, batch: &Batch, values: Vec<Values>) -> R
         vectors.sparse = head.entries(next()?, transformer.vocab_size, batch)?;
     }
     if let Some(head) = asked.per_token {
-        let values = head::all(next()?)?;
+        let values = heads::all(next()?)?;
         let width = values.len() / batch.ids.len().max(1);
         // The first token's vector for late interaction is the dense one.
         let skip = usize::from(head == TokenHead::Colbert && transformer.colbert.is_some());
@@ -213,7 +213,7 @@ fn vectors(route: &Route, asked: Asked, batch: &Batch, values: Vec<Values>) -> R
     if let (true, Some(head)) = (asked.dense, &transformer.dense) {
         vectors.dimensions = head.dimensions;
         for values in values {
-            vectors.dense.extend(head::all(values)?);
+            vectors.dense.extend(heads::all(values)?);
         }
     }
     Ok(vectors)

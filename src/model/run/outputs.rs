@@ -182,7 +182,7 @@ pub struct Quantized {
 }
 
 impl Quantized {
-    pub(super) fn new(dtype: OutputDtype) -> Self {
+    pub(in crate::model) fn new(dtype: OutputDtype) -> Self {
         Self {
             dtype,
             codes: Vec::new(),

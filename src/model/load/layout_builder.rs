@@ -1,10 +1,10 @@
 //! A `Spec` and a family's names → the layout of an encoder, and of a head for masked-language modelling.
 
-use super::families::{Family, MlmNames, Names, NormNames};
-use super::layout::{
+use crate::model::families::{Family, MlmNames, Names, NormNames};
+use crate::model::transformer::layout::{
     Encoder, Layer, Layout, Linear, MatrixId, MlmHead, Norm, Norms, Precision, Stacked, WeightFile,
 };
-use super::spec::{Relative, Spec};
+use crate::model::transformer::spec::{Relative, Spec};
 use crate::weights::quantized::Quantization;
 
 /// Lays out an encoder that comes from a weight file of its own at `path`; gives the file's index, too.

@@ -1,21 +1,21 @@
 /** Lets the event loop run in the middle of long work, so that pages stay alive and aborts arrive. */
 
 /** Work that may pass, in milliseconds, before calls that never wait by themselves let the event loop run. */
-const LONGEST_BREATH = 8;
+const LONGEST_TURN = 8;
 
 let last = 0;
 let port: MessagePort | undefined;
 const waiting: (() => void)[] = [];
 
 /** Resolves in a new task of the event loop. Timers would do, but browsers hold nested ones back by 4 ms or more. */
-export async function breathe(): Promise<void> {
+export async function yieldToEventLoop(): Promise<void> {
   await new Promise<void>(nextTask);
   last = performance.now();
 }
 
-/** {@link breathe}, if it is due. Without this a loop of short calls would starve the event loop. */
-export async function breatheIfDue(): Promise<void> {
-  if (performance.now() - last > LONGEST_BREATH) await breathe();
+/** {@link yieldToEventLoop}, if it is due. Without this a loop of short calls would starve the event loop. */
+export async function yieldIfDue(): Promise<void> {
+  if (performance.now() - last > LONGEST_TURN) await yieldToEventLoop();
 }
 
 /** The longest time that timers can wait for. They take a longer one, and Infinity, for none at all. */

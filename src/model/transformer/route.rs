@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
-use super::forward::{self, Weights};
-use super::head::{DenseHead, SparseHead};
-use super::layout::{Encoder, Linear, VectorId};
-use super::options::TokenHead;
-use super::spec::Spec;
-#[cfg(not(target_arch = "wasm32"))]
-use super::wide::Candle;
 use crate::backend::Backend;
 use crate::error::Result;
+use crate::model::run::options::TokenHead;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::model::transformer::candle::Candle;
+use crate::model::transformer::forward::{self, Weights};
+use crate::model::transformer::heads::{DenseHead, SparseHead};
+use crate::model::transformer::layout::{Encoder, Linear, VectorId};
+use crate::model::transformer::spec::Spec;
 use crate::text::{Batch, Tokenizer};
 
 /// One way through a model.
@@ -57,15 +57,15 @@ pub struct Transformer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Road {
     /// Our forward pass, in any dtype.
-    Fast,
+    Native,
     /// candle-transformers, in f32.
-    Wide,
+    Candle,
 }
 
 /// What makes states of tokens.
 pub enum AnyEncoder {
     /// Our forward pass.
-    Fast {
+    Native {
         /// What the transformer is.
         spec: Box<Spec>,
         /// Where its weights are.
@@ -73,7 +73,7 @@ pub enum AnyEncoder {
     },
     /// candle-transformers'.
     #[cfg(not(target_arch = "wasm32"))]
-    Wide {
+    Candle {
         /// The weight file that it wants whole.
         file: usize,
         /// The model.
@@ -90,11 +90,11 @@ impl Transformer {
         batch: &Batch,
     ) -> Result<B::Tensor> {
         match &self.encoder {
-            AnyEncoder::Fast { spec, encoder } => {
+            AnyEncoder::Native { spec, encoder } => {
                 forward::forward(backend, spec, encoder, weights, batch)
             }
             #[cfg(not(target_arch = "wasm32"))]
-            AnyEncoder::Wide { candle, .. } => {
+            AnyEncoder::Candle { candle, .. } => {
                 let mut states = Vec::new();
                 for pair in batch.offsets.windows(2) {
                     states.extend(candle.states(&batch.ids[pair[0]..pair[1]])?);
@@ -135,11 +135,11 @@ impl Route {
         match &self.body {
             #[cfg(not(target_arch = "wasm32"))]
             Body::Transformer(transformer)
-                if matches!(transformer.encoder, AnyEncoder::Wide { .. }) =>
+                if matches!(transformer.encoder, AnyEncoder::Candle { .. }) =>
             {
-                Road::Wide
+                Road::Candle
             }
-            _ => Road::Fast,
+            _ => Road::Native,
         }
     }
 

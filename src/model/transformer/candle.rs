@@ -1,15 +1,15 @@
-//! The wide road: encoders that `Spec` does not describe run in f32 through candle-transformers, one sequence at a time.
+//! The candle road: encoders that `Spec` does not describe run in f32 through candle-transformers, one sequence at a time.
 //!
 //! Natively only. In wasm candle's operations would add a third to everybody's download (250 KB, brotli), so there a model
 //! of these families is refused with a message that says so.
 
-use super::config::Config;
+use crate::model::families::config::Config;
 
 /// Values of `model_type` that take this road.
 const MODEL_TYPES: [&str; 1] = ["deberta-v2"];
 
 /// Whether a config.json names a family of this road.
-pub fn is_wide(config: &Config) -> bool {
+pub fn is_candle(config: &Config) -> bool {
     let model_type = config.get("model_type").and_then(serde_json::Value::as_str);
     model_type.is_some_and(|name| MODEL_TYPES.contains(&name))
 }
@@ -51,7 +51,7 @@ mod native {
 
     use super::Config;
     use crate::error::{Error, Result};
-    use crate::model::checkpoint::Collected;
+    use crate::model::load::checkpoint::Collected;
 
     /// What the names of a model with a head begin with.
     const PREFIX: &str = "deberta";
@@ -142,7 +142,9 @@ mod native {
         /// States of one sequence's tokens, row by row, `[tokens, hidden]`.
         pub fn states(&self, ids: &[u32]) -> Result<Vec<f32>> {
             let model = self.model.as_ref().ok_or_else(|| {
-                Error::Internal("the weights of a model of the wide road are not there".to_owned())
+                Error::Internal(
+                    "the weights of a model of the candle road are not there".to_owned(),
+                )
             })?;
             if ids.is_empty() {
                 return Ok(Vec::new());

@@ -1,11 +1,13 @@
 //! The forward pass, written once over [`Backend`]: token ids in, token states `[tokens, hidden]` out.
 
-use super::layout::{Encoder, Layer, Linear, MatrixId, MlmHead, Norm, Norms, VectorId};
-use super::spec::{Rope, Spec};
 use crate::backend::{
     self, Activation, Attention, Backend, NormKind, RelativeBias, Rotary, Splade,
 };
 use crate::error::Result;
+use crate::model::transformer::layout::{
+    Encoder, Layer, Linear, MatrixId, MlmHead, Norm, Norms, VectorId,
+};
+use crate::model::transformer::spec::{Rope, Spec};
 use crate::text::Batch;
 
 /// Loaded weights, by the indices of a `Layout`.
@@ -18,7 +20,7 @@ pub struct Weights<B: Backend> {
 
 impl<B: Backend> Weights<B> {
     /// Matrix `id`, which loading has filled.
-    pub(super) fn matrix(&self, id: MatrixId) -> &B::Matrix {
+    pub(in crate::model) fn matrix(&self, id: MatrixId) -> &B::Matrix {
         self.matrices[id]
             .as_ref()
             .expect("loading ends with every matrix that the model uses in place")

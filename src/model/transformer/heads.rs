@@ -1,9 +1,9 @@
 //! Heads: token states → one vector a sequence, dense or sparse, or one a token.
 
-use super::forward::{self, Weights};
-use super::layout::{Linear, MlmHead};
 use crate::backend::{Activation, Backend, Pooling, Splade, Values, Wanted};
 use crate::error::{Error, Result};
+use crate::model::transformer::forward::{self, Weights};
+use crate::model::transformer::layout::{Linear, MlmHead};
 use crate::text::Batch;
 
 /// Steps from token states to a dense vector.

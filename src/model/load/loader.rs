@@ -16,20 +16,20 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
-#[cfg(not(target_arch = "wasm32"))]
-use super::checkpoint::Collected;
-use super::checkpoint::{Checkpoint, Finished, Reading};
-use super::config::Config;
-use super::embedder::{Embedder, Info, Prompts};
-use super::kind::Kind;
-use super::pipeline;
-use super::plan::{self, PROMPTS, Plan};
-#[cfg(not(target_arch = "wasm32"))]
-use super::route::{AnyEncoder, Route};
-use super::route::{Body, Road};
 use crate::backend::{Backend, WeightDtype};
 use crate::error::{Error, Result};
-use crate::model::head::SparseHead;
+use crate::model::embedder::{Embedder, Info, Prompts};
+use crate::model::families::config::Config;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::model::load::checkpoint::Collected;
+use crate::model::load::checkpoint::{Checkpoint, Finished, Reading};
+use crate::model::load::kind::Kind;
+use crate::model::load::pipeline;
+use crate::model::load::plan::{self, PROMPTS, Plan};
+use crate::model::transformer::heads::SparseHead;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::model::transformer::route::{AnyEncoder, Route};
+use crate::model::transformer::route::{Body, Road};
 use crate::weights::{self, gguf};
 
 /// Measures of sentence-transformers; models that name another one are compared by the usual one of their kind.
@@ -93,7 +93,7 @@ struct Absent {
 
 /// The small files that are known: their bytes, or that there is none of the name.
 #[derive(Default)]
-pub(super) struct Files(BTreeMap<String, Option<Vec<u8>>>);
+pub(in crate::model) struct Files(BTreeMap<String, Option<Vec<u8>>>);
 
 impl Files {
     /// The file's bytes, if the source has it.
@@ -370,10 +370,10 @@ impl<B: Backend> Loader<B> {
             && let Some(mut stream) = self.opening.take()
         {
             let name = metadata.file().to_owned();
-            let files = super::gguf::files(&metadata, &mut stream)?;
+            let files = crate::model::load::gguf::files(&metadata, &mut stream)?;
             drop(metadata);
             let plan = Plan::new(&self.backend, &files, self.options.dtype, self.options.kind);
-            let mut plan = plan.map_err(|error| super::gguf::explain(&name, error))?;
+            let mut plan = plan.map_err(|error| crate::model::load::gguf::explain(&name, error))?;
             let [(file, path)] = plan.streamed.as_mut_slice() else {
                 return Err(Error::Internal("a GGUF file is one file".to_owned()));
             };
@@ -472,8 +472,8 @@ impl<B: Backend> Loader<B> {
             family: plan.family,
             max_tokens: default.max_tokens,
             dtype: match road {
-                Road::Fast => plan.dtype,
-                Road::Wide => WeightDtype::F32,
+                Road::Native => plan.dtype,
+                Road::Candle => WeightDtype::F32,
             },
             stored,
             files: plan.streamed.into_iter().map(|(_, path)| path).collect(),
@@ -578,7 +578,7 @@ fn fill(
     let mut left = collected;
     for route in routes {
         if let Body::Transformer(transformer) = &mut route.body
-            && let AnyEncoder::Wide { file, candle } = &mut transformer.encoder
+            && let AnyEncoder::Candle { file, candle } = &mut transformer.encoder
         {
             let (own, others) = left.into_iter().partition(|(other, _)| other == file);
             left = others;

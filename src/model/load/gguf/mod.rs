@@ -7,8 +7,8 @@ mod tokenizer;
 use serde_json::{Value, json};
 
 use self::names::Names;
-use super::loader::Files;
 use crate::error::{Error, Result};
+use crate::model::load::loader::Files;
 use crate::weights::TensorInfo;
 use crate::weights::gguf::{Metadata, Stream};
 

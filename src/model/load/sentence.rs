@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::config::Config;
 use crate::error::Result;
+use crate::model::families::config::Config;
 
 /// Names of the file; the first that is there is read.
 pub const NAMES: [&str; 7] = [

@@ -1,9 +1,9 @@
 //! The tables behind rotary and relative positions, computed for the longest sequence of a batch: a few thousand
 //! numbers beside the millions of a forward pass.
 
-use super::spec::{Relative, Rope};
 use crate::backend::{RelativeBias, Rotary};
 use crate::error::{Result, room};
+use crate::model::transformer::spec::{Relative, Rope};
 
 impl Rope {
     /// Cosines and sines of `positions` positions for heads of `size`.

@@ -7,22 +7,22 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::checkpoint::Checkpoint;
-use super::config::Config;
-use super::drawing;
-use super::families::{self, Family};
-use super::fingerprint::Fingerprint;
-use super::head::{DenseHead, SparseHead, Step};
-use super::kind::{self, Kind};
-use super::layout::{Layout, Linear, MlmHead, Precision};
-use super::loader::Files;
-use super::pipeline::{self, Entry, Module, ROUTER};
-use super::route::{AnyEncoder, Body, Route, Transformer};
-use super::save::Marker;
-use super::sentence::{self, Sentence};
-use super::wide;
 use crate::backend::{Backend, Pooling, Splade, SpladeActivation, SpladeStrategy, WeightDtype};
 use crate::error::{Error, Result};
+use crate::model::families::config::Config;
+use crate::model::families::{self, Family};
+use crate::model::load::checkpoint::Checkpoint;
+use crate::model::load::fingerprint::Fingerprint;
+use crate::model::load::kind::{self, Kind};
+use crate::model::load::layout_builder;
+use crate::model::load::loader::Files;
+use crate::model::load::pipeline::{self, Entry, Module, ROUTER};
+use crate::model::load::save::Marker;
+use crate::model::load::sentence::{self, Sentence};
+use crate::model::transformer::candle;
+use crate::model::transformer::heads::{DenseHead, SparseHead, Step};
+use crate::model::transformer::layout::{Layout, Linear, MlmHead, Precision};
+use crate::model::transformer::route::{AnyEncoder, Body, Route, Transformer};
 use crate::text::{self, Settings, Tokenizer};
 use crate::weights;
 use crate::weights::quantized::Quantization;
@@ -32,7 +32,7 @@ const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 /// sentence-transformers' settings of the whole model.
-pub(super) const PROMPTS: &str = "config_sentence_transformers.json";
+pub(in crate::model) const PROMPTS: &str = "config_sentence_transformers.json";
 /// Small files that older tokenizers have; `tokenizer_config.json` takes their place where it lists added tokens.
 const SPECIAL_TOKENS: &str = "special_tokens_map.json";
 const ADDED_TOKENS: &str = "added_tokens.json";
@@ -44,7 +44,7 @@ const COLBERT: &str = "colbert_linear.safetensors";
 const MOST_ENTRIES: usize = 1 << 24;
 
 /// A model whose weights are still to come.
-pub(super) struct Plan<B: Backend> {
+pub(in crate::model) struct Plan<B: Backend> {
     /// Ways through the model.
     pub routes: Vec<Route>,
     /// The one that is taken unless the caller says otherwise.
@@ -76,7 +76,7 @@ pub(super) struct Plan<B: Backend> {
 }
 
 /// Small files that the ones known so far make wanted.
-pub(super) fn wanted(files: &Files) -> Result<Vec<String>> {
+pub(in crate::model) fn wanted(files: &Files) -> Result<Vec<String>> {
     let mut names = vec![MODULES.to_owned()];
     let entries = match files.bytes(MODULES) {
         Some(bytes) => pipeline::entries(bytes)?,
@@ -194,7 +194,7 @@ fn table_files(entry: &Entry, config: &Config) -> Result<Vec<String>> {
 
 impl<B: Backend> Plan<B> {
     /// Reads all small files; `backend` takes the weights among them.
-    pub(super) fn new(
+    pub(in crate::model) fn new(
         backend: &B,
         files: &Files,
         dtype: Option<WeightDtype>,
@@ -299,7 +299,7 @@ impl<B: Backend> Plan<B> {
     }
 
     /// Has `path` streamed in place of its folder's `model.safetensors`.
-    pub(super) fn take_instead(&mut self, path: &str) -> Result<()> {
+    pub(in crate::model) fn take_instead(&mut self, path: &str) -> Result<()> {
         let usual = format!("{}{WEIGHTS}", weights::folder(path));
         let mut files = self.streamed.iter_mut().map(|(_, file)| file);
         let Some(file) = files.find(|file| **file == usual) else {
@@ -313,7 +313,7 @@ impl<B: Backend> Plan<B> {
 }
 
 /// Each tensor and its shard, by an index of shards.
-pub(super) fn shards(path: &str, index: &[u8]) -> Result<Vec<(String, String)>> {
+pub(in crate::model) fn shards(path: &str, index: &[u8]) -> Result<Vec<(String, String)>> {
     let folder = weights::folder(path);
     let index = Config::parse(path, index)?;
     let map = index
@@ -430,7 +430,7 @@ struct Planned {
 /// A transformer without its heads.
 struct Draft {
     name: &'static str,
-    /// None on the wide road.
+    /// None on the candle road.
     family: Option<&'static Family>,
     /// Its weight file.
     file: usize,
@@ -447,7 +447,7 @@ impl Draft {
     fn mlm_head(&self, layout: &mut Layout) -> Result<MlmHead> {
         let names = self.family.and_then(|family| family.mlm.as_ref());
         match (&self.encoder, names) {
-            (AnyEncoder::Fast { spec, encoder }, Some(names)) => Ok(drawing::mlm_head(
+            (AnyEncoder::Native { spec, encoder }, Some(names)) => Ok(layout_builder::mlm_head(
                 layout, self.file, spec, names, encoder, self.tied,
             )),
             _ => Err(Error::UnsupportedModel(format!(
@@ -518,7 +518,7 @@ impl Planner<'_> {
             vec![module]
         };
         let has_modules = rest.is_some();
-        if !wide::is_wide(&config) {
+        if !candle::is_candle(&config) {
             families::find(&config)?;
         }
         self.foreign.extend(kind::foreign(&config, has_modules));
@@ -622,12 +622,12 @@ impl Planner<'_> {
     /// The transformer, on either road.
     fn roads(&mut self, input: &Entry, config: &Config) -> Result<Draft> {
         let path = input.file(WEIGHTS);
-        if wide::is_wide(config) {
-            return self.wide(path, config);
+        if candle::is_candle(config) {
+            return self.candle(path, config);
         }
         let family = families::find(config)?;
         let spec = (family.spec)(config)?;
-        let (file, encoder) = drawing::encoder(&mut self.layout, path, &spec, family);
+        let (file, encoder) = layout_builder::encoder(&mut self.layout, path, &spec, family);
         Ok(Draft {
             name: family.name,
             family: Some(family),
@@ -636,7 +636,7 @@ impl Planner<'_> {
             hidden_size: spec.hidden_size,
             max_positions: spec.max_positions,
             tied: config.flag("tie_word_embeddings", true)?,
-            encoder: AnyEncoder::Fast {
+            encoder: AnyEncoder::Native {
                 spec: Box::new(spec),
                 encoder,
             },
@@ -644,8 +644,8 @@ impl Planner<'_> {
     }
 
     #[cfg(not(target_arch = "wasm32"))]
-    fn wide(&mut self, path: String, config: &Config) -> Result<Draft> {
-        let candle = wide::Candle::new(config)?;
+    fn candle(&mut self, path: String, config: &Config) -> Result<Draft> {
+        let candle = candle::Candle::new(config)?;
         let file = self.layout.collected_file(path);
         Ok(Draft {
             name: candle.family,
@@ -655,7 +655,7 @@ impl Planner<'_> {
             hidden_size: candle.hidden_size,
             max_positions: candle.max_positions,
             tied: false,
-            encoder: AnyEncoder::Wide {
+            encoder: AnyEncoder::Candle {
                 file,
                 candle: Box::new(candle),
             },
@@ -664,8 +664,8 @@ impl Planner<'_> {
 
     #[cfg(target_arch = "wasm32")]
     #[expect(clippy::unused_self, reason = "the native build takes the files")]
-    fn wide(&mut self, _: String, config: &Config) -> Result<Draft> {
-        Err(wide::refuse(config))
+    fn candle(&mut self, _: String, config: &Config) -> Result<Draft> {
+        Err(candle::refuse(config))
     }
 
     /// BGE-M3's heads, where the files are there.

@@ -1,16 +1,22 @@
 //! Embedding in bounded steps, so that a caller on an event loop can breathe, and stop, between them. No result depends
 //! on how inputs fall into steps.
 
+mod check;
+pub mod options;
+pub mod outputs;
+pub(in crate::model) mod pass;
+pub(in crate::model) mod queue;
+
 use std::collections::VecDeque;
 
-use super::embedder::Embedder;
-use super::options::TokenHead;
-use super::output::{Output, OutputDtype, Quantized, SparseVector, TokenVectors};
-use super::pass::{Asked, Pass, Vectors};
-use super::queue::Queue;
-use super::route::Route;
 use crate::backend::{Backend, cpu};
 use crate::error::{Error, Result};
+use crate::model::embedder::Embedder;
+use crate::model::run::options::TokenHead;
+use crate::model::run::outputs::{Output, OutputDtype, Quantized, SparseVector, TokenVectors};
+use crate::model::run::pass::{Asked, Pass, Vectors};
+use crate::model::run::queue::Queue;
+use crate::model::transformer::route::Route;
 use crate::text::{Chunking, Tokens};
 
 /// Passes that a run has under way at most, where a GPU does them: while it does one, the next is made ready.
@@ -26,7 +32,7 @@ fn counts(tokens: &Tokens) -> Vec<u32> {
 }
 
 /// What is asked of dense vectors.
-pub(super) struct Dense {
+pub(in crate::model) struct Dense {
     pub dimensions: usize,
     pub normalize: bool,
     pub output: OutputDtype,
@@ -34,7 +40,7 @@ pub(super) struct Dense {
 
 /// What is asked of sparse vectors.
 #[derive(Clone, Copy)]
-pub(super) struct Sparse {
+pub(in crate::model) struct Sparse {
     pub top_k: Option<usize>,
     pub threshold: f32,
     pub labels: bool,
@@ -42,7 +48,7 @@ pub(super) struct Sparse {
 
 /// What is asked of the vectors of tokens.
 #[derive(Clone, Copy)]
-pub(super) struct PerToken {
+pub(in crate::model) struct PerToken {
     pub head: TokenHead,
     pub normalize: bool,
 }
@@ -63,7 +69,7 @@ pub struct Run {
 }
 
 impl Run {
-    pub(super) fn new(
+    pub(in crate::model) fn new(
         queue: Queue,
         route: usize,
         dense: Option<Dense>,
@@ -93,12 +99,12 @@ impl Run {
     }
 
     /// Index of the embedder's route.
-    pub(super) fn route(&self) -> usize {
+    pub(in crate::model) fn route(&self) -> usize {
         self.route
     }
 
     /// Has inputs cut before they are embedded.
-    pub(super) fn cut(&mut self, chunking: Chunking) {
+    pub(in crate::model) fn cut(&mut self, chunking: Chunking) {
         self.queue.chunking = Some(chunking);
     }
 

@@ -209,11 +209,11 @@ pub struct Layout {
 }
 
 /// The modules that make up one linear product, one below the other: names and rows, in each spelling.
-pub(super) type Stacked = Vec<Vec<(String, usize)>>;
+pub(in crate::model) type Stacked = Vec<Vec<(String, usize)>>;
 
 impl Layout {
     /// A file that tensors come from.
-    pub(super) fn file(&mut self, file: WeightFile) -> usize {
+    pub(in crate::model) fn file(&mut self, file: WeightFile) -> usize {
         self.files.push(file);
         self.files.len() - 1
     }
@@ -255,7 +255,12 @@ impl Layout {
     }
 
     /// A matrix of its own, under a name for each spelling.
-    pub(super) fn matrix(&mut self, file: usize, names: &[&str], shape: [usize; 2]) -> MatrixId {
+    pub(in crate::model) fn matrix(
+        &mut self,
+        file: usize,
+        names: &[&str],
+        shape: [usize; 2],
+    ) -> MatrixId {
         let precision = if shape[0] <= SMALL_TABLE {
             Precision::Full
         } else {
@@ -299,7 +304,7 @@ impl Layout {
     }
 
     /// Linear modules over the same input as one: their rows one below the other.
-    pub(super) fn stacked(
+    pub(in crate::model) fn stacked(
         &mut self,
         file: usize,
         spellings: &Stacked,
@@ -332,7 +337,13 @@ impl Layout {
     }
 
     /// A norm's parameters, under a name for each spelling.
-    pub(super) fn norm(&mut self, file: usize, names: &[String], width: usize, bias: bool) -> Norm {
+    pub(in crate::model) fn norm(
+        &mut self,
+        file: usize,
+        names: &[String],
+        width: usize,
+        bias: bool,
+    ) -> Norm {
         let parameter = |kind: &str| -> Vec<String> {
             names.iter().map(|name| format!("{name}.{kind}")).collect()
         };

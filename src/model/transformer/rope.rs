@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::config::Config;
-use super::spec::Rope;
 use crate::error::Result;
+use crate::model::families::config::Config;
+use crate::model::transformer::spec::Rope;
 
 /// Which tokens a layer attends to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

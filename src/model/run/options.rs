@@ -2,12 +2,12 @@
 
 use serde::Deserialize;
 
-use super::output::OutputDtype;
+use crate::model::run::outputs::OutputDtype;
 use crate::text::Direction;
 
 /// How texts become tokens, the part that all calls share.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct TextOptions<'a> {
+pub(in crate::model) struct TextOptions<'a> {
     pub prompt_name: Option<&'a str>,
     pub prompt: Option<&'a str>,
     pub instruction: Option<&'a str>,
@@ -40,7 +40,7 @@ macro_rules! options {
         }
 
         impl $name {
-            pub(super) fn text(&self) -> TextOptions<'_> {
+            pub(in crate::model) fn text(&self) -> TextOptions<'_> {
                 TextOptions {
                     prompt_name: self.prompt_name.as_deref(),
                     prompt: self.prompt.as_deref(),

@@ -6,9 +6,9 @@
 
 use serde_json::{Map, Value};
 
-use super::config::{self, Config};
 use crate::backend::{Activation, Pooling, Splade, SpladeActivation, SpladeStrategy};
 use crate::error::{Error, Result};
+use crate::model::families::config::{self, Config};
 
 /// One entry of modules.json.
 #[derive(Clone, Debug)]
