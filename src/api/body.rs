@@ -272,9 +272,9 @@ impl Field {
     fn wrong(&self, param: &'static str, place: &str) -> Error {
         let what = match self {
             Self::Mixed(at, other) => match **other {
-                Self::Whole(number) => return too_large(number),
+                Self::Whole(number) => return too_large(&number),
                 Self::Number(number) if number > 0.0 && number.fract() == 0.0 => {
-                    return too_large(number);
+                    return too_large(&number);
                 }
                 _ => format!("[{at}] is {}", other.kind()),
             },
@@ -290,7 +290,7 @@ impl Field {
 }
 
 /// The error of a number that is too large for a token id.
-fn too_large(id: impl ToString) -> Error {
+fn too_large(id: &dyn ToString) -> Error {
     Error::TokenTooLarge { id: id.to_string() }
 }
 

@@ -204,33 +204,6 @@ fn the_head_decides_before_the_body_is_read() {
             "{method} {path} {headers:?}"
         );
     }
-    let large = [key, ("content-length", "1001")];
-    let refused = admit(&request("POST", embeddings, &large, ""), &options).unwrap();
-    assert!(refused.body.contains("at most 1000 bytes"), "{refused:?}");
-    // Each path names its methods.
-    for (path, allow) in [
-        ("/ready", "GET"),
-        ("/health", "GET"),
-        ("/", "GET, POST"),
-        (embeddings, "POST"),
-        ("/embed_sparse", "POST"),
-    ] {
-        let refused = admit(&request("OPTIONS", path, &[], ""), &options).unwrap();
-        assert_eq!(
-            (refused.status, refused.headers["allow"].as_str()),
-            (405, allow),
-            "{path}"
-        );
-    }
-    for (under_way, status) in [(6, 200), (7, 503)] {
-        let options = Options {
-            max_requests: Some(7),
-            under_way,
-            ..options.clone()
-        };
-        let answer = admit(&request("GET", "/ready", &[], ""), &options).unwrap();
-        assert_eq!((answer.status, answer.body.as_str()), (status, ""));
-    }
     // An empty key lets nobody in, wherever it may come from.
     let open = Options {
         api_keys: vec![String::new()],
@@ -259,6 +232,38 @@ fn the_head_decides_before_the_body_is_read() {
         assert_eq!(busy(refusal, "/health").status, 200);
     }
     assert_eq!(busy(Refusal::Incomplete, embeddings).status, 400);
+}
+
+#[test]
+fn a_path_names_its_methods_and_the_server_its_limits() {
+    let options = Options {
+        max_body_bytes: Some(1000),
+        max_requests: Some(7),
+        ..Options::default()
+    };
+    let embeddings = "/v1/embeddings";
+    let large = [("content-length", "1001")];
+    let refused = admit(&request("POST", embeddings, &large, ""), &options).unwrap();
+    assert!(refused.body.contains("at most 1000 bytes"), "{refused:?}");
+    for (path, allow) in [
+        ("/ready", "GET"),
+        ("/health", "GET"),
+        ("/", "GET, POST"),
+        (embeddings, "POST"),
+        ("/embed_sparse", "POST"),
+    ] {
+        let refused = admit(&request("OPTIONS", path, &[], ""), &options).unwrap();
+        let allowed = refused.headers["allow"].as_str();
+        assert_eq!((refused.status, allowed), (405, allow), "{path}");
+    }
+    for (under_way, status) in [(6, 200), (7, 503)] {
+        let options = Options {
+            under_way,
+            ..options.clone()
+        };
+        let answer = admit(&request("GET", "/ready", &[], ""), &options).unwrap();
+        assert_eq!((answer.status, answer.body.as_str()), (status, ""));
+    }
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn check_model(head: &Request) -> Result<()> {
 }
 
 /// The body of a request.
-struct Texts {
+struct Asked {
     texts: Vec<Input>,
     /// The instruction, if the model takes one.
     instruction: Option<String>,
@@ -87,7 +87,7 @@ struct Texts {
     labels: bool,
 }
 
-impl Texts {
+impl Asked {
     fn read<B: Backend>(embedder: &Embedder<B>, mut body: Body) -> Result<Self> {
         let texts = body.texts("texts")?;
         let instruction = body.text("instructions")?;
@@ -166,7 +166,7 @@ impl<T: Serialize> Response<T> {
 fn start_sparse<B: Backend>(embedder: &Embedder<B>, call: Call) -> Result<Work> {
     check_model(call.head)?;
     check_purpose(&call.body)?;
-    let request = Texts::read(embedder, call.body)?;
+    let request = Asked::read(embedder, call.body)?;
     if request.texts.is_empty() {
         return Ok(Work::ready(&Response::<Sparse>::new(Vec::new(), &[])));
     }
@@ -191,7 +191,7 @@ fn start_sparse<B: Backend>(embedder: &Embedder<B>, call: Call) -> Result<Work> 
 /// `/`, `/embed`: `{ texts, instructions? }`
 fn start_dense<B: Backend>(embedder: &Embedder<B>, call: Call) -> Result<Work> {
     check_model(call.head)?;
-    let request = Texts::read(embedder, call.body)?;
+    let request = Asked::read(embedder, call.body)?;
     if request.texts.is_empty() {
         return Ok(Work::ready(&Response::<Vec<f32>>::new(Vec::new(), &[])));
     }

@@ -284,7 +284,11 @@ struct EmbeddingType {
 }
 
 /// `GET /info`
-#[expect(clippy::unnecessary_wraps, reason = "routes return so")]
+#[expect(
+    clippy::needless_pass_by_value,
+    clippy::unnecessary_wraps,
+    reason = "all handlers have this type"
+)]
 fn info<B: Backend>(embedder: &Embedder<B>, call: Call) -> Result<Work> {
     let info = embedder.info();
     let name = shown(&info.model);
@@ -320,13 +324,13 @@ fn info<B: Backend>(embedder: &Embedder<B>, call: Call) -> Result<Work> {
 }
 
 /// `GET /health`, `/ping` and `/`: a liveness probe. The server works if it answers.
-#[expect(clippy::unnecessary_wraps, reason = "routes return so")]
+#[expect(clippy::unnecessary_wraps, reason = "all handlers have this type")]
 fn health(_: &Server) -> Option<Result<Response, Problem>> {
     Some(Ok(Response::empty(200)))
 }
 
 /// `GET /metrics`
-#[expect(clippy::unnecessary_wraps, reason = "routes return so")]
+#[expect(clippy::unnecessary_wraps, reason = "all handlers have this type")]
 fn metrics(server: &Server) -> Option<Result<Response, Problem>> {
     let mut response = Response::empty(200);
     let kind = "text/plain; version=0.0.4".to_owned();

@@ -164,11 +164,11 @@ impl Document {
             assert!(before.is_none(), "two types are called {name}");
         }
         let scheme = |scheme: &str| json!({ "type": "http", "scheme": scheme });
-        let mut schemes = json!({ "bearer": scheme("bearer"), "basic": scheme("basic") });
+        let mut key_schemes = json!({ "bearer": scheme("bearer"), "basic": scheme("basic") });
         // A server without keys asks for none.
         let mut security = vec![json!({}), json!({ "bearer": [] }), json!({ "basic": [] })];
         for (scheme, header) in self.key_headers {
-            schemes[scheme] = json!({ "type": "apiKey", "in": "header", "name": header });
+            key_schemes[scheme] = json!({ "type": "apiKey", "in": "header", "name": header });
             security.push(json!({ scheme: [] }));
         }
         json!({
@@ -183,7 +183,7 @@ impl Document {
             "components": {
                 "schemas": schemas,
                 "responses": responses,
-                "securitySchemes": schemes,
+                "securitySchemes": key_schemes,
             },
             "security": security,
         })
