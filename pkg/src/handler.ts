@@ -80,7 +80,14 @@ export type Runner = (
 ) => Promise<Data>;
 
 /** Why a request is not answered; wasm tells it in the request's format. */
-export type Refusal = "overloaded" | "timedOut" | "tooLarge" | "incomplete" | "unavailable" | "unknownModel";
+export type Refusal =
+  | "overloaded"
+  | "timedOut"
+  | "tooLarge"
+  | "incomplete"
+  | "unavailable"
+  | "disposed"
+  | "unknownModel";
 
 /** A request is refused. */
 export class Refused extends Error {

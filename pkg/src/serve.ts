@@ -37,7 +37,10 @@ export interface Server {
    * `load.onWarning` is told why.
    */
   fetch: Handler;
-  /** Lets all models go. */
+  /**
+   * Frees all models. Requests that come later, or still wait for a model, are answered with 503 and the
+   * code `disposed`.
+   */
   dispose(): void;
   /** Lets `using server = serve(…)` dispose of it. */
   [Symbol.dispose](): void;
@@ -76,6 +79,11 @@ export function serveModels(
   const loaded = new Map<string, Loaded>();
   /** What each model gives, as far as models have been loaded. */
   const outputs = new Map<string, readonly string[]>();
+  let disposed = false;
+
+  function checkDisposed(): void {
+    if (disposed) throw new Refused("disposed");
+  }
 
   /** Calls `then` with a model, which is not let go meanwhile. */
   async function use<T>(
@@ -83,6 +91,7 @@ export function serveModels(
     context: RequestContext | undefined,
     then: (embedder: Embedder) => Promise<T> | T,
   ): Promise<T> {
+    checkDisposed();
     const one = loaded.get(name) ?? begin(name);
     loaded.delete(name);
     loaded.set(name, one);
@@ -93,6 +102,7 @@ export function serveModels(
       const embedder = await one.embedder.catch(() => {
         throw new Refused("unavailable");
       });
+      checkDisposed();
       return await then(embedder);
     } finally {
       one.users--;
@@ -145,6 +155,7 @@ export function serveModels(
   }
 
   async function run(call: Call<"fetch">, signal: AbortSignal, context: RequestContext | undefined) {
+    checkDisposed();
     const wasm = await start();
     const [wanted, kind] = wasm.guard(() => wasm.classes.wanted(call.inputs)) as (string | undefined)[];
     if (wanted !== undefined && !names.includes(wanted)) throw new Refused("unknownModel");
@@ -155,6 +166,7 @@ export function serveModels(
   return {
     fetch,
     dispose() {
+      disposed = true;
       for (const one of loaded.values()) release(one);
       loaded.clear();
     },
