@@ -10,8 +10,9 @@ use super::{MAX_INPUTS, Pending, check_filled, dense_options, shown, vectors};
 use crate::backend::{Backend, Pooling};
 use crate::error::{Error, Result};
 use crate::model::embedder::Embedder;
-use crate::model::run::options::{EncodeOptions, SparseOptions, TokenHead, TokenOptions};
+use crate::model::run::options::{EncodeOptions, SparseOptions, TokenOptions};
 use crate::model::run::outputs::TokenVectors;
+use crate::model::transformer::heads::TokenHead;
 use crate::text::{Input, Token};
 
 /// The most numbers of an answer of `/embed_all`: as JSON some 25 MB.

@@ -9,8 +9,8 @@ use crate::backend::{Backend, GROUP, WeightDtype, cpu};
 use crate::error::{Error, Result};
 use crate::model::load::fingerprint::Fingerprint;
 use crate::model::load::kind;
-use crate::model::load::save::Origin;
-use crate::model::transformer::candle;
+use crate::model::loaded::{Origin, Tensor};
+use crate::model::transformer::candle::{self, Collected};
 use crate::model::transformer::forward::Weights;
 use crate::model::transformer::layout::{Layout, MatrixId, Slot, VectorId, Wanted, WeightFile};
 use crate::weights::dtype::Dtype;
@@ -46,21 +46,6 @@ pub struct Checkpoint<B: Backend> {
     fingerprint: u64,
 }
 
-/// A tensor of a file, and where its values went.
-#[derive(Clone, Debug)]
-pub struct Tensor {
-    /// Index of its weight file.
-    pub file: usize,
-    /// What its name begins with, of the family's prefixes.
-    pub prefix: &'static str,
-    /// The rest of its name, in the family's own spelling.
-    pub name: String,
-    /// Shape.
-    pub shape: Vec<usize>,
-    /// Where its values are.
-    pub slot: Slot,
-}
-
 /// A matrix that a file, or several shards of one, hold in several tensors.
 struct Quantized {
     file: usize,
@@ -85,16 +70,6 @@ pub struct Finished<B: Backend> {
     pub left_out: Vec<String>,
     /// The weight files, and what was found in them.
     pub origin: Origin,
-}
-
-/// A tensor that was kept as it is.
-pub struct Collected {
-    /// Name in the file.
-    pub name: String,
-    /// Shape in the file.
-    pub shape: Vec<usize>,
-    /// Row by row.
-    pub values: Vec<f32>,
 }
 
 /// One file that is being read.

@@ -18,14 +18,16 @@ use sha2::{Digest, Sha256};
 
 use crate::backend::{Backend, WeightDtype};
 use crate::error::{Error, Result};
-use crate::model::embedder::{Embedder, Info, Prompts};
+use crate::model::embedder::Embedder;
 use crate::model::families::config::Config;
-#[cfg(not(target_arch = "wasm32"))]
-use crate::model::load::checkpoint::Collected;
+use crate::model::info::{Info, Prompts};
 use crate::model::load::checkpoint::{Checkpoint, Finished, Reading};
 use crate::model::load::kind::Kind;
 use crate::model::load::pipeline;
 use crate::model::load::plan::{self, PROMPTS, Plan};
+use crate::model::loaded::Model;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::model::transformer::candle::Collected;
 use crate::model::transformer::heads::SparseHead;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::model::transformer::route::{AnyEncoder, Route};
@@ -498,14 +500,14 @@ impl<B: Backend> Loader<B> {
                 .filter_map(|(name, file)| Some((name, file?.into())))
                 .collect();
         }
-        Ok(Embedder::new(
-            self.backend,
+        Ok(Embedder::new(Model {
+            backend: self.backend,
             weights,
-            plan.routes,
-            plan.default_route,
+            routes: plan.routes,
+            default_route: plan.default_route,
             info,
             origin,
-        ))
+        }))
     }
 
     /// Loads everything from a local folder.

@@ -8,7 +8,7 @@
 //! A file's bytes are made on demand, at any offset, from the packed weights: saving takes no memory.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -16,10 +16,9 @@ use serde_json::{Map, Value, json};
 use crate::backend::either::Either;
 use crate::backend::{Backend, GROUP, WeightDtype};
 use crate::error::{Error, Result};
-use crate::model::embedder::Embedder;
 use crate::model::families::config::Config;
-use crate::model::load::checkpoint::Tensor;
 use crate::model::load::kind::Kind;
+use crate::model::loaded::{Model, Tensor};
 use crate::model::transformer::layout::{Encoder, MatrixId, Slot, VectorId};
 use crate::model::transformer::route::{AnyEncoder, Body, Road};
 use crate::weights;
@@ -61,20 +60,7 @@ impl Marker {
     }
 }
 
-/// What a model was loaded from, as far as saving needs it.
-#[derive(Default)]
-pub struct Origin {
-    /// Small files, by path.
-    pub files: BTreeMap<String, Arc<Vec<u8>>>,
-    /// Paths of weight files.
-    pub weights: Vec<String>,
-    /// What was in them.
-    pub tensors: Vec<Tensor>,
-    /// Matrices that another stands in for: file, name, and the other.
-    pub tied: Vec<(usize, String, MatrixId)>,
-}
-
-/// The files of a saved model; [`Embedder::read_saved`] gives their bytes.
+/// The files of a saved model; [`Model::read_saved`] gives their bytes.
 #[derive(Debug)]
 pub struct SavedFile {
     /// Path in the folder.
@@ -182,8 +168,8 @@ impl Entry {
     }
 }
 
-impl Embedder<Either> {
-    /// As [`Embedder::read_saved`], where only a GPU has the weights, too: they come back a matrix at a time.
+impl Model<Either> {
+    /// As [`Model::read_saved`], where only a GPU has the weights, too: they come back a matrix at a time.
     pub async fn fetch_saved(
         &self,
         file: &SavedFile,
@@ -200,7 +186,7 @@ impl Embedder<Either> {
     }
 }
 
-impl<B: Backend> Embedder<B> {
+impl<B: Backend> Model<B> {
     /// The files of a folder that loads as this model in the dtype that it has now, without being quantised again: its
     /// vectors are the same bits. `shard` is the most bytes of a file, if there is a limit; weights are cut to keep it.
     pub fn save(&self, shard: Option<u64>) -> Result<Vec<SavedFile>> {
@@ -252,7 +238,7 @@ impl<B: Backend> Embedder<B> {
         }
     }
 
-    /// The bytes of a file of [`Embedder::save`] from `offset` on, as many as fit in `out`; the answer is how many these
+    /// The bytes of a file of [`Model::save`] from `offset` on, as many as fit in `out`; the answer is how many these
     /// are.
     pub fn read_saved(&self, file: &SavedFile, offset: u64, out: &mut [u8]) -> Result<usize> {
         let read = self.fill(file, offset, out);
