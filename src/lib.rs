@@ -36,17 +36,22 @@ pub use backend::cpu::Cpu;
 pub use backend::either::Either;
 pub use backend::gpu::Gpu;
 pub use error::{Error, Result};
-pub use model::embedder::{Embedder, Info};
+pub use model::embedder::Embedder;
+pub use model::info::Info;
 pub use model::load::kind::Kind;
-pub use model::load::loader::{LoadOptions, Loader};
+pub use model::load::loader::Loader;
+pub use model::load::options::LoadOptions;
 pub use model::load::save::SavedFile;
+pub use model::load::step::Step;
+pub use model::loaded::Model;
 pub use model::run::Run;
 pub use model::run::options::{
-    ChunkOptions, EncodeOptions, MultiOptions, SparseOptions, TokenHead, TokenOptions,
+    ChunkOptions, EncodeOptions, MultiOptions, SparseOptions, TokenOptions,
 };
 pub use model::run::outputs::{
     DenseBatch, Output, OutputDtype, Quantized, SparseBatch, SparseVector, TokenVectors,
 };
+pub use model::transformer::heads::TokenHead;
 pub use model::transformer::route::Road;
 pub use text::{Chunk, Input};
 

@@ -4,6 +4,8 @@
 
 pub mod embedder;
 pub mod families;
+pub mod info;
 pub mod load;
+pub mod loaded;
 pub mod run;
 pub mod transformer;

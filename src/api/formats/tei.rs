@@ -16,8 +16,9 @@ use crate::api::{MAX_INPUTS, Pending, Work, check_filled, dense_options, shown, 
 use crate::backend::{Backend, Pooling};
 use crate::error::{Error, Result};
 use crate::model::embedder::Embedder;
-use crate::model::run::options::{EncodeOptions, SparseOptions, TokenHead, TokenOptions};
+use crate::model::run::options::{EncodeOptions, SparseOptions, TokenOptions};
 use crate::model::run::outputs::TokenVectors;
+use crate::model::transformer::heads::TokenHead;
 use crate::text::{Input, Token};
 
 /// The most numbers in a response of `/embed_all`: about 25 MB of JSON.

@@ -3,10 +3,10 @@
 use crate::backend::WeightDtype;
 use crate::backend::either::Either;
 use crate::error::{Error, Result};
-use crate::model::embedder::Embedder;
-use crate::model::run::Run;
+use crate::model::loaded::Model;
 use crate::model::run::options::{EncodeOptions, SparseOptions};
 use crate::model::run::outputs::Output;
+use crate::model::run::{Run, start};
 use crate::text::Input;
 
 /// A short text, and one that is several tiles of every kernel.
@@ -19,13 +19,13 @@ const TEXTS: [&str; 2] = [
 /// Tokens of a text that is a tile of half the size.
 const MEDIUM: usize = 24;
 
-impl Embedder<Either> {
+impl Model<Either> {
     /// Compares the vectors of fixed texts with those of the CPU, to which weights that it has not come back from the GPU, a
     /// matrix at a time. Meanwhile no other run may be under way.
     pub async fn check(&self) -> Result<()> {
         self.backend().check_loaded()?;
         let text = |text: &str| Input::Text(text.to_owned());
-        let long = self.tokenize(TEXTS[1], true)?;
+        let long = self.default_route().tokenizer.describe(TEXTS[1], true)?;
         let special = long.iter().filter(|token| token.special).count();
         // So many of the text's own tokens are left out that what is left is of the size.
         let room = MEDIUM.min(self.info().max_tokens).saturating_sub(special);
@@ -37,20 +37,20 @@ impl Embedder<Either> {
         let medium = Input::Ids(medium.map(|token| token.id).collect());
         // Smaller passes have kernels of their own, which then are compiled, too.
         for inputs in [vec![text(TEXTS[0])], vec![medium], TEXTS.map(text).to_vec()] {
-            let start = || {
+            let begin = || {
                 if self.kind() == "dense" {
-                    self.start(inputs.clone(), &EncodeOptions::default())
+                    start::dense(self, inputs.clone(), &EncodeOptions::default())
                 } else {
-                    self.start_sparse(inputs.clone(), &SparseOptions::default())
+                    start::sparse(self, inputs.clone(), &SparseOptions::default())
                 }
             };
-            let mut run = start()?;
+            let mut run = begin()?;
             while !run.step(self)? {
                 if let Some(values) = run.waits_for() {
                     values.await;
                 }
             }
-            let cosine = least_cosine(&run.finish(), &self.rehearse(start).await?);
+            let cosine = least_cosine(&run.finish(), &self.rehearse(begin).await?);
             let least = match self.info().dtype {
                 WeightDtype::F32 | WeightDtype::F16 => 0.999,
                 WeightDtype::Q8 | WeightDtype::Q4 => 0.995,
@@ -69,11 +69,11 @@ impl Embedder<Either> {
     }
 
     /// Does a run on the CPU, even where only the GPU has the weights.
-    async fn rehearse(&self, start: impl Fn() -> Result<Run>) -> Result<Output> {
+    async fn rehearse(&self, begin: impl Fn() -> Result<Run>) -> Result<Output> {
         let backend = self.backend();
         backend.begin_rehearsal();
         let output = loop {
-            let output = start().and_then(|run| self.all(run));
+            let output = begin().and_then(|run| run.complete(self));
             let matrices = self.weights.matrices.iter().flatten();
             match (output, backend.lend_missing(matrices).await) {
                 (Err(_), Ok(true)) => {}

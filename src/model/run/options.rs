@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::model::run::outputs::OutputDtype;
+use crate::model::transformer::heads::TokenHead;
 use crate::text::Direction;
 
 /// How texts become tokens, the part that all calls share.
@@ -120,14 +121,4 @@ pub struct ChunkOptions {
     /// Pool each chunk's tokens from a pass over the whole text (late chunking, Günther et al. 2024), instead of
     /// embedding each chunk by itself.
     pub late: bool,
-}
-
-/// Which vectors of tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TokenHead {
-    /// States after the last layer, one for each token.
-    States,
-    /// Those of a projection for late interaction (BGE-M3's ColBERT head), one for each token but the first.
-    Colbert,
 }

@@ -1,69 +1,78 @@
-//! One pass over a batch of inputs that several runs may have a part in, from the tokens to vectors. Whoever looks first after
-//! the values have arrived makes vectors of them, and each run takes its own.
+//! One pass over a batch of inputs, from tokens to vectors. Several runs may have inputs in it: the first run that looks
+//! after the values have arrived makes vectors of them, and each run takes its own.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use crate::backend::{Activation, Backend, Reading, Values, Wanted};
 use crate::error::{Error, Result};
-use crate::model::embedder::Embedder;
-use crate::model::run::options::TokenHead;
+use crate::model::loaded::Model;
 use crate::model::run::outputs::TokenVectors;
-use crate::model::transformer::heads;
+use crate::model::transformer::heads::{self, TokenHead};
 use crate::model::transformer::route::{Body, Route, Transformer};
 use crate::text::{Batch, Tokens};
 
-/// What is asked of a model: runs that ask the same can share a pass.
+/// The kind of a pass: runs with equal keys can share one.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Asked {
-    /// Index of the embedder's route.
+pub struct PassKey {
+    /// Index of the model's route.
     pub route: usize,
-    /// Dense vectors.
+    /// Whether there are dense vectors.
     pub dense: bool,
-    /// One for each of the inputs' spans.
+    /// Whether these are one for each of the inputs' spans.
     pub late: bool,
-    /// Sparse vectors.
+    /// Whether there are sparse vectors.
     pub sparse: bool,
-    /// Vectors of tokens, of this head.
-    pub per_token: Option<TokenHead>,
+    /// The head of tokens' vectors, if there are any.
+    pub tokens: Option<TokenHead>,
 }
 
-/// What a pass gives, each kind empty or with an entry for each input.
+/// The vectors of a pass. Each kind is empty, or has an entry for each input.
 #[derive(Default)]
 pub struct Vectors {
-    /// Row by row.
+    /// Row by row; one for each span of inputs that have spans.
     pub dense: Vec<f32>,
     /// Width of a dense vector.
     pub dimensions: usize,
     /// Entries above 0.
     pub sparse: Vec<Vec<(u32, f32)>>,
     /// Vectors of tokens.
-    pub per_token: Vec<TokenVectors>,
+    pub tokens: Vec<TokenVectors>,
 }
 
-/// A pass that is under way, or done.
+/// A pass that is under way or done. Clones are handles of the same pass.
 #[derive(Clone)]
-pub struct Pass(Arc<Mutex<State>>);
+pub struct Pass(Arc<Shared>);
+
+struct Shared {
+    key: PassKey,
+    batch: Batch,
+    state: Mutex<State>,
+}
 
 enum State {
-    UnderWay(Reading, Batch, Asked),
-    Arrived(Result<Vec<Values>>, Batch, Asked),
+    UnderWay(Reading),
+    Arrived(Vec<Values>),
     Done(Vectors),
-    /// The error is gone to whoever looked first.
-    Failed,
+    Failed(Error),
+}
+
+impl State {
+    /// Polls what is read from the backend; ready with the next state.
+    fn arrive(reading: &mut Reading, context: &mut Context) -> Poll<Self> {
+        let values = ready!(reading.as_mut().poll(context));
+        Poll::Ready(values.map_or_else(Self::Failed, Self::Arrived))
+    }
 }
 
 impl Pass {
-    /// Starts one.
-    pub fn start<B: Backend>(
-        embedder: &Embedder<B>,
-        asked: Asked,
-        inputs: &[&Tokens],
-    ) -> Result<Self> {
-        let state = match &embedder.routes[asked.route].body {
+    /// Starts a pass.
+    pub fn start<B: Backend>(model: &Model<B>, key: PassKey, inputs: &[&Tokens]) -> Result<Self> {
+        let batch = Batch::pack(inputs.iter().copied());
+        let state = match &model.routes[key.route].body {
             Body::Table { weights, .. } => {
-                let table = embedder.weights.vector(*weights);
+                let table = model.weights.vector(*weights);
                 let entries = inputs
                     .iter()
                     .map(|tokens| heads::look_up(table, &tokens.ids));
@@ -73,57 +82,43 @@ impl Pass {
                 })
             }
             Body::Transformer(transformer) => {
-                let batch = Batch::pack(inputs.iter().copied());
-                let reading = transform(embedder, asked, transformer, &batch, inputs)?;
-                State::UnderWay(reading, batch, asked)
+                State::UnderWay(transform(model, key, transformer, &batch, inputs)?)
             }
         };
-        Ok(Self(Arc::new(Mutex::new(state))))
+        Ok(Self(Arc::new(Shared {
+            key,
+            batch,
+            state: Mutex::new(state),
+        })))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the values have arrived; if not, `context` is told when they do.
-    fn poll(&self, context: &mut Context) -> Poll<()> {
+    /// Hands the vectors to `take`, and returns whether the pass failed; none while it is under way.
+    pub fn vectors(&self, route: &Route, take: &mut dyn FnMut(&mut Vectors)) -> Option<Result<()>> {
+        let Shared { key, batch, .. } = &*self.0;
         let mut state = self.lock();
-        if let State::UnderWay(reading, batch, asked) = &mut *state {
-            let Poll::Ready(values) = reading.as_mut().poll(context) else {
-                return Poll::Pending;
-            };
-            let none = Batch::pack([]);
-            *state = State::Arrived(values, std::mem::replace(batch, none), *asked);
-        }
-        Poll::Ready(())
-    }
-
-    /// Hands the vectors to `take`, if they are there; an error goes to the first that looks.
-    pub fn vectors(&self, routes: &[Route], take: impl FnOnce(&mut Vectors)) -> Option<Result<()>> {
-        if self
-            .poll(&mut Context::from_waker(Waker::noop()))
-            .is_pending()
-        {
-            return None;
-        }
-        let mut state = self.lock();
-        if let State::Arrived(..) = *state
-            && let State::Arrived(values, batch, asked) =
-                std::mem::replace(&mut *state, State::Failed)
-        {
-            let route = &routes[asked.route];
-            match values.and_then(|values| vectors(route, asked, &batch, values)) {
-                Ok(vectors) => *state = State::Done(vectors),
-                Err(error) => return Some(Err(error)),
+        loop {
+            *state = match &mut *state {
+                State::UnderWay(reading) => {
+                    match State::arrive(reading, &mut Context::from_waker(Waker::noop())) {
+                        Poll::Ready(next) => next,
+                        Poll::Pending => return None,
+                    }
+                }
+                State::Arrived(values) => {
+                    let vectors = vectors(route, *key, batch, std::mem::take(values));
+                    vectors.map_or_else(State::Failed, State::Done)
+                }
+                State::Done(vectors) => {
+                    take(vectors);
+                    return Some(Ok(()));
+                }
+                State::Failed(error) => return Some(Err(error.clone())),
             }
         }
-        Some(match &mut *state {
-            State::Done(vectors) => {
-                take(vectors);
-                Ok(())
-            }
-            _ => Err(Error::Internal("a pass failed".to_owned())),
-        })
     }
 }
 
@@ -132,36 +127,40 @@ impl Future for Pass {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context) -> Poll<()> {
-        Pass::poll(&self, context)
+        let mut state = self.lock();
+        if let State::UnderWay(reading) = &mut *state {
+            *state = ready!(State::arrive(reading, context));
+        }
+        Poll::Ready(())
     }
 }
 
-/// The forward pass, and the heads that are asked for.
+/// Computes the forward pass and the heads of the key, and starts to read their values.
 fn transform<B: Backend>(
-    embedder: &Embedder<B>,
-    asked: Asked,
+    model: &Model<B>,
+    key: PassKey,
     transformer: &Transformer,
     batch: &Batch,
     inputs: &[&Tokens],
 ) -> Result<Reading> {
-    let (backend, weights) = (embedder.backend(), &embedder.weights);
+    let (backend, weights) = (&model.backend, &model.weights);
     let states = transformer.states(backend, weights, batch)?;
     let mut wanted = Vec::new();
-    if let (true, Some(head)) = (asked.sparse, &transformer.sparse) {
+    if let (true, Some(head)) = (key.sparse, &transformer.sparse) {
         wanted.push(head.run(backend, weights, &states, batch)?);
     }
-    // As many as there are spans, so they come last.
+    // There is one for each span, so these come last.
     let mut last = Vec::new();
-    if let (true, Some(head)) = (asked.dense, &transformer.dense) {
+    if let (true, Some(head)) = (key.dense, &transformer.dense) {
         let whole = |batch: &Batch| Ok(Wanted::All(head.run(backend, weights, &states, batch)?));
-        if asked.late {
+        if key.late {
             let spans = spans(batch, inputs);
             last.extend(spans.map(|span| whole(&span)).collect::<Result<Vec<_>>>()?);
         } else {
             last.push(whole(batch)?);
         }
     }
-    if let Some(head) = asked.per_token {
+    if let Some(head) = key.tokens {
         wanted.push(Wanted::All(match (head, transformer.colbert) {
             (TokenHead::Colbert, Some(linear)) => {
                 weights.linear(backend, &states, linear, Activation::Identity)?
@@ -186,7 +185,7 @@ fn spans<'a>(batch: &'a Batch, inputs: &'a [&Tokens]) -> impl Iterator<Item = Ba
 }
 
 /// Values → vectors, in the order in which [`transform`] asks for them.
-fn vectors(route: &Route, asked: Asked, batch: &Batch, values: Vec<Values>) -> Result<Vectors> {
+fn vectors(route: &Route, key: PassKey, batch: &Batch, values: Vec<Values>) -> Result<Vectors> {
     let mut vectors = Vectors::default();
     let Body::Transformer(transformer) = &route.body else {
         return Ok(vectors);
@@ -196,21 +195,21 @@ fn vectors(route: &Route, asked: Asked, batch: &Batch, values: Vec<Values>) -> R
         let next = values.next();
         next.ok_or_else(|| Error::Internal("a pass gave too few values".to_owned()))
     };
-    if let (true, Some(head)) = (asked.sparse, &transformer.sparse) {
+    if let (true, Some(head)) = (key.sparse, &transformer.sparse) {
         vectors.sparse = head.entries(next()?, transformer.vocab_size, batch)?;
     }
-    if let Some(head) = asked.per_token {
+    if let Some(head) = key.tokens {
         let values = heads::all(next()?)?;
         let width = values.len() / batch.ids.len().max(1);
-        // The first token's vector for late interaction is the dense one.
+        // BGE-M3's head has no vector for the first token, whose state is the dense vector.
         let skip = usize::from(head == TokenHead::Colbert && transformer.colbert.is_some());
         let sequences = batch.offsets.windows(2).map(|pair| TokenVectors {
             data: values[(pair[0] + skip).min(pair[1]) * width..pair[1] * width].to_vec(),
             dimensions: width,
         });
-        vectors.per_token = sequences.collect();
+        vectors.tokens = sequences.collect();
     }
-    if let (true, Some(head)) = (asked.dense, &transformer.dense) {
+    if let (true, Some(head)) = (key.dense, &transformer.dense) {
         vectors.dimensions = head.dimensions;
         for values in values {
             vectors.dense.extend(heads::all(values)?);

@@ -29,6 +29,20 @@ pub fn is_known(tensor: &str) -> bool {
     STARTS.iter().any(|start| name.starts_with(start))
 }
 
+/// A tensor that is kept as the file has it, in f32.
+#[cfg_attr(
+    target_arch = "wasm32",
+    expect(dead_code, reason = "only the native build has candle-transformers")
+)]
+pub struct Collected {
+    /// Name in the file.
+    pub name: String,
+    /// Shape in the file.
+    pub shape: Vec<usize>,
+    /// Row by row.
+    pub values: Vec<f32>,
+}
+
 #[cfg(target_arch = "wasm32")]
 pub fn refuse(config: &Config) -> crate::Error {
     let model_type = config.get("model_type").map(ToString::to_string);
@@ -49,9 +63,8 @@ mod native {
     use candle_nn::VarBuilder;
     use candle_transformers::models::debertav2::{Config as DebertaConfig, DebertaV2Model};
 
-    use super::Config;
+    use super::{Collected, Config};
     use crate::error::{Error, Result};
-    use crate::model::load::checkpoint::Collected;
 
     /// What the names of a model with a head begin with.
     const PREFIX: &str = "deberta";

@@ -20,6 +20,16 @@ pub struct DenseHead {
     pub dimensions: usize,
 }
 
+/// Which head gives the vectors of tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenHead {
+    /// None: states after the last layer, one for each token.
+    States,
+    /// The projection for late interaction (BGE-M3's ColBERT head), one vector for each token but the first.
+    Colbert,
+}
+
 /// One step after pooling.
 pub enum Step {
     /// A fully connected layer.

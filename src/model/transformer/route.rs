@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::model::run::options::TokenHead;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::model::transformer::candle::Candle;
 use crate::model::transformer::forward::{self, Weights};
-use crate::model::transformer::heads::{DenseHead, SparseHead};
+use crate::model::transformer::heads::{DenseHead, SparseHead, TokenHead};
 use crate::model::transformer::layout::{Encoder, Linear, VectorId};
 use crate::model::transformer::spec::Spec;
 use crate::text::{Batch, Tokenizer};

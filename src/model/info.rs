@@ -1,0 +1,131 @@
+//! What is known about a loaded model besides its weights: its name, limits, prompts and how its vectors compare.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::backend::WeightDtype;
+use crate::error::{Error, Result};
+use crate::model::families::config::Config;
+use crate::model::load::kind::Kind;
+use crate::model::transformer::route::Road;
+
+/// Texts that a model wants in front of its inputs, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Prompts {
+    /// Name → text.
+    pub named: BTreeMap<String, String>,
+    /// The one that is used unless the caller says otherwise.
+    pub default: Option<String>,
+}
+
+impl Prompts {
+    /// From `config_sentence_transformers.json`.
+    pub(in crate::model) fn read(config: &Config) -> Result<Self> {
+        let named: BTreeMap<String, Option<String>> = match config.get("prompts") {
+            None => BTreeMap::new(),
+            Some(prompts) => BTreeMap::deserialize(prompts)
+                .map_err(|_| config.wrong("prompts", "an object of strings"))?,
+        };
+        // A prompt that is null is an empty one.
+        let named = named
+            .into_iter()
+            .map(|(name, text)| (name, text.unwrap_or_default()));
+        let named: BTreeMap<String, String> = named.collect();
+        let default = config.text("default_prompt_name")?;
+        // These two every model has in sentence-transformers, if only as empty ones.
+        let usual = |name: &&str| matches!(*name, "query" | "document");
+        let unknown = default.filter(|name| !named.contains_key(*name));
+        if unknown.is_some_and(|name| !usual(&name)) {
+            return Err(config.wrong("default_prompt_name", "the name of one of the prompts"));
+        }
+        Ok(Self {
+            default: default
+                .filter(|name| named.contains_key(*name))
+                .map(str::to_owned),
+            named,
+        })
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Result<&str> {
+        self.named
+            .get(name)
+            .map(String::as_str)
+            .ok_or_else(|| Error::UnknownPrompt {
+                name: name.to_owned(),
+                known: quoted(self.named.keys()),
+            })
+    }
+
+    /// The prompt for a task, under one of the names that sentence-transformers looks for.
+    pub(in crate::model) fn for_task(&self, task: &str) -> Option<&str> {
+        let names: &[&str] = match task {
+            "document" => &["document", "passage", "corpus"],
+            other => &[other],
+        };
+        let mut prompts = names.iter().filter_map(|name| self.named.get(*name));
+        prompts.next().map(String::as_str)
+    }
+
+    /// `template` with `{}` where the instruction goes; the model's own, from a prompt of the form
+    /// "Instruct: …\nQuery:", before its family's.
+    pub(in crate::model) fn instruction_template(&self, family: Option<&str>) -> Option<String> {
+        let own = self.named.values().find_map(|prompt| {
+            let (_, end) = prompt.strip_prefix("Instruct: ")?.split_once("\nQuery:")?;
+            Some(format!("Instruct: {{}}\nQuery:{end}"))
+        });
+        own.or_else(|| family.map(str::to_owned))
+    }
+}
+
+pub(in crate::model) fn quoted<'a>(names: impl Iterator<Item = &'a String>) -> String {
+    let names: Vec<_> = names.map(|name| format!("{name:?}")).collect();
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+/// What a loaded model is.
+#[derive(Clone, Debug)]
+pub struct Info {
+    /// Name that the caller gave it.
+    pub model: String,
+    /// Commit or branch, where known.
+    pub revision: Option<String>,
+    /// Model family, of the route that is taken unless a task is given.
+    pub family: &'static str,
+    /// The most tokens of one input, special tokens included.
+    pub max_tokens: usize,
+    /// How the weights are held.
+    pub dtype: WeightDtype,
+    /// How matrices were quantised in the model's files, if they were: "MLX, 4 bits".
+    pub stored: Option<String>,
+    /// The weight files that it was loaded from.
+    pub files: Vec<String>,
+    /// Whose code runs it.
+    pub road: Road,
+    /// Parameters that the model uses.
+    pub parameters: usize,
+    /// Prompts from the model's own files.
+    pub prompts: Prompts,
+    /// What goes before a text, with `{}` where an instruction goes, for models that take instructions.
+    pub instruction_template: Option<String>,
+    /// How its vectors are to be compared: `cosine`, `dot`, `euclidean` or `manhattan`.
+    pub similarity: String,
+    /// The kind that the caller insisted on, if the model would be another one, or refused, without.
+    pub kind: Option<Kind>,
+    /// What the model's files say of it that is left out for that: classes, code, tensors.
+    pub left_out: Vec<String>,
+    /// Dimensions that dense vectors have unless the caller says otherwise.
+    pub(in crate::model) truncate_dim: Option<usize>,
+    /// Most entries of a sparse vector unless the caller says otherwise.
+    pub(in crate::model) max_active_dims: Option<usize>,
+    /// The steps after the transformer, for [`Embedder::space_id`].
+    pub(in crate::model) pipeline: String,
+    /// Hash of all weights.
+    pub(in crate::model) fingerprint: u64,
+    /// Hash of the tokenizers.
+    pub(in crate::model) text: u64,
+}

@@ -1,0 +1,210 @@
+//! A loaded model as data: weights on a backend, the routes through them, and what is known about the model.
+//!
+//! Runs, saving and the GPU check borrow it. [`Embedder`](crate::Embedder) owns one and is the public facade.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::backend::{Backend, Pooling};
+use crate::error::{Error, Result};
+use crate::model::info::Info;
+use crate::model::transformer::forward::Weights;
+use crate::model::transformer::heads::{DenseHead, TokenHead};
+use crate::model::transformer::layout::{MatrixId, Slot};
+use crate::model::transformer::route::Route;
+
+/// Version of the computed numbers. Raise it whenever a change alters vectors, so that [`Model::space_id`] tells vectors of
+/// two versions apart.
+const NUMERICS: u32 = 3;
+
+/// A loaded model.
+pub struct Model<B: Backend> {
+    pub(in crate::model) backend: B,
+    pub(in crate::model) weights: Weights<B>,
+    pub(in crate::model) routes: Vec<Route>,
+    /// Index of the route that is used if the caller names no task.
+    pub(in crate::model) default_route: usize,
+    pub(in crate::model) info: Info,
+    pub(in crate::model) origin: Origin,
+}
+
+/// What saving needs to know about the files that a model was loaded from.
+#[derive(Default)]
+pub struct Origin {
+    /// Small files, by path. Empty unless the model was loaded to be saved.
+    pub files: BTreeMap<String, Arc<Vec<u8>>>,
+    /// Paths of the weight files.
+    pub weights: Vec<String>,
+    /// The tensors in them that the model uses.
+    pub tensors: Vec<Tensor>,
+    /// Tied matrices: index of the weight file, name of the tensor that it lacks, and the matrix that is used instead.
+    pub tied: Vec<(usize, String, MatrixId)>,
+}
+
+/// A tensor of a weight file, and where its values were stored.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    /// Index of its weight file.
+    pub file: usize,
+    /// The prefix of its name, one of the family's prefixes.
+    pub prefix: &'static str,
+    /// The rest of its name, as the family spells it.
+    pub name: String,
+    /// Shape.
+    pub shape: Vec<usize>,
+    /// Where its values are.
+    pub slot: Slot,
+}
+
+impl<B: Backend> AsRef<Self> for Model<B> {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
+impl<B: Backend> Model<B> {
+    /// What is known about the model.
+    pub fn info(&self) -> &Info {
+        &self.info
+    }
+
+    /// The backend that it runs on.
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// The route that is used if the caller names no task.
+    pub(in crate::model) fn default_route(&self) -> &Route {
+        &self.routes[self.default_route]
+    }
+
+    /// Index of the route for a task.
+    pub(in crate::model) fn route(&self, task: Option<&str>) -> Result<usize> {
+        let Some(task) = task else {
+            return Ok(self.default_route);
+        };
+        if let Some(index) = self.routes.iter().position(|route| route.name == task) {
+            return Ok(index);
+        }
+        let tasks = self.tasks();
+        if tasks.is_empty() && matches!(task, "query" | "document") {
+            return Ok(self.default_route);
+        }
+        let known = if tasks.is_empty() {
+            "query, document".to_owned()
+        } else {
+            tasks.join(", ")
+        };
+        Err(Error::input(
+            "task",
+            format!("task is {task:?}; this model has: {known}"),
+        ))
+    }
+
+    /// `dense` or `sparse`: the kind of vectors that the model is made for. A model of kind `dense` may have a sparse head too.
+    pub fn kind(&self) -> &'static str {
+        if self.default_route().dense().is_some() {
+            "dense"
+        } else {
+            "sparse"
+        }
+    }
+
+    /// The kinds of vectors that it gives, of `dense`, `sparse`, `tokens` and `colbert`.
+    pub fn outputs(&self) -> Vec<&'static str> {
+        let route = self.default_route();
+        let dense = route.dense().is_some();
+        let colbert = route.token_head() == TokenHead::Colbert;
+        [
+            ("dense", dense),
+            ("sparse", route.is_sparse()),
+            ("tokens", dense),
+            ("colbert", colbert),
+        ]
+        .into_iter()
+        .filter_map(|(name, given)| given.then_some(name))
+        .collect()
+    }
+
+    /// Names of the routes of a model with a router.
+    pub fn tasks(&self) -> Vec<&str> {
+        let names = self.routes.iter().map(|route| route.name.as_str());
+        names.filter(|name| !name.is_empty()).collect()
+    }
+
+    /// Width of a vector: dimensions of a dense one, entries of the vocabulary for sparse models.
+    pub fn dimensions(&self) -> usize {
+        let route = self.default_route();
+        let width = |head: &DenseHead| self.usual_dimensions(head);
+        route.dense().map_or_else(|| route.vocab_size(), width)
+    }
+
+    /// Width of a dense vector unless the caller asks for another one.
+    pub(in crate::model) fn usual_dimensions(&self, head: &DenseHead) -> usize {
+        let most = self.info.truncate_dim.unwrap_or(usize::MAX);
+        head.dimensions.min(most)
+    }
+
+    /// Whether vectors have length 1 unless the caller asks for something else.
+    pub fn normalized(&self) -> bool {
+        self.default_route()
+            .dense()
+            .is_some_and(|head| head.normalize)
+    }
+
+    /// The pooling modes of the default route; none if it gives sparse vectors only.
+    pub(crate) fn pooling(&self) -> Option<&[Pooling]> {
+        let head = self.default_route().dense()?;
+        Some(&head.pooling)
+    }
+
+    /// Bytes of packed weights.
+    pub fn weight_bytes(&self) -> usize {
+        let matrices = self
+            .weights
+            .matrices
+            .iter()
+            .flatten()
+            .map(|matrix| self.backend.bytes(matrix));
+        let vectors = self
+            .weights
+            .vectors
+            .iter()
+            .map(|vector| size_of_val(vector.as_slice()));
+        matrices.chain(vectors).sum()
+    }
+
+    /// Identifies the vector space: equal for equal weights, tokenizer, dtype and pipeline, wherever they were loaded from.
+    /// 32 hexadecimal digits.
+    pub fn space_id(&self) -> String {
+        let info = &self.info;
+        let mut text = format!(
+            "{NUMERICS} {:016x} {:016x} {} {} {:?} {:?} {}",
+            info.fingerprint,
+            info.text,
+            info.dtype.name(),
+            info.pipeline,
+            info.prompts.default,
+            info.prompts.named,
+            info.max_tokens
+        );
+        for (name, value) in [
+            (" truncate_dim ", info.truncate_dim),
+            (" max_active_dims ", info.max_active_dims),
+        ] {
+            if let Some(value) = value {
+                text += name;
+                text += &value.to_string();
+            }
+        }
+        if let Some(kind) = info.kind {
+            text += " as ";
+            text += kind.name();
+        }
+        let digest = Sha256::digest(text);
+        let (first, _) = digest.as_chunks::<16>();
+        format!("{:032x}", u128::from_be_bytes(first[0]))
+    }
+}

@@ -1,0 +1,323 @@
+//! A call's inputs and options, checked against the model → a [`Run`].
+
+use crate::backend::{Backend, Pooling};
+use crate::error::{Error, Result};
+use crate::model::info::quoted;
+use crate::model::loaded::Model;
+use crate::model::run::Run;
+use crate::model::run::options::{
+    ChunkOptions, EncodeOptions, MultiOptions, SparseOptions, TextOptions, TokenOptions,
+};
+use crate::model::run::outputs::OutputDtype;
+use crate::model::run::queue::{Queue, check_input};
+use crate::model::run::requested::{DenseRequest, Requested, SparseRequest, TokenRequest};
+use crate::model::transformer::heads::TokenHead;
+use crate::model::transformer::route::Route;
+use crate::text::tokenizer::Rules;
+use crate::text::{Chunk, Chunking, Input};
+
+/// Dense vectors.
+pub fn dense<B: Backend>(
+    model: &Model<B>,
+    inputs: Vec<Input>,
+    options: &EncodeOptions,
+) -> Result<Run> {
+    let route = model.route(options.task.as_deref())?;
+    let EncodeOptions {
+        normalize,
+        dimensions,
+        output,
+        ..
+    } = *options;
+    let dense = dense_request(model, route, normalize, dimensions, output)?;
+    let requested = Requested {
+        dense: Some(dense),
+        ..Requested::default()
+    };
+    run(model, inputs, route, options.text(), requested)
+}
+
+/// Dense vectors of chunks.
+pub fn chunks<B: Backend>(
+    model: &Model<B>,
+    texts: Vec<Input>,
+    chunks: ChunkOptions,
+    options: &EncodeOptions,
+) -> Result<Run> {
+    let mut run = dense(model, texts, options)?;
+    let route = &model.routes[run.route];
+    let pooling = route.dense().map(|head| head.pooling.as_slice());
+    if chunks.late && pooling != Some(&[Pooling::Mean]) {
+        return Err(Error::input(
+            "late",
+            "late chunking takes the mean of each chunk's tokens, and this model's pooling is another one; leave `late` out, or take a model with mean pooling",
+        ));
+    }
+    run.queue.chunking = Some(chunking(route, chunks));
+    Ok(run)
+}
+
+/// Sparse vectors.
+pub fn sparse<B: Backend>(
+    model: &Model<B>,
+    inputs: Vec<Input>,
+    options: &SparseOptions,
+) -> Result<Run> {
+    let route = model.route(options.task.as_deref())?;
+    let SparseOptions {
+        top_k,
+        threshold,
+        labels,
+        ..
+    } = *options;
+    let sparse = sparse_request(model, route, top_k, threshold, labels)?;
+    let requested = Requested {
+        sparse: Some(sparse),
+        ..Requested::default()
+    };
+    run(model, inputs, route, options.text(), requested)
+}
+
+/// A vector for each token.
+pub fn tokens<B: Backend>(
+    model: &Model<B>,
+    inputs: Vec<Input>,
+    options: &TokenOptions,
+) -> Result<Run> {
+    let route = model.route(options.task.as_deref())?;
+    let tokens = token_request(model, route, options.head, options.normalize)?;
+    let requested = Requested {
+        tokens: Some(tokens),
+        ..Requested::default()
+    };
+    run(model, inputs, route, options.text(), requested)
+}
+
+/// Several kinds of vectors from one forward pass.
+pub fn multi<B: Backend>(
+    model: &Model<B>,
+    inputs: Vec<Input>,
+    options: &MultiOptions,
+) -> Result<Run> {
+    if !(options.dense || options.sparse || options.tokens) {
+        return Err(Error::input(
+            "options",
+            "nothing is asked for: set at least one of dense, sparse and tokens",
+        ));
+    }
+    let route = model.route(options.task.as_deref())?;
+    let MultiOptions {
+        normalize,
+        dimensions,
+        top_k,
+        threshold,
+        labels,
+        ..
+    } = *options;
+    let dense = || dense_request(model, route, normalize, dimensions, OutputDtype::Float);
+    let sparse = || sparse_request(model, route, top_k, threshold, labels);
+    let tokens = || token_request(model, route, None, None);
+    let requested = Requested {
+        dense: options.dense.then(dense).transpose()?,
+        sparse: options.sparse.then(sparse).transpose()?,
+        tokens: options.tokens.then(tokens).transpose()?,
+    };
+    run(model, inputs, route, options.text(), requested)
+}
+
+/// Where [`chunks`] cuts a text.
+pub fn chunk<B: Backend>(
+    model: &Model<B>,
+    text: &str,
+    chunks: ChunkOptions,
+    options: &EncodeOptions,
+) -> Result<Vec<Chunk>> {
+    let route = &model.routes[model.route(options.task.as_deref())?];
+    let rules = Rules {
+        prompt: &prompt(model, options.text())?,
+        skip_prompt: false,
+        limit: route.max_tokens,
+        truncate: true,
+        direction: options.truncation_direction,
+    };
+    let chunks = route
+        .tokenizer
+        .chunks(0, text, rules, chunking(route, chunks))?;
+    Ok(chunks.into_iter().map(|(chunk, _)| chunk).collect())
+}
+
+/// Errors if the vectors of the inputs' tokens have more than `limit` numbers. Inputs are tokenised until the limit is
+/// passed, so that the cost does not grow with the request.
+pub fn check_size<B: Backend>(
+    model: &Model<B>,
+    inputs: &[Input],
+    options: &TokenOptions,
+    limit: usize,
+) -> Result<()> {
+    let route = &model.routes[model.route(options.task.as_deref())?];
+    let prompt = &prompt(model, options.text())?;
+    let dimensions = model.dimensions();
+    let mut tokens = 0;
+    for (index, input) in inputs.iter().enumerate() {
+        let rules = Rules {
+            prompt,
+            skip_prompt: false,
+            limit: route.max_tokens,
+            truncate: options.truncate.unwrap_or(true),
+            direction: options.truncation_direction,
+        };
+        check_input(index, route, input, rules)?;
+        tokens += route.tokenizer.tokens(index, input, rules)?.ids.len();
+        if tokens.saturating_mul(dimensions) > limit {
+            return Err(Error::AnswerTooLarge {
+                inputs: index + 1,
+                tokens,
+                dimensions,
+                limit,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn run<B: Backend>(
+    model: &Model<B>,
+    inputs: Vec<Input>,
+    route: usize,
+    options: TextOptions,
+    requested: Requested,
+) -> Result<Run> {
+    let prompt = prompt(model, options)?;
+    let skip = model.routes[route]
+        .dense()
+        .is_some_and(|head| !head.include_prompt);
+    let queue = Queue::new(inputs, prompt, skip, options)?;
+    Ok(Run::new(queue, route, requested))
+}
+
+fn dense_request<B: Backend>(
+    model: &Model<B>,
+    route: usize,
+    normalize: Option<bool>,
+    dimensions: Option<u64>,
+    output: OutputDtype,
+) -> Result<DenseRequest> {
+    let head = model.routes[route].dense().ok_or_else(|| {
+        wrong_kind(
+            model,
+            "ask it for sparse vectors (encodeSparse, embedSparse)",
+        )
+    })?;
+    let dimensions = match dimensions {
+        None => model.usual_dimensions(head),
+        Some(got) => usize::try_from(got)
+            .ok()
+            .filter(|got| (1..=head.dimensions).contains(got))
+            .ok_or(Error::InvalidDimensions {
+                got,
+                limit: head.dimensions,
+            })?,
+    };
+    Ok(DenseRequest {
+        dimensions,
+        normalize: normalize.unwrap_or(head.normalize),
+        output,
+    })
+}
+
+fn sparse_request<B: Backend>(
+    model: &Model<B>,
+    route: usize,
+    top_k: Option<usize>,
+    threshold: f32,
+    labels: bool,
+) -> Result<SparseRequest> {
+    if !model.routes[route].is_sparse() {
+        return Err(wrong_kind(
+            model,
+            "ask it for dense vectors (encode, embeddings.create), or load a SPLADE model",
+        ));
+    }
+    if !threshold.is_finite() || threshold < 0.0 {
+        return Err(Error::input(
+            "threshold",
+            "threshold must be a number of 0 or more",
+        ));
+    }
+    Ok(SparseRequest {
+        top_k: top_k.or(model.info.max_active_dims),
+        threshold,
+        labels,
+    })
+}
+
+fn token_request<B: Backend>(
+    model: &Model<B>,
+    route: usize,
+    head: Option<TokenHead>,
+    normalize: Option<bool>,
+) -> Result<TokenRequest> {
+    let route = &model.routes[route];
+    if route.dense().is_none() {
+        return Err(wrong_kind(
+            model,
+            "ask it for sparse vectors (encodeSparse, embedSparse), or load a dense model for vectors of tokens",
+        ));
+    }
+    let own = route.token_head();
+    let head = head.unwrap_or(own);
+    if head == TokenHead::Colbert && own != TokenHead::Colbert {
+        return Err(Error::input(
+            "head",
+            "this model has no head for late interaction (no colbert_linear file beside its weights); ask for head \"states\"",
+        ));
+    }
+    Ok(TokenRequest {
+        head,
+        normalize: normalize.unwrap_or(head == TokenHead::Colbert),
+    })
+}
+
+fn wrong_kind<B: Backend>(model: &Model<B>, advice: &'static str) -> Error {
+    Error::WrongModelKind {
+        model: model.info.model.clone(),
+        kind: model.kind(),
+        advice,
+    }
+}
+
+/// The text that goes before each input.
+fn prompt<B: Backend>(model: &Model<B>, options: TextOptions) -> Result<String> {
+    let prompts = &model.info.prompts;
+    if let Some(text) = options.prompt {
+        return Ok(text.to_owned());
+    }
+    if let Some(instruction) = options.instruction {
+        let template = model.info.instruction_template.as_deref().ok_or_else(|| {
+            let known = quoted(prompts.named.keys());
+            Error::input(
+                "instruction",
+                format!("this model takes no instructions; use prompt, or promptName with one of: {known}"),
+            )
+        })?;
+        return Ok(template.replacen("{}", instruction, 1));
+    }
+    if let Some(name) = options.prompt_name {
+        return prompts.find(name).map(str::to_owned);
+    }
+    if let Some(prompt) = options.task.and_then(|task| prompts.for_task(task)) {
+        return Ok(prompt.to_owned());
+    }
+    match prompts.default.as_deref() {
+        Some(name) => prompts.find(name).map(str::to_owned),
+        None => Ok(String::new()),
+    }
+}
+
+fn chunking(route: &Route, options: ChunkOptions) -> Chunking {
+    Chunking {
+        size: options.size.unwrap_or(route.max_tokens),
+        overlap: options.overlap,
+        late: options.late,
+    }
+}
