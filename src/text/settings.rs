@@ -12,7 +12,8 @@ use serde_json::{Map, Value};
 
 use super::model::Model;
 use super::parts::{Added, AddedToken, Parts};
-use super::tokenizer::Direction;
+use super::rules::Direction;
+use super::template::Template;
 use crate::error::{Error, Result};
 
 /// The fields of a JSON object.
@@ -63,6 +64,8 @@ struct Class {
     pre_tokenizer: &'static str,
     /// Fields of the tokens before and after a text; the file's template is kept where there are none.
     template: [&'static str; 2],
+    /// Whether the places of tokens are without the white space around them.
+    trims: bool,
     /// Its special tokens by field, in transformers' order; `*` for one that takes the space before it.
     tokens: &'static [(&'static str, &'static str)],
 }
@@ -122,6 +125,7 @@ const CLASSES: [Class; 9] = [
         kind: Kind::Bert,
         pre_tokenizer: BERT,
         template: ["cls_token", "sep_token"],
+        trims: false,
         tokens: &[
             ("unk_token", "[UNK]"),
             ("sep_token", "[SEP]"),
@@ -135,6 +139,7 @@ const CLASSES: [Class; 9] = [
         kind: Kind::Bert,
         pre_tokenizer: BERT,
         template: ["cls_token", "sep_token"],
+        trims: true,
         tokens: &[
             ("bos_token", "<s>"),
             ("eos_token", "</s>"),
@@ -150,6 +155,7 @@ const CLASSES: [Class; 9] = [
         kind: Kind::Roberta,
         pre_tokenizer: r#"{"type":"ByteLevel","add_prefix_space":PREFIX,"trim_offsets":true,"use_regex":true}"#,
         template: ["cls_token", "sep_token"],
+        trims: true,
         tokens: ROBERTA_TOKENS,
     },
     Class {
@@ -157,6 +163,7 @@ const CLASSES: [Class; 9] = [
         kind: Kind::Unigram,
         pre_tokenizer: WORDS,
         template: ["bos_token", "eos_token"],
+        trims: false,
         tokens: ROBERTA_TOKENS,
     },
     Class {
@@ -164,6 +171,7 @@ const CLASSES: [Class; 9] = [
         kind: Kind::Camembert,
         pre_tokenizer: WORDS,
         template: ["bos_token", "eos_token"],
+        trims: false,
         tokens: &[
             ("bos_token", "<s>"),
             ("eos_token", "</s>"),
@@ -179,6 +187,7 @@ const CLASSES: [Class; 9] = [
         kind: Kind::T5,
         pre_tokenizer: WORDS,
         template: ["", "eos_token"],
+        trims: false,
         tokens: &[
             ("eos_token", "</s>"),
             ("unk_token", "<unk>"),
@@ -190,6 +199,7 @@ const CLASSES: [Class; 9] = [
         kind: Kind::Deberta,
         pre_tokenizer: r#"{"type":"Metaspace","replacement":"▁","prepend_scheme":"SCHEME","split":true}"#,
         template: ["cls_token", "sep_token"],
+        trims: false,
         tokens: &[
             ("bos_token", "[CLS]"),
             ("eos_token", "[SEP]"),
@@ -205,6 +215,7 @@ const CLASSES: [Class; 9] = [
         kind: Kind::Qwen2,
         pre_tokenizer: r#"{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},"behavior":"Isolated","invert":false},{"type":"ByteLevel","add_prefix_space":PREFIX,"trim_offsets":true,"use_regex":false}]}"#,
         template: ["", ""],
+        trims: false,
         tokens: &[
             ("eos_token", "<|endoftext|>"),
             ("unk_token", "<|endoftext|>"),
@@ -216,6 +227,7 @@ const CLASSES: [Class; 9] = [
         kind: Kind::Gemma,
         pre_tokenizer: r#"{"type":"Split","pattern":{"String":" "},"behavior":"MergedWithPrevious","invert":false}"#,
         template: ["", ""],
+        trims: false,
         tokens: &[
             ("bos_token", "<bos>"),
             ("eos_token", "<eos>"),
@@ -648,8 +660,13 @@ impl Settings {
             let ids = ends
                 .iter()
                 .map(|end| end.iter().map(|(_, id)| *id).collect());
-            if around(&parts.post_processor) != Some(ids.collect()) {
-                parts.post_processor = template(&ends, kind == Kind::Roberta);
+            let is_same = around(&parts.post_processor) == Some(ids.collect());
+            let is_trimmed = |json| Template::new(json).is_ok_and(|own| !own.trims.is_empty());
+            if !is_same || (class.trims && !is_trimmed(&parts.post_processor)) {
+                parts.post_processor = template(&ends, class.trims);
+            }
+            // Where tokens are in a text changes no vector.
+            if !is_same {
                 let _ = write!(changes, "{}", parts.post_processor);
             }
         }
@@ -910,7 +927,7 @@ fn around(processor: &Value) -> Option<Vec<Vec<u32>>> {
 }
 
 /// A post-processor that puts tokens before and after a text.
-fn template(ends: &[Option<(String, u32)>], byte_level: bool) -> Value {
+fn template(ends: &[Option<(String, u32)>], trims: bool) -> Value {
     let (mut sides, mut special) = ([String::new(), String::new()], String::new());
     for (end, side) in ends.iter().zip(&mut sides) {
         if let Some((token, id)) = end {
@@ -934,7 +951,7 @@ fn template(ends: &[Option<(String, u32)>], byte_level: bool) -> Value {
     let template = format!(
         r#"{{"type":"TemplateProcessing","single":{single},"pair":{single},"special_tokens":{{{special}}}}}"#
     );
-    parse(&if byte_level {
+    parse(&if trims {
         let trims =
             r#"{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true}"#;
         format!(r#"{{"type":"Sequence","processors":[{trims},{template}]}}"#)
