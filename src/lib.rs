@@ -25,6 +25,8 @@
 pub mod api;
 pub mod backend;
 mod error;
+#[cfg(any(target_arch = "wasm32", test))]
+mod jobs;
 pub mod model;
 pub mod text;
 #[cfg(target_arch = "wasm32")]
@@ -51,6 +53,7 @@ pub use model::run::options::{
 pub use model::run::outputs::{
     DenseBatch, Output, OutputDtype, Quantized, SparseBatch, SparseVector, TokenVectors,
 };
+pub use model::run::text::{ChunkRun, TextStep, TokenRun};
 pub use model::transformer::heads::TokenHead;
 pub use model::transformer::route::Road;
 pub use text::{Chunk, Input};

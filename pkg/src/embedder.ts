@@ -2,7 +2,8 @@
 
 import type { Call, Results } from "./engine/call.js";
 import type { Engine } from "./engine/engine.js";
-import { GossamerError } from "./errors.js";
+import { checkAborted, GossamerError } from "./errors.js";
+import { yieldIfDue } from "./event-loop.js";
 import { HANDLER_OPTIONS, type Handler, type HandlerOptions, handler, type Instance } from "./handler.js";
 import { checkCall, checkOptions, hinted } from "./options.js";
 import { withList } from "./rows.js";
@@ -128,7 +129,11 @@ export class Embedder {
    */
   async chunk(texts: string | readonly string[], options?: ChunkOptions): Promise<Chunk[][]> {
     const places = await this.#run("chunk", ...cutting(texts, options));
-    return places.map((numbers, at) => chunksOf(texts, at, numbers));
+    const chunks: Chunk[][] = [];
+    for (const [at, numbers] of places.entries()) {
+      chunks.push(await chunksOf(texts, at, numbers, options?.signal));
+    }
+    return chunks;
   }
 
   /** Cuts texts in chunks as {@link chunk} does, and gives a dense vector for each; one result a text. */
@@ -142,18 +147,22 @@ export class Embedder {
     );
     const [, width] = shape;
     let row = 0;
-    return chunks.map((numbers, at) => {
+    const encoded: EncodedChunks[] = [];
+    for (const [at, numbers] of chunks.entries()) {
       const first = row;
-      const chunks = chunksOf(texts, at, numbers);
-      row += chunks.length;
-      return withList<EncodedChunks>({
-        data: data.subarray(first * width, row * width),
-        shape: [row - first, width],
-        tokens: tokens.subarray(first, row),
-        truncated: truncated.slice(first, row),
-        chunks,
-      });
-    });
+      const own = await chunksOf(texts, at, numbers, options?.signal);
+      row += own.length;
+      encoded.push(
+        withList<EncodedChunks>({
+          data: data.subarray(first * width, row * width),
+          shape: [row - first, width],
+          tokens: tokens.subarray(first, row),
+          truncated: truncated.slice(first, row),
+          chunks: own,
+        }),
+      );
+    }
+    return encoded;
   }
 
   /** Sparse vectors in the format of text-embeddings-inference's `/embed_sparse`. */
@@ -345,13 +354,27 @@ function cutting(
 
 type Four = [number, number, number, number];
 
+/** Chunks that are made before the event loop may run: less than a millisecond of work. */
+const CHUNKS_PER_TURN = 1024;
+
 /** The chunks of a text, from four numbers each. */
-function chunksOf(texts: string | readonly string[], at: number, numbers: Uint32Array): Chunk[] {
+async function chunksOf(
+  texts: string | readonly string[],
+  at: number,
+  numbers: Uint32Array,
+  signal: AbortSignal | undefined,
+): Promise<Chunk[]> {
   const text = typeof texts === "string" ? texts : (texts[at] as string);
-  return Array.from({ length: numbers.length / 4 }, (_, i) => {
-    const [start, end, firstToken, endToken] = numbers.subarray(4 * i, 4 * i + 4) as unknown as Four;
-    return { text: text.slice(start, end), start, end, firstToken, endToken };
-  });
+  const chunks: Chunk[] = [];
+  for (let i = 0; i < numbers.length; i += 4) {
+    const [start, end, firstToken, endToken] = numbers.subarray(i, i + 4) as unknown as Four;
+    chunks.push({ text: text.slice(start, end), start, end, firstToken, endToken });
+    if (chunks.length % CHUNKS_PER_TURN === 0) {
+      await yieldIfDue();
+      checkAborted(signal);
+    }
+  }
+  return chunks;
 }
 
 /** OpenAI's embeddings, answered on this machine. */

@@ -10,6 +10,7 @@ use crate::model::run::options::{
     ChunkOptions, EncodeOptions, MultiOptions, SparseOptions, TokenOptions,
 };
 use crate::model::run::outputs::{DenseBatch, Output, SparseBatch};
+use crate::model::run::text::{ChunkRun, TextStep, TokenRun};
 use crate::model::run::{Run, start};
 use crate::text::{Chunk, Input, Token};
 
@@ -89,12 +90,15 @@ impl<B: Backend> Embedder<B> {
         start::check_size(&self.model, inputs, options, limit)
     }
 
-    /// Tokens of a text, none cut off.
+    /// The tokens of a text, none cut off.
     pub fn tokenize(&self, text: &str, add_special_tokens: bool) -> Result<Vec<Token>> {
-        self.model
-            .default_route()
-            .tokenizer
-            .describe(text, add_special_tokens)
+        let tokenizer = &self.model.default_route().tokenizer;
+        tokenizer.describe(text, add_special_tokens)
+    }
+
+    /// As [`Self::tokenize`] of each text, in steps.
+    pub fn start_tokenize(&self, texts: Vec<String>, add_special_tokens: bool) -> TokenRun {
+        TokenRun::new(texts, add_special_tokens)
     }
 
     /// The text of token ids.
@@ -116,7 +120,22 @@ impl<B: Backend> Embedder<B> {
         chunks: ChunkOptions,
         options: &EncodeOptions,
     ) -> Result<Vec<Chunk>> {
-        start::chunk(&self.model, text, chunks, options)
+        let mut run = self.start_chunk(vec![text.to_owned()], chunks, options)?;
+        let (mut all, mut unlimited) = (Vec::new(), usize::MAX);
+        while let TextStep::Items(mut items, _) = run.step(self, &mut unlimited)? {
+            all.append(&mut items);
+        }
+        Ok(all)
+    }
+
+    /// As [`Self::chunk`] of each text, in steps.
+    pub fn start_chunk(
+        &self,
+        texts: Vec<String>,
+        chunks: ChunkOptions,
+        options: &EncodeOptions,
+    ) -> Result<ChunkRun> {
+        start::chunk(&self.model, texts, chunks, options)
     }
 
     /// Dense vectors.
@@ -186,19 +205,22 @@ impl<B: Backend> Embedder<B> {
         start::chunks(&self.model, texts, chunks, options)
     }
 
-    /// The files of a folder that loads as this model with bit-identical vectors, see [`Model::save`].
+    /// The files of a folder that loads as this model with bit-identical vectors, see
+    /// [`Model::save`].
     pub fn save(&self, shard: Option<u64>) -> Result<Vec<SavedFile>> {
         self.model.save(shard)
     }
 
-    /// Bytes of a file of [`Self::save`] from `offset` on, as many as fit in `out`. Returns how many these are.
+    /// Bytes of a file of [`Self::save`] from `offset` on, as many as fit in `out`. Returns how
+    /// many these are.
     pub fn read_saved(&self, file: &SavedFile, offset: u64, out: &mut [u8]) -> Result<usize> {
         self.model.read_saved(file, offset, out)
     }
 }
 
 impl Embedder<Either> {
-    /// As [`Self::read_saved`], also where only the GPU has the weights: they are read back one matrix at a time.
+    /// As [`Self::read_saved`], also where only the GPU has the weights: they are read back one
+    /// matrix at a time.
     pub async fn fetch_saved(
         &self,
         file: &SavedFile,

@@ -1,4 +1,5 @@
-//! What is known about a loaded model besides its weights: its name, limits, prompts and how its vectors compare.
+//! What is known about a loaded model besides its weights: its name, limits, prompts and how its
+//! vectors compare.
 
 use std::collections::BTreeMap;
 
@@ -10,30 +11,31 @@ use crate::model::families::config::Config;
 use crate::model::load::kind::Kind;
 use crate::model::transformer::route::Road;
 
-/// Texts that a model wants in front of its inputs, by name.
+/// Texts that a model expects before its inputs, by name.
 #[derive(Clone, Debug, Default)]
 pub struct Prompts {
     /// Name → text.
     pub named: BTreeMap<String, String>,
-    /// The one that is used unless the caller says otherwise.
+    /// Name of the prompt that is used if the caller names none.
     pub default: Option<String>,
 }
 
 impl Prompts {
-    /// From `config_sentence_transformers.json`.
+    /// Reads `config_sentence_transformers.json`.
     pub(in crate::model) fn read(config: &Config) -> Result<Self> {
         let named: BTreeMap<String, Option<String>> = match config.get("prompts") {
             None => BTreeMap::new(),
             Some(prompts) => BTreeMap::deserialize(prompts)
                 .map_err(|_| config.wrong("prompts", "an object of strings"))?,
         };
-        // A prompt that is null is an empty one.
+        // A prompt that is null is empty.
         let named = named
             .into_iter()
             .map(|(name, text)| (name, text.unwrap_or_default()));
         let named: BTreeMap<String, String> = named.collect();
         let default = config.text("default_prompt_name")?;
-        // These two every model has in sentence-transformers, if only as empty ones.
+        // In sentence-transformers every model has these two, as empty prompts unless its files
+        // name them.
         let usual = |name: &&str| matches!(*name, "query" | "document");
         let unknown = default.filter(|name| !named.contains_key(*name));
         if unknown.is_some_and(|name| !usual(&name)) {
@@ -57,7 +59,7 @@ impl Prompts {
             })
     }
 
-    /// The prompt for a task, under one of the names that sentence-transformers looks for.
+    /// The prompt for a task, by the names that sentence-transformers tries.
     pub(in crate::model) fn for_task(&self, task: &str) -> Option<&str> {
         let names: &[&str] = match task {
             "document" => &["document", "passage", "corpus"],
@@ -67,8 +69,8 @@ impl Prompts {
         prompts.next().map(String::as_str)
     }
 
-    /// `template` with `{}` where the instruction goes; the model's own, from a prompt of the form
-    /// "Instruct: …\nQuery:", before its family's.
+    /// The form of instructions, with `{}` for the instruction. A prompt of the form "Instruct:
+    /// …\nQuery:" defines it, or else the model's family does.
     pub(in crate::model) fn instruction_template(&self, family: Option<&str>) -> Option<String> {
         let own = self.named.values().find_map(|prompt| {
             let (_, end) = prompt.strip_prefix("Instruct: ")?.split_once("\nQuery:")?;
@@ -87,42 +89,43 @@ pub(in crate::model) fn quoted<'a>(names: impl Iterator<Item = &'a String>) -> S
     }
 }
 
-/// What a loaded model is.
+/// What is known about a loaded model.
 #[derive(Clone, Debug)]
 pub struct Info {
     /// Name that the caller gave it.
     pub model: String,
     /// Commit or branch, where known.
     pub revision: Option<String>,
-    /// Model family, of the route that is taken unless a task is given.
+    /// Model family of the default route.
     pub family: &'static str,
     /// The most tokens of one input, special tokens included.
     pub max_tokens: usize,
-    /// How the weights are held.
+    /// Format of the weights in memory.
     pub dtype: WeightDtype,
-    /// How matrices were quantised in the model's files, if they were: "MLX, 4 bits".
+    /// How matrices are quantised in the model's files, if they are: "MLX, 4 bits".
     pub stored: Option<String>,
-    /// The weight files that it was loaded from.
+    /// The weight files that were loaded.
     pub files: Vec<String>,
-    /// Whose code runs it.
+    /// Which implementation runs it.
     pub road: Road,
     /// Parameters that the model uses.
     pub parameters: usize,
     /// Prompts from the model's own files.
     pub prompts: Prompts,
-    /// What goes before a text, with `{}` where an instruction goes, for models that take instructions.
+    /// The text before an input, with `{}` for the instruction, if the model takes instructions.
     pub instruction_template: Option<String>,
-    /// How its vectors are to be compared: `cosine`, `dot`, `euclidean` or `manhattan`.
+    /// The measure for comparing its vectors: `cosine`, `dot`, `euclidean` or `manhattan`.
     pub similarity: String,
-    /// The kind that the caller insisted on, if the model would be another one, or refused, without.
+    /// The kind that the caller insisted on, if the model's files say something else.
     pub kind: Option<Kind>,
-    /// What the model's files say of it that is left out for that: classes, code, tensors.
+    /// What is ignored because the caller insisted on a kind: classes, code, tensors.
     pub left_out: Vec<String>,
-    /// Dimensions that dense vectors have unless the caller says otherwise.
+    /// Dimensions of dense vectors unless the caller asks for others, if the model's files say so.
     pub(in crate::model) truncate_dim: Option<usize>,
-    /// Most entries of a sparse vector unless the caller says otherwise.
+    /// The most entries of a sparse vector unless the caller asks for others, if the model's files
+    /// say so.
     pub(in crate::model) max_active_dims: Option<usize>,
-    /// The steps after the transformer, for [`Embedder::space_id`].
+    /// The steps after the transformer, as text for the space id.
     pub(in crate::model) pipeline: String,
     /// Hash of all weights.
     pub(in crate::model) fingerprint: u64,

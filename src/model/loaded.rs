@@ -1,6 +1,8 @@
-//! A loaded model as data: weights on a backend, the routes through them, and what is known about the model.
+//! A loaded model as data: weights on a backend, the routes through them, and what is known about
+//! the model.
 //!
-//! Runs, saving and the GPU check borrow it. [`Embedder`](crate::Embedder) owns one and is the public facade.
+//! Runs, saving and the GPU check borrow it. [`Embedder`](crate::Embedder) owns one and is the
+//! public facade.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,8 +17,8 @@ use crate::model::transformer::heads::{DenseHead, TokenHead};
 use crate::model::transformer::layout::{MatrixId, Slot};
 use crate::model::transformer::route::Route;
 
-/// Version of the computed numbers. Raise it whenever a change alters vectors, so that [`Model::space_id`] tells vectors of
-/// two versions apart.
+/// Version of the computed numbers. Raise it whenever a change alters vectors, so that
+/// [`Model::space_id`] tells vectors of two versions apart.
 const NUMERICS: u32 = 3;
 
 /// A loaded model.
@@ -39,7 +41,8 @@ pub struct Origin {
     pub weights: Vec<String>,
     /// The tensors in them that the model uses.
     pub tensors: Vec<Tensor>,
-    /// Tied matrices: index of the weight file, name of the tensor that it lacks, and the matrix that is used instead.
+    /// Tied matrices: index of the weight file, name of the tensor that it lacks, and the matrix
+    /// that is used instead.
     pub tied: Vec<(usize, String, MatrixId)>,
 }
 
@@ -103,7 +106,8 @@ impl<B: Backend> Model<B> {
         ))
     }
 
-    /// `dense` or `sparse`: the kind of vectors that the model is made for. A model of kind `dense` may have a sparse head too.
+    /// `dense` or `sparse`: the kind of vectors that the model is made for. A model of kind `dense`
+    /// may have a sparse head too.
     pub fn kind(&self) -> &'static str {
         if self.default_route().dense().is_some() {
             "dense"
@@ -176,8 +180,8 @@ impl<B: Backend> Model<B> {
         matrices.chain(vectors).sum()
     }
 
-    /// Identifies the vector space: equal for equal weights, tokenizer, dtype and pipeline, wherever they were loaded from.
-    /// 32 hexadecimal digits.
+    /// Identifies the vector space: equal for equal weights, tokenizer, dtype and pipeline,
+    /// wherever they were loaded from. 32 hexadecimal digits.
     pub fn space_id(&self) -> String {
         let info = &self.info;
         let mut text = format!(

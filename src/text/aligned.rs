@@ -1,11 +1,11 @@
-//! A text that is changed step by step, and for each of its bytes the place in the original that it comes from.
+//! A text that is changed step by step. The place in the original is known for each of its bytes.
 
 use std::ops::Range;
 
-/// The changed text.
+/// A changed text.
 pub struct Aligned {
     text: String,
-    /// For each byte the bytes of the original; none where nobody asks for places.
+    /// For each byte the byte range in the original; none if places are not needed.
     places: Option<Vec<(usize, usize)>>,
 }
 
@@ -30,13 +30,13 @@ impl Aligned {
         &self.text
     }
 
-    /// Where a range of the text is in the original; nowhere for an empty one.
+    /// The byte range in the original that a range of the text comes from; none for an empty range.
     pub fn place(&self, range: Range<usize>) -> Option<(usize, usize)> {
         let places = self.places.as_ref()?.get(range)?;
         Some((places.first()?.0, places.last()?.1))
     }
 
-    /// Puts what `change` writes for each character in its place.
+    /// Replaces each character by what `change` writes.
     pub fn each(&mut self, mut change: impl FnMut(char, &mut String)) {
         let mut changed = Self {
             text: String::with_capacity(self.text.len() + 16),
@@ -54,8 +54,9 @@ impl Aligned {
         *self = changed;
     }
 
-    /// Puts other characters in the place of all. With each comes how many there are more (1: it was inserted after the one
-    /// before) or fewer (-n: it stands for itself and the n after it).
+    /// Replaces all characters. Each new one comes with a change of their number: 1 if it was
+    /// inserted after the one before it, -n if it stands for itself and the n old ones after it,
+    /// else 0.
     pub fn transform(&mut self, characters: impl Iterator<Item = (char, isize)>) {
         let Some(old) = &self.places else {
             self.text = characters.map(|(c, _)| c).collect();
@@ -93,7 +94,7 @@ impl Aligned {
         }
     }
 
-    /// Leaves a range of the text.
+    /// Removes all but a range of the text.
     pub fn keep(&mut self, range: Range<usize>) {
         self.text.truncate(range.end);
         self.text.drain(..range.start);
@@ -103,7 +104,7 @@ impl Aligned {
         }
     }
 
-    /// Builds a text of pieces of this one and other text.
+    /// Starts a text of pieces of this one and of other text.
     pub fn rebuilt(&self) -> Rebuilt<'_> {
         Rebuilt {
             old: self,
@@ -118,7 +119,7 @@ impl Aligned {
     }
 }
 
-/// A text in the making.
+/// A text that is being built.
 pub struct Rebuilt<'a> {
     old: &'a Aligned,
     new: Aligned,
@@ -133,7 +134,7 @@ impl Rebuilt<'_> {
         }
     }
 
-    /// Adds other text, in the place of the old text's byte `at`.
+    /// Adds other text. Its place is that of the old text's byte `at`.
     pub fn put(&mut self, text: &str, at: usize) {
         self.new.text.push_str(text);
         if let (Some(old), Some(new)) = (&self.old.places, &mut self.new.places) {
@@ -142,7 +143,7 @@ impl Rebuilt<'_> {
         }
     }
 
-    /// Bytes so far.
+    /// The number of bytes so far.
     pub fn len(&self) -> usize {
         self.new.text.len()
     }

@@ -1,134 +1,226 @@
-//! Long texts → chunks that fit: cut where a paragraph or a sentence ends, else between words, with an overlap.
+//! Long texts → chunks that fit: cut at the ends of paragraphs and sentences, or else between
+//! words, with an overlap.
 
 use std::ops::Range;
 
 use super::Tokenizer;
-use super::tokenizer::{Rules, Tokens};
+use super::pipeline::{Encoding, Ends};
+use super::rules::Rules;
+use super::tokenizer::Tokens;
 use crate::error::{Error, Result};
 
-/// How texts are cut.
+/// How texts are split.
 #[derive(Clone, Copy, Debug)]
 pub struct Chunking {
     /// The most tokens of a chunk, special tokens and the prompt included.
     pub size: usize,
-    /// About so many tokens of a chunk are repeated at the beginning of the next one, at most.
+    /// The most tokens of a chunk that the next one repeats.
     pub overlap: usize,
-    /// Whether chunks are pooled from passes over as much of the text as the model takes, instead of each by itself
-    /// (late chunking, Günther et al. 2024).
+    /// Whether chunks are pooled from passes over as much of the text as the model takes, instead
+    /// of each by itself (late chunking, Günther et al. 2024).
     pub late: bool,
 }
 
 /// A part of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
-    /// Where it is in the text, in bytes.
+    /// Its byte range in the text.
     pub bytes: Range<usize>,
-    /// Where it is in the text, in units of UTF-16, as JavaScript counts.
+    /// Its range in the text in UTF-16 code units, as JavaScript counts.
     pub utf16: Range<usize>,
-    /// Which of the text's tokens it has, without special tokens.
+    /// Its range in the text's tokens, counted without special tokens.
     pub tokens: Range<usize>,
 }
 
-impl Tokenizer {
-    /// Cuts a text in chunks, each with its tokens. White space at their ends is left out, and a text that has nothing
-    /// else has no chunks. Errors name the text by its `index` in the request.
-    pub fn chunks(
-        &self,
+/// A text that is being split into chunks, in bounded steps. White space at their ends is left out,
+/// and a text that has nothing else has no chunks.
+pub struct Chunker {
+    text: String,
+    /// Number of the text in the request, for errors.
+    index: usize,
+    chunking: Chunking,
+    /// The most tokens of a chunk without special tokens and prompt.
+    room: usize,
+    /// Byte ranges of the text's tokens.
+    places: Vec<(usize, usize)>,
+    /// For each token, how good its beginning is to cut at; and one for the end of the text.
+    cuts: Vec<Cut>,
+    utf16: Utf16,
+    stage: Stage,
+}
+
+/// What a [`Chunker`] does next.
+enum Stage {
+    /// Looks for the places of tokens.
+    Places(Encoding),
+    /// Rates the places between tokens. The number is the byte at which the tokens so far end.
+    Cuts(Around, usize),
+    /// Makes the chunk that begins at a token.
+    Chunks(usize),
+}
+
+/// What a step of a [`Chunker`] gives.
+pub enum ChunkStep {
+    /// The next chunk, and its tokens.
+    Chunk(Chunk, Tokens),
+    /// The budget is spent.
+    Pending,
+    /// There are no more chunks.
+    Done,
+}
+
+impl Chunker {
+    /// Checks that chunks have room for tokens of text.
+    pub fn new(
+        tokenizer: &Tokenizer,
         index: usize,
-        text: &str,
+        text: String,
         rules: Rules,
         chunking: Chunking,
-    ) -> Result<Vec<(Chunk, Tokens)>> {
-        let whole = Rules {
-            limit: usize::MAX,
-            ..rules
-        };
-        let around = self.tokens(0, &"".into(), whole)?.ids.len();
-        let room = check(chunking, around, rules.limit)?;
-        let places = self.places(text)?;
-        let cuts = cuts(text, &places);
-        let mut chunks = Vec::new();
-        let mut utf16 = Utf16 { text, at: (0, 0) };
-        let mut start = 0;
-        while start < places.len() {
-            let mut room = room;
-            let (end, bytes, tokens) = loop {
-                let end = end(&cuts, start, room);
-                let bytes = trimmed(text, place(text, &places, start)..place(text, &places, end));
-                let tokens = self.tokens(0, &(&text[bytes.clone()]).into(), whole)?;
-                // By itself a chunk may have some more tokens than as a part of the text.
-                let excess = tokens.ids.len().saturating_sub(chunking.size);
-                if excess == 0 || room <= excess {
-                    break (end, bytes, tokens);
-                }
-                room -= excess;
-            };
-            check_fits(index, &tokens, rules.limit)?;
-            if !bytes.is_empty() {
-                let chunk = Chunk {
-                    utf16: utf16.at(bytes.start)..utf16.at(bytes.end),
-                    bytes,
-                    tokens: start..end,
-                };
-                chunks.push((chunk, tokens));
-            }
-            if end == places.len() {
-                break;
-            }
-            start = next(&cuts, start, end, chunking.overlap);
-        }
-        Ok(chunks)
+    ) -> Result<Self> {
+        let around = tokenizer.tokens(0, &"".into(), whole(rules))?.ids.len();
+        Ok(Self {
+            room: check(chunking, around, rules.limit)?,
+            stage: Stage::Places(tokenizer.begin_places(&text)),
+            text,
+            index,
+            chunking,
+            places: Vec::new(),
+            cuts: Vec::new(),
+            utf16: Utf16::default(),
+        })
     }
 
-    /// The chunks of a text, and for each pass over some of them the tokens, with a span for each chunk. A pass has as
-    /// many chunks as the model takes, and begins with the last one of the pass before, which it has no vector for.
-    pub fn late_chunks(
-        &self,
-        index: usize,
-        text: &str,
+    /// Works until there is a chunk, or until about `budget` bytes of text are done. These are
+    /// taken off the budget.
+    pub fn next(
+        &mut self,
+        tokenizer: &Tokenizer,
         rules: Rules,
-        chunking: Chunking,
-    ) -> Result<(Vec<Chunk>, Vec<Tokens>)> {
-        let chunks = self.chunks(index, text, rules, chunking)?.into_iter();
-        let chunks: Vec<Chunk> = chunks.map(|(chunk, _)| chunk).collect();
-        let mut passes = Vec::new();
-        let mut done = 0;
-        while done < chunks.len() {
-            let mut first = done.saturating_sub(1);
-            let fits = |chunk: &Chunk| chunk.tokens.end - chunks[first].tokens.start <= rules.limit;
-            let mut end = done
-                + chunks[done..]
-                    .iter()
-                    .take_while(|chunk| fits(chunk))
-                    .count();
-            end = end.max(done + 1);
-            let tokens = loop {
-                let base = chunks[first].bytes.start;
-                let ranges: Vec<_> = chunks[done..end]
-                    .iter()
-                    .map(|chunk| chunk.bytes.start - base..chunk.bytes.end - base)
-                    .collect();
-                let pass = &text[base..chunks[end - 1].bytes.end];
-                let ends = (done == 0, end == chunks.len());
-                let tokens = self.spanned(pass, &ranges, rules, ends)?;
-                if tokens.ids.len() <= rules.limit || (first == done && end == done + 1) {
-                    break tokens;
+        budget: &mut usize,
+    ) -> Result<ChunkStep> {
+        while *budget > 0 {
+            match &mut self.stage {
+                Stage::Places(encoding) => {
+                    if let Some(places) = tokenizer.next_places(&self.text, encoding, budget)? {
+                        self.places = places;
+                        self.stage = Stage::Cuts(Around::new(&self.text), 0);
+                    }
                 }
-                if end > done + 1 {
-                    end -= 1;
-                } else {
-                    first = done;
+                Stage::Cuts(around, before) => match self.places.get(self.cuts.len()) {
+                    None => {
+                        self.cuts.push(Cut::Paragraph);
+                        self.stage = Stage::Chunks(0);
+                    }
+                    Some(place) => {
+                        *budget = budget.saturating_sub(1 + place.0.saturating_sub(around.at));
+                        self.cuts.push(around.cut_at(&self.text, *place, before));
+                    }
+                },
+                Stage::Chunks(start) if *start >= self.places.len() => return Ok(ChunkStep::Done),
+                Stage::Chunks(start) => {
+                    let start = *start;
+                    let (end, bytes, tokens) = self.chunk(tokenizer, rules, start)?;
+                    *budget = budget.saturating_sub(bytes.len().max(1));
+                    check_fits(self.index, &tokens, rules.limit)?;
+                    self.stage = Stage::Chunks(if end == self.places.len() {
+                        end
+                    } else {
+                        next(&self.cuts, start, end, self.chunking.overlap)
+                    });
+                    if !bytes.is_empty() {
+                        let utf16 = self.utf16.at(&self.text, bytes.start)
+                            ..self.utf16.at(&self.text, bytes.end);
+                        let chunk = Chunk {
+                            utf16,
+                            bytes,
+                            tokens: start..end,
+                        };
+                        return Ok(ChunkStep::Chunk(chunk, tokens));
+                    }
                 }
-            };
-            check_fits(index, &tokens, rules.limit)?;
-            passes.push(tokens);
-            done = end;
+            }
         }
-        Ok((chunks, passes))
+        Ok(ChunkStep::Pending)
+    }
+
+    /// The chunk that begins at token `start`: the token that it ends before, its bytes and its own
+    /// tokens.
+    fn chunk(
+        &self,
+        tokenizer: &Tokenizer,
+        rules: Rules,
+        start: usize,
+    ) -> Result<(usize, Range<usize>, Tokens)> {
+        let (text, places) = (&self.text, &self.places);
+        let mut room = self.room;
+        loop {
+            let end = end(&self.cuts, start, room);
+            let bytes = trimmed(text, place(text, places, start)..place(text, places, end));
+            let tokens = tokenizer.tokens(0, &(&text[bytes.clone()]).into(), whole(rules))?;
+            // A chunk may have more tokens by itself than as a part of the text.
+            let excess = tokens.ids.len().saturating_sub(self.chunking.size);
+            if excess == 0 || room <= excess {
+                return Ok((end, bytes, tokens));
+            }
+            room -= excess;
+        }
+    }
+
+    /// The text, once the chunks are done.
+    pub fn into_text(self) -> String {
+        self.text
     }
 }
 
-/// What cannot be cut may have more tokens than a model has positions.
+fn whole(rules: Rules) -> Rules {
+    Rules {
+        limit: usize::MAX,
+        ..rules
+    }
+}
+
+/// The tokens of a pass over chunks of a text, with a span for each of chunks `done..end`, and that
+/// `end`. A pass has as many chunks as fit into the model, and begins with the chunk before them,
+/// for context.
+pub fn late_pass(
+    tokenizer: &Tokenizer,
+    index: usize,
+    text: &str,
+    rules: Rules,
+    chunks: &[Chunk],
+    done: usize,
+) -> Result<(Tokens, usize)> {
+    let mut first = done.saturating_sub(1);
+    let fits = |chunk: &Chunk| chunk.tokens.end - chunks[first].tokens.start <= rules.limit;
+    let fitting = chunks[done..].iter().take_while(|chunk| fits(chunk));
+    let mut end = (done + fitting.count()).max(done + 1);
+    let tokens = loop {
+        let base = chunks[first].bytes.start;
+        let ranges: Vec<_> = chunks[done..end]
+            .iter()
+            .map(|chunk| chunk.bytes.start - base..chunk.bytes.end - base)
+            .collect();
+        let pass = &text[base..chunks[end - 1].bytes.end];
+        let ends = Ends {
+            start: done == 0,
+            end: end == chunks.len(),
+        };
+        let tokens = tokenizer.spanned(pass, &ranges, rules, ends)?;
+        if tokens.ids.len() <= rules.limit || (first == done && end == done + 1) {
+            break tokens;
+        }
+        if end > done + 1 {
+            end -= 1;
+        } else {
+            first = done;
+        }
+    };
+    check_fits(index, &tokens, rules.limit)?;
+    Ok((tokens, end))
+}
+
+/// Errors if tokens do not fit into the model: a text without a place to cut at may have too many.
 fn check_fits(index: usize, tokens: &Tokens, limit: usize) -> Result<()> {
     let tokens = tokens.ids.len();
     if tokens <= limit {
@@ -141,7 +233,7 @@ fn check_fits(index: usize, tokens: &Tokens, limit: usize) -> Result<()> {
     })
 }
 
-/// Room for a chunk's own tokens.
+/// The number of tokens of text that a chunk has room for.
 fn check(chunking: Chunking, around: usize, limit: usize) -> Result<usize> {
     let Chunking { size, overlap, .. } = chunking;
     if size > limit || size <= around {
@@ -176,45 +268,41 @@ enum Cut {
     Paragraph,
 }
 
-/// For each token, what its beginning is to a cut; and one for the end of the text.
-fn cuts(text: &str, places: &[(usize, usize)]) -> Vec<Cut> {
-    let mut around = Around::new(text);
-    let mut before = 0;
-    let starts = places.iter().map(|&(start, end)| {
-        let cut = if start < before || !text.is_char_boundary(start) {
-            Cut::Never
-        } else {
-            around.go_to(start);
-            around.cut()
-        };
-        before = before.max(end);
-        cut
-    });
-    starts.chain([Cut::Paragraph]).collect()
-}
-
-/// What is around a place in a text that only moves on, so that each character is looked at twice at most.
-struct Around<'a> {
-    text: &'a str,
+/// What is around a place in a text. The place only moves forward, so that each character is looked
+/// at twice at most.
+struct Around {
     at: usize,
     /// The last character before the place that closes no quotation.
     last: Option<char>,
-    /// White space that the place is in, or at the end of: where it ends, its line feeds, and `last` before it.
+    /// The white space that the place is in or at the end of: where it ends, its line feeds, and
+    /// `last` before it.
     gap: Option<(usize, usize, Option<char>)>,
 }
 
-impl<'a> Around<'a> {
-    fn new(text: &'a str) -> Self {
+impl Around {
+    fn new(text: &str) -> Self {
         Self {
-            text,
             at: 0,
             last: None,
             gap: gap(text, 0, None),
         }
     }
 
-    fn go_to(&mut self, at: usize) {
-        for c in self.text[self.at..at.max(self.at)].chars() {
+    /// How good the beginning of a token is to cut at. Tokens before it end at byte `before` at
+    /// most.
+    fn cut_at(&mut self, text: &str, (start, end): (usize, usize), before: &mut usize) -> Cut {
+        let cut = if start < *before || !text.is_char_boundary(start) {
+            Cut::Never
+        } else {
+            self.go_to(text, start);
+            self.cut()
+        };
+        *before = end.max(*before);
+        cut
+    }
+
+    fn go_to(&mut self, text: &str, at: usize) {
+        for c in text[self.at..at.max(self.at)].chars() {
             self.at += c.len_utf8();
             let is_closing = matches!(
                 c,
@@ -224,7 +312,7 @@ impl<'a> Around<'a> {
                 self.last = Some(c);
             }
             if self.gap.is_none_or(|(end, ..)| end < self.at) {
-                self.gap = gap(self.text, self.at, self.last);
+                self.gap = gap(text, self.at, self.last);
             }
         }
     }
@@ -257,8 +345,8 @@ fn gap(text: &str, at: usize, last: Option<char>) -> Option<(usize, usize, Optio
     (length > 0).then_some((at + length, lines, last))
 }
 
-/// The end of a chunk that begins at token `start` and has at most `room` tokens: of the best places in its second half
-/// the last.
+/// The end of a chunk that begins at token `start` and has at most `room` tokens: of the best
+/// places in its second half the last.
 fn end(cuts: &[Cut], start: usize, room: usize) -> usize {
     let all = cuts.len() - 1;
     if all - start <= room {
@@ -268,25 +356,27 @@ fn end(cuts: &[Cut], start: usize, room: usize) -> usize {
     let most = start + room;
     let best = (least..=most).max_by_key(|at| cuts[*at]);
     let fallback = || (start + 1..least).rev().chain(most + 1..=all);
-    // No place but within a character: then rather a smaller chunk, and a larger one if need be.
+    // All places there are within a character: a smaller chunk is the next choice, then a larger
+    // one.
     best.filter(|at| cuts[*at] > Cut::Never)
         .or_else(|| fallback().find(|at| cuts[*at] > Cut::Never))
         .unwrap_or(all)
 }
 
-/// Where the chunk after one of tokens `start..end` begins: of the best places among the last `overlap` tokens the first.
+/// Where the chunk after one of tokens `start..end` begins: of the best places among the last
+/// `overlap` tokens the first.
 fn next(cuts: &[Cut], start: usize, end: usize, overlap: usize) -> usize {
     let first = (start + 1).max(end.saturating_sub(overlap));
     let best = (first..end).rev().max_by_key(|at| cuts[*at]);
     best.filter(|at| cuts[*at] > Cut::Never).unwrap_or(end)
 }
 
-/// The first byte of a token, or the end of the text.
+/// The byte at which a token begins, or the end of the text.
 fn place(text: &str, places: &[(usize, usize)], token: usize) -> usize {
     places.get(token).map_or(text.len(), |(start, _)| *start)
 }
 
-/// A range of bytes without white space at its ends, and of whole characters.
+/// A byte range without white space at its ends, and without parts of characters.
 fn trimmed(text: &str, range: Range<usize>) -> Range<usize> {
     let start = text.floor_char_boundary(range.start);
     let end = text.floor_char_boundary(range.end).max(start);
@@ -296,23 +386,23 @@ fn trimmed(text: &str, range: Range<usize>) -> Range<usize> {
 }
 
 /// Counts units of UTF-16, from where it counted last.
-struct Utf16<'a> {
-    text: &'a str,
-    /// Bytes, units.
-    at: (usize, usize),
+#[derive(Default)]
+struct Utf16 {
+    bytes: usize,
+    units: usize,
 }
 
-impl Utf16<'_> {
-    fn at(&mut self, byte: usize) -> usize {
-        let (last, units) = self.at;
+impl Utf16 {
+    /// The units before a byte of the text.
+    fn at(&mut self, text: &str, byte: usize) -> usize {
         let count = |part: &str| part.encode_utf16().count();
-        let units = if byte < last {
-            units - count(&self.text[byte..last])
+        if byte < self.bytes {
+            self.units -= count(&text[byte..self.bytes]);
         } else {
-            units + count(&self.text[last..byte])
-        };
-        self.at = (byte, units);
-        units
+            self.units += count(&text[self.bytes..byte]);
+        }
+        self.bytes = byte;
+        self.units
     }
 }
 
@@ -334,6 +424,14 @@ mod tests {
             in_word = c.is_alphanumeric();
         }
         places
+    }
+
+    fn cuts(text: &str, places: &[(usize, usize)]) -> Vec<Cut> {
+        let (mut around, mut before) = (Around::new(text), 0);
+        let cuts = places
+            .iter()
+            .map(|place| around.cut_at(text, *place, &mut before));
+        cuts.chain([Cut::Paragraph]).collect()
     }
 
     #[test]
@@ -378,9 +476,9 @@ mod tests {
     #[test]
     fn units_of_utf16_are_counted_both_ways() {
         let text = "a😀é b";
-        let mut utf16 = Utf16 { text, at: (0, 0) };
+        let mut utf16 = Utf16::default();
         for (byte, _) in text.char_indices().chain(text.char_indices().rev()) {
-            assert_eq!(utf16.at(byte), text[..byte].encode_utf16().count());
+            assert_eq!(utf16.at(text, byte), text[..byte].encode_utf16().count());
         }
     }
 }

@@ -1,24 +1,25 @@
-//! Where a long text may be cut in windows, so that the tokens of the windows are those of the text.
+//! Where a long text may be cut into windows without changing its tokens.
 //!
-//! Two kinds of places are considered: before a single space between a letter or digit of ASCII and a letter of ASCII, and between
-//! a Han character and a punctuation mark. At load each part of a tokenizer says whether it looks across such a place
-//! ([`Cuts`]). Where one does, texts are tokenised in one piece.
+//! Two kinds of places are considered: before a single space between a letter or digit of ASCII and
+//! a letter of ASCII, and between a Han character and a punctuation mark. At load each part of a
+//! tokenizer says whether it looks across such a place ([`Cuts`]). If one does, texts are tokenised
+//! in one piece.
 
 use std::ops::Range;
 
 use super::pattern::Set;
 
-/// A window has at least so many bytes, if the text has.
+/// The least bytes of a window, unless the text is shorter.
 const WINDOW: usize = 4096;
-/// Punctuation that a Han character may be cut from.
+/// Punctuation before which a text may be cut after a Han character.
 pub const PUNCTUATION: [char; 7] = ['，', '。', '、', '！', '？', '；', '：'];
-/// Han characters that may be cut from punctuation.
+/// Han characters after which a text may be cut before punctuation.
 const HAN: (u32, u32) = (0x4e00, 0x9fff);
 
 /// The places where a text may be cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cuts {
-    /// Before a space, which by now has become this character.
+    /// Before a space. The parts so far have replaced the space by this character.
     pub space: Option<char>,
     /// Between a Han character and punctuation.
     pub punctuation: bool,

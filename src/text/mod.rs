@@ -15,7 +15,9 @@ mod model;
 mod normalizer;
 mod parts;
 mod pattern;
+mod pipeline;
 mod pre_tokenizer;
+mod rules;
 mod settings;
 mod template;
 pub mod tokenizer;
@@ -25,8 +27,13 @@ mod wordpiece;
 
 pub use batch::Batch;
 pub use chunk::{Chunk, Chunking};
+
+/// Bytes of text that one step works on: a few milliseconds.
+pub const STEP: usize = 1 << 15;
+
+pub use rules::{Direction, Rules};
 pub use settings::{Settings, lists_tokens};
-pub use tokenizer::{Direction, Token, Tokenizer, Tokens};
+pub use tokenizer::{Token, Tokenizer, Tokens};
 
 /// One thing to embed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -23,7 +23,8 @@ pub struct Template {
     /// Ids and names.
     pub before: Vec<(u32, String)>,
     pub after: Vec<(u32, String)>,
-    /// How places of tokens lose the space around them: whether a first space may have been put there. In order.
+    /// How places of tokens lose the space around them: whether a first space may have been put
+    /// there. In order.
     pub trims: Vec<bool>,
 }
 

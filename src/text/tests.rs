@@ -6,8 +6,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokenizers::Tokenizer as Reference;
 
-use super::tokenizer::{Direction, Rules, Token};
-use super::{Chunking, Input, Settings, Tokenizer};
+use super::chunk::{ChunkStep, Chunker};
+use super::rules::{Direction, Rules};
+use super::tokenizer::Token;
+use super::{Chunk, Chunking, Input, STEP, Settings, Tokenizer, Tokens};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
@@ -51,6 +53,35 @@ fn error(json: &Value) -> String {
         .err()
         .map(|error| error.to_string())
         .unwrap_or_default()
+}
+
+/// Places in the smallest steps.
+fn all_places(tokenizer: &Tokenizer, text: &str) -> Vec<(usize, usize)> {
+    let mut encoding = tokenizer.begin_places(text);
+    loop {
+        let places = tokenizer.next_places(text, &mut encoding, &mut 1);
+        if let Some(places) = places.unwrap() {
+            return places;
+        }
+    }
+}
+
+fn all_chunks(
+    tokenizer: &Tokenizer,
+    index: usize,
+    text: &str,
+    rules: Rules,
+    chunking: Chunking,
+) -> crate::Result<Vec<(Chunk, Tokens)>> {
+    let mut chunker = Chunker::new(tokenizer, index, text.to_owned(), rules, chunking)?;
+    let mut chunks = Vec::new();
+    loop {
+        match chunker.next(tokenizer, rules, &mut STEP.clone())? {
+            ChunkStep::Chunk(chunk, tokens) => chunks.push((chunk, tokens)),
+            ChunkStep::Pending => {}
+            ChunkStep::Done => return Ok(chunks),
+        }
+    }
 }
 
 /// Tokens, their texts and places, and what they are decoded to; unless the reference panics.
@@ -396,7 +427,7 @@ fn long_texts_are_cut_as_if_all_were_tokenised() {
             };
             // With a table of characters the reference's places drift off, after characters that the table takes away.
             if !["tiny-t5", "tiny-m3"].contains(&name.as_str()) {
-                prop_assert_eq!(ours.places(&text).unwrap(), offsets, "{}", name);
+                prop_assert_eq!(all_places(ours, &text), offsets, "{}", name);
             }
             let bare = ours.without_special_tokens();
             for direction in [Direction::Left, Direction::Right] {
@@ -615,7 +646,7 @@ fn chunks_of_marks_and_of_short_sentences_take_linear_time() {
         "\n ".repeat(300_000) + "a",
     ] {
         let rules = rules(512, false, Direction::Right);
-        let chunks = tokenizer.chunks(0, &text, rules, chunking).unwrap();
+        let chunks = all_chunks(&tokenizer, 0, &text, rules, chunking).unwrap();
         assert!(chunks.iter().all(|(_, tokens)| tokens.ids.len() <= 64));
         assert_eq!(chunks.last().unwrap().0.bytes.end, text.len());
     }
@@ -632,7 +663,7 @@ fn what_cannot_be_cut_and_does_not_fit_is_an_error() {
         late: false,
     };
     let rules = rules(3, false, Direction::Right);
-    let error = tokenizer.chunks(7, &text, rules, chunking).unwrap_err();
+    let error = all_chunks(&tokenizer, 7, &text, rules, chunking).unwrap_err();
     assert!(
         error.to_string().contains("input 7 has 4 tokens"),
         "{error}"

@@ -1,86 +1,47 @@
-//! Text → token ids with the model's tokenizer.json: added tokens are found, the rest is normalized, cut into words, and each word
-//! into tokens by the model; the template goes around them.
+//! Text → token ids with the model's tokenizer.json: the tokens of the text as the [`Pipeline`]
+//! gives them, cut to the model's limit, with the template's special tokens around them.
 //!
-//! Every part is an enum of ours whose fields are checked when the file is read (`text::fields`), and a few texts are tokenised
-//! then: what loads does not fail later. The results are those of the `tokenizers` crate. The truncation and padding that a
-//! tokenizer.json may carry are ignored: the model's own limit decides, and nothing is padded.
-//!
-//! A long text is tokenised in windows, cut where no part looks across (`text::cut`). With a limit only as many windows are
-//! tokenised as it takes to reach it.
+//! Each part is an enum whose fields are checked when the file is read (`text::fields`). A few
+//! texts are tokenised then, too: a tokenizer that loads does not fail later. The results are those
+//! of the `tokenizers` crate. The truncation and padding of a tokenizer.json are ignored: the
+//! model's own limit applies, and nothing is padded.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::Input;
-use super::added::Added;
-use super::aligned::Aligned;
-use super::cut::Cuts;
-use super::decoder::Decoder;
-use super::model::Model;
-use super::normalizer::Normalizer;
 use super::parts::Parts;
-use super::pre_tokenizer::PreTokenizer;
+use super::pipeline::{Encoding, Ends, Found, Need, Pipeline, broken};
+use super::rules::{Direction, Rules};
 use super::settings::Settings;
 use super::template::Template;
 use crate::error::{Error, Result};
 
-/// Tokens are counted exactly up to so many, if they are too many.
+/// If a text has too many tokens, the error counts them exactly up to this number.
 const COUNTED: usize = 100_000;
-/// What is tokenised when a tokenizer is made, to find what it cannot do.
+/// Texts that are tokenised when a tokenizer is built, to find texts that it fails on.
 const SAMPLES: [&str; 3] = ["", "Hello world", " \u{e9}\u{4e2d}\u{1f600}\u{378}\n1st. "];
-
-/// Which end of a text that is too long is cut off.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub enum Direction {
-    /// As the model's files say: the end unless they say otherwise.
-    #[default]
-    #[serde(skip)]
-    Model,
-    /// The beginning goes.
-    #[serde(alias = "Left")]
-    Left,
-    /// The end goes.
-    #[serde(alias = "Right")]
-    Right,
-}
-
-/// What to do with one input.
-#[derive(Clone, Copy, Debug)]
-pub struct Rules<'a> {
-    /// Text put in front.
-    pub prompt: &'a str,
-    /// Whether pooling leaves the prompt out.
-    pub skip_prompt: bool,
-    /// The most tokens, special ones included.
-    pub limit: usize,
-    /// Whether a longer input is cut; otherwise it is an error.
-    pub truncate: bool,
-    /// Which end is cut.
-    pub direction: Direction,
-}
 
 /// One tokenised input.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tokens {
     /// Token ids, special tokens included.
     pub ids: Vec<u32>,
-    /// Whether something was cut off.
+    /// Whether a part of the input was cut off.
     pub truncated: bool,
     /// Tokens at the start that pooling leaves out.
     pub prompt: usize,
-    /// Tokens that get a vector each range; where there are none, all get one together.
+    /// Ranges of tokens that get a vector each. If there are none, all tokens get one vector.
     pub spans: Vec<Range<usize>>,
 }
 
-/// One token, for people to look at.
+/// A token as `tokenize` describes it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Token {
     /// Its id.
     pub id: u32,
-    /// Its entry in the vocabulary.
+    /// Its vocabulary entry.
     pub text: String,
     /// Whether the tokenizer added it (`[CLS]`, `</s>`, …).
     pub special: bool,
@@ -90,87 +51,64 @@ pub struct Token {
     pub stop: Option<usize>,
 }
 
-/// The parts of a tokenizer.
-struct Steps {
-    added: Added,
-    normalizer: Normalizer,
-    pre_tokenizer: PreTokenizer,
-    model: Model,
-    template: Template,
-    decoder: Decoder,
-    /// Where a long text may be cut.
-    cuts: Cuts,
-}
-
-/// Tokens of a text without those of the template.
-#[derive(Default)]
-struct Found {
-    ids: Vec<u32>,
-    /// Where each is in the text, if that was asked for.
-    places: Vec<(usize, usize)>,
-    /// Where tokens are told by other text than their entries: their numbers, and the text.
-    texts: Vec<(usize, String)>,
-}
-
-/// How many tokens are wanted, at least.
-#[derive(Clone, Copy)]
-enum Wanted {
-    All,
-    /// From the beginning.
-    First(usize),
-    /// From the end.
-    Last(usize),
+/// A text whose tokens are described in steps, see [`Tokenizer::describe_next`].
+pub struct Description {
+    encoding: Encoding,
+    add_special_tokens: bool,
+    is_begun: bool,
 }
 
 /// A model's tokenizer.
 pub struct Tokenizer {
-    steps: Arc<Steps>,
+    pipeline: Arc<Pipeline>,
     /// Whether the template's special tokens are added.
     template: bool,
-    /// Put after every text, behind what the template adds.
-    eos: Option<u32>,
-    /// Which end is cut off unless a caller says so.
+    /// Which end is cut off unless the caller says otherwise.
     direction: Direction,
-    /// What the model's files change in the tokenizer, for hashes.
+    /// What the model's other files change in tokenizer.json, for hashes.
     changes: String,
 }
 
 impl Tokenizer {
-    /// Reads tokenizer.json, changes it as the model's other files say, and builds the tokenizer.
+    /// Reads tokenizer.json, applies the settings of the model's other files, and builds the
+    /// tokenizer.
     pub fn new(json: &[u8], settings: &Settings) -> Result<Self> {
         let mut parts = Parts::parse(json)?;
         let applied = settings.apply(&mut parts)?;
-        let steps = Steps::new(parts, applied.split_special_tokens);
-        let steps = steps.map_err(Error::InvalidTokenizer)?;
+        let pipeline = Pipeline::new(parts, applied.split_special_tokens);
+        let mut pipeline = pipeline.map_err(Error::InvalidTokenizer)?;
         for sample in SAMPLES {
-            steps.encode(sample, false, Wanted::All)?;
+            pipeline.encode(sample, false, Need::All)?;
         }
-        let mut tokenizer = Self {
-            steps: Arc::new(steps),
-            template: true,
-            eos: None,
-            direction: applied.direction,
-            changes: applied.changes,
-        };
+        let mut changes = applied.changes;
         if let Some(end) = applied.end {
-            let id = tokenizer.id(&end);
-            let template = &tokenizer.steps.template;
-            let last = template.after.last().or(template.before.last());
+            let id = pipeline.id(&end);
+            let Template { before, after, .. } = &pipeline.template;
+            let last = after.last().or(before.last());
             let ends = last.map(|(id, _)| *id) == id;
-            tokenizer.eos = id.filter(|_| applied.closes && !ends);
-            if ends || tokenizer.eos.is_some() {
-                tokenizer.changes.push_str(&end);
+            let eos = id.filter(|_| applied.closes && !ends);
+            if ends || eos.is_some() {
+                changes.push_str(&end);
+            }
+            if let Some(id) = eos {
+                let name = pipeline.entry(id).unwrap_or_default().to_owned();
+                pipeline.template.after.push((id, name));
             }
         }
-        Ok(tokenizer)
+        Ok(Self {
+            pipeline: Arc::new(pipeline),
+            template: true,
+            direction: applied.direction,
+            changes,
+        })
     }
 
-    /// What the model's files change in its tokenizer.json.
+    /// What the model's other files change in tokenizer.json, as text for hashes.
     pub fn changes(&self) -> &str {
         &self.changes
     }
 
-    /// Which end is cut off: the left one or the right one.
+    /// Which end is cut off, left or right.
     fn direction(&self, rules: Rules) -> Direction {
         match rules.direction {
             Direction::Model => self.direction,
@@ -178,13 +116,12 @@ impl Tokenizer {
         }
     }
 
-    /// Adds no special tokens to any text.
+    /// The same tokenizer, which adds no special tokens.
     #[must_use]
     pub fn without_special_tokens(&self) -> Self {
         Self {
-            steps: Arc::clone(&self.steps),
+            pipeline: Arc::clone(&self.pipeline),
             template: false,
-            eos: None,
             direction: self.direction,
             changes: self.changes.clone(),
         }
@@ -192,58 +129,65 @@ impl Tokenizer {
 
     /// The id of a vocabulary entry.
     pub fn id(&self, token: &str) -> Option<u32> {
-        let steps = &self.steps;
-        steps.added.id(token).or_else(|| steps.model.id(token))
+        self.pipeline.id(token)
     }
 
-    /// Number of entries, added tokens included.
+    /// Number of vocabulary entries, added tokens included.
     pub fn size(&self) -> usize {
-        self.steps.model.size() + self.steps.added.beyond(&self.steps.model)
+        self.pipeline.model.size() + self.pipeline.added.beyond(&self.pipeline.model)
     }
 
-    /// The largest id that a text may have.
+    /// The largest id that a text can get.
     pub fn last(&self) -> u32 {
-        let steps = &self.steps;
-        let template = steps.template.before.iter().chain(&steps.template.after);
-        let template = template.filter(|_| self.template).map(|(id, _)| *id).max();
-        let last = steps.model.last().max(steps.added.last()).max(template);
-        last.max(self.eos).unwrap_or(0)
+        let Pipeline { model, added, .. } = &*self.pipeline;
+        let (before, after) = self.around();
+        let around = before.iter().chain(after).map(|(id, _)| *id).max();
+        model.last().max(added.last()).max(around).unwrap_or(0)
     }
 
-    /// Special tokens that are added to every text.
+    /// Number of special tokens that are added to every text.
     pub fn added(&self) -> usize {
-        let template = &self.steps.template;
-        let around = template.before.len() + template.after.len();
-        usize::from(self.template) * around + usize::from(self.eos.is_some())
+        let (before, after) = self.around();
+        before.len() + after.len()
     }
 
     /// The vocabulary entry of `id`.
     pub fn entry(&self, id: u32) -> Option<String> {
-        self.steps.entry(id).map(str::to_owned)
+        self.pipeline.entry(id).map(str::to_owned)
     }
 
     /// The text that tokens stand for.
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String> {
-        let tokens = ids.iter().filter_map(|id| self.steps.entry(*id));
-        let is_left_out = |token: &&str| skip_special_tokens && self.steps.added.is_special(token);
+        let tokens = ids.iter().filter_map(|id| self.pipeline.entry(*id));
+        let is_left_out =
+            |token: &&str| skip_special_tokens && self.pipeline.added.is_special(token);
         let tokens = tokens.filter(|token| !is_left_out(token));
         let tokens = tokens.map(str::to_owned).collect();
-        self.steps.decoder.decode(tokens).map_err(broken)
+        self.pipeline.decoder.decode(tokens).map_err(broken)
     }
 
-    /// The template's tokens around others.
-    fn around(&self, inner: &[u32]) -> Vec<u32> {
-        let Template { before, after, .. } = &self.steps.template;
-        let (before, after) = if self.template {
-            (before.as_slice(), after.as_slice())
+    /// The special tokens that the model puts before and after a text: ids and names.
+    pub fn frame(&self) -> &Template {
+        &self.pipeline.template
+    }
+
+    /// The special tokens that this tokenizer puts before and after a text.
+    fn around(&self) -> (&[(u32, String)], &[(u32, String)]) {
+        let Template { before, after, .. } = self.frame();
+        if self.template {
+            (before, after)
         } else {
-            (&[][..], &[][..])
-        };
+            (&[], &[])
+        }
+    }
+
+    /// Tokens with the special tokens around them.
+    fn framed(&self, inner: &[u32]) -> Vec<u32> {
+        let (before, after) = self.around();
         let mut ids = Vec::with_capacity(inner.len() + self.added());
         ids.extend(before.iter().map(|(id, _)| *id));
         ids.extend_from_slice(inner);
         ids.extend(after.iter().map(|(id, _)| *id));
-        ids.extend(self.eos);
         ids
     }
 
@@ -280,20 +224,20 @@ impl Tokenizer {
         let room = rules.limit.saturating_sub(self.added());
         let enough = room.saturating_add(1);
         let direction = self.direction(rules);
-        let wanted = match direction {
-            _ if rules.limit == usize::MAX => Wanted::All,
-            _ if !rules.truncate => Wanted::First(enough.max(COUNTED)),
-            Direction::Left => Wanted::Last(enough),
-            _ => Wanted::First(enough),
+        let need = match direction {
+            _ if rules.limit == usize::MAX => Need::All,
+            _ if !rules.truncate => Need::First(enough.max(COUNTED)),
+            Direction::Left => Need::Last(enough),
+            _ => Need::First(enough),
         };
-        let found = self.steps.encode(text, false, wanted)?.ids;
+        let found = self.pipeline.encode(text, false, need)?.ids;
         let truncated = found.len() > room;
         check_length(index, found.len() + self.added(), rules)?;
         let kept = match direction {
             Direction::Left => &found[found.len().saturating_sub(room)..],
             _ => &found[..room.min(found.len())],
         };
-        let ids = self.around(kept);
+        let ids = self.framed(kept);
         if ids.len() > rules.limit {
             return Err(Error::InvalidTokenizer(format!(
                 "it adds {} tokens to a text, and the limit is {}",
@@ -301,46 +245,50 @@ impl Tokenizer {
                 rules.limit
             )));
         }
-        let prompt = if rules.skip_prompt && !rules.prompt.is_empty() {
-            self.prompt_length(rules.prompt)?
-        } else {
-            0
-        };
         Ok(Tokens {
             ids,
             truncated,
-            prompt,
+            prompt: self.prompt_length(rules)?,
             spans: Vec::new(),
         })
     }
 
-    /// Where the tokens of a text are in it, in bytes, without special tokens.
-    pub(super) fn places(&self, text: &str) -> Result<Vec<(usize, usize)>> {
-        Ok(self.steps.encode(text, true, Wanted::All)?.places)
+    /// Begins to look for the places of a text's tokens, without special tokens.
+    pub(super) fn begin_places(&self, text: &str) -> Encoding {
+        self.pipeline.begin(text, true)
     }
 
-    /// As [`Self::tokens`] of a text that is not cut, with a span for each of some ranges of its bytes, in order. The
-    /// first span takes in what is in front of it if `opens`, and the last what is behind it if `closes`.
+    /// Does about `budget` bytes more of the text, and takes them off the budget. Returns the byte
+    /// ranges of all tokens when it was the end.
+    pub(super) fn next_places(
+        &self,
+        text: &str,
+        encoding: &mut Encoding,
+        budget: &mut usize,
+    ) -> Result<Option<Vec<(usize, usize)>>> {
+        let is_done = self.pipeline.advance(text, encoding, budget)?;
+        Ok(is_done.then(|| encoding.take().places))
+    }
+
+    /// As [`Self::tokens`] of a text that is not cut, with a span for each of some ranges of its
+    /// bytes, in order. The first span includes all tokens before it if `ends.start`, and the last
+    /// one all tokens after it if `ends.end`.
     pub(super) fn spanned(
         &self,
         text: &str,
         ranges: &[Range<usize>],
         rules: Rules,
-        (opens, closes): (bool, bool),
+        ends: Ends,
     ) -> Result<Tokens> {
-        let mut tokens = self.text(
-            0,
-            text,
-            Rules {
-                limit: usize::MAX,
-                ..rules
-            },
-        )?;
         let with_prompt = [rules.prompt, text].concat();
-        let places = self.places(&with_prompt)?;
-        // Where these are among all, special tokens included.
-        let before = self.steps.template.before.len();
-        let lead = if self.template { before } else { 0 };
+        let Found { ids, places, .. } = self.pipeline.encode(&with_prompt, true, Need::All)?;
+        let mut tokens = Tokens {
+            ids: self.framed(&ids),
+            prompt: self.prompt_length(rules)?,
+            ..Tokens::default()
+        };
+        // Places are of the tokens without special ones.
+        let lead = self.around().0.len();
         for range in ranges {
             let start = range.start + rules.prompt.len();
             let start = places.partition_point(|(_, end)| *end <= start);
@@ -348,28 +296,52 @@ impl Tokenizer {
             let end = places.partition_point(|(start, _)| *start < end);
             tokens.spans.push(lead + start..lead + end.max(start));
         }
-        if let Some(first) = tokens.spans.first_mut().filter(|_| opens) {
+        if let Some(first) = tokens.spans.first_mut().filter(|_| ends.start) {
             first.start = tokens.prompt;
         }
-        if let Some(last) = tokens.spans.last_mut().filter(|_| closes) {
+        if let Some(last) = tokens.spans.last_mut().filter(|_| ends.end) {
             last.end = tokens.ids.len();
         }
         Ok(tokens)
     }
 
-    /// Tokens that a prompt takes at the start of a text: those of the prompt alone without the closing special
-    /// token, as sentence-transformers counts them.
-    fn prompt_length(&self, prompt: &str) -> Result<usize> {
-        let found = self.steps.encode(prompt, false, Wanted::All)?.ids.len();
-        let Template { before, after, .. } = &self.steps.template;
-        let around = before.len() + after.len().saturating_sub(1);
-        Ok(found + usize::from(self.template) * around)
+    /// The number of tokens at the start that pooling leaves out: those of the prompt alone without
+    /// the closing special token, as sentence-transformers counts them.
+    fn prompt_length(&self, rules: Rules) -> Result<usize> {
+        if !rules.skip_prompt || rules.prompt.is_empty() {
+            return Ok(0);
+        }
+        let found = self.pipeline.encode(rules.prompt, false, Need::All)?;
+        let (before, after) = self.around();
+        Ok(found.ids.len() + before.len() + after.len().saturating_sub(1))
     }
 
-    /// Tokens of a text as people want to see them: nothing is cut off.
+    /// The tokens of a text, none cut off.
     pub fn describe(&self, text: &str, add_special_tokens: bool) -> Result<Vec<Token>> {
-        let found = self.steps.encode(text, true, Wanted::All)?;
-        let Template { before, after, .. } = &self.steps.template;
+        let mut description = self.begin_description(text, add_special_tokens);
+        let (mut all, mut unlimited) = (Vec::new(), usize::MAX);
+        while !self.describe_next(text, &mut description, &mut unlimited, &mut all)? {}
+        Ok(all)
+    }
+
+    /// Begins to describe the tokens of a text.
+    pub fn begin_description(&self, text: &str, add_special_tokens: bool) -> Description {
+        Description {
+            encoding: self.pipeline.begin(text, true),
+            add_special_tokens,
+            is_begun: false,
+        }
+    }
+
+    /// Adds the tokens of about `budget` bytes more of the text to `tokens`, and takes them off the
+    /// budget. Returns whether it was the end.
+    pub fn describe_next(
+        &self,
+        text: &str,
+        description: &mut Description,
+        budget: &mut usize,
+        tokens: &mut Vec<Token>,
+    ) -> Result<bool> {
         let special = |(id, text): &(u32, String)| Token {
             id: *id,
             text: text.clone(),
@@ -377,10 +349,16 @@ impl Tokenizer {
             start: None,
             stop: None,
         };
-        let mut tokens = Vec::with_capacity(found.ids.len() + self.added());
-        if add_special_tokens {
-            tokens.extend(before.iter().map(special));
+        let frame = self.frame();
+        if description.add_special_tokens && !description.is_begun {
+            tokens.extend(frame.before.iter().map(special));
         }
+        description.is_begun = true;
+        let is_done = self
+            .pipeline
+            .advance(text, &mut description.encoding, budget)?;
+        let found = description.encoding.take();
+        tokens.reserve(found.ids.len());
         let mut texts = found.texts.into_iter().peekable();
         for (number, (id, (start, stop))) in found.ids.iter().zip(found.places).enumerate() {
             let own = texts.next_if(|(at, _)| *at == number);
@@ -392,218 +370,10 @@ impl Tokenizer {
                 stop: Some(stop),
             });
         }
-        if add_special_tokens {
-            tokens.extend(after.iter().map(special));
+        if is_done && description.add_special_tokens {
+            tokens.extend(frame.after.iter().map(special));
         }
-        if let Some(id) = self.eos.filter(|_| add_special_tokens) {
-            tokens.push(special(&(id, self.entry(id).unwrap_or_default())));
-        }
-        Ok(tokens)
-    }
-}
-
-impl Tokenizer {
-    /// The special tokens that are put before and behind every text.
-    pub fn frame(&self) -> Result<(Vec<Token>, Vec<Token>)> {
-        let mut all = self.describe("a", true)?;
-        let inner = |token: &Token| !token.special;
-        // Without a token for a letter nothing tells what is behind it.
-        let first = all.iter().position(inner).unwrap_or(all.len());
-        let mut after = all.split_off(first);
-        let last = after.iter().rposition(inner).map_or(0, |last| last + 1);
-        after.drain(..last);
-        Ok((all, after))
-    }
-}
-
-impl Steps {
-    fn new(parts: Parts, split: bool) -> std::result::Result<Self, String> {
-        let model = parts.model;
-        let normalizer = Normalizer::new(&parts.normalizer)?;
-        let pre_tokenizer = PreTokenizer::new(&parts.pre_tokenizer)?;
-        let tokens = parts.added_tokens.into_iter().map(|added| added.token);
-        let added = Added::new(tokens.collect(), split, &model, &normalizer)?;
-        let (sure, open) = pre_tokenizer.cuts(added.cuts(normalizer.cuts()));
-        let by_model = open.space.filter(|space| model.ends_before(*space));
-        Ok(Self {
-            cuts: Cuts {
-                space: sure.space.or(by_model),
-                punctuation: sure.punctuation,
-            },
-            template: Template::new(&parts.post_processor)?,
-            decoder: Decoder::new(&parts.decoder)?,
-            added,
-            normalizer,
-            pre_tokenizer,
-            model,
-        })
-    }
-
-    fn entry(&self, id: u32) -> Option<&str> {
-        self.added.entry(id).or_else(|| self.model.entry(id))
-    }
-
-    /// The tokens of a text, or as many windows of them as have those that are wanted.
-    #[inline(never)]
-    fn encode(&self, text: &str, with_places: bool, wanted: Wanted) -> Result<Found> {
-        let parts = self.added.in_raw(text);
-        let mut found = Found::default();
-        if let Wanted::Last(count) = wanted {
-            let mut windows: Vec<Vec<u32>> = Vec::new();
-            let mut total = 0;
-            for (id, part) in parts.into_iter().rev() {
-                let mut end = part.end;
-                while end > part.start && total < count {
-                    let window = match id {
-                        Some(_) => part.clone(),
-                        None => self.cuts.last(text, part.start..end),
-                    };
-                    let ends = (window.start == part.start, end == part.end);
-                    end = window.start;
-                    let mut last = Found::default();
-                    self.part(text, id, window, ends, false, &mut last)
-                        .map_err(broken)?;
-                    total += last.ids.len();
-                    windows.push(last.ids);
-                }
-            }
-            windows.reverse();
-            found.ids = windows.concat();
-            return Ok(found);
-        }
-        let count = match wanted {
-            Wanted::First(count) => count,
-            _ => usize::MAX,
-        };
-        for (id, part) in parts {
-            let mut start = part.start;
-            while start < part.end && found.ids.len() < count {
-                let window = match id {
-                    Some(_) => part.clone(),
-                    None => self.cuts.first(text, start..part.end),
-                };
-                let ends = (start == part.start, window.end == part.end);
-                start = window.end;
-                self.part(text, id, window, ends, with_places, &mut found)
-                    .map_err(broken)?;
-            }
-        }
-        if with_places {
-            self.trim(text, &mut found);
-        }
-        Ok(found)
-    }
-
-    /// Adds the tokens of a window, which may be the beginning and the end of what is between added tokens.
-    fn part(
-        &self,
-        text: &str,
-        added: Option<u32>,
-        window: Range<usize>,
-        (first, last): (bool, bool),
-        with_places: bool,
-        found: &mut Found,
-    ) -> std::result::Result<(), String> {
-        let part = &text[window.clone()];
-        if let Some(id) = added {
-            found.add_text(id, part, with_places.then_some((window.start, window.end)));
-            return Ok(());
-        }
-        let track = with_places || (window.start == 0 && self.pre_tokenizer.needs_places());
-        let mut aligned = Aligned::new(part, window.start, track);
-        self.normalizer.apply(&mut aligned, first, last)?;
-        let parts = self.added.in_normalized(aligned.text());
-        // Words between added tokens are cut together, so that the text is changed once.
-        let mut words: Vec<Range<usize>> = Vec::new();
-        if parts.iter().all(|(id, _)| id.is_none()) {
-            words.extend(parts.into_iter().map(|(_, range)| range));
-            return self.words(&mut aligned, words, with_places, found);
-        }
-        for (id, range) in parts {
-            if let Some(id) = id {
-                let place = aligned.place(range.clone()).filter(|_| with_places);
-                found.add_text(id, &aligned.text()[range], place);
-            } else {
-                let mut piece = aligned.part(range.clone());
-                words.clear();
-                words.push(0..range.len());
-                self.words(&mut piece, std::mem::take(&mut words), with_places, found)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds the tokens of a text without added tokens.
-    fn words(
-        &self,
-        text: &mut Aligned,
-        mut words: Vec<Range<usize>>,
-        with_places: bool,
-        found: &mut Found,
-    ) -> std::result::Result<(), String> {
-        self.pre_tokenizer.apply(text, &mut words)?;
-        for word in words {
-            let start = word.start;
-            let part = &text.text()[word];
-            self.model.tokenize(part, &mut |id, bytes| {
-                if with_places {
-                    let here = start + bytes.start..start + bytes.end;
-                    if self.model.is_unknown(id) {
-                        found.texts.push((found.ids.len(), part[bytes].to_owned()));
-                    }
-                    let before = found
-                        .places
-                        .last()
-                        .map_or((0, 0), |place| (place.1, place.1));
-                    found.places.push(text.place(here).unwrap_or(before));
-                }
-                found.ids.push(id);
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Takes white space off the places of tokens, as the template says: as many characters of the text as the token has.
-    fn trim(&self, all: &str, found: &mut Found) {
-        let is_space = |c: &char| *c == '\u{120}' || c.is_whitespace();
-        for prefix in &self.template.trims {
-            let mut texts = found.texts.iter().peekable();
-            let places = found.places.iter_mut().zip(&found.ids);
-            for (number, ((start, stop), id)) in places.enumerate() {
-                let own = texts.next_if(|(at, _)| *at == number);
-                let text = own
-                    .map(|(_, text)| text.as_str())
-                    .or_else(|| self.entry(*id));
-                let text = text.unwrap_or_default();
-                let mut leading = text.chars().take_while(is_space).count();
-                let trailing = text.chars().rev().take_while(is_space).count();
-                // The one space in front that may have been put there.
-                if leading == 1 && *prefix && (number == 0 || *start == 0) {
-                    leading = 0;
-                }
-                if let Some(part) = all.get(*start..*stop) {
-                    let first = part.char_indices().nth(leading);
-                    *start = first.map_or(*stop, |(at, _)| *start + at);
-                }
-                let mut chars = all[..*stop].char_indices();
-                if trailing > 0
-                    && let Some((at, _)) = chars.nth_back(trailing - 1)
-                {
-                    *stop = at.max(*start);
-                }
-            }
-        }
-    }
-}
-
-impl Found {
-    /// Adds a token whose text is that of the input.
-    fn add_text(&mut self, id: u32, text: &str, place: Option<(usize, usize)>) {
-        if let Some(place) = place {
-            self.texts.push((self.ids.len(), text.to_owned()));
-            self.places.push(place);
-        }
-        self.ids.push(id);
+        Ok(is_done)
     }
 }
 
@@ -616,8 +386,4 @@ fn check_length(index: usize, tokens: usize, rules: Rules) -> Result<()> {
         });
     }
     Ok(())
-}
-
-fn broken(reason: String) -> Error {
-    Error::InvalidTokenizer(reason)
 }

@@ -61,8 +61,8 @@ pub struct TokenizeOptions {
     pub add_special_tokens: Option<bool>,
 }
 
-/// How `chunk` and `encodeChunks` are to cut: `{ chunkSize?, overlap?, late? }`. Read by hand: a derived reader of three
-/// fields has 7 KB.
+/// How `chunk` and `encodeChunks` are to cut: `{ chunkSize?, overlap?, late? }`. Read by hand: a
+/// derived reader of three fields has 7 KB.
 pub fn chunk_options(request: &serde_json::Value) -> Result<ChunkOptions, Error> {
     let number = |name: &'static str| match request.get(name) {
         None => Ok(None),
@@ -224,7 +224,8 @@ pub fn from_js<T: DeserializeOwned>(what: &'static str, value: JsValue) -> Resul
     let unusable = |error: &dyn std::fmt::Display| {
         Error::input(what, format!("{what} cannot be used: {error}"))
     };
-    // By way of serde_json: serde_wasm_bindgen asks an object for known fields only, so unknown ones pass unseen.
+    // By way of serde_json: serde_wasm_bindgen asks an object for known fields only, so unknown
+    // ones pass unseen.
     let value: serde_json::Value =
         serde_wasm_bindgen::from_value(value).map_err(|error| unusable(&error))?;
     serde_json::from_value(value).map_err(|error| unusable(&error))

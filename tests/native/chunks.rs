@@ -2,7 +2,7 @@
 
 use crate::common::{fixture, load};
 use gossamer::{
-    ChunkOptions, EncodeOptions, Input, OutputDtype, TokenHead, TokenOptions, WeightDtype,
+    ChunkOptions, EncodeOptions, Input, OutputDtype, TextStep, TokenHead, TokenOptions, WeightDtype,
 };
 
 const TEXT: &str = "The cat sat on the mat. \"Was the dog there?\" said the cat. It was not there.";
@@ -105,4 +105,66 @@ fn whole_texts_and_late_chunks_share_no_pass() {
     let rows: usize = chunks.chunks.iter().map(Vec::len).sum();
     assert_eq!(quantized.scales.len(), rows);
     assert_eq!(quantized.codes.len(), rows * 48);
+}
+
+/// However a text falls into steps, its tokens and chunks are the same, and no step takes the whole
+/// of a long text.
+#[test]
+fn tokens_and_chunks_of_long_texts_come_in_bounded_steps() {
+    let embedder = load(&fixture("tiny-bert"), WeightDtype::F32);
+    let quotes = "\u{201d}".repeat(20_000);
+    let texts = [TEXT.repeat(2_000), quotes, String::new(), "one".to_owned()];
+    let options = EncodeOptions::default();
+    let chunks = ChunkOptions {
+        size: Some(20),
+        overlap: 2,
+        late: false,
+    };
+    for step in [1 << 12, 1 << 15] {
+        let mut tokens = vec![Vec::new()];
+        let mut run = embedder.start_tokenize(texts.to_vec(), true);
+        let mut steps = 0;
+        while let TextStep::Items(items, is_end) = run.step(&embedder, &mut step.clone()).unwrap() {
+            steps += 1;
+            assert!(items.len() <= step, "a step gave {} tokens", items.len());
+            tokens.last_mut().unwrap().extend(items);
+            if is_end {
+                tokens.push(Vec::new());
+            }
+        }
+        assert!(steps > texts[0].len() / step);
+        for (text, tokens) in texts.iter().zip(&tokens) {
+            assert_eq!(&embedder.tokenize(text, true).unwrap(), tokens);
+        }
+
+        let mut found = vec![Vec::new()];
+        let mut run = embedder
+            .start_chunk(texts.to_vec(), chunks, &options)
+            .unwrap();
+        while let TextStep::Items(items, is_end) = run.step(&embedder, &mut step.clone()).unwrap() {
+            found.last_mut().unwrap().extend(items);
+            if is_end {
+                found.push(Vec::new());
+            }
+        }
+        for (text, found) in texts.iter().zip(&found) {
+            assert_eq!(&embedder.chunk(text, chunks, &options).unwrap(), found);
+        }
+    }
+}
+
+/// While a long text is being split, a short one beside it does not wait.
+#[test]
+fn short_texts_do_not_wait_for_a_long_one_to_be_split() {
+    let embedder = load(&fixture("tiny-bert"), WeightDtype::F32);
+    let options = EncodeOptions::default();
+    let chunks = ChunkOptions::default();
+    let text = vec![TEXT.repeat(10_000).as_str().into()];
+    let mut long = embedder.start_chunks(text, chunks, &options).unwrap();
+    let mut short = embedder.start(vec![TEXT.into()], &options).unwrap();
+    assert!(!long.step_with(&embedder, &mut [&mut short]).unwrap());
+    assert!(short.is_done());
+    assert!(!long.step(&embedder).unwrap());
+    let own = embedder.encode(vec![TEXT.into()], &options).unwrap();
+    assert_eq!(short.finish().into_dense(), own);
 }

@@ -474,3 +474,25 @@ fn a_byte_order_mark_before_tokenizer_json_is_passed_over() {
     let usual = changed("tiny-bert", &[]).unwrap();
     assert_eq!(ids(&embedder, "a dog"), ids(&usual, "a dog"));
 }
+
+/// MPNet's class takes the white space before a mask into the token, and leaves it out of the token's place.
+#[test]
+fn places_of_masks_are_without_the_white_space_before_them() {
+    let mut config = json_of("tiny-mpnet", "tokenizer_config.json");
+    config["tokenizer_class"] = json!("MPNetTokenizer");
+    let model = changed("tiny-mpnet", &[("tokenizer_config.json", config)]).unwrap();
+    // From `MPNetTokenizer` of transformers 5.23.
+    for (text, expected) in [
+        ("a <mask> b", vec![(0, 1), (2, 8), (9, 10)]),
+        ("the  <mask>", vec![(0, 3), (5, 11)]),
+        ("x<mask>", vec![(0, 1), (1, 7)]),
+        ("  <mask>", vec![(2, 8)]),
+    ] {
+        let tokens = model.tokenize(text, false).unwrap();
+        let places: Vec<_> = tokens
+            .iter()
+            .map(|token| (token.start.unwrap(), token.stop.unwrap()))
+            .collect();
+        assert_eq!(places, expected, "{text}");
+    }
+}

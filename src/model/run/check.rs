@@ -1,4 +1,4 @@
-//! Whether a GPU computes what the CPU does: drivers and browsers have been known to be silently wrong.
+//! Checks that the GPU computes what the CPU does. Some drivers and browsers are silently wrong.
 
 use crate::backend::WeightDtype;
 use crate::backend::either::Either;
@@ -9,25 +9,25 @@ use crate::model::run::outputs::Output;
 use crate::model::run::{Run, start};
 use crate::text::Input;
 
-/// A short text, and one that is several tiles of every kernel.
+/// A short text, and one that takes several tiles of every kernel.
 const TEXTS: [&str; 2] = [
     "Ships at night",
     "The harbour lights went out one after the other while the last ferry, late as always, turned its bow to the north and \
      followed the slow buoys out to the open sea, past the breakwater and the two wrecks that nobody had cared to raise.",
 ];
 
-/// Tokens of a text that is a tile of half the size.
+/// Tokens of a text that fits kernels with tiles of half the size.
 const MEDIUM: usize = 24;
 
 impl Model<Either> {
-    /// Compares the vectors of fixed texts with those of the CPU, to which weights that it has not come back from the GPU, a
-    /// matrix at a time. Meanwhile no other run may be under way.
+    /// Compares the GPU's vectors of fixed texts with the CPU's. Weights that only the GPU has are
+    /// read back one matrix at a time. No other run may be under way meanwhile.
     pub async fn check(&self) -> Result<()> {
         self.backend().check_loaded()?;
         let text = |text: &str| Input::Text(text.to_owned());
         let long = self.default_route().tokenizer.describe(TEXTS[1], true)?;
         let special = long.iter().filter(|token| token.special).count();
-        // So many of the text's own tokens are left out that what is left is of the size.
+        // The special tokens, and as many of the text's own as give the size.
         let room = MEDIUM.min(self.info().max_tokens).saturating_sub(special);
         let mut own = 0;
         let medium = long.iter().filter(|token| {
@@ -35,7 +35,7 @@ impl Model<Either> {
             token.special || own <= room
         });
         let medium = Input::Ids(medium.map(|token| token.id).collect());
-        // Smaller passes have kernels of their own, which then are compiled, too.
+        // Passes of each size have their own kernels. The check compiles all of them.
         for inputs in [vec![text(TEXTS[0])], vec![medium], TEXTS.map(text).to_vec()] {
             let begin = || {
                 if self.kind() == "dense" {
@@ -55,7 +55,7 @@ impl Model<Either> {
                 WeightDtype::F32 | WeightDtype::F16 => 0.999,
                 WeightDtype::Q8 | WeightDtype::Q4 => 0.995,
             };
-            // Not a number is not enough either.
+            // NaN is an error as well.
             if cosine.is_nan() || cosine < least {
                 let adapter = self.backend().device().map_or("", |gpu| gpu.name());
                 return Err(Error::GpuWrong {
@@ -68,7 +68,7 @@ impl Model<Either> {
         Ok(())
     }
 
-    /// Does a run on the CPU, even where only the GPU has the weights.
+    /// Does a run on the CPU, even if only the GPU has the weights.
     async fn rehearse(&self, begin: impl Fn() -> Result<Run>) -> Result<Output> {
         let backend = self.backend();
         backend.begin_rehearsal();
@@ -86,7 +86,7 @@ impl Model<Either> {
     }
 }
 
-/// Of the vectors of each input.
+/// The smallest cosine between the two vectors of an input.
 fn least_cosine(ours: &Output, theirs: &Output) -> f64 {
     let dense = |output: &Output| -> Vec<Vec<(u32, f32)>> {
         let values = output.dense.as_deref().unwrap_or_default();
@@ -113,7 +113,7 @@ fn least_cosine(ours: &Output, theirs: &Output) -> f64 {
     })
 }
 
-/// Of two lists of entries by ascending index.
+/// The cosine of two vectors, given as entries in ascending order of index.
 fn cosine(a: &[(u32, f32)], b: &[(u32, f32)]) -> f64 {
     let product = |a: &[(u32, f32)], b: &[(u32, f32)]| -> f64 {
         let terms = a.iter().filter_map(|(index, x)| {

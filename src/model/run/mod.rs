@@ -1,8 +1,9 @@
-//! The work of a call, in bounded steps: between steps a caller can return to its event loop, or give the call up. Results do
-//! not depend on how inputs are distributed over steps.
+//! The work of a call, in bounded steps: between steps a caller can return to its event loop, or
+//! give the call up. Results do not depend on how inputs are distributed over steps.
 //!
-//! [`start`] checks a call's options and makes a [`Run`]. Its [`queue`] tokenises inputs, a [`pass`] computes vectors for a
-//! batch of them, and [`requested`] makes the vectors of the [`outputs`] that the [`options`] ask for.
+//! [`start`] checks a call's options and makes a [`Run`]. Its [`queue`] tokenises inputs, a
+//! [`pass`] computes vectors for a batch of them, and [`requested`] makes the vectors of the
+//! [`outputs`] that the [`options`] ask for. [`text`] has the calls that need no pass.
 
 mod check;
 pub mod options;
@@ -11,6 +12,7 @@ mod pass;
 mod queue;
 mod requested;
 pub(in crate::model) mod start;
+pub mod text;
 
 use std::collections::VecDeque;
 
@@ -22,9 +24,10 @@ use crate::model::run::pass::{Pass, PassKey, Vectors};
 use crate::model::run::queue::Queue;
 use crate::model::run::requested::Requested;
 use crate::model::transformer::route::Route;
-use crate::text::Tokens;
+use crate::text::{STEP, Tokens};
 
-/// The most passes of a run that are under way at once. While a GPU computes one, the CPU prepares the next.
+/// The most passes of a run that are under way at once. While a GPU computes one, the CPU prepares
+/// the next.
 const CONCURRENT_PASSES: usize = 2;
 
 /// A call's work, done in steps.
@@ -34,14 +37,15 @@ pub struct Run {
     route: usize,
     requested: Requested,
     /// Parts of passes that are under way, in the order of their inputs.
-    parts: VecDeque<Part>,
+    parts: VecDeque<PassPart>,
     out: Output,
-    /// An error that the next step returns. A step of another run that included this run's inputs may have met it.
+    /// An error that the next step returns. A step of another run that included this run's inputs
+    /// may have met it.
     failure: Option<Error>,
 }
 
 /// A run's share of a pass.
-struct Part {
+struct PassPart {
     pass: Pass,
     inputs: Vec<Tokens>,
     /// How many inputs of other runs precede in the pass, and how many dense vectors they have.
@@ -73,9 +77,10 @@ impl Run {
         self.step_with(model, &mut [])
     }
 
-    /// Does one step, in which inputs of `others` take part if there is room and their passes are of the same kind: one pass
-    /// over many short texts is faster than one for each. The runs take turns, so that none waits for all inputs of another.
-    /// An error about an input of another run is returned by that run's next step.
+    /// Does one step, in which inputs of `others` take part if there is room and their passes are
+    /// of the same kind: one pass over many short texts is faster than one for each. The runs take
+    /// turns, so that none waits for all inputs of another. An error about an input of another run
+    /// is returned by that run's next step.
     pub fn step_with<B: Backend>(
         &mut self,
         model: &impl AsRef<Model<B>>,
@@ -140,11 +145,15 @@ impl Run {
     }
 
     /// Starts a pass over inputs whose pass with other runs' inputs failed.
-    fn start_alone<B: Backend>(&mut self, model: &Model<B>, inputs: Vec<Tokens>) -> Option<Part> {
+    fn start_alone<B: Backend>(
+        &mut self,
+        model: &Model<B>,
+        inputs: Vec<Tokens>,
+    ) -> Option<PassPart> {
         let all: Vec<&Tokens> = inputs.iter().collect();
         let pass = Pass::start(model, self.pass_key(), &all);
         let pass = pass.map_err(|error| self.failure = Some(error)).ok()?;
-        Some(Part {
+        Some(PassPart {
             pass,
             inputs,
             first: 0,
@@ -177,7 +186,7 @@ impl Run {
     }
 
     /// Takes the vectors of this run's inputs from those of a pass.
-    fn take(&mut self, route: &Route, part: &Part, vectors: &mut Vectors) {
+    fn take(&mut self, route: &Route, part: &PassPart, vectors: &mut Vectors) {
         let own = part.first..part.first + part.inputs.len();
         let (requested, out) = (&self.requested, &mut self.out);
         if vectors.dimensions > 0 {
@@ -216,26 +225,29 @@ fn vector_count(inputs: &[Tokens]) -> usize {
     inputs.iter().map(|tokens| tokens.spans.len().max(1)).sum()
 }
 
-/// The next inputs of each run, one at a time by turns, with at most `most` tokens in total.
+/// The next inputs of each run, one at a time by turns, with at most `most` tokens in total. There
+/// may be none yet if long texts are being split into chunks.
 fn take_by_turns(runs: &mut [&mut Run], route: &Route, most: usize) -> Vec<Vec<Tokens>> {
     let mut taken: Vec<Vec<Tokens>> = runs.iter().map(|_| Vec::new()).collect();
     let mut open: Vec<usize> = (0..runs.len()).collect();
     // The first run's first input is taken whatever its length.
-    let mut room = usize::MAX;
+    let (mut room, mut budget) = (usize::MAX, STEP);
     while !open.is_empty() && room > 0 {
-        open.retain(|&index| match runs[index].queue.next(route, room) {
-            Ok(Some(tokens)) => {
-                room = room.min(most).saturating_sub(tokens.ids.len());
-                taken[index].push(tokens);
-                true
-            }
-            Ok(None) => false,
-            Err(error) => {
-                runs[index].failure = Some(error);
-                taken[index].clear();
-                false
-            }
-        });
+        open.retain(
+            |&index| match runs[index].queue.next(route, room, &mut budget) {
+                Ok(Some(tokens)) => {
+                    room = room.min(most).saturating_sub(tokens.ids.len());
+                    taken[index].push(tokens);
+                    true
+                }
+                Ok(None) => false,
+                Err(error) => {
+                    runs[index].failure = Some(error);
+                    taken[index].clear();
+                    false
+                }
+            },
+        );
     }
     taken
 }
@@ -258,7 +270,7 @@ fn start_pass<B: Backend>(model: &Model<B>, key: PassKey, runs: &mut [&mut Run])
             for (run, inputs) in parts {
                 let (count, vectors) = (inputs.len(), vector_count(&inputs));
                 let pass = pass.clone();
-                run.parts.push_back(Part {
+                run.parts.push_back(PassPart {
                     pass,
                     inputs,
                     first,

@@ -1,4 +1,4 @@
-//! What a caller may ask for. All options have a default; unknown ones are refused.
+//! Options of calls. All have a default; unknown ones are an error.
 
 use serde::Deserialize;
 
@@ -6,7 +6,7 @@ use crate::model::run::outputs::OutputDtype;
 use crate::model::transformer::heads::TokenHead;
 use crate::text::Direction;
 
-/// How texts become tokens, the part that all calls share.
+/// How texts become tokens: the options that all calls have.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::model) struct TextOptions<'a> {
     pub prompt_name: Option<&'a str>,
@@ -17,7 +17,7 @@ pub(in crate::model) struct TextOptions<'a> {
     pub direction: Direction,
 }
 
-/// Options of one call: its own fields, and those of [`TextOptions`] beside them.
+/// Defines the options of a call: its own fields, and those of [`TextOptions`].
 macro_rules! options {
     ($(#[$about:meta])* $name:ident { $($(#[$field_about:meta])* $field:ident: $type:ty,)* }) => {
         $(#[$about])*
@@ -27,14 +27,16 @@ macro_rules! options {
             $($(#[$field_about])* pub $field: $type,)*
             /// Name of one of the model's prompts.
             pub prompt_name: Option<String>,
-            /// Text to put in front; goes before a named prompt and an instruction.
+            /// Text to put before each input. Takes precedence over `prompt_name` and
+            /// `instruction`.
             pub prompt: Option<String>,
-            /// What the texts are for, in a sentence: put in front in the form that the model was trained with.
+            /// A sentence that says what the texts are for. It is put before each input in the form
+            /// that the model was trained with.
             pub instruction: Option<String>,
-            /// `query` or `document`: takes that route of a model with a router, and the prompt of that name where the
-            /// model has one.
+            /// `query` or `document`: selects that route of a model with a router, and the prompt
+            /// of that name if the model has one.
             pub task: Option<String>,
-            /// Cut off what is too long (the default) instead of refusing it.
+            /// Whether inputs that are too long are cut off (the default) or are an error.
             pub truncate: Option<bool>,
             /// Which end is cut off.
             pub truncation_direction: Direction,
@@ -56,41 +58,44 @@ macro_rules! options {
 }
 
 options! {
-    /// How to embed densely. The default is what the model's own files say, cutting off what is too long.
+    /// Options of dense vectors.
     EncodeOptions {
-        /// Scale vectors to length 1; by default as the model's pipeline does.
+        /// Whether vectors are scaled to length 1. The default is what the model's files say.
         normalize: Option<bool>,
-        /// Keep only the first so many dimensions (Matryoshka models), before normalisation.
+        /// Keep only this many of the first dimensions (Matryoshka models). Vectors are cut before
+        /// normalisation.
         dimensions: Option<u64>,
-        /// What the vectors' components are.
+        /// Format of the vectors' components.
         output: OutputDtype,
     }
 }
 
 options! {
-    /// How to embed sparsely.
+    /// Options of sparse vectors.
     SparseOptions {
-        /// Keep only the so many largest entries.
+        /// Keep only this many entries, the largest.
         top_k: Option<usize>,
-        /// Keep only entries above this value; 0 by default.
+        /// Keep only entries above this weight. The default is 0.
         threshold: f32,
-        /// Give the vocabulary's token for each entry.
+        /// Whether each entry comes with its vocabulary token.
         labels: bool,
     }
 }
 
 options! {
-    /// How to embed each token.
+    /// Options of vectors of tokens.
     TokenOptions {
-        /// Which vectors; by default those of the model's head for late interaction, where it has one.
+        /// Which head gives them. The default is the model's head for late interaction, or else its
+        /// states.
         head: Option<TokenHead>,
-        /// Scale vectors to length 1; by default those of a head for late interaction are, states are not.
+        /// Whether vectors are scaled to length 1. By default those of a head for late interaction
+        /// are, and states are not.
         normalize: Option<bool>,
     }
 }
 
 options! {
-    /// Several kinds of vectors from one forward pass.
+    /// Options of several kinds of vectors from one forward pass.
     MultiOptions {
         /// Give dense vectors.
         dense: bool,
@@ -111,14 +116,15 @@ options! {
     }
 }
 
-/// How to cut texts in chunks.
+/// How texts are split into chunks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ChunkOptions {
-    /// The most tokens of a chunk, special tokens and the prompt included; by default as many as the model takes.
+    /// The most tokens of a chunk, special tokens and the prompt included. The default is the
+    /// model's limit.
     pub size: Option<usize>,
-    /// The most tokens of a chunk that are repeated at the beginning of the next one; none by default.
+    /// The most tokens of a chunk that the next one repeats. The default is none.
     pub overlap: usize,
-    /// Pool each chunk's tokens from a pass over the whole text (late chunking, Günther et al. 2024), instead of
-    /// embedding each chunk by itself.
+    /// Whether each chunk's tokens are pooled from a pass over the whole text (late chunking,
+    /// Günther et al. 2024), instead of from a pass over the chunk alone.
     pub late: bool,
 }

@@ -1,5 +1,5 @@
-//! What a model gives: vectors of all kinds, dense ones also in what embedding APIs and vector databases call int8, uint8, binary
-//! and ubinary.
+//! The vectors that a run gives. Dense ones may be in the formats that embedding APIs and vector
+//! databases call int8, uint8, binary and ubinary.
 
 use serde::Deserialize;
 
@@ -8,15 +8,15 @@ use crate::text::Chunk;
 /// Dense vectors.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DenseBatch {
-    /// All vectors, row by row, `[inputs, dimensions]`; nothing if they are quantised.
+    /// All vectors, row by row, `[inputs, dimensions]`; empty if they are quantised.
     pub data: Vec<f32>,
-    /// All vectors in whole numbers, if these were asked for.
+    /// The quantised vectors, if these were asked for.
     pub quantized: Option<Quantized>,
     /// Width of a vector.
     pub dimensions: usize,
     /// Tokens that were read of each input.
     pub tokens: Vec<u32>,
-    /// Whether something of the input was cut off.
+    /// Whether a part of the input was cut off.
     pub truncated: Vec<bool>,
 }
 
@@ -49,14 +49,14 @@ pub struct TokenVectors {
     pub dimensions: usize,
 }
 
-/// What a run gives: the kinds of vectors that were asked for, each with one entry an input.
+/// The vectors that were asked for. Each kind has an entry for each input.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Output {
     /// Dense vectors, row by row.
     pub dense: Option<Vec<f32>>,
-    /// Dense vectors in whole numbers, in place of the others.
+    /// Quantised dense vectors. If there are any, `dense` is empty.
     pub quantized: Option<Quantized>,
-    /// Components of a dense vector.
+    /// Width of a dense vector.
     pub dimensions: usize,
     /// Sparse vectors.
     pub sparse: Option<Vec<SparseVector>>,
@@ -64,14 +64,15 @@ pub struct Output {
     pub token_vectors: Option<Vec<TokenVectors>>,
     /// Tokens that were read of each input.
     pub tokens: Vec<u32>,
-    /// Whether something of the input was cut off.
+    /// Whether a part of the input was cut off.
     pub truncated: Vec<bool>,
-    /// The chunks of each input, if these are what was embedded: all else then has an entry for each of them.
+    /// The chunks of each input, if chunks were embedded. All other lists then have an entry for
+    /// each chunk.
     pub chunks: Vec<Vec<Chunk>>,
 }
 
 impl Output {
-    /// The dense vectors, none if they were not asked for.
+    /// The dense vectors; empty if they were not asked for.
     pub fn into_dense(self) -> DenseBatch {
         DenseBatch {
             data: self.dense.unwrap_or_default(),
@@ -82,7 +83,7 @@ impl Output {
         }
     }
 
-    /// The sparse vectors, none if they were not asked for.
+    /// The sparse vectors; empty if they were not asked for.
     pub fn into_sparse(self) -> SparseBatch {
         SparseBatch {
             vectors: self.sparse.unwrap_or_default(),
@@ -91,7 +92,7 @@ impl Output {
     }
 }
 
-/// What the components of dense vectors are.
+/// Format of dense vectors' components.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -99,18 +100,20 @@ pub enum OutputDtype {
     /// f32
     #[default]
     Float,
-    /// Whole numbers from -127 to 127: each vector's largest component is one of the two.
+    /// Whole numbers from -127 to 127. The component of a vector that is largest in absolute value
+    /// becomes -127 or 127.
     Int8,
-    /// As `int8`, plus 128.
+    /// `int8` plus 128.
     Uint8,
-    /// As `ubinary`, minus 128.
+    /// `ubinary` minus 128.
     Binary,
-    /// A bit for each component, 1 if it is above 0, eight a byte, the first one highest.
+    /// A bit for each component, 1 if it is above 0. A byte has eight components, the first one in
+    /// its highest bit.
     Ubinary,
 }
 
 impl OutputDtype {
-    /// As options spell it.
+    /// Its name in options.
     pub fn name(self) -> &'static str {
         match self {
             Self::Float => "float",
@@ -121,17 +124,17 @@ impl OutputDtype {
         }
     }
 
-    /// Whether its bytes are read as numbers below 0 too.
+    /// Whether its bytes are signed.
     pub fn is_signed(self) -> bool {
         matches!(self, Self::Int8 | Self::Binary)
     }
 
-    /// Whether there is a number for each component.
+    /// Whether a component has a byte, and a vector a scale.
     pub fn has_scales(self) -> bool {
         matches!(self, Self::Int8 | Self::Uint8)
     }
 
-    /// Bytes of a vector, if they are not f32.
+    /// Bytes of a quantised vector.
     pub fn width(self, dimensions: usize) -> usize {
         if self.has_scales() {
             dimensions
@@ -140,7 +143,7 @@ impl OutputDtype {
         }
     }
 
-    /// Appends a vector's codes; answers with what they are to be multiplied by.
+    /// Appends a vector's codes. Returns the scale that the codes are to be multiplied by.
     pub fn push(self, vector: &[f32], codes: &mut Vec<u8>) -> f32 {
         if !self.has_scales() {
             let flip = if self == Self::Binary { 0x80 } else { 0 };
@@ -164,20 +167,20 @@ impl OutputDtype {
     }
 }
 
-/// Up to eight signs.
+/// The bits of up to eight components.
 fn bits(components: &[f32]) -> u8 {
     let bits = components.iter().enumerate();
     bits.fold(0, |byte, (i, x)| byte | u8::from(*x > 0.0) << (7 - i))
 }
 
-/// Dense vectors in whole numbers.
+/// Quantised dense vectors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Quantized {
-    /// What the bytes are.
+    /// The format.
     pub dtype: OutputDtype,
-    /// Vector after vector, [`OutputDtype::width`] bytes each.
+    /// All vectors, row by row, [`OutputDtype::width`] bytes each.
     pub codes: Vec<u8>,
-    /// For each vector what its codes are to be multiplied by; 1 for those of bits.
+    /// For each vector the scale that its codes are to be multiplied by; 1 for bits.
     pub scales: Vec<f32>,
 }
 
@@ -190,7 +193,7 @@ impl Quantized {
         }
     }
 
-    /// The codes as numbers, as they are written in JSON.
+    /// The codes as numbers for JSON.
     pub fn numbers(codes: &[u8], dtype: OutputDtype) -> Vec<i16> {
         let number = |code: &u8| {
             if dtype.is_signed() {

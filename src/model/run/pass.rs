@@ -1,5 +1,6 @@
-//! One pass over a batch of inputs, from tokens to vectors. Several runs may have inputs in it: the first run that looks
-//! after the values have arrived makes vectors of them, and each run takes its own.
+//! One pass over a batch of inputs, from tokens to vectors. Several runs may have inputs in it: the
+//! first run that looks after the values have arrived makes vectors of them, and each run takes its
+//! own.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -96,7 +97,8 @@ impl Pass {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands the vectors to `take`, and returns whether the pass failed; none while it is under way.
+    /// Hands the vectors to `take`, and returns whether the pass failed; none while it is under
+    /// way.
     pub fn vectors(&self, route: &Route, take: &mut dyn FnMut(&mut Vectors)) -> Option<Result<()>> {
         let Shared { key, batch, .. } = &*self.0;
         let mut state = self.lock();

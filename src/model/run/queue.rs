@@ -1,26 +1,29 @@
-//! Inputs that wait for their pass.
+//! The inputs of a run that wait for their pass.
 
 use std::collections::VecDeque;
 
 use crate::error::{Error, Result};
 use crate::model::run::options::TextOptions;
 use crate::model::transformer::route::Route;
-use crate::text::tokenizer::Rules;
-use crate::text::{Chunk, Chunking, Direction, Input, Token, Tokens};
+use crate::text::chunk::{ChunkStep, Chunker, late_pass};
+use crate::text::{Chunk, Chunking, Direction, Input, Rules, Tokens};
 
-/// Characters of a text for each token that the model takes, beyond which it is not even tokenised unless it may be cut.
+/// A text that must not be cut is refused before it is tokenised if it has more than this many
+/// characters for each token that the model takes. Words that long do not occur.
 const CHARACTERS: usize = 100;
 
-/// Inputs that wait to be tokenised and packed.
+/// The inputs that wait, tokenised as passes have room for them.
 pub struct Queue {
     inputs: std::vec::IntoIter<Input>,
     /// Number of the next input, for errors.
     pub number: usize,
-    /// Tokenised, but more than the last step could take.
+    /// Tokenised inputs, of which the last pass had no room for the first one.
     waiting: VecDeque<Tokens>,
-    /// How inputs are cut, if they are.
+    /// How inputs are split into chunks, if they are.
     pub chunking: Option<Chunking>,
-    /// The chunks of each input that was cut.
+    /// The text that is being split.
+    splitting: Option<Splitting>,
+    /// The chunks of each input so far.
     pub chunks: Vec<Vec<Chunk>>,
     prompt: String,
     skip_prompt: bool,
@@ -28,8 +31,15 @@ pub struct Queue {
     direction: Direction,
 }
 
+/// A text that is being split.
+enum Splitting {
+    Chunks(Chunker),
+    /// Late chunking: all chunks are known, and those before a number have had their pass.
+    Passes(String, usize),
+}
+
 impl Queue {
-    /// Refuses a list of none.
+    /// Errors if there are no inputs.
     pub fn new(
         inputs: Vec<Input>,
         prompt: String,
@@ -46,6 +56,7 @@ impl Queue {
             number: 0,
             waiting: VecDeque::new(),
             chunking: None,
+            splitting: None,
             chunks: Vec::new(),
             prompt,
             skip_prompt,
@@ -56,74 +67,123 @@ impl Queue {
 
     /// Whether no input waits.
     pub fn is_empty(&self) -> bool {
-        self.inputs.as_slice().is_empty() && self.waiting.is_empty()
+        self.inputs.as_slice().is_empty() && self.waiting.is_empty() && self.splitting.is_none()
     }
 
-    /// The next input, if it has at most `room` tokens.
-    pub fn next(&mut self, route: &Route, room: usize) -> Result<Option<Tokens>> {
+    /// The next input if it has at most `room` tokens. None also if `budget` is spent, from which
+    /// splitting a text takes the bytes that it works on.
+    pub fn next(
+        &mut self,
+        route: &Route,
+        room: usize,
+        budget: &mut usize,
+    ) -> Result<Option<Tokens>> {
         while self.waiting.is_empty() {
-            let Some(input) = self.inputs.next() else {
+            if let Some(splitting) = self.splitting.take() {
+                if *budget == 0 {
+                    self.splitting = Some(splitting);
+                    return Ok(None);
+                }
+                self.split(route, splitting, budget)?;
+            } else if let Some(input) = self.inputs.next() {
+                self.begin(route, input)?;
+            } else {
                 return Ok(None);
-            };
-            self.tokenize(route, &input)?;
+            }
         }
         let fits = |tokens: &mut Tokens| tokens.ids.len() <= room;
         Ok(self.waiting.pop_front_if(fits))
     }
 
-    fn tokenize(&mut self, route: &Route, input: &Input) -> Result<()> {
-        let rules = Rules {
+    fn rules(&self, route: &Route) -> Rules<'_> {
+        Rules {
             prompt: &self.prompt,
             skip_prompt: self.skip_prompt,
             limit: route.max_tokens,
             truncate: self.truncate,
             direction: self.direction,
-        };
-        if self.chunking.is_none() {
-            check_input(self.number, route, input, rules)?;
         }
-        let tokens = match (self.chunking, input) {
-            (None, _) => vec![route.tokenizer.tokens(self.number, input, rules)?],
-            (Some(chunking), Input::Text(text)) if chunking.late => {
-                let tokenizer = &route.tokenizer;
-                let (chunks, passes) = tokenizer.late_chunks(self.number, text, rules, chunking)?;
-                self.chunks.push(chunks);
-                passes
+    }
+
+    /// Tokenises an input, or begins to split it.
+    fn begin(&mut self, route: &Route, input: Input) -> Result<()> {
+        let rules = self.rules(route);
+        match (self.chunking, input) {
+            (None, input) => {
+                check_input(self.number, route, &input, rules)?;
+                let tokens = route.tokenizer.tokens(self.number, &input, rules)?;
+                self.number += 1;
+                self.push(route, tokens)
             }
             (Some(chunking), Input::Text(text)) => {
                 let tokenizer = &route.tokenizer;
-                let chunks = tokenizer.chunks(self.number, text, rules, chunking)?;
-                let (chunks, tokens) = chunks.into_iter().unzip();
-                self.chunks.push(chunks);
-                tokens
+                let chunker = Chunker::new(tokenizer, self.number, text, rules, chunking)?;
+                self.splitting = Some(Splitting::Chunks(chunker));
+                self.chunks.push(Vec::new());
+                Ok(())
             }
-            (Some(_), Input::Ids(_)) => {
-                return Err(Error::input(
-                    "texts",
-                    "token ids cannot be cut in chunks: they have no sentences; pass texts",
-                ));
+            (Some(_), Input::Ids(_)) => Err(Error::input(
+                "texts",
+                "token ids cannot be cut in chunks: they have no sentences; pass texts",
+            )),
+        }
+    }
+
+    /// Works on a text until there are tokens for a pass, the budget is spent, or the text is done.
+    fn split(&mut self, route: &Route, mut splitting: Splitting, budget: &mut usize) -> Result<()> {
+        let late = self.chunking.is_some_and(|chunking| chunking.late);
+        let step = match &mut splitting {
+            Splitting::Chunks(chunker) => {
+                chunker.next(&route.tokenizer, self.rules(route), budget)?
+            }
+            Splitting::Passes(text, done) => {
+                let chunks = self.chunks.last().map_or(&[][..], Vec::as_slice);
+                if *done == chunks.len() {
+                    self.number += 1;
+                    return Ok(());
+                }
+                let (tokenizer, rules) = (&route.tokenizer, self.rules(route));
+                let first = chunks[*done].bytes.start;
+                let (tokens, end) = late_pass(tokenizer, self.number, text, rules, chunks, *done)?;
+                *budget = budget.saturating_sub(chunks[end - 1].bytes.end - first);
+                *done = end;
+                self.splitting = Some(splitting);
+                return self.push(route, tokens);
             }
         };
-        self.number += 1;
-        for tokens in &tokens {
-            check_ids(&tokens.ids, route.vocab_size())?;
+        match (step, splitting) {
+            (ChunkStep::Chunk(chunk, tokens), splitting) => {
+                if let Some(chunks) = self.chunks.last_mut() {
+                    chunks.push(chunk);
+                }
+                self.splitting = Some(splitting);
+                if !late {
+                    return self.push(route, tokens);
+                }
+            }
+            (ChunkStep::Done, Splitting::Chunks(chunker)) if late => {
+                self.splitting = Some(Splitting::Passes(chunker.into_text(), 0));
+            }
+            (ChunkStep::Done, _) => self.number += 1,
+            (ChunkStep::Pending, splitting) => self.splitting = Some(splitting),
         }
-        self.waiting.extend(tokens);
+        Ok(())
+    }
+
+    fn push(&mut self, route: &Route, tokens: Tokens) -> Result<()> {
+        check_ids(&tokens.ids, route.vocab_size())?;
+        self.waiting.push_back(tokens);
         Ok(())
     }
 }
 
-/// Refuses a text that would take long only to be refused, and token ids that are not the model's own tokenizer's.
-pub(in crate::model) fn check_input(
-    index: usize,
-    route: &Route,
-    input: &Input,
-    rules: Rules,
-) -> Result<()> {
+/// Errors if a text would take long only to be refused, or if token ids are not from the model's
+/// own tokenizer: these begin and end with the special tokens of its template.
+pub fn check_input(index: usize, route: &Route, input: &Input, rules: Rules) -> Result<()> {
     match input {
         Input::Text(text) => {
             let limit = route.max_tokens.saturating_mul(CHARACTERS);
-            // A character has a byte at least.
+            // The number of bytes is at least the number of characters, and needs no counting.
             if rules.truncate || text.len() <= limit {
                 return Ok(());
             }
@@ -139,20 +199,24 @@ pub(in crate::model) fn check_input(
         }
         Input::Ids(ids) => {
             check_ids(ids, route.vocab_size())?;
-            let (before, after) = route.tokenizer.frame()?;
-            let ids_of =
-                |tokens: &[Token]| -> Vec<u32> { tokens.iter().map(|token| token.id).collect() };
-            let inner = ids.strip_prefix(ids_of(&before).as_slice());
-            if inner.is_some_and(|rest| rest.ends_with(&ids_of(&after))) {
+            let frame = route.tokenizer.frame();
+            let same = |(own, (id, _)): (&u32, &(u32, String))| own == id;
+            let (before, after) = (&frame.before, &frame.after);
+            let rest = ids.get(before.len()..).unwrap_or_default();
+            let end = rest.len().checked_sub(after.len()).map(|at| &rest[at..]);
+            if ids.len() >= before.len()
+                && ids.iter().zip(before).all(same)
+                && end.is_some_and(|end| end.iter().zip(after).all(same))
+            {
                 return Ok(());
             }
-            let names = |tokens: &[Token]| {
-                let names: Vec<&str> = tokens.iter().map(|token| token.text.as_str()).collect();
+            let names = |tokens: &[(u32, String)]| {
+                let names: Vec<&str> = tokens.iter().map(|(_, name)| name.as_str()).collect();
                 names.join(" ")
             };
             Err(Error::ForeignTokens {
                 index,
-                expected: format!("{} … {}", names(&before), names(&after)),
+                expected: format!("{} … {}", names(before), names(after)),
             })
         }
     }

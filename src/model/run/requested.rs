@@ -1,4 +1,5 @@
-//! The vectors that a run was asked for, and how the model's raw vectors become these: cut, normalised, quantised, selected.
+//! The vectors that a run was asked for, and how the model's raw vectors become these: cut,
+//! normalised, quantised, selected.
 
 use crate::backend::cpu;
 use crate::model::run::outputs::{Output, OutputDtype, Quantized, SparseVector, TokenVectors};

@@ -11,10 +11,10 @@ use crate::model::run::options::{
 use crate::model::run::outputs::OutputDtype;
 use crate::model::run::queue::{Queue, check_input};
 use crate::model::run::requested::{DenseRequest, Requested, SparseRequest, TokenRequest};
+use crate::model::run::text::ChunkRun;
 use crate::model::transformer::heads::TokenHead;
 use crate::model::transformer::route::Route;
-use crate::text::tokenizer::Rules;
-use crate::text::{Chunk, Chunking, Input};
+use crate::text::{Chunking, Input, Rules};
 
 /// Dense vectors.
 pub fn dense<B: Backend>(
@@ -125,29 +125,21 @@ pub fn multi<B: Backend>(
     run(model, inputs, route, options.text(), requested)
 }
 
-/// Where [`chunks`] cuts a text.
+/// The places where [`chunks`] cuts texts.
 pub fn chunk<B: Backend>(
     model: &Model<B>,
-    text: &str,
+    texts: Vec<String>,
     chunks: ChunkOptions,
     options: &EncodeOptions,
-) -> Result<Vec<Chunk>> {
-    let route = &model.routes[model.route(options.task.as_deref())?];
-    let rules = Rules {
-        prompt: &prompt(model, options.text())?,
-        skip_prompt: false,
-        limit: route.max_tokens,
-        truncate: true,
-        direction: options.truncation_direction,
-    };
-    let chunks = route
-        .tokenizer
-        .chunks(0, text, rules, chunking(route, chunks))?;
-    Ok(chunks.into_iter().map(|(chunk, _)| chunk).collect())
+) -> Result<ChunkRun> {
+    let route = model.route(options.task.as_deref())?;
+    let prompt = prompt(model, options.text())?;
+    let chunking = chunking(&model.routes[route], chunks);
+    Ok(ChunkRun::new(texts, route, prompt, chunking))
 }
 
-/// Errors if the vectors of the inputs' tokens have more than `limit` numbers. Inputs are tokenised until the limit is
-/// passed, so that the cost does not grow with the request.
+/// Errors if the vectors of the inputs' tokens have more than `limit` numbers. Inputs are tokenised
+/// until the limit is passed, so that the cost does not grow with the request.
 pub fn check_size<B: Backend>(
     model: &Model<B>,
     inputs: &[Input],

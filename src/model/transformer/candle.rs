@@ -1,20 +1,20 @@
-//! The candle road: encoders that `Spec` does not describe run in f32 through candle-transformers, one sequence at a time.
-//!
-//! Natively only. In wasm candle's operations would add a third to everybody's download (250 KB, brotli), so there a model
-//! of these families is refused with a message that says so.
+//! Encoders that `Spec` cannot describe. candle-transformers runs them in f32, one sequence at a
+//! time, in native builds only: in wasm, candle would add a third to every download (250 KB,
+//! brotli), so that these families are refused there.
 
 use crate::model::families::config::Config;
 
-/// Values of `model_type` that take this road.
+/// Values of `model_type` that candle-transformers runs.
 const MODEL_TYPES: [&str; 1] = ["deberta-v2"];
 
-/// Whether a config.json names a family of this road.
+/// Whether candle-transformers runs the family that a config.json names.
 pub fn is_candle(config: &Config) -> bool {
     let model_type = config.get("model_type").and_then(serde_json::Value::as_str);
     model_type.is_some_and(|name| MODEL_TYPES.contains(&name))
 }
 
-/// Whether a tensor is one that candle-transformers reads, or of no effect: heads for training.
+/// Whether candle-transformers reads a tensor, or the tensor has no effect because it belongs to a
+/// head for training.
 pub fn is_known(tensor: &str) -> bool {
     const STARTS: [&str; 7] = [
         "embeddings.",
@@ -66,13 +66,13 @@ mod native {
     use super::{Collected, Config};
     use crate::error::{Error, Result};
 
-    /// What the names of a model with a head begin with.
+    /// Prefix of the tensor names of a model that was saved with a head.
     const PREFIX: &str = "deberta";
 
     /// DeBERTa-v2 and -v3 (He et al. 2021).
     pub struct Candle {
         config: DebertaConfig,
-        /// None until the weights are there.
+        /// None until the weights are loaded.
         model: Option<DebertaV2Model>,
         /// The name that `info` shows.
         pub family: &'static str,
@@ -117,7 +117,7 @@ mod native {
             })
         }
 
-        /// Takes the weights.
+        /// Builds the model from its tensors. `file` is the path of the weight file, for errors.
         pub fn fill(&mut self, file: &str, collected: Vec<Collected>) -> Result<()> {
             let tensors = collected
                 .into_iter()

@@ -1,4 +1,5 @@
-//! The forward pass, written once over [`Backend`]: token ids in, token states `[tokens, hidden]` out.
+//! The forward pass, written once over [`Backend`]: token ids in, token states `[tokens, hidden]`
+//! out.
 
 use crate::backend::{
     self, Activation, Attention, Backend, NormKind, RelativeBias, Rotary, Splade,
@@ -12,14 +13,14 @@ use crate::text::Batch;
 
 /// Loaded weights, by the indices of a `Layout`.
 pub struct Weights<B: Backend> {
-    /// Packed matrices; none where another one serves.
+    /// Packed matrices; none for a matrix that is tied to another one, which is used instead.
     pub matrices: Vec<Option<B::Matrix>>,
     /// Vectors.
     pub vectors: Vec<Vec<f32>>,
 }
 
 impl<B: Backend> Weights<B> {
-    /// Matrix `id`, which loading has filled.
+    /// Matrix `id`. Loading has stored every matrix that the model uses.
     pub(in crate::model) fn matrix(&self, id: MatrixId) -> &B::Matrix {
         self.matrices[id]
             .as_ref()
@@ -60,13 +61,13 @@ impl<B: Backend> Weights<B> {
     }
 }
 
-/// One pass over one batch.
-struct Pass<'a, B: Backend> {
+/// A forward pass over a batch.
+struct ForwardPass<'a, B: Backend> {
     backend: &'a B,
     spec: &'a Spec,
     weights: &'a Weights<B>,
     offsets: &'a [usize],
-    /// Those that layers of this model use.
+    /// The tables of each kind of rotary embedding that a layer uses.
     rotaries: Vec<(Rope, Rotary)>,
     bias: Option<RelativeBias>,
 }
@@ -92,7 +93,7 @@ pub fn forward<B: Backend>(
         relative.bias(spec.heads.count, longest, table)
     });
     let bias = bias.transpose()?;
-    let pass = Pass {
+    let pass = ForwardPass {
         backend,
         spec,
         weights,
@@ -113,7 +114,7 @@ pub fn forward<B: Backend>(
     }
 }
 
-impl<B: Backend> Pass<'_, B> {
+impl<B: Backend> ForwardPass<'_, B> {
     fn embed(&self, encoder: &Encoder, batch: &Batch) -> Result<B::Tensor> {
         let weights = self.weights;
         let positions = self.spec.positions.ids(batch);
@@ -133,7 +134,7 @@ impl<B: Backend> Pass<'_, B> {
         }
     }
 
-    /// after(x + branch(block(before(x))))
+    /// A block with its residual connection and norms: `after(x + branch(block(before(x))))`
     fn around(
         &self,
         x: &B::Tensor,
@@ -199,8 +200,8 @@ impl<B: Backend> Pass<'_, B> {
     }
 }
 
-/// For each sequence, the weight of every vocabulary entry: `[sequences, vocab]`. The `[tokens, vocab]` logits never
-/// exist.
+/// For each sequence, the weight of every vocabulary entry: `[sequences, vocab]`. The `[tokens,
+/// vocab]` logits are never stored.
 pub fn splade<B: Backend>(
     backend: &B,
     head: &MlmHead,

@@ -1,4 +1,5 @@
-//! Heads: token states → one vector a sequence, dense or sparse, or one a token.
+//! Heads: from token states to a dense or sparse vector for each sequence, or a vector for each
+//! token.
 
 use crate::backend::{Activation, Backend, Pooling, Splade, Values, Wanted};
 use crate::error::{Error, Result};
@@ -8,15 +9,15 @@ use crate::text::Batch;
 
 /// Steps from token states to a dense vector.
 pub struct DenseHead {
-    /// Pooling modes, concatenated.
+    /// Pooling modes. The results of several modes are concatenated.
     pub pooling: Vec<Pooling>,
-    /// Whether the prompt's tokens count in pooling.
+    /// Whether pooling includes the prompt's tokens.
     pub include_prompt: bool,
-    /// After pooling, in order.
+    /// Steps after pooling, in order.
     pub steps: Vec<Step>,
-    /// Whether the pipeline ends with a normalisation.
+    /// Whether the last step is a normalisation.
     pub normalize: bool,
-    /// Width of the result.
+    /// Width of the resulting vector.
     pub dimensions: usize,
 }
 
@@ -26,7 +27,8 @@ pub struct DenseHead {
 pub enum TokenHead {
     /// None: states after the last layer, one for each token.
     States,
-    /// The projection for late interaction (BGE-M3's ColBERT head), one vector for each token but the first.
+    /// The projection for late interaction (BGE-M3's ColBERT head), one vector for each token but
+    /// the first.
     Colbert,
 }
 
@@ -34,7 +36,8 @@ pub enum TokenHead {
 pub enum Step {
     /// A fully connected layer.
     Linear(Linear, Activation),
-    /// Scaling to length 1, before the end of the pipeline.
+    /// Scaling to length 1. A normalisation at the end of the pipeline is [`DenseHead::normalize`]
+    /// instead.
     Normalize,
 }
 
@@ -42,17 +45,18 @@ pub enum Step {
 pub enum SparseHead {
     /// SPLADE
     Splade {
-        /// Makes logits of states.
+        /// Turns states into logits.
         mlm: MlmHead,
-        /// Makes weights of logits.
+        /// Turns logits into weights.
         splade: Splade,
     },
-    /// BGE-M3's lexical weights (Chen et al. 2024): relu of a linear function of each token's state is the weight of
-    /// that token's entry; the largest counts where a token occurs more than once.
+    /// BGE-M3's lexical weights (Chen et al. 2024): the weight of a token's vocabulary entry is the
+    /// ReLU of a linear function of the token's state. If a token occurs several times, its largest
+    /// weight counts.
     Lexical {
         /// `[1, hidden]`
         linear: Linear,
-        /// Special tokens, which have no weight.
+        /// Special tokens, which get no weight.
         dropped: Vec<u32>,
     },
 }
@@ -94,7 +98,7 @@ impl DenseHead {
 }
 
 impl SparseHead {
-    /// What [`SparseHead::entries`] makes entries of.
+    /// The values that [`SparseHead::entries`] turns into entries.
     pub fn run<B: Backend>(
         &self,
         backend: &B,
@@ -124,7 +128,7 @@ impl SparseHead {
         };
         check_finite(values.iter().map(|(_, weight)| *weight))?;
         let mut left = values.as_slice();
-        // Places ascend, so that those of a sequence lie together.
+        // Indices ascend, so that the values of a sequence are adjacent.
         let mut up_to = |end: usize| {
             let (own, rest) = left.split_at(left.partition_point(|(at, _)| (*at as usize) < end));
             left = rest;
@@ -156,7 +160,8 @@ impl SparseHead {
     }
 }
 
-/// Weights from a table (inference-free queries, Geng et al. 2024): each token that occurs counts once.
+/// Weights from a table (inference-free queries, Geng et al. 2024). A token that occurs several
+/// times counts once.
 pub fn look_up(table: &[f32], ids: &[u32]) -> Vec<(u32, f32)> {
     let weights = ids
         .iter()
@@ -164,7 +169,7 @@ pub fn look_up(table: &[f32], ids: &[u32]) -> Vec<(u32, f32)> {
     largest(weights.filter(|(_, weight)| **weight > 0.0))
 }
 
-/// One entry an id, with the largest of its weights, in ascending order.
+/// An entry for each id, with the largest of its weights, in ascending order of id.
 fn largest<'a>(weights: impl Iterator<Item = (&'a u32, &'a f32)>) -> Vec<(u32, f32)> {
     let mut entries: Vec<(u32, f32)> = weights.map(|(id, weight)| (*id, *weight)).collect();
     entries.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)));
@@ -172,7 +177,7 @@ fn largest<'a>(weights: impl Iterator<Item = (&'a u32, &'a f32)>) -> Vec<(u32, f
     entries
 }
 
-/// All values of a tensor, none of which may be anything but a number.
+/// All values of a tensor. Errors if one is not finite.
 pub fn all(values: Values) -> Result<Vec<f32>> {
     let Values::All(values) = values else {
         return Err(Error::Internal("all values were asked for".to_owned()));
@@ -181,7 +186,7 @@ pub fn all(values: Values) -> Result<Vec<f32>> {
     Ok(values)
 }
 
-/// Refuses what only damaged weights give.
+/// Errors if a value is not finite, which only damaged weights cause.
 fn check_finite(mut values: impl Iterator<Item = f32>) -> Result<()> {
     if values.all(f32::is_finite) {
         Ok(())

@@ -1,5 +1,6 @@
-//! One transformer, described by data: a [`spec`] says what is computed, a [`layout`] where its weights are, [`forward`]
-//! runs it over any backend, and [`heads`] turn token states into vectors.
+//! A transformer as data: a [`spec`] says what is computed, a [`layout`] where the weights are,
+//! [`forward`] computes it on any backend, and [`heads`] turn token states into vectors. A
+//! [`route`] has all of these.
 
 pub(in crate::model) mod candle;
 pub mod forward;

@@ -1,5 +1,5 @@
-//! The tables behind rotary and relative positions, computed for the longest sequence of a batch: a few thousand
-//! numbers beside the millions of a forward pass.
+//! Tables of rotary and relative positions, computed for the longest sequence of each batch. They
+//! have a few thousand numbers, little beside the millions of operations of a forward pass.
 
 use crate::backend::{RelativeBias, Rotary};
 use crate::error::{Result, room};
@@ -8,8 +8,8 @@ use crate::model::transformer::spec::{Relative, Rope};
 impl Rope {
     /// Cosines and sines of `positions` positions for heads of `size`.
     ///
-    /// Angles are rounded to f32 where the reference rounds them: at position 8,000 that moves an angle by more than
-    /// 1e-4.
+    /// Angles are rounded to f32 where the reference rounds them. At position 8,000 the rounding
+    /// moves an angle by more than 1e-4.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_precision_loss,
@@ -38,8 +38,8 @@ impl Rope {
 }
 
 impl Relative {
-    /// The bias of `heads` heads for sequences of up to `longest` tokens; `table` is the learned one,
-    /// `[buckets, heads]`.
+    /// The bias of `heads` heads for sequences of up to `longest` tokens; `table` is the learned
+    /// one, `[buckets, heads]`.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_wrap,
@@ -68,7 +68,8 @@ impl Relative {
     }
 }
 
-/// The bucket of a key `distance` after the query: exact for the first half of a direction's buckets, then ever wider.
+/// The bucket of a key `distance` tokens after the query. The first half of a direction's buckets
+/// have one distance each, the others grow logarithmically.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -89,8 +90,8 @@ fn bucket(distance: isize, buckets: usize, max_distance: usize) -> usize {
     offset + (exact + widening as usize).min(half - 1)
 }
 
-/// ALiBi's slope of a head: powers of 2^(−8/n) for n heads; where n is no power of two, those of the power below it and
-/// then every other one of twice that.
+/// ALiBi's slope of a head: powers of 2^(−8/n) for n heads. If n is not a power of two, the slopes
+/// of the next lower power p come first, then every other slope of 2p.
 #[expect(clippy::cast_precision_loss, reason = "numbers of heads are small")]
 fn slope(head: usize, heads: usize) -> f32 {
     let power = |index: usize, count: usize| libm::exp2f(-8.0 * (index + 1) as f32 / count as f32);

@@ -1,4 +1,5 @@
-//! Reading of rotary position embeddings and of layer kinds from config.json, in both generations of spellings.
+//! Reads rotary position embeddings and kinds of layers from config.json, in the spellings of
+//! transformers 4 and 5.
 
 use serde_json::{Map, Value};
 
@@ -9,14 +10,15 @@ use crate::model::transformer::spec::Rope;
 /// Which tokens a layer attends to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LayerKind {
-    /// All that the model's direction allows.
+    /// All tokens that the model's direction allows.
     Full,
-    /// Those in a window.
+    /// The tokens in a window.
     Sliding,
 }
 
 impl LayerKind {
-    /// The kind of each of `count` layers: from `layer_types`, or by the older rule of the family.
+    /// The kind of each of `count` layers, from `layer_types`. Older files lack it: there `full`
+    /// says which layers are full.
     pub fn read(config: &Config, count: usize, full: impl Fn(usize) -> bool) -> Result<Vec<Self>> {
         const FIELD: &str = "layer_types";
         let Some(types) = config.get(FIELD) else {
@@ -48,7 +50,7 @@ impl LayerKind {
     }
 }
 
-/// Rotary embeddings of a model whose two kinds of layers have their own.
+/// Rotary embeddings of a model that has different ones for its two kinds of layers.
 #[derive(Clone, Copy, Debug)]
 pub struct Ropes {
     full: Rope,
@@ -56,8 +58,9 @@ pub struct Ropes {
 }
 
 impl Ropes {
-    /// Field and default of each kind's base in the older spelling; the newer one is an object for each kind. `rope_scaling`
-    /// is for full layers, or for `both`.
+    /// Reads both. `full` and `sliding` are the field and the default of each kind's base in the
+    /// older spelling. The newer spelling has an object for each kind. `rope_scaling` applies to
+    /// full layers, and to sliding ones if `both`.
     pub fn read(
         config: &Config,
         full: (&str, f64),
@@ -82,13 +85,14 @@ impl Ropes {
                 None => Rope { theta, factor: 1.0 },
             };
             match config.get("rope_scaling").filter(|_| scaled) {
-                // transformers passes over the older name here.
+                // transformers ignores the older name `type` here, so that the scaling would have
+                // no effect.
                 Some(scaling)
                     if scaling.get("type").is_some() && scaling.get("rope_type").is_none() =>
                 {
                     Err(config.wrong("rope_scaling", "an object with rope_type in place of type"))
                 }
-                // It takes the place of the same fields above.
+                // Its fields replace the same fields of `rope_parameters`.
                 Some(scaling) => parse(config, "rope_scaling", scaling, rope.theta),
                 None => Ok(rope),
             }
@@ -99,7 +103,7 @@ impl Ropes {
         })
     }
 
-    /// Those of one kind.
+    /// The rotary embeddings of a kind of layers.
     pub fn of(self, kind: LayerKind) -> Rope {
         match kind {
             LayerKind::Full => self.full,
@@ -108,7 +112,8 @@ impl Ropes {
     }
 }
 
-/// Rotary embeddings that all layers share: `rope_parameters`, or `rope_theta` and `rope_scaling`.
+/// Reads rotary embeddings that all layers share: `rope_parameters`, or `rope_theta` and
+/// `rope_scaling`.
 pub fn read(config: &Config, default: f64) -> Result<Rope> {
     plain(config)?;
     let theta = config.positive("rope_theta", default)?;
@@ -124,12 +129,12 @@ pub fn read(config: &Config, default: f64) -> Result<Rope> {
     Ok(Rope { theta, factor: 1.0 })
 }
 
-/// Refuses positions that turn a part of each head only.
+/// Errors if only a part of each head is rotated.
 fn plain(config: &Config) -> Result<()> {
     config.only("partial_rotary_factor", &[1.into(), 1.0.into()])
 }
 
-/// Whether parameters are those of all layers, and not an object for each kind.
+/// Whether parameters are for all layers, rather than an object for each kind.
 fn is_flat(parameters: &Value) -> bool {
     parameters
         .as_object()

@@ -1,5 +1,5 @@
-//! A route: from texts to whatever vectors its heads give. Most models have one; models with a Router have one for
-//! queries and one for documents.
+//! A route: the way from texts to the vectors of its heads. Most models have one route. Models with
+//! a Router have one for queries and one for documents.
 
 use std::sync::Arc;
 
@@ -13,11 +13,11 @@ use crate::model::transformer::layout::{Encoder, Linear, VectorId};
 use crate::model::transformer::spec::Spec;
 use crate::text::{Batch, Tokenizer};
 
-/// One way through a model.
+/// A way through a model.
 pub struct Route {
-    /// The router's name for it; empty where there is no router.
+    /// The router's name for it; empty if there is no router.
     pub name: String,
-    /// Makes tokens of texts.
+    /// Turns texts into tokens.
     pub tokenizer: Arc<Tokenizer>,
     /// The most tokens of one input, special tokens included.
     pub max_tokens: usize,
@@ -29,18 +29,19 @@ pub struct Route {
 pub enum Body {
     /// A transformer and its heads.
     Transformer(Box<Transformer>),
-    /// A weight for each vocabulary entry, and no transformer: sparse vectors only.
+    /// A weight for each vocabulary entry. There is no transformer, and only sparse vectors are
+    /// given.
     Table {
         /// `[vocab]`
         weights: VectorId,
-        /// Its length.
+        /// Length of the table.
         vocab_size: usize,
     },
 }
 
 /// A transformer and its heads.
 pub struct Transformer {
-    /// Makes states of tokens.
+    /// Computes states of tokens.
     pub encoder: AnyEncoder,
     /// Entries of the vocabulary.
     pub vocab_size: usize,
@@ -52,7 +53,7 @@ pub struct Transformer {
     pub colbert: Option<Linear>,
 }
 
-/// Whose code runs a model.
+/// Which implementation runs a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Road {
     /// Our forward pass, in any dtype.
@@ -61,7 +62,7 @@ pub enum Road {
     Candle,
 }
 
-/// What makes states of tokens.
+/// Computes states of tokens.
 pub enum AnyEncoder {
     /// Our forward pass.
     Native {
@@ -70,10 +71,10 @@ pub enum AnyEncoder {
         /// Where its weights are.
         encoder: Encoder,
     },
-    /// candle-transformers'.
+    /// candle-transformers' forward pass.
     #[cfg(not(target_arch = "wasm32"))]
     Candle {
-        /// The weight file that it wants whole.
+        /// Index of its weight file, all tensors of which are kept for it.
         file: usize,
         /// The model.
         candle: Box<Candle>,
@@ -113,7 +114,7 @@ impl Route {
         }
     }
 
-    /// Its dense head.
+    /// The dense head.
     pub fn dense(&self) -> Option<&DenseHead> {
         match &self.body {
             Body::Transformer(transformer) => transformer.dense.as_ref(),
@@ -121,7 +122,7 @@ impl Route {
         }
     }
 
-    /// The head that token vectors come from unless the caller says otherwise.
+    /// The head of token vectors, unless the caller asks for another one.
     pub fn token_head(&self) -> TokenHead {
         match &self.body {
             Body::Transformer(transformer) if transformer.colbert.is_some() => TokenHead::Colbert,
@@ -129,7 +130,7 @@ impl Route {
         }
     }
 
-    /// Which road its transformer takes.
+    /// Which implementation runs its transformer.
     pub fn road(&self) -> Road {
         match &self.body {
             #[cfg(not(target_arch = "wasm32"))]

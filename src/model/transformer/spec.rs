@@ -1,5 +1,5 @@
-//! A transformer encoder, described by data. Everything that the forward pass needs to know, and nothing about
-//! which family or file it comes from.
+//! A transformer encoder as data: everything that the forward pass needs to know, and nothing about
+//! the family or file that it comes from.
 
 use crate::backend::{Activation, Heads, Mask, NormKind};
 use crate::text::Batch;
@@ -11,31 +11,31 @@ pub struct Spec {
     pub vocab_size: usize,
     /// Width of a token state.
     pub hidden_size: usize,
-    /// Width between the two products of the feed-forward block.
+    /// Width of the feed-forward block between its two linear layers.
     pub intermediate_size: usize,
     /// Attention heads.
     pub heads: Heads,
-    /// Factor of attention's scores.
+    /// Attention scores are multiplied by this.
     pub attention_scale: f32,
     /// How each layer attends.
     pub layers: Vec<LayerSpec>,
-    /// Learned positions, added to the embeddings.
+    /// Learned position embeddings, added to the word embeddings.
     pub positions: Positions,
-    /// Distances between tokens, added to attention's scores.
+    /// Relative position bias, added to attention scores.
     pub relative: Option<Relative>,
     /// The longest sequence that the model is made for.
     pub max_positions: usize,
-    /// Rows of the token type table; none where the family has no such table.
+    /// Rows of the token type table; none if the family has no such table.
     pub token_types: Option<usize>,
-    /// Factor of the embeddings.
+    /// Embeddings are multiplied by this.
     pub embedding_scale: f32,
     /// Activation of the feed-forward block.
     pub activation: Activation,
     /// Whether the feed-forward block is gated.
     pub gated: bool,
-    /// Which norm.
+    /// The kind of norm.
     pub norm: NormKind,
-    /// Added under the root in every norm.
+    /// Added to the variance in every norm.
     pub norm_eps: f32,
     /// Which modules have biases.
     pub biases: Biases,
@@ -44,9 +44,9 @@ pub struct Spec {
 /// How one layer attends.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LayerSpec {
-    /// Who sees whom.
+    /// Which tokens attend to which.
     pub mask: Mask,
-    /// Rotary position embeddings, where the family has them.
+    /// Rotary position embeddings, if the family has them.
     pub rope: Option<Rope>,
 }
 
@@ -67,16 +67,16 @@ pub struct Biases {
     pub qkv: bool,
     /// Projection of the attention's output.
     pub attention_output: bool,
-    /// First product of the feed-forward block.
+    /// First linear layer of the feed-forward block.
     pub ffn_up: bool,
-    /// Second product of the feed-forward block.
+    /// Second linear layer of the feed-forward block.
     pub ffn_down: bool,
     /// Norms.
     pub norm: bool,
 }
 
 impl Biases {
-    /// In every module.
+    /// Every module has one.
     pub const ALL: Self = Self {
         qkv: true,
         attention_output: true,
@@ -84,7 +84,7 @@ impl Biases {
         ffn_down: true,
         norm: true,
     };
-    /// In none.
+    /// No module has one.
     pub const NONE: Self = Self {
         qkv: false,
         attention_output: false,
@@ -94,38 +94,40 @@ impl Biases {
     };
 }
 
-/// Which learned position a token takes.
+/// Which row of the learned position table a token uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Positions {
-    /// None is added.
+    /// There are no learned positions.
     None,
-    /// Its place in the sequence, from 0, in a table of `rows`.
+    /// The token's index in the sequence, from 0.
     FromZero {
         /// Rows of the table.
         rows: usize,
     },
-    /// RoBERTa's: counted from the row after the padding token's id, which is 1 in every published model. A padding
-    /// token written in a text takes the row of its own id and is not counted.
+    /// RoBERTa's: counted from the row after the padding token's id. A padding token that a text
+    /// contains uses the row of its id and is not counted.
     AfterPadding {
         /// Rows of the table.
         rows: usize,
-        /// The padding token's id.
+        /// The padding token's id, 1 in every published model.
         padding: u32,
     },
 }
 
-/// What the distance between two tokens adds to their score.
+/// What the distance between two tokens adds to their attention score.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relative {
-    /// T5's (Raffel et al. 2020): a learned number for each head and each of `buckets` ranges of distances, half of
-    /// them for keys after the query; beyond `max_distance` all are one.
+    /// T5's (Raffel et al. 2020): a learned number for each head and each of `buckets` ranges of
+    /// distances. Half of the ranges are for keys after the query. All distances beyond
+    /// `max_distance` share a range.
     Buckets {
         /// Rows of the table.
         buckets: usize,
-        /// Where the last bucket begins.
+        /// The distance at which the last bucket begins.
         max_distance: usize,
     },
-    /// ALiBi (Press et al. 2021), in both directions: minus the distance, times a slope of each head's own.
+    /// ALiBi (Press et al. 2021) in both directions: minus the distance, times a slope that depends
+    /// on the head.
     Alibi,
 }
 

@@ -18,6 +18,8 @@ pub struct Class {
     pub pre_tokenizer: &'static str,
     /// Fields of the tokens before and after a text. Empty if the file's template is kept.
     pub template: [&'static str; 2],
+    /// Whether the places of tokens are without the white space around them.
+    pub trims: bool,
     /// Its special tokens by field, in transformers' order. `*` marks a token that includes the
     /// space before it.
     pub tokens: &'static [(&'static str, &'static str)],
@@ -69,6 +71,7 @@ const CLASSES: [Class; 9] = [
         kind: Kind::Bert,
         pre_tokenizer: BERT,
         template: ["cls_token", "sep_token"],
+        trims: false,
         tokens: &[
             ("unk_token", "[UNK]"),
             ("sep_token", "[SEP]"),
@@ -82,6 +85,7 @@ const CLASSES: [Class; 9] = [
         kind: Kind::Bert,
         pre_tokenizer: BERT,
         template: ["cls_token", "sep_token"],
+        trims: true,
         tokens: &[
             ("bos_token", "<s>"),
             ("eos_token", "</s>"),
@@ -97,6 +101,7 @@ const CLASSES: [Class; 9] = [
         kind: Kind::Roberta,
         pre_tokenizer: r#"{"type":"ByteLevel","add_prefix_space":PREFIX,"trim_offsets":true,"use_regex":true}"#,
         template: ["cls_token", "sep_token"],
+        trims: true,
         tokens: ROBERTA_TOKENS,
     },
     Class {
@@ -104,6 +109,7 @@ const CLASSES: [Class; 9] = [
         kind: Kind::Unigram,
         pre_tokenizer: WORDS,
         template: ["bos_token", "eos_token"],
+        trims: false,
         tokens: ROBERTA_TOKENS,
     },
     Class {
@@ -111,6 +117,7 @@ const CLASSES: [Class; 9] = [
         kind: Kind::Camembert,
         pre_tokenizer: WORDS,
         template: ["bos_token", "eos_token"],
+        trims: false,
         tokens: &[
             ("bos_token", "<s>"),
             ("eos_token", "</s>"),
@@ -126,6 +133,7 @@ const CLASSES: [Class; 9] = [
         kind: Kind::T5,
         pre_tokenizer: WORDS,
         template: ["", "eos_token"],
+        trims: false,
         tokens: &[
             ("eos_token", "</s>"),
             ("unk_token", "<unk>"),
@@ -137,6 +145,7 @@ const CLASSES: [Class; 9] = [
         kind: Kind::Deberta,
         pre_tokenizer: r#"{"type":"Metaspace","replacement":"▁","prepend_scheme":"SCHEME","split":true}"#,
         template: ["cls_token", "sep_token"],
+        trims: false,
         tokens: &[
             ("bos_token", "[CLS]"),
             ("eos_token", "[SEP]"),
@@ -152,6 +161,7 @@ const CLASSES: [Class; 9] = [
         kind: Kind::Qwen2,
         pre_tokenizer: r#"{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},"behavior":"Isolated","invert":false},{"type":"ByteLevel","add_prefix_space":PREFIX,"trim_offsets":true,"use_regex":false}]}"#,
         template: ["", ""],
+        trims: false,
         tokens: &[
             ("eos_token", "<|endoftext|>"),
             ("unk_token", "<|endoftext|>"),
@@ -163,6 +173,7 @@ const CLASSES: [Class; 9] = [
         kind: Kind::Gemma,
         pre_tokenizer: r#"{"type":"Split","pattern":{"String":" "},"behavior":"MergedWithPrevious","invert":false}"#,
         template: ["", ""],
+        trims: false,
         tokens: &[
             ("bos_token", "<bos>"),
             ("eos_token", "<eos>"),

@@ -19,7 +19,7 @@ pub use self::files::{Settings, lists_tokens};
 use self::rebuild::lowercase;
 use self::token::token;
 use super::parts::Parts;
-use super::tokenizer::Direction;
+use super::rules::Direction;
 use crate::error::Result;
 
 /// Properties of a tokenizer besides its parts.

@@ -11,6 +11,7 @@ use super::token::token;
 use crate::error::{Error, Result};
 use crate::text::model::Model;
 use crate::text::parts::Parts;
+use crate::text::template::Template;
 
 impl Settings {
     /// Content and id of a special token.
@@ -99,8 +100,13 @@ impl Settings {
             let ids = ends
                 .iter()
                 .map(|end| end.iter().map(|(_, id)| *id).collect());
-            if around(&parts.post_processor) != Some(ids.collect()) {
-                parts.post_processor = template(&ends, kind == Kind::Roberta);
+            let is_same = around(&parts.post_processor) == Some(ids.collect());
+            let is_trimmed = |json| Template::new(json).is_ok_and(|own| !own.trims.is_empty());
+            if !is_same || (class.trims && !is_trimmed(&parts.post_processor)) {
+                parts.post_processor = template(&ends, class.trims);
+            }
+            // Where tokens are in a text changes no vector.
+            if !is_same {
                 let _ = write!(changes, "{}", parts.post_processor);
             }
         }
@@ -278,7 +284,7 @@ fn around(processor: &Value) -> Option<Vec<Vec<u32>>> {
 }
 
 /// A post-processor that adds tokens before and after a text.
-fn template(ends: &[Option<(String, u32)>], byte_level: bool) -> Value {
+fn template(ends: &[Option<(String, u32)>], trims: bool) -> Value {
     let (mut sides, mut special) = ([String::new(), String::new()], String::new());
     for (end, side) in ends.iter().zip(&mut sides) {
         if let Some((token, id)) = end {
@@ -302,7 +308,7 @@ fn template(ends: &[Option<(String, u32)>], byte_level: bool) -> Value {
     let template = format!(
         r#"{{"type":"TemplateProcessing","single":{single},"pair":{single},"special_tokens":{{{special}}}}}"#
     );
-    parse(&if byte_level {
+    parse(&if trims {
         let trims =
             r#"{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true}"#;
         format!(r#"{{"type":"Sequence","processors":[{trims},{template}]}}"#)
