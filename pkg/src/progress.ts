@@ -1,71 +1,9 @@
 /** Progress of a load, in the events of transformers.js, so that existing progress bars work unchanged. */
 
 import { GossamerError, reason } from "./errors.js";
+import type { FileBytes, Progress } from "./progress-events.js";
 import type { Listing } from "./sources/source.js";
 import type { LoadOptions } from "./types.js";
-
-/** One event. */
-export type Progress = FileProgress | BytesProgress | TotalProgress | ReadyProgress;
-
-/** A file was found, begins to arrive, or is there. */
-export interface FileProgress {
-  /** Which of these. */
-  status: "initiate" | "download" | "done";
-  /** The model's name. */
-  name: string;
-  /** The file's path in the model's folder. */
-  file: string;
-}
-
-/** More of a file is there. */
-export interface BytesProgress {
-  /** Always this. */
-  status: "progress";
-  /** The model's name. */
-  name: string;
-  /** The file's path in the model's folder. */
-  file: string;
-  /** In percent. */
-  progress: number;
-  /** Bytes that are there. */
-  loaded: number;
-  /** Bytes of the whole file. */
-  total: number;
-}
-
-/** More of the model is there. */
-export interface TotalProgress {
-  /** Always this. */
-  status: "progress_total";
-  /** The model's name. */
-  name: string;
-  /** In percent. */
-  progress: number;
-  /** Bytes that are there. */
-  loaded: number;
-  /** Bytes of all files. */
-  total: number;
-  /** The same of each file, by its path. */
-  files: Record<string, FileBytes>;
-}
-
-/** How far a file is. */
-export interface FileBytes {
-  /** Bytes that are there. */
-  loaded: number;
-  /** Bytes of the whole file. */
-  total: number;
-}
-
-/** The model can be used. */
-export interface ReadyProgress {
-  /** Always this. */
-  status: "ready";
-  /** What it is for. */
-  task: string;
-  /** The model's name. */
-  model: string;
-}
 
 /** Events per file that are worth a redraw. */
 const STEPS = 200;
@@ -79,6 +17,8 @@ export class ProgressReport {
   readonly #isHeard: boolean;
   readonly #files: Record<string, FileBytes> = {};
   readonly #reported = new Map<string, number>();
+  /** Names of the files whose bytes have begun to arrive. */
+  readonly started = new Set<string>();
   #overall = 0;
   #weights: string[] = [];
 
@@ -97,6 +37,7 @@ export class ProgressReport {
 
   /** A file was found and its bytes are about to arrive. */
   start(file: string): void {
+    this.started.add(file);
     this.#emit({ status: "initiate", name: this.#name, file });
     this.#emit({ status: "download", name: this.#name, file });
   }

@@ -1,11 +1,10 @@
 /** A class with the interface of the browsers' coming `SemanticEmbedder`, around any model. */
 
-import type { ModelCache } from "../cache/cache.js";
 import type { Embedder } from "../embedder.js";
 import { GossamerError } from "../errors.js";
 import type { Target } from "../globals.js";
-import type { Progress } from "../progress.js";
-import type { LoadOptions, ModelInfo, ModelSource, TextOptions } from "../types.js";
+import type { Progress } from "../progress-events.js";
+import type { LoadOptions, ModelCache, ModelInfo, ModelSource, TextOptions } from "../types.js";
 
 /** How far a model is from being used. */
 export type Availability = "unavailable" | "downloadable" | "downloading" | "available";

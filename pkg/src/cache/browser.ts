@@ -3,7 +3,8 @@
  * every browser, in pages, workers and service workers alike.
  */
 
-import type { LoadCache, ModelStore } from "./cache.js";
+import type { ModelStore } from "../types.js";
+import type { LoadCache } from "./cache.js";
 import { forgetMeasurements } from "./measurements.js";
 import { StoreCache } from "./store.js";
 

@@ -3,46 +3,7 @@
 import type { Engine } from "../engine/engine.js";
 import type { GossamerError } from "../errors.js";
 import type { Source } from "../sources/source.js";
-import type { FileContents, WeightDtype } from "../types.js";
-
-/**
- * A place of your own to keep models in: named values of at most 4 MiB. Cloudflare's R2 buckets are one as they are. Names
- * are paths of ASCII letters, digits, and `-_.~%/`.
- */
-export interface ModelStore {
-  /** A value, or nothing if there is none of that name. */
-  get(name: string): Promise<FileContents | null | undefined> | FileContents | null | undefined;
-  /** Keeps a value, in place of what may have had that name. */
-  put(name: string, value: Uint8Array<ArrayBuffer>): unknown;
-  /** Forgets a value. One that is not there is none to forget. */
-  delete(name: string): unknown;
-}
-
-/** A model that can be loaded without a network. */
-export interface CachedModel {
-  /** Its name, or the address of its folder. */
-  model: string;
-  /** The commit, or the version that `load` was given. */
-  revision: string;
-  /** As what it is kept; nothing for what is kept as it was downloaded, whole or in part. */
-  dtype?: WeightDtype;
-  /** In bytes. */
-  size: number;
-  /** When it was last loaded. */
-  lastUsed: Date;
-}
-
-/** Models that are kept on this machine. */
-export interface ModelCache {
-  /** Those that are kept, the last used first. */
-  list(): Promise<CachedModel[]>;
-  /** Forgets a model, with all of its versions; whether there was one. */
-  delete(model: string): Promise<boolean>;
-  /** Forgets all models. */
-  clear(): Promise<void>;
-  /** Bytes that all of them take. */
-  size(): Promise<number>;
-}
+import type { ModelCache } from "../types.js";
 
 /** A model that is to be loaded. */
 export interface Wanted {

@@ -2,10 +2,10 @@
 
 import { GossamerError } from "../errors.js";
 import type { Absent, Identity, Listing, OpenFile, Source } from "../sources/source.js";
+import type { ModelStore } from "../types.js";
 import type { Wanted } from "./cache.js";
-import { type Entry, entryId, fileName, isSame } from "./index.js";
+import { type Entry, entryId, fileName, type Index, isSame } from "./index.js";
 import { getPiece, type KeptFile, PIECE, type Piece, putPiece } from "./pieces.js";
-import type { StoreCache } from "./store.js";
 import { gone } from "./visit.js";
 
 /** Milliseconds after which what has arrived of a piece is kept as one. */
@@ -17,11 +17,18 @@ const SMALL = 1 << 16;
 /** Pieces that may wait to be written. */
 const WAITING = 2;
 
+/** The parts of a cache that a download uses. */
+interface Storage {
+  readonly store: ModelStore;
+  readonly index: Index;
+  hasRoom(bytes: number): Promise<boolean>;
+}
+
 /** Where a model comes from, and what is here of it. */
 export class Download implements Source {
   /** Whether bytes were taken from an earlier download. */
   resumed = false;
-  readonly #cache: StoreCache;
+  readonly #cache: Storage;
   readonly #place: Source;
   readonly #sha256: Wanted["sha256"];
   readonly #entry: Entry;
@@ -30,7 +37,7 @@ export class Download implements Source {
   #waiting = 0;
 
   /** Finds what is here already. */
-  static async resume(cache: StoreCache, wanted: Wanted): Promise<Download> {
+  static async resume(cache: Storage, wanted: Wanted): Promise<Download> {
     const { place, damaged } = wanted;
     const { key, version, ref } = place.identity as Identity & { version: string };
     const fresh: Entry = {
@@ -47,7 +54,7 @@ export class Download implements Source {
     return new Download(cache, wanted, found || fresh);
   }
 
-  private constructor(cache: StoreCache, { place, sha256 }: Wanted, entry: Entry) {
+  private constructor(cache: Storage, { place, sha256 }: Wanted, entry: Entry) {
     this.#cache = cache;
     this.#place = place;
     this.#sha256 = sha256;

@@ -3,7 +3,7 @@
 import { randomUUID } from "node:crypto";
 import { mkdir, open, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import type { ModelStore } from "./cache.js";
+import type { ModelStore } from "../types.js";
 
 export function folderStore(folder: string): ModelStore {
   return {

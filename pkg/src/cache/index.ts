@@ -1,8 +1,7 @@
 /** What a store has: one list of all models, which every change writes anew. */
 
 import { isHash, isPath, isSize } from "../sources/trust.js";
-import type { WeightDtype } from "../types.js";
-import type { ModelStore } from "./cache.js";
+import type { ModelStore, WeightDtype } from "../types.js";
 import { exclusive } from "./locks.js";
 import { getValue, type KeptFile, keptBytes, pieceName } from "./pieces.js";
 

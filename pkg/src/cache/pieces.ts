@@ -3,7 +3,7 @@
 import { openContents } from "../sources/files.js";
 import { readAll } from "../sources/source.js";
 import { hexadecimal } from "../sources/verify.js";
-import type { ModelStore } from "./cache.js";
+import type { ModelStore } from "../types.js";
 
 /** Bytes of a piece, but for a file's last: what key-value stores take, and of a broken download is lost at most. */
 export const PIECE = 1 << 22;

@@ -13,6 +13,7 @@ export function passing({ place, sha256, file }: Wanted): Visit {
 const OTHERS: ErrorCode[] = [
   "aborted",
   "disposed",
+  "invalid_input",
   "worker_failed",
   "unsupported_runtime",
   "out_of_memory",
