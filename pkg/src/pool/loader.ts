@@ -1,5 +1,6 @@
 /** Loads one model into several workers. */
 
+import { onAbort } from "../abort.js";
 import type { EngineLoader, LoaderOptions } from "../engine/engine.js";
 import { disposed, GossamerError } from "../errors.js";
 import { Pool } from "./pool.js";
@@ -10,17 +11,23 @@ import { type Remote, workerFailed } from "./remote.js";
 export class PoolLoader implements EngineLoader<Pool> {
   readonly #workers: Remote[] = [];
   readonly #reload: () => Promise<Pool>;
+  /** Stops listening to the signal. */
+  readonly #ignore: () => void;
   #pushed: Promise<number | undefined> = Promise.resolve(undefined);
 
-  /** `reload` makes a pool of one worker, to take the place of one that failed. */
+  /**
+   * `reload` loads a pool of one worker, to replace one that failed. When `signal` is aborted while
+   * the model is loaded, the workers end at once: they may be busy, or never start.
+   */
   static async start(
     create: () => Remote,
     count: number,
     module: WebAssembly.Module,
     options: LoaderOptions,
     reload: () => Promise<Pool>,
+    signal: AbortSignal | undefined,
   ): Promise<PoolLoader> {
-    const loader = new PoolLoader(reload);
+    const loader = new PoolLoader(reload, signal);
     try {
       while (loader.#workers.length < count) loader.#workers.push(create());
       await loader.#all("start", [module, options]);
@@ -31,8 +38,9 @@ export class PoolLoader implements EngineLoader<Pool> {
     return loader;
   }
 
-  private constructor(reload: () => Promise<Pool>) {
+  private constructor(reload: () => Promise<Pool>, signal: AbortSignal | undefined) {
     this.#reload = reload;
+    this.#ignore = onAbort(signal, () => this.free());
   }
 
   wanted(): Promise<string[]> {
@@ -81,10 +89,12 @@ export class PoolLoader implements EngineLoader<Pool> {
 
   async finish(): Promise<Pool> {
     const info = await this.#all("finish", []);
+    this.#ignore();
     return new Pool(this.#workers, info, this.#reload);
   }
 
   free(): void {
+    this.#ignore();
     for (const worker of this.#workers) worker.fail(disposed());
   }
 
