@@ -25,8 +25,8 @@ export function onAbort(signal: AbortSignal | undefined, act: () => void): () =>
 }
 
 /**
- * The promise, or a rejection with code `aborted` as soon as the signal is aborted. The work behind the
- * promise may still go on then.
+ * The promise, or a rejection with code `aborted` as soon as the signal is aborted. The work behind
+ * the promise may still go on then.
  */
 export function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (!signal) return promise;

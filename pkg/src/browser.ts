@@ -1,4 +1,7 @@
-/** The part of a host that the entry points for browsers share: everything except where the wasm and the worker are. */
+/**
+ * The part of a host that the entry points for browsers share: everything except where the wasm and
+ * the worker are.
+ */
 
 import { browserCache } from "./cache/browser.js";
 import type { Host } from "./host.js";

@@ -55,21 +55,23 @@ import type {
 /**
  * Turns texts into vectors. Made by `load`.
  *
- * Calls may overlap. Each does a bounded amount of work at a time and lets the event loop run in between. Still, load models
- * with `workers: 1` or more in a page, so that scrolling and typing never wait.
+ * Calls may overlap. Each does a bounded amount of work at a time and lets the event loop run in
+ * between. Still, load models with `workers: 1` or more in a page, so that scrolling and typing
+ * never wait.
  */
 export class Embedder {
   /** The embeddings part of the official `openai` client: `embeddings.create(body)`. */
   readonly embeddings: Embeddings;
   /**
-   * Answers requests in the formats of OpenAI (`/v1/embeddings`), text-embeddings-inference (`/embed`, `/embed_sparse` and
-   * others), Chroma and Inworld. Use it as `new OpenAI({ fetch: embedder.fetch })`, or as the handler of a server. See
-   * {@link handler}.
+   * Answers requests in the formats of OpenAI (`/v1/embeddings`), text-embeddings-inference
+   * (`/embed`, `/embed_sparse` and others), Chroma and Inworld. Use it as
+   * `new OpenAI({ fetch: embedder.fetch })`, or as the handler of a server. See {@link handler}.
    */
   readonly fetch: Handler;
   /**
-   * Resolves to whether the model is in the cache. Writing it there continues after `load` has returned; the promise resolves
-   * when that is done. It never rejects; a warning says why the result is false.
+   * Resolves to whether the model is in the cache. Writing it there continues after `load` has
+   * returned; the promise resolves when that is done. It never rejects; a warning says why the
+   * result is false.
    */
   readonly cached: Promise<boolean>;
   readonly #engine: Engine;
@@ -104,9 +106,10 @@ export class Embedder {
   }
 
   /**
-   * Dense vectors of any number of texts, in batches, in order, and in bounded memory: `for await (const batch of
-   * embedder.stream(lines))`. `inputs` is a list or any other iterable or async iterable. It is read no faster than the batches
-   * are consumed. Leaving the loop stops the work.
+   * Dense vectors of any number of texts, in batches, in order, and in bounded memory:
+   * `for await (const batch of embedder.stream(lines))`. `inputs` is a list or any other iterable
+   * or async iterable. It is read no faster than the batches are consumed. Leaving the loop stops
+   * the work.
    */
   stream<Input extends string | readonly number[], O extends Output = "float">(
     inputs: Source<Input>,
@@ -124,15 +127,18 @@ export class Embedder {
   }
 
   /**
-   * Splits texts into chunks of at most `chunkSize` tokens: at the ends of paragraphs and sentences where possible, otherwise
-   * between words. White space between chunks belongs to no chunk.
+   * Splits texts into chunks of at most `chunkSize` tokens: at the ends of paragraphs and sentences
+   * where possible, otherwise between words. White space between chunks belongs to no chunk.
    */
   async chunk(texts: string | readonly string[], options?: ChunkOptions): Promise<Chunk[][]> {
     const places = await this.#run("chunk", ...cutting(texts, options));
     return places.map((numbers, at) => chunksOf(texts, at, numbers));
   }
 
-  /** Splits texts into chunks as {@link chunk} does, and returns a dense vector for each chunk; one result per text. */
+  /**
+   * Splits texts into chunks as {@link chunk} does, and returns a dense vector for each chunk; one
+   * result per text.
+   */
   async encodeChunks(
     texts: string | readonly string[],
     options?: EncodeChunksOptions,
@@ -173,7 +179,10 @@ export class Embedder {
     return (await this.#run("encodeTokens", inputs, options)).map(withList<TokenVectors>);
   }
 
-  /** Several kinds of vectors from one pass through the model, for those that have several (`info.outputs`). */
+  /**
+   * Several kinds of vectors from one pass through the model, for those that have several
+   * (`info.outputs`).
+   */
   async encodeMulti(inputs: Inputs, options: EncodeMultiOptions): Promise<EncodedMulti> {
     const { dense, sparse, tokens } = await this.#run("encodeMulti", inputs, options);
     return {
@@ -201,9 +210,10 @@ export class Embedder {
   }
 
   /**
-   * Returns the files of a folder that loads as this model. The weights keep the dtype that they have now and are not quantised
-   * again, so the vectors of the saved model are bit-identical. The model must have been loaded with `saveable`. Read the
-   * streams of the files before you dispose of the model.
+   * Returns the files of a folder that loads as this model. The weights keep the dtype that they
+   * have now and are not quantised again, so the vectors of the saved model are bit-identical. The
+   * model must have been loaded with `saveable`. Read the streams of the files before you dispose
+   * of the model.
    */
   async save(options: SaveOptions & CallOptions = {}): Promise<SavedFile[]> {
     checkOptions("save", options, ["shard", "signal"]);
@@ -211,26 +221,34 @@ export class Embedder {
     return save((call, signal) => this.run(call, signal), options);
   }
 
-  /** The similarity of two vectors, by the measure that the model was trained for (`info.similarity`). Larger means more similar. */
+  /**
+   * The similarity of two vectors, by the measure that the model was trained for
+   * (`info.similarity`). Larger means more similar.
+   */
   similarity(a: Vector, b: Vector): number;
   /**
-   * The similarity of each row of `a` to each row of `b`. Rows are results of `encode`, lists of vectors, or either of them
-   * after `JSON.parse(JSON.stringify(…))`; a single vector is one row. Vectors of different `output` can be compared: two
-   * vectors of bits by 1 − 2 × Hamming distance / dimensions, bits and numbers by the cosine.
+   * The similarity of each row of `a` to each row of `b`. Rows are results of `encode`, lists of
+   * vectors, or either of them after `JSON.parse(JSON.stringify(…))`; a single vector is one row.
+   * Vectors of different `output` can be compared: two vectors of bits by 1 − 2 × Hamming distance
+   * / dimensions, bits and numbers by the cosine.
    */
   similarity(a: Table | Vector, b: Table | Vector): Matrix;
   /** The dot product of two sparse vectors. */
   similarity(a: SparseLike, b: SparseLike): number;
   /** The dot product of each sparse vector of `a` with each of `b`. */
   similarity(a: readonly SparseLike[], b: readonly SparseLike[]): Matrix;
-  /** The weighted sum of the similarities of all kinds of vectors that both have: dense, sparse, and `maxSim` of token vectors. */
+  /**
+   * The weighted sum of the similarities of all kinds of vectors that both have: dense, sparse, and
+   * `maxSim` of token vectors.
+   */
   similarity(a: MultiLike, b: MultiLike, options?: SimilarityOptions): Matrix;
   similarity(a: Comparable, b: Comparable, options?: SimilarityOptions): number | Matrix {
     return similarity(this.info.similarity, a, b, options);
   }
 
   /**
-   * The late-interaction score of a query and a document: ColBERT's MaxSim, averaged over the query's vectors as BGE-M3 does it.
+   * The late-interaction score of a query and a document: ColBERT's MaxSim, averaged over the
+   * query's vectors as BGE-M3 does it.
    */
   maxSim(query: Rows, document: Rows): number {
     // Throws after `dispose`, like all other calls.
@@ -238,7 +256,10 @@ export class Embedder {
     return maxSim(query, document);
   }
 
-  /** Frees the model's memory and stops its workers. Calls in progress and later calls reject with code `disposed`. */
+  /**
+   * Frees the model's memory and stops its workers. Calls in progress and later calls reject with
+   * code `disposed`.
+   */
   dispose(): void {
     this.#engine.dispose();
   }
@@ -356,7 +377,10 @@ function chunksOf(texts: string | readonly string[], at: number, numbers: Uint32
 
 /** OpenAI's embeddings API, answered on this machine. */
 export interface Embeddings {
-  /** Vectors as base64 of little-endian 32-bit floats, which the official client requests by default. */
+  /**
+   * Vectors as base64 of little-endian 32-bit floats, which the official client requests by
+   * default.
+   */
   create(
     body: EmbeddingCreateParams & { encoding_format: "base64" },
     options?: CallOptions,

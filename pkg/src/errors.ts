@@ -81,8 +81,9 @@ export function toGossamerError(error: unknown): GossamerError {
 }
 
 /**
- * The messages of an error and of its causes: `fetch` reports in `cause` that a certificate is not trusted or a host is
- * unknown. Queries are removed from addresses, since they may contain signatures.
+ * The messages of an error and of its causes: `fetch` reports in `cause` that a certificate is not
+ * trusted or a host is unknown. Queries are removed from addresses, since they may contain
+ * signatures.
  */
 export function reason(error: unknown): string {
   const parts: string[] = [];

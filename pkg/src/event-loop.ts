@@ -1,4 +1,6 @@
-/** Lets the event loop run during long work, so that pages stay responsive and abort signals arrive. */
+/**
+ * Lets the event loop run during long work, so that pages stay responsive and abort signals arrive.
+ */
 
 /** Milliseconds of work after which {@link yieldIfDue} lets the event loop run. */
 const LONGEST_TURN = 8;
@@ -7,13 +9,19 @@ let last = 0;
 let port: MessagePort | undefined;
 const waiting: (() => void)[] = [];
 
-/** Resolves in a new task of the event loop. Timers are not used since browsers delay nested ones by 4 ms or more. */
+/**
+ * Resolves in a new task of the event loop. Timers are not used since browsers delay nested ones by
+ * 4 ms or more.
+ */
 export async function yieldToEventLoop(): Promise<void> {
   await new Promise<void>(nextTask);
   last = performance.now();
 }
 
-/** Calls {@link yieldToEventLoop} if the last turn was long ago. Without this a loop of short calls would starve the event loop. */
+/**
+ * Calls {@link yieldToEventLoop} if the last turn was long ago. Without this a loop of short calls
+ * would starve the event loop.
+ */
 export async function yieldIfDue(): Promise<void> {
   if (performance.now() - last > LONGEST_TURN) await yieldToEventLoop();
 }
@@ -31,7 +39,8 @@ declare const scheduler: { wait?(milliseconds: number): Promise<void> } | undefi
 
 function nextTask(resolve: () => void): void {
   if (typeof scheduler === "object" && typeof scheduler.wait === "function") {
-    // In edge workers a `MessageChannel` belongs to the request that created it; later requests would wait for ever.
+    // In edge workers a `MessageChannel` belongs to the request that created it; later requests
+    // would wait for ever.
     scheduler.wait(0).then(resolve);
   } else if (typeof setImmediate === "function") {
     setImmediate(resolve);

@@ -1,4 +1,7 @@
-/** Detects the wasm features of the engine. `validate` works even where compiling from bytes is forbidden. */
+/**
+ * Detects the wasm features of the engine. `validate` works even where compiling from bytes is
+ * forbidden.
+ */
 
 import { GossamerError } from "./errors.js";
 

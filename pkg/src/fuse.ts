@@ -5,7 +5,10 @@ import { checkOptions } from "./options.js";
 
 /** Options of {@link fuse}. */
 export interface FuseOptions {
-  /** The larger `k`, the less the first ranks count over later ones. Default: 60, as in the paper and most search engines. */
+  /**
+   * The larger `k`, the less the first ranks count over later ones. Default: 60, as in the paper
+   * and most search engines.
+   */
   k?: number | undefined;
   /** Weight of each ranking; 1 by default. */
   weights?: readonly number[] | undefined;
@@ -20,9 +23,10 @@ export interface Fused<Id> {
 }
 
 /**
- * Reciprocal rank fusion (Cormack et al. 2009) of several rankings, such as those of a dense and a sparse search, each with the
- * best id first. The score of an id is the sum of `weight / (k + rank)`, with ranks counted from 1. Only ranks are used, since
- * the scores of different searches have no common scale.
+ * Reciprocal rank fusion (Cormack et al. 2009) of several rankings, such as those of a dense and a
+ * sparse search, each with the best id first. The score of an id is the sum of
+ * `weight / (k + rank)`, with ranks counted from 1. Only ranks are used, since the scores of
+ * different searches have no common scale.
  */
 export function fuse<Id>(rankings: readonly (readonly Id[])[], options: FuseOptions = {}): Fused<Id>[] {
   checkOptions("fuse", options, ["k", "weights"]);

@@ -1,6 +1,6 @@
 /**
- * The browser types that the public types refer to, for projects without the type declarations of browsers or Node. Where
- * those are present, these declarations add nothing to them.
+ * The browser types that the public types refer to, for projects without the type declarations of
+ * browsers or Node. Where those are present, these declarations add nothing to them.
  */
 
 declare global {
@@ -18,7 +18,10 @@ declare global {
   }
 }
 
-/** The instance type of a global class, if it is declared. (Cloudflare's classes have type parameters, so they cannot be declared above.) */
+/**
+ * The instance type of a global class, if it is declared. (Cloudflare's classes have type
+ * parameters, so they cannot be declared above.)
+ */
 type Instance<Name extends string> =
   typeof globalThis extends Record<Name, { prototype: infer T }> ? T : object;
 

@@ -9,7 +9,10 @@ import type { InitOptions } from "./types.js";
 let compiled: Promise<WebAssembly.Module> | undefined;
 let started: Promise<Wasm> | undefined;
 
-/** Compiles the wasm, or returns the module that was compiled before. After a failure the next call tries again. */
+/**
+ * Compiles the wasm, or returns the module that was compiled before. After a failure the next call
+ * tries again.
+ */
 export function ensureCompiled(host: Host, options: InitOptions = {}): Promise<WebAssembly.Module> {
   compiled ??= find(host, options)
     .then((wasm) => compile(wasm).catch((error) => Promise.reject(unusable(error))))
@@ -20,7 +23,10 @@ export function ensureCompiled(host: Host, options: InitOptions = {}): Promise<W
   return compiled;
 }
 
-/** Starts an instance in this thread, or returns the running one. An instance that has trapped is replaced. */
+/**
+ * Starts an instance in this thread, or returns the running one. An instance that has trapped is
+ * replaced.
+ */
 export async function ensureStarted(host: Host, options?: InitOptions): Promise<Wasm> {
   const running = started;
   if ((await running)?.trap && started === running) started = undefined;

@@ -1,6 +1,7 @@
 /**
- * `gossamer-embed/inline`: the entry point for bundlers that do not copy the package's files. The wasm is in the code. It is
- * the build without relaxed SIMD, the download is a third larger, and there is no worker script.
+ * `gossamer-embed/inline`: the entry point for bundlers that do not copy the package's files. The
+ * wasm is in the code. It is the build without relaxed SIMD, the download is a third larger, and
+ * there is no worker script.
  */
 
 import { browserHost } from "./browser.js";
@@ -19,7 +20,10 @@ const host = browserHost(unpack, () => {
   });
 });
 
-/** Unpacks the wasm. It is base64, since that is plain text for every bundler and most security policies forbid `data:` URLs. */
+/**
+ * Unpacks the wasm. It is base64, since that is plain text for every bundler and most security
+ * policies forbid `data:` URLs.
+ */
 async function unpack(): Promise<Response> {
   const bytes = Uint8Array.from(atob(gzip), (character) => character.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));

@@ -7,8 +7,8 @@ import bindings from "./wasm/gossamer.js";
 export type { GpuDevice, Job, Loader, Model };
 
 /**
- * An instance. After a trap its memory may be in any state, so the instance and all models in it are abandoned. Each model is
- * loaded into a new instance at its next call.
+ * An instance. After a trap its memory may be in any state, so the instance and all models in it
+ * are abandoned. Each model is loaded into a new instance at its next call.
  */
 export class Wasm {
   readonly memory: WebAssembly.Memory;
@@ -20,7 +20,8 @@ export class Wasm {
 
   static async start(module: WebAssembly.Module): Promise<Wasm> {
     let wasm: Wasm | undefined;
-    // Errors in microtasks of the instance (continuations of its own promises) have no caller to catch them.
+    // Errors in microtasks of the instance (continuations of its own promises) have no caller to
+    // catch them.
     const classes = bindings((act) => {
       queueMicrotask(() => {
         try {
@@ -51,7 +52,10 @@ export class Wasm {
     }
   }
 
-  /** Converts an error of the instance to a {@link GossamerError}. Every error that is not one of ours is a trap. */
+  /**
+   * Converts an error of the instance to a {@link GossamerError}. Every error that is not one of
+   * ours is a trap.
+   */
   explain(error: unknown): GossamerError {
     const known = toGossamerError(error);
     if (known.code === "internal" && known.cause === error) {
@@ -61,7 +65,10 @@ export class Wasm {
     return known;
   }
 
-  /** Waits for a promise of the instance. Rejects if the instance traps, since the promise would then never settle. */
+  /**
+   * Waits for a promise of the instance. Rejects if the instance traps, since the promise would
+   * then never settle.
+   */
   async settled<T>(promise: Promise<T> | undefined): Promise<T | undefined> {
     let reject: ((trap: GossamerError) => void) | undefined;
     try {
@@ -77,7 +84,10 @@ export class Wasm {
     }
   }
 
-  /** Frees an object. In an abandoned instance nothing is freed: a trap may have left the object locked. */
+  /**
+   * Frees an object. In an abandoned instance nothing is freed: a trap may have left the object
+   * locked.
+   */
   release(object: { free(): void }): void {
     try {
       // Both ways keep the garbage collector from freeing it again.

@@ -27,7 +27,10 @@ type Options = LoadOptions & { device: Device | undefined; dtype: "auto" | Weigh
 /** transformers.js' names → ours. */
 const ALIASES: Readonly<Record<string, string>> = { wasm: "cpu", fp32: "f32", fp16: "f16", int8: "q8" };
 
-/** Maximum number of attempts. Each attempt after the first ignores a cached copy that turned out to be damaged. */
+/**
+ * Maximum number of attempts. Each attempt after the first ignores a cached copy that turned out to
+ * be damaged.
+ */
 const MOST_TRIES = 8;
 /** Maximum number of workers: more than any machine has cores for. */
 const MOST_WORKERS = 256;
@@ -44,14 +47,16 @@ export async function loadModel(host: Host, source: ModelSource, all: LoadOption
   const place = resolveSource(source, { ...options, onWarning }, host);
   const offline =
     options.offline ?? isSet(host.variable?.("HF_HUB_OFFLINE") || host.variable?.("TRANSFORMERS_OFFLINE"));
-  // A cached model is loaded without checking its kind again, so a model loaded with `kind` is not cached.
+  // A cached model is loaded without checking its kind again, so a model loaded with `kind` is not
+  // cached.
   const cache = options.kind === undefined && place.identity ? cacheOf(host, options) : undefined;
   const dtype = options.dtype === "auto" ? undefined : options.dtype;
   const { sha256 = {}, file = place.file } = options;
   const damaged = new Set<string>();
   const wanted = { place, dtype, file, sha256, offline, signal, warn: onWarning, damaged };
   const onProgress = options.onProgress && reporter(options.onProgress, onWarning);
-  // Compiles while the network and the cache respond. The error, if any, is reported where the wasm is needed.
+  // Compiles while the network and the cache respond. The error, if any, is reported where the wasm
+  // is needed.
   (options.workers ? ensureCompiled(host) : ensureStarted(host)).catch(() => {});
   for (let tries = 1; ; tries++) {
     const visit = cache ? await visited(cache.visit(wanted), signal) : passing(wanted);
@@ -69,7 +74,10 @@ export async function loadModel(host: Host, source: ModelSource, all: LoadOption
   }
 }
 
-/** Waits for a cache, whose store may never respond. After an abort, a visit that still begins is left again. */
+/**
+ * Waits for a cache, whose store may never respond. After an abort, a visit that still begins is
+ * left again.
+ */
 async function visited(visiting: Promise<Visit>, signal: AbortSignal | undefined): Promise<Visit> {
   try {
     return await orAborted(visiting, signal);
@@ -144,7 +152,10 @@ class Loading {
     return { model, revision, dtype, file, kind, sha256, saveable: this.#saveable, device };
   }
 
-  /** Loads into this thread. Loads again, without progress events, after a trap or the loss of a GPU. */
+  /**
+   * Loads into this thread. Loads again, without progress events, after a trap or the loss of a
+   * GPU.
+   */
   async #local(task: LoadTask): Promise<LocalEngine> {
     const start = async () => {
       const wasm = await ensureStarted(this.#host);
@@ -153,7 +164,10 @@ class Loading {
     return this.#into(start(), task);
   }
 
-  /** Loads into workers. Loads a pool of one worker, without progress events, to replace one that failed. */
+  /**
+   * Loads into workers. Loads a pool of one worker, without progress events, to replace one that
+   * failed.
+   */
   async #pool(workers: number, task: LoadTask): Promise<Pool> {
     const reload = () => this.#pool(1, this.#again(task));
     return this.#into(startPool(this.#host, workers, this.#options, task, reload), task);

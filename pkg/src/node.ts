@@ -70,7 +70,10 @@ function hubCache(): string | undefined {
   return expanded && join(expanded, "hub");
 }
 
-/** Like Python's `expanduser` and `expandvars`. Undefined if the path needs a home folder and there is none. */
+/**
+ * Like Python's `expanduser` and `expandvars`. Undefined if the path needs a home folder and there
+ * is none.
+ */
 function expand(path: string): string | undefined {
   const [start = "", user] = /^~([^/\\]*)/.exec(path) ?? [];
   const home = start && homeOf(user);
@@ -107,12 +110,17 @@ function isPermitted(what: object): boolean {
   return !Deno || Deno.permissions.querySync(what).state === "granted";
 }
 
-/** Whether V8 is older than version 12: Node 20 has relaxed SIMD behind a flag, with wrong results. */
+/**
+ * Whether V8 is older than version 12: Node 20 has relaxed SIMD behind a flag, with wrong results.
+ */
 function hasEarlyV8(): boolean {
   return Number.parseInt(process.versions.v8 ?? "", 10) < 12;
 }
 
-/** The models in the Hugging Face cache folder. `clear` keeps the models that other programs have put there. */
+/**
+ * The models in the Hugging Face cache folder. `clear` keeps the models that other programs have
+ * put there.
+ */
 export const cache: ModelCache = {
   list: async () => (await hubFolder()?.list()) ?? [],
   delete: async (model) => (await hubFolder()?.delete(model)) ?? false,

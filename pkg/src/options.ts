@@ -85,7 +85,10 @@ const MEANT: Readonly<Record<string, string>> = {
   abortSignal: "signal",
 };
 
-/** Checks the options of `load` and returns them without those that are null (except `workers`). Throws if an option is unknown or has a value of the wrong type. */
+/**
+ * Checks the options of `load` and returns them without those that are null (except `workers`).
+ * Throws if an option is unknown or has a value of the wrong type.
+ */
 export function checkLoadOptions(options: object): LoadOptions {
   checkOptions("load", options, Object.keys(LOAD));
   const given = Object.fromEntries(
@@ -115,8 +118,8 @@ export function checkValues(call: string, options: object, rules: Readonly<Recor
 }
 
 /**
- * Throws if the options of a call are not an object, or have a number that is NaN or infinite: JSON, in which options go to
- * wasm, cannot express these.
+ * Throws if the options of a call are not an object, or have a number that is NaN or infinite:
+ * JSON, in which options go to wasm, cannot express these.
  */
 export function checkCall(options: unknown): void {
   if (options === undefined || options === null) return;

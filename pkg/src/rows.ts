@@ -5,7 +5,10 @@ interface Rows {
   shape: [number, number];
 }
 
-/** The prototype of results. Methods are here so that JSON, structured clones and comparisons do not see them. */
+/**
+ * The prototype of results. Methods are here so that JSON, structured clones and comparisons do not
+ * see them.
+ */
 const METHODS = {
   toList(this: Rows): number[][] {
     return lists(this);

@@ -1,4 +1,7 @@
-/** Similarity of vectors, as a model's authors meant it. Larger is more alike, always. */
+/**
+ * Similarity of vectors, by the measure that a model was trained for. Larger always means more
+ * similar.
+ */
 
 import { GossamerError } from "./errors.js";
 import { checkOptions } from "./options.js";
@@ -7,66 +10,72 @@ import type { Matrix, ModelInfo } from "./types.js";
 /** A dense vector. */
 export type Vector = Float32Array | Float64Array | readonly number[];
 
-/** Numbers as they are, or as JSON gives them back: of a typed array, an object with numbers as keys. */
+/** A list of numbers, or the object with numeric keys that JSON makes of a typed array. */
 export type Numbers = ArrayLike<number> | Readonly<Record<string, number>>;
 
-/** Dense vectors, row after row: what `encode` gives with any `output`, or what was made of it by way of JSON. */
+/**
+ * Dense vectors in row-major order: a result of `encode` with any `output`, also after a round trip
+ * through JSON.
+ */
 export interface Rows {
   /** All vectors end to end. */
   readonly data: Numbers;
-  /** Number of vectors, and of entries of each. */
+  /** [number of vectors, number of entries of each]. */
   readonly shape: readonly number[];
-  /** What the entries are; floating-point numbers by default. */
+  /** Number format of the entries; floating-point numbers by default. */
   readonly output?: string | undefined;
-  /** Components of a vector, if its entries are bits. */
+  /** Number of components of a vector, if its entries are bits. */
   readonly dimensions?: number | undefined;
-  /** Factors of whole numbers. */
+  /** Factor of each vector's components, if they are integers. */
   readonly scales?: Numbers | undefined;
 }
 
-/** Dense vectors: what `encode` gives, or a list of vectors. */
+/** Dense vectors: a result of `encode`, or a list of vectors. */
 export type Table = Rows | readonly Vector[];
 
-/** A sparse vector, or what was made of one by way of JSON. */
+/** A sparse vector, also after a round trip through JSON. */
 export interface SparseLike {
-  /** Tokens of the vocabulary, in ascending order. */
+  /** Token ids of the vocabulary, in ascending order. */
   readonly indices: Numbers;
-  /** Their weights. */
+  /** The weight of each index. */
   readonly values: Numbers;
 }
 
-/** Several kinds of vectors, as `encodeMulti` gives them. */
+/** Several kinds of vectors, as `encodeMulti` returns them. */
 export interface MultiLike {
-  /** Of all texts. */
+  /** Dense vectors, one row for each text. */
   readonly dense?: Table | undefined;
-  /** One for each text. */
+  /** One sparse vector for each text. */
   readonly sparse?: readonly SparseLike[] | undefined;
-  /** One for each text. */
+  /** The token vectors of each text. */
   readonly tokens?: readonly Rows[] | undefined;
 }
 
-/** What can be compared with its like. */
+/** Everything that `similarity` compares with another value of the same type. */
 export type Comparable = Vector | Table | SparseLike | readonly SparseLike[] | MultiLike;
 
-/** A factor for each kind of vectors. */
+/** A weight for each kind of vectors. */
 export interface KindWeights {
-  /** Of dense vectors. */
+  /** Weight of dense vectors. */
   dense?: number;
-  /** Of sparse vectors. */
+  /** Weight of sparse vectors. */
   sparse?: number;
-  /** Of token vectors. */
+  /** Weight of token vectors. */
   tokens?: number;
 }
 
-/** How much each kind of vectors counts. */
+/** Options of `similarity`. */
 export interface SimilarityOptions {
-  /** Factors of the kinds' similarities, which are added up; 1 by default. BGE-M3's authors take 0.4, 0.2 and 0.4. */
+  /**
+   * Weights of the kinds in the sum of their similarities; 1 by default. The authors of BGE-M3 use
+   * 0.4, 0.2 and 0.4.
+   */
   weights?: KindWeights | undefined;
 }
 
 type Measure = ModelInfo["similarity"];
 
-/** Two vectors → a number; two lists of vectors → the table of all pairs. */
+/** Two vectors → a number; two lists of vectors → a table of all pairs. */
 export function similarity(
   measure: Measure,
   a: Comparable,
@@ -81,7 +90,7 @@ export function similarity(
   }
   if (has(a, ...SPARSE) && has(b, ...SPARSE)) return sparseDot(sparse(a), sparse(b));
   if (isSparseList(a) && isSparseList(b)) return pairs(a.map(sparse), b.map(sparse), sparseDot);
-  // A vector beside a table is one of one row.
+  // A single vector counts as a table with one row.
   const [one, other] = [a, b].map((side) => (isVector(side) ? [side] : side));
   if (isTable(one) && isTable(other)) return tables(measure, one, other);
   if (isMulti(a) && isMulti(b)) return hybrid(measure, a, b, weights);
@@ -90,7 +99,10 @@ export function similarity(
   );
 }
 
-/** Late interaction: for each vector of the query the best dot product with one of the document's, on average. */
+/**
+ * Late interaction: the mean over the query's vectors of the best dot product with a vector of the
+ * document.
+ */
 export function maxSim(query: Rows, document: Rows): number {
   if (!has(query, ...ROWS) || !has(document, ...ROWS)) {
     throw invalid("pass two texts' results of encodeTokens");
@@ -102,11 +114,11 @@ export function maxSim(query: Rows, document: Rows): number {
     const row = products.data.subarray(i * m, (i + 1) * m);
     total += row.reduce((best, product) => Math.max(best, product), Number.NEGATIVE_INFINITY);
   }
-  // A text of no vectors is like nothing.
+  // The score of a text without vectors is 0.
   return n === 0 || m === 0 ? 0 : total / n;
 }
 
-/** The weighted sum of the similarities of all kinds that both have. */
+/** The weighted sum of the similarities of all kinds of vectors that both have. */
 function hybrid(measure: Measure, a: MultiLike, b: MultiLike, weights: KindWeights): Matrix {
   const kinds: [Matrix, number][] = [];
   if (isTable(a.dense) && isTable(b.dense)) {
@@ -133,7 +145,7 @@ function pairs<T>(a: readonly T[], b: readonly T[], compare: (a: T, b: T) => num
 
 type Typed = Float64Array | Float32Array | Int8Array | Uint8Array;
 
-/** A table, checked. */
+/** One side of a comparison, checked. */
 interface Side {
   rows: Typed[];
   output: string | undefined;
@@ -149,7 +161,7 @@ function tables(measure: Measure, a: Table, b: Table): Matrix {
   if (sides.every(({ isBits }) => isBits)) {
     return pairs(bytes(one), bytes(other), (x, y) => hamming(x, y, one.dimensions));
   }
-  // Bits have lost what the other measures need.
+  // Bits keep only the signs of the components, so only the cosine makes sense.
   const kept = sides.some(({ isBits }) => isBits) ? "cosine" : measure;
   return pairs(components(one), components(other), (x, y) => dense(kept, x, y));
 }
@@ -175,7 +187,7 @@ function side(table: Table): Side {
   return { rows, output, dimensions, scales: scales && numbers(scales), isBits };
 }
 
-/** Numbers as a typed array. */
+/** Converts numbers to a typed array. */
 function numbers(value: unknown): Typed {
   if (ArrayBuffer.isView(value) && typeof (value as Typed)[0] === "number") return value as Typed;
   const list: unknown[] = Array.isArray(value) ? value : Object.values((value ?? {}) as object);
@@ -183,23 +195,23 @@ function numbers(value: unknown): Typed {
   throw invalid("an entry of a vector is not a number");
 }
 
-/** The cosine of vectors of 1 and -1: 1 where all bits are the same, -1 where none is. */
+/** The cosine of two vectors of ±1: 1 if all bits are equal, -1 if none is. */
 function hamming(x: Uint8Array, y: Uint8Array, dimensions: number): number {
   let different = 0;
   for (let i = 0; i < x.length; i++) different += ONES[(x[i] as number) ^ (y[i] as number)] as number;
   return 1 - (2 * different) / dimensions;
 }
 
-/** How many bits of a byte are 1. */
+/** Number of ones in each byte. */
 const ONES = Uint8Array.from({ length: 256 }, (_, byte) => byte.toString(2).replaceAll("0", "").length);
 
-/** Rows as numpy packs bits. */
+/** Rows of bits in the order of `numpy.packbits`. */
 function bytes({ rows, output }: Side): Uint8Array[] {
   const flip = output === "binary" ? 0x80 : 0;
   return rows.map((row) => Uint8Array.from(row, (byte) => byte ^ flip));
 }
 
-/** Rows as numbers that compare as the original vectors do. */
+/** Rows as numbers in the scale of the original vectors. */
 function components(table: Side): Typed[] {
   const { rows, output, dimensions, scales, isBits } = table;
   if (isBits) {
@@ -246,7 +258,7 @@ function sparse(vector: SparseLike): Sparse {
   throw invalid("a sparse vector has a value for each index, and its indices ascend");
 }
 
-/** Both lists of indices ascend, so one walk finds what they share. */
+/** The dot product. Both lists of indices ascend, so one pass finds their common indices. */
 function sparseDot(a: Sparse, b: Sparse): number {
   let total = 0;
   for (let i = 0, j = 0; i < a.indices.length && j < b.indices.length; ) {
@@ -272,7 +284,10 @@ function has(value: unknown, ...names: string[]): value is Rows & SparseLike {
   return typeof value === "object" && value !== null && names.every((name) => name in value);
 }
 
-/** Whole numbers, which may be bits, are no vector without what says what they are. */
+/**
+ * Whether a value is a vector of floats. A typed array of integers is not: it may hold bits, and
+ * only its result says so.
+ */
 function isVector(value: unknown): value is Vector {
   if (Array.isArray(value)) return value.length === 0 || typeof value[0] === "number";
   return /Float(32|64)Array\]$/.test(Object.prototype.toString.call(value));

@@ -19,12 +19,12 @@ interface OpenCall<Input, Result> extends BatchOf<Input> {
 }
 
 /**
- * Runs calls over the inputs of a source, each with about `batchTokens` tokens, or with the inputs that
- * there are if the source is slow. The source is read no faster than results are taken, and is closed when
- * no more are wanted.
+ * Runs calls over the inputs of a source, each with about `batchTokens` tokens, or with the inputs
+ * that there are if the source is slow. The source is read no faster than results are taken, and is
+ * closed when no more are wanted.
  *
- * One loop looks at the state and takes the next step. If there is none, it waits until something wakes it:
- * an input has arrived, a call has settled, or the signal was aborted.
+ * One loop looks at the state and takes the next step. If there is none, it waits until something
+ * wakes it: an input has arrived, a call has settled, or the signal was aborted.
  */
 export async function* stream<Input extends string | readonly number[], Result extends object>(
   source: Source<Input>,
@@ -73,7 +73,8 @@ export async function* stream<Input extends string | readonly number[], Result e
         reader.check();
         return;
       } else if (!oldest && reader.hasSome) {
-        // The source is slow and nothing else is being done: these inputs do not wait for more of them.
+        // The source is slow and nothing else is being done: these inputs do not wait for more of
+        // them.
         await yieldToEventLoop();
         start();
       } else {

@@ -17,8 +17,8 @@ export type FileContents =
     };
 
 /**
- * A model's files by their paths, as on the Hub: `config.json`, `tokenizer.json`, `model.safetensors`,
- * `1_Pooling/config.json`, …
+ * A model's files by their paths, as on the Hub: `config.json`, `tokenizer.json`,
+ * `model.safetensors`, `1_Pooling/config.json`, …
  */
 export type ModelFiles =
   | ReadonlyMap<string, FileContents | null | undefined>
@@ -35,8 +35,8 @@ export type ModelFileGetter = (
 
 /**
  * Where a model comes from:
- * - `"org/name"` or `"org/name@revision"`: a model on the Hugging Face Hub. The address of its page,
- *   or of a folder or file there, works too.
+ * - `"org/name"` or `"org/name@revision"`: a model on the Hugging Face Hub. The address of its
+ *   page, or of a folder or file there, works too.
  * - `"https://…/"`, and in browsers `"./folder/"` or `"/folder/"`: the URL of a folder with the
  *   model's files
  * - in Node, Deno and Bun `"./folder"`, `"/folder"` or a `file:` URL: a local folder
@@ -45,8 +45,8 @@ export type ModelFileGetter = (
 export type ModelSource = string | URL | ModelFiles | ModelFileGetter;
 
 /**
- * What a model runs on: `"cpu"`, `"webgpu"`, or `"auto"` for both. With `"auto"` and a GPU, each batch
- * runs on the device that is faster for its size.
+ * What a model runs on: `"cpu"`, `"webgpu"`, or `"auto"` for both. With `"auto"` and a GPU, each
+ * batch runs on the device that is faster for its size.
  */
 export type Device = "cpu" | "webgpu" | "auto";
 
@@ -58,9 +58,9 @@ export interface LoadOptions {
   /**
    * - `"cpu"`, the default. `"wasm"`, the name in transformers.js, means the same.
    * - `"webgpu"`: an error if there is no GPU, or if it computes wrong results.
-   * - `"auto"`: keeps the weights on the CPU and the GPU, and measures from how many tokens on the GPU
-   *   is faster. Without a GPU it uses the CPU. If the GPU fails or computes wrong results, it uses
-   *   the CPU and warns.
+   * - `"auto"`: keeps the weights on the CPU and the GPU, and measures from how many tokens on the
+   *   GPU is faster. Without a GPU it uses the CPU. If the GPU fails or computes wrong results, it
+   *   uses the CPU and warns.
    */
   device?: Device | "wasm" | undefined;
   /**
@@ -68,11 +68,13 @@ export interface LoadOptions {
    * - `"q8"`: 8 bits, a quarter of the memory of `"f32"`
    * - `"q4"`: 4 bits in the feed-forward blocks, 8 bits elsewhere; less memory, less exact
    * - `"f32"`: 32 bits
-   * - `"f16"`: 16 bits on a GPU, half the memory of `"f32"`. On the CPU it takes as much as `"f32"`.
-   * - `"auto"`, the default: the format that the model was saved in by `save` or `gossamer quantize`,
-   *   otherwise `"q8"`
+   * - `"f16"`: 16 bits on a GPU, half the memory of `"f32"`. On the CPU it takes as much as
+   *   `"f32"`.
+   * - `"auto"`, the default: the format that the model was saved in by `save` or
+   *   `gossamer quantize`, otherwise `"q8"`
    *
-   * The names in transformers.js, `"fp32"`, `"fp16"` and `"int8"`, mean `"f32"`, `"f16"` and `"q8"`.
+   * The names in transformers.js, `"fp32"`, `"fp16"` and `"int8"`, mean `"f32"`, `"f16"` and
+   * `"q8"`.
    */
   dtype?: "auto" | WeightDtype | "fp32" | "fp16" | "int8" | undefined;
   /**
@@ -80,23 +82,24 @@ export interface LoadOptions {
    * holds the tokenizer and the configuration, or a file that replaces the folder's
    * `model.safetensors` (`"model.fp16.safetensors"`).
    *
-   * By default, a Hub model loads the smallest weight file that is exact enough: one in 8 or 16 bits
-   * unless `dtype` is `"f32"`, then `model.safetensors`, its shards, a torch checkpoint, a GGUF file.
-   * `info.files` names the file that was loaded.
+   * By default, a Hub model loads the smallest weight file that is exact enough: one in 8 or 16
+   * bits unless `dtype` is `"f32"`, then `model.safetensors`, its shards, a torch checkpoint, a
+   * GGUF file. `info.files` names the file that was loaded.
    */
   file?: string | undefined;
   /**
    * Loads the model as this kind of embedder although its files describe something that is not
    * supported: a reranker, a model with code of its own, a model with tensors that nothing uses.
-   * Without this option such a model is an error. `info.leftOut` lists what is ignored, and `spaceId`
-   * differs. If the model has no `modules.json`, this option also chooses the head: mean pooling
-   * (last-token pooling for a causal language model) or SPLADE. Such a model is not cached.
+   * Without this option such a model is an error. `info.leftOut` lists what is ignored, and
+   * `spaceId` differs. If the model has no `modules.json`, this option also chooses the head: mean
+   * pooling (last-token pooling for a causal language model) or SPLADE. Such a model is not cached.
    */
   kind?: "dense" | "sparse" | undefined;
   /**
-   * SHA-256 of files by name, in hexadecimal: `{ "model.safetensors": "53aa…" }`. A file with another
-   * hash is an error (`wrong_hash`), and so is the name of a file that the model does not have
-   * (`invalid_input`). Large files of Hub models are always checked against the Hub's own hashes.
+   * SHA-256 of files by name, in hexadecimal: `{ "model.safetensors": "53aa…" }`. A file with
+   * another hash is an error (`wrong_hash`), and so is the name of a file that the model does not
+   * have (`invalid_input`). Large files of Hub models are always checked against the Hub's own
+   * hashes.
    */
   sha256?: Readonly<Record<string, string>> | undefined;
   /**
@@ -117,33 +120,33 @@ export interface LoadOptions {
    */
   endpoint?: string | undefined;
   /**
-   * Access token for private or gated Hub models. Default: the environment variable `HF_TOKEN`. It is
-   * sent to `endpoint` only.
+   * Access token for private or gated Hub models. Default: the environment variable `HF_TOKEN`. It
+   * is sent to `endpoint` only.
    */
   token?: string | undefined;
   /**
    * Number of module workers. Each holds its own copy of the model, calls are split among them, and
-   * the page's thread stays free. Default: 0, which runs the model in this thread. Edge workers have
-   * no threads.
+   * the page's thread stays free. Default: 0, which runs the model in this thread. Edge workers
+   * have no threads.
    */
   workers?: number | undefined;
   /**
    * Creates a worker that runs the module `gossamer-embed/worker` (in Node, Deno and Bun
-   * `gossamer-embed/node-worker`). Needed where a bundler or a security policy keeps the package from
-   * creating it.
+   * `gossamer-embed/node-worker`). Needed where a bundler or a security policy keeps the package
+   * from creating it.
    */
   createWorker?: (() => WorkerLike) | undefined;
   /**
-   * Whether to load from the cache and to store the model there; true by default. Pass a store to use
-   * your own, which is the only cache in edge workers. Browsers use the Cache API and store the model
-   * in the dtype that it was loaded in, so the next start reads a quarter of the bytes. Node, Deno
-   * and Bun share the Hugging Face cache folder with Python. Only models whose files cannot change
-   * unnoticed are cached: Hub models, and folders at a URL that have a `revision`.
+   * Whether to load from the cache and to store the model there; true by default. Pass a store to
+   * use your own, which is the only cache in edge workers. Browsers use the Cache API and store the
+   * model in the dtype that it was loaded in, so the next start reads a quarter of the bytes. Node,
+   * Deno and Bun share the Hugging Face cache folder with Python. Only models whose files cannot
+   * change unnoticed are cached: Hub models, and folders at a URL that have a `revision`.
    */
   cache?: boolean | ModelStore | undefined;
   /**
-   * Loads from the cache without any network request; a model that is not cached is an error. Default:
-   * the environment variable `HF_HUB_OFFLINE`, otherwise false.
+   * Loads from the cache without any network request; a model that is not cached is an error.
+   * Default: the environment variable `HF_HUB_OFFLINE`, otherwise false.
    */
   offline?: boolean | undefined;
   /**
@@ -152,8 +155,8 @@ export interface LoadOptions {
    */
   stallTimeout?: number | undefined;
   /**
-   * Called with problems that did not stop the model from loading. By default they are written to the
-   * console.
+   * Called with problems that did not stop the model from loading. By default they are written to
+   * the console.
    */
   onWarning?: ((warning: GossamerError) => void) | undefined;
   /** Called while the files arrive, with the events that transformers.js sends. */
@@ -182,7 +185,9 @@ export interface CachedModel {
   model: string;
   /** The commit, or the `revision` that `load` was given. */
   revision: string;
-  /** Number format of the stored weights; absent if the files are stored as they were downloaded. */
+  /**
+   * Number format of the stored weights; absent if the files are stored as they were downloaded.
+   */
   dtype?: WeightDtype;
   /** Size in bytes. */
   size: number;
@@ -203,8 +208,8 @@ export interface ModelCache {
 }
 
 /**
- * The WebAssembly module, for hosts and bundlers that cannot find it themselves. Pass at most one of
- * these.
+ * The WebAssembly module, for hosts and bundlers that cannot find it themselves. Pass at most one
+ * of these.
  */
 export interface InitOptions {
   /** The compiled module. */
@@ -247,13 +252,13 @@ export interface TextOptions extends CallOptions {
   prompt?: string | undefined;
   /**
    * What the texts are for, as a sentence. For models that take instructions
-   * (`info.instructionTemplate`): it is put before every input in the form that the model was trained
-   * with.
+   * (`info.instructionTemplate`): it is put before every input in the form that the model was
+   * trained with.
    */
   instruction?: string | undefined;
   /**
-   * Whether the texts are queries or documents. Selects the route of that name in a model with routes
-   * (`info.tasks`), and the model's prompt of that name if it has one.
+   * Whether the texts are queries or documents. Selects the route of that name in a model with
+   * routes (`info.tasks`), and the model's prompt of that name if it has one.
    */
   task?: "query" | "document" | (string & {}) | undefined;
   /**
@@ -270,8 +275,8 @@ export interface DenseOptions {
   /** Whether to scale vectors to length 1. Default: as the model's files say. */
   normalize?: boolean | undefined;
   /**
-   * Keeps only the first `dimensions` components of each vector. Models trained with Matryoshka loss
-   * lose little by this.
+   * Keeps only the first `dimensions` components of each vector. Models trained with Matryoshka
+   * loss lose little by this.
    */
   dimensions?: number | undefined;
 }
@@ -280,9 +285,9 @@ export interface DenseOptions {
  * Number format of the components of dense vectors, with the names that embedding APIs and vector
  * databases use:
  * - `"float"`: 32-bit floats
- * - `"int8"`: integers from -127 to 127. Each vector is scaled so that its largest component is ±127;
- *   multiply by the vector's entry in `scales` to get the components back. The cosine does not need
- *   the scales; store them if you use another measure.
+ * - `"int8"`: integers from -127 to 127. Each vector is scaled so that its largest component is
+ *   ±127; multiply by the vector's entry in `scales` to get the components back. The cosine does
+ *   not need the scales; store them if you use another measure.
  * - `"uint8"`: the same plus 128
  * - `"ubinary"`: one bit per component, 1 if it is above 0. Eight bits make a byte, the first
  *   component in the highest bit, as `numpy.packbits` does it.
@@ -314,8 +319,8 @@ export interface ChunkOptions extends Omit<TextOptions, "truncate" | "truncation
 export interface EncodeChunksOptions extends ChunkOptions, DenseOptions {
   /**
    * Late chunking (Günther et al. 2024): the model reads as much of the text at once as it can, and
-   * the vector of a chunk is the mean of its tokens' states, which reflect the surrounding text. Only
-   * for models with mean pooling.
+   * the vector of a chunk is the mean of its tokens' states, which reflect the surrounding text.
+   * Only for models with mean pooling.
    */
   late?: boolean | undefined;
 }
@@ -343,7 +348,9 @@ export interface EncodeTokensOptions extends TextOptions {
   normalize?: boolean | undefined;
 }
 
-/** Options of `encodeMulti`: the kinds of vectors, and the options of `encode` and `encodeSparse`. */
+/**
+ * Options of `encodeMulti`: the kinds of vectors, and the options of `encode` and `encodeSparse`.
+ */
 export interface EncodeMultiOptions extends DenseOptions, EncodeSparseOptions {
   /** Whether to return dense vectors, as `encode` does. */
   dense?: boolean | undefined;
@@ -411,7 +418,9 @@ export interface EncodedWhole<Data extends Int8Array | Uint8Array = Int8Array | 
 export interface Chunk {
   /** The chunk: `text.slice(start, end)`. */
   text: string;
-  /** Where the chunk starts in the text, in UTF-16 code units like all JavaScript string indices. */
+  /**
+   * Where the chunk starts in the text, in UTF-16 code units like all JavaScript string indices.
+   */
   start: number;
   /** Where the chunk ends, in the same units. */
   end: number;
@@ -430,8 +439,8 @@ export interface EncodedChunks extends Encoded {
 /** Options of `stream` and `streamSparse`. */
 export interface StreamOptions {
   /**
-   * Approximate number of tokens per batch. Default: 4,096, times the number of workers. At most two
-   * or three batches are in memory at a time.
+   * Approximate number of tokens per batch. Default: 4,096, times the number of workers. At most
+   * two or three batches are in memory at a time.
    */
   batchTokens?: number | undefined;
 }
@@ -565,8 +574,8 @@ export interface SparseEntry {
 /** Options of `save`. */
 export interface SaveOptions {
   /**
-   * Maximum size of a file in bytes, such as `24 * 2 ** 20` for a host that accepts no larger assets.
-   * Larger weights are split into several files.
+   * Maximum size of a file in bytes, such as `24 * 2 ** 20` for a host that accepts no larger
+   * assets. Larger weights are split into several files.
    */
   shard?: number | undefined;
 }

@@ -1,4 +1,7 @@
-/** Entry point for browsers and their workers, and for every host that has `fetch` and no entry point of its own. */
+/**
+ * Entry point for browsers and their workers, and for every host that has `fetch` and no entry
+ * point of its own.
+ */
 
 import { browserHost } from "./browser.js";
 import { cache as browserModels } from "./cache/browser.js";

@@ -1,4 +1,6 @@
-/** Entry point for edge workers. They may not compile wasm, so they import it as a compiled module. */
+/**
+ * Entry point for edge workers. They may not compile wasm, so they import it as a compiled module.
+ */
 
 import { type EntryPoint, entry } from "./entry.js";
 import type { Host } from "./host.js";

@@ -1,4 +1,7 @@
-/** LangChain.js: an `EmbeddingsInterface`, for vector stores, retrievers and whatever else takes embeddings. */
+/**
+ * LangChain.js: an `EmbeddingsInterface` for vector stores, retrievers and everything else that
+ * takes embeddings.
+ */
 
 import type { Embedder } from "../embedder.js";
 import { type AdapterOptions, checkEmbedder, denseLists } from "./shared/lists.js";
@@ -10,7 +13,8 @@ import { type AdapterOptions, checkEmbedder, denseLists } from "./shared/lists.j
  * const store = await MemoryVectorStore.fromTexts(texts, metadata, new GossamerEmbeddings(embedder));
  * ```
  *
- * Queries and documents take the model's own prompt or route for each (`task`), unless the options say otherwise.
+ * Queries and documents use the model's own prompt or route (`task`), unless the options say
+ * otherwise.
  */
 export class GossamerEmbeddings {
   readonly #embedder: Embedder;
@@ -23,7 +27,7 @@ export class GossamerEmbeddings {
     this.#options = options;
   }
 
-  /** A vector for each document. */
+  /** One vector for each document. */
   embedDocuments(documents: string[]): Promise<number[][]> {
     return denseLists(this.#embedder, documents, { task: "document", ...this.#options });
   }

@@ -1,4 +1,7 @@
-/** Where models are loaded and calls are answered: in this thread, or in a pool of workers. */
+/**
+ * The interface of loaded models and of models that are being loaded, in this thread or in a pool
+ * of workers.
+ */
 
 import type { Device, ModelInfo } from "../types.js";
 import type { Call, Results } from "./call.js";
@@ -7,13 +10,13 @@ type Awaitable<T> = T | Promise<T>;
 
 /** A loaded model. */
 export interface Engine {
-  /** What the model is; throws once it was disposed of. */
+  /** A description of the model. Throws after `dispose`. */
   readonly info: ModelInfo;
   run<Name extends keyof Results>(call: Call<Name>, signal: AbortSignal | undefined): Promise<Results[Name]>;
   dispose(): void;
 }
 
-/** What the loader is told at its start. */
+/** Options of a loader. */
 export interface LoaderOptions {
   model: string;
   revision: string | undefined;
@@ -25,24 +28,29 @@ export interface LoaderOptions {
   device: Device;
 }
 
-/** A model that is being loaded: it says which files it wants, and is handed them. */
+/**
+ * A model that is being loaded. It says which files it needs next, and the caller passes them to
+ * it.
+ */
 export interface EngineLoader<E extends Engine = Engine> {
-  /** Small files to hand over next. */
+  /** Names of the small files that are needed next. */
   wanted(): Awaitable<string[]>;
-  /** Hands a small file over, or the news that there is none. */
+  /** Passes a small file to the loader; `undefined` if it does not exist. */
   provide(name: string, bytes: Uint8Array | undefined): Awaitable<void>;
-  /** Weight files that are left, in the order to be streamed. */
+  /** Names of the remaining weight files, in the order in which they must be streamed. */
   weights(): Awaitable<string[]>;
   /**
-   * Hands over the news that the source has not the next weight file. Answers with the file that is missing then; without
-   * one, another may stand in: small files and weights are to be asked for again.
+   * Tells the loader that the next weight file does not exist. Returns the name of the missing file
+   * if nothing can replace it. Otherwise call `wanted` and `weights` again.
    */
   absent(): Awaitable<string | undefined>;
   beginWeights(name: string): Awaitable<void>;
-  /** Hands the next bytes over; answers with the file's size once its header has arrived. */
+  /**
+   * Passes the next bytes to the loader. Returns the size of the file once its header has arrived.
+   */
   pushWeights(bytes: Uint8Array): Awaitable<number | undefined>;
   endWeights(): Awaitable<void>;
   finish(): Awaitable<E>;
-  /** Gives everything back, when loading has failed. */
+  /** Frees everything after a failure. */
   free(): void;
 }
