@@ -11,7 +11,6 @@ import {
   type Comparable,
   type MultiLike,
   maxSim,
-  type Rows,
   type SimilarityOptions,
   type SparseLike,
   similarity,
@@ -250,7 +249,7 @@ export class Embedder {
    * The late-interaction score of a query and a document: ColBERT's MaxSim, averaged over the
    * query's vectors as BGE-M3 does it.
    */
-  maxSim(query: Rows, document: Rows): number {
+  maxSim(query: Table, document: Table): number {
     // Throws after `dispose`, like all other calls.
     this.#engine.info;
     return maxSim(query, document);

@@ -27,4 +27,5 @@ export type {
   Vector,
 } from "./similarity.js";
 export type { Source } from "./stream.js";
+export { type Hit, type TopKOptions, topK } from "./top-k.js";
 export type * from "./types.js";

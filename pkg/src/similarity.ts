@@ -5,6 +5,7 @@
 
 import { GossamerError } from "./errors.js";
 import { checkOptions } from "./options.js";
+import { withList } from "./rows.js";
 import type { Matrix, ModelInfo } from "./types.js";
 
 /** A dense vector. */
@@ -48,7 +49,7 @@ export interface MultiLike {
   /** One sparse vector for each text. */
   readonly sparse?: readonly SparseLike[] | undefined;
   /** The token vectors of each text. */
-  readonly tokens?: readonly Rows[] | undefined;
+  readonly tokens?: readonly Table[] | undefined;
 }
 
 /** Everything that `similarity` compares with another value of the same type. */
@@ -89,7 +90,7 @@ export function similarity(
     return dense(measure, numbers(a), numbers(b));
   }
   if (has(a, ...SPARSE) && has(b, ...SPARSE)) return sparseDot(sparse(a), sparse(b));
-  if (isSparseList(a) && isSparseList(b)) return pairs(a.map(sparse), b.map(sparse), sparseDot);
+  if (isSparseList(a) && isSparseList(b)) return matrix(sparseComparison(a, b));
   // A single vector counts as a table with one row.
   const [one, other] = [a, b].map((side) => (isVector(side) ? [side] : side));
   if (isTable(one) && isTable(other)) return tables(measure, one, other);
@@ -103,9 +104,11 @@ export function similarity(
  * Late interaction: the mean over the query's vectors of the best dot product with a vector of the
  * document.
  */
-export function maxSim(query: Rows, document: Rows): number {
-  if (!has(query, ...ROWS) || !has(document, ...ROWS)) {
-    throw invalid("pass two texts' results of encodeTokens");
+export function maxSim(query: Table, document: Table): number {
+  if (!isTable(query) || !isTable(document)) {
+    throw invalid(
+      "pass the token vectors of two texts: entries of a result of encodeTokens, or lists of vectors",
+    );
   }
   const products = tables("dot", query, document);
   const [n, m] = products.shape;
@@ -125,22 +128,17 @@ function hybrid(measure: Measure, a: MultiLike, b: MultiLike, weights: KindWeigh
     kinds.push([tables(measure, a.dense, b.dense), weights.dense ?? 1]);
   }
   if (isSparseList(a.sparse) && isSparseList(b.sparse)) {
-    kinds.push([pairs(a.sparse.map(sparse), b.sparse.map(sparse), sparseDot), weights.sparse ?? 1]);
+    kinds.push([matrix(sparseComparison(a.sparse, b.sparse)), weights.sparse ?? 1]);
   }
   if (Array.isArray(a.tokens) && Array.isArray(b.tokens)) {
-    kinds.push([pairs(a.tokens, b.tokens, maxSim), weights.tokens ?? 1]);
+    kinds.push([matrix(compare(a.tokens, b.tokens, maxSim)), weights.tokens ?? 1]);
   }
   const [one] = kinds;
   if (!one) throw invalid("the two results have no kind of vectors in common");
   const sum = one[0].data.map((_, at) =>
     kinds.reduce((total, [{ data }, weight]) => total + weight * (data[at] as number), 0),
   );
-  return { data: sum, shape: one[0].shape };
-}
-
-function pairs<T>(a: readonly T[], b: readonly T[], compare: (a: T, b: T) => number): Matrix {
-  const data = Float32Array.from(a.flatMap((one) => b.map((other) => compare(one, other))));
-  return { data, shape: [a.length, b.length] };
+  return withList<Matrix>({ data: sum, shape: one[0].shape });
 }
 
 type Typed = Float64Array | Float32Array | Int8Array | Uint8Array;
@@ -155,15 +153,50 @@ interface Side {
 }
 
 function tables(measure: Measure, a: Table, b: Table): Matrix {
+  return matrix(comparison(measure, a, b));
+}
+
+/** How to compare each row of one table with each row of another. */
+export interface Comparison {
+  /** [number of rows, number of rows of the other table]. */
+  shape: [number, number];
+  /** The similarity of row `i` to row `j` of the other table. */
+  score(i: number, j: number): number;
+}
+
+/** Compares the rows of two tables by a measure. */
+export function comparison(measure: Measure, a: Table, b: Table): Comparison {
   const sides = [side(a), side(b)] as const;
   const [one, other] = sides;
   if (one.rows.length > 0 && other.rows.length > 0) checkDimensions(one.dimensions, other.dimensions);
   if (sides.every(({ isBits }) => isBits)) {
-    return pairs(bytes(one), bytes(other), (x, y) => hamming(x, y, one.dimensions));
+    return compare(bytes(one), bytes(other), (x, y) => hamming(x, y, one.dimensions));
   }
   // Bits keep only the signs of the components, so only the cosine makes sense.
   const kept = sides.some(({ isBits }) => isBits) ? "cosine" : measure;
-  return pairs(components(one), components(other), (x, y) => dense(kept, x, y));
+  const [xs, ys] = [components(one), components(other)];
+  if (kept !== "cosine") return compare(xs, ys, (x, y) => dense(kept, x, y));
+  const [p, q] = [xs.map(square), ys.map(square)];
+  const score = (i: number, j: number) =>
+    cosine(xs[i] as Typed, ys[j] as Typed, (p[i] as number) * (q[j] as number));
+  return { shape: [xs.length, ys.length], score };
+}
+
+/** Compares sparse vectors by their dot products. */
+export function sparseComparison(a: readonly SparseLike[], b: readonly SparseLike[]): Comparison {
+  return compare(a.map(sparse), b.map(sparse), sparseDot);
+}
+
+function compare<T>(a: readonly T[], b: readonly T[], score: (a: T, b: T) => number): Comparison {
+  return { shape: [a.length, b.length], score: (i, j) => score(a[i] as T, b[j] as T) };
+}
+
+/** The similarities of all pairs. */
+function matrix({ shape, score }: Comparison): Matrix {
+  const [n, m] = shape;
+  const data = new Float32Array(n * m);
+  for (let i = 0; i < n; i++) for (let j = 0; j < m; j++) data[i * m + j] = score(i, j);
+  return withList<Matrix>({ data, shape });
 }
 
 function side(table: Table): Side {
@@ -228,16 +261,30 @@ function components(table: Side): Typed[] {
 function dense(measure: Measure, a: Typed, b: Typed): number {
   switch (measure) {
     case "dot":
-      return sum(a, b, (x, y) => x * y);
+      return dot(a, b);
     case "euclidean":
       return -Math.sqrt(sum(a, b, (x, y) => (x - y) ** 2));
     case "manhattan":
       return -sum(a, b, (x, y) => Math.abs(x - y));
-    default: {
-      const lengths = Math.sqrt(sum(a, a, (x, y) => x * y) * sum(b, b, (x, y) => x * y));
-      return lengths === 0 ? 0 : sum(a, b, (x, y) => x * y) / lengths;
-    }
+    default:
+      return cosine(a, b, square(a) * square(b));
   }
+}
+
+/** The cosine of two vectors. `squares` is the product of their squared lengths. */
+function cosine(a: Typed, b: Typed, squares: number): number {
+  return squares === 0 ? 0 : dot(a, b) / Math.sqrt(squares);
+}
+
+function square(a: Typed): number {
+  return dot(a, a);
+}
+
+/** A loop of its own: engines do not inline a callback that differs from call to call. */
+function dot(a: Typed, b: Typed): number {
+  let total = 0;
+  for (let i = 0; i < a.length; i++) total += (a[i] as number) * (b[i] as number);
+  return total;
 }
 
 function sum(a: Typed, b: Typed, term: (x: number, y: number) => number): number {
@@ -280,6 +327,7 @@ function checkDimensions(a: number, b: number): void {
 const ROWS = ["data", "shape"];
 const SPARSE = ["indices", "values"];
 
+/** Whether a value is an object with these members. */
 function has(value: unknown, ...names: string[]): value is Rows & SparseLike {
   return typeof value === "object" && value !== null && names.every((name) => name in value);
 }
@@ -288,7 +336,7 @@ function has(value: unknown, ...names: string[]): value is Rows & SparseLike {
  * Whether a value is a vector of floats. A typed array of integers is not: it may hold bits, and
  * only its result says so.
  */
-function isVector(value: unknown): value is Vector {
+export function isVector(value: unknown): value is Vector {
   if (Array.isArray(value)) return value.length === 0 || typeof value[0] === "number";
   return /Float(32|64)Array\]$/.test(Object.prototype.toString.call(value));
 }
@@ -297,11 +345,11 @@ function isRowList(value: unknown): value is readonly Vector[] {
   return Array.isArray(value) && value.every(isVector);
 }
 
-function isTable(value: unknown): value is Table {
+export function isTable(value: unknown): value is Table {
   return isRowList(value) || has(value, ...ROWS);
 }
 
-function isSparseList(value: unknown): value is readonly SparseLike[] {
+export function isSparseList(value: unknown): value is readonly SparseLike[] {
   return Array.isArray(value) && value.every((item) => has(item, ...SPARSE));
 }
 

@@ -475,6 +475,8 @@ export interface Matrix {
   data: Float32Array;
   /** [number of rows, number of columns]. */
   shape: [number, number];
+  /** The rows as lists of numbers. */
+  toList(): number[][];
 }
 
 /** One token of a text. */

@@ -106,10 +106,7 @@ type Compared = Pick<Comparison, "similarity" | "places" | "tokens">;
 
 async function dense(embedder: Embedder, texts: string[], signal: AbortSignal): Promise<Compared> {
   const encoded = await embedder.encode(texts, { signal });
-  const [rows, width] = encoded.shape;
-  const vectors = Array.from({ length: rows }, (_, row) => [
-    ...encoded.data.subarray(row * width, (row + 1) * width),
-  ]);
+  const vectors = encoded.toList();
   // NIPALS computes only the two components that are shown. All of them would take seconds.
   const plane = new PCA(vectors, { method: "NIPALS", nCompNIPALS: 2 }).predict(vectors, { nComponents: 2 });
   return {
@@ -125,12 +122,7 @@ async function dense(embedder: Embedder, texts: string[], signal: AbortSignal): 
  */
 async function sparse(embedder: Embedder, texts: string[], signal: AbortSignal): Promise<Compared> {
   const vectors = await embedder.encodeSparse(texts, { signal });
-  const data = vectors.flatMap((one) => vectors.map((other) => embedder.similarity(one, other)));
-  return {
-    similarity: { data: Float32Array.from(data), shape: [texts.length, texts.length] },
-    places: undefined,
-    tokens: 0,
-  };
+  return { similarity: embedder.similarity(vectors, vectors), places: undefined, tokens: 0 };
 }
 
 function heatMap(texts: string[], { data }: Matrix): Element {
