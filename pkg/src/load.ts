@@ -18,6 +18,7 @@ import { careful, ProgressReport, reporter } from "./progress.js";
 import { chooseFile } from "./sources/hub.js";
 import { resolveSource } from "./sources/resolve.js";
 import type { Listing, Source } from "./sources/source.js";
+import { WRAP, type WrapOptions } from "./sources/wrap.js";
 import { Transfer } from "./transfer.js";
 import type { Device, LoadOptions, ModelSource, WeightDtype } from "./types.js";
 
@@ -36,7 +37,7 @@ const MOST_TRIES = 8;
 const MOST_WORKERS = 256;
 
 /** Loads from any source. */
-export async function loadModel(host: Host, source: ModelSource, all: LoadOptions): Promise<Embedder> {
+export async function loadModel(host: Host, source: ModelSource, all: WrapOptions): Promise<Embedder> {
   const given = checkLoadOptions(all);
   const options = { ...given, device: alias(given.device), dtype: alias(given.dtype) } as Options;
   const { signal } = options;
@@ -44,7 +45,8 @@ export async function loadModel(host: Host, source: ModelSource, all: LoadOption
   checkAborted(signal);
   checkWorkers(options.workers);
   checkDevice(options.device);
-  const place = resolveSource(source, { ...options, onWarning }, host);
+  const { [WRAP]: wrap = (place: Source) => place } = all;
+  const place = wrap(resolveSource(source, { ...options, onWarning }, host));
   const offline =
     options.offline ?? isSet(host.variable?.("HF_HUB_OFFLINE") || host.variable?.("TRANSFORMERS_OFFLINE"));
   // A cached model is loaded without checking its kind again, so a model loaded with `kind` is not

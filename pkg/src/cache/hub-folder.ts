@@ -35,6 +35,7 @@ import { exists, type FileLock, lockFile } from "./lock-file.js";
 import { forgetMeasurements } from "./measurements.js";
 import { StoreCache } from "./store.js";
 import { gone, isOfFiles, notCached, notReplaced, offline, passing, waiting } from "./visit.js";
+import { writeAt } from "./write-at.js";
 
 /** A file that marks the folder of a model downloaded by this package. */
 const MARKER = ".gossamer";
@@ -447,9 +448,7 @@ class Draft {
     await this.check();
     const file = await open(this.path, "r+");
     try {
-      for (let done = 0; done < chunk.byteLength; ) {
-        done += (await file.write(chunk, done, chunk.byteLength - done, at + done)).bytesWritten;
-      }
+      await writeAt(file, chunk, at);
     } finally {
       await file.close();
     }
