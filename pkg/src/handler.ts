@@ -97,7 +97,7 @@ export type Runner = (
   context: RequestContext | undefined,
 ) => Promise<Data>;
 
-/** Why a request is refused. Wasm formats the response in the format of the request. */
+/** Why a request is not answered; wasm tells it in the request's format. */
 export type Refusal = "overloaded" | "timedOut" | "tooLarge" | "incomplete" | "unavailable" | "unknownModel";
 
 /** Thrown to refuse a request. */

@@ -69,7 +69,7 @@ export class ProgressReport {
     this.#emit({ status: "done", name: this.#name, file });
   }
 
-  /** Reports that the model is ready for use. */
+  /** The model can be used. */
   ready(kind: string): void {
     const task = kind === "sparse" ? "sparse-feature-extraction" : "feature-extraction";
     this.#emit({ status: "ready", task, model: this.#name });

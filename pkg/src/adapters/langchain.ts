@@ -1,7 +1,4 @@
-/**
- * LangChain.js: an `EmbeddingsInterface` for vector stores, retrievers and everything else that
- * takes embeddings.
- */
+/** LangChain.js: an `EmbeddingsInterface`, for vector stores, retrievers and whatever else takes embeddings. */
 
 import type { Embedder } from "../embedder.js";
 import { type AdapterOptions, checkEmbedder, denseLists } from "./shared/lists.js";

@@ -226,7 +226,7 @@ class Snapshot implements Visit {
     }
     const { dtype, stored } = engine.info;
     if (dtype !== "f32" && !stored?.includes("(kept)")) {
-      // If this fails, the next start takes longer, nothing else.
+      // Without it the next start takes longer, and no more.
       await this.#quantized.add(engine, this.#wanted, this.#commit).catch(() => {});
     }
     return (await Promise.all([...this.#lost].map(exists))).every((isThere) => isThere);

@@ -11,7 +11,7 @@ import type {
   TokenVectors,
 } from "../types.js";
 
-/** The result of each call. A chunk is four numbers: start, end, first token, end token. */
+/** What each call answers with. Chunks are four numbers each: start, end, first token, end token. */
 export interface Results {
   encode: Data<Encoded | EncodedWhole>;
   encodeSparse: SparseVector[];
@@ -75,10 +75,7 @@ const FIELDS: Partial<Record<keyof Results, string>> = {
   chunk: "texts",
 };
 
-/**
- * The inputs of a call, if there are several that can be processed apart. Wasm checks whether they
- * are valid.
- */
+/** A call's inputs, where there are several that could be done apart. Whether they make sense is for wasm to say. */
 export function severalInputs({ name, inputs }: Call): readonly (string | readonly number[])[] | undefined {
   const field = FIELDS[name];
   const list: unknown = field === undefined ? inputs : (inputs as Record<string, unknown> | null)?.[field];
@@ -86,7 +83,7 @@ export function severalInputs({ name, inputs }: Call): readonly (string | readon
   return several && list.every((item) => typeof item === "string" || Array.isArray(item)) ? list : undefined;
 }
 
-/** The same call with some of its inputs. */
+/** The same call for some of its inputs. */
 export function withInputs(call: Call, some: Inputs): Call {
   const field = FIELDS[call.name];
   return { ...call, inputs: field === undefined ? some : { ...(call.inputs as object), [field]: some } };

@@ -16,7 +16,7 @@ export interface Engine {
   dispose(): void;
 }
 
-/** Options of a loader. */
+/** What the loader is told at its start. */
 export interface LoaderOptions {
   model: string;
   revision: string | undefined;
@@ -28,29 +28,24 @@ export interface LoaderOptions {
   device: Device;
 }
 
-/**
- * A model that is being loaded. It says which files it needs next, and the caller passes them to
- * it.
- */
+/** A model that is being loaded: it says which files it wants, and is handed them. */
 export interface EngineLoader<E extends Engine = Engine> {
-  /** Names of the small files that are needed next. */
+  /** Small files to hand over next. */
   wanted(): Awaitable<string[]>;
-  /** Passes a small file to the loader; `undefined` if it does not exist. */
+  /** Hands a small file over, or the news that there is none. */
   provide(name: string, bytes: Uint8Array | undefined): Awaitable<void>;
-  /** Names of the remaining weight files, in the order in which they must be streamed. */
+  /** Weight files that are left, in the order to be streamed. */
   weights(): Awaitable<string[]>;
   /**
-   * Tells the loader that the next weight file does not exist. Returns the name of the missing file
-   * if nothing can replace it. Otherwise call `wanted` and `weights` again.
+   * Hands over the news that the source has not the next weight file. Answers with the file that is missing then; without
+   * one, another may stand in: small files and weights are to be asked for again.
    */
   absent(): Awaitable<string | undefined>;
   beginWeights(name: string): Awaitable<void>;
-  /**
-   * Passes the next bytes to the loader. Returns the size of the file once its header has arrived.
-   */
+  /** Hands the next bytes over; answers with the file's size once its header has arrived. */
   pushWeights(bytes: Uint8Array): Awaitable<number | undefined>;
   endWeights(): Awaitable<void>;
   finish(): Awaitable<E>;
-  /** Frees everything after a failure. */
+  /** Gives everything back, when loading has failed. */
   free(): void;
 }

@@ -67,7 +67,7 @@ export class PoolLoader implements EngineLoader<Pool> {
     return this.#all("beginWeights", [name]);
   }
 
-  /** While the workers process one chunk, the next one can be fetched. */
+  /** While the workers take one chunk in, the next may be fetched. */
   async pushWeights(bytes: Uint8Array): Promise<number | undefined> {
     const copies = this.#workers.map(() => copied(bytes));
     const size = await this.#pushed;
@@ -76,7 +76,7 @@ export class PoolLoader implements EngineLoader<Pool> {
       return worker.request("pushWeights", [copy], { transfer: [copy] });
     });
     this.#pushed = Promise.all(pushes).then(([size]) => size);
-    // It is awaited at the next chunk or at the end of the file.
+    // It is awaited with the next one.
     this.#pushed.catch(() => {});
     return size;
   }
@@ -98,14 +98,14 @@ export class PoolLoader implements EngineLoader<Pool> {
     for (const worker of this.#workers) worker.fail(disposed());
   }
 
-  /** Sends a request to all workers. All give the same answer. */
+  /** All give the same answer. */
   async #all<M extends Method>(method: M, args: Arguments<M>): Promise<Answer<M>> {
     const answers = await Promise.all(this.#workers.map((worker) => worker.request(method, args)));
     return answers[0] as Answer<M>;
   }
 }
 
-/** A copy of bytes to transfer to one worker. The caller keeps its buffer. */
+/** Bytes for one worker: the caller's remain the caller's. */
 function copied(bytes: Uint8Array): ArrayBuffer {
   return bytes.slice().buffer as ArrayBuffer;
 }

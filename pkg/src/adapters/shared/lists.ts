@@ -11,7 +11,7 @@ export { lists };
 /** Options of adapters: those of `encode`. Vectors are always floats. */
 export type AdapterOptions = Omit<EncodeOptions, "output" | "signal">;
 
-/** Throws if a value is not an embedder. Most often it is the promise of one. */
+/** Throws if something is not an embedder: most often it is the promise of one. */
 export function checkEmbedder(embedder: Embedder): void {
   if (typeof embedder?.encode === "function") return;
   throw new GossamerError("invalid_input", "Pass an embedder: what `await load(…)` gives.", { status: 400 });
