@@ -3,66 +3,69 @@
 import type { Embedder } from "../embedder.js";
 import { type AdapterOptions, checkEmbedder, checkTexts, lists } from "./shared/lists.js";
 
-/** What the AI SDK asks for. */
+/** A call of the AI SDK. */
 export interface EmbedCall {
-  /** Texts. */
+  /** The texts to embed. */
   values: string[];
-  /** Keep only the first so many dimensions. */
+  /** Keeps only the first `dimensions` components of each vector. */
   dimensions?: number | undefined;
   /** Stops the work. */
   abortSignal?: AbortSignal | undefined;
-  /** Under `gossamer`, options of `encode`: `{ gossamer: { task: "query" } }`. */
+  /** Options of `encode`, under the key `gossamer`: `{ gossamer: { task: "query" } }`. */
   providerOptions?: Record<string, Record<string, unknown>> | undefined;
 }
 
-/** What it gets. */
+/** The result of a call. */
 export interface EmbedResult {
-  /** A vector for each text. */
+  /** One vector for each text. */
   embeddings: number[][];
-  /** What was read. */
+  /** Number of tokens that were read. */
   usage: {
     /** Tokens of all texts. */
     tokens: number;
   };
-  /** The vectors' space, to be kept beside an index. */
+  /** The space of the vectors, to store with an index. */
   providerMetadata: {
-    /** Of this provider. */
+    /** Metadata of this provider. */
     gossamer: {
       /** See `info.spaceId`. */
       spaceId: string;
     };
   };
-  /** One, if texts were cut off. */
+  /** One warning if texts were cut off. */
   warnings: {
-    /** Always this. */
+    /** Always `"other"`. */
     type: "other";
-    /** Which texts. */
+    /** Says which texts were cut off. */
     message: string;
   }[];
 }
 
-/** Versions of the SDK's interface of models: `"v1"` of `ai` 4, `"v2"` of 5, `"v3"` of 6, `"v4"` of 7. */
+/**
+ * Versions of the SDK's model interface: `"v1"` for `ai` 4, `"v2"` for 5, `"v3"` for 6, `"v4"` for
+ * 7.
+ */
 export type SpecificationVersion = "v1" | "v2" | "v3" | "v4";
 
 /** A model for the AI SDK. */
 export interface GossamerEmbeddingModel<Version extends SpecificationVersion = "v4"> {
   /** The interface's version. */
   readonly specificationVersion: Version;
-  /** Always this. */
+  /** Always `"gossamer"`. */
   readonly provider: "gossamer";
   /** The model's name. */
   readonly modelId: string;
-  /** The SDK cuts larger calls. */
+  /** Maximum number of texts per call. The SDK splits larger calls. */
   readonly maxEmbeddingsPerCall: number;
-  /** The SDK calls one after the other: a call uses all workers. */
+  /** False, so that the SDK sends one call at a time: a call uses all workers. */
   readonly supportsParallelCalls: false;
-  /** Embeds texts; the SDK calls it. */
+  /** Embeds texts. Called by the SDK. */
   doEmbed(call: EmbedCall): Promise<EmbedResult>;
 }
 
 /**
- * An embedding model for the AI SDK. The options are those of `encode`, and the version of the SDK's interface: `"v4"` of
- * `ai` 7 by default.
+ * Creates an embedding model for the AI SDK. The options are those of `encode`, and the version of
+ * the SDK's interface, which is `"v4"` (`ai` 7) by default.
  *
  * ```ts
  * const { embeddings } = await embedMany({ model: embeddingModel(embedder), values: texts });
@@ -87,7 +90,7 @@ export function embeddingModel<Version extends SpecificationVersion = "v4">(
       const encoded = await embedder
         .encode(values, { ...call, output: "float", signal: abortSignal })
         .catch((error: unknown) => {
-          // As `fetch` rejects, which the SDK knows.
+          // Rejects with the reason of the signal, as `fetch` does; the SDK expects that.
           throw abortSignal?.aborted ? abortSignal.reason : error;
         });
       const cut = encoded.truncated.flatMap((truncated, at) => (truncated ? [at] : []));

@@ -10,7 +10,8 @@ import { type AdapterOptions, checkEmbedder, denseLists } from "./shared/lists.j
  * const store = await MemoryVectorStore.fromTexts(texts, metadata, new GossamerEmbeddings(embedder));
  * ```
  *
- * Queries and documents take the model's own prompt or route for each (`task`), unless the options say otherwise.
+ * Queries and documents use the model's own prompt or route (`task`), unless the options say
+ * otherwise.
  */
 export class GossamerEmbeddings {
   readonly #embedder: Embedder;
@@ -23,7 +24,7 @@ export class GossamerEmbeddings {
     this.#options = options;
   }
 
-  /** A vector for each document. */
+  /** One vector for each document. */
   embedDocuments(documents: string[]): Promise<number[][]> {
     return denseLists(this.#embedder, documents, { task: "document", ...this.#options });
   }

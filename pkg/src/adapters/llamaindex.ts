@@ -6,7 +6,8 @@ import type { Embedder } from "../embedder.js";
 import { type AdapterOptions, checkEmbedder, denseLists } from "./shared/lists.js";
 
 /**
- * An embedding model for LlamaIndex.TS. Its base class is passed in, so that this package needs no copy of it:
+ * Creates an embedding model for LlamaIndex.TS. Pass the base class, so that this package needs no
+ * dependency on it:
  *
  * ```ts
  * import { BaseEmbedding } from "@llamaindex/core/embeddings";
@@ -14,8 +15,8 @@ import { type AdapterOptions, checkEmbedder, denseLists } from "./shared/lists.j
  * Settings.embedModel = llamaIndexEmbedding(BaseEmbedding, embedder);
  * ```
  *
- * Queries and documents take the model's own prompt or route for each (`task`), unless the options, those of `encode`, say
- * otherwise.
+ * The options are those of `encode`. Queries and documents use the model's own prompt or route
+ * (`task`), unless the options say otherwise.
  */
 export function llamaIndexEmbedding(
   Base: typeof BaseEmbedding,

@@ -17,6 +17,7 @@ import * as save from "./save.mjs";
 import * as semanticEmbedder from "./semantic-embedder.mjs";
 import * as stream from "./stream.mjs";
 import * as tokens from "./tokens.mjs";
+import * as topK from "./top-k.mjs";
 
 export const topics = {
   memory: memory.cases,
@@ -28,6 +29,7 @@ export const topics = {
   tokens: tokens.cases,
   output: output.cases,
   chunks: chunks.cases,
+  topK: topK.cases,
   stream: stream.cases,
   semanticEmbedder: semanticEmbedder.cases,
   hostile: hostile.cases,
