@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::body::Body;
 use super::{MAX_INPUTS, Pending, check_filled, dense_options, shown, vectors};
-use crate::backend::{Backend, Pooling};
+use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::embedder::Embedder;
 use crate::model::run::options::{EncodeOptions, SparseOptions, TokenHead, TokenOptions};
@@ -211,12 +211,7 @@ pub(super) fn info<B: Backend>(embedder: &Embedder<B>, max_requests: usize) -> I
     let name = shown(&info.model);
     let pooling = match embedder.pooling() {
         None => "splade",
-        Some([Pooling::Cls]) => "cls",
-        Some([Pooling::LastToken]) => "last_token",
-        Some([Pooling::Mean]) => "mean",
-        Some([Pooling::Max]) => "max",
-        Some([Pooling::MeanSqrtLen]) => "mean_sqrt_len",
-        Some([Pooling::WeightedMean]) => "weighted_mean",
+        Some([one]) => one.mode().tei,
         Some(_) => "several",
     };
     Info {

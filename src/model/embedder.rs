@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::backend::{Backend, Pooling, WeightDtype};
+use crate::backend::{Backend, NUMERICS, Pooling, WeightDtype};
 use crate::error::{Error, Result};
 use crate::model::families::config::Config;
 use crate::model::load::kind::Kind;
@@ -21,9 +21,6 @@ use crate::model::transformer::heads::DenseHead;
 use crate::model::transformer::route::{Road, Route};
 use crate::text::tokenizer::Rules;
 use crate::text::{Chunk, Chunking, Input, Token};
-
-/// Raised whenever the numbers that a model gives change, so that vectors of two versions are told apart.
-const NUMERICS: u32 = 3;
 
 /// Texts that a model wants in front of its inputs, by name.
 #[derive(Clone, Debug, Default)]
@@ -182,6 +179,11 @@ impl<B: Backend> Embedder<B> {
     /// The backend that it runs on.
     pub fn backend(&self) -> &B {
         &self.backend
+    }
+
+    /// Index of the route that is taken unless a task is given.
+    pub(super) fn default_route_index(&self) -> usize {
+        self.default_route
     }
 
     /// The route that is taken unless a task is given.

@@ -9,10 +9,11 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value, json};
 
+use crate::backend::cpu::CpuMatrix;
 use crate::backend::either::Either;
 use crate::backend::{Backend, GROUP, WeightDtype};
 use crate::error::{Error, Result};
@@ -74,15 +75,18 @@ pub struct Origin {
     pub tied: Vec<(usize, String, MatrixId)>,
 }
 
-/// The files of a saved model; [`Embedder::read_saved`] gives their bytes.
-#[derive(Debug)]
+/// A file of a saved model; [`Embedder::read_saved`] gives its bytes.
 pub struct SavedFile {
     /// Path in the folder.
     pub path: String,
     /// Bytes.
     pub size: u64,
     parts: Vec<Part>,
+    copy: Mutex<Option<MatrixCopy>>,
 }
+
+/// A copy of a matrix that only a GPU stores; it belongs to a [`SavedFile`] that is being read.
+type MatrixCopy = (MatrixId, Arc<CpuMatrix>);
 
 /// Some bytes of a file, in rows.
 #[derive(Clone, Debug)]
@@ -144,7 +148,30 @@ impl SavedFile {
             path,
             size: parts.iter().map(Part::size).sum(),
             parts,
+            copy: Mutex::default(),
         }
+    }
+
+    fn copy(&self) -> MutexGuard<'_, Option<MatrixCopy>> {
+        self.copy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The matrices that `len` bytes from `offset` on come from.
+    fn matrices(&self, offset: u64, len: usize) -> Vec<MatrixId> {
+        let (mut start, end) = (0, offset + len as u64);
+        let mut ids = Vec::new();
+        for part in &self.parts {
+            let from = start;
+            start += part.size();
+            if let Source::Codes(id, _) | Source::Scales(id, _) | Source::Rows(id, _) = part.source
+                && from < end
+                && offset < start
+                && !ids.contains(&id)
+            {
+                ids.push(id);
+            }
+        }
+        ids
     }
 
     /// A safetensors file of `entries`.
@@ -183,20 +210,42 @@ impl Entry {
 }
 
 impl Embedder<Either> {
-    /// As [`Embedder::read_saved`], where only a GPU has the weights, too: they come back a matrix at a time.
+    /// As [`Embedder::read_saved`], also where only a GPU stores the weights: the matrices that these
+    /// bytes come from are copied to host memory. The file keeps the last copy, since the next bytes
+    /// mostly come from the same matrix.
     pub async fn fetch_saved(
         &self,
         file: &SavedFile,
         offset: u64,
         out: &mut [u8],
     ) -> Result<usize> {
-        loop {
-            let read = self.fill(file, offset, out);
-            let matrices = self.weights.matrices.iter().flatten();
-            if !self.backend().bring_back(matrices).await? {
-                return Ok(read);
+        let mut copies: Vec<(MatrixId, Arc<CpuMatrix>)> = Vec::new();
+        for id in file.matrices(offset, out.len()) {
+            let matrix = self.weights.matrix(id);
+            if self.backend().on_host(matrix).is_ok() {
+                continue;
             }
+            let last = file.copy().clone().filter(|(of, _)| *of == id);
+            let copy = match last {
+                Some((_, copy)) => copy,
+                None => Arc::new(self.backend().fetch(matrix).await?),
+            };
+            *file.copy() = Some((id, Arc::clone(&copy)));
+            copies.push((id, copy));
         }
+        let read = fill(file, offset, out, |part, row| {
+            self.row_of(part, row, |id| {
+                let copy = copies.iter().find(|(of, _)| *of == id);
+                match copy {
+                    Some((_, copy)) => Ok(&**copy),
+                    None => self.backend().on_host(self.weights.matrix(id)),
+                }
+            })
+        })?;
+        if offset + read as u64 >= file.size {
+            *file.copy() = None;
+        }
+        Ok(read)
     }
 }
 
@@ -252,78 +301,44 @@ impl<B: Backend> Embedder<B> {
         }
     }
 
-    /// The bytes of a file of [`Embedder::save`] from `offset` on, as many as fit in `out`; the answer is how many these
-    /// are.
+    /// Reads the bytes of a file of [`Embedder::save`] from `offset` on, as many as fit in `out`, and
+    /// returns how many these are. Errors if only a GPU stores the weights: see
+    /// [`Embedder::fetch_saved`].
     pub fn read_saved(&self, file: &SavedFile, offset: u64, out: &mut [u8]) -> Result<usize> {
-        let read = self.fill(file, offset, out);
-        self.backend().check_read()?;
-        Ok(read)
+        fill(file, offset, out, |part, row| {
+            self.row_of(part, row, |id| {
+                self.backend().on_host(self.weights.matrix(id))
+            })
+        })
     }
 
-    fn fill(&self, file: &SavedFile, offset: u64, out: &mut [u8]) -> usize {
-        let (mut start, mut filled) = (0, 0);
-        for part in &file.parts {
-            let end = start + part.size();
-            while filled < out.len() && (start..end).contains(&(offset + filled as u64)) {
-                let at = offset + filled as u64 - start;
-                let (row, skip) = (at / part.row_bytes as u64, at % part.row_bytes as u64);
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    reason = "of a part that is in memory"
-                )]
-                let (row, skip) = (row as usize, skip as usize);
-                let bytes = self.row_of(part, row);
-                let taken = (part.row_bytes - skip).min(out.len() - filled);
-                out[filled..filled + taken].copy_from_slice(&bytes[skip..skip + taken]);
-                filled += taken;
-            }
-            start = end;
-        }
-        filled
-    }
-
-    /// Row number `row` of a part.
-    fn row_of<'a>(&self, part: &'a Part, row: usize) -> Cow<'a, [u8]> {
+    /// The bytes of row `row` of a part. `matrix` gives matrices in host memory.
+    fn row_of<'a, 'm>(
+        &self,
+        part: &'a Part,
+        row: usize,
+        matrix: impl Fn(MatrixId) -> Result<&'m CpuMatrix>,
+    ) -> Result<Cow<'a, [u8]>> {
         let floats = |values: &[f32]| -> Vec<u8> {
             values
                 .iter()
                 .flat_map(|value| value.to_le_bytes())
                 .collect()
         };
-        match part.source {
-            Source::Bytes(ref bytes) => return bytes.as_slice().into(),
-            Source::Codes(id, first) => self.codes_of(id, first + row).0,
-            Source::Scales(id, first) => floats(&self.codes_of(id, first + row).1),
+        Ok(match part.source {
+            Source::Bytes(ref bytes) => return Ok(bytes.as_slice().into()),
+            Source::Codes(id, first) => stored_codes(matrix(id)?, first + row).0,
+            Source::Scales(id, first) => floats(&stored_codes(matrix(id)?, first + row).1),
             Source::Rows(id, first) => {
                 let mut values = vec![0.0; part.row_bytes / 4];
-                self.backend()
-                    .row(self.weights.matrix(id), first + row, &mut values);
+                matrix(id)?.row(first + row, &mut values);
                 floats(&values)
             }
             Source::Elements(id, first) => {
                 floats(&self.weights.vector(id)[first..][..part.row_bytes / 4])
             }
         }
-        .into()
-    }
-
-    /// A row of a matrix: codes as they are stored, and scales.
-    fn codes_of(&self, id: MatrixId, row: usize) -> (Vec<u8>, Vec<f32>) {
-        let matrix = self.weights.matrix(id);
-        let groups = self.backend().columns(matrix).div_ceil(GROUP);
-        let (mut codes, mut scales) = (vec![0; groups * GROUP], vec![0.0; groups]);
-        self.backend().codes(matrix, row, &mut codes, &mut scales);
-        let bytes = if self.backend().dtype(matrix) == WeightDtype::Q4 {
-            // With half of their range added, the first one low.
-            let (pairs, _) = codes.as_chunks::<2>();
-            let pairs = pairs
-                .iter()
-                .map(|pair| pair.map(|code| (code + 8).cast_unsigned()));
-            pairs.map(|[low, high]| low | high << 4).collect()
-        } else {
-            codes.into_iter().map(i8::cast_unsigned).collect()
-        };
-        (bytes, scales)
+        .into())
     }
 
     /// The encoder that is in a file of these tensors.
@@ -498,6 +513,53 @@ impl Module {
             is_table,
         }
     }
+}
+
+/// Fills `out` with the bytes of a file from `offset` on, and returns how many these are. `row_of` gives
+/// the bytes of a row of a part.
+fn fill<'a>(
+    file: &'a SavedFile,
+    offset: u64,
+    out: &mut [u8],
+    row_of: impl Fn(&'a Part, usize) -> Result<Cow<'a, [u8]>>,
+) -> Result<usize> {
+    let (mut start, mut filled) = (0, 0);
+    for part in &file.parts {
+        let end = start + part.size();
+        while filled < out.len() && (start..end).contains(&(offset + filled as u64)) {
+            let at = offset + filled as u64 - start;
+            let (row, skip) = (at / part.row_bytes as u64, at % part.row_bytes as u64);
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "of a part that is in memory"
+            )]
+            let (row, skip) = (row as usize, skip as usize);
+            let bytes = row_of(part, row)?;
+            let taken = (part.row_bytes - skip).min(out.len() - filled);
+            out[filled..filled + taken].copy_from_slice(&bytes[skip..skip + taken]);
+            filled += taken;
+        }
+        start = end;
+    }
+    Ok(filled)
+}
+
+/// A row of an integer matrix: codes as files have them, and scales.
+fn stored_codes(matrix: &CpuMatrix, row: usize) -> (Vec<u8>, Vec<f32>) {
+    let groups = matrix.columns().div_ceil(GROUP);
+    let (mut codes, mut scales) = (vec![0; groups * GROUP], vec![0.0; groups]);
+    matrix.codes(row, &mut codes, &mut scales);
+    let bytes = if matrix.dtype() == WeightDtype::Q4 {
+        // Two codes to a byte, the first in the lower half, each with 8 added.
+        let (pairs, _) = codes.as_chunks::<2>();
+        let pairs = pairs
+            .iter()
+            .map(|pair| pair.map(|code| (code + 8).cast_unsigned()));
+        pairs.map(|[low, high]| low | high << 4).collect()
+    } else {
+        codes.into_iter().map(i8::cast_unsigned).collect()
+    };
+    (bytes, scales)
 }
 
 /// compressed-tensors' description of the modules.

@@ -5,11 +5,12 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use crate::backend::{Activation, Backend, Reading, Values, Wanted};
+use crate::backend::{Activation, Backend, Compute, ReadBack, Reading, Values};
 use crate::error::{Error, Result};
 use crate::model::embedder::Embedder;
 use crate::model::run::options::TokenHead;
 use crate::model::run::outputs::TokenVectors;
+use crate::model::transformer::forward::Weights;
 use crate::model::transformer::heads;
 use crate::model::transformer::route::{Body, Route, Transformer};
 use crate::text::{Batch, Tokens};
@@ -74,7 +75,8 @@ impl Pass {
             }
             Body::Transformer(transformer) => {
                 let batch = Batch::pack(inputs.iter().copied());
-                let reading = transform(embedder, asked, transformer, &batch, inputs)?;
+                let (backend, weights) = (embedder.backend(), &embedder.weights);
+                let reading = transform(backend, weights, asked, transformer, &batch, inputs)?;
                 State::UnderWay(reading, batch, asked)
             }
         };
@@ -137,14 +139,14 @@ impl Future for Pass {
 }
 
 /// The forward pass, and the heads that are asked for.
-fn transform<B: Backend>(
-    embedder: &Embedder<B>,
+fn transform<B: Compute>(
+    backend: &B,
+    weights: &Weights<B>,
     asked: Asked,
     transformer: &Transformer,
     batch: &Batch,
     inputs: &[&Tokens],
 ) -> Result<Reading> {
-    let (backend, weights) = (embedder.backend(), &embedder.weights);
     let states = transformer.states(backend, weights, batch)?;
     let mut wanted = Vec::new();
     if let (true, Some(head)) = (asked.sparse, &transformer.sparse) {
@@ -153,7 +155,7 @@ fn transform<B: Backend>(
     // As many as there are spans, so they come last.
     let mut last = Vec::new();
     if let (true, Some(head)) = (asked.dense, &transformer.dense) {
-        let whole = |batch: &Batch| Ok(Wanted::All(head.run(backend, weights, &states, batch)?));
+        let whole = |batch: &Batch| Ok(ReadBack::All(head.run(backend, weights, &states, batch)?));
         if asked.late {
             let spans = spans(batch, inputs);
             last.extend(spans.map(|span| whole(&span)).collect::<Result<Vec<_>>>()?);
@@ -162,7 +164,7 @@ fn transform<B: Backend>(
         }
     }
     if let Some(head) = asked.per_token {
-        wanted.push(Wanted::All(match (head, transformer.colbert) {
+        wanted.push(ReadBack::All(match (head, transformer.colbert) {
             (TokenHead::Colbert, Some(linear)) => {
                 weights.linear(backend, &states, linear, Activation::Identity)?
             }
@@ -171,6 +173,28 @@ fn transform<B: Backend>(
     }
     wanted.extend(last);
     backend.read(wanted)
+}
+
+/// The vectors of one batch of inputs by way of `backend`, whose readings need no event loop.
+pub fn vectors_of<B: Compute>(
+    backend: &B,
+    weights: &Weights<B>,
+    route: &Route,
+    asked: Asked,
+    inputs: &[&Tokens],
+) -> Result<Vectors> {
+    let Body::Transformer(transformer) = &route.body else {
+        return Ok(Vectors::default());
+    };
+    let batch = Batch::pack(inputs.iter().copied());
+    let mut reading = transform(backend, weights, asked, transformer, &batch, inputs)?;
+    match reading
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+    {
+        Poll::Ready(values) => vectors(route, asked, &batch, values?),
+        Poll::Pending => Err(Error::Internal("a reading needs the event loop".to_owned())),
+    }
 }
 
 /// Each span of each input as a batch of its own, since spans overlap.

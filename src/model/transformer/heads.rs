@@ -1,6 +1,6 @@
 //! Heads: token states → one vector a sequence, dense or sparse, or one a token.
 
-use crate::backend::{Activation, Backend, Pooling, Splade, Values, Wanted};
+use crate::backend::{Activation, Compute, Pooling, ReadBack, Splade, Values};
 use crate::error::{Error, Result};
 use crate::model::transformer::forward::{self, Weights};
 use crate::model::transformer::layout::{Linear, MlmHead};
@@ -50,7 +50,7 @@ pub enum SparseHead {
 impl DenseHead {
     /// `[sequences, dimensions]`, before the final normalisation.
     #[inline(never)]
-    pub fn run<B: Backend>(
+    pub fn run<B: Compute>(
         &self,
         backend: &B,
         weights: &Weights<B>,
@@ -85,20 +85,21 @@ impl DenseHead {
 
 impl SparseHead {
     /// What [`SparseHead::entries`] makes entries of.
-    pub fn run<B: Backend>(
+    pub fn run<B: Compute>(
         &self,
         backend: &B,
         weights: &Weights<B>,
         states: &B::Tensor,
         batch: &Batch,
-    ) -> Result<Wanted<B::Tensor>> {
+    ) -> Result<ReadBack<B::Tensor>> {
         match self {
             Self::Splade { mlm, splade } => {
-                forward::splade(backend, mlm, *splade, weights, states, batch).map(Wanted::Positive)
+                forward::splade(backend, mlm, *splade, weights, states, batch)
+                    .map(ReadBack::Positive)
             }
             Self::Lexical { linear, .. } => weights
                 .linear(backend, states, *linear, Activation::Relu)
-                .map(Wanted::Positive),
+                .map(ReadBack::Positive),
         }
     }
 
