@@ -166,6 +166,13 @@ impl CpuMatrix {
     }
 }
 
+impl std::fmt::Debug for CpuMatrix {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let (rows, columns) = (self.rows(), self.columns());
+        write!(f, "CpuMatrix({:?}, {rows} × {columns})", self.dtype())
+    }
+}
+
 impl Compute for Cpu {
     type Tensor = Activations;
     type Matrix = CpuMatrix;

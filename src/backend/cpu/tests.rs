@@ -1,5 +1,4 @@
-//! Kernels against plain f64 loops, on odd shapes; run natively (the scalar twin) and as wasm
-//! (SIMD).
+//! The kernels against plain f64 loops, on odd shapes. The tests run natively and as wasm.
 
 #![expect(clippy::float_cmp, reason = "equal bits are the claim")]
 
@@ -16,7 +15,7 @@ use core::prelude::v1::test as kernel_test;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as kernel_test;
 
-/// Reproducible values in [-1, 1): Knuth's linear congruential generator, upper bits.
+/// Reproducible values in [-1, 1): the upper bits of Knuth's linear congruential generator.
 struct Random(u64);
 
 impl Random {
@@ -100,7 +99,7 @@ fn linear_equals_the_plain_loop_on_all_shapes() {
         );
         let want = product64(&x, &weight, &bias, input);
         let tensor = cpu.upload(x, rows).unwrap();
-        // Rotated groups reach to 8 at the most and to 3 as a rule; a step is 1/127 of that in q8,
+        // Elements of rotated groups are at most 8 and mostly below 3. A step is 1/127 of that in q8,
         // 1/7 in q4. Errors of half a step on products of size 1/3 add up as a random walk.
         let error = f64::from(u16::try_from(input).unwrap()).sqrt() * 0.015 + 0.03;
         for (dtype, tolerance) in [
@@ -195,7 +194,7 @@ fn every_dot_kernel_gives_the_bits_of_the_scalar_one() {
     }
 }
 
-/// Rows, columns out and in, and for each value what is made of a number in [-1, 1).
+/// A strategy for rows, columns out, columns in, activations and weights of products.
 fn any_product() -> impl Strategy<Value = (usize, usize, Vec<f32>, Vec<f32>)> {
     let value = prop_oneof![
         8 => -1f32..1.0,
@@ -218,7 +217,7 @@ fn any_product() -> impl Strategy<Value = (usize, usize, Vec<f32>, Vec<f32>)> {
 
 #[kernel_test]
 fn every_dot_kernel_gives_the_bits_of_the_scalar_one_on_any_shape_and_values() {
-    // The same cases everywhere: wasm has no entropy, and bits are to be compared between hosts.
+    // The cases are the same everywhere: wasm has no entropy, and hosts' bits are compared.
     let mut runner = TestRunner::new_with_rng(
         Config {
             cases: 300,
@@ -274,8 +273,7 @@ fn this_build_runs_the_kernel_it_was_made_for() {
     } else if cfg!(not(feature = "relaxed-simd")) {
         assert_eq!(kernel, DotKernel::I16);
     } else {
-        // An engine may still compute the relaxed instruction inexactly; then the probe must fall
-        // back.
+        // Where the engine computes the relaxed instruction inexactly, the probe must reject it.
         assert_ne!(kernel, DotKernel::Scalar);
     }
 }
@@ -288,8 +286,7 @@ fn packed_rows_read_back() {
         let table = random.vec(rows * columns);
         for (dtype, tolerance) in [
             (WeightDtype::F32, 0.0),
-            // Half a step of a group whose largest element is up to 4, on an element that 64 errors
-            // add up to.
+            // Half a step of a group whose largest element is up to 4, times the norm of 64 errors.
             (WeightDtype::Q8, 0.03),
             (WeightDtype::Q4, 0.5),
         ] {
@@ -307,9 +304,8 @@ fn packed_rows_read_back() {
     }
 }
 
-/// As many query heads as key heads, and nothing but the scores' usual scale. Codes of rows that
-/// are too small for a scale with a finite inverse stay in their range; and what is written of a
-/// row makes the same row again.
+/// Codes stay in their range even in rows so small that the inverse of their scale is infinite, and
+/// the codes and scales of a row make the same row again.
 #[kernel_test]
 fn rows_of_any_size_keep_to_their_grid() {
     let cpu = Cpu::new();
@@ -344,12 +340,13 @@ fn rows_of_any_size_keep_to_their_grid() {
             copy.row(row, &mut b);
             assert_eq!(a, b);
             let largest = a.iter().fold(0f32, |most, x| most.max(x.abs()));
-            // Where a scale has no finite inverse, all codes are at the ends.
+            // Where the inverse of a scale is infinite, all codes are at the ends of the range.
             assert!(largest <= 8.0 * size, "{dtype:?} {size}: {largest}");
         }
     }
 }
 
+/// Attention with as many key heads as query heads and the usual scale, and nothing else.
 fn plain(count: usize, size: usize) -> Attention<'static> {
     #[expect(clippy::cast_precision_loss, reason = "small")]
     let scale = 1.0 / (size as f32).sqrt();
@@ -367,7 +364,7 @@ fn plain(count: usize, size: usize) -> Attention<'static> {
     }
 }
 
-/// What a query or key becomes on its way into the product, in f64.
+/// Norm and rotation of a query or key, in f64.
 fn prepared64(
     row: &[f32],
     position: usize,
@@ -543,7 +540,7 @@ fn norms_equal_their_formulas() {
     let mut random = Random(6);
     for width in [1, 2, 3, 5, 48, 100, 384] {
         let rows = 3;
-        // A large common offset would show a one-pass variance.
+        // With a large common offset, a one-pass variance would fail the comparison.
         let x: Vec<f32> = random.vec(rows * width).iter().map(|x| x + 100.0).collect();
         let residual = random.vec(rows * width);
         let (weight, bias) = (random.vec(width), random.vec(width));

@@ -532,7 +532,7 @@ fn splade() {
     }
 }
 
-/// Positive values of `values`, by the GPU's list.
+/// Lists the positive values of `values` on the GPU.
 fn positive(values: &[f32]) -> Vec<(u32, f32)> {
     let x = GPU.upload(values.to_vec(), 1).unwrap();
     let reading = GPU.read(vec![ReadBack::Positive(x)]).unwrap();
@@ -555,7 +555,7 @@ fn few_positive_values_come_as_a_list_and_many_too() {
         .for_each(|value| *value = 0.5);
     sparse[17] = -1.0;
     assert_eq!(positive(&sparse), want(&sparse));
-    // More than a list has room for.
+    // More values than a list has room for.
     let dense = Random(9).vec(30_000);
     assert!(want(&dense).len() > ENTRIES);
     assert_eq!(positive(&dense), want(&dense));
@@ -576,7 +576,7 @@ fn what_is_not_a_number_is_not_lost() {
     let found = positive(&broken);
     let places: Vec<u32> = found.iter().map(|(at, _)| *at).collect();
     assert_eq!(places, [0, 1, 2, 6, 7]);
-    // In each dtype a NaN among the states comes out of a product, and of SPLADE's maximum.
+    // In each dtype, products and SPLADE's maximum propagate a NaN of the states.
     let mut x = Random(10).vec(3 * 70);
     x[75] = f32::NAN;
     let weight = Random(11).vec(5 * 70);
@@ -654,8 +654,8 @@ fn what_is_too_large_is_an_error_with_sizes_in_it() {
     assert!(error.to_string().contains(&limit.to_string()), "{error}");
 }
 
-/// A driver that has no memory gives buffers that are none, and says so later. Only passes that
-/// have them fail.
+/// A driver without free memory returns invalid buffers and reports the failure later. Only passes
+/// that use these buffers fail.
 #[test]
 fn memory_that_runs_out_is_an_error_with_sizes_in_it_and_no_more() {
     let gpu = pollster::block_on(Gpu::open()).unwrap();
@@ -677,11 +677,11 @@ fn memory_that_runs_out_is_an_error_with_sizes_in_it_and_no_more() {
     let taken = || gpu.device.taken.load(std::sync::atomic::Ordering::Relaxed);
     let before = taken();
     assert!((24_000..200_000).contains(&before), "{before}");
-    // Another pass takes no more.
+    // Another pass allocates nothing.
     assert_eq!(code(start()), Ok(()));
     assert_eq!(taken(), before);
 
-    // Buffers that the GPU has not got, as where it had no memory, of which it tells later.
+    // Destroyed buffers stand for failed allocations, and the report comes later.
     for buffer in gpu.pool.home().buffers().iter() {
         buffer.destroy();
     }
@@ -693,11 +693,11 @@ fn memory_that_runs_out_is_an_error_with_sizes_in_it_and_no_more() {
     let [first, neighbour] = [start(), start()];
     assert_eq!(code(first), Err("out_of_memory"));
     assert_eq!(code(neighbour), Err("out_of_memory"));
-    // All that could be spared was given back, and what there is serves.
+    // The pool's buffers were freed, and passes run again.
     assert!(taken() < before, "{}", taken());
     assert_eq!(code(start()), Ok(()));
     assert_eq!(code(start()), Ok(()));
-    // A matrix that was not to be had is an error while the model is loaded.
+    // A failed allocation of a matrix is an error of loading.
     let order = std::future::ready(Err(Error::GpuMemory {
         bytes: 12_345,
         taken: 678,
@@ -734,7 +734,7 @@ fn a_gpu_without_room_leaves_all_to_the_cpu_if_that_has_the_weights() {
 fn a_lost_device_is_an_error() {
     let gpu = pollster::block_on(Gpu::open()).unwrap();
     let x = gpu.upload(vec![1.0; 8], 2).unwrap();
-    // As a driver may do at any time.
+    // A driver may lose the device at any time.
     gpu.device.gpu.destroy();
     let result = gpu.read(vec![ReadBack::All(x)]);
     let result = result.and_then(pollster::block_on);

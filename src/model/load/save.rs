@@ -76,6 +76,7 @@ pub struct Origin {
 }
 
 /// A file of a saved model; [`Embedder::read_saved`] gives its bytes.
+#[derive(Debug)]
 pub struct SavedFile {
     /// Path in the folder.
     pub path: String,
