@@ -9,17 +9,13 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::backend::{Backend, Pooling};
+use crate::backend::{Backend, NUMERICS, Pooling};
 use crate::error::{Error, Result};
 use crate::model::info::Info;
 use crate::model::transformer::forward::Weights;
 use crate::model::transformer::heads::{DenseHead, TokenHead};
 use crate::model::transformer::layout::{MatrixId, Slot};
 use crate::model::transformer::route::Route;
-
-/// Version of the computed numbers. Raise it whenever a change alters vectors, so that
-/// [`Model::space_id`] tells vectors of two versions apart.
-const NUMERICS: u32 = 3;
 
 /// A loaded model.
 pub struct Model<B: Backend> {

@@ -12,6 +12,7 @@ mod families;
 mod formats;
 mod gguf;
 mod kinds;
+mod numerics;
 mod oracle;
 mod parity;
 mod published_models;

@@ -13,7 +13,7 @@ use crate::api::http::openapi::Document;
 use crate::api::http::problem::{Cause, Problem};
 use crate::api::http::{Dialect, MAX_REQUESTS, Response};
 use crate::api::{MAX_INPUTS, Pending, Work, check_filled, dense_options, shown, to_json, vectors};
-use crate::backend::{Backend, Pooling};
+use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::embedder::Embedder;
 use crate::model::run::options::{EncodeOptions, SparseOptions, TokenOptions};
@@ -295,12 +295,7 @@ fn info<B: Backend>(embedder: &Embedder<B>, call: Call) -> Result<Work> {
     let name = shown(&info.model);
     let pooling = match embedder.pooling() {
         None => "splade",
-        Some([Pooling::Cls]) => "cls",
-        Some([Pooling::LastToken]) => "last_token",
-        Some([Pooling::Mean]) => "mean",
-        Some([Pooling::Max]) => "max",
-        Some([Pooling::MeanSqrtLen]) => "mean_sqrt_len",
-        Some([Pooling::WeightedMean]) => "weighted_mean",
+        Some([one]) => one.mode().tei,
         Some(_) => "several",
     };
     Ok(Work::ready(&Info {

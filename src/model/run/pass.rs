@@ -6,10 +6,11 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
-use crate::backend::{Activation, Backend, Reading, Values, Wanted};
+use crate::backend::{Activation, Backend, Compute, ReadBack, Reading, Values};
 use crate::error::{Error, Result};
 use crate::model::loaded::Model;
 use crate::model::run::outputs::TokenVectors;
+use crate::model::transformer::forward::Weights;
 use crate::model::transformer::heads::{self, TokenHead};
 use crate::model::transformer::route::{Body, Route, Transformer};
 use crate::text::{Batch, Tokens};
@@ -83,7 +84,9 @@ impl Pass {
                 })
             }
             Body::Transformer(transformer) => {
-                State::UnderWay(transform(model, key, transformer, &batch, inputs)?)
+                let (backend, weights) = (&model.backend, &model.weights);
+                let reading = transform(backend, weights, key, transformer, &batch, inputs)?;
+                State::UnderWay(reading)
             }
         };
         Ok(Self(Arc::new(Shared {
@@ -138,14 +141,14 @@ impl Future for Pass {
 }
 
 /// Computes the forward pass and the heads of the key, and starts to read their values.
-fn transform<B: Backend>(
-    model: &Model<B>,
+fn transform<B: Compute>(
+    backend: &B,
+    weights: &Weights<B>,
     key: PassKey,
     transformer: &Transformer,
     batch: &Batch,
     inputs: &[&Tokens],
 ) -> Result<Reading> {
-    let (backend, weights) = (&model.backend, &model.weights);
     let states = transformer.states(backend, weights, batch)?;
     let mut wanted = Vec::new();
     if let (true, Some(head)) = (key.sparse, &transformer.sparse) {
@@ -154,7 +157,7 @@ fn transform<B: Backend>(
     // There is one for each span, so these come last.
     let mut last = Vec::new();
     if let (true, Some(head)) = (key.dense, &transformer.dense) {
-        let whole = |batch: &Batch| Ok(Wanted::All(head.run(backend, weights, &states, batch)?));
+        let whole = |batch: &Batch| Ok(ReadBack::All(head.run(backend, weights, &states, batch)?));
         if key.late {
             let spans = spans(batch, inputs);
             last.extend(spans.map(|span| whole(&span)).collect::<Result<Vec<_>>>()?);
@@ -163,7 +166,7 @@ fn transform<B: Backend>(
         }
     }
     if let Some(head) = key.tokens {
-        wanted.push(Wanted::All(match (head, transformer.colbert) {
+        wanted.push(ReadBack::All(match (head, transformer.colbert) {
             (TokenHead::Colbert, Some(linear)) => {
                 weights.linear(backend, &states, linear, Activation::Identity)?
             }
@@ -172,6 +175,28 @@ fn transform<B: Backend>(
     }
     wanted.extend(last);
     backend.read(wanted)
+}
+
+/// The vectors of one batch of inputs, computed by `backend`, whose readings need no event loop.
+pub fn vectors_of<B: Compute>(
+    backend: &B,
+    weights: &Weights<B>,
+    route: &Route,
+    key: PassKey,
+    inputs: &[&Tokens],
+) -> Result<Vectors> {
+    let Body::Transformer(transformer) = &route.body else {
+        return Ok(Vectors::default());
+    };
+    let batch = Batch::pack(inputs.iter().copied());
+    let mut reading = transform(backend, weights, key, transformer, &batch, inputs)?;
+    match reading
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+    {
+        Poll::Ready(values) => vectors(route, key, &batch, values?),
+        Poll::Pending => Err(Error::Internal("a reading needs the event loop".to_owned())),
+    }
 }
 
 /// Each span of each input as a batch of its own, since spans overlap.

@@ -1,8 +1,8 @@
-//! The forward pass, written once over [`Backend`]: token ids in, token states `[tokens, hidden]`
+//! The forward pass, written once over [`Compute`]: token ids in, token states `[tokens, hidden]`
 //! out.
 
 use crate::backend::{
-    self, Activation, Attention, Backend, NormKind, RelativeBias, Rotary, Splade,
+    self, Activation, Attention, Compute, NormKind, RelativeBias, Rotary, Splade,
 };
 use crate::error::Result;
 use crate::model::transformer::layout::{
@@ -12,14 +12,14 @@ use crate::model::transformer::spec::{Rope, Spec};
 use crate::text::Batch;
 
 /// Loaded weights, by the indices of a `Layout`.
-pub struct Weights<B: Backend> {
+pub struct Weights<B: Compute> {
     /// Packed matrices; none for a matrix that is tied to another one, which is used instead.
     pub matrices: Vec<Option<B::Matrix>>,
     /// Vectors.
     pub vectors: Vec<Vec<f32>>,
 }
 
-impl<B: Backend> Weights<B> {
+impl<B: Compute> Weights<B> {
     /// Matrix `id`. Loading has stored every matrix that the model uses.
     pub(in crate::model) fn matrix(&self, id: MatrixId) -> &B::Matrix {
         self.matrices[id]
@@ -30,6 +30,14 @@ impl<B: Backend> Weights<B> {
     /// Vector `id`.
     pub fn vector(&self, id: VectorId) -> &[f32] {
         &self.vectors[id]
+    }
+
+    /// The same weights for a backend that refers to the matrices of this one. Vectors are copied.
+    pub fn referred<'a, R: Compute<Matrix = &'a B::Matrix>>(&'a self) -> Weights<R> {
+        Weights {
+            matrices: self.matrices.iter().map(Option::as_ref).collect(),
+            vectors: self.vectors.clone(),
+        }
     }
 
     fn norm(&self, norm: Norm, kind: NormKind, eps: f32) -> backend::Norm<'_> {
@@ -62,7 +70,7 @@ impl<B: Backend> Weights<B> {
 }
 
 /// A forward pass over a batch.
-struct ForwardPass<'a, B: Backend> {
+struct ForwardPass<'a, B: Compute> {
     backend: &'a B,
     spec: &'a Spec,
     weights: &'a Weights<B>,
@@ -73,7 +81,7 @@ struct ForwardPass<'a, B: Backend> {
 }
 
 /// States of all tokens after the last layer.
-pub fn forward<B: Backend>(
+pub fn forward<B: Compute>(
     backend: &B,
     spec: &Spec,
     encoder: &Encoder,
@@ -114,7 +122,7 @@ pub fn forward<B: Backend>(
     }
 }
 
-impl<B: Backend> ForwardPass<'_, B> {
+impl<B: Compute> ForwardPass<'_, B> {
     fn embed(&self, encoder: &Encoder, batch: &Batch) -> Result<B::Tensor> {
         let weights = self.weights;
         let positions = self.spec.positions.ids(batch);
@@ -202,7 +210,7 @@ impl<B: Backend> ForwardPass<'_, B> {
 
 /// For each sequence, the weight of every vocabulary entry: `[sequences, vocab]`. The `[tokens,
 /// vocab]` logits are never stored.
-pub fn splade<B: Backend>(
+pub fn splade<B: Compute>(
     backend: &B,
     head: &MlmHead,
     splade: Splade,

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::backend::Backend;
+use crate::backend::Compute;
 use crate::error::Result;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::model::transformer::candle::Candle;
@@ -83,7 +83,7 @@ pub enum AnyEncoder {
 
 impl Transformer {
     /// States of all tokens after the last layer, `[tokens, hidden]`.
-    pub fn states<B: Backend>(
+    pub fn states<B: Compute>(
         &self,
         backend: &B,
         weights: &Weights<B>,
