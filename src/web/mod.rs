@@ -316,7 +316,7 @@ impl Model {
     ) -> Thrown<Job> {
         let texts = texts.into_iter().map(|input| match input {
             Input::Text(text) => Ok(text),
-            Input::Ids(_) => Err(Error::input(
+            Input::Ids(_) | Input::Pair(..) => Err(Error::input(
                 "texts",
                 "token ids cannot be tokenised; pass strings",
             )),
