@@ -15,6 +15,7 @@ mod oracle;
 mod parity;
 mod published_models;
 mod quantized;
+mod rerank;
 mod save;
 mod shards;
 mod sized_splade;
