@@ -25,7 +25,7 @@ pub struct Options {
     /// model.safetensors
     #[arg(long)]
     file: Option<String>,
-    /// Load the model as this kind of embedder, "dense" or "sparse", though its files say that it is something else
+    /// Load the model as this kind, "dense", "sparse" or "reranker", though its files say that it is something else
     #[arg(long, value_parser = source::kind)]
     kind: Option<Kind>,
     /// Bits of the weights: 8, or 4 in the feed-forward blocks

@@ -55,7 +55,7 @@ pub struct Options {
         hide_env_values = true
     )]
     api_keys: Vec<String>,
-    /// Load the model as this kind of embedder, "dense" or "sparse", though its files say that it is something else
+    /// Load the model as this kind, "dense", "sparse" or "reranker", though its files say that it is something else
     #[arg(long, value_parser = source::kind)]
     kind: Option<Kind>,
     /// How weights are held; auto: as the model was quantised by `gossamer quantize`, else q8
