@@ -613,7 +613,7 @@ describe("folders", () => {
     }
   });
 
-  test("a reranker is refused, unless it is to be loaded as a kind", async () => {
+  test("a classifier of tokens is refused, unless it is to be loaded as a kind", async () => {
     const { "modules.json": _, ...files } = await tinyFiles(server.origin);
     const config = JSON.parse(new TextDecoder().decode(files["config.json"]));
     const asTagger = { ...config, architectures: ["BertForTokenClassification"] };
@@ -627,7 +627,8 @@ describe("folders", () => {
     assert.notEqual(insisted.info.spaceId, plain.info.spaceId);
     assert.deepEqual(await insisted.encode("The cat sat."), await plain.encode("The cat sat."));
     for (const model of [plain, insisted]) model.dispose();
-    assert.equal((await failure(() => load(files, { kind: "reranker" }))).code, "invalid_input");
+    assert.equal((await failure(() => load(files, { kind: "colbert" }))).code, "invalid_input");
+    assert.equal((await failure(() => load(files, { kind: "reranker" }))).code, "missing_tensor");
   });
 
   test("a folder that is not there, or not a model", async () => {
