@@ -3,10 +3,16 @@
 import { GossamerError, reason } from "./errors.js";
 import type { FileBytes, Progress } from "./progress-events.js";
 import type { Listing } from "./sources/source.js";
-import type { LoadOptions } from "./types.js";
+import type { LoadOptions, ModelKind } from "./types.js";
 
 /** Maximum number of progress events per file. */
 const STEPS = 200;
+/** The Hub's names of what models are for, by their kind. */
+const TASKS = {
+  dense: "feature-extraction",
+  sparse: "sparse-feature-extraction",
+  reranker: "text-ranking",
+};
 
 /** Turns byte counts into events. Percentages never fall and never exceed 100. */
 export class ProgressReport {
@@ -70,8 +76,8 @@ export class ProgressReport {
   }
 
   /** The model can be used. */
-  ready(kind: string): void {
-    const task = kind === "sparse" ? "sparse-feature-extraction" : "feature-extraction";
+  ready(kind: ModelKind): void {
+    const task = TASKS[kind];
     this.#emit({ status: "ready", task, model: this.#name });
   }
 

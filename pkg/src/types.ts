@@ -50,6 +50,9 @@ export type ModelSource = string | URL | ModelFiles | ModelFileGetter;
  */
 export type Device = "cpu" | "webgpu" | "auto";
 
+/** What a model is for: dense vectors, sparse vectors, or scores of pairs of texts. */
+export type ModelKind = "dense" | "sparse" | "reranker";
+
 /** Number format in which weights are held in memory. */
 export type WeightDtype = "f32" | "f16" | "q8" | "q4";
 
@@ -88,13 +91,14 @@ export interface LoadOptions {
    */
   file?: string | undefined;
   /**
-   * Loads the model as this kind of embedder although its files describe something that is not
-   * supported: a reranker, a model with code of its own, a model with tensors that nothing uses.
-   * Without this option such a model is an error. `info.leftOut` lists what is ignored, and
-   * `spaceId` differs. If the model has no `modules.json`, this option also chooses the head: mean
-   * pooling (last-token pooling for a causal language model) or SPLADE. Such a model is not cached.
+   * Loads the model as this kind although its files describe something else: a model with code of
+   * its own, a model with tensors that nothing uses, a reranker. Without this option such a model is
+   * an error, or what its files say. `info.leftOut` lists what is ignored, and `spaceId` differs. If
+   * the model has no `modules.json`, this option also chooses the head: mean pooling (last-token
+   * pooling for a causal language model), SPLADE, or the head for sequence classification. Such a
+   * model is not cached.
    */
-  kind?: "dense" | "sparse" | undefined;
+  kind?: ModelKind | undefined;
   /**
    * SHA-256 of files by name, in hexadecimal: `{ "model.safetensors": "53aa…" }`. A file with
    * another hash is an error (`wrong_hash`), and so is the name of a file that the model does not
@@ -469,6 +473,44 @@ export interface SparseVector {
   labels?: string[];
 }
 
+/** Options of `score`. */
+export interface ScoreOptions extends CallOptions {
+  /**
+   * What makes scores of the model's logits: `"sigmoid"` gives numbers from 0 to 1, `"softmax"` probabilities of a pair's
+   * labels, `"identity"` the logits. By default what the model's files say, or else `"sigmoid"` for models of one label and
+   * `"identity"` for others, as in sentence-transformers.
+   */
+  activation?: "identity" | "sigmoid" | "softmax" | undefined;
+  /** Name of one of the model's own prompts, see `info.prompts`: put before the query. `prompt` goes first if both are given. */
+  promptName?: string | undefined;
+  /** Text to put before the query. */
+  prompt?: string | undefined;
+  /** Shorten pairs that the model cannot take whole (default), the longer text first, rather than refuse them. */
+  truncate?: boolean | undefined;
+  /** The end to cut at; by default the one that the model's files name, or else `"right"`. */
+  truncationDirection?: "left" | "right" | undefined;
+}
+
+/** Options of `rerank`. */
+export interface RerankOptions extends ScoreOptions {
+  /** The most documents of the answer, 1 or more; by default all. */
+  topK?: number | undefined;
+  /** Give each document's text, too. */
+  returnDocuments?: boolean | undefined;
+  /** Of documents that are no list: about how many tokens are scored at a time, as in `stream`. */
+  batchTokens?: number | undefined;
+}
+
+/** A document's place in a ranking. */
+export interface Ranked {
+  /** Its place in the list of documents. */
+  index: number;
+  /** How well it answers the query: more is better. */
+  score: number;
+  /** Its text, where asked for. */
+  document?: string;
+}
+
 /** A table of similarities: entry (i, j) is `data[i * shape[1] + j]`. */
 export interface Matrix {
   /** All rows end to end. */
@@ -600,13 +642,21 @@ export interface ModelInfo {
   revision?: string;
   /** Architecture, such as `"bert"`. */
   family: string;
-  /** The kind of vectors that the model is made for. */
-  kind: "dense" | "sparse";
-  /** All kinds of vectors that the model has. `"colbert"`: token vectors for late interaction. */
-  outputs: ("dense" | "sparse" | "tokens" | "colbert")[];
+  /** What the model is for. */
+  kind: ModelKind;
+  /**
+   * All that the model gives: `"dense"`, `"sparse"` and `"tokens"` are vectors, `"colbert"` token
+   * vectors for late interaction, `"scores"` scores of pairs of texts.
+   */
+  outputs: ("dense" | "sparse" | "tokens" | "colbert" | "scores")[];
   /** The routes of a model with a router, such as `"query"` and `"document"`; otherwise empty. */
   tasks: string[];
-  /** Number of dimensions of the vectors; for a sparse model, the size of the vocabulary. */
+  /** Names of a reranker's labels. It gives a score for each. */
+  labels?: string[];
+  /**
+   * Number of dimensions of the vectors; for a sparse model, the size of the vocabulary; for a
+   * reranker, the number of labels.
+   */
   dimensions: number;
   /** Maximum number of tokens of a text, including special tokens. */
   maxTokens: number;

@@ -55,7 +55,7 @@ export function split(call: Call, workers: number, maxTokens: number): Part[] {
       before += length;
       tokens += length;
     } while (end < inputs.length && place(lengths[end] as number) === number);
-    parts.push({ call: withInputs(call, inputs.slice(first, end) as string[]), first, tokens });
+    parts.push({ call: withInputs(call, inputs.slice(first, end)), first, tokens });
     first = end;
   }
   return parts;
@@ -79,8 +79,11 @@ function whole({ name, inputs }: Call): number {
  * and one or two characters in most other scripts. An exact count would need the tokenizer, which
  * is in the workers.
  */
-export function estimate(input: string | readonly number[]): number {
-  if (typeof input !== "string") return input.length;
+export function estimate(input: string | readonly (string | number)[]): number {
+  // Token ids, or the texts of a pair.
+  if (typeof input !== "string") {
+    return input.reduce<number>((sum, item) => sum + (typeof item === "string" ? estimate(item) : 1), 0);
+  }
   let quarters = 8;
   for (let i = 0; i < input.length; i++) quarters += input.charCodeAt(i) < 0x250 ? 1 : 3;
   return quarters >> 2;

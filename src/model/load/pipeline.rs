@@ -75,6 +75,8 @@ pub enum Module {
     Normalize,
     /// Token logits to weights of vocabulary entries.
     Splade(Splade),
+    /// Token states to the logits of the transformer's own head for sequence classification.
+    Classifier,
 }
 
 /// The most modules in a list. Each route has its own copy of the modules after the router.

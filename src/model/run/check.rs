@@ -33,8 +33,9 @@ impl Model<Either> {
             route,
             dense: transformer.dense.is_some(),
             late: false,
-            sparse: transformer.dense.is_none(),
+            sparse: transformer.sparse.is_some() && transformer.dense.is_none(),
             tokens: None,
+            scores: transformer.classifier.is_some(),
         };
         let [short, long] = TEXTS.map(|text| Input::Text(text.to_owned()));
         // Small passes have kernels of their own. These are compiled and checked, too.
@@ -126,7 +127,12 @@ fn least_cosine(ours: &Vectors, theirs: &Vectors) -> f64 {
     let all = |vectors: &Vectors| -> Vec<Vec<(u32, f32)>> {
         let rows = vectors.dense.chunks_exact(vectors.dimensions.max(1));
         let rows = rows.map(|row| (0..).zip(row.iter().copied()).collect());
-        rows.chain(vectors.sparse.iter().cloned()).collect()
+        // The direction of (logit, 1) tells how much logits differ. One number has no direction.
+        let logits = vectors.logits.iter().flatten();
+        let logits = logits.map(|logit| vec![(0, *logit), (1, 1.0)]);
+        rows.chain(vectors.sparse.iter().cloned())
+            .chain(logits)
+            .collect()
     };
     let (ours, theirs) = (all(ours), all(theirs));
     let cosines = ours.iter().zip(&theirs).map(|(a, b)| cosine(a, b));

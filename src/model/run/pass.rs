@@ -28,6 +28,8 @@ pub struct PassKey {
     pub sparse: bool,
     /// The head of tokens' vectors, if there are any.
     pub tokens: Option<TokenHead>,
+    /// Whether there are scores.
+    pub scores: bool,
 }
 
 /// The vectors of a pass. Each kind is empty, or has an entry for each input.
@@ -41,6 +43,8 @@ pub struct Vectors {
     pub sparse: Vec<Vec<(u32, f32)>>,
     /// Vectors of tokens.
     pub tokens: Vec<TokenVectors>,
+    /// Logits of each input's labels.
+    pub logits: Vec<Vec<f32>>,
 }
 
 /// A pass that is under way or done. Clones are handles of the same pass.
@@ -154,6 +158,9 @@ fn transform<B: Compute>(
     if let (true, Some(head)) = (key.sparse, &transformer.sparse) {
         wanted.push(head.run(backend, weights, &states, batch)?);
     }
+    if let (true, Some(head)) = (key.scores, &transformer.classifier) {
+        wanted.push(ReadBack::All(head.run(backend, weights, &states, batch)?));
+    }
     // There is one for each span, so these come last.
     let mut last = Vec::new();
     if let (true, Some(head)) = (key.dense, &transformer.dense) {
@@ -205,6 +212,7 @@ fn spans<'a>(batch: &'a Batch, inputs: &'a [&Tokens]) -> impl Iterator<Item = Ba
     all.flat_map(|(tokens, at)| {
         tokens.spans.iter().map(move |span| Batch {
             ids: Vec::new(),
+            types: Vec::new(),
             offsets: vec![at + span.start, at + span.end],
             skip: vec![0],
         })
@@ -224,6 +232,11 @@ fn vectors(route: &Route, key: PassKey, batch: &Batch, values: Vec<Values>) -> R
     };
     if let (true, Some(head)) = (key.sparse, &transformer.sparse) {
         vectors.sparse = head.entries(next()?, transformer.vocab_size, batch)?;
+    }
+    if let (true, Some(head)) = (key.scores, &transformer.classifier) {
+        let values = heads::all(next()?)?;
+        let rows = values.chunks_exact(head.labels.len());
+        vectors.logits = rows.map(<[f32]>::to_vec).collect();
     }
     if let Some(head) = key.tokens {
         let values = heads::all(next()?)?;
