@@ -41,8 +41,10 @@ pub use error::{Error, Result};
 pub use model::embedder::Embedder;
 pub use model::info::Info;
 pub use model::load::kind::Kind;
-pub use model::load::loader::{LoadOptions, Loader};
+pub use model::load::loader::Loader;
+pub use model::load::options::LoadOptions;
 pub use model::load::save::SavedFile;
+pub use model::load::step::Step;
 pub use model::loaded::Model;
 pub use model::run::Run;
 pub use model::run::options::{

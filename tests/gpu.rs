@@ -6,7 +6,7 @@ mod common;
 use common::models::MODELS;
 use common::saved::saved;
 use common::{
-    assert_close, assert_sparse, cosine, fixture, inputs, load, load_on, minilm, provide,
+    assert_close, assert_sparse, cosine, fixture, inputs, load, load_on, minilm, next_weights,
     reference, rows, synthetic, texts,
 };
 use gossamer::backend::Backend;
@@ -257,8 +257,8 @@ fn mistral(backend: Either, dtype: WeightDtype) -> Embedder<Either> {
         "config.json" => Some(config.to_string().into_bytes()),
         _ => std::fs::read(fixture("tiny-mistral").join(name)).ok(),
     };
-    provide(&mut loader, small).unwrap();
-    loader.begin("model.safetensors").unwrap();
+    let weights = next_weights(&mut loader, small).unwrap();
+    assert_eq!(weights.as_deref(), Some("model.safetensors"));
     loader.push(&synthetic::header(&tensors)).unwrap();
     let mut chunk = Vec::new();
     for tensor in &tensors {

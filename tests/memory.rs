@@ -5,8 +5,8 @@ mod common;
 
 use std::sync::{Mutex, PoisonError};
 
-use common::{fixture, provide};
-use gossamer::{Cpu, Embedder, EncodeOptions, Input, LoadOptions, Loader, WeightDtype};
+use common::{fixture, next_weights};
+use gossamer::{Cpu, Embedder, EncodeOptions, Input, LoadOptions, Loader, Step, WeightDtype};
 use peak_alloc::PeakAlloc;
 use serde_json::{Map, Value, json};
 
@@ -86,7 +86,7 @@ fn beyond(tensors: &[Tensor]) -> (usize, Embedder<Cpu>) {
         "modules.json" => None,
         _ => std::fs::read(fixture("tiny-bert").join(name)).ok(),
     };
-    provide(&mut loader, small).unwrap();
+    next_weights(&mut loader, small).unwrap();
     let (mut header, mut end) = (Map::new(), 0);
     for tensor in tensors {
         let (name, dtype, shape, _) = tensor;
@@ -110,7 +110,8 @@ fn stream(
 ) -> (usize, Embedder<Cpu>) {
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();
-    loader.begin(name).unwrap();
+    let is_due = |step: Step| matches!(step, Step::Stream { file, .. } if file == name);
+    assert!(is_due(loader.next().unwrap()));
     loader.push(header).unwrap();
     for tensor in tensors {
         let mut left = size(tensor);

@@ -28,7 +28,7 @@ use std::sync::LazyLock;
 
 use gossamer::{
     ChunkOptions, Cpu, Embedder, EncodeOptions, Input, LoadOptions, Loader, MultiOptions, Result,
-    SparseOptions, WeightDtype,
+    SparseOptions, Step, WeightDtype,
 };
 use models::MODELS;
 use peak_alloc::PeakAlloc;
@@ -374,23 +374,20 @@ fn open<'a>(
     };
     let mut loader = Loader::new(Cpu::new(), options);
     for _ in 0..MOST_STEPS {
-        let names = loader.wanted()?;
-        if !names.is_empty() {
-            for name in names {
-                loader.provide(&name, read(&name).map(<[u8]>::to_vec));
+        let name = match loader.next()? {
+            Step::Small(names) => {
+                for name in names {
+                    loader.provide(&name, read(&name).map(<[u8]>::to_vec))?;
+                }
+                continue;
             }
-            continue;
-        }
-        let Some(name) = loader.weights()?.into_iter().next() else {
-            return loader.finish();
+            Step::Stream { file, .. } => file,
+            Step::Ready => return loader.finish(),
         };
         let Some(mut bytes) = read(&name) else {
-            if let Some(missing) = loader.absent()? {
-                return Err(gossamer::Error::MissingFile(missing));
-            }
+            loader.provide(&name, None)?;
             continue;
         };
-        loader.begin(&name)?;
         let mut cuts = Cuts::new(cuts);
         while !bytes.is_empty() {
             let (chunk, rest) = bytes.split_at(cuts.next(bytes.len()));

@@ -159,8 +159,7 @@ class Loading {
     const transfer = new Transfer(this.#source, listing, loader, progress, signal, file);
     try {
       checkAborted(signal);
-      await transfer.smallFiles();
-      await transfer.weights();
+      await transfer.run();
       return await loader.finish();
     } catch (error) {
       loader.free();

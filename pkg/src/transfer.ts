@@ -1,4 +1,7 @@
-/** A model's files on their way from a source into a loader: small ones side by side, then weights, chunk by chunk. */
+/**
+ * Brings a model's files from a source into a loader: small files in parallel, weights one file
+ * after the other, in chunks.
+ */
 
 import { orAborted } from "./abort.js";
 import type { EngineLoader } from "./engine/engine.js";
@@ -9,10 +12,10 @@ import { type Listing, type OpenFile, readAll, type Source } from "./sources/sou
 import { isPath } from "./sources/trust.js";
 import { checkListed, withoutPointer } from "./sources/verify.js";
 
-/** The most bytes handed over at once. */
+/** The most bytes that are pushed at once. */
 const SLICE = 1 << 20;
 
-/** Hands a loader the files that it asks for. */
+/** Gives a loader what it needs until it is ready. */
 export class Transfer {
   readonly #progress: ProgressReport;
   readonly #source: Source;
@@ -21,8 +24,10 @@ export class Transfer {
   readonly #signal: AbortSignal | undefined;
   /** The weight file that was asked for, or chosen. */
   readonly #file: string | undefined;
-  /** Where files were looked for in vain. */
+  /** Files that the source does not have, and where it looked for each. */
   readonly #absent = new Map<string, string>();
+  /** The weight file that was found to be absent first, since a file was last found. */
+  #missing: string | undefined;
 
   constructor(
     source: Source,
@@ -40,16 +45,19 @@ export class Transfer {
     this.#file = file;
   }
 
-  /** Everything but the weights. What is in one file may make another wanted. */
-  async smallFiles(): Promise<void> {
-    const loader = this.#loader;
+  async run(): Promise<void> {
     for (;;) {
-      const names = await loader.wanted();
-      if (names.length === 0) return;
-      const files = await allOf(names.map((name) => this.#small(name)));
-      checkAborted(this.#signal);
-      for (const [index, name] of names.entries()) await loader.provide(name, files[index]);
+      const step = await this.#loader.next();
+      if (step.need === "ready") return;
+      if (step.need === "small") await this.#smallFiles(step.files);
+      else await this.#weights(step.file, step.files);
     }
+  }
+
+  async #smallFiles(names: string[]): Promise<void> {
+    const files = await allOf(names.map((name) => this.#small(name)));
+    checkAborted(this.#signal);
+    for (const [index, name] of names.entries()) await this.#loader.provide(name, files[index]);
   }
 
   async #small(name: string): Promise<Uint8Array | undefined> {
@@ -57,84 +65,78 @@ export class Transfer {
     if (!file) return undefined;
     this.#progress.start(name);
     const bytes = await readAll(file);
-    // A cancelled stream looks like one that ended.
+    // A cancelled stream ends like a complete one.
     checkAborted(this.#signal);
     await checkListed(name, bytes, this.#listing?.get(name) ?? {});
     this.#progress.finish(name, bytes.byteLength);
     return bytes;
   }
 
-  /** The weight files, one after the other; no more than a chunk is held. */
-  async weights(): Promise<void> {
+  /** Streams a weight file. No more than a chunk is held in memory. */
+  async #weights(name: string, files: string[]): Promise<void> {
     const loader = this.#loader;
-    const done: string[] = [];
-    for (;;) {
-      const left = await loader.weights();
-      const [name] = left;
-      if (name === undefined) return;
-      const file = await this.#open(name);
-      if (!file) {
-        const missing = await loader.absent();
-        if (missing !== undefined) throw this.#missing([missing]);
-        // An index of shards, perhaps.
-        await this.smallFiles();
-        continue;
-      }
-      this.#progress.expect([...done, ...left]);
-      await this.#stream(name, file);
-      done.push(name);
+    const file = await this.#open(name);
+    if (!file) {
+      this.#missing ??= name;
+      // Another file may be read instead.
+      await loader.provide(name, undefined);
+      return;
     }
-  }
-
-  async #stream(name: string, file: OpenFile): Promise<void> {
-    const loader = this.#loader;
-    await loader.beginWeights(name);
+    this.#progress.expect(files);
     this.#progress.start(name);
     let loaded = 0;
     for await (const chunk of file.chunks) {
       for (let at = 0; at < chunk.byteLength; at += SLICE) {
         checkAborted(this.#signal);
         const slice = chunk.subarray(at, at + SLICE);
-        const size = await loader.pushWeights(slice);
+        const size = await loader.push(slice);
         loaded += slice.byteLength;
         this.#progress.advance(name, loaded, size ?? file.size);
         await yieldIfDue();
       }
     }
     checkAborted(this.#signal);
-    await loader.endWeights();
+    await loader.end();
     this.#progress.finish(name, loaded);
   }
 
   async #open(name: string): Promise<OpenFile | undefined> {
-    // Names come from the options and from the model's own files.
+    // The name comes from the options or from the model's own files, so it is not trusted.
     if (!isPath(name)) {
       throw new GossamerError("invalid_input", `${JSON.stringify(name)} is no path in the model's folder.`, {
         status: 400,
       });
     }
-    // A function that gets files may not listen to the signal.
+    // A source that is a user's function may ignore the signal.
     const opening = this.#source.open(name, this.#signal);
     const file = await orAborted(opening, this.#signal).catch((error: unknown) => {
       checkAborted(this.#signal);
       throw error;
     });
     checkAborted(this.#signal);
-    if ("chunks" in file) return { ...file, chunks: withoutPointer(name, file.chunks) };
+    if ("chunks" in file) {
+      this.#missing = undefined;
+      return { ...file, chunks: withoutPointer(name, file.chunks) };
+    }
     this.#absent.set(name, file.absent);
     return undefined;
   }
 
-  /** Adds to an error what only this side knows: where the files were looked for. */
+  /**
+   * Adds to an error about a missing file where the file was looked for, which only this side
+   * knows.
+   */
   explain(error: unknown): unknown {
     if (!(error instanceof GossamerError) || error.code !== "missing_file") return error;
+    const weights = this.#missing === undefined ? [] : [this.#missing];
     const required = ["config.json", "tokenizer.json"].filter((name) => this.#absent.has(name));
-    return required.length > 0 ? this.#missing(required, error) : error;
+    const names = weights.length > 0 ? weights : required;
+    return names.length > 0 ? this.#notFound(names, error) : error;
   }
 
-  #missing(names: string[], cause?: unknown): GossamerError {
+  #notFound(names: string[], cause: unknown): GossamerError {
     const places = names.map((name) => this.#absent.get(name));
-    // A map of files has no places.
+    // In a map of files, the place is the name itself.
     const code = places.every((place, index) => place === names[index]) ? "missing_file" : "not_found";
     const advice =
       this.#file === undefined
@@ -149,7 +151,10 @@ export class Transfer {
   }
 }
 
-/** As `Promise.all`, but waits for the others before it rejects, so that nothing still runs afterwards. */
+/**
+ * As `Promise.all`, but rejects only once all promises have settled, so that nothing runs on
+ * afterwards.
+ */
 async function allOf<T>(promises: Promise<T>[]): Promise<T[]> {
   const settled = await Promise.allSettled(promises);
   return settled.map((result) => {

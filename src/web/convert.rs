@@ -9,7 +9,7 @@ use wasm_bindgen::prelude::*;
 
 use crate::error::Error;
 use crate::{
-    Chunk, ChunkOptions, DenseBatch, Either, Embedder, Output, SavedFile, SparseVector,
+    Chunk, ChunkOptions, DenseBatch, Either, Embedder, Output, SavedFile, SparseVector, Step,
     TokenVectors,
 };
 
@@ -33,6 +33,25 @@ pub struct LoadRequest {
     pub saveable: bool,
     #[serde(default)]
     pub sha256: BTreeMap<String, String>,
+}
+
+/// [`Step`] as an object.
+#[derive(Serialize)]
+pub struct LoadStep {
+    need: &'static str,
+    file: Option<String>,
+    files: Option<Vec<String>>,
+}
+
+impl From<Step> for LoadStep {
+    fn from(step: Step) -> Self {
+        let (need, file, files) = match step {
+            Step::Small(files) => ("small", None, Some(files)),
+            Step::Stream { file, files } => ("stream", Some(file), Some(files)),
+            Step::Ready => ("ready", None, None),
+        };
+        Self { need, file, files }
+    }
 }
 
 /// The options of `tokenize`.

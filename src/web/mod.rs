@@ -29,7 +29,7 @@ pub async fn request_gpu() -> Thrown<GpuDevice> {
     Ok(GpuDevice(gpu))
 }
 
-/// A model that is being loaded; see `model::load::loader`.
+/// A model that is being loaded. `model::load::loader` describes the steps.
 #[wasm_bindgen]
 pub struct Loader(crate::Loader<Either>);
 
@@ -69,64 +69,39 @@ impl Loader {
         Ok(Self(loader))
     }
 
-    /// Small files to hand over next.
-    pub fn wanted(&mut self) -> Thrown<Vec<String>> {
-        Ok(self.0.wanted()?)
+    /// What is needed next: `{ need: "small", files }`, `{ need: "stream", file, files }` or `{ need: "ready" }`.
+    pub fn next(&mut self) -> Thrown<JsValue> {
+        to_js(&convert::LoadStep::from(self.0.next()?))
     }
 
-    /// Takes a small file, or the news that there is none.
-    pub fn provide(&mut self, name: &str, bytes: Option<Vec<u8>>) {
-        self.0.provide(name, bytes);
+    /// Takes a small file, or nothing if the source does not have a file that was asked for.
+    pub fn provide(&mut self, name: &str, bytes: Option<Vec<u8>>) -> Thrown<()> {
+        Ok(self.0.provide(name, bytes)?)
     }
 
-    /// Weight files that are left, in the order to be streamed.
-    pub fn weights(&self) -> Thrown<Vec<String>> {
-        Ok(self.0.weights()?)
-    }
-
-    /// Takes the news that the source has not the next weight file; answers with what is missing,
-    /// if nothing can stand in.
-    pub fn absent(&mut self) -> Thrown<Option<String>> {
-        Ok(self.0.absent()?)
-    }
-
-    /// Starts a weight file.
-    #[wasm_bindgen(js_name = beginWeights)]
-    pub fn begin_weights(&mut self, name: &str) -> Thrown<()> {
-        Ok(self.0.begin(name)?)
-    }
-
-    /// Takes the next bytes of a weight file, in any chunking.
-    #[wasm_bindgen(js_name = pushWeights)]
-    pub fn push_weights(&mut self, chunk: &Uint8Array) -> Thrown<()> {
-        // Copied a slice at a time, so that a large chunk does not need as much memory again.
-        const SLICE: u32 = 1 << 16;
-        let mut start = 0;
-        while start < chunk.length() {
-            let end = chunk.length().min(start + SLICE);
-            self.0.push(&chunk.subarray(start, end).to_vec())?;
-            start = end;
-        }
-        Ok(())
-    }
-
-    /// Size of the current weight file, once its header has arrived.
-    #[wasm_bindgen(js_name = weightsSize)]
+    /// Takes the next bytes of the current weight file, in any chunking. Returns the file's size in bytes once it is known.
     #[expect(
         clippy::cast_precision_loss,
-        reason = "the format's reader refuses sizes beyond 2^53"
+        reason = "the readers of files refuse sizes beyond 2^53"
     )]
-    pub fn weights_size(&self) -> Option<f64> {
-        self.0.size().map(|size| size as f64)
+    pub fn push(&mut self, chunk: &Uint8Array) -> Thrown<Option<f64>> {
+        // Copied in slices, so that a large chunk does not need its size again in wasm memory.
+        const SLICE: u32 = 1 << 16;
+        let (mut start, mut size) = (0, None);
+        while start < chunk.length() {
+            let end = chunk.length().min(start + SLICE);
+            size = self.0.push(&chunk.subarray(start, end).to_vec())?;
+            start = end;
+        }
+        Ok(size.map(|size| size as f64))
     }
 
-    /// Ends a weight file.
-    #[wasm_bindgen(js_name = endWeights)]
-    pub fn end_weights(&mut self) -> Thrown<()> {
+    /// Ends the current weight file.
+    pub fn end(&mut self) -> Thrown<()> {
         Ok(self.0.end()?)
     }
 
-    /// The model.
+    /// The model, once `ready` is next.
     pub fn finish(self) -> Thrown<Model> {
         Ok(Model::new(self.0.finish()?))
     }

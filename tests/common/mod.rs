@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use gossamer::backend::Backend;
-use gossamer::{Cpu, Embedder, Input, LoadOptions, Loader, WeightDtype};
+use gossamer::{Cpu, Embedder, Input, LoadOptions, Loader, Step, WeightDtype};
 
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -132,37 +132,33 @@ pub fn load_as<B: Backend>(
         None => read(folder, name),
     };
     let mut loader = Loader::new(backend, options);
-    loop {
-        provide(&mut loader, read)?;
-        let Some(name) = loader.weights()?.into_iter().next() else {
-            return loader.finish();
-        };
+    while let Some(name) = next_weights(&mut loader, read)? {
         let Some(bytes) = read(&name) else {
-            if let Some(missing) = loader.absent()? {
-                return Err(gossamer::Error::MissingFile(missing));
-            }
+            loader.provide(&name, None)?;
             continue;
         };
-        loader.begin(&name)?;
         for chunk in bytes.chunks(chunk) {
             loader.push(chunk)?;
         }
         loader.end()?;
     }
+    loader.finish()
 }
 
-/// Hands over all small files that a loader wants.
-pub fn provide<B: Backend>(
+/// Provides all small files that a loader asks for. Returns the weight file that is needed next, `None` if the loader is ready.
+pub fn next_weights<B: Backend>(
     loader: &mut Loader<B>,
     read: impl Fn(&str) -> Option<Vec<u8>>,
-) -> gossamer::Result<()> {
+) -> gossamer::Result<Option<String>> {
     loop {
-        let names = loader.wanted()?;
-        if names.is_empty() {
-            return Ok(());
-        }
-        for name in names {
-            loader.provide(&name, read(&name));
+        match loader.next()? {
+            Step::Small(names) => {
+                for name in names {
+                    loader.provide(&name, read(&name))?;
+                }
+            }
+            Step::Stream { file, .. } => return Ok(Some(file)),
+            Step::Ready => return Ok(None),
         }
     }
 }

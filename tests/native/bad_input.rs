@@ -1,6 +1,6 @@
 //! Bad input gives a typed error that says what to do, and nothing breaks: one test a case.
 
-use crate::common::{fixture, inputs, load, load_with, texts};
+use crate::common::{fixture, inputs, load, load_with, next_weights, texts};
 use gossamer::api::body::{self, Body};
 use gossamer::api::openai;
 use gossamer::{
@@ -862,16 +862,28 @@ fn loader_calls_out_of_order() {
         dtype: Some(WeightDtype::Q8),
         ..gossamer::LoadOptions::default()
     };
-    let mut loader = gossamer::Loader::new(Cpu::new(), options);
-    assert_error(
-        &loader.begin("model.safetensors").unwrap_err(),
-        "internal",
-        &["order"],
-    );
+    let mut loader = gossamer::Loader::new(Cpu::new(), options.clone());
     assert_error(&loader.push(&[0]).unwrap_err(), "internal", &["order"]);
     assert_error(&loader.end().unwrap_err(), "internal", &["order"]);
-    assert_error(&loader.weights().unwrap_err(), "internal", &["order"]);
     assert_error(&loader.finish().err().unwrap(), "internal", &["order"]);
+    // What is needed does not change until it was given, and nothing else is taken.
+    let mut loader = gossamer::Loader::new(Cpu::new(), options);
+    assert_eq!(loader.next().unwrap(), loader.next().unwrap());
+    let read = |name: &str| std::fs::read(fixture("tiny-bert").join(name)).ok();
+    let file = next_weights(&mut loader, read).unwrap().unwrap();
+    assert_eq!(loader.next().unwrap(), loader.next().unwrap());
+    for (name, bytes) in [("config.json", None), (file.as_str(), Some(Vec::new()))] {
+        let error = loader.provide(name, bytes).unwrap_err();
+        assert_error(&error, "internal", &["order", name]);
+    }
+    loader.push(&read(&file).unwrap()).unwrap();
+    let error = loader.provide(&file, None).unwrap_err();
+    assert_error(&error, "internal", &["order", &file]);
+    loader.end().unwrap();
+    assert_eq!(loader.next().unwrap(), gossamer::Step::Ready);
+    assert_error(&loader.push(&[0]).unwrap_err(), "internal", &["order"]);
+    assert_error(&loader.end().unwrap_err(), "internal", &["order"]);
+    loader.finish().unwrap();
 }
 
 /// What `git clone` leaves where Git LFS is not installed.

@@ -2,7 +2,9 @@
 
 use crate::common::saved::{self, saved};
 use crate::common::{assert_close, cosine, fixture, inputs, reference, rows, texts};
-use gossamer::{Cpu, Embedder, EncodeOptions, Error, Input, LoadOptions, Loader, WeightDtype};
+use gossamer::{
+    Cpu, Embedder, EncodeOptions, Error, Input, LoadOptions, Loader, Step, WeightDtype,
+};
 
 /// The files, their families, and what `Info::stored` says of them.
 const FILES: [(&str, &str, Option<&str>); 10] = [
@@ -35,14 +37,14 @@ fn loader(file: &str, dtype: WeightDtype) -> Loader<Cpu> {
 
 fn open(bytes: &[u8], dtype: WeightDtype, chunk: usize) -> gossamer::Result<Embedder<Cpu>> {
     let mut loader = loader("model.gguf", dtype);
-    assert_eq!(loader.wanted()?, [""; 0]);
-    assert_eq!(loader.weights()?, ["model.gguf"]);
-    loader.begin("model.gguf")?;
+    let file = "model.gguf".to_owned();
+    let files = vec![file.clone()];
+    assert_eq!(loader.next()?, Step::Stream { file, files });
     for chunk in bytes.chunks(chunk) {
         loader.push(chunk)?;
     }
     loader.end()?;
-    assert!(loader.wanted()?.is_empty() && loader.weights()?.is_empty());
+    assert_eq!(loader.next()?, Step::Ready);
     loader.finish()
 }
 
@@ -143,7 +145,7 @@ fn a_hash_is_checked() {
     let bytes = file("bert-q4_0");
     let mut loader = loader("model.gguf", WeightDtype::Q8);
     loader.pin("model.gguf", &"0".repeat(64)).unwrap();
-    loader.begin("model.gguf").unwrap();
+    loader.next().unwrap();
     loader.push(&bytes).unwrap();
     assert_eq!(loader.end().unwrap_err().code(), "wrong_hash");
 }

@@ -255,15 +255,15 @@ impl Model {
             file.map(|(_, bytes)| bytes.clone())
                 .or_else(|| weights.map(Weights::bytes))
         };
-        crate::common::provide(&mut loader, small).unwrap();
-        for name in loader.weights().unwrap() {
+        while let Some(name) = crate::common::next_weights(&mut loader, small).unwrap() {
             let weights = self
                 .weights
                 .iter()
                 .find(|weights| weights.path == name)
                 .expect("the weights are there");
-            loader.begin(&name).unwrap();
-            weights.stream(|chunk| loader.push(chunk).unwrap());
+            weights.stream(|chunk| {
+                loader.push(chunk).unwrap();
+            });
             loader.end().unwrap();
         }
         loader.finish().unwrap()

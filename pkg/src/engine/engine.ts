@@ -13,7 +13,7 @@ export interface Engine {
   dispose(): void;
 }
 
-/** What the loader is told at its start. */
+/** What a loader is told at its start. */
 export interface LoaderOptions {
   model: string;
   revision: string | undefined;
@@ -25,24 +25,34 @@ export interface LoaderOptions {
   device: Device;
 }
 
-/** A model that is being loaded: it says which files it wants, and is handed them. */
-export interface EngineLoader<E extends Engine = Engine> {
-  /** Small files to hand over next. */
-  wanted(): Awaitable<string[]>;
-  /** Hands a small file over, or the news that there is none. */
-  provide(name: string, bytes: Uint8Array | undefined): Awaitable<void>;
-  /** Weight files that are left, in the order to be streamed. */
-  weights(): Awaitable<string[]>;
+/** What a loader needs next; see `Step` in src/model/load/step.rs. */
+export type LoadStep =
+  /** Small files: provide each, or `undefined` if the source does not have it. */
+  | { need: "small"; files: string[] }
   /**
-   * Hands over the news that the source has not the next weight file. Answers with the file that is missing then; without
-   * one, another may stand in: small files and weights are to be asked for again.
+   * A weight file: push its bytes and end it, or provide `undefined` if the source does not have
+   * it. `files` are all weight files that are known so far.
    */
-  absent(): Awaitable<string | undefined>;
-  beginWeights(name: string): Awaitable<void>;
-  /** Hands the next bytes over; answers with the file's size once its header has arrived. */
-  pushWeights(bytes: Uint8Array): Awaitable<number | undefined>;
-  endWeights(): Awaitable<void>;
+  | { need: "stream"; file: string; files: string[] }
+  /** Nothing: the model can be finished. */
+  | { need: "ready" };
+
+/** A model that is being loaded. The Rust loader says what it needs, one step after the other. */
+export interface EngineLoader<E extends Engine = Engine> {
+  next(): Awaitable<LoadStep>;
+  /**
+   * Hands over a small file, or with `undefined` that the source does not have a file that was
+   * asked for.
+   */
+  provide(name: string, bytes: Uint8Array | undefined): Awaitable<void>;
+  /**
+   * Hands over the next bytes of the weight file. Returns the file's size once its header has
+   * arrived.
+   */
+  push(bytes: Uint8Array): Awaitable<number | undefined>;
+  /** Ends the weight file. */
+  end(): Awaitable<void>;
   finish(): Awaitable<E>;
-  /** Gives everything back, when loading has failed. */
+  /** Frees everything, after loading has failed. */
   free(): void;
 }

@@ -5,7 +5,7 @@ import { yieldToEventLoop } from "../event-loop.js";
 import type { GpuDevice, Job, Loader, Model, Wasm } from "../instance.js";
 import type { ModelInfo } from "../types.js";
 import type { Call, Results } from "./call.js";
-import type { Engine, EngineLoader, LoaderOptions } from "./engine.js";
+import type { Engine, EngineLoader, LoaderOptions, LoadStep } from "./engine.js";
 import { fasterFrom, openGpu } from "./gpu.js";
 
 /** Loads the same model once more. */
@@ -38,35 +38,20 @@ export class LocalLoader implements EngineLoader<LocalEngine> {
     this.#reload = reload;
   }
 
-  wanted(): string[] {
-    return this.#wasm.guard(() => this.#loader.wanted());
+  next(): LoadStep {
+    return this.#wasm.guard(() => this.#loader.next()) as LoadStep;
   }
 
   provide(name: string, bytes: Uint8Array | undefined): void {
     this.#wasm.guard(() => this.#loader.provide(name, bytes));
   }
 
-  weights(): string[] {
-    return this.#wasm.guard(() => this.#loader.weights());
+  push(bytes: Uint8Array): number | undefined {
+    return this.#wasm.guard(() => this.#loader.push(bytes));
   }
 
-  absent(): string | undefined {
-    return this.#wasm.guard(() => this.#loader.absent());
-  }
-
-  beginWeights(name: string): void {
-    this.#wasm.guard(() => this.#loader.beginWeights(name));
-  }
-
-  pushWeights(bytes: Uint8Array): number | undefined {
-    return this.#wasm.guard(() => {
-      this.#loader.pushWeights(bytes);
-      return this.#loader.weightsSize();
-    });
-  }
-
-  endWeights(): void {
-    this.#wasm.guard(() => this.#loader.endWeights());
+  end(): void {
+    this.#wasm.guard(() => this.#loader.end());
   }
 
   async finish(): Promise<LocalEngine> {

@@ -1,6 +1,6 @@
 /** Loads one model into several workers. */
 
-import type { EngineLoader, LoaderOptions } from "../engine/engine.js";
+import type { EngineLoader, LoaderOptions, LoadStep } from "../engine/engine.js";
 import { disposed, GossamerError } from "../errors.js";
 import { Pool } from "./pool.js";
 import type { Answer, Arguments, Method } from "./protocol.js";
@@ -10,9 +10,10 @@ import { type Remote, workerFailed } from "./remote.js";
 export class PoolLoader implements EngineLoader<Pool> {
   readonly #workers: Remote[] = [];
   readonly #reload: () => Promise<Pool>;
+  /** The last push, which may still be under way. */
   #pushed: Promise<number | undefined> = Promise.resolve(undefined);
 
-  /** `reload` makes a pool of one worker, to take the place of one that failed. */
+  /** `reload` makes a pool of one worker, which replaces a worker that failed. */
   static async start(
     create: () => Remote,
     count: number,
@@ -35,8 +36,8 @@ export class PoolLoader implements EngineLoader<Pool> {
     this.#reload = reload;
   }
 
-  wanted(): Promise<string[]> {
-    return this.#all("wanted", []);
+  next(): Promise<LoadStep> {
+    return this.#all("next", []);
   }
 
   async provide(name: string, bytes: Uint8Array | undefined): Promise<void> {
@@ -47,36 +48,27 @@ export class PoolLoader implements EngineLoader<Pool> {
     await Promise.all(provided);
   }
 
-  weights(): Promise<string[]> {
-    return this.#all("weights", []);
-  }
-
-  absent(): Promise<string | undefined> {
-    return this.#all("absent", []);
-  }
-
-  beginWeights(name: string): Promise<void> {
-    return this.#all("beginWeights", [name]);
-  }
-
-  /** While the workers take one chunk in, the next may be fetched. */
-  async pushWeights(bytes: Uint8Array): Promise<number | undefined> {
+  /**
+   * Returns before the workers have taken the bytes in, so that the next chunk can be fetched
+   * meanwhile.
+   */
+  async push(bytes: Uint8Array): Promise<number | undefined> {
     const copies = this.#workers.map(() => copied(bytes));
     const size = await this.#pushed;
     const pushes = this.#workers.map((worker, index) => {
       const copy = copies[index] as ArrayBuffer;
-      return worker.request("pushWeights", [copy], { transfer: [copy] });
+      return worker.request("push", [copy], { transfer: [copy] });
     });
     this.#pushed = Promise.all(pushes).then(([size]) => size);
-    // It is awaited with the next one.
+    // The next call awaits it, and hears of its failure.
     this.#pushed.catch(() => {});
     return size;
   }
 
-  async endWeights(): Promise<void> {
+  async end(): Promise<void> {
     await this.#pushed;
     this.#pushed = Promise.resolve(undefined);
-    return this.#all("endWeights", []);
+    return this.#all("end", []);
   }
 
   async finish(): Promise<Pool> {
@@ -88,14 +80,14 @@ export class PoolLoader implements EngineLoader<Pool> {
     for (const worker of this.#workers) worker.fail(disposed());
   }
 
-  /** All give the same answer. */
+  /** Asks all workers, which give the same answer. */
   async #all<M extends Method>(method: M, args: Arguments<M>): Promise<Answer<M>> {
     const answers = await Promise.all(this.#workers.map((worker) => worker.request(method, args)));
     return answers[0] as Answer<M>;
   }
 }
 
-/** Bytes for one worker: the caller's remain the caller's. */
+/** A copy for one worker, to which it is transferred. */
 function copied(bytes: Uint8Array): ArrayBuffer {
   return bytes.slice().buffer as ArrayBuffer;
 }

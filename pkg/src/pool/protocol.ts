@@ -1,7 +1,7 @@
 /** What a pool and its workers say to each other. */
 
 import type { Call, Results } from "../engine/call.js";
-import type { LoaderOptions } from "../engine/engine.js";
+import type { LoaderOptions, LoadStep } from "../engine/engine.js";
 import type { ErrorCode } from "../errors.js";
 import type { ModelInfo } from "../types.js";
 
@@ -11,13 +11,10 @@ import type { ModelInfo } from "../types.js";
  */
 export interface Service {
   start(module: WebAssembly.Module, options: LoaderOptions): Promise<void>;
-  wanted(): string[];
+  next(): LoadStep;
   provide(name: string, bytes: ArrayBuffer | undefined): void;
-  weights(): string[];
-  absent(): string | undefined;
-  beginWeights(name: string): void;
-  pushWeights(bytes: ArrayBuffer): number | undefined;
-  endWeights(): void;
+  push(bytes: ArrayBuffer): number | undefined;
+  end(): void;
   finish(): Promise<ModelInfo>;
   /** Throws what is wrong with a call, as far as that shows before the work. */
   check(call: Call): void;

@@ -57,13 +57,10 @@ class WorkerService {
         this.#wasm = await instantiate(module);
         this.#loader = await LocalLoader.start(options, this.#wasm);
       },
-      wanted: () => loader().wanted(),
+      next: () => loader().next(),
       provide: (name, bytes) => loader().provide(name, bytes && new Uint8Array(bytes)),
-      weights: () => loader().weights(),
-      absent: () => loader().absent(),
-      beginWeights: (name) => loader().beginWeights(name),
-      pushWeights: (bytes) => loader().pushWeights(new Uint8Array(bytes)),
-      endWeights: () => loader().endWeights(),
+      push: (bytes) => loader().push(new Uint8Array(bytes)),
+      end: () => loader().end(),
       finish: async () => {
         this.#engine = await loader().finish();
         return this.#engine.info;

@@ -1,72 +1,47 @@
 //! Weight files → packed weights, while the bytes arrive.
 //!
-//! When a file's header is complete, every tensor that the model needs is looked up and checked, before any memory
-//! is taken for it. Then each tensor goes, row by row, straight into its final form.
+//! When the header of a file is complete, every tensor that the model needs is found and checked
+//! before memory is taken for it. Then each tensor is stored row by row in its final form.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use crate::backend::{Backend, GROUP, WeightDtype, cpu};
+use crate::backend::{Backend, WeightDtype};
 use crate::error::{Error, Result};
 use crate::model::load::fingerprint::Fingerprint;
+use crate::model::load::inventory::{Inventory, Target, plain};
 use crate::model::load::kind;
-use crate::model::loaded::{Origin, Tensor};
+use crate::model::load::matching::{Matching, Names, has_no_effect, is_beyond_layers};
+use crate::model::load::store::Store;
+use crate::model::loaded::Origin;
 use crate::model::transformer::candle::{self, Collected};
 use crate::model::transformer::forward::Weights;
-use crate::model::transformer::layout::{Layout, MatrixId, Slot, VectorId, Wanted, WeightFile};
+use crate::model::transformer::layout::{Layout, MatrixId, Slot, VectorId, WantedTensor};
 use crate::weights::dtype::Dtype;
-use crate::weights::gguf::{self, Block};
-use crate::weights::quantized::{self, Found, Role, Row};
-use crate::weights::rows::{Encoding, Rows};
+use crate::weights::quantized::Row;
 use crate::weights::{Stream, TensorInfo, Visitor, invalid};
 
-/// Names that an error message lists.
-const LISTED: usize = 3;
-
-/// Weights in the making.
+/// Weights that are being read.
 pub struct Checkpoint<B: Backend> {
     layout: Layout,
-    dtype: WeightDtype,
-    weights: Weights<B>,
-    /// Matrices that another one stands in for.
-    tied: Vec<(MatrixId, MatrixId)>,
-    collected: Vec<(usize, Collected)>,
-    /// Matrices that files hold in several tensors.
-    quantized: Vec<Quantized>,
-    /// Whether all of those were in the grid that they are held in, so far.
-    kept: bool,
-    /// All that was found, for saving.
-    tensors: Vec<Tensor>,
-    /// Tensors that the model does not use and that may have an effect, and whether these may be left out.
-    left_out: Vec<String>,
-    insists: bool,
-    /// What the model's files say that it is, if that is to be refused.
-    foreign: Vec<String>,
-    /// Block types that tensors are stored in, and of how many.
-    blocks: Vec<(Block, usize)>,
+    store: Store<B>,
+    inventory: Inventory,
+    unused: Unused,
     fingerprint: u64,
 }
 
-/// A matrix that a file, or several shards of one, hold in several tensors.
-struct Quantized {
-    file: usize,
-    slot: Slot,
-    matrix: quantized::Matrix,
-    hash: Fingerprint,
-}
-
-/// What a checkpoint has become.
+/// A checkpoint of which all files have been read.
 pub struct Finished<B: Backend> {
     /// Packed weights.
     pub weights: Weights<B>,
-    /// Matrices that others stand in for, as (replaced, stand-in).
+    /// Tied matrices: the matrix, and the one that is used instead.
     pub tied: Vec<(MatrixId, MatrixId)>,
-    /// Tensors that were kept as they are, by the index of their file.
+    /// Tensors that are kept in f32 as the file has them, with the index of their file.
     pub collected: Vec<(usize, Collected)>,
     /// Hash of all values.
     pub fingerprint: u64,
-    /// How matrices were quantised in the files, if any was.
+    /// How matrices were quantised in the files, if they were.
     pub stored: Option<String>,
-    /// Tensors that were left out though they may have an effect.
+    /// Tensors that are ignored though they may have an effect.
     pub left_out: Vec<String>,
     /// The weight files, and what was found in them.
     pub origin: Origin,
@@ -74,73 +49,55 @@ pub struct Finished<B: Backend> {
 
 /// One file that is being read.
 pub struct Reading {
+    /// Index of the file in the layout.
     index: usize,
-    name: String,
+    /// Its path, or the path of the shard.
+    path: String,
     stream: Stream,
     targets: Vec<Option<Target>>,
 }
 
-/// Where one tensor of the file goes.
-enum Target {
-    Plain(Plain),
-    /// To the checkpoint's quantised matrix of that number
-    Part(usize, Role),
-}
-
-/// A tensor that has values by itself.
-struct Plain {
-    slot: Slot,
-    rows: Rows,
-    hash: Fingerprint,
-    tensor: String,
-}
-
 impl Reading {
+    /// Starts to read weight file number `index` of the layout at `path`: its own path, or that of
+    /// a shard or of another file that is read instead.
+    pub fn new(index: usize, path: &str) -> Self {
+        Self::resume(index, path, Stream::new(path))
+    }
+
+    /// As [`Reading::new`], for a file of which the header has been read.
+    pub fn resume(index: usize, path: &str, stream: Stream) -> Self {
+        Self {
+            index,
+            path: path.to_owned(),
+            stream,
+            targets: Vec::new(),
+        }
+    }
+
     /// Size of the whole file, once its header has arrived.
     pub fn size(&self) -> Option<u64> {
         self.stream.size()
     }
 }
 
-impl<B: Backend> Checkpoint<B> {
-    /// Nothing loaded yet.
-    pub fn new(layout: Layout, dtype: WeightDtype) -> Self {
-        let weights = Weights {
-            matrices: layout.matrices.iter().map(|_| None).collect(),
-            vectors: layout.vectors.iter().map(|_| Vec::new()).collect(),
-        };
-        Self {
-            layout,
-            dtype,
-            weights,
-            tied: Vec::new(),
-            collected: Vec::new(),
-            quantized: Vec::new(),
-            kept: true,
-            tensors: Vec::new(),
-            left_out: Vec::new(),
-            insists: false,
-            foreign: Vec::new(),
-            blocks: Vec::new(),
-            fingerprint: 0,
-        }
-    }
+/// What happens with tensors that the model does not use.
+#[derive(Default)]
+struct Unused {
+    /// Whether they are ignored, because the caller asked for a kind.
+    ignore: bool,
+    /// What the model's files say that it is and that is not supported.
+    foreign: Vec<String>,
+    /// What was ignored.
+    left_out: Vec<String>,
+}
 
-    /// Lets tensors be left out that the model has no use for.
-    pub fn insist(&mut self) {
-        self.insists = true;
-    }
-
-    /// Has the model refused for what its files say that it is, if they say anything, and for tensors that nothing uses.
-    pub fn doubt(&mut self, foreign: Vec<String>) {
-        self.foreign = foreign;
-    }
-
-    /// Takes note of tensors that the model has no use for, which is an error unless they may be left out.
-    fn leave_out(&mut self, path: &str, names: &[&str]) -> Result<()> {
-        if self.insists {
-            self.left_out
-                .extend(names.iter().map(|name| (*name).to_owned()));
+impl Unused {
+    /// Ignores tensors that may have an effect, or refuses the model for them and for what its
+    /// files say that it is.
+    fn check(&mut self, path: &str, names: &[&str]) -> Result<()> {
+        if self.ignore {
+            let names = names.iter().map(|name| (*name).to_owned());
+            self.left_out.extend(names);
             return Ok(());
         }
         let mut what = self.foreign.clone();
@@ -157,33 +114,50 @@ impl<B: Backend> Checkpoint<B> {
         }
     }
 
-    /// Starts weight file number `index` of the layout, or the one of another `name` that stands in for it.
-    pub fn begin(&self, index: usize, name: &str) -> Reading {
-        Reading {
-            index,
-            name: name.to_owned(),
-            stream: Stream::new(name),
-            targets: Vec::new(),
+    /// The error about tensors that a file lacks. A model of another kind is refused as such.
+    fn missing(&self, path: &str, missing: &[&str], present: &[&str]) -> Error {
+        if self.foreign.is_empty() {
+            Error::MissingTensor {
+                file: path.to_owned(),
+                missing: list(missing),
+                present: list(present),
+            }
+        } else {
+            kind::refuse(&self.foreign)
+        }
+    }
+}
+
+impl<B: Backend> Checkpoint<B> {
+    /// Nothing read yet.
+    pub fn new(layout: Layout, dtype: WeightDtype) -> Self {
+        Self {
+            store: Store::new(&layout, dtype),
+            layout,
+            inventory: Inventory::new(),
+            unused: Unused::default(),
+            fingerprint: 0,
         }
     }
 
-    /// As [`Checkpoint::begin`], for a file that has been read up to its data.
-    pub fn resume(index: usize, name: &str, stream: gguf::Stream) -> Reading {
-        Reading {
-            index,
-            name: name.to_owned(),
-            stream: Stream::Gguf(stream),
-            targets: Vec::new(),
-        }
+    /// Ignores tensors that the model does not use, even if they may have an effect.
+    pub fn ignore_unused(&mut self) {
+        self.unused.ignore = true;
     }
 
-    /// Takes note that a file is cut into shards: each tensor, and the path of its shard.
-    pub fn cut(&mut self, index: usize, shards: Vec<(String, String)>) {
+    /// Refuses the model as `foreign`, unless that is empty, once the header of the weights is
+    /// known.
+    pub fn refuse_as(&mut self, foreign: Vec<String>) {
+        self.unused.foreign = foreign;
+    }
+
+    /// Records that a file is split into shards: name of each tensor, and path of its shard.
+    pub fn set_shards(&mut self, index: usize, shards: Vec<(String, String)>) {
         self.layout.files[index].shards = shards;
     }
 
-    /// Whether a file is cut into shards.
-    pub fn is_cut(&self, index: usize) -> bool {
+    /// Whether a file is split into shards.
+    pub fn has_shards(&self, index: usize) -> bool {
         !self.layout.files[index].shards.is_empty()
     }
 
@@ -192,27 +166,25 @@ impl<B: Backend> Checkpoint<B> {
         let mut hash = Fingerprint::new("");
         hash.update(&values);
         self.fingerprint = self.fingerprint.wrapping_add(hash.0);
-        self.weights.vectors[id] = values;
+        self.store.weights.vectors[id] = values;
     }
 
     /// Takes the next bytes of a file.
     pub fn push(&mut self, backend: &B, reading: &mut Reading, bytes: &[u8]) -> Result<()> {
         let Reading {
             index,
-            name,
+            path,
             stream,
             targets,
         } = reading;
-        stream.push(
-            bytes,
-            &mut Filler {
-                checkpoint: self,
-                backend,
-                index: *index,
-                file: name,
-                targets,
-            },
-        )
+        let mut filler = Filler {
+            checkpoint: self,
+            backend,
+            index: *index,
+            path,
+            targets,
+        };
+        stream.push(bytes, &mut filler)
     }
 
     /// Ends a file.
@@ -226,86 +198,133 @@ impl<B: Backend> Checkpoint<B> {
         Ok(())
     }
 
-    /// The weights, once all files are read.
+    /// The weights, once all files have been read.
     pub fn finish(self) -> Result<Finished<B>> {
         let mut fingerprint = self.fingerprint;
-        for Quantized {
-            file, matrix, hash, ..
-        } in &self.quantized
-        {
-            if !matrix.is_complete() {
-                let path = &self.layout.files[*file].path;
-                let reason = format!("not all parts of {} are there", matrix.name());
+        for partial in &self.inventory.quantized {
+            if !partial.matrix.is_complete() {
+                let path = &self.layout.files[partial.file].path;
+                let reason = format!("not all parts of {} are there", partial.matrix.name());
                 return Err(invalid(path, reason));
             }
-            fingerprint = fingerprint.wrapping_add(hash.0);
+            fingerprint = fingerprint.wrapping_add(partial.hash.0);
         }
-        let mut stored: Vec<String> = Vec::new();
-        for layout in self.quantized.iter().filter_map(|one| one.matrix.layout()) {
-            if !stored.contains(&layout) {
-                stored.push(layout);
-            }
-        }
-        let mut blocks = self.blocks;
-        blocks.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        let blocks = blocks.iter();
-        stored.extend(blocks.map(|(block, _)| format!("GGUF, {}", block.name())));
-        let names = self.tied.iter().filter_map(|(replaced, stand_in)| {
-            let slot = Slot::Rows {
-                matrix: *replaced,
-                first: 0,
-            };
-            let wanted = self
-                .layout
-                .wanted
-                .iter()
-                .find(|wanted| wanted.slot == slot)?;
-            Some((wanted.file, wanted.name.clone(), *stand_in))
-        });
-        let tied = names.collect();
-        let fate = match (self.dtype, self.kept) {
-            (_, true) => " (kept)",
-            (WeightDtype::F32 | WeightDtype::F16, false) => " (widened)",
-            (_, false) => " (quantised anew)",
-        };
+        let stored = self.stored();
+        let tied = self.tied_names();
+        let Inventory {
+            tensors,
+            tied: tied_matrices,
+            ..
+        } = self.inventory;
+        let files = self.layout.files.into_iter();
         Ok(Finished {
-            weights: self.weights,
-            tied: self.tied,
-            collected: self.collected,
+            weights: self.store.weights,
+            tied: tied_matrices,
+            collected: self.store.collected,
             fingerprint,
-            left_out: self.left_out,
-            stored: (!stored.is_empty()).then(|| stored.join("; ") + fate),
+            left_out: self.unused.left_out,
+            stored,
             origin: Origin {
-                weights: self
-                    .layout
-                    .files
-                    .into_iter()
-                    .map(|file| file.path)
-                    .collect(),
-                tensors: self.tensors,
+                weights: files.map(|file| file.path).collect(),
+                tensors,
                 tied,
                 files: BTreeMap::new(),
             },
         })
     }
 
-    /// Number of parameters that the model uses.
-    pub fn parameters(&self) -> usize {
-        let tied = |id| self.tied.iter().any(|(replaced, _)| *replaced == id);
-        let matrices = self.layout.matrices.iter().enumerate();
-        let matrices = matrices.filter(|(id, _)| !tied(*id));
-        matrices
-            .map(|(_, shape)| shape.rows * shape.columns)
-            .sum::<usize>()
-            + self.layout.vectors.iter().sum::<usize>()
-            + self
-                .collected
-                .iter()
-                .map(|(_, tensor)| tensor.values.len())
-                .sum::<usize>()
+    /// How matrices were quantised in the files, if they were.
+    fn stored(&self) -> Option<String> {
+        let mut stored: Vec<String> = Vec::new();
+        let quantized = self.inventory.quantized.iter();
+        for layout in quantized.filter_map(|partial| partial.matrix.layout()) {
+            if !stored.contains(&layout) {
+                stored.push(layout);
+            }
+        }
+        let mut blocks = self.inventory.blocks.clone();
+        blocks.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let blocks = blocks.iter();
+        stored.extend(blocks.map(|(block, _)| format!("GGUF, {}", block.name())));
+        let fate = match (self.store.dtype, self.inventory.kept) {
+            (_, true) => " (kept)",
+            (WeightDtype::F32 | WeightDtype::F16, false) => " (widened)",
+            (_, false) => " (quantised anew)",
+        };
+        (!stored.is_empty()).then(|| stored.join("; ") + fate)
     }
 
-    /// Takes every tensor of floating-point numbers of a file.
+    /// Tied matrices by the index of their file and their name in it.
+    fn tied_names(&self) -> Vec<(usize, String, MatrixId)> {
+        let tied = self.inventory.tied.iter();
+        let named = tied.filter_map(|(matrix, other)| {
+            let slot = Slot::Rows {
+                matrix: *matrix,
+                first: 0,
+            };
+            let mut wanted = self.layout.wanted.iter();
+            let wanted = wanted.find(|wanted| wanted.slot == slot)?;
+            Some((wanted.file, wanted.name.clone(), *other))
+        });
+        named.collect()
+    }
+
+    /// Number of parameters that the model uses.
+    pub fn parameters(&self) -> usize {
+        let tied = &self.inventory.tied;
+        let is_tied = |id| tied.iter().any(|(matrix, _)| *matrix == id);
+        let matrices = self.layout.matrices.iter().enumerate();
+        let matrices = matrices.filter(|(id, _)| !is_tied(*id));
+        let matrices: usize = matrices.map(|(_, shape)| shape.rows * shape.columns).sum();
+        let vectors: usize = self.layout.vectors.iter().sum();
+        let collected = self.store.collected.iter();
+        let collected: usize = collected.map(|(_, tensor)| tensor.values.len()).sum();
+        matrices + vectors + collected
+    }
+
+    /// Finds the target of each tensor of a file, or of the shard of it at `path`.
+    fn assign(
+        &mut self,
+        index: usize,
+        path: &str,
+        tensors: &[TensorInfo],
+    ) -> Result<Vec<Option<Target>>> {
+        let file = &self.layout.files[index];
+        if file.collect {
+            return self.collect(index, path, tensors);
+        }
+        let names = Names::new(file, path, tensors);
+        let wanted = self.layout.wanted.iter();
+        let wanted: Vec<&WantedTensor> = wanted.filter(|wanted| wanted.file == index).collect();
+        let matching = Matching::best(file, &names, &wanted, tensors);
+        let (targets, absent) = self.inventory.add(file, &names, &matching, tensors)?;
+        let unused = tensors.iter().zip(&targets);
+        let unused = unused.filter(|(_, target)| target.is_none());
+        let unused: Vec<&str> = unused.map(|(tensor, _)| tensor.name.as_str()).collect();
+        let mut missing = matching.missing;
+        missing.extend(absent.iter().map(String::as_str));
+        if !missing.is_empty() {
+            return Err(self.unused.missing(path, &missing, &unused));
+        }
+        let unexpected: Vec<&str> = unused
+            .iter()
+            .copied()
+            .filter(|name| is_beyond_layers(file, name))
+            .collect();
+        if !unexpected.is_empty() {
+            return Err(Error::UnexpectedTensor {
+                file: path.to_owned(),
+                unexpected: list(&unexpected),
+                layers: file.layers.as_ref().map_or(0, |(_, count)| *count),
+            });
+        }
+        self.inventory.tie(&matching.tied);
+        let unused = unused.into_iter().filter(|name| !has_no_effect(file, name));
+        self.unused.check(path, &unused.collect::<Vec<_>>())?;
+        Ok(targets)
+    }
+
+    /// Keeps every tensor of floating-point numbers of a file as it is.
     fn collect(
         &mut self,
         file: usize,
@@ -314,26 +333,25 @@ impl<B: Backend> Checkpoint<B> {
     ) -> Result<Vec<Option<Target>>> {
         let names = tensors.iter().map(|tensor| tensor.name.as_str());
         let unused: Vec<_> = names.filter(|name| !candle::is_known(name)).collect();
-        self.leave_out(path, &unused)?;
+        self.unused.check(path, &unused)?;
         let mut targets = Vec::new();
         for tensor in tensors {
             if Dtype::of_values(&tensor.dtype).is_none() {
                 targets.push(None);
                 continue;
             }
-            // The file's reader has checked that so many bytes are in it.
-            let shape: Vec<usize> = tensor
-                .shape
-                .iter()
+            // The reader of the file has checked that the file has as many bytes as the shape says.
+            let sizes = tensor.shape.iter();
+            let shape: Vec<usize> = sizes
                 .filter_map(|size| usize::try_from(*size).ok())
                 .collect();
-            let wanted = Wanted {
+            let wanted = WantedTensor {
                 file,
                 spelling: None,
                 name: tensor.name.clone(),
                 shape: shape.clone(),
                 slot: Slot::Whole {
-                    index: self.collected.len(),
+                    index: self.store.collected.len(),
                 },
                 tied: None,
             };
@@ -343,478 +361,79 @@ impl<B: Backend> Checkpoint<B> {
                 shape,
                 values: Vec::new(),
             };
-            self.collected.push((file, collected));
+            self.store.collected.push((file, collected));
         }
         Ok(targets)
     }
-
-    /// An error about tensors that a file lacks. A model that says that it is another one lacks none.
-    fn missing(&self, path: &str, missing: &[&str], present: &[&str]) -> Error {
-        if self.foreign.is_empty() {
-            Error::MissingTensor {
-                file: path.to_owned(),
-                missing: list(missing),
-                present: list(present),
-            }
-        } else {
-            kind::refuse(&self.foreign)
-        }
-    }
-
-    /// Finds the tensor for each wanted one in a file, or in the shard of it at `path`.
-    fn assign(
-        &mut self,
-        index: usize,
-        path: &str,
-        tensors: &[TensorInfo],
-    ) -> Result<Vec<Option<Target>>> {
-        if self.layout.files[index].collect {
-            return self.collect(index, path, tensors);
-        }
-        let file = &self.layout.files[index];
-        let here: HashMap<&str, usize> = tensors
-            .iter()
-            .enumerate()
-            .map(|(at, tensor)| (tensor.name.as_str(), at))
-            .collect();
-        // Of all shards: what is missing here may be in another one.
-        let shards = file.shards.iter().enumerate();
-        let names: HashMap<&str, usize> = if file.shards.is_empty() {
-            here.clone()
-        } else {
-            shards.map(|(at, (name, _))| (name.as_str(), at)).collect()
-        };
-        let all: Vec<&Wanted> = self
-            .layout
-            .wanted
-            .iter()
-            .filter(|wanted| wanted.file == index)
-            .collect();
-        let last = all.iter().filter_map(|wanted| wanted.spelling).max();
-        let best = (0..=last.unwrap_or(0))
-            .map(|spelling| Match::new(file, &names, &all, spelling))
-            .reduce(|best, next| {
-                if next.missing.len() < best.missing.len() {
-                    next
-                } else {
-                    best
-                }
-            });
-        let Some(mut best) = best else {
-            return Ok(tensors.iter().map(|_| None).collect());
-        };
-        if file.shards.is_empty() {
-            best.tie(tensors);
-        }
-        let mut targets: Vec<Option<Target>> = tensors.iter().map(|_| None).collect();
-        for (wanted, prefix, place) in &best.found {
-            note(&mut self.tensors, wanted, prefix);
-            // Here, in another shard, or listed but not there.
-            let mut resolve = |at: usize| match file.shards.get(at) {
-                None => Some(at),
-                Some((_, other)) if other != path => None,
-                Some((name, _)) => {
-                    let here = here.get(name.as_str()).copied();
-                    if here.is_none() {
-                        best.missing.push(name);
-                    }
-                    here
-                }
-            };
-            match place {
-                Place::Plain(at) => {
-                    if let Some(at) = resolve(*at) {
-                        targets[at] = Some(Target::Plain(plain(&tensors[at], wanted)?));
-                        if let Some(block) = tensors[at].block {
-                            self.kept = false;
-                            count(&mut self.blocks, block);
-                        }
-                    }
-                }
-                Place::Parts(found) => {
-                    let number = quantized_matrix(&mut self.quantized, file, wanted, found)?;
-                    for (role, at) in &found.parts {
-                        if let Some(at) = resolve(*at) {
-                            let matrix = &mut self.quantized[number].matrix;
-                            matrix.describe(*role, &tensors[at])?;
-                            targets[at] = Some(Target::Part(number, *role));
-                        }
-                    }
-                }
-            }
-        }
-        let unused = || {
-            let unused = tensors
-                .iter()
-                .zip(&targets)
-                .filter(|(_, target)| target.is_none());
-            unused.map(|(tensor, _)| tensor.name.as_str())
-        };
-        let left: Vec<&str> = unused()
-            .filter(|name| !file.is_of_no_effect(name))
-            .collect();
-        if !best.missing.is_empty() {
-            return Err(self.missing(path, &best.missing, &unused().collect::<Vec<_>>()));
-        }
-        let beyond: Vec<_> = unused().filter(|name| file.is_beyond(name)).collect();
-        if !beyond.is_empty() {
-            return Err(Error::UnexpectedTensor {
-                file: path.to_owned(),
-                unexpected: list(&beyond),
-                layers: file.layers.as_ref().map_or(0, |(_, count)| *count),
-            });
-        }
-        // Every shard finds the same.
-        best.tied.retain(|tied| !self.tied.contains(tied));
-        self.tied.extend(best.tied);
-        self.leave_out(path, &left)?;
-        Ok(targets)
-    }
-
-    /// A matrix, for which room is made first.
-    fn matrix(&mut self, backend: &B, id: MatrixId) -> Result<&mut B::Matrix> {
-        match &mut self.weights.matrices[id] {
-            Some(matrix) => Ok(matrix),
-            empty => {
-                let shape = self.layout.matrices[id];
-                let dtype = shape.precision.dtype(self.dtype);
-                Ok(empty.insert(backend.matrix(shape.rows, shape.columns, dtype)?))
-            }
-        }
-    }
-
-    /// Stores one row that is in our own grid, as it is if its matrix is held in that.
-    fn store_codes(
-        &mut self,
-        backend: &B,
-        slot: Slot,
-        row: usize,
-        (dtype, codes, scales): (WeightDtype, &[i8], &[f32]),
-    ) -> Result<()> {
-        let Slot::Rows { matrix: id, first } = slot else {
-            let reason = "a vector is quantised".to_owned();
-            return Err(Error::UnsupportedModel(reason));
-        };
-        let matrix = self.matrix(backend, id)?;
-        if backend.dtype(matrix) == dtype {
-            backend.set_codes(matrix, first + row, codes, scales);
-            return Ok(());
-        }
-        let groups = codes.chunks(GROUP).zip(scales);
-        let mut values: Vec<f32> = groups
-            .flat_map(|(codes, scale)| codes.iter().map(move |code| f32::from(*code) * scale))
-            .collect();
-        cpu::rotate(&mut values);
-        values.truncate(self.layout.matrices[id].columns);
-        self.kept = false;
-        self.store(backend, slot, row, &values)
-    }
-
-    /// Stores one row of a tensor, making room for its matrix or vector first.
-    fn store(&mut self, backend: &B, slot: Slot, row: usize, values: &[f32]) -> Result<()> {
-        match slot {
-            Slot::Rows { matrix: id, first } => {
-                backend.set_row(self.matrix(backend, id)?, first + row, values);
-            }
-            Slot::Whole { index } => {
-                let tensor = &mut self.collected[index].1.values;
-                tensor
-                    .try_reserve(values.len())
-                    .map_err(|_| Error::OutOfMemory {
-                        bytes: size_of_val(values),
-                    })?;
-                tensor.extend_from_slice(values);
-            }
-            Slot::Elements { vector: id, first } => {
-                let vector = &mut self.weights.vectors[id];
-                vector.resize(self.layout.vectors[id], 0.0);
-                let first = first + row * values.len();
-                vector[first..first + values.len()].copy_from_slice(values);
-            }
-        }
-        Ok(())
-    }
 }
 
-/// Where a wanted tensor is, by the numbers of tensors.
-enum Place {
-    Plain(usize),
-    Parts(Found<usize>),
-}
-
-/// How a file fits the names of one spelling.
-struct Match<'a> {
-    /// What is wanted, the prefix of its name, and where it is.
-    found: Vec<(&'a Wanted, &'static str, Place)>,
-    tied: Vec<(MatrixId, MatrixId)>,
-    missing: Vec<&'a str>,
-}
-
-impl<'a> Match<'a> {
-    fn new(
-        file: &WeightFile,
-        names: &HashMap<&str, usize>,
-        all: &[&'a Wanted],
-        spelling: usize,
-    ) -> Self {
-        let mut matched = Self {
-            found: Vec::new(),
-            tied: Vec::new(),
-            missing: Vec::new(),
-        };
-        let spelt = all
-            .iter()
-            .filter(|wanted| wanted.spelling.is_none_or(|own| own == spelling));
-        for wanted in spelt {
-            let mut prefixes = file.prefixes.iter();
-            let found =
-                prefixes.find_map(|prefix| Some((*prefix, find(names, prefix, &wanted.name)?)));
-            match (found, wanted.tied, wanted.slot) {
-                (Some((prefix, at)), ..) => matched.found.push((wanted, prefix, at)),
-                (None, Some(stand_in), Slot::Rows { matrix, .. }) => {
-                    matched.tied.push((matrix, stand_in));
-                }
-                (None, ..) => matched.missing.push(&wanted.name),
-            }
-        }
-        matched
-    }
-}
-
-impl Match<'_> {
-    /// Lets a matrix stand in for another that is the same bytes in the file.
-    fn tie(&mut self, tensors: &[TensorInfo]) {
-        let first = |place: &Place| match place {
-            Place::Plain(at) => Some(tensors[*at].same_as.unwrap_or(*at)),
-            Place::Parts(_) => None,
-        };
-        let places: Vec<_> = self
-            .found
-            .iter()
-            .filter_map(|(wanted, _, place)| Some((wanted.slot, first(place)?)))
-            .collect();
-        let tied = &mut self.tied;
-        self.found.retain(|(wanted, _, place)| {
-            let (Some(stand_in), Slot::Rows { matrix, .. }) = (wanted.tied, wanted.slot) else {
-                return true;
-            };
-            let same = places.iter().any(|(slot, other)| {
-                matches!(slot, Slot::Rows { matrix, .. } if *matrix == stand_in)
-                    && Some(*other) == first(place)
-            });
-            if same {
-                tied.push((matrix, stand_in));
-            }
-            !same
-        });
-    }
-}
-
-impl WeightFile {
-    /// Whether a tensor that the model does not use cannot change its vectors: heads for training, tables that follow from
-    /// the config, and scales for activations and key-value caches, which are held in full here.
-    fn is_of_no_effect(&self, tensor: &str) -> bool {
-        const BUFFERS: [&str; 10] = [
-            "position_ids",
-            "token_type_ids",
-            "inv_freq",
-            "masked_bias",
-            "input_scale",
-            "output_scale",
-            "k_scale",
-            "v_scale",
-            "num_batches_tracked",
-            "weight_format",
-        ];
-        let last = tensor.rsplit('.').next().unwrap_or_default();
-        let mut rests = self
-            .prefixes
-            .iter()
-            .filter_map(|prefix| tensor.strip_prefix(prefix));
-        BUFFERS.contains(&last)
-            || rests.any(|rest| self.unused.iter().any(|start| rest.starts_with(start)))
-    }
-
-    /// Whether a tensor belongs to a layer that the config does not have.
-    fn is_beyond(&self, tensor: &str) -> bool {
-        let Some((starts, count)) = &self.layers else {
-            return false;
-        };
-        let number = |prefix: &str, start: &str| -> Option<usize> {
-            let rest = tensor.strip_prefix(prefix)?.strip_prefix(start)?;
-            rest.split_once('.')?.0.parse().ok()
-        };
-        self.prefixes
-            .iter()
-            .flat_map(|prefix| starts.iter().filter_map(move |start| number(prefix, start)))
-            .any(|layer| layer >= *count)
-    }
-}
-
-/// Where `prefix` + `name` is, or the same under an older spelling.
-fn find(names: &HashMap<&str, usize>, prefix: &str, name: &str) -> Option<Place> {
-    // TensorFlow's names for LayerNorm's parameters live on in old BERT checkpoints.
-    let older = match name.rsplit_once('.') {
-        Some((module, "weight")) => format!("{prefix}{module}.gamma"),
-        Some((module, "bias")) => format!("{prefix}{module}.beta"),
-        _ => String::new(),
-    };
-    let name = format!("{prefix}{name}");
-    let at = |name: &str| names.get(name).copied();
-    if let Some(found) = quantized::find(&name, at) {
-        return Some(Place::Parts(found));
-    }
-    at(&name).or_else(|| at(&older)).map(Place::Plain)
-}
-
-/// The number of the quantised matrix for what is wanted; other shards may have parts of it.
-fn quantized_matrix(
-    all: &mut Vec<Quantized>,
-    file: &WeightFile,
-    wanted: &Wanted,
-    found: &Found<usize>,
-) -> Result<usize> {
-    let known = |one: &Quantized| one.file == wanted.file && one.slot == wanted.slot;
-    if let Some(number) = all.iter().position(known) {
-        return Ok(number);
-    }
-    let [rows, columns] = wanted.shape[..] else {
-        let reason = format!("{} is quantised, and no matrix", wanted.name);
-        return Err(invalid(&file.path, reason));
-    };
-    all.push(Quantized {
-        file: wanted.file,
-        slot: wanted.slot,
-        matrix: quantized::Matrix::new(found, &wanted.name, rows, columns, file.quantization),
-        hash: Fingerprint::new(&wanted.name),
-    });
-    Ok(all.len() - 1)
-}
-
-/// Checks shape and dtype.
-fn plain(tensor: &TensorInfo, wanted: &Wanted) -> Result<Plain> {
-    // A matrix of one row may be stored as a vector.
-    fn flat(shape: &[u64]) -> &[u64] {
-        match shape {
-            [1, rest @ ..] if !rest.is_empty() => rest,
-            shape => shape,
-        }
-    }
-    let shape: Vec<u64> = wanted.shape.iter().map(|size| *size as u64).collect();
-    if flat(&tensor.shape) != flat(&shape) {
-        return Err(Error::WrongShape {
-            tensor: tensor.name.clone(),
-            got: tensor.shape.clone(),
-            expected: wanted.shape.clone(),
-        });
-    }
-    let encoding = tensor
-        .block
-        .map(Encoding::Blocks)
-        .or_else(|| Dtype::of_values(&tensor.dtype).map(Encoding::Elements));
-    let width = wanted.shape.last().copied().unwrap_or(1);
-    let rows = encoding.and_then(|encoding| Rows::new(encoding, width));
-    let rows = rows.ok_or_else(|| Error::WrongDtype {
-        tensor: tensor.name.clone(),
-        dtype: tensor.dtype.clone(),
-    })?;
-    Ok(Plain {
-        slot: wanted.slot,
-        rows,
-        hash: Fingerprint::new(&wanted.name),
-        tensor: tensor.name.clone(),
-    })
-}
-
-/// Takes note of what was found. Every shard finds the same.
-fn note(tensors: &mut Vec<Tensor>, wanted: &Wanted, prefix: &'static str) {
-    let known = |tensor: &Tensor| tensor.file == wanted.file && tensor.slot == wanted.slot;
-    if !tensors.iter().any(known) {
-        tensors.push(Tensor {
-            file: wanted.file,
-            prefix,
-            name: wanted.name.clone(),
-            shape: wanted.shape.clone(),
-            slot: wanted.slot,
-        });
-    }
-}
-
-fn count(blocks: &mut Vec<(Block, usize)>, block: Block) {
-    match blocks.iter_mut().find(|(other, _)| *other == block) {
-        Some((_, count)) => *count += 1,
-        None => blocks.push((block, 1)),
-    }
-}
-
-/// The first few of `names`.
+/// Lists the first few of `names` for an error message.
 fn list(names: &[&str]) -> String {
-    let more = names.len().saturating_sub(LISTED);
+    const MOST: usize = 3;
+    let more = names.len().saturating_sub(MOST);
     match names {
         [] => "none besides".to_owned(),
         names if more == 0 => names.join(", "),
-        names => format!("{} and {more} more", names[..LISTED].join(", ")),
+        names => format!("{} and {more} more", names[..MOST].join(", ")),
     }
 }
 
-/// Fills the checkpoint from one file's stream.
+/// Fills the checkpoint from the stream of one file.
 struct Filler<'a, B: Backend> {
     checkpoint: &'a mut Checkpoint<B>,
     backend: &'a B,
     index: usize,
-    file: &'a str,
+    path: &'a str,
     targets: &'a mut Vec<Option<Target>>,
 }
 
 impl<B: Backend> Visitor for Filler<'_, B> {
     fn header(&mut self, tensors: &[TensorInfo]) -> Result<()> {
-        *self.targets = self.checkpoint.assign(self.index, self.file, tensors)?;
+        *self.targets = self.checkpoint.assign(self.index, self.path, tensors)?;
         Ok(())
     }
 
     fn data(&mut self, index: usize, bytes: &[u8]) -> Result<()> {
+        let Self { backend, path, .. } = self;
+        let Checkpoint {
+            layout,
+            store,
+            inventory,
+            ..
+        } = &mut *self.checkpoint;
         match &mut self.targets[index] {
             None => Ok(()),
             Some(Target::Plain(plain)) => {
-                let Plain {
-                    slot,
-                    rows,
-                    hash,
-                    tensor,
-                } = plain;
                 let mut result = Ok(());
-                rows.push(bytes, |row, values| {
+                plain.rows.push(bytes, |row, values| {
                     if result.is_ok() {
-                        result = check_finite(self.file, tensor, values).and_then(|()| {
-                            hash.update(values);
-                            self.checkpoint.store(self.backend, *slot, row, values)
+                        result = check_finite(path, &plain.name, values).and_then(|()| {
+                            plain.hash.update(values);
+                            store.row(backend, layout, plain.slot, row, values)
                         });
                     }
                 });
                 result
             }
             Some(Target::Part(number, role)) => {
-                // Taken out, so that its rows can be stored.
-                let mut all = std::mem::take(&mut self.checkpoint.quantized);
-                let Quantized {
-                    slot, matrix, hash, ..
-                } = &mut all[*number];
-                let name = matrix.name().to_owned();
-                let result = matrix.push(*role, bytes, |at, row| match row {
+                let partial = &mut inventory.quantized[*number];
+                let (slot, hash) = (partial.slot, &mut partial.hash);
+                let name = partial.matrix.name().to_owned();
+                let kept = &mut inventory.kept;
+                partial.matrix.push(*role, bytes, |at, row| match row {
                     Row::Values(values) => {
-                        check_finite(self.file, &name, values)?;
+                        check_finite(path, &name, values)?;
                         hash.update(values);
-                        self.checkpoint.kept = false;
-                        self.checkpoint.store(self.backend, *slot, at, values)
+                        *kept = false;
+                        store.row(backend, layout, slot, at, values)
                     }
                     Row::Own(dtype, codes, scales) => {
                         hash.update_codes(codes, scales);
-                        let (checkpoint, backend) = (&mut self.checkpoint, self.backend);
-                        checkpoint.store_codes(backend, *slot, at, (dtype, codes, scales))
+                        let row = (dtype, codes, scales);
+                        *kept &= store.codes(backend, layout, slot, at, row)?;
+                        Ok(())
                     }
-                });
-                self.checkpoint.quantized = all;
-                result
+                })
             }
         }
     }

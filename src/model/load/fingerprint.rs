@@ -1,13 +1,13 @@
-//! A hash that tells models apart, one multiplication a value so that it costs little beside quantisation (FNV-1a over words).
-//! It does not protect against forgery.
+//! A hash that tells models apart: FNV-1a over words. One multiplication per value costs little
+//! beside quantisation. It does not protect against forgery.
 
-/// A hash in the making.
+/// A hash of what has been added so far.
 pub struct Fingerprint(pub u64);
 
 impl Fingerprint {
     const PRIME: u64 = 0x0000_0100_0000_01b3;
 
-    /// Of something with a name.
+    /// The hash of a name.
     pub fn new(name: &str) -> Self {
         let start = 0xcbf2_9ce4_8422_2325;
         Self(name.bytes().fold(start, |hash, byte| {
@@ -15,10 +15,11 @@ impl Fingerprint {
         }))
     }
 
-    /// Takes values, four hashes side by side.
+    /// Adds values.
     pub fn update(&mut self, values: &[f32]) {
         let step = |hash: u64, value: u64| (hash ^ value).wrapping_mul(Self::PRIME);
-        // Four hashes side by side: one alone would wait for every multiplication.
+        // Four hashes are computed in parallel, because each multiplication depends on the one
+        // before.
         let mut lanes = [
             self.0,
             !self.0,
@@ -36,13 +37,13 @@ impl Fingerprint {
         self.0 = rest.fold(lanes, step);
     }
 
-    /// Takes a quantised row.
+    /// Adds a quantised row.
     pub fn update_codes(&mut self, codes: &[i8], scales: &[f32]) {
         self.update_bytes(bytemuck::cast_slice(codes));
         self.update(scales);
     }
 
-    /// Takes bytes, eight at a time.
+    /// Adds bytes, eight at a time.
     pub fn update_bytes(&mut self, bytes: &[u8]) {
         let (words, rest) = bytes.as_chunks::<8>();
         let words = words.iter().map(|word| u64::from_le_bytes(*word));

@@ -1,5 +1,6 @@
-//! What a model's files say that it is. Rerankers, late interaction and code of a model's own are refused, unless the caller
-//! insists on a kind ([`crate::model::load::loader::LoadOptions::kind`]).
+//! Tells from a model's files whether it is an embedder that is supported. Rerankers, late
+//! interaction and models with code of their own are refused, unless the caller asks for a kind
+//! (`LoadOptions::kind`).
 
 use serde_json::Value;
 
@@ -10,9 +11,9 @@ use crate::model::families::config::Config;
 /// A kind of embedder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// One vector a text.
+    /// One vector per text.
     Dense,
-    /// Weights of vocabulary entries.
+    /// Weights of vocabulary entries, one list per text.
     Sparse,
 }
 
@@ -38,7 +39,7 @@ impl Kind {
     }
 }
 
-/// What names of classes in `architectures` begin with, in the families that are implemented.
+/// Beginnings of class names in `architectures`, for the families that are implemented.
 const FAMILIES: [&str; 16] = [
     "Bert",
     "Camembert",
@@ -58,7 +59,8 @@ const FAMILIES: [&str; 16] = [
     "XLMRoberta",
 ];
 
-/// What they end with, where the model gives states of tokens or logits of a masked-language-modelling head.
+/// Ends of class names of models that give token states or the logits of a head for masked language
+/// modelling.
 const STATES: [&str; 4] = [
     "Model",
     "ForMaskedLM",
@@ -66,13 +68,13 @@ const STATES: [&str; 4] = [
     "ForConditionalGeneration",
 ];
 
-/// The class of facebookresearch/contriever: BERT with mean pooling, which is also what is assumed
-/// where there is no modules.json.
+/// The class of facebookresearch/contriever: BERT with mean pooling, as is assumed without
+/// modules.json.
 const CONTRIEVER: &str = "Contriever";
 
-/// What the files say of a transformer that is not implemented. `has_modules` is whether
-/// modules.json says how states become vectors. Then a class with another head means nothing:
-/// sentence-transformers leaves the head out.
+/// What the config says about the transformer that is not implemented. `has_modules` is whether
+/// there is a modules.json. If so, a class with another head makes no difference:
+/// sentence-transformers ignores the head.
 pub fn foreign(config: &Config, has_modules: bool) -> Vec<String> {
     let is_own = |name: &str| {
         if name == CONTRIEVER {
@@ -114,14 +116,14 @@ pub fn foreign(config: &Config, has_modules: bool) -> Vec<String> {
     found
 }
 
-/// What `config_sentence_transformers.json` says of a model that is not implemented.
+/// What `config_sentence_transformers.json` says about the model that is not implemented.
 pub fn foreign_type(config: &Config) -> Result<Option<String>> {
     let name = config.text("model_type")?;
     let name = name.filter(|name| !matches!(*name, "SentenceTransformer" | "SparseEncoder"));
     Ok(name.map(|name| format!("{name} (config_sentence_transformers.json)")))
 }
 
-/// An error about what is not implemented.
+/// The error about a model that is not implemented.
 pub fn refuse(what: &[String]) -> Error {
     Error::UnsupportedModel(format!(
         "the model is {}, which is not supported: its vectors would be others than those of its authors; take an embedding model, or, to use its encoder as it is, load it with kind \"dense\" or \"sparse\"",

@@ -1,80 +1,267 @@
-//! A `Spec` and a family's names → the layout of an encoder, and of a head for masked-language modelling.
+//! Builds a [`Layout`]: registers weight files, matrices and vectors, and the tensors that fill
+//! them.
 
 use crate::model::families::{Family, MlmNames, Names, NormNames};
 use crate::model::transformer::layout::{
-    Encoder, Layer, Layout, Linear, MatrixId, MlmHead, Norm, Norms, Precision, Stacked, WeightFile,
+    Encoder, Layer, Layout, Linear, MatrixId, MatrixShape, MlmHead, Norm, Norms, Precision, Slot,
+    VectorId, WantedTensor, WeightFile,
 };
 use crate::model::transformer::spec::{Relative, Spec};
 use crate::weights::quantized::Quantization;
 
-/// Lays out an encoder that comes from a weight file of its own at `path`; gives the file's index, too.
-pub fn encoder(
-    layout: &mut Layout,
-    path: String,
-    spec: &Spec,
-    family: &'static Family,
-) -> (usize, Encoder) {
-    let spellings = family.spellings;
-    let starts = spellings
-        .iter()
-        .filter_map(|names| names.layer.split("{}").next());
-    let file = layout.file(WeightFile {
-        path,
-        prefixes: family.prefixes,
-        unused: family.unused,
-        layers: Some((starts.collect(), spec.layers.len())),
-        collect: false,
-        shards: Vec::new(),
-        quantization: Quantization::default(),
-    });
-    let drawing = Drawing {
-        layout,
-        file,
-        spec,
-        spellings,
-    };
-    (file, drawing.encoder())
+/// The largest embedding table, in rows, that is held in f32. These are tables of positions and
+/// token types as a rule, in which an error affects every text in the same way.
+const SMALL_TABLE: usize = 1024;
+
+/// A layout that is being built.
+#[derive(Default)]
+pub struct LayoutBuilder(Layout);
+
+/// Modules whose weights are one matrix, stacked by rows: name and number of rows of each, in every
+/// spelling.
+type StackedModules = Vec<Vec<(String, usize)>>;
+
+/// One of a family's spellings, and how many it has.
+#[derive(Clone, Copy)]
+struct Spelling {
+    index: usize,
+    count: usize,
 }
 
-/// Lays out a head for masked-language modelling in the encoder's file; its decoder may be tied to the word embeddings.
-pub fn mlm_head(
-    layout: &mut Layout,
-    file: usize,
-    spec: &Spec,
-    names: &MlmNames,
-    encoder: &Encoder,
-    tied: bool,
-) -> MlmHead {
-    let hidden = spec.hidden_size;
-    let transform = layout.linear(
-        file,
-        names.transform,
-        [hidden; 2],
-        names.transform_bias,
-        Precision::Usual,
-    );
-    let norm = layout.norm(file, &[names.norm.to_owned()], hidden, spec.biases.norm);
-    let weight = layout.matrix(file, &[names.decoder], [spec.vocab_size, hidden]);
-    if let Some(decoder) = layout.wanted.last_mut().filter(|_| tied) {
-        decoder.tied = Some(encoder.word_embeddings);
+impl LayoutBuilder {
+    /// The finished layout.
+    pub fn finish(self) -> Layout {
+        self.0
     }
-    let bias = layout.vector(file, &[names.bias.to_owned()], &[spec.vocab_size]);
-    MlmHead {
-        transform,
-        activation: names.activation.unwrap_or(spec.activation),
-        norm,
-        norm_kind: spec.norm,
-        norm_eps: spec.norm_eps,
-        decoder: Linear {
+
+    fn file(&mut self, file: WeightFile) -> usize {
+        self.0.files.push(file);
+        self.0.files.len() - 1
+    }
+
+    /// A file with the few tensors of a head. Returns its index.
+    pub fn head_file(&mut self, path: String) -> usize {
+        self.file(WeightFile {
+            path,
+            prefixes: &[""],
+            unused: &[],
+            layers: None,
+            collect: false,
+            is_small: false,
+            shards: Vec::new(),
+            quantization: Quantization::default(),
+        })
+    }
+
+    /// As [`Self::head_file`], for a file that is one of the small files.
+    pub fn small_head_file(&mut self, path: String) -> usize {
+        let file = self.head_file(path);
+        self.0.files[file].is_small = true;
+        file
+    }
+
+    /// A file whose tensors are all kept in f32 as they are. Returns its index.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn collected_file(&mut self, path: String) -> usize {
+        let file = self.head_file(path);
+        self.0.files[file].collect = true;
+        file
+    }
+
+    /// Records what the config says about quantised matrices of a file.
+    pub fn set_quantization(&mut self, file: usize, quantization: Quantization) {
+        self.0.files[file].quantization = quantization;
+    }
+
+    /// An encoder in a weight file of its own at `path`. Returns the file's index, too.
+    pub fn encoder(
+        &mut self,
+        path: String,
+        spec: &Spec,
+        family: &'static Family,
+    ) -> (usize, Encoder) {
+        let spellings = family.spellings;
+        let starts = spellings
+            .iter()
+            .filter_map(|names| names.layer.split("{}").next());
+        let layers = Some((starts.collect(), spec.layers.len()));
+        let file = self.file(WeightFile {
+            path,
+            prefixes: family.prefixes,
+            unused: family.unused,
+            layers,
+            collect: false,
+            is_small: false,
+            shards: Vec::new(),
+            quantization: Quantization::default(),
+        });
+        let encoder = EncoderBuilder {
+            layout: self,
+            file,
+            spec,
+            spellings,
+        };
+        (file, encoder.build())
+    }
+
+    /// A head for masked language modelling in the encoder's file. If it is `tied`, a file without
+    /// a decoder uses the word embeddings.
+    pub fn mlm_head(
+        &mut self,
+        file: usize,
+        spec: &Spec,
+        names: &MlmNames,
+        encoder: &Encoder,
+        tied: bool,
+    ) -> MlmHead {
+        let hidden = spec.hidden_size;
+        let transform = self.linear(
+            file,
+            names.transform,
+            [hidden; 2],
+            names.transform_bias,
+            Precision::Usual,
+        );
+        let norm = self.norm(file, &[names.norm.to_owned()], hidden, spec.biases.norm);
+        let weight = self.table(file, &[names.decoder], [spec.vocab_size, hidden]);
+        if let Some(decoder) = self.0.wanted.last_mut().filter(|_| tied) {
+            decoder.tied = Some(encoder.word_embeddings);
+        }
+        let bias = self.vector(file, &[names.bias.to_owned()], &[spec.vocab_size]);
+        MlmHead {
+            transform,
+            activation: names.activation.unwrap_or(spec.activation),
+            norm,
+            norm_kind: spec.norm,
+            norm_eps: spec.norm_eps,
+            decoder: Linear {
+                weight,
+                bias: Some(bias),
+            },
+        }
+    }
+
+    fn matrix(&mut self, [rows, columns]: [usize; 2], precision: Precision) -> MatrixId {
+        self.0.matrices.push(MatrixShape {
+            rows,
+            columns,
+            precision,
+        });
+        self.0.matrices.len() - 1
+    }
+
+    /// A vector that no file fills.
+    pub fn unfilled_vector(&mut self, len: usize) -> VectorId {
+        self.0.vectors.push(len);
+        self.0.vectors.len() - 1
+    }
+
+    /// An embedding table, under a name for each spelling.
+    fn table(&mut self, file: usize, names: &[&str], shape: [usize; 2]) -> MatrixId {
+        let precision = if shape[0] <= SMALL_TABLE {
+            Precision::Full
+        } else {
+            Precision::Sensitive
+        };
+        let matrix = self.matrix(shape, precision);
+        let slot = Slot::Rows { matrix, first: 0 };
+        for (spelling, name) in spellings(names) {
+            self.want(file, spelling, (*name).to_owned(), &shape, slot);
+        }
+        matrix
+    }
+
+    /// A vector that is a tensor of its own, under a name for each spelling.
+    pub fn vector(&mut self, file: usize, names: &[String], shape: &[usize]) -> VectorId {
+        let vector = self.unfilled_vector(shape.iter().product());
+        let slot = Slot::Elements { vector, first: 0 };
+        for (spelling, name) in spellings(names) {
+            self.want(file, spelling, name.clone(), shape, slot);
+        }
+        vector
+    }
+
+    /// A linear module: `{name}.weight` `[out, in]` and, if `bias`, `{name}.bias` `[out]`.
+    pub fn linear(
+        &mut self,
+        file: usize,
+        name: &str,
+        [out, input]: [usize; 2],
+        bias: bool,
+        precision: Precision,
+    ) -> Linear {
+        let one = vec![vec![(name.to_owned(), out)]];
+        self.stacked(file, &one, input, bias, precision)
+    }
+
+    /// Linear modules over the same input as one product.
+    fn stacked(
+        &mut self,
+        file: usize,
+        modules: &StackedModules,
+        input: usize,
+        bias: bool,
+        precision: Precision,
+    ) -> Linear {
+        let rows = modules
+            .first()
+            .map_or(0, |parts| parts.iter().map(|(_, rows)| rows).sum());
+        let matrix = self.matrix([rows, input], precision);
+        let bias = bias.then(|| self.unfilled_vector(rows));
+        for (spelling, parts) in spellings(modules) {
+            let mut first = 0;
+            for (name, rows) in parts {
+                let dot = if name.is_empty() { "" } else { "." };
+                let slot = Slot::Rows { matrix, first };
+                let weight = format!("{name}{dot}weight");
+                self.want(file, spelling, weight, &[*rows, input], slot);
+                if let Some(vector) = bias {
+                    let slot = Slot::Elements { vector, first };
+                    self.want(file, spelling, format!("{name}{dot}bias"), &[*rows], slot);
+                }
+                first += rows;
+            }
+        }
+        Linear {
+            weight: matrix,
+            bias,
+        }
+    }
+
+    /// The parameters of a norm, under a name for each spelling.
+    fn norm(&mut self, file: usize, names: &[String], width: usize, bias: bool) -> Norm {
+        let parameter = |kind: &str| -> Vec<String> {
+            names.iter().map(|name| format!("{name}.{kind}")).collect()
+        };
+        let weight = self.vector(file, &parameter("weight"), &[width]);
+        Norm {
             weight,
-            bias: Some(bias),
-        },
+            bias: bias.then(|| self.vector(file, &parameter("bias"), &[width])),
+        }
+    }
+
+    fn want(&mut self, file: usize, spelling: Spelling, name: String, shape: &[usize], slot: Slot) {
+        self.0.wanted.push(WantedTensor {
+            file,
+            spelling: (spelling.count > 1).then_some(spelling.index),
+            name,
+            shape: shape.to_vec(),
+            slot,
+            tied: None,
+        });
     }
 }
 
-/// An encoder in the making. Every name is given in each of the family's spellings.
-struct Drawing<'a> {
-    layout: &'a mut Layout,
+/// Items of which there is one for each spelling.
+fn spellings<T>(items: &[T]) -> impl Iterator<Item = (Spelling, &T)> {
+    let count = items.len();
+    let items = items.iter().enumerate();
+    items.map(move |(index, item)| (Spelling { index, count }, item))
+}
+
+/// Adds an encoder to a layout, under names in each of its family's spellings.
+struct EncoderBuilder<'a> {
+    layout: &'a mut LayoutBuilder,
     file: usize,
     spec: &'a Spec,
     spellings: &'static [Names],
@@ -83,8 +270,8 @@ struct Drawing<'a> {
 /// Names of the modules whose weights are stacked into one product.
 type Modules = fn(&Names) -> Vec<&'static str>;
 
-impl Drawing<'_> {
-    fn encoder(mut self) -> Encoder {
+impl EncoderBuilder<'_> {
+    fn build(mut self) -> Encoder {
         let spec = self.spec;
         let word_embeddings = self.table(|names| names.word_embeddings, spec.vocab_size);
         let position_embeddings = spec
@@ -165,10 +352,11 @@ impl Drawing<'_> {
     fn table(&mut self, name: fn(&Names) -> &'static str, rows: usize) -> MatrixId {
         let names: Vec<&str> = self.spellings.iter().map(name).collect();
         self.layout
-            .matrix(self.file, &names, [rows, self.spec.hidden_size])
+            .table(self.file, &names, [rows, self.spec.hidden_size])
     }
 
-    /// Modules of a layer as one product: one for each of `rows`, or a single one for all.
+    /// Modules of a layer as one product. There is a module for each of `rows`, or a single one for
+    /// all rows.
     fn linear(
         &mut self,
         index: usize,
@@ -186,7 +374,7 @@ impl Drawing<'_> {
                 .map(|(module, rows)| (in_layer(names, index, module), *rows))
                 .collect(),
         };
-        let stacked: Stacked = self.spellings.iter().map(parts).collect();
+        let stacked: StackedModules = self.spellings.iter().map(parts).collect();
         self.layout
             .stacked(self.file, &stacked, input, bias, precision)
     }
@@ -218,7 +406,7 @@ impl Drawing<'_> {
         }
     }
 
-    /// A norm of the hidden size, where the family has it.
+    /// A norm of the hidden size, if the family has it.
     fn norm(&mut self, name: impl Fn(&Names) -> Option<String>) -> Option<Norm> {
         self.norm_of(self.spec.hidden_size, name)
     }

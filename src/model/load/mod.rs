@@ -1,14 +1,37 @@
-//! From a model's files to an [`Embedder`](crate::Embedder). [`loader`] drives it: `plan` reads the small files,
-//! `pipeline` the modules, [`kind`] refuses what is not implemented, `layout_builder` lays out the weights, and
-//! [`checkpoint`] stores them as they arrive. [`save`] writes them back.
+//! From a model's files to an [`Embedder`](crate::Embedder).
+//!
+//! [`loader`] is the state machine that the caller drives, one [`step`] after the other. First it
+//! reads the small files: `discovery` knows which there are, `plan` reads them with the help of
+//! `pipeline` (modules), `tokenizers`, `heads`, `quantization` and [`kind`] (what is refused), and
+//! `layout_builder` lays out the weights. Then `streaming` reads the weight files: `matching` finds
+//! the tensors in a file, `inventory` records them, and `store` stores their rows, all for
+//! `checkpoint`. `finish` makes the model. [`save`] writes it back.
 
-pub mod checkpoint;
-pub mod fingerprint;
-pub(in crate::model) mod gguf;
+mod arrival;
+mod checkpoint;
+mod discovery;
+mod files;
+mod fingerprint;
+mod finish;
+mod gguf;
+mod heads;
+mod inventory;
 pub mod kind;
-pub(in crate::model) mod layout_builder;
+mod layout_builder;
 pub mod loader;
-pub mod pipeline;
-pub(in crate::model) mod plan;
+mod marker;
+mod matching;
+pub mod options;
+mod pipeline;
+mod plan;
+mod quantization;
+#[cfg(not(target_arch = "wasm32"))]
+mod read;
 pub mod save;
-pub(in crate::model) mod sentence;
+mod saved_config;
+mod saved_file;
+mod sentence;
+pub mod step;
+mod store;
+mod streaming;
+mod tokenizers;

@@ -1,8 +1,10 @@
-//! sentence-transformers' own files → the steps after the transformer, in order.
+//! Reads sentence-transformers' own files: the routes through a model and the steps after the
+//! transformer.
 //!
-//! `modules.json` lists modules by type and folder; each folder has a `config.json`. A Router module leads to lists of
-//! its own, one for queries and one for documents. Two generations of spellings are in use; both are read. Types are
-//! told by their last dotted component.
+//! `modules.json` lists modules by type and folder; each folder has a `config.json`. A Router
+//! module has lists of its own, one for queries and one for documents. Files spell the fields in
+//! two ways, an older and a newer one; both are read. The last dotted component of a type
+//! identifies it.
 
 use serde_json::{Map, Value};
 
@@ -12,15 +14,15 @@ use crate::model::families::config::{self, Config};
 
 /// One entry of modules.json.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct ModuleEntry {
     /// Last component of the module's type.
     pub kind: String,
-    /// Its folder, "" for the repository's root.
+    /// Its folder; "" for the root of the repository.
     pub path: String,
 }
 
-impl Entry {
-    /// A module of a type, by its full name; none for one that does nothing to vectors.
+impl ModuleEntry {
+    /// A module by the full name of its type. `None` for a module that does not change vectors.
     fn new(kind: &str, path: String) -> Result<Option<Self>> {
         let Some(own) = kind.strip_prefix("sentence_transformers.") else {
             return Err(unsupported(kind));
@@ -39,23 +41,23 @@ impl Entry {
     }
 }
 
-/// The modules of one way through a model.
+/// The modules of one route through a model.
 #[derive(Clone, Debug)]
 pub struct RouteEntries {
-    /// The router's name for it; empty where there is no router.
+    /// The router's name for it; empty without a router.
     pub name: String,
-    /// In order.
-    pub modules: Vec<Entry>,
+    /// The modules, first to last.
+    pub modules: Vec<ModuleEntry>,
 }
 
 /// One step after the transformer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Module {
-    /// Token states to one vector; several modes are concatenated.
+    /// Token states to one vector. The results of several modes are concatenated.
     Pooling {
-        /// In the order of the result.
+        /// The modes, in the order in which their results are concatenated.
         modes: Vec<Pooling>,
-        /// Whether the prompt's tokens count.
+        /// Whether the tokens of the prompt are pooled, too.
         include_prompt: bool,
     },
     /// A fully connected layer.
@@ -66,7 +68,7 @@ pub enum Module {
         shape: [usize; 2],
         /// Whether it has a bias.
         bias: bool,
-        /// Applied to the result.
+        /// The activation of the result.
         activation: Activation,
     },
     /// Scaling to length 1.
@@ -75,13 +77,13 @@ pub enum Module {
     Splade(Splade),
 }
 
-/// The most modules of a list. Every route has its own copy of what comes after the router.
+/// The most modules in a list. Each route has its own copy of the modules after the router.
 const MOST_MODULES: usize = 64;
-/// The most routes of a router.
+/// The most routes in a router.
 const MOST_ROUTES: usize = 16;
 
 /// Parses modules.json.
-pub fn entries(bytes: &[u8]) -> Result<Vec<Entry>> {
+pub fn entries(bytes: &[u8]) -> Result<Vec<ModuleEntry>> {
     const FILE: &str = "modules.json";
     let invalid = |reason: String| {
         let reason = format!("is not a JSON list ({reason}); download it again");
@@ -107,13 +109,13 @@ pub fn entries(bytes: &[u8]) -> Result<Vec<Entry>> {
                 format!("has an entry without a type and the path of a folder: {entry}"),
             ));
         };
-        entries.extend(Entry::new(&kind, path)?);
+        entries.extend(ModuleEntry::new(&kind, path)?);
     }
     Ok(entries)
 }
 
-/// A folder's path without what has no effect: `./1_Pooling/` is `1_Pooling`, and `.` the model's own folder. None for a
-/// path that leads elsewhere.
+/// Normalises the path of a folder: `./1_Pooling/` becomes `1_Pooling`, and `.` the model's own
+/// folder. `None` for a path outside the model's folder.
 fn normal(path: &str) -> Option<String> {
     let parts = path
         .split('/')
@@ -122,12 +124,15 @@ fn normal(path: &str) -> Option<String> {
     is_folder(&path).then_some(path)
 }
 
-/// Name of a router's config in its folder.
+/// Name of a router's config, in the router's folder.
 pub const ROUTER: &str = "router_config.json";
 
-/// The routes of a model, and which one is taken unless the caller says otherwise. `config` is the router's,
-/// where modules.json begins with one.
-pub fn routes(entries: &[Entry], config: Option<&Config>) -> Result<(Vec<RouteEntries>, usize)> {
+/// The routes of a model, and the index of the default one. `config` is the config of the router,
+/// if modules.json begins with one.
+pub fn routes(
+    entries: &[ModuleEntry],
+    config: Option<&Config>,
+) -> Result<(Vec<RouteEntries>, usize)> {
     let (Some(config), Some((first, rest))) = (config, entries.split_first()) else {
         let only = RouteEntries {
             name: String::new(),
@@ -144,7 +149,7 @@ pub fn routes(entries: &[Entry], config: Option<&Config>) -> Result<(Vec<RouteEn
     let structure = config.get("structure").and_then(Value::as_object);
     let structure = structure.filter(|routes| (1..=MOST_ROUTES).contains(&routes.len()));
     let structure = structure.ok_or_else(|| wrong("structure"))?;
-    let entry = |id: &Value| -> Result<Option<Entry>> {
+    let entry = |id: &Value| -> Result<Option<ModuleEntry>> {
         let id = id.as_str().ok_or_else(|| wrong("structure"))?;
         let kind = config.get("types").and_then(|types| types.get(id));
         let kind = kind.and_then(Value::as_str).ok_or_else(|| wrong("types"))?;
@@ -154,7 +159,7 @@ pub fn routes(entries: &[Entry], config: Option<&Config>) -> Result<(Vec<RouteEn
         } else {
             first.file(&path)
         };
-        Entry::new(kind, path)
+        ModuleEntry::new(kind, path)
     };
     let mut all = Vec::new();
     for (name, ids) in structure {
@@ -181,7 +186,8 @@ pub fn routes(entries: &[Entry], config: Option<&Config>) -> Result<(Vec<RouteEn
         return Err(config.wrong("parameters", "without route_mappings"));
     }
     let default = match parameter("default_route") {
-        // Of several, sentence-transformers takes the first in the order of the file.
+        // sentence-transformers takes the first of several in the order of the file, which is lost
+        // here.
         None if all.len() == 1 => Some(0),
         None => None,
         Some(name) => all.iter().position(|route| *name == route.name.as_str()),
@@ -195,8 +201,8 @@ pub fn routes(entries: &[Entry], config: Option<&Config>) -> Result<(Vec<RouteEn
     Ok((all, default))
 }
 
-/// Whether a path leads to a folder of the model's own: callers resolve it against an address, where `../x`, `/x` or
-/// `https://x` would lead elsewhere.
+/// Whether a path stays inside the model's folder. Callers resolve it against an address, from
+/// which `../x`, `/x` or `https://x` would lead elsewhere.
 pub fn is_folder(path: &str) -> bool {
     let plain = |part: &str| {
         !part.is_empty()
@@ -207,13 +213,13 @@ pub fn is_folder(path: &str) -> bool {
     path.is_empty() || path.split('/').all(plain)
 }
 
-/// Whether a name is that of a file in a folder that is known.
+/// Whether a name is a plain file name, without a folder.
 pub fn is_file(name: &str) -> bool {
     !name.is_empty() && !name.contains('/') && is_folder(name)
 }
 
-/// Reads one module after the transformer; `config` is its config.json, where it has one.
-pub fn module(entry: &Entry, config: Option<&Config>) -> Result<Module> {
+/// Reads one module after the transformer. `config` is its config.json, if it has one.
+pub fn module(entry: &ModuleEntry, config: Option<&Config>) -> Result<Module> {
     let need = || config.ok_or_else(|| Error::MissingFile(entry.file("config.json")));
     match entry.kind.as_str() {
         "Pooling" => pooling(need()?),
@@ -232,7 +238,7 @@ fn unsupported(kind: &str) -> Error {
     ))
 }
 
-/// Refuses modules that work on anything but the text's one vector.
+/// Refuses modules whose input or output is anything but the vector of the text.
 fn sentence_only(config: &Config) -> Result<()> {
     let only = [Value::from("sentence_embedding")];
     config.only("module_input_name", &only)?;
@@ -287,7 +293,7 @@ fn pooling(config: &Config) -> Result<Module> {
         return Err(config.wrong("pooling_mode", "modes that differ"));
     }
     if modes.is_empty() {
-        // What sentence-transformers takes when no flag is set.
+        // The default of sentence-transformers if no flag is set.
         modes.push(Pooling::Mean);
     }
     Ok(Module::Pooling {
@@ -354,7 +360,7 @@ mod tests {
     use super::*;
 
     fn read(kind: &str, json: &str) -> Result<Module> {
-        let entry = Entry {
+        let entry = ModuleEntry {
             kind: kind.to_owned(),
             path: "1_X".to_owned(),
         };

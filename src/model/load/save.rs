@@ -1,175 +1,43 @@
-//! A loaded model → a folder that loads as it is: packed codes and scales are written, so that nothing is quantised again
-//! and the vectors are the same bits.
+//! Saves a loaded model as a folder that loads without being quantised again, so that its vectors
+//! are the same bits.
 //!
-//! Weights are safetensors in two of compressed-tensors' formats, 8 bits as `int-quantized` and 4 as `pack-quantized`, in
-//! groups of 64. That they are rotated is what its `transform_config` says: online Hadamard transforms of 64 at the inputs
-//! of linear modules, and at the outputs of tables. What is no codes is f32.
+//! Weights are safetensors in two of compressed-tensors' formats, 8 bits as `int-quantized` and 4
+//! bits as `pack-quantized`, in groups of 64. The rotation of the weights is described by
+//! `transform_config`: online Hadamard transforms of size 64 at the inputs of linear modules, and
+//! at the outputs of embedding tables. Unquantised tensors are f32.
 //!
-//! A file's bytes are made on demand, at any offset, from the packed weights: saving takes no memory.
+//! The bytes of a file are made on demand, from any offset, from the packed weights: saving takes
+//! no memory for them.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::sync::Arc;
-
-use serde_json::{Map, Value, json};
 
 use crate::backend::either::Either;
 use crate::backend::{Backend, GROUP, WeightDtype};
 use crate::error::{Error, Result};
-use crate::model::families::config::Config;
-use crate::model::load::kind::Kind;
+use crate::model::load::saved_config;
+pub use crate::model::load::saved_file::SavedFile;
+use crate::model::load::saved_file::{CodedModule, SavedTensor, Segment, Source};
 use crate::model::loaded::{Model, Tensor};
-use crate::model::transformer::layout::{Encoder, MatrixId, Slot, VectorId};
+use crate::model::transformer::layout::{Encoder, MatrixId, Slot};
 use crate::model::transformer::route::{AnyEncoder, Body, Road};
 use crate::weights;
 
-/// Where config.json says what is ours alone.
-const MARKER: &str = "gossamer";
-
-/// What the config of a saved model says of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::model) struct Marker {
-    /// What it was saved as.
-    pub dtype: WeightDtype,
-    /// Hash of the weights that it was made of.
-    pub fingerprint: u64,
-    /// The kind that the caller insisted on.
-    pub kind: Option<Kind>,
-}
-
-impl Marker {
-    /// From a `config.json`, if the model was saved by us.
-    pub fn read(config: &Config) -> Result<Option<Self>> {
-        let Some(marker) = config.get(MARKER) else {
-            return Ok(None);
-        };
-        let text = |field: &str| marker.get(field).and_then(Value::as_str);
-        let dtype = text("dtype").and_then(WeightDtype::from_name);
-        let fingerprint = text("fingerprint").and_then(|text| u64::from_str_radix(text, 16).ok());
-        match (dtype, fingerprint) {
-            (Some(dtype), Some(fingerprint)) => Ok(Some(Self {
-                dtype,
-                fingerprint,
-                kind: text("kind").map(Kind::from_name).transpose()?,
-            })),
-            _ => Err(config.wrong(
-                MARKER,
-                "an object with dtype and fingerprint, as `save` writes it",
-            )),
-        }
-    }
-}
-
-/// The files of a saved model; [`Model::read_saved`] gives their bytes.
-#[derive(Debug)]
-pub struct SavedFile {
-    /// Path in the folder.
-    pub path: String,
-    /// Bytes.
-    pub size: u64,
-    parts: Vec<Part>,
-}
-
-/// Some bytes of a file, in rows.
-#[derive(Clone, Debug)]
-struct Part {
-    source: Source,
-    rows: usize,
-    row_bytes: usize,
-}
-
-/// Where they come from.
-#[derive(Clone, Debug)]
-enum Source {
-    /// Made already.
-    Bytes(Arc<Vec<u8>>),
-    /// Codes of a matrix, from a row on.
-    Codes(MatrixId, usize),
-    /// Their scales.
-    Scales(MatrixId, usize),
-    /// Rows of a matrix in f32, from one on.
-    Rows(MatrixId, usize),
-    /// Elements of a vector, from one on.
-    Elements(VectorId, usize),
-}
-
-/// A tensor that is to be written.
-struct Entry {
-    name: String,
-    dtype: &'static str,
-    shape: Vec<usize>,
-    part: Part,
-}
-
-/// A module whose weight is written in codes.
-struct Module {
-    /// Its name, without prefix and with patterns for numbers: a regular expression.
-    pattern: String,
-    dtype: WeightDtype,
-    is_table: bool,
-}
-
-impl Part {
-    fn bytes(bytes: impl Into<Arc<Vec<u8>>>) -> Self {
-        let bytes = bytes.into();
-        Self {
-            rows: 1,
-            row_bytes: bytes.len(),
-            source: Source::Bytes(bytes),
-        }
-    }
-
-    fn size(&self) -> u64 {
-        self.rows as u64 * self.row_bytes as u64
-    }
-}
-
-impl SavedFile {
-    fn new(path: String, parts: Vec<Part>) -> Self {
-        Self {
-            path,
-            size: parts.iter().map(Part::size).sum(),
-            parts,
-        }
-    }
-
-    /// A safetensors file of `entries`.
-    fn safetensors(path: String, entries: Vec<Entry>) -> Self {
-        let mut header = Map::new();
-        header.insert("__metadata__".to_owned(), json!({ "format": "pt" }));
-        let mut end = 0;
-        for entry in &entries {
-            let start = end;
-            end += entry.part.size();
-            header.insert(
-                entry.name.clone(),
-                json!({ "dtype": entry.dtype, "shape": entry.shape, "data_offsets": [start, end] }),
-            );
-        }
-        let mut header = Value::Object(header).to_string().into_bytes();
-        // Data begin at a multiple of eight bytes: readers map them as they are.
-        header.resize(header.len().next_multiple_of(8), b' ');
-        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
-        bytes.append(&mut header);
-        let parts = entries.into_iter().map(|entry| entry.part);
-        Self::new(
-            path,
-            std::iter::once(Part::bytes(bytes)).chain(parts).collect(),
-        )
-    }
-}
-
-impl Entry {
-    /// Bytes of it and of its place in the header, at most.
-    fn size(&self) -> u64 {
-        /// Names of fields, punctuation, four numbers.
-        const FIELDS: usize = 160;
-        self.part.size() + (self.name.len() + FIELDS) as u64
-    }
+/// What a weight file is to hold.
+#[derive(Default)]
+struct Contents {
+    /// Shapes of 4-bit matrices. They come first in the file, so that all tensors begin at
+    /// multiples of their elements' sizes.
+    shapes: Vec<SavedTensor>,
+    /// All other tensors.
+    tensors: Vec<SavedTensor>,
+    /// The modules whose weights are codes.
+    modules: Vec<CodedModule>,
 }
 
 impl Model<Either> {
-    /// As [`Model::read_saved`], where only a GPU has the weights, too: they come back a matrix at a time.
+    /// As [`Model::read_saved`], also for weights that only a GPU has: they are read back one
+    /// matrix at a time.
     pub async fn fetch_saved(
         &self,
         file: &SavedFile,
@@ -187,8 +55,9 @@ impl Model<Either> {
 }
 
 impl<B: Backend> Model<B> {
-    /// The files of a folder that loads as this model in the dtype that it has now, without being quantised again: its
-    /// vectors are the same bits. `shard` is the most bytes of a file, if there is a limit; weights are cut to keep it.
+    /// The files of a folder that loads as this model in the dtype that it has now, without being
+    /// quantised again: its vectors are the same bits. `shard` is the largest size of a file in
+    /// bytes; weights are split into shards to keep it.
     pub fn save(&self, shard: Option<u64>) -> Result<Vec<SavedFile>> {
         if self.routes.iter().any(|route| route.road() == Road::Candle) {
             return Err(Error::UnsupportedModel(
@@ -208,20 +77,22 @@ impl<B: Backend> Model<B> {
             let tensors = self.origin.tensors.iter();
             let tensors: Vec<&Tensor> = tensors.filter(|tensor| tensor.file == index).collect();
             let encoder = self.encoder(&tensors);
-            let (entries, modules) = self.entries(index, &tensors, encoder);
+            let mut contents = self.contents(index, &tensors, encoder);
             let config = format!("{}config.json", weights::folder(path));
             if let (Some(_), Some(bytes)) = (encoder, small.get_mut(&config)) {
-                *bytes = Arc::new(self.config(&config, bytes, &modules)?);
+                let new = saved_config::config(&config, bytes, &contents.modules, self.info())?;
+                *bytes = Arc::new(new);
             }
             // torch's files become safetensors, too.
             let path = path
                 .strip_suffix(".pt")
                 .map_or_else(|| path.clone(), |stem| format!("{stem}.safetensors"));
-            files.append(&mut weight_files(&path, entries, shard));
+            contents.shapes.append(&mut contents.tensors);
+            files.append(&mut SavedFile::weights(&path, contents.shapes, shard));
         }
         let small = small
             .into_iter()
-            .map(|(path, bytes)| SavedFile::new(path, vec![Part::bytes(bytes)]));
+            .map(|(path, bytes)| SavedFile::new(path, vec![Segment::bytes(bytes)]));
         files.extend(small);
         match files
             .iter()
@@ -238,8 +109,8 @@ impl<B: Backend> Model<B> {
         }
     }
 
-    /// The bytes of a file of [`Model::save`] from `offset` on, as many as fit in `out`; the answer is how many these
-    /// are.
+    /// Writes bytes of a file of [`Model::save`], from `offset` on, as many as fit in `out`.
+    /// Returns how many these are.
     pub fn read_saved(&self, file: &SavedFile, offset: u64, out: &mut [u8]) -> Result<usize> {
         let read = self.fill(file, offset, out);
         self.backend().check_read()?;
@@ -248,18 +119,18 @@ impl<B: Backend> Model<B> {
 
     fn fill(&self, file: &SavedFile, offset: u64, out: &mut [u8]) -> usize {
         let (mut start, mut filled) = (0, 0);
-        for part in &file.parts {
-            let end = start + part.size();
+        for segment in &file.segments {
+            let end = start + segment.size();
             while filled < out.len() && (start..end).contains(&(offset + filled as u64)) {
                 let at = offset + filled as u64 - start;
-                let (row, skip) = (at / part.row_bytes as u64, at % part.row_bytes as u64);
+                let row_bytes = segment.row_bytes as u64;
                 #[expect(
                     clippy::cast_possible_truncation,
-                    reason = "of a part that is in memory"
+                    reason = "the segment is in memory, so its size fits"
                 )]
-                let (row, skip) = (row as usize, skip as usize);
-                let bytes = self.row_of(part, row);
-                let taken = (part.row_bytes - skip).min(out.len() - filled);
+                let (row, skip) = ((at / row_bytes) as usize, (at % row_bytes) as usize);
+                let bytes = self.row_of(segment, row);
+                let taken = (segment.row_bytes - skip).min(out.len() - filled);
                 out[filled..filled + taken].copy_from_slice(&bytes[skip..skip + taken]);
                 filled += taken;
             }
@@ -268,26 +139,26 @@ impl<B: Backend> Model<B> {
         filled
     }
 
-    /// Row number `row` of a part.
-    fn row_of<'a>(&self, part: &'a Part, row: usize) -> Cow<'a, [u8]> {
+    /// Row number `row` of a segment.
+    fn row_of<'a>(&self, segment: &'a Segment, row: usize) -> Cow<'a, [u8]> {
         let floats = |values: &[f32]| -> Vec<u8> {
             values
                 .iter()
                 .flat_map(|value| value.to_le_bytes())
                 .collect()
         };
-        match part.source {
+        match segment.source {
             Source::Bytes(ref bytes) => return bytes.as_slice().into(),
             Source::Codes(id, first) => self.codes_of(id, first + row).0,
             Source::Scales(id, first) => floats(&self.codes_of(id, first + row).1),
             Source::Rows(id, first) => {
-                let mut values = vec![0.0; part.row_bytes / 4];
+                let mut values = vec![0.0; segment.row_bytes / 4];
                 self.backend()
                     .row(self.weights.matrix(id), first + row, &mut values);
                 floats(&values)
             }
             Source::Elements(id, first) => {
-                floats(&self.weights.vector(id)[first..][..part.row_bytes / 4])
+                floats(&self.weights.vector(id)[first..][..segment.row_bytes / 4])
             }
         }
         .into()
@@ -296,11 +167,12 @@ impl<B: Backend> Model<B> {
     /// A row of a matrix: codes as they are stored, and scales.
     fn codes_of(&self, id: MatrixId, row: usize) -> (Vec<u8>, Vec<f32>) {
         let matrix = self.weights.matrix(id);
-        let groups = self.backend().columns(matrix).div_ceil(GROUP);
+        let groups = self.groups(id);
         let (mut codes, mut scales) = (vec![0; groups * GROUP], vec![0.0; groups]);
         self.backend().codes(matrix, row, &mut codes, &mut scales);
         let bytes = if self.backend().dtype(matrix) == WeightDtype::Q4 {
-            // With half of their range added, the first one low.
+            // Two codes in a byte, the first one in the low bits. 8 is added, so that they are not
+            // negative.
             let (pairs, _) = codes.as_chunks::<2>();
             let pairs = pairs
                 .iter()
@@ -312,7 +184,13 @@ impl<B: Backend> Model<B> {
         (bytes, scales)
     }
 
-    /// The encoder that is in a file of these tensors.
+    /// Groups in a row of a matrix.
+    fn groups(&self, id: MatrixId) -> usize {
+        let columns = self.backend().columns(self.weights.matrix(id));
+        columns.div_ceil(GROUP)
+    }
+
+    /// The encoder that a file with these tensors holds, if it holds one.
     fn encoder(&self, tensors: &[&Tensor]) -> Option<&Encoder> {
         self.routes.iter().find_map(|route| match &route.body {
             Body::Transformer(transformer) => match &transformer.encoder {
@@ -333,242 +211,66 @@ impl<B: Backend> Model<B> {
         })
     }
 
-    /// What a file is to hold, and the modules whose weights are codes.
-    fn entries(
-        &self,
-        file: usize,
-        tensors: &[&Tensor],
-        encoder: Option<&Encoder>,
-    ) -> (Vec<Entry>, Vec<Module>) {
-        // The shapes come first, so that all others are at multiples of their elements' sizes.
-        let (mut shapes, mut entries, mut modules) = (Vec::new(), Vec::new(), Vec::new());
-        let entry = |name: String, dtype: &'static str, shape: &[usize], source: Source| {
-            let (rows, width) = match *shape {
-                [] => (1, 1),
-                [ref outer @ .., width] => (outer.iter().product(), width),
-            };
-            let size = if dtype == "I8" { 1 } else { 4 };
-            let row_bytes = width * size;
-            let part = Part {
-                source,
-                rows,
-                row_bytes,
-            };
-            Entry {
-                name,
-                dtype,
-                shape: shape.to_vec(),
-                part,
-            }
-        };
-        let scales = |module: &str, id: MatrixId, first: usize, rows: usize| {
-            let groups = self
-                .backend()
-                .columns(self.weights.matrix(id))
-                .div_ceil(GROUP);
-            let name = format!("{module}.weight_scale");
-            (
-                groups,
-                entry(name, "F32", &[rows, groups], Source::Scales(id, first)),
-            )
-        };
+    /// What weight file number `file` is to hold.
+    fn contents(&self, file: usize, tensors: &[&Tensor], encoder: Option<&Encoder>) -> Contents {
+        let mut contents = Contents::default();
         for tensor in tensors {
             let name = format!("{}{}", tensor.prefix, tensor.name);
-            let (id, first) = match tensor.slot {
-                Slot::Rows { matrix, first } => (matrix, first),
+            match tensor.slot {
                 Slot::Elements { vector, first } => {
-                    let elements: usize = tensor.shape.iter().product();
-                    let mut entry =
-                        entry(name, "F32", &tensor.shape, Source::Elements(vector, first));
-                    (entry.part.rows, entry.part.row_bytes) = (1, elements * 4);
-                    entries.push(entry);
-                    continue;
+                    let saved = SavedTensor::vector(name, &tensor.shape, vector, first);
+                    contents.tensors.push(saved);
                 }
-                Slot::Whole { .. } => continue,
-            };
-            let dtype = self.backend().dtype(self.weights.matrix(id));
-            let module = name.strip_suffix(".weight");
-            let (Some(module), [rows, _]) =
-                (module.filter(|_| dtype.is_codes()), &tensor.shape[..])
-            else {
-                entries.push(entry(name, "F32", &tensor.shape, Source::Rows(id, first)));
-                continue;
-            };
-            let (groups, scales) = scales(module, id, first, *rows);
-            entries.push(scales);
-            let columns = groups * GROUP;
-            let codes = Source::Codes(id, first);
-            if dtype == WeightDtype::Q4 {
-                let shape: Vec<u8> = [*rows, columns]
-                    .iter()
-                    .flat_map(|size| (*size as u64).to_le_bytes())
-                    .collect();
-                let part = Part::bytes(shape);
-                shapes.push(Entry {
-                    name: format!("{module}.weight_shape"),
-                    dtype: "I64",
-                    shape: vec![2],
-                    part,
-                });
-                // A word has eight codes.
-                entries.push(entry(
-                    format!("{module}.weight_packed"),
-                    "I32",
-                    &[*rows, columns / 8],
-                    codes,
-                ));
-            } else {
-                entries.push(entry(name.clone(), "I8", &[*rows, columns], codes));
+                Slot::Rows { matrix, first } => {
+                    let is_table = encoder.is_some_and(|encoder| encoder.word_embeddings == matrix);
+                    self.add_rows(&mut contents, tensor, name, (matrix, first), is_table);
+                }
+                Slot::Whole { .. } => {}
             }
-            let is_table = encoder.is_some_and(|encoder| encoder.word_embeddings == id);
-            modules.push(Module::new(&tensor.name, dtype, is_table));
         }
-        // A decoder whose codes are those of the embeddings: Python ties the codes, and wants scales for both.
+        // A decoder that is tied to the embeddings has their codes. Python ties the codes, and
+        // needs scales for both.
         for (_, name, id) in self.origin.tied.iter().filter(|(other, ..)| *other == file) {
             let matrix = self.weights.matrix(*id);
             let dtype = self.backend().dtype(matrix);
             if let Some(module) = name.strip_suffix(".weight").filter(|_| dtype.is_codes()) {
-                let rows = self.backend().rows(matrix);
-                entries.push(scales(module, *id, 0, rows).1);
-                modules.push(Module::new(name, dtype, false));
+                let shape = [self.backend().rows(matrix), self.groups(*id)];
+                let scales = SavedTensor::scales(module, shape, *id, 0);
+                contents.tensors.push(scales);
+                contents.modules.push(CodedModule::new(name, dtype, false));
             }
         }
-        shapes.append(&mut entries);
-        (shapes, modules)
+        contents
     }
 
-    /// The config of a saved encoder.
-    fn config(&self, path: &str, bytes: &[u8], modules: &[Module]) -> Result<Vec<u8>> {
-        let mut config = Config::parse(path, bytes)?.into_fields();
-        // What the model was quantised with before, and what MLX calls it.
-        for field in ["quantization_config", "quantization", "torch_dtype", MARKER] {
-            config.remove(field);
-        }
-        // All that is no codes; else scales would be rounded as they are read.
-        config.insert("dtype".to_owned(), json!("float32"));
-        if !modules.is_empty() {
-            config.insert(
-                "quantization_config".to_owned(),
-                quantization_config(modules),
-            );
-        }
-        let info = self.info();
-        // Else the weights are those of the original.
-        if info.dtype != WeightDtype::F32 {
-            let fingerprint = format!("{:016x}", info.fingerprint);
-            let mut marker = json!({ "dtype": info.dtype.name(), "fingerprint": fingerprint });
-            if let Some(kind) = info.kind {
-                marker["kind"] = kind.name().into();
-            }
-            config.insert(MARKER.to_owned(), marker);
-        }
-        let text = serde_json::to_string_pretty(&Value::Object(config));
-        let text = text.map_err(|error| Error::Internal(error.to_string()))?;
-        Ok((text + "\n").into_bytes())
+    /// Adds the rows of a matrix from `first` on that are one tensor: codes and scales, or f32 if
+    /// it is not quantised.
+    fn add_rows(
+        &self,
+        contents: &mut Contents,
+        tensor: &Tensor,
+        name: String,
+        (id, first): (MatrixId, usize),
+        is_table: bool,
+    ) {
+        let dtype = self.backend().dtype(self.weights.matrix(id));
+        let module = name.strip_suffix(".weight").filter(|_| dtype.is_codes());
+        let (Some(module), [rows, _]) = (module, &tensor.shape[..]) else {
+            let saved = SavedTensor::rows(name, &tensor.shape, id, first);
+            contents.tensors.push(saved);
+            return;
+        };
+        let groups = self.groups(id);
+        let shape = [*rows, groups * GROUP];
+        let scales = SavedTensor::scales(module, [*rows, groups], id, first);
+        contents.tensors.push(scales);
+        contents.tensors.push(if dtype == WeightDtype::Q4 {
+            contents.shapes.push(SavedTensor::shape4(module, shape));
+            SavedTensor::codes4(module, shape, id, first)
+        } else {
+            SavedTensor::codes8(module, shape, id, first)
+        });
+        let module = CodedModule::new(&tensor.name, dtype, is_table);
+        contents.modules.push(module);
     }
-}
-
-impl Module {
-    /// `tensor` is the name of its weight, without prefix.
-    fn new(tensor: &str, dtype: WeightDtype, is_table: bool) -> Self {
-        let module = tensor.strip_suffix(".weight").unwrap_or(tensor);
-        let number =
-            |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        let parts = module
-            .split('.')
-            .map(|part| if number(part) { r"\d+" } else { part });
-        let pattern = parts.collect::<Vec<_>>().join(r"\.");
-        Self {
-            pattern: format!(r"re:(.*\.)?{pattern}$"),
-            dtype,
-            is_table,
-        }
-    }
-}
-
-/// compressed-tensors' description of the modules.
-fn quantization_config(modules: &[Module]) -> Value {
-    let targets = |chosen: &dyn Fn(&Module) -> bool| -> Vec<&str> {
-        let chosen = modules.iter().filter(|module| chosen(module));
-        let patterns: BTreeSet<&str> = chosen.map(|module| module.pattern.as_str()).collect();
-        patterns.into_iter().collect()
-    };
-    let mut groups = Map::new();
-    for (dtype, bits, format) in [
-        (WeightDtype::Q8, 8, "int-quantized"),
-        (WeightDtype::Q4, 4, "pack-quantized"),
-    ] {
-        let targets = targets(&|module| module.dtype == dtype);
-        if !targets.is_empty() {
-            let weights = json!({
-                "num_bits": bits,
-                "type": "int",
-                "symmetric": true,
-                "strategy": "group",
-                "group_size": GROUP,
-            });
-            let group = json!({ "format": format, "targets": targets, "weights": weights });
-            groups.insert(dtype.name().to_owned(), group);
-        }
-    }
-    let formats: Vec<&Value> = groups.values().map(|group| &group["format"]).collect();
-    let format = match formats.as_slice() {
-        [one] => (*one).clone(),
-        _ => json!("mixed-precision"),
-    };
-    let mut apply = Vec::new();
-    for (is_table, location) in [(false, "input"), (true, "output")] {
-        let targets = targets(&|module| module.is_table == is_table);
-        if !targets.is_empty() {
-            apply.push(json!({ "targets": targets, "location": location }));
-        }
-    }
-    let hadamard = json!({ "type": "hadamard", "head_dim": GROUP, "apply": apply });
-    json!({
-        "quant_method": "compressed-tensors",
-        "quantization_status": "compressed",
-        "format": format,
-        "config_groups": groups,
-        "ignore": [],
-        "transform_config": { "config_groups": { "hadamard": hadamard } },
-    })
-}
-
-/// The weight file at `path`, or its shards and their index.
-fn weight_files(path: &str, entries: Vec<Entry>, shard: Option<u64>) -> Vec<SavedFile> {
-    /// Of a header without tensors, at most.
-    const HEADER: u64 = 64;
-    let mut shards: Vec<Vec<Entry>> = vec![Vec::new()];
-    let mut size = HEADER;
-    for entry in entries {
-        if shard.is_some_and(|most| size + entry.size() > most) {
-            shards.push(Vec::new());
-            size = HEADER;
-        }
-        size += entry.size();
-        if let Some(last) = shards.last_mut() {
-            last.push(entry);
-        }
-    }
-    shards.retain(|entries| !entries.is_empty());
-    let count = shards.len();
-    if count <= 1 {
-        let one = shards.pop().unwrap_or_default();
-        return vec![SavedFile::safetensors(path.to_owned(), one)];
-    }
-    let stem = path.strip_suffix(".safetensors").unwrap_or(path);
-    let (mut map, mut total, mut files) = (Map::new(), 0, Vec::new());
-    for (number, entries) in shards.into_iter().enumerate() {
-        let path = format!("{stem}-{:05}-of-{count:05}.safetensors", number + 1);
-        let name = path.rsplit('/').next().unwrap_or(&path);
-        for entry in &entries {
-            map.insert(entry.name.clone(), json!(name));
-            total += entry.part.size();
-        }
-        files.push(SavedFile::safetensors(path, entries));
-    }
-    let index = json!({ "metadata": { "total_size": total }, "weight_map": map });
-    let index = Part::bytes(index.to_string().into_bytes());
-    files.push(SavedFile::new(format!("{path}.index.json"), vec![index]));
-    files
 }

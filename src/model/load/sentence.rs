@@ -1,11 +1,12 @@
-//! What sentence-transformers keeps of a transformer in `sentence_bert_config.json`, or under one of that file's older names.
+//! sentence-transformers' settings of a transformer: `sentence_bert_config.json`, or an older name
+//! of that file.
 
 use serde_json::{Map, Value};
 
 use crate::error::Result;
 use crate::model::families::config::Config;
 
-/// Names of the file; the first that is there is read.
+/// Names of the file. The first one that exists is read.
 pub const NAMES: [&str; 7] = [
     "sentence_bert_config.json",
     "sentence_roberta_config.json",
@@ -16,12 +17,12 @@ pub const NAMES: [&str; 7] = [
     "sentence_xlnet_config.json",
 ];
 
-/// What is said there.
+/// The settings.
 #[derive(Default)]
 pub struct Sentence {
-    /// Which output of the model is wanted, unless it is usual for the module's type.
+    /// The output of the model to use; `None` for the usual one of the module's type.
     pub task: Option<String>,
-    /// The most tokens of one input.
+    /// The maximum number of tokens in one input.
     pub max_tokens: Option<usize>,
     /// Whether texts are lower-cased before the tokenizer sees them.
     pub lowercase: bool,
@@ -30,10 +31,10 @@ pub struct Sentence {
 }
 
 impl Sentence {
-    /// Reads the file; what would change vectors and is not implemented is refused.
+    /// Reads the file. Settings that would change vectors and are not implemented are refused.
     pub fn read(config: &Config) -> Result<Self> {
-        // Where files are, how numbers are held, how attention is computed, and outputs that
-        // nothing reads: these have no effect on vectors.
+        // These have no effect on vectors: where files are, in which dtype numbers are held, how
+        // attention is computed, and outputs that nothing reads.
         const MODEL: [&str; 12] = [
             "add_pooling_layer",
             "attn_implementation",
@@ -109,7 +110,8 @@ impl Sentence {
     }
 }
 
-/// A limit of tokens. "No limit" is spelt as 1e30 by transformers: such values are left to the positions.
+/// A maximum number of tokens. transformers writes 1e30 for "no limit"; `None` for such values, so
+/// that the number of positions decides.
 pub fn limit(config: &Config, field: &str) -> Result<Option<usize>> {
     match config.get(field).and_then(Value::as_u64) {
         None => Ok(None),
@@ -117,11 +119,11 @@ pub fn limit(config: &Config, field: &str) -> Result<Option<usize>> {
     }
 }
 
-/// Arguments of a call in Python.
+/// Keyword arguments of a call in Python.
 struct Arguments(Config);
 
 impl Arguments {
-    /// Those in a field of a file; none where it is absent.
+    /// The arguments in a field of a file. Empty if the field is absent.
     fn of(config: &Config, field: &str) -> Result<Self> {
         match config.get(field) {
             None => Ok(Self(config.inner(field, Map::new()))),
@@ -130,7 +132,7 @@ impl Arguments {
         }
     }
 
-    /// Refuses all but known ones.
+    /// Refuses arguments that are not known.
     fn only(&self, known: &[&str]) -> Result<()> {
         let unknown = self.0.fields().find(|name| !known.contains(&name.as_str()));
         unknown.map_or(Ok(()), |name| self.0.only(name, &[]))

@@ -30,6 +30,10 @@ pub fn is_known(tensor: &str) -> bool {
 }
 
 /// A tensor that is kept as the file has it, in f32.
+#[cfg_attr(
+    target_arch = "wasm32",
+    expect(dead_code, reason = "only the native build has candle-transformers")
+)]
 pub struct Collected {
     /// Name in the file.
     pub name: String,

@@ -1,8 +1,9 @@
-//! Where each tensor of a checkpoint goes: a list of slots, which `drawing` makes of a `Spec` and a family's
-//! names.
+//! The weights of a model by index, and where each tensor of a checkpoint is stored.
 //!
-//! The forward pass refers to weights by index, so this is the only place that knows both names and shapes.
-//! Queries, keys and values become one matrix, each a block of its rows; so do a gate and what it gates.
+//! The forward pass refers to weights by index. `load::layout_builder` builds a [`Layout`] from a
+//! `Spec` and the names of a family; nothing else knows both names and shapes. Queries, keys and
+//! values are one matrix, a block of rows each. So are the two up-projections of a gated
+//! feed-forward block.
 
 use crate::backend::{Activation, NormKind, WeightDtype};
 use crate::weights::quantized::Quantization;
@@ -33,30 +34,30 @@ pub struct Norm {
 /// Norms around one block of a layer: x ← after(x + branch(block(before(x)))).
 #[derive(Clone, Copy, Debug)]
 pub struct Norms {
-    /// Of the block's input.
+    /// Norm of the block's input.
     pub before: Option<Norm>,
-    /// Of the block's output.
+    /// Norm of the block's output.
     pub branch: Option<Norm>,
-    /// Of the sum with the residual.
+    /// Norm of the sum with the residual.
     pub after: Option<Norm>,
 }
 
 /// One transformer layer.
 #[derive(Clone, Debug)]
 pub struct Layer {
-    /// Queries, keys and values in one product.
+    /// Queries, keys and values as one product.
     pub qkv: Linear,
-    /// Norms of each query head and of each key head.
+    /// Norms of the query heads and of the key heads.
     pub head_norms: Option<[Norm; 2]>,
-    /// Projection of the attention's output.
+    /// Projection of the attention output.
     pub attention_output: Linear,
-    /// Around attention.
+    /// Norms around attention.
     pub attention_norms: Norms,
-    /// Feed-forward, first product; the gate and then the rest, where the block is gated.
+    /// First product of the feed-forward block. In a gated block the rows of the gate come first.
     pub ffn_up: Linear,
-    /// Feed-forward, second product.
+    /// Second product of the feed-forward block.
     pub ffn_down: Linear,
-    /// Around the feed-forward block.
+    /// Norms around the feed-forward block.
     pub ffn_norms: Norms,
 }
 
@@ -65,55 +66,55 @@ pub struct Layer {
 pub struct Encoder {
     /// `[vocab, hidden]`
     pub word_embeddings: MatrixId,
-    /// `[positions, hidden]`, where they are learned
+    /// `[positions, hidden]`, for learned positions
     pub position_embeddings: Option<MatrixId>,
-    /// `[types, hidden]`, where the family has it
+    /// `[types, hidden]`, in families with token types
     pub token_type_embeddings: Option<MatrixId>,
-    /// `[buckets, heads]` of a learned relative bias
+    /// `[buckets, heads]` of a learned relative position bias
     pub relative_bias: Option<VectorId>,
-    /// After the sum of the embeddings.
+    /// Norm of the sum of the embeddings.
     pub embedding_norm: Option<Norm>,
-    /// In order.
+    /// Layers, first to last.
     pub layers: Vec<Layer>,
-    /// After the last layer.
+    /// Norm of the last layer's output.
     pub final_norm: Option<Norm>,
 }
 
-/// A masked-language-modelling head.
+/// A head for masked language modelling.
 #[derive(Clone, Copy, Debug)]
 pub struct MlmHead {
-    /// Dense layer, …
+    /// Dense layer.
     pub transform: Linear,
-    /// … activation, …
+    /// Activation of the dense layer.
     pub activation: Activation,
-    /// … and norm before the decoder.
+    /// Norm between the activation and the decoder.
     pub norm: Norm,
-    /// Which norm.
+    /// Kind of the norm.
     pub norm_kind: NormKind,
-    /// Added under its root.
+    /// Epsilon of the norm, added to the variance.
     pub norm_eps: f32,
     /// `[vocab, hidden]`
     pub decoder: Linear,
 }
 
-/// Where the values of one tensor of a file go.
+/// Where the values of one tensor of a file are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slot {
     /// Rows of a matrix, from `first` on.
     Rows {
-        /// Which matrix.
+        /// The matrix.
         matrix: MatrixId,
         /// The tensor's first row in it.
         first: usize,
     },
-    /// A tensor that is kept as it is.
+    /// A tensor that is kept in f32 as the file has it.
     Whole {
-        /// Its place among those.
+        /// Its index among those tensors.
         index: usize,
     },
     /// Elements of a vector, from `first` on.
     Elements {
-        /// Which vector.
+        /// The vector.
         vector: VectorId,
         /// The tensor's first element in it.
         first: usize,
@@ -122,59 +123,61 @@ pub enum Slot {
 
 /// A tensor that the model needs.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct WantedTensor {
     /// Index of the weight file that should hold it.
     pub file: usize,
-    /// Which of its family's spellings this belongs to, where not all; a file is read in the one that fits it best.
+    /// The spelling of the family that the name belongs to; `None` if it belongs to all. A file is
+    /// read in the spelling that fits it best.
     pub spelling: Option<usize>,
-    /// Name, without prefix.
+    /// Name without prefix.
     pub name: String,
-    /// Shape that it must have.
+    /// The shape that it must have.
     pub shape: Vec<usize>,
-    /// Where it goes.
+    /// Where its values are stored.
     pub slot: Slot,
-    /// A matrix that serves where the file lacks this one (tied weights).
+    /// The matrix to use if the file lacks this tensor (tied weights).
     pub tied: Option<MatrixId>,
 }
 
-/// A file that tensors come from.
+/// A file with tensors that the model needs.
 #[derive(Clone, Debug)]
 pub struct WeightFile {
     /// Path in the model's folder.
     pub path: String,
-    /// Prefixes that its tensor names may carry.
+    /// Prefixes that tensor names may have.
     pub prefixes: &'static [&'static str],
-    /// What names of tensors that have no effect begin with, after the prefix.
+    /// Tensors whose names begin like this, after the prefix, have no effect on vectors.
     pub unused: &'static [&'static str],
-    /// Starts of the names of layers, and how many layers there are: a file with more belongs to another config.
+    /// How names of layers begin, and the number of layers. A file with more layers belongs to
+    /// another config.
     pub layers: Option<(Vec<&'static str>, usize)>,
-    /// Whether all of its tensors are kept as they are, for candle-transformers.
+    /// Whether all tensors are kept in f32 as the file has them, for candle-transformers.
     pub collect: bool,
-    /// Where it is cut into shards: each tensor, and the path of its shard. Else empty.
+    /// Whether the file is one of the small files, and not streamed.
+    pub is_small: bool,
+    /// Name of each tensor and path of its shard, if the file is split into shards. Empty
+    /// otherwise.
     pub shards: Vec<(String, String)>,
-    /// What the config says of its quantised matrices.
+    /// What the config says about quantised matrices.
     pub quantization: Quantization,
 }
 
-/// Rows of the largest table of embeddings that is held in f32: as a rule those of positions and token types, in which an
-/// error is the same for every text.
-const SMALL_TABLE: usize = 1024;
-
-/// How few bits a matrix bears.
+/// How far a matrix may be quantised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
-    /// f32 whatever the model's dtype: small, and what it decides is coarse; or in a file of its own, where Python reads nothing
-    /// else.
+    /// f32 in every dtype. For small matrices whose errors would affect every text, and for files
+    /// of their own, which Python reads in f32 only.
     Full,
-    /// 8 bits where the model has 4: embeddings and attention's projections. In all-MiniLM-L6-v2, 4 bits in these cost as
-    /// much cosine as in the feed-forward blocks, which are twice as large.
+    /// 8 bits at least: embeddings and the projections of attention. In all-MiniLM-L6-v2 4 bits in
+    /// these matrices cost as much cosine as 4 bits in the feed-forward blocks, which have twice as
+    /// many weights.
     Sensitive,
-    /// What the model has.
+    /// The dtype of the model.
     Usual,
 }
 
 impl Precision {
-    /// How a matrix is held in a model of `dtype`.
+    /// The dtype of a matrix in a model of `dtype`.
     pub fn dtype(self, dtype: WeightDtype) -> WeightDtype {
         match (self, dtype) {
             (Self::Full, _) => WeightDtype::F32,
@@ -191,185 +194,19 @@ pub struct MatrixShape {
     pub rows: usize,
     /// Inputs.
     pub columns: usize,
-    /// How few bits it bears.
+    /// How far it may be quantised.
     pub precision: Precision,
 }
 
-/// Everything to be loaded: files, sizes of all matrices and vectors, and the tensors that fill them.
+/// Everything to load: files, sizes of all matrices and vectors, and the tensors that fill them.
 #[derive(Clone, Debug, Default)]
 pub struct Layout {
-    /// Weight files, in the order in which they are to be streamed.
+    /// Weight files, in the order in which they are streamed.
     pub files: Vec<WeightFile>,
     /// Matrices.
     pub matrices: Vec<MatrixShape>,
     /// Length of each vector.
     pub vectors: Vec<usize>,
-    /// Tensors by name.
-    pub wanted: Vec<Wanted>,
-}
-
-/// The modules that make up one linear product, one below the other: names and rows, in each spelling.
-pub(in crate::model) type Stacked = Vec<Vec<(String, usize)>>;
-
-impl Layout {
-    /// A file that tensors come from.
-    pub(in crate::model) fn file(&mut self, file: WeightFile) -> usize {
-        self.files.push(file);
-        self.files.len() - 1
-    }
-
-    /// A file with a head's few tensors.
-    pub fn head_file(&mut self, path: String) -> usize {
-        self.file(WeightFile {
-            path,
-            prefixes: &[""],
-            unused: &[],
-            layers: None,
-            collect: false,
-            shards: Vec::new(),
-            quantization: Quantization::default(),
-        })
-    }
-
-    /// A file whose tensors are all kept as they are.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn collected_file(&mut self, path: String) -> usize {
-        let file = self.head_file(path);
-        self.files[file].collect = true;
-        file
-    }
-
-    fn add_matrix(&mut self, [rows, columns]: [usize; 2], precision: Precision) -> MatrixId {
-        self.matrices.push(MatrixShape {
-            rows,
-            columns,
-            precision,
-        });
-        self.matrices.len() - 1
-    }
-
-    /// A vector that no file fills.
-    pub fn add_vector(&mut self, len: usize) -> VectorId {
-        self.vectors.push(len);
-        self.vectors.len() - 1
-    }
-
-    /// A matrix of its own, under a name for each spelling.
-    pub(in crate::model) fn matrix(
-        &mut self,
-        file: usize,
-        names: &[&str],
-        shape: [usize; 2],
-    ) -> MatrixId {
-        let precision = if shape[0] <= SMALL_TABLE {
-            Precision::Full
-        } else {
-            Precision::Sensitive
-        };
-        let matrix = self.add_matrix(shape, precision);
-        let slot = Slot::Rows { matrix, first: 0 };
-        for (spelling, name) in names.iter().enumerate() {
-            self.want(
-                file,
-                (spelling, names.len()),
-                (*name).to_owned(),
-                &shape,
-                slot,
-            );
-        }
-        matrix
-    }
-
-    /// A vector of its own, under a name for each spelling.
-    pub fn vector(&mut self, file: usize, names: &[String], shape: &[usize]) -> VectorId {
-        let vector = self.add_vector(shape.iter().product());
-        let slot = Slot::Elements { vector, first: 0 };
-        for (spelling, name) in names.iter().enumerate() {
-            self.want(file, (spelling, names.len()), name.clone(), shape, slot);
-        }
-        vector
-    }
-
-    /// A linear module of one spelling: `{name}.weight` `[out, in]` and, if asked for, `{name}.bias`.
-    pub fn linear(
-        &mut self,
-        file: usize,
-        name: &str,
-        [out, input]: [usize; 2],
-        bias: bool,
-        precision: Precision,
-    ) -> Linear {
-        let one = vec![vec![(name.to_owned(), out)]];
-        self.stacked(file, &one, input, bias, precision)
-    }
-
-    /// Linear modules over the same input as one: their rows one below the other.
-    pub(in crate::model) fn stacked(
-        &mut self,
-        file: usize,
-        spellings: &Stacked,
-        input: usize,
-        bias: bool,
-        precision: Precision,
-    ) -> Linear {
-        let rows = spellings
-            .first()
-            .map_or(0, |parts| parts.iter().map(|(_, rows)| rows).sum());
-        let weight = self.add_matrix([rows, input], precision);
-        let bias = bias.then(|| self.add_vector(rows));
-        for (spelling, parts) in spellings.iter().enumerate() {
-            let spelling = (spelling, spellings.len());
-            let mut first = 0;
-            for (name, rows) in parts {
-                let dot = if name.is_empty() { "" } else { "." };
-                let matrix = weight;
-                let slot = Slot::Rows { matrix, first };
-                let weight = format!("{name}{dot}weight");
-                self.want(file, spelling, weight, &[*rows, input], slot);
-                if let Some(vector) = bias {
-                    let slot = Slot::Elements { vector, first };
-                    self.want(file, spelling, format!("{name}{dot}bias"), &[*rows], slot);
-                }
-                first += rows;
-            }
-        }
-        Linear { weight, bias }
-    }
-
-    /// A norm's parameters, under a name for each spelling.
-    pub(in crate::model) fn norm(
-        &mut self,
-        file: usize,
-        names: &[String],
-        width: usize,
-        bias: bool,
-    ) -> Norm {
-        let parameter = |kind: &str| -> Vec<String> {
-            names.iter().map(|name| format!("{name}.{kind}")).collect()
-        };
-        let weight = self.vector(file, &parameter("weight"), &[width]);
-        Norm {
-            weight,
-            bias: bias.then(|| self.vector(file, &parameter("bias"), &[width])),
-        }
-    }
-
-    /// `spelling` is one of how many.
-    fn want(
-        &mut self,
-        file: usize,
-        (spelling, count): (usize, usize),
-        name: String,
-        shape: &[usize],
-        slot: Slot,
-    ) {
-        self.wanted.push(Wanted {
-            file,
-            spelling: (count > 1).then_some(spelling),
-            name,
-            shape: shape.to_vec(),
-            slot,
-            tied: None,
-        });
-    }
+    /// The tensors that fill them, by name.
+    pub wanted: Vec<WantedTensor>,
 }

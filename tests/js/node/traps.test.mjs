@@ -131,7 +131,7 @@ describe("after a trap", () => {
   });
 
   test("while a model is loaded, the next load works", async () => {
-    for (const name of ["loader_new", "loader_provide", "loader_pushWeights", "loader_finish"]) {
+    for (const name of ["loader_new", "loader_next", "loader_provide", "loader_push", "loader_finish"]) {
       trap(name);
       await trapped(() => load(FOLDER));
       const model = await load(FOLDER);

@@ -1,5 +1,6 @@
-//! What a GGUF file says of its model, as the files that other models have: config.json, tokenizer.json and
-//! sentence-transformers' own; and its tensors' names as the families spell them.
+//! Turns the header of a GGUF file into the files that other models have (config.json,
+//! tokenizer.json and sentence-transformers' own), and the names of its tensors into those of the
+//! families.
 
 mod names;
 mod tokenizer;
@@ -8,19 +9,19 @@ use serde_json::{Value, json};
 
 use self::names::Names;
 use crate::error::{Error, Result};
-use crate::model::load::loader::Files;
+use crate::model::load::files::Files;
 use crate::weights::TensorInfo;
 use crate::weights::gguf::{Metadata, Stream};
 
-/// An architecture of llama.cpp that a family here can run.
+/// An architecture of llama.cpp that one of the families implements.
 struct Architecture {
     name: &'static str,
-    /// Makes config.json.
+    /// Builds config.json.
     config: fn(&Source) -> Result<Value>,
     names: &'static Names,
-    /// Whether a token sees those after it; files say so only where it is not usual.
+    /// Whether attention is causal. Files state it only if it is unusual for the architecture.
     causal: bool,
-    /// What pools where the file does not say.
+    /// The pooling mode of files that do not state one.
     pooling: &'static str,
 }
 
@@ -32,7 +33,7 @@ const ARCHITECTURES: [Architecture; 4] = [
         causal: false,
         pooling: "mean",
     },
-    // The same name in files, but without token types.
+    // DistilBERT has the same name in files, but no token types.
     Architecture {
         name: "bert",
         config: distilbert,
@@ -56,14 +57,15 @@ const ARCHITECTURES: [Architecture; 4] = [
     },
 ];
 
-/// What the small files are made of.
+/// What the small files are built from.
 struct Source<'a> {
     metadata: &'a Metadata,
     tensors: &'a [TensorInfo],
     architecture: &'static str,
 }
 
-/// The model's small files, once its header has arrived. Tensors get the names that its family has for them.
+/// Builds the small files once the header has arrived, and renames the tensors of `stream` as the
+/// family spells them.
 pub(super) fn files(metadata: &Metadata, stream: &mut Stream) -> Result<Files> {
     if let Some(parts @ 2..) = metadata.size("split.count")? {
         return Err(Error::UnsupportedModel(format!(
@@ -113,7 +115,7 @@ pub(super) fn files(metadata: &Metadata, stream: &mut Stream) -> Result<Files> {
     let max_tokens = source.size("context_length")?;
     let pooling = source.pooling(architecture.pooling)?;
     let tokenizer = tokenizer::json(metadata, source.rows("token_embd.weight")?)?;
-    // llama.cpp scales all vectors to length 1.
+    // llama.cpp normalises all vectors.
     let modules = json!([
         { "path": "", "type": "sentence_transformers.models.Transformer" },
         { "path": "1_Pooling", "type": "sentence_transformers.models.Pooling" },
@@ -124,7 +126,7 @@ pub(super) fn files(metadata: &Metadata, stream: &mut Stream) -> Result<Files> {
         ("config.json", config),
         ("modules.json", modules),
         ("1_Pooling/config.json", json!({ "pooling_mode": pooling })),
-        // The tokenizer is made whole.
+        // tokenizer.json is complete, so no class must rebuild it.
         (
             "tokenizer_config.json",
             json!({ "tokenizer_class": "PreTrainedTokenizerFast" }),
@@ -134,14 +136,14 @@ pub(super) fn files(metadata: &Metadata, stream: &mut Stream) -> Result<Files> {
             json!({ "max_seq_length": max_tokens }),
         ),
     ] {
-        files.insert(name, value.to_string().into_bytes());
+        files.insert(name, Some(value.to_string().into_bytes()));
     }
-    files.insert("tokenizer.json", tokenizer);
+    files.insert("tokenizer.json", Some(tokenizer));
     stream.rename(|name| architecture.names.family(name));
     Ok(files)
 }
 
-/// An error about a file that was made here, put in terms of the file that it was made of.
+/// Restates an error about a file that was built here as one about the GGUF file.
 pub(super) fn explain(file: &str, error: Error) -> Error {
     let file = file.to_owned();
     match error {
@@ -185,13 +187,13 @@ impl Source<'_> {
         self.metadata.invalid(format!("it lacks the key {key}"))
     }
 
-    /// A whole number of the architecture.
+    /// A whole number under a key of the architecture.
     fn size(&self, name: &str) -> Result<u64> {
         let size = self.metadata.size(&self.key(name))?;
         size.ok_or_else(|| self.lacks(name))
     }
 
-    /// A number of the architecture.
+    /// A number under a key of the architecture.
     fn number(&self, name: &str) -> Result<f64> {
         let number = self.metadata.number(&self.key(name))?;
         number.ok_or_else(|| self.lacks(name))
@@ -224,7 +226,7 @@ impl Source<'_> {
         }
     }
 
-    /// Refuses rotary positions that are scaled.
+    /// Refuses scaled rotary positions.
     fn plain_rope(&self) -> Result<()> {
         match self.metadata.text(&self.key("rope.scaling.type"))? {
             None | Some("none") => Ok(()),
@@ -245,7 +247,8 @@ fn bert(source: &Source) -> Result<Value> {
         "num_hidden_layers": source.size("block_count")?,
         "num_attention_heads": source.size("attention.head_count")?,
         "layer_norm_eps": source.number("attention.layer_norm_epsilon")?,
-        // RoBERTa's, too, begin with position 0: what is before it was cut off.
+        // Positions begin at 0 for RoBERTa, too: conversion removes the rows before the first
+        // position.
         "max_position_embeddings": source.rows("position_embd.weight")?,
         "type_vocab_size": source.rows("token_types.weight")?,
     }))

@@ -1,11 +1,11 @@
-//! Names of modules: llama.cpp's, and the families' own.
+//! Names of modules in llama.cpp and in the families.
 
-/// The modules of an architecture, as pairs of llama.cpp's name and the family's.
+/// The modules of an architecture: pairs of llama.cpp's name and the family's.
 pub struct Names {
     outer: &'static [(&'static str, &'static str)],
-    /// The family's prefix of a layer; its number follows, and a dot.
+    /// The family's prefix of a layer. The layer's number and a dot follow.
     layer: &'static str,
-    /// Of a layer.
+    /// Modules of a layer.
     inner: &'static [(&'static str, &'static str)],
 }
 

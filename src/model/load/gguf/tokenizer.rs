@@ -1,4 +1,5 @@
-//! The tokenizer of a GGUF file as a tokenizer.json. It is written from the header's own bytes: a vocabulary is long.
+//! Builds a tokenizer.json from the header of a GGUF file. It is written directly from the header's
+//! bytes, without a copy of the vocabulary.
 
 use std::borrow::Cow;
 
@@ -10,12 +11,12 @@ use serde_json::{Value, json};
 use crate::error::{Error, Result};
 use crate::weights::gguf::Metadata;
 
-/// Stands before a word's first piece.
+/// The mark before the first piece of a word.
 const WORD_START: char = '\u{2581}';
-/// Where Qwen cuts texts before it merges bytes.
+/// The pattern by which Qwen splits texts before it merges bytes.
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-// Kinds of entries, by their numbers in files.
+// Token types, by their numbers in files.
 const UNKNOWN: f64 = 2.0;
 const CONTROL: f64 = 3.0;
 const USER_DEFINED: f64 = 4.0;
@@ -32,7 +33,7 @@ struct Json<'a> {
     model: Model<'a>,
 }
 
-/// A token that texts are cut at before anything else.
+/// An added token, at which texts are split first.
 #[derive(Serialize)]
 #[expect(clippy::struct_excessive_bools, reason = "the file has them")]
 struct Added<'a> {
@@ -65,7 +66,7 @@ enum Model<'a> {
     },
 }
 
-/// Entries and their ids, written as an object.
+/// Entries and their ids, serialised as an object.
 struct Ids<'a>(Vec<(Cow<'a, str>, usize)>);
 
 impl Serialize for Ids<'_> {
@@ -74,15 +75,15 @@ impl Serialize for Ids<'_> {
     }
 }
 
-/// A file's vocabulary.
+/// The vocabulary of a file.
 struct Vocabulary<'a> {
     metadata: &'a Metadata,
     entries: Vec<&'a str>,
-    /// Kind of each, where the file says so.
+    /// Type of each token, if the file states it.
     kinds: Vec<f64>,
 }
 
-/// The tokenizer.json of a model whose table of embeddings has so many `rows`.
+/// The tokenizer.json of a model whose embedding table has `rows` rows.
 pub fn json(metadata: &Metadata, rows: u64) -> Result<Vec<u8>> {
     let vocabulary = Vocabulary::read(metadata, rows)?;
     let json = match metadata.text("tokenizer.ggml.model")? {
@@ -135,7 +136,7 @@ impl<'a> Vocabulary<'a> {
             .is_some_and(|own| own.to_bits() == kind.to_bits())
     }
 
-    /// Those that stand for something, with their ids.
+    /// Tokens that are not unused, with their ids.
     fn used(&self) -> impl Iterator<Item = (usize, &'a str)> {
         let all = self.entries.iter().copied().enumerate();
         all.filter(|(id, _)| !self.is(*id, UNUSED))
@@ -158,7 +159,7 @@ impl<'a> Vocabulary<'a> {
         added.collect()
     }
 
-    /// The entry that one of the keys `tokenizer.ggml.…_token_id` gives, or the one called `name`.
+    /// The token that the key `tokenizer.ggml.…_token_id` names, or the one called `name`.
     fn special(&self, keys: &[&str], name: &str) -> Result<Option<(usize, &'a str)>> {
         for key in keys {
             let key = format!("tokenizer.ggml.{key}_token_id");
@@ -176,7 +177,7 @@ impl<'a> Vocabulary<'a> {
         Ok(found.map(|id| (id, self.entries[id])))
     }
 
-    /// As [`Vocabulary::special`], if the key `tokenizer.ggml.add_…_token` says that texts get it.
+    /// As [`Vocabulary::special`], if the key `tokenizer.ggml.add_…_token` says that it is added.
     fn framing(&self, which: &str, default: bool, name: &str) -> Result<Option<(usize, &'a str)>> {
         let key = format!("tokenizer.ggml.add_{which}_token");
         if self.metadata.flag(&key)?.unwrap_or(default) {
@@ -187,7 +188,7 @@ impl<'a> Vocabulary<'a> {
     }
 }
 
-/// What is put around a text.
+/// The tokens before and after a text.
 fn template(first: Option<(usize, &str)>, last: Option<(usize, &str)>) -> Value {
     if first.is_none() && last.is_none() {
         return Value::Null;
@@ -211,11 +212,12 @@ fn template(first: Option<(usize, &str)>, last: Option<(usize, &str)>) -> Value 
     })
 }
 
-/// The piece of a word that llama.cpp's entry stands for: a mark tells those that begin one, where BERT marks the others.
+/// The BERT token for a llama.cpp entry. llama.cpp marks pieces that begin a word, BERT
+/// marks the others.
 fn piece(entry: &str) -> Cow<'_, str> {
     match entry.strip_prefix(WORD_START) {
         Some(word) => Cow::Borrowed(word),
-        // Earlier conversions leave names such as [unused0] as they are.
+        // Earlier conversions leave names such as [unused0] without a mark.
         None if entry.starts_with('[') && entry.ends_with(']') => Cow::Borrowed(entry),
         None => Cow::Owned(format!("##{entry}")),
     }
@@ -224,7 +226,8 @@ fn piece(entry: &str) -> Cow<'_, str> {
 fn word_piece<'a>(vocabulary: &Vocabulary<'a>) -> Result<Json<'a>> {
     let bracketed = |entry: &str| entry.trim_start_matches(WORD_START).starts_with('[');
     let changes = |entry: &str| entry.chars().any(|char| !char.to_lowercase().eq([char]));
-    // No file says whether its model is cased, but texts in lower case would never meet such entries.
+    // Files do not state whether a model is cased. A vocabulary with upper-case entries is:
+    // lower-cased texts would never match them.
     let cased = vocabulary
         .used()
         .any(|(id, entry)| !vocabulary.is(id, CONTROL) && !bracketed(entry) && changes(entry));
@@ -242,7 +245,7 @@ fn word_piece<'a>(vocabulary: &Vocabulary<'a>) -> Result<Json<'a>> {
             .invalid("it has no token for unknown words")
     })?;
     let first = vocabulary.special(&["cls", "bos"], "[CLS]")?;
-    // The spelling is the format's.
+    // The spelling of the format.
     let last = vocabulary.special(&["seperator", "eos"], "[SEP]")?;
     Ok(Json {
         added_tokens: vocabulary.added(),

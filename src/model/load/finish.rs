@@ -1,0 +1,163 @@
+//! The end of loading: what is known about the model, and its weights, become a model.
+
+use crate::backend::{Backend, WeightDtype};
+use crate::error::Result;
+use crate::model::embedder::Embedder;
+use crate::model::families::config::Config;
+use crate::model::info::{Info, Prompts};
+use crate::model::load::checkpoint::Finished;
+use crate::model::load::files::{Files, MODEL_SETTINGS};
+use crate::model::load::options::LoadOptions;
+use crate::model::load::plan::Plan;
+use crate::model::loaded::Model;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::model::transformer::candle::Collected;
+use crate::model::transformer::heads::SparseHead;
+use crate::model::transformer::layout::MatrixId;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::model::transformer::route::AnyEncoder;
+use crate::model::transformer::route::{Body, Road, Route};
+
+/// The similarity functions of sentence-transformers. A model that names another one has the usual
+/// one of its kind.
+const SIMILARITIES: [&str; 4] = ["cosine", "dot", "euclidean", "manhattan"];
+
+/// The model of a plan whose weights have all been read.
+pub fn embedder<B: Backend>(
+    backend: B,
+    options: LoadOptions,
+    files: Files,
+    mut plan: Plan<B>,
+) -> Result<Embedder<B>> {
+    let parameters = plan.checkpoint.parameters();
+    let Finished {
+        weights,
+        tied,
+        collected,
+        fingerprint,
+        stored,
+        left_out,
+        mut origin,
+    } = plan.checkpoint.finish()?;
+    plan.left_out.extend(left_out);
+    #[cfg(not(target_arch = "wasm32"))]
+    fill_candle(&mut plan.routes, collected, &plan.streamed)?;
+    #[cfg(target_arch = "wasm32")]
+    drop(collected);
+    tie_decoders(&mut plan.routes, &tied);
+    // sentence-transformers reads its settings only for models with modules.json.
+    let settings = match files.config(MODEL_SETTINGS)? {
+        Some(config) if plan.has_modules => Settings::read(&config)?,
+        _ => Settings::default(),
+    };
+    let default = &plan.routes[plan.default_route];
+    let similarity = settings.similarity.unwrap_or_else(|| {
+        let usual = if default.dense().is_some() {
+            "cosine"
+        } else {
+            "dot"
+        };
+        usual.to_owned()
+    });
+    let road = default.road();
+    let info = Info {
+        model: options.model,
+        revision: options.revision,
+        family: plan.family,
+        max_tokens: default.max_tokens,
+        dtype: match road {
+            Road::Native => plan.dtype,
+            Road::Candle => WeightDtype::F32,
+        },
+        stored,
+        files: plan.streamed.into_iter().map(|(_, path)| path).collect(),
+        road,
+        parameters,
+        instruction_template: settings.prompts.instruction_template(plan.instruction),
+        prompts: settings.prompts,
+        similarity,
+        truncate_dim: settings.truncate_dim,
+        max_active_dims: settings.max_active_dims,
+        kind: plan
+            .kind
+            .filter(|_| plan.insists || !plan.left_out.is_empty()),
+        left_out: plan.left_out,
+        pipeline: plan.pipeline,
+        fingerprint: plan.fingerprint.unwrap_or(fingerprint),
+        text: plan.text,
+    };
+    if options.saveable {
+        origin.files = files.into_present();
+    }
+    Ok(Embedder::new(Model {
+        backend,
+        weights,
+        routes: plan.routes,
+        default_route: plan.default_route,
+        info,
+        origin,
+    }))
+}
+
+/// What `config_sentence_transformers.json` says.
+#[derive(Default)]
+struct Settings {
+    prompts: Prompts,
+    similarity: Option<String>,
+    truncate_dim: Option<usize>,
+    max_active_dims: Option<usize>,
+}
+
+impl Settings {
+    fn read(config: &Config) -> Result<Self> {
+        let prompts = Prompts::read(config)?;
+        let similarity = config
+            .get("similarity_fn_name")
+            .and_then(|name| name.as_str());
+        let similarity = similarity.filter(|name| SIMILARITIES.contains(name));
+        let size = |field: &str| {
+            let value = config.get(field);
+            value.map(|_| config.size(field, usize::MAX)).transpose()
+        };
+        Ok(Self {
+            prompts,
+            similarity: similarity.map(str::to_owned),
+            truncate_dim: size("truncate_dim")?,
+            max_active_dims: size("max_active_dims")?,
+        })
+    }
+}
+
+/// Has heads for masked language modelling use the matrix that their decoder is tied to.
+fn tie_decoders(routes: &mut [Route], tied: &[(MatrixId, MatrixId)]) {
+    for route in routes {
+        if let Body::Transformer(transformer) = &mut route.body
+            && let Some(SparseHead::Splade { mlm, .. }) = &mut transformer.sparse
+            && let Some((_, other)) = tied
+                .iter()
+                .find(|(matrix, _)| *matrix == mlm.decoder.weight)
+        {
+            mlm.decoder.weight = *other;
+        }
+    }
+}
+
+/// Gives candle-transformers the tensors of its models.
+#[cfg(not(target_arch = "wasm32"))]
+fn fill_candle(
+    routes: &mut [Route],
+    mut collected: Vec<(usize, Collected)>,
+    streamed: &[(usize, String)],
+) -> Result<()> {
+    for route in routes {
+        if let Body::Transformer(transformer) = &mut route.body
+            && let AnyEncoder::Candle { file, candle } = &mut transformer.encoder
+        {
+            let own = collected.extract_if(.., |(other, _)| other == file);
+            let tensors = own.map(|(_, tensor)| tensor).collect();
+            let path = streamed.iter().find(|(other, _)| other == file);
+            candle.fill(path.map_or("", |(_, path)| path), tensors)?;
+        }
+    }
+    Ok(())
+}

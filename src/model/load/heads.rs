@@ -1,0 +1,212 @@
+//! The heads of a model: from the modules after the transformer, or from files beside it, to
+//! weights and steps.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::backend::{Pooling, Splade, SpladeActivation, SpladeStrategy};
+use crate::error::{Error, Result};
+use crate::model::families;
+use crate::model::families::config::Config;
+use crate::model::load::files::{COLBERT, CONFIG, Files, LEXICAL, WEIGHTS};
+use crate::model::load::kind::Kind;
+use crate::model::load::layout_builder::LayoutBuilder;
+use crate::model::load::pipeline::{Module, ModuleEntry};
+use crate::model::load::sentence::Sentence;
+use crate::model::transformer::heads::{DenseHead, SparseHead, Step};
+use crate::model::transformer::layout::{Linear, Precision};
+use crate::text::Tokenizer;
+use crate::weights;
+
+/// The largest table of weights by token, in rows. The limit of embedding tables, too.
+const MOST_ROWS: usize = 1 << 24;
+
+/// The module that sentence-transformers assumes after the transformer of a model without
+/// modules.json.
+pub fn assumed(config: &Config, kind: Option<Kind>) -> Result<Module> {
+    let architectures = config.get("architectures").and_then(Value::as_array);
+    let names = architectures
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
+    let is = |head: &str| names.clone().any(|name| name.ends_with(head));
+    let sparse = match kind {
+        Some(kind) => kind == Kind::Sparse,
+        None => is("ForMaskedLM"),
+    };
+    Ok(if sparse {
+        Module::Splade(Splade {
+            strategy: SpladeStrategy::Max,
+            activation: SpladeActivation::Log1pRelu,
+        })
+    } else {
+        let last = is("ForCausalLM") && families::is_causal(config)?;
+        let mode = if last {
+            Pooling::LastToken
+        } else {
+            Pooling::Mean
+        };
+        Module::Pooling {
+            modes: vec![mode],
+            include_prompt: true,
+        }
+    })
+}
+
+/// Refuses a transformer whose output is not what the modules after it take. `kind` is the
+/// transformer's type, `file` the file of its settings.
+pub fn check_task(kind: &str, sentence: &Sentence, modules: &[Module], file: &str) -> Result<()> {
+    let needed = match modules {
+        [Module::Splade(_)] => "fill-mask",
+        _ => "feature-extraction",
+    };
+    let usual = match kind {
+        "MLMTransformer" => "fill-mask",
+        _ => "feature-extraction",
+    };
+    let task = sentence.task.as_deref().unwrap_or(usual);
+    if task == needed {
+        return Ok(());
+    }
+    let reason = format!(
+        "transformer_task is {task:?}; the modules after the transformer take the output of \"{needed}\""
+    );
+    Err(Error::config(file, reason))
+}
+
+/// The head of a dense model: pooling, further steps, a final normalisation. `hidden` is the width
+/// of the states.
+pub fn dense(layout: &mut LayoutBuilder, hidden: usize, modules: &[Module]) -> Result<DenseHead> {
+    let Some((
+        Module::Pooling {
+            modes,
+            include_prompt,
+        },
+        rest,
+    )) = modules.split_first()
+    else {
+        return Err(Error::UnsupportedModel(
+            "modules.json must have a Pooling or a SpladePooling module after the transformer"
+                .to_owned(),
+        ));
+    };
+    let (normalize, rest) = match rest.split_last() {
+        Some((Module::Normalize, rest)) => (true, rest),
+        _ => (false, rest),
+    };
+    let mut dimensions = hidden * modes.len();
+    let mut steps = Vec::new();
+    for module in rest {
+        steps.push(match module {
+            Module::Normalize => Step::Normalize,
+            Module::Dense {
+                path,
+                shape,
+                bias,
+                activation,
+            } => {
+                let [out, input] = *shape;
+                if input != dimensions {
+                    let reason =
+                        format!("in_features is {input}; the module before gives {dimensions}");
+                    return Err(Error::config(format!("{path}/{CONFIG}"), reason));
+                }
+                dimensions = out;
+                let file = layout.head_file(format!("{path}/{WEIGHTS}"));
+                let linear = layout.linear(file, "linear", *shape, *bias, Precision::Full);
+                Step::Linear(linear, *activation)
+            }
+            Module::Pooling { .. } | Module::Splade(_) => {
+                return Err(Error::UnsupportedModel(
+                    "modules.json has a second pooling module; one is supported".to_owned(),
+                ));
+            }
+        });
+    }
+    Ok(DenseHead {
+        pooling: modes.clone(),
+        include_prompt: *include_prompt,
+        steps,
+        normalize,
+        dimensions,
+    })
+}
+
+/// BGE-M3's head for lexical weights, if its file is there.
+pub fn lexical(
+    layout: &mut LayoutBuilder,
+    files: &Files,
+    transformer: &ModuleEntry,
+    hidden: usize,
+    tokenizer: &Tokenizer,
+) -> Option<SparseHead> {
+    let path = present(files, transformer.file(LEXICAL))?;
+    let file = layout.small_head_file(path);
+    let special = ["<s>", "</s>", "<pad>", "<unk>"].into_iter();
+    Some(SparseHead::Lexical {
+        linear: layout.linear(file, "", [1, hidden], true, Precision::Full),
+        dropped: special.filter_map(|token| tokenizer.id(token)).collect(),
+    })
+}
+
+/// BGE-M3's head for late interaction, if its file is there.
+pub fn colbert(
+    layout: &mut LayoutBuilder,
+    files: &Files,
+    transformer: &ModuleEntry,
+    hidden: usize,
+) -> Result<Option<Linear>> {
+    let Some(path) = present(files, transformer.file(COLBERT)) else {
+        return Ok(None);
+    };
+    let out = rows(files, &path, hidden)?;
+    let file = layout.small_head_file(path);
+    let linear = layout.linear(file, "", [out, hidden], true, Precision::Full);
+    Ok(Some(linear))
+}
+
+/// The path of a small weight file or of its alternative, whichever the source has.
+fn present(files: &Files, path: String) -> Option<String> {
+    let other = weights::alternative(&path);
+    let mut paths = std::iter::once(path).chain(other);
+    paths.find(|path| files.bytes(path).is_some())
+}
+
+/// Rows of the matrix `weight` in a small weight file, or `default`. No config has a field for the
+/// width of this head.
+fn rows(files: &Files, path: &str, default: usize) -> Result<usize> {
+    let file = files.required(path)?;
+    let shape = weights::shape_of(path, file, "weight")?;
+    let rows = shape.first().and_then(|rows| usize::try_from(*rows).ok());
+    // A file cannot hold more rows than it has bytes; no memory is taken for such a shape.
+    let rows = rows.filter(|rows| (1..=file.len()).contains(rows));
+    Ok(rows.unwrap_or(default))
+}
+
+/// Reads a JSON table of weights by token into a vector by id. Tokens that the tokenizer lacks are
+/// ignored.
+pub fn table(path: &str, bytes: &[u8], tokenizer: &Tokenizer) -> Result<Vec<f32>> {
+    let table: BTreeMap<String, f32> = serde_json::from_slice(bytes).map_err(|error| {
+        Error::config(
+            path,
+            format!("is not a JSON object of numbers ({error}); download it again"),
+        )
+    })?;
+    let mut weights = vec![0.0; tokenizer.size().min(MOST_ROWS)];
+    for (token, weight) in table {
+        let slot = tokenizer
+            .id(&token)
+            .and_then(|id| weights.get_mut(id as usize));
+        if let Some(slot) = slot {
+            if !weight.is_finite() {
+                return Err(Error::config(
+                    path,
+                    format!("{token:?} has no finite weight"),
+                ));
+            }
+            *slot = weight;
+        }
+    }
+    Ok(weights)
+}

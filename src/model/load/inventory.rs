@@ -1,0 +1,208 @@
+//! What weight files were found to hold, and where the bytes of each tensor go.
+
+use crate::error::{Error, Result};
+use crate::model::load::fingerprint::Fingerprint;
+use crate::model::load::matching::{Location, Match, Matching, Names, Place};
+use crate::model::loaded::Tensor;
+use crate::model::transformer::layout::{MatrixId, Slot, WantedTensor, WeightFile};
+use crate::weights::dtype::Dtype;
+use crate::weights::gguf::Block;
+use crate::weights::quantized::{self, Found, Role};
+use crate::weights::rows::{Encoding, Rows};
+use crate::weights::{TensorInfo, invalid};
+
+/// What was found in the files so far.
+pub struct Inventory {
+    /// All tensors that the model uses, for saving.
+    pub tensors: Vec<Tensor>,
+    /// Tied matrices: the matrix, and the one that is used instead.
+    pub tied: Vec<(MatrixId, MatrixId)>,
+    /// Matrices that files hold in several tensors.
+    pub quantized: Vec<PartialMatrix>,
+    /// Block types of GGUF, and how many tensors have each.
+    pub blocks: Vec<(Block, usize)>,
+    /// Whether all quantised matrices so far are in our own grid and in the dtype that they are
+    /// held in.
+    pub kept: bool,
+}
+
+/// A matrix that a file, or several shards of it, hold in several tensors.
+pub struct PartialMatrix {
+    /// Index of the file.
+    pub file: usize,
+    /// Where it is stored.
+    pub slot: Slot,
+    /// Decodes its rows.
+    pub matrix: quantized::Matrix,
+    /// Hash of its values.
+    pub hash: Fingerprint,
+}
+
+/// Where the bytes of one tensor go.
+pub enum Target {
+    /// A tensor with values.
+    Plain(PlainTensor),
+    /// One of the tensors of a quantised matrix: its index in [`Inventory::quantized`], and which
+    /// part it is.
+    Part(usize, Role),
+}
+
+/// A tensor with values.
+pub struct PlainTensor {
+    /// Where it is stored.
+    pub slot: Slot,
+    /// Decodes its rows.
+    pub rows: Rows,
+    /// Hash of its values.
+    pub hash: Fingerprint,
+    /// Its name in the file.
+    pub name: String,
+}
+
+impl Inventory {
+    /// Nothing found yet.
+    pub fn new() -> Self {
+        Self {
+            tensors: Vec::new(),
+            tied: Vec::new(),
+            quantized: Vec::new(),
+            blocks: Vec::new(),
+            kept: true,
+        }
+    }
+
+    /// Records what was found in a file with `tensors`, and finds the target of each. Tensors that
+    /// the index of shards lists for this file and that it lacks are added to the missing ones.
+    pub fn add(
+        &mut self,
+        file: &WeightFile,
+        names: &Names<'_>,
+        matching: &Matching,
+        tensors: &[TensorInfo],
+    ) -> Result<(Vec<Option<Target>>, Vec<String>)> {
+        let mut targets: Vec<Option<Target>> = tensors.iter().map(|_| None).collect();
+        let mut missing = Vec::new();
+        let mut here = |index: usize| match names.locate(index) {
+            Location::Here(at) => Some(at),
+            Location::Elsewhere => None,
+            Location::Missing(name) => {
+                missing.push(name.to_owned());
+                None
+            }
+        };
+        for found in &matching.found {
+            self.record(found);
+            match &found.place {
+                Place::Plain(index) => {
+                    if let Some(at) = here(*index) {
+                        targets[at] = Some(Target::Plain(plain(&tensors[at], found.wanted)?));
+                        if let Some(block) = tensors[at].block {
+                            self.kept = false;
+                            self.count(block);
+                        }
+                    }
+                }
+                Place::Quantized(parts) => {
+                    let number = self.partial(file, found.wanted, parts)?;
+                    for (role, index) in &parts.parts {
+                        if let Some(at) = here(*index) {
+                            let matrix = &mut self.quantized[number].matrix;
+                            matrix.describe(*role, &tensors[at])?;
+                            targets[at] = Some(Target::Part(number, *role));
+                        }
+                    }
+                }
+            }
+        }
+        Ok((targets, missing))
+    }
+
+    /// Records tied matrices. Every shard of a file finds the same.
+    pub fn tie(&mut self, tied: &[(MatrixId, MatrixId)]) {
+        for pair in tied {
+            if !self.tied.contains(pair) {
+                self.tied.push(*pair);
+            }
+        }
+    }
+
+    /// Records a tensor. Every shard of a file finds the same.
+    fn record(&mut self, Match { wanted, prefix, .. }: &Match) {
+        let is_it = |tensor: &Tensor| tensor.file == wanted.file && tensor.slot == wanted.slot;
+        if !self.tensors.iter().any(is_it) {
+            self.tensors.push(Tensor {
+                file: wanted.file,
+                prefix,
+                name: wanted.name.clone(),
+                shape: wanted.shape.clone(),
+                slot: wanted.slot,
+            });
+        }
+    }
+
+    fn count(&mut self, block: Block) {
+        match self.blocks.iter_mut().find(|(other, _)| *other == block) {
+            Some((_, count)) => *count += 1,
+            None => self.blocks.push((block, 1)),
+        }
+    }
+
+    /// Index of the partial matrix for what is wanted. Other shards may have parts of it.
+    fn partial(
+        &mut self,
+        file: &WeightFile,
+        wanted: &WantedTensor,
+        parts: &Found<usize>,
+    ) -> Result<usize> {
+        let is_it = |one: &PartialMatrix| one.file == wanted.file && one.slot == wanted.slot;
+        if let Some(index) = self.quantized.iter().position(is_it) {
+            return Ok(index);
+        }
+        let [rows, columns] = wanted.shape[..] else {
+            let reason = format!("{} is quantised, and no matrix", wanted.name);
+            return Err(invalid(&file.path, reason));
+        };
+        self.quantized.push(PartialMatrix {
+            file: wanted.file,
+            slot: wanted.slot,
+            matrix: quantized::Matrix::new(parts, &wanted.name, rows, columns, file.quantization),
+            hash: Fingerprint::new(&wanted.name),
+        });
+        Ok(self.quantized.len() - 1)
+    }
+}
+
+/// Checks shape and dtype of a tensor with values.
+pub fn plain(tensor: &TensorInfo, wanted: &WantedTensor) -> Result<PlainTensor> {
+    // A matrix of one row may be stored as a vector.
+    fn flat(shape: &[u64]) -> &[u64] {
+        match shape {
+            [1, rest @ ..] if !rest.is_empty() => rest,
+            shape => shape,
+        }
+    }
+    let shape: Vec<u64> = wanted.shape.iter().map(|size| *size as u64).collect();
+    if flat(&tensor.shape) != flat(&shape) {
+        return Err(Error::WrongShape {
+            tensor: tensor.name.clone(),
+            got: tensor.shape.clone(),
+            expected: wanted.shape.clone(),
+        });
+    }
+    let encoding = tensor
+        .block
+        .map(Encoding::Blocks)
+        .or_else(|| Dtype::of_values(&tensor.dtype).map(Encoding::Elements));
+    let width = wanted.shape.last().copied().unwrap_or(1);
+    let rows = encoding.and_then(|encoding| Rows::new(encoding, width));
+    let rows = rows.ok_or_else(|| Error::WrongDtype {
+        tensor: tensor.name.clone(),
+        dtype: tensor.dtype.clone(),
+    })?;
+    Ok(PlainTensor {
+        slot: wanted.slot,
+        rows,
+        hash: Fingerprint::new(&wanted.name),
+        name: tensor.name.clone(),
+    })
+}

@@ -1,0 +1,27 @@
+//! What a caller can say about the model to load.
+
+use crate::backend::WeightDtype;
+use crate::model::load::kind::Kind;
+
+/// What to load.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// The model's name, for answers and errors.
+    pub model: String,
+    /// Commit or branch, if known.
+    pub revision: Option<String>,
+    /// How to hold the weights. The default is the dtype that the model was saved in
+    /// ([`Model::save`](crate::Model::save)), and q8 for models that Gossamer did not save.
+    pub dtype: Option<WeightDtype>,
+    /// The weight file to load, by its path in the model's folder: a GGUF file, which is a whole
+    /// model, or a file to read instead of that folder's `model.safetensors`.
+    pub file: Option<String>,
+    /// Loads the model as an embedder of this kind, although its files say that it is something
+    /// that is not supported: a reranker, a model with code of its own, one with tensors that
+    /// nothing uses. [`Info::left_out`](crate::Info::left_out) lists what is ignored for it.
+    /// Without modules.json it also selects the head: pooling, or SPLADE.
+    pub kind: Option<Kind>,
+    /// Whether to keep the small files for [`Model::save`](crate::Model::save). A `tokenizer.json`
+    /// may have 17 MB.
+    pub saveable: bool,
+}

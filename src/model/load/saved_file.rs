@@ -1,0 +1,247 @@
+//! The files of a saved model: which bytes they consist of, row by row, and the headers of
+//! safetensors.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use crate::backend::WeightDtype;
+use crate::model::transformer::layout::{MatrixId, VectorId};
+
+/// A file of a saved model. [`Model::read_saved`](crate::Model::read_saved) makes its bytes.
+#[derive(Debug)]
+pub struct SavedFile {
+    /// Path in the folder.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    pub(super) segments: Vec<Segment>,
+}
+
+/// Consecutive bytes of a file, in rows of the same size.
+#[derive(Clone, Debug)]
+pub(super) struct Segment {
+    pub source: Source,
+    pub rows: usize,
+    pub row_bytes: usize,
+}
+
+/// What bytes are made from.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    /// Bytes that are in memory, as one row.
+    Bytes(Arc<Vec<u8>>),
+    /// Codes of a matrix, from this row on.
+    Codes(MatrixId, usize),
+    /// Scales of a matrix, from this row on.
+    Scales(MatrixId, usize),
+    /// Rows of a matrix in f32, from this row on.
+    Rows(MatrixId, usize),
+    /// Elements of a vector, from this element on, as one row.
+    Elements(VectorId, usize),
+}
+
+impl Segment {
+    /// Bytes that are in memory.
+    pub fn bytes(bytes: impl Into<Arc<Vec<u8>>>) -> Self {
+        let bytes = bytes.into();
+        Self {
+            rows: 1,
+            row_bytes: bytes.len(),
+            source: Source::Bytes(bytes),
+        }
+    }
+
+    /// Size in bytes.
+    pub fn size(&self) -> u64 {
+        self.rows as u64 * self.row_bytes as u64
+    }
+}
+
+/// A tensor of a safetensors file.
+pub(super) struct SavedTensor {
+    pub name: String,
+    /// Element type in safetensors' spelling.
+    dtype: &'static str,
+    shape: Vec<usize>,
+    segment: Segment,
+}
+
+impl SavedTensor {
+    fn new(name: String, dtype: &'static str, shape: &[usize], source: Source) -> Self {
+        let (rows, width) = match *shape {
+            [] => (1, 1),
+            [ref outer @ .., width] => (outer.iter().product(), width),
+        };
+        let element = if dtype == "I8" { 1 } else { 4 };
+        Self {
+            name,
+            dtype,
+            shape: shape.to_vec(),
+            segment: Segment {
+                source,
+                rows,
+                row_bytes: width * element,
+            },
+        }
+    }
+
+    /// Elements of a vector, from `first` on.
+    pub fn vector(name: String, shape: &[usize], vector: VectorId, first: usize) -> Self {
+        let mut tensor = Self::new(name, "F32", shape, Source::Elements(vector, first));
+        let segment = &mut tensor.segment;
+        (segment.rows, segment.row_bytes) = (1, segment.rows * segment.row_bytes);
+        tensor
+    }
+
+    /// Rows of a matrix in f32, from `first` on.
+    pub fn rows(name: String, shape: &[usize], matrix: MatrixId, first: usize) -> Self {
+        Self::new(name, "F32", shape, Source::Rows(matrix, first))
+    }
+
+    /// Scales of rows of a matrix, from `first` on. The shape is `[rows, groups]`.
+    pub fn scales(module: &str, shape: [usize; 2], matrix: MatrixId, first: usize) -> Self {
+        let name = format!("{module}.weight_scale");
+        Self::new(name, "F32", &shape, Source::Scales(matrix, first))
+    }
+
+    /// Codes of 8 bits, from row `first` on. The shape is `[rows, columns]`.
+    pub fn codes8(module: &str, shape: [usize; 2], matrix: MatrixId, first: usize) -> Self {
+        let name = format!("{module}.weight");
+        Self::new(name, "I8", &shape, Source::Codes(matrix, first))
+    }
+
+    /// Codes of 4 bits, eight in a word, from row `first` on. The shape is `[rows, columns]`.
+    pub fn codes4(
+        module: &str,
+        [rows, columns]: [usize; 2],
+        matrix: MatrixId,
+        first: usize,
+    ) -> Self {
+        let name = format!("{module}.weight_packed");
+        Self::new(
+            name,
+            "I32",
+            &[rows, columns / 8],
+            Source::Codes(matrix, first),
+        )
+    }
+
+    /// The shape of a matrix of 4-bit codes, which the shape of its packed words does not tell.
+    pub fn shape4(module: &str, shape: [usize; 2]) -> Self {
+        let bytes = shape.map(|size| (size as u64).to_le_bytes());
+        Self {
+            name: format!("{module}.weight_shape"),
+            dtype: "I64",
+            shape: vec![2],
+            segment: Segment::bytes(bytes.concat()),
+        }
+    }
+
+    /// An upper bound of the bytes of the tensor and of its entry in the header.
+    fn size(&self) -> u64 {
+        /// Names of fields, punctuation, four numbers.
+        const FIELDS: usize = 160;
+        self.segment.size() + (self.name.len() + FIELDS) as u64
+    }
+}
+
+/// A module whose weights are written as codes.
+pub(super) struct CodedModule {
+    /// Regular expression of its name, without prefix and with patterns for numbers.
+    pub pattern: String,
+    pub dtype: WeightDtype,
+    /// Whether it is the table of word embeddings.
+    pub is_table: bool,
+}
+
+impl CodedModule {
+    /// `tensor` is the name of the weight, without prefix.
+    pub fn new(tensor: &str, dtype: WeightDtype, is_table: bool) -> Self {
+        let module = tensor.strip_suffix(".weight").unwrap_or(tensor);
+        let is_number =
+            |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        let parts = module
+            .split('.')
+            .map(|part| if is_number(part) { r"\d+" } else { part });
+        let pattern = parts.collect::<Vec<_>>().join(r"\.");
+        Self {
+            pattern: format!(r"re:(.*\.)?{pattern}$"),
+            dtype,
+            is_table,
+        }
+    }
+}
+
+impl SavedFile {
+    /// A file of these segments.
+    pub(super) fn new(path: String, segments: Vec<Segment>) -> Self {
+        Self {
+            path,
+            size: segments.iter().map(Segment::size).sum(),
+            segments,
+        }
+    }
+
+    /// A safetensors file of these tensors.
+    fn safetensors(path: String, tensors: Vec<SavedTensor>) -> Self {
+        let mut header = Map::new();
+        header.insert("__metadata__".to_owned(), json!({ "format": "pt" }));
+        let mut end = 0;
+        for tensor in &tensors {
+            let start = end;
+            end += tensor.segment.size();
+            header.insert(
+                tensor.name.clone(),
+                json!({ "dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": [start, end] }),
+            );
+        }
+        let mut header = Value::Object(header).to_string().into_bytes();
+        // Data begin at a multiple of eight bytes, so that readers can map them.
+        header.resize(header.len().next_multiple_of(8), b' ');
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.append(&mut header);
+        let segments = tensors.into_iter().map(|tensor| tensor.segment);
+        let header = std::iter::once(Segment::bytes(bytes));
+        Self::new(path, header.chain(segments).collect())
+    }
+
+    /// The weight file at `path`, or its shards of at most `shard` bytes and their index.
+    pub(super) fn weights(path: &str, tensors: Vec<SavedTensor>, shard: Option<u64>) -> Vec<Self> {
+        /// An upper bound of a header without tensors.
+        const HEADER: u64 = 64;
+        let mut shards: Vec<Vec<SavedTensor>> = vec![Vec::new()];
+        let mut size = HEADER;
+        for tensor in tensors {
+            if shard.is_some_and(|most| size + tensor.size() > most) {
+                shards.push(Vec::new());
+                size = HEADER;
+            }
+            size += tensor.size();
+            if let Some(last) = shards.last_mut() {
+                last.push(tensor);
+            }
+        }
+        shards.retain(|tensors| !tensors.is_empty());
+        let count = shards.len();
+        if count <= 1 {
+            let one = shards.pop().unwrap_or_default();
+            return vec![Self::safetensors(path.to_owned(), one)];
+        }
+        let stem = path.strip_suffix(".safetensors").unwrap_or(path);
+        let (mut map, mut total, mut files) = (Map::new(), 0, Vec::new());
+        for (number, tensors) in shards.into_iter().enumerate() {
+            let path = format!("{stem}-{:05}-of-{count:05}.safetensors", number + 1);
+            let name = path.rsplit('/').next().unwrap_or(&path);
+            for tensor in &tensors {
+                map.insert(tensor.name.clone(), json!(name));
+                total += tensor.segment.size();
+            }
+            files.push(Self::safetensors(path, tensors));
+        }
+        let index = json!({ "metadata": { "total_size": total }, "weight_map": map });
+        let index = Segment::bytes(index.to_string().into_bytes());
+        files.push(Self::new(format!("{path}.index.json"), vec![index]));
+        files
+    }
+}

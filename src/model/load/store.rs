@@ -1,0 +1,104 @@
+//! Stores rows of tensors in their final form: packed matrices of the backend, or vectors in f32.
+
+use crate::backend::{Backend, GROUP, WeightDtype, cpu};
+use crate::error::{Error, Result};
+use crate::model::transformer::candle::Collected;
+use crate::model::transformer::forward::Weights;
+use crate::model::transformer::layout::{Layout, MatrixId, Slot};
+
+/// The weights that have been stored so far.
+pub struct Store<B: Backend> {
+    /// The dtype of the model.
+    pub dtype: WeightDtype,
+    /// Packed matrices and vectors.
+    pub weights: Weights<B>,
+    /// Tensors that are kept in f32 as the file has them, with the index of their file.
+    pub collected: Vec<(usize, Collected)>,
+}
+
+impl<B: Backend> Store<B> {
+    /// Room for nothing yet.
+    pub fn new(layout: &Layout, dtype: WeightDtype) -> Self {
+        Self {
+            dtype,
+            weights: Weights {
+                matrices: layout.matrices.iter().map(|_| None).collect(),
+                vectors: layout.vectors.iter().map(|_| Vec::new()).collect(),
+            },
+            collected: Vec::new(),
+        }
+    }
+
+    /// The matrix, allocated if this is its first row.
+    fn matrix(&mut self, backend: &B, layout: &Layout, id: MatrixId) -> Result<&mut B::Matrix> {
+        match &mut self.weights.matrices[id] {
+            Some(matrix) => Ok(matrix),
+            empty => {
+                let shape = layout.matrices[id];
+                let dtype = shape.precision.dtype(self.dtype);
+                Ok(empty.insert(backend.matrix(shape.rows, shape.columns, dtype)?))
+            }
+        }
+    }
+
+    /// Stores one row of a tensor.
+    pub fn row(
+        &mut self,
+        backend: &B,
+        layout: &Layout,
+        slot: Slot,
+        row: usize,
+        values: &[f32],
+    ) -> Result<()> {
+        match slot {
+            Slot::Rows { matrix: id, first } => {
+                backend.set_row(self.matrix(backend, layout, id)?, first + row, values);
+            }
+            Slot::Whole { index } => {
+                let tensor = &mut self.collected[index].1.values;
+                tensor
+                    .try_reserve(values.len())
+                    .map_err(|_| Error::OutOfMemory {
+                        bytes: size_of_val(values),
+                    })?;
+                tensor.extend_from_slice(values);
+            }
+            Slot::Elements { vector: id, first } => {
+                let vector = &mut self.weights.vectors[id];
+                vector.resize(layout.vectors[id], 0.0);
+                let first = first + row * values.len();
+                vector[first..first + values.len()].copy_from_slice(values);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores one row that is quantised in our own grid. Returns whether the codes were kept; they
+    /// are decoded if the matrix has another dtype.
+    pub fn codes(
+        &mut self,
+        backend: &B,
+        layout: &Layout,
+        slot: Slot,
+        row: usize,
+        (dtype, codes, scales): (WeightDtype, &[i8], &[f32]),
+    ) -> Result<bool> {
+        let Slot::Rows { matrix: id, first } = slot else {
+            let reason = "a vector is quantised".to_owned();
+            return Err(Error::UnsupportedModel(reason));
+        };
+        let matrix = self.matrix(backend, layout, id)?;
+        if backend.dtype(matrix) == dtype {
+            backend.set_codes(matrix, first + row, codes, scales);
+            return Ok(true);
+        }
+        let groups = codes.chunks(GROUP).zip(scales);
+        let mut values: Vec<f32> = groups
+            .flat_map(|(codes, scale)| codes.iter().map(move |code| f32::from(*code) * scale))
+            .collect();
+        cpu::rotate(&mut values);
+        values.truncate(layout.matrices[id].columns);
+        self.row(backend, layout, slot, row, &values)?;
+        Ok(false)
+    }
+}
