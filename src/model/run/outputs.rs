@@ -151,15 +151,13 @@ pub enum OutputDtype {
     /// f32
     #[default]
     Float,
-    /// Whole numbers from -127 to 127. The component of a vector that is largest in absolute value
-    /// becomes -127 or 127.
+    /// Whole numbers from -127 to 127, which is the largest absolute value of each vector.
     Int8,
     /// `int8` plus 128.
     Uint8,
     /// `ubinary` minus 128.
     Binary,
-    /// A bit for each component, 1 if it is above 0. A byte has eight components, the first one in
-    /// its highest bit.
+    /// A bit for each component, 1 if it is above 0. The first of eight is a byte's highest bit.
     Ubinary,
 }
 

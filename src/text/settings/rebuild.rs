@@ -121,7 +121,7 @@ impl Settings {
         if !is_same || (class.trims && !is_trimmed(&parts.post_processor)) {
             parts.post_processor = template(&ends, class.trims);
         }
-        // Where tokens are in a text changes no vector.
+        // The places of tokens do not change vectors.
         if !is_same {
             let _ = write!(changes, "{}", parts.post_processor);
         }
