@@ -2,7 +2,7 @@
 
 export { modelCache } from "./cache/store.js";
 export type { Embedder, Embeddings, EncodedAs } from "./embedder.js";
-export type { EntryPoint } from "./entry.js";
+export type { EntryPoint } from "./entry-point.js";
 export { type ErrorCode, GossamerError } from "./errors.js";
 export { type Fused, type FuseOptions, fuse } from "./fuse.js";
 export type { Handler, HandlerOptions, RequestContext } from "./handler.js";

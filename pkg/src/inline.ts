@@ -6,7 +6,8 @@
 
 import { browserHost } from "./browser.js";
 import { cache as browserModels } from "./cache/browser.js";
-import { type EntryPoint, entry } from "./entry.js";
+import { entry } from "./entry.js";
+import type { EntryPoint } from "./entry-point.js";
 import { GossamerError } from "./errors.js";
 import type { ModelCache } from "./types.js";
 import gzip from "./wasm/inline.js";

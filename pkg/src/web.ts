@@ -5,7 +5,8 @@
 
 import { browserHost } from "./browser.js";
 import { cache as browserModels } from "./cache/browser.js";
-import { type EntryPoint, entry } from "./entry.js";
+import { entry } from "./entry.js";
+import type { EntryPoint } from "./entry-point.js";
 import { hasRelaxedSimd } from "./features.js";
 import { fetchWasm } from "./init.js";
 import type { ModelCache } from "./types.js";

@@ -2,7 +2,8 @@
  * Entry point for edge workers. They may not compile wasm, so they import it as a compiled module.
  */
 
-import { type EntryPoint, entry } from "./entry.js";
+import { entry } from "./entry.js";
+import type { EntryPoint } from "./entry-point.js";
 import type { Host } from "./host.js";
 import { fetchWasm } from "./init.js";
 import relaxed from "./wasm/relaxed.wasm";

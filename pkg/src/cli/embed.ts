@@ -2,7 +2,7 @@
 
 import { once } from "node:events";
 import type { Embedder } from "../embedder.js";
-import type { EntryPoint } from "../entry.js";
+import type { EntryPoint } from "../entry-point.js";
 import type { EncodeOptions, EncodeSparseOptions, Output } from "../types.js";
 import { type CommandSpec, type Given, type OptionSpec, UsageError } from "./arguments.js";
 import { DTYPE, loadFor, MODEL, MODEL_OPTIONS } from "./model.js";

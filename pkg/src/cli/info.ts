@@ -3,7 +3,7 @@
  * possible.
  */
 
-import type { EntryPoint } from "../entry.js";
+import type { EntryPoint } from "../entry-point.js";
 import type { CommandSpec, Given } from "./arguments.js";
 import { DryRun } from "./dry-run.js";
 import { DTYPE, loadFor, MODEL, MODEL_OPTIONS } from "./model.js";

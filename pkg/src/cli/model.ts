@@ -2,7 +2,7 @@
 
 import { stat } from "node:fs/promises";
 import type { Embedder } from "../embedder.js";
-import type { EntryPoint } from "../entry.js";
+import type { EntryPoint } from "../entry-point.js";
 import type { Progress } from "../progress-events.js";
 import { WRAP, type Wrap, type WrapOptions } from "../sources/wrap.js";
 import type { LoadOptions } from "../types.js";

@@ -5,7 +5,7 @@ import { lstat, mkdir, open, rename, rm } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { writeAt } from "../cache/write-at.js";
 import type { Embedder } from "../embedder.js";
-import type { EntryPoint } from "../entry.js";
+import type { EntryPoint } from "../entry-point.js";
 import { streamChunks } from "../sources/source.js";
 import type { SavedFile } from "../types.js";
 import { type CommandSpec, formatSize, type Given, readSize, UsageError } from "./arguments.js";
