@@ -42,10 +42,12 @@ pub use model::load::loader::{LoadOptions, Loader};
 pub use model::load::save::SavedFile;
 pub use model::run::Run;
 pub use model::run::options::{
-    ChunkOptions, EncodeOptions, MultiOptions, SparseOptions, TokenHead, TokenOptions,
+    ChunkOptions, EncodeOptions, MultiOptions, ScoreActivation, ScoreOptions, SparseOptions,
+    TokenHead, TokenOptions,
 };
 pub use model::run::outputs::{
-    DenseBatch, Output, OutputDtype, Quantized, SparseBatch, SparseVector, TokenVectors,
+    DenseBatch, Output, OutputDtype, Quantized, Ranked, ScoreBatch, SparseBatch, SparseVector,
+    TokenVectors,
 };
 pub use model::transformer::route::Road;
 pub use text::{Chunk, Input};

@@ -5,6 +5,7 @@ import type { Engine } from "./engine/engine.js";
 import { GossamerError } from "./errors.js";
 import { HANDLER_OPTIONS, type Handler, type HandlerOptions, handler, type Instance } from "./handler.js";
 import { checkCall, checkOptions, hinted } from "./options.js";
+import { checkRerank, rank, SCORE } from "./rerank.js";
 import { withList } from "./rows.js";
 import { save } from "./save.js";
 import {
@@ -41,8 +42,11 @@ import type {
   Matrix,
   ModelInfo,
   Output,
+  Ranked,
+  RerankOptions,
   SavedFile,
   SaveOptions,
+  ScoreOptions,
   SparseBatch,
   SparseEntry,
   SparseVector,
@@ -180,6 +184,36 @@ export class Embedder {
       ...(sparse && { sparse }),
       ...(tokens && { tokens: tokens.map(withList<TokenVectors>) }),
     };
+  }
+
+  /**
+   * Ranks documents by how well they answer a query, the best first: for rerankers (`info.kind`). The documents are a list, or
+   * whatever can be iterated over: that is read no faster than they are scored, and with `topK` no more than so many are kept.
+   * No documents are ranked as none.
+   */
+  async rerank(
+    query: string,
+    documents: readonly string[] | Source<string>,
+    options: RerankOptions = {},
+  ): Promise<Ranked[]> {
+    checkRerank(options);
+    const { topK, returnDocuments, batchTokens, signal, ...rest } = options;
+    const score = (documents: readonly string[], first: number, signal: AbortSignal | undefined) =>
+      this.#call({ name: "rerank", inputs: { query, documents }, options: plain(rest), first }, signal);
+    const tokens = batchTokens ?? BATCH_TOKENS * Math.max(1, this.info.workers);
+    return rank(documents, score, tokens, options);
+  }
+
+  /**
+   * Scores pairs of texts, for rerankers (`info.kind`): one number for each pair, or for a model of several labels
+   * (`info.labels`) as many for each, pair after pair: `[pairs, labels]`.
+   */
+  async score(
+    pairs: readonly (readonly [string, string])[],
+    options: ScoreOptions = {},
+  ): Promise<Float32Array> {
+    checkOptions("score", options, SCORE);
+    return (await this.#run("score", pairs, options)).data;
   }
 
   /** The states of all tokens in the format of text-embeddings-inference's `/embed_all`. */

@@ -2,7 +2,7 @@
 
 import { GossamerError, reason } from "./errors.js";
 import type { Listing } from "./sources/source.js";
-import type { LoadOptions } from "./types.js";
+import type { LoadOptions, ModelKind } from "./types.js";
 
 /** One event. */
 export type Progress = FileProgress | BytesProgress | TotalProgress | ReadyProgress;
@@ -69,6 +69,12 @@ export interface ReadyProgress {
 
 /** Events per file that are worth a redraw. */
 const STEPS = 200;
+/** The Hub's names of what models are for, by their kind. */
+const TASKS = {
+  dense: "feature-extraction",
+  sparse: "sparse-feature-extraction",
+  reranker: "text-ranking",
+};
 
 /** Turns byte counts into events: percentages never fall and never pass 100. */
 export class ProgressReport {
@@ -129,8 +135,8 @@ export class ProgressReport {
   }
 
   /** The model can be used. */
-  ready(kind: string): void {
-    const task = kind === "sparse" ? "sparse-feature-extraction" : "feature-extraction";
+  ready(kind: ModelKind): void {
+    const task = TASKS[kind];
     this.#emit({ status: "ready", task, model: this.#name });
   }
 

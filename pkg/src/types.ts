@@ -47,6 +47,9 @@ export type ModelSource = string | URL | ModelFiles | ModelFileGetter;
  */
 export type Device = "cpu" | "webgpu" | "auto";
 
+/** What a model is for: dense vectors, sparse vectors, or scores of pairs of texts. */
+export type ModelKind = "dense" | "sparse" | "reranker";
+
 /** How weights are held. */
 export type WeightDtype = "f32" | "f16" | "q8" | "q4";
 
@@ -73,12 +76,13 @@ export interface LoadOptions {
    */
   file?: string | undefined;
   /**
-   * Load the model as this kind of embedder, though its files say that it is something else that is not supported: a reranker, a
-   * model with code of its own, one with tensors that nothing uses. Such models are refused otherwise. `info.leftOut` lists what
-   * is left out, and `spaceId` differs. Where there is no modules.json, it chooses the head, too: mean pooling (the last
-   * token's state for a causal language model), or SPLADE. Such a model is not cached.
+   * Load the model as this kind, though its files say that it is something else that is not supported: a model with code of
+   * its own, one with tensors that nothing uses; or though it is a reranker. Such models are refused otherwise. `info.leftOut`
+   * lists what is left out, and `spaceId` differs. Where there is no modules.json, it chooses the head, too: mean pooling (the
+   * last token's state for a causal language model), SPLADE, or the head for sequence classification. Such a model is not
+   * cached.
    */
-  kind?: "dense" | "sparse" | undefined;
+  kind?: ModelKind | undefined;
   /**
    * SHA-256 of files by name, in hexadecimal: `{ "model.safetensors": "53aa…" }`. A file that has another one is refused.
    * Of the Hub's files, those that are stored apart from its repositories, as all large ones are, are checked in any case.
@@ -364,6 +368,44 @@ export interface SparseVector {
   labels?: string[];
 }
 
+/** Options of `score`. */
+export interface ScoreOptions extends CallOptions {
+  /**
+   * What makes scores of the model's logits: `"sigmoid"` gives numbers from 0 to 1, `"softmax"` probabilities of a pair's
+   * labels, `"identity"` the logits. By default what the model's files say, or else `"sigmoid"` for models of one label and
+   * `"identity"` for others, as in sentence-transformers.
+   */
+  activation?: "identity" | "sigmoid" | "softmax" | undefined;
+  /** Name of one of the model's own prompts, see `info.prompts`: put before the query. `prompt` goes first if both are given. */
+  promptName?: string | undefined;
+  /** Text to put before the query. */
+  prompt?: string | undefined;
+  /** Shorten pairs that the model cannot take whole (default), the longer text first, rather than refuse them. */
+  truncate?: boolean | undefined;
+  /** The end to cut at; by default the one that the model's files name, or else `"right"`. */
+  truncationDirection?: "left" | "right" | undefined;
+}
+
+/** Options of `rerank`. */
+export interface RerankOptions extends ScoreOptions {
+  /** The most documents of the answer, 1 or more; by default all. */
+  topK?: number | undefined;
+  /** Give each document's text, too. */
+  returnDocuments?: boolean | undefined;
+  /** Of documents that are no list: about how many tokens are scored at a time, as in `stream`. */
+  batchTokens?: number | undefined;
+}
+
+/** A document's place in a ranking. */
+export interface Ranked {
+  /** Its place in the list of documents. */
+  index: number;
+  /** How well it answers the query: more is better. */
+  score: number;
+  /** Its text, where asked for. */
+  document?: string;
+}
+
 /** A table of similarities: entry (i, j) is `data[i * shape[1] + j]`. */
 export interface Matrix {
   /** All rows end to end. */
@@ -494,12 +536,17 @@ export interface ModelInfo {
   /** Architecture, such as `"bert"`. */
   family: string;
   /** What the model is for. */
-  kind: "dense" | "sparse";
-  /** All kinds of vectors that it gives: `"colbert"` are those of tokens for late interaction. */
-  outputs: ("dense" | "sparse" | "tokens" | "colbert")[];
+  kind: ModelKind;
+  /**
+   * All that it gives: `"dense"`, `"sparse"` and `"tokens"` are vectors, `"colbert"` those of tokens for late interaction,
+   * `"scores"` those of pairs of texts.
+   */
+  outputs: ("dense" | "sparse" | "tokens" | "colbert" | "scores")[];
   /** The ways through a model with a router, such as `"query"` and `"document"`; empty for others. */
   tasks: string[];
-  /** Length of its vectors; for sparse models, of the vocabulary. */
+  /** Names of a reranker's labels: it gives a score for each. */
+  labels?: string[];
+  /** Length of its vectors; for sparse models, of the vocabulary; for rerankers, the number of labels. */
   dimensions: number;
   /** The most tokens of one text, special tokens included. */
   maxTokens: number;

@@ -150,7 +150,7 @@ pub struct Embedder<B: Backend> {
     backend: B,
     pub(super) weights: Weights<B>,
     pub(super) routes: Vec<Route>,
-    default_route: usize,
+    pub(super) default_route: usize,
     info: Info,
     pub(super) origin: Origin,
 }
@@ -185,20 +185,16 @@ impl<B: Backend> Embedder<B> {
     }
 
     /// The route that is taken unless a task is given.
-    fn default_route(&self) -> &Route {
+    pub(super) fn default_route(&self) -> &Route {
         &self.routes[self.default_route]
     }
 
-    /// `dense` or `sparse`: what the model is for. A model of kind `dense` may have a sparse head too.
+    /// `dense`, `sparse` or `reranker`: what the model is for. A model of kind `dense` may have a sparse head too.
     pub fn kind(&self) -> &'static str {
-        if self.default_route().dense().is_some() {
-            "dense"
-        } else {
-            "sparse"
-        }
+        self.default_route().kind().name()
     }
 
-    /// The kinds of vectors that it gives, of `dense`, `sparse`, `tokens` and `colbert`.
+    /// What it gives, of `dense`, `sparse`, `tokens`, `colbert` and `scores`.
     pub fn outputs(&self) -> Vec<&'static str> {
         let route = self.default_route();
         let dense = route.dense().is_some();
@@ -208,6 +204,7 @@ impl<B: Backend> Embedder<B> {
             ("sparse", route.is_sparse()),
             ("tokens", dense),
             ("colbert", colbert),
+            ("scores", route.classifier().is_some()),
         ]
         .into_iter()
         .filter_map(|(name, given)| given.then_some(name))
@@ -220,9 +217,12 @@ impl<B: Backend> Embedder<B> {
         names.filter(|name| !name.is_empty()).collect()
     }
 
-    /// Width of a vector: for sparse models, entries of the vocabulary.
+    /// Width of a vector: for sparse models, entries of the vocabulary; for rerankers, labels.
     pub fn dimensions(&self) -> usize {
         let route = self.default_route();
+        if let Some(head) = route.classifier() {
+            return head.labels.len();
+        }
         let width = |head: &DenseHead| self.usual_dimensions(head);
         route.dense().map_or_else(|| route.vocab_size(), width)
     }
@@ -586,7 +586,10 @@ impl<B: Backend> Embedder<B> {
         })
     }
 
-    fn wrong_kind(&self, advice: &'static str) -> Error {
+    pub(super) fn wrong_kind(&self, advice: &'static str) -> Error {
+        let scores = "ask it for scores of pairs (rerank, score), or load an embedding model";
+        let is_reranker = self.default_route().classifier().is_some();
+        let advice = if is_reranker { scores } else { advice };
         Error::WrongModelKind {
             model: self.info.model.clone(),
             kind: self.kind(),
@@ -595,7 +598,7 @@ impl<B: Backend> Embedder<B> {
     }
 
     /// What goes in front of the texts.
-    fn prompt(&self, options: TextOptions) -> Result<String> {
+    pub(super) fn prompt(&self, options: TextOptions) -> Result<String> {
         let prompts = &self.info.prompts;
         if let Some(text) = options.prompt {
             return Ok(text.to_owned());

@@ -6,4 +6,5 @@ pub mod embedder;
 pub mod families;
 pub mod load;
 pub mod run;
+mod score;
 pub mod transformer;

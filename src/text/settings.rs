@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value};
 
 use super::model::Model;
+use super::pair::Pair;
 use super::parts::{Added, AddedToken, Parts};
 use super::tokenizer::Direction;
 use crate::error::{Error, Result};
@@ -51,6 +52,10 @@ pub struct Applied {
     pub end: Option<String>,
     /// Whether it does so where the template does not.
     pub closes: bool,
+    /// What the tokenizer's class makes of two texts, in place of what the file says.
+    pub pair: Option<Pair>,
+    /// Whether the model is given token types.
+    pub token_types: bool,
 }
 
 /// A tokenizer class of transformers 5 that does not take tokenizer.json as it is.
@@ -99,6 +104,7 @@ const FOREIGN: &str = " \
     Qwen3_5 Rag Reformer RemBert RoCBert RoFormer SeamlessM4T Siglip2 Siglip Speech2Text \
     SpeechT5 Splinter Tapas Tipsv2 Udop VideoPrism Vits Wav2Vec2CTC Wav2Vec2PhonemeCTC Whisper \
     XGLM XLM XLNet ";
+const BERT_TOKENIZER: &str = "BertTokenizer";
 const BERT: &str = r#"{"type":"BertPreTokenizer"}"#;
 const WORDS: &str = r#"{"type":"Sequence","pretokenizers":[{"type":"WhitespaceSplit"},{"type":"Metaspace","replacement":"▁","prepend_scheme":"SCHEME","split":true}]}"#;
 const ROBERTA_TOKENS: &[(&str, &str)] = &[
@@ -114,7 +120,7 @@ const ROBERTA_TOKENS: &[(&str, &str)] = &[
 const CLASSES: [Class; 9] = [
     Class {
         names: &[
-            "BertTokenizer",
+            BERT_TOKENIZER,
             "DistilBertTokenizer",
             "ElectraTokenizer",
             "MobileBertTokenizer",
@@ -332,6 +338,32 @@ impl Settings {
         Ok(None)
     }
 
+    /// Whether the tokenizer gives token types to the model: as the files list the model's inputs, or as
+    /// the class does.
+    fn token_types(&self) -> bool {
+        const TYPES: &str = "token_type_ids";
+        if let Some(names) = self
+            .config
+            .get("model_input_names")
+            .and_then(Value::as_array)
+        {
+            return names.iter().any(|name| name == TYPES);
+        }
+        let usual = usual(&self.model_type);
+        if usual == Some("") {
+            return false;
+        }
+        let named = self.config.get("tokenizer_class").and_then(Value::as_str);
+        let name = named
+            .or(self.class.as_deref())
+            .or(usual)
+            .unwrap_or_default();
+        matches!(
+            name.strip_suffix("Fast").unwrap_or(name),
+            BERT_TOKENIZER | "ElectraTokenizer" | "MobileBertTokenizer" | "DebertaV2Tokenizer"
+        )
+    }
+
     /// Changes the parts of a tokenizer.json.
     pub fn apply(&self, parts: &mut Parts) -> Result<Applied> {
         let mut applied = Applied {
@@ -353,10 +385,11 @@ impl Settings {
             ));
         }
         let class = self.class(parts)?;
+        applied.token_types = self.token_types();
         let changes = &mut applied.changes;
         self.add_tokens(parts, class, changes)?;
         if let Some(class) = class {
-            self.rebuild(parts, class, changes)?;
+            applied.pair = self.rebuild(parts, class, changes)?;
         }
         if self.lowercase_text {
             lowercase(&mut parts.normalizer, changes);
@@ -582,7 +615,13 @@ impl Settings {
     }
 
     /// Replaces the parts that a class makes itself, where they differ from the file's.
-    fn rebuild(&self, parts: &mut Parts, class: &Class, changes: &mut String) -> Result<()> {
+    /// The answer is the class's template for two texts, if it has one.
+    fn rebuild(
+        &self,
+        parts: &mut Parts,
+        class: &Class,
+        changes: &mut String,
+    ) -> Result<Option<Pair>> {
         self.rebuild_model(parts, class, changes)?;
         let kind = class.kind;
         let prefix = match self.config.get("add_prefix_space") {
@@ -637,23 +676,31 @@ impl Settings {
             ));
         }
         replace(&mut parts.pre_tokenizer, pre_tokenizer, changes);
-        if !class.template[1].is_empty() {
-            let mut ends = Vec::new();
-            for field in class.template {
-                ends.push(match field {
-                    "" => None,
-                    field => Some(self.special(parts, class, field)?),
-                });
-            }
-            let ids = ends
-                .iter()
-                .map(|end| end.iter().map(|(_, id)| *id).collect());
-            if around(&parts.post_processor) != Some(ids.collect()) {
-                parts.post_processor = template(&ends, kind == Kind::Roberta);
-                let _ = write!(changes, "{}", parts.post_processor);
-            }
+        if class.template[1].is_empty() {
+            return Ok(None);
         }
-        Ok(())
+        let mut ends = Vec::new();
+        for field in class.template {
+            ends.push(match field {
+                "" => None,
+                field => Some(self.special(parts, class, field)?),
+            });
+        }
+        let ids: Vec<Vec<u32>> = ends
+            .iter()
+            .map(|end| end.iter().map(|(_, id)| *id).collect())
+            .collect();
+        let pair = match kind {
+            Kind::Deberta => Pair::bert(&ids[0], &ids[1]),
+            Kind::Bert if class.names[0] == BERT_TOKENIZER => Pair::bert(&ids[0], &ids[1]),
+            Kind::T5 => Pair::t5(&ids[1]),
+            _ => Pair::roberta(&ids[0], &ids[1]),
+        };
+        if around(&parts.post_processor) != Some(ids) {
+            parts.post_processor = template(&ends, kind == Kind::Roberta);
+            let _ = write!(changes, "{}", parts.post_processor);
+        }
+        Ok(Some(pair))
     }
 
     /// Gives the model the options of its class.

@@ -25,7 +25,7 @@ use super::template::Template;
 use crate::error::{Error, Result};
 
 /// Tokens are counted exactly up to so many, if they are too many.
-const COUNTED: usize = 100_000;
+pub(super) const COUNTED: usize = 100_000;
 /// What is tokenised when a tokenizer is made, to find what it cannot do.
 const SAMPLES: [&str; 3] = ["", "Hello world", " \u{e9}\u{4e2d}\u{1f600}\u{378}\n1st. "];
 
@@ -68,6 +68,8 @@ pub struct Tokens {
     pub ids: Vec<u32>,
     /// Whether something was cut off.
     pub truncated: bool,
+    /// Token types; none where all are 0.
+    pub types: Vec<u32>,
     /// Tokens at the start that pooling leaves out.
     pub prompt: usize,
     /// Tokens that get a vector each range; where there are none, all get one together.
@@ -114,7 +116,7 @@ struct Found {
 
 /// How many tokens are wanted, at least.
 #[derive(Clone, Copy)]
-enum Wanted {
+pub(super) enum Wanted {
     All,
     /// From the beginning.
     First(usize),
@@ -131,6 +133,8 @@ pub struct Tokenizer {
     eos: Option<u32>,
     /// Which end is cut off unless a caller says so.
     direction: Direction,
+    /// Whether the model is given the token types of pairs.
+    types: bool,
     /// What the model's files change in the tokenizer, for hashes.
     changes: String,
 }
@@ -141,7 +145,10 @@ impl Tokenizer {
         let mut parts = Parts::parse(json)?;
         let applied = settings.apply(&mut parts)?;
         let steps = Steps::new(parts, applied.split_special_tokens);
-        let steps = steps.map_err(Error::InvalidTokenizer)?;
+        let mut steps = steps.map_err(Error::InvalidTokenizer)?;
+        if let Some(pair) = applied.pair {
+            steps.template.pair = Some(pair);
+        }
         for sample in SAMPLES {
             steps.encode(sample, false, Wanted::All)?;
         }
@@ -150,6 +157,7 @@ impl Tokenizer {
             template: true,
             eos: None,
             direction: applied.direction,
+            types: applied.token_types,
             changes: applied.changes,
         };
         if let Some(end) = applied.end {
@@ -170,8 +178,28 @@ impl Tokenizer {
         &self.changes
     }
 
+    /// What is put around texts.
+    pub(super) fn template(&self) -> &Template {
+        &self.steps.template
+    }
+
+    /// What is put after every text, behind what the template adds.
+    pub(super) fn closing(&self) -> Option<u32> {
+        self.eos
+    }
+
+    /// Whether the model is given the token types of pairs.
+    pub(super) fn gives_types(&self) -> bool {
+        self.types
+    }
+
+    /// Ids of a text without those of the template.
+    pub(super) fn ids(&self, text: &str, wanted: Wanted) -> Result<Vec<u32>> {
+        Ok(self.steps.encode(text, false, wanted)?.ids)
+    }
+
     /// Which end is cut off: the left one or the right one.
-    fn direction(&self, rules: Rules) -> Direction {
+    pub(super) fn direction(&self, rules: Rules) -> Direction {
         match rules.direction {
             Direction::Model => self.direction,
             asked => asked,
@@ -186,6 +214,7 @@ impl Tokenizer {
             template: false,
             eos: None,
             direction: self.direction,
+            types: self.types,
             changes: self.changes.clone(),
         }
     }
@@ -251,6 +280,7 @@ impl Tokenizer {
     pub fn tokens(&self, index: usize, input: &Input, rules: Rules) -> Result<Tokens> {
         match input {
             Input::Text(text) => self.text(index, text, rules),
+            Input::Pair(first, second) => self.pair(index, [first, second], rules),
             Input::Ids(ids) => {
                 let mut ids = ids.clone();
                 let truncated = ids.len() > rules.limit;
@@ -310,7 +340,7 @@ impl Tokenizer {
             ids,
             truncated,
             prompt,
-            spans: Vec::new(),
+            ..Tokens::default()
         })
     }
 
@@ -607,7 +637,7 @@ impl Found {
     }
 }
 
-fn check_length(index: usize, tokens: usize, rules: Rules) -> Result<()> {
+pub(super) fn check_length(index: usize, tokens: usize, rules: Rules) -> Result<()> {
     if tokens > rules.limit && !rules.truncate {
         return Err(Error::InputTooLong {
             index,

@@ -1,6 +1,7 @@
 //! What JavaScript sees: thin wrappers, no logic. The npm package's TypeScript builds its public interface on these.
 
 mod convert;
+mod pairs;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -11,7 +12,9 @@ use serde::Serialize;
 use serde::de::DeserializeSeed;
 use wasm_bindgen::prelude::*;
 
-use self::convert::{chunked, chunks, dense, from_js, info, multi, sparse, to_js, token_vectors};
+use self::convert::{
+    chunked, chunks, dense, from_js, info, multi, scores, sparse, to_js, token_vectors,
+};
 use crate::api::body::{self, Body, Reader};
 use crate::api::{Pending, http, openai, tei};
 use crate::error::Error;
@@ -229,6 +232,22 @@ impl Model {
         self.job(run.map(|run| Work::Native(Box::new(run), multi)))
     }
 
+    /// `[[text, text], …]` → `{ data, shape, tokens, truncated }`, scores row by row.
+    pub fn score(&self, inputs: &JsValue, options: JsValue) -> Thrown<Job> {
+        let inputs = pairs::pairs(inputs)?;
+        let options = from_js("options", options)?;
+        let run = self.0.embedder.start_scores(inputs, &options);
+        self.job(run.map(|run| Work::Native(Box::new(run), scores)))
+    }
+
+    /// `{ query, documents }` → as `score`, in the order of the documents.
+    pub fn rerank(&self, request: &JsValue, options: JsValue) -> Thrown<Job> {
+        let (query, documents) = pairs::documents(request)?;
+        let options = from_js("options", options)?;
+        let run = self.0.embedder.start_rerank(&query, documents, &options);
+        self.job(run.map(|run| Work::Native(Box::new(run), scores)))
+    }
+
     /// `{ texts, chunkSize?, overlap?, late? }` → `{ data, shape, tokens, truncated, chunks }`, with a list of places of chunks
     /// for each text.
     #[wasm_bindgen(js_name = encodeChunks)]
@@ -316,7 +335,7 @@ impl Model {
     ) -> Thrown<Job> {
         let texts = texts.into_iter().map(|input| match input {
             Input::Text(text) => Ok(text),
-            Input::Ids(_) => Err(Error::input(
+            Input::Ids(_) | Input::Pair(..) => Err(Error::input(
                 "texts",
                 "token ids cannot be tokenised; pass strings",
             )),

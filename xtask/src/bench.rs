@@ -17,6 +17,8 @@ pub enum Bench {
     Cpu,
     /// The same for a SPLADE model of BERT-base's size
     Splade,
+    /// The same for 50 documents and a reranker of ms-marco-MiniLM-L6's size
+    Rerank,
     /// From nothing to the first vector, against transformers.js
     Load,
     /// WebGPU, against transformers.js', where Chromium finds an adapter
@@ -50,6 +52,16 @@ pub fn measure(what: Bench) -> Result<()> {
             sparse_peer(&minilm)?;
             "splade"
         }
+        Bench::Rerank => {
+            let model = root().join("tests/fixtures/rerankers/sized-minilm");
+            peer(
+                "sequence-classification",
+                &model,
+                "sized-reranker",
+                Some(&minilm),
+            )?;
+            "rerank"
+        }
         Bench::Load => {
             dense_peer(&minilm)?;
             "load"
@@ -74,6 +86,7 @@ pub fn measure(what: Bench) -> Result<()> {
         what,
         Bench::Cpu
             | Bench::Splade
+            | Bench::Rerank
             | Bench::Load
             | Bench::Large
             | Bench::Cache

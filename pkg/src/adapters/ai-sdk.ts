@@ -1,7 +1,13 @@
-/** Vercel's AI SDK: an embedding model for `embed`, `embedMany` and providers' registries. */
+/** Vercel's AI SDK: an embedding model for `embed`, `embedMany` and providers' registries, and a model for `rerank`. */
 
 import type { Embedder } from "../embedder.js";
-import { type AdapterOptions, checkEmbedder, checkTexts, lists } from "./shared/lists.js";
+import {
+  type AdapterOptions,
+  checkEmbedder,
+  checkTexts,
+  lists,
+  type RerankerOptions,
+} from "./shared/lists.js";
 
 /** What the AI SDK asks for. */
 export interface EmbedCall {
@@ -97,6 +103,90 @@ export function embeddingModel<Version extends SpecificationVersion = "v4">(
         usage: { tokens: encoded.tokens.reduce((sum, tokens) => sum + tokens, 0) },
         providerMetadata: { gossamer: { spaceId } },
         warnings: cut.length > 0 ? [{ type: "other", message }] : [],
+      };
+    },
+  };
+}
+
+/** What the AI SDK asks a reranking model for. */
+export interface RerankCall {
+  /** Texts, or objects, which are ranked as JSON. */
+  documents: { type: "text"; values: string[] } | { type: "object"; values: Record<string, unknown>[] };
+  /** What the documents are to answer. */
+  query: string;
+  /** The most documents of the answer. */
+  topN?: number | undefined;
+  /** Stops the work. */
+  abortSignal?: AbortSignal | undefined;
+  /** Under `gossamer`, options of `rerank`. */
+  providerOptions?: Record<string, Record<string, unknown>> | undefined;
+}
+
+/** What it gets. */
+export interface RerankResult {
+  /** The best first. */
+  ranking: {
+    /** Its place in the list of documents. */
+    index: number;
+    /** Its score. */
+    relevanceScore: number;
+  }[];
+  /** One, if documents were objects. */
+  warnings: {
+    /** Always this. */
+    type: "other";
+    /** What was done with them. */
+    message: string;
+  }[];
+}
+
+/** A model for the AI SDK's `rerank`. */
+export interface GossamerRerankingModel<Version extends "v3" | "v4" = "v4"> {
+  /** The interface's version. */
+  readonly specificationVersion: Version;
+  /** Always this. */
+  readonly provider: "gossamer";
+  /** The model's name. */
+  readonly modelId: string;
+  /** Ranks documents; the SDK calls it. */
+  doRerank(call: RerankCall): Promise<RerankResult>;
+}
+
+/**
+ * A reranking model for the AI SDK. The options are those of `rerank`, and the version of the SDK's interface: `"v4"` of `ai`
+ * 7 by default, `"v3"` of 6.
+ *
+ * ```ts
+ * const { ranking } = await rerank({ model: rerankingModel(reranker), query, documents, topN: 5 });
+ * ```
+ */
+export function rerankingModel<Version extends "v3" | "v4" = "v4">(
+  reranker: Embedder,
+  { specificationVersion, ...options }: RerankerOptions & { specificationVersion?: Version | undefined } = {},
+): GossamerRerankingModel<Version> {
+  checkEmbedder(reranker);
+  return {
+    specificationVersion: specificationVersion ?? ("v4" as Version),
+    provider: "gossamer",
+    modelId: reranker.info.model,
+    async doRerank({ documents, query, topN, abortSignal, providerOptions }) {
+      const isText = documents.type === "text";
+      const texts: string[] = isText
+        ? documents.values
+        : documents.values.map((value) => JSON.stringify(value));
+      const call: RerankerOptions = { ...options, ...providerOptions?.gossamer };
+      if (topN !== undefined) call.topK = topN;
+      const ranked = await reranker
+        .rerank(query, texts, { ...call, signal: abortSignal })
+        .catch((error: unknown) => {
+          // As `fetch` rejects, which the SDK knows.
+          throw abortSignal?.aborted ? abortSignal.reason : error;
+        });
+      return {
+        ranking: ranked.map(({ index, score }) => ({ index, relevanceScore: score })),
+        warnings: isText
+          ? []
+          : [{ type: "other", message: "Documents that are objects are ranked as JSON." }],
       };
     },
   };

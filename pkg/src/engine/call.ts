@@ -4,14 +4,16 @@ import type {
   CreateEmbeddingResponse,
   Encoded,
   EncodedWhole,
-  Inputs,
   SparseEntry,
   SparseVector,
   Token,
   TokenVectors,
 } from "../types.js";
 
-/** What each call answers with. Chunks are four numbers each: start, end, first token, end token. */
+/**
+ * What each call answers with. Chunks are four numbers each: start, end, first token, end token. Scores are rows of one
+ * number for each label.
+ */
 export interface Results {
   encode: Data<Encoded | EncodedWhole>;
   encodeSparse: SparseVector[];
@@ -22,6 +24,8 @@ export interface Results {
   embeddings: CreateEmbeddingResponse<number[] | string>;
   embedSparse: SparseEntry[][];
   embedAll: number[][][];
+  score: Data<Encoded>;
+  rerank: Data<Encoded>;
   tokenize: Token[][];
   fetch: Answer;
   save: SavedEntry[];
@@ -67,10 +71,14 @@ const FIELDS: Partial<Record<keyof Results, string>> = {
   embedAll: "inputs",
   encodeChunks: "texts",
   chunk: "texts",
+  rerank: "documents",
 };
 
 /** A call's inputs, where there are several that could be done apart. Whether they make sense is for wasm to say. */
-export function severalInputs({ name, inputs }: Call): readonly (string | readonly number[])[] | undefined {
+export function severalInputs({
+  name,
+  inputs,
+}: Call): readonly (string | readonly (string | number)[])[] | undefined {
   const field = FIELDS[name];
   const list: unknown = field === undefined ? inputs : (inputs as Record<string, unknown> | null)?.[field];
   const several = Array.isArray(list) && list.length > 1 && typeof list[0] !== "number";
@@ -78,7 +86,7 @@ export function severalInputs({ name, inputs }: Call): readonly (string | readon
 }
 
 /** The same call for some of its inputs. */
-export function withInputs(call: Call, some: Inputs): Call {
+export function withInputs(call: Call, some: unknown[]): Call {
   const field = FIELDS[call.name];
   return { ...call, inputs: field === undefined ? some : { ...(call.inputs as object), [field]: some } };
 }
@@ -119,6 +127,8 @@ const MERGE: {
   },
   embedSparse: (parts) => parts.flat(),
   embedAll: (parts) => parts.flat(),
+  score: mergeDense,
+  rerank: mergeDense,
   tokenize: (parts) => parts.flat(),
 };
 

@@ -132,13 +132,16 @@ export class LocalEngine implements Engine {
 
   /** Checks the GPU's results, and measures from how many tokens on it is faster than the CPU. */
   async settle(): Promise<void> {
-    const name = this.#info.kind === "dense" ? "encode" : "encodeSparse";
+    const { kind } = this.#info;
     try {
       await this.#wasm.settled(this.#wasm.guard(() => this.#loaded().check()));
       if (!this.#both) return;
       const from = await fasterFrom(this.info, (inputs, onGpu) => {
         this.#loaded().setGpuFrom(onGpu ? 0 : Infinity);
-        return this.#attempt({ name, inputs, options: {} });
+        if (kind === "reranker") {
+          return this.#attempt({ name: "rerank", inputs: { query: "a", documents: inputs }, options: {} });
+        }
+        return this.#attempt({ name: kind === "dense" ? "encode" : "encodeSparse", inputs, options: {} });
       });
       this.#setGpuFrom(from);
     } catch (error) {

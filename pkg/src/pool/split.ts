@@ -44,7 +44,7 @@ export function split(call: Call, workers: number, maxTokens: number): Part[] {
       before += length;
       tokens += length;
     } while (end < inputs.length && place(lengths[end] as number) === number);
-    parts.push({ call: withInputs(call, inputs.slice(first, end) as string[]), first, tokens });
+    parts.push({ call: withInputs(call, inputs.slice(first, end)), first, tokens });
     first = end;
   }
   return parts;
@@ -67,8 +67,11 @@ function whole({ name, inputs }: Call): number {
  * About how many tokens an input has. Words of the Latin alphabet make one token of some four letters; in most other
  * scripts it is one or two characters. To count them exactly would take the tokenizer, which is with the workers.
  */
-export function estimate(input: string | readonly number[]): number {
-  if (typeof input !== "string") return input.length;
+export function estimate(input: string | readonly (string | number)[]): number {
+  // Token ids, or the texts of a pair.
+  if (typeof input !== "string") {
+    return input.reduce<number>((sum, item) => sum + (typeof item === "string" ? estimate(item) : 1), 0);
+  }
   let quarters = 8;
   for (let i = 0; i < input.length; i++) quarters += input.charCodeAt(i) < 0x250 ? 1 : 3;
   return quarters >> 2;

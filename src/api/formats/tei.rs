@@ -222,7 +222,7 @@ fn tokenize<B: Backend>(embedder: &Embedder<B>, call: Call) -> Result<Work> {
             }
             Ok(tokens)
         }
-        Input::Ids(_) => Err(Error::input(
+        Input::Ids(_) | Input::Pair(..) => Err(Error::input(
             "inputs",
             "token ids cannot be tokenised; pass a string or a list of strings",
         )),
@@ -239,7 +239,7 @@ fn decode<B: Backend>(embedder: &Embedder<B>, call: Call) -> Result<Work> {
     let skip = body.flag("skip_special_tokens")?.unwrap_or(true);
     let decode = |input| match input {
         Input::Ids(ids) => embedder.decode(&ids, skip),
-        Input::Text(_) => Err(Error::input(
+        Input::Text(_) | Input::Pair(..) => Err(Error::input(
             "ids",
             "ids holds a text; pass a list of token ids or a list of such lists",
         )),

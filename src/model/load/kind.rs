@@ -1,5 +1,5 @@
-//! What a model's files say that it is. Rerankers, late interaction and code of a model's own are refused, unless the caller
-//! insists on a kind ([`crate::model::load::loader::LoadOptions::kind`]).
+//! What a model's files say that it is. Late interaction, rerankers whose head is not implemented, and code of a model's own
+//! are refused, unless the caller insists on a kind ([`crate::model::load::loader::LoadOptions::kind`]).
 
 use serde_json::Value;
 
@@ -7,13 +7,15 @@ use crate::error::{Error, Result};
 use crate::model::families;
 use crate::model::families::config::Config;
 
-/// A kind of embedder.
+/// A kind of model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// One vector a text.
     Dense,
     /// Weights of vocabulary entries.
     Sparse,
+    /// Scores of pairs of texts (a cross-encoder).
+    Reranker,
 }
 
 impl Kind {
@@ -22,6 +24,7 @@ impl Kind {
         match self {
             Self::Dense => "dense",
             Self::Sparse => "sparse",
+            Self::Reranker => "reranker",
         }
     }
 
@@ -30,9 +33,10 @@ impl Kind {
         match name {
             "dense" => Ok(Self::Dense),
             "sparse" => Ok(Self::Sparse),
+            "reranker" => Ok(Self::Reranker),
             _ => Err(Error::input(
                 "kind",
-                format!("kind is {name:?}; it must be \"dense\" or \"sparse\""),
+                format!("kind is {name:?}; it must be \"dense\", \"sparse\" or \"reranker\""),
             )),
         }
     }
@@ -66,14 +70,20 @@ const STATES: [&str; 4] = [
     "ForConditionalGeneration",
 ];
 
+/// What they end with, where the model gives logits of labels.
+pub const CLASSIFIER: &str = "ForSequenceClassification";
+
+/// sentence-transformers' type of models that score pairs.
+const CROSS_ENCODER: &str = "CrossEncoder";
+
 /// The class of facebookresearch/contriever: BERT with mean pooling, which is also what is assumed
 /// where there is no modules.json.
 const CONTRIEVER: &str = "Contriever";
 
 /// What the files say of a transformer that is not implemented. `has_modules` is whether
 /// modules.json says how states become vectors. Then a class with another head means nothing:
-/// sentence-transformers leaves the head out.
-pub fn foreign(config: &Config, has_modules: bool) -> Vec<String> {
+/// sentence-transformers leaves the head out. `classifies` is whether its head for sequence classification is what is wanted.
+pub fn foreign(config: &Config, has_modules: bool, classifies: bool) -> Vec<String> {
     let is_own = |name: &str| {
         if name == CONTRIEVER {
             return config.get("model_type").is_some_and(|name| name == "bert");
@@ -81,7 +91,13 @@ pub fn foreign(config: &Config, has_modules: bool) -> Vec<String> {
         let mut rests = FAMILIES
             .iter()
             .filter_map(|family| name.strip_prefix(family));
-        rests.any(|rest| STATES.contains(&rest) || (has_modules && rest.starts_with("For")))
+        rests.any(|rest| {
+            if classifies {
+                rest == CLASSIFIER
+            } else {
+                STATES.contains(&rest) || (has_modules && rest.starts_with("For"))
+            }
+        })
     };
     let classes = config.get("architectures").and_then(Value::as_array);
     let classes = classes.into_iter().flatten().filter_map(Value::as_str);
@@ -94,6 +110,7 @@ pub fn foreign(config: &Config, has_modules: bool) -> Vec<String> {
         for (class, place) in map {
             let counts = match class.as_str() {
                 "AutoConfig" | "AutoModel" | "AutoModelForMaskedLM" => true,
+                "AutoModelForSequenceClassification" if classifies => true,
                 other => !has_model && other.starts_with("AutoModel"),
             };
             let known = place
@@ -108,16 +125,22 @@ pub fn foreign(config: &Config, has_modules: bool) -> Vec<String> {
         }
     }
     // Cross-encoders of sentence-transformers 4 and 5 have their settings there.
-    if !has_modules && config.get("sentence_transformers").is_some() {
+    if !has_modules && !classifies && config.get("sentence_transformers").is_some() {
         found.push("a CrossEncoder (sentence_transformers in config.json)".to_owned());
     }
     found
 }
 
+/// Whether `config_sentence_transformers.json` says that the model scores pairs.
+pub fn is_cross_encoder(config: &Config) -> Result<bool> {
+    Ok(config.text("model_type")? == Some(CROSS_ENCODER))
+}
+
 /// What `config_sentence_transformers.json` says of a model that is not implemented.
 pub fn foreign_type(config: &Config) -> Result<Option<String>> {
     let name = config.text("model_type")?;
-    let name = name.filter(|name| !matches!(*name, "SentenceTransformer" | "SparseEncoder"));
+    let known = ["SentenceTransformer", "SparseEncoder", CROSS_ENCODER];
+    let name = name.filter(|name| !known.contains(name));
     Ok(name.map(|name| format!("{name} (config_sentence_transformers.json)")))
 }
 

@@ -1,6 +1,6 @@
 //! A `Spec` and a family's names → the layout of an encoder, and of a head for masked-language modelling.
 
-use crate::model::families::{Family, MlmNames, Names, NormNames};
+use crate::model::families::{ClassifierNames, Family, MlmNames, Names, NormNames};
 use crate::model::transformer::layout::{
     Encoder, Layer, Layout, Linear, MatrixId, MlmHead, Norm, Norms, Precision, Stacked, WeightFile,
 };
@@ -70,6 +70,25 @@ pub fn mlm_head(
             bias: Some(bias),
         },
     }
+}
+
+/// Lays out a head for sequence classification in the encoder's file: its dense layer, its norm, and its product. They are
+/// f32 whatever the model's dtype: small, and the last that a score goes through.
+pub fn classifier(
+    layout: &mut Layout,
+    file: usize,
+    spec: &Spec,
+    names: &ClassifierNames,
+    labels: usize,
+) -> (Linear, Option<Norm>, Linear) {
+    let hidden = spec.hidden_size;
+    let bias = names.norm.is_none();
+    let dense = layout.linear(file, names.dense, [hidden; 2], bias, Precision::Full);
+    let norm = names
+        .norm
+        .map(|norm| layout.norm(file, &[norm.to_owned()], hidden, spec.biases.norm));
+    let output = layout.linear(file, names.output, [labels, hidden], true, Precision::Full);
+    (dense, norm, output)
 }
 
 /// An encoder in the making. Every name is given in each of the family's spellings.

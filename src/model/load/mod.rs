@@ -11,4 +11,5 @@ pub mod loader;
 pub mod pipeline;
 pub(in crate::model) mod plan;
 pub mod save;
+mod scoring;
 pub(in crate::model) mod sentence;

@@ -73,6 +73,8 @@ pub enum Module {
     Normalize,
     /// Token logits to weights of vocabulary entries.
     Splade(Splade),
+    /// Token states to the logits of the transformer's own head for sequence classification.
+    Classifier,
 }
 
 /// The most modules of a list. Every route has its own copy of what comes after the router.

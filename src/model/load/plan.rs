@@ -18,8 +18,10 @@ use crate::model::load::layout_builder;
 use crate::model::load::loader::Files;
 use crate::model::load::pipeline::{self, Entry, Module, ROUTER};
 use crate::model::load::save::Marker;
-use crate::model::load::sentence::{self, Sentence};
+use crate::model::load::scoring;
+use crate::model::load::sentence::{self, CLASSIFICATION, Sentence};
 use crate::model::transformer::candle;
+use crate::model::transformer::classifier::Classifier;
 use crate::model::transformer::heads::{DenseHead, SparseHead, Step};
 use crate::model::transformer::layout::{Layout, Linear, MlmHead, Precision};
 use crate::model::transformer::route::{AnyEncoder, Body, Route, Transformer};
@@ -219,11 +221,14 @@ impl<B: Backend> Plan<B> {
             kind,
             insists: false,
             foreign: Vec::new(),
+            is_cross_encoder: false,
+            has_modules: entries.is_some(),
         };
         if let Some(config) = files.config(PROMPTS)? {
             planner.foreign.extend(kind::foreign_type(&config)?);
+            planner.is_cross_encoder = kind::is_cross_encoder(&config)?;
         }
-        let all = match planner.routes(listed, entries.is_some()) {
+        let all = match planner.routes(listed) {
             // What a model is comes before what else is wrong with it.
             Err(_) if planner.kind.is_none() && !planner.foreign.is_empty() => {
                 return Err(kind::refuse(&planner.foreign));
@@ -239,6 +244,7 @@ impl<B: Backend> Plan<B> {
             kind,
             insists,
             foreign,
+            has_modules,
             ..
         } = planner;
         let weight_files = layout.files.iter().enumerate();
@@ -267,12 +273,12 @@ impl<B: Backend> Plan<B> {
             checkpoint.set_vector(vector, values);
         }
         let default = &all[default_route];
-        let is_dense = default.route.dense().is_some();
-        if let Some(kind) = kind.filter(|kind| (*kind == Kind::Dense) != is_dense) {
-            let other = if is_dense { "dense" } else { "sparse" };
+        let own = default.route.kind();
+        if let Some(kind) = kind.filter(|kind| *kind != own) {
             let reason = format!(
-                "kind is {:?}, but the model's modules make it {other}",
-                kind.name()
+                "kind is {:?}, but the model's modules make it {}",
+                kind.name(),
+                own.name()
             );
             return Err(Error::input("kind", reason));
         }
@@ -287,7 +293,7 @@ impl<B: Backend> Plan<B> {
             streamed,
             checkpoint,
             dtype,
-            has_modules: entries.is_some(),
+            has_modules,
             kind,
             insists: insists || !foreign.is_empty(),
             left_out: foreign,
@@ -414,6 +420,10 @@ struct Planner<'a> {
     insists: bool,
     /// What the files say that the model is, besides.
     foreign: Vec<String>,
+    /// Whether sentence-transformers' files are those of a model that scores pairs.
+    is_cross_encoder: bool,
+    /// Whether modules.json is there, and counts.
+    has_modules: bool,
 }
 
 /// A route, and what is to be said of it.
@@ -460,11 +470,7 @@ impl Draft {
 
 impl Planner<'_> {
     /// All routes of a model.
-    fn routes(
-        &mut self,
-        listed: Vec<pipeline::RouteEntries>,
-        has_modules: bool,
-    ) -> Result<Vec<Planned>> {
+    fn routes(&mut self, listed: Vec<pipeline::RouteEntries>) -> Result<Vec<Planned>> {
         let mut all = Vec::new();
         for route in listed {
             let Some((input, rest)) = route.modules.split_first() else {
@@ -472,7 +478,7 @@ impl Planner<'_> {
             };
             all.push(match input.kind.as_str() {
                 "Transformer" | "MLMTransformer" => {
-                    let rest = has_modules.then_some(rest);
+                    let rest = self.has_modules.then_some(rest);
                     self.transformer(route.name, input, rest)?
                 }
                 "SparseStaticEmbedding" | "IDF" if rest.is_empty() => {
@@ -510,30 +516,44 @@ impl Planner<'_> {
             self.kind.get_or_insert(kind);
             self.insists = true;
         }
-        let modules = if let Some(entries) = rest {
-            self.modules(entries)?
+        // The modules of a model that scores pairs say nothing of vectors.
+        let rest = if self.is_cross_encoder && self.kind.is_some_and(|kind| kind != Kind::Reranker)
+        {
+            self.has_modules = false;
+            None
         } else {
-            let module = assumed(&config, self.kind)?;
-            self.insists |= module != assumed(&config, None)?;
-            vec![module]
+            rest
+        };
+        let modules = match rest {
+            Some([]) if self.is_cross_encoder => vec![Module::Classifier],
+            Some(entries) => self.modules(entries)?,
+            None => {
+                let module = assumed(&config, self.kind)?;
+                self.insists |= module != assumed(&config, None)?;
+                vec![module]
+            }
         };
         let has_modules = rest.is_some();
+        let classifies = modules == [Module::Classifier];
         if !candle::is_candle(&config) {
             families::find(&config)?;
         }
-        self.foreign.extend(kind::foreign(&config, has_modules));
+        self.foreign
+            .extend(kind::foreign(&config, has_modules, classifies));
         if has_modules {
             check_task(&input.kind, &sentence, &modules, &path(sentence::NAMES[0]))?;
         }
         let draft = self.encoder(input, &config, marker)?;
-        let (dense, sparse) = match modules.as_slice() {
+        let (mut dense, mut sparse, mut classifier) = (None, None, None);
+        match modules.as_slice() {
             [Module::Splade(splade)] => {
                 let mlm = draft.mlm_head(&mut self.layout)?;
                 let splade = *splade;
-                (None, Some(SparseHead::Splade { mlm, splade }))
+                sparse = Some(SparseHead::Splade { mlm, splade });
             }
-            modules => (Some(self.dense_head(draft.hidden_size, modules)?), None),
-        };
+            [Module::Classifier] => classifier = Some(self.classifier(&draft, &config)?),
+            modules => dense = Some(self.dense_head(draft.hidden_size, modules)?),
+        }
         let family = draft.family;
         // A part of `spaceId` since the first version, where the last token is the vector.
         let last = match draft.name {
@@ -559,7 +579,11 @@ impl Planner<'_> {
             None => self.max_tokens(input)?,
         };
         let max_tokens = max_tokens.min(draft.max_positions);
-        if max_tokens <= tokenizer.added() {
+        let added = match (&classifier, &draft.encoder) {
+            (Some(_), AnyEncoder::Native { spec, .. }) => scoring::check_pairs(&tokenizer, spec)?,
+            _ => tokenizer.added(),
+        };
+        if max_tokens <= added {
             return Err(Error::config(
                 path(sentence::NAMES[0]),
                 format!("the maximum of {max_tokens} tokens leaves no room for text"),
@@ -568,7 +592,10 @@ impl Planner<'_> {
         let planned = Planned {
             family: draft.name,
             instruction: family.and_then(|family| family.instruction),
-            modules: format!("{modules:?}"),
+            modules: match &classifier {
+                Some(head) => format!("{modules:?} {:?} {:?}", head.pooling, head.scores),
+                None => format!("{modules:?}"),
+            },
             route: Route {
                 name,
                 tokenizer,
@@ -579,6 +606,7 @@ impl Planner<'_> {
                     dense,
                     sparse,
                     colbert,
+                    classifier,
                 })),
             },
         };
@@ -593,6 +621,27 @@ impl Planner<'_> {
             }
         }
         Ok(Sentence::default())
+    }
+
+    /// The head of a reranker.
+    fn classifier(&mut self, draft: &Draft, config: &Config) -> Result<Classifier> {
+        let sentence = if self.has_modules {
+            self.files.config(PROMPTS)?
+        } else {
+            None
+        };
+        match (&draft.encoder, draft.family) {
+            (AnyEncoder::Native { spec, .. }, Some(family)) => scoring::classifier(
+                &mut self.layout,
+                (draft.file, family, spec),
+                config,
+                sentence.as_ref(),
+            ),
+            _ => Err(kind::refuse(&[format!(
+                "a reranker of the family {}",
+                draft.name
+            )])),
+        }
     }
 
     /// Modules after a transformer.
@@ -864,7 +913,7 @@ impl Planner<'_> {
                         .linear(file, "linear", *shape, *bias, Precision::Full);
                     Step::Linear(linear, *activation)
                 }
-                Module::Pooling { .. } | Module::Splade(_) => {
+                Module::Pooling { .. } | Module::Splade(_) | Module::Classifier => {
                     return Err(Error::UnsupportedModel(
                         "modules.json has a second pooling module; one is supported".to_owned(),
                     ));
@@ -889,11 +938,16 @@ fn assumed(config: &Config, kind: Option<Kind>) -> Result<Module> {
         .flatten()
         .filter_map(Value::as_str);
     let is = |head: &str| names.clone().any(|name| name.ends_with(head));
-    let sparse = match kind {
-        Some(kind) => kind == Kind::Sparse,
-        None => is("ForMaskedLM"),
-    };
-    Ok(if sparse {
+    let wanted = kind.unwrap_or(if is("ForMaskedLM") {
+        Kind::Sparse
+    } else if is(kind::CLASSIFIER) {
+        Kind::Reranker
+    } else {
+        Kind::Dense
+    });
+    Ok(if wanted == Kind::Reranker {
+        Module::Classifier
+    } else if wanted == Kind::Sparse {
         Module::Splade(Splade {
             strategy: SpladeStrategy::Max,
             activation: SpladeActivation::Log1pRelu,
@@ -916,6 +970,7 @@ fn assumed(config: &Config, kind: Option<Kind>) -> Result<Module> {
 fn check_task(kind: &str, sentence: &Sentence, modules: &[Module], file: &str) -> Result<()> {
     let wanted = match modules {
         [Module::Splade(_)] => "fill-mask",
+        [Module::Classifier] => CLASSIFICATION,
         _ => "feature-extraction",
     };
     let usual = match kind {

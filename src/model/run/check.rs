@@ -5,7 +5,7 @@ use crate::backend::either::Either;
 use crate::error::{Error, Result};
 use crate::model::embedder::Embedder;
 use crate::model::run::Run;
-use crate::model::run::options::{EncodeOptions, SparseOptions};
+use crate::model::run::options::{EncodeOptions, ScoreActivation, ScoreOptions, SparseOptions};
 use crate::model::run::outputs::Output;
 use crate::text::Input;
 
@@ -38,10 +38,18 @@ impl Embedder<Either> {
         // Smaller passes have kernels of their own, which then are compiled, too.
         for inputs in [vec![text(TEXTS[0])], vec![medium], TEXTS.map(text).to_vec()] {
             let start = || {
-                if self.kind() == "dense" {
-                    self.start(inputs.clone(), &EncodeOptions::default())
-                } else {
-                    self.start_sparse(inputs.clone(), &SparseOptions::default())
+                let inputs = inputs.clone();
+                match self.kind() {
+                    "dense" => self.start(inputs, &EncodeOptions::default()),
+                    "sparse" => self.start_sparse(inputs, &SparseOptions::default()),
+                    _ => {
+                        let activation = Some(ScoreActivation::Identity);
+                        let options = ScoreOptions {
+                            activation,
+                            ..ScoreOptions::default()
+                        };
+                        self.start_scores(inputs, &options)
+                    }
                 }
             };
             let mut run = start()?;
@@ -101,7 +109,12 @@ fn least_cosine(ours: &Output, theirs: &Output) -> f64 {
             .map(|entries| entries.map(|(index, value)| (*index, *value)).collect())
             .collect()
     };
-    let all = |output: &Output| [dense(output), sparse(output)].concat();
+    // The direction of (score, 1) tells by how much a score differs, which that of a score alone does not.
+    let scores = |output: &Output| -> Vec<Vec<(u32, f32)>> {
+        let scores = output.scores.iter().flatten();
+        scores.map(|score| vec![(0, *score), (1, 1.0)]).collect()
+    };
+    let all = |output: &Output| [dense(output), sparse(output), scores(output)].concat();
     let (ours, theirs) = (all(ours), all(theirs));
     let cosines = ours.iter().zip(&theirs).map(|(a, b)| cosine(a, b));
     cosines.fold(1.0, |least, cosine| {

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use crate::backend::{Backend, cpu};
 use crate::error::{Error, Result};
 use crate::model::embedder::Embedder;
-use crate::model::run::options::TokenHead;
+use crate::model::run::options::{ScoreActivation, TokenHead};
 use crate::model::run::outputs::{Output, OutputDtype, Quantized, SparseVector, TokenVectors};
 use crate::model::run::pass::{Asked, Pass, Vectors};
 use crate::model::run::queue::Queue;
@@ -61,6 +61,8 @@ pub struct Run {
     dense: Option<Dense>,
     sparse: Option<Sparse>,
     per_token: Option<PerToken>,
+    /// Whether scores are asked for, and what makes them of logits.
+    scores: Option<ScoreActivation>,
     /// Parts in passes, in the order of their inputs.
     parts: VecDeque<Part>,
     out: Output,
@@ -92,6 +94,7 @@ impl Run {
             dense,
             sparse,
             per_token,
+            scores: None,
             parts: VecDeque::new(),
             out,
             failure: None,
@@ -106,6 +109,13 @@ impl Run {
     /// Has inputs cut before they are embedded.
     pub(in crate::model) fn cut(&mut self, chunking: Chunking) {
         self.queue.chunking = Some(chunking);
+    }
+
+    /// Has inputs scored.
+    pub(in crate::model) fn score(&mut self, labels: usize, activation: ScoreActivation) {
+        self.scores = Some(activation);
+        self.out.scores = Some(Vec::new());
+        self.out.dimensions = labels;
     }
 
     /// Errors count the inputs from `first`: these are a part of a longer list.
@@ -168,6 +178,7 @@ impl Run {
             late: self.is_late(),
             sparse: self.sparse.is_some(),
             per_token: self.per_token.map(|per_token| per_token.head),
+            scores: self.scores.is_some(),
         }
     }
 
@@ -320,6 +331,13 @@ impl Run {
         if let Some(all) = vectors.sparse.get_mut(own.clone()) {
             all.iter_mut()
                 .for_each(|entries| self.keep_sparse(route, std::mem::take(entries)));
+        }
+        if let (Some(activation), Some(all)) = (self.scores, vectors.logits.get_mut(own.clone())) {
+            let scores = self.out.scores.get_or_insert_default();
+            for logits in all {
+                activation.apply(logits);
+                scores.append(logits);
+            }
         }
         if let Some(all) = vectors.per_token.get_mut(own) {
             all.iter_mut()

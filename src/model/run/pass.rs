@@ -27,6 +27,8 @@ pub struct Asked {
     pub sparse: bool,
     /// Vectors of tokens, of this head.
     pub per_token: Option<TokenHead>,
+    /// Scores.
+    pub scores: bool,
 }
 
 /// What a pass gives, each kind empty or with an entry for each input.
@@ -40,6 +42,8 @@ pub struct Vectors {
     pub sparse: Vec<Vec<(u32, f32)>>,
     /// Vectors of tokens.
     pub per_token: Vec<TokenVectors>,
+    /// Logits of each input's labels.
+    pub logits: Vec<Vec<f32>>,
 }
 
 /// A pass that is under way, or done.
@@ -150,6 +154,10 @@ fn transform<B: Backend>(
     if let (true, Some(head)) = (asked.sparse, &transformer.sparse) {
         wanted.push(head.run(backend, weights, &states, batch)?);
     }
+    if let (true, Some(head)) = (asked.scores, &transformer.classifier) {
+        let logits = head.run(backend, weights, &states, batch)?;
+        wanted.push(Wanted::All(logits));
+    }
     // As many as there are spans, so they come last.
     let mut last = Vec::new();
     if let (true, Some(head)) = (asked.dense, &transformer.dense) {
@@ -179,6 +187,7 @@ fn spans<'a>(batch: &'a Batch, inputs: &'a [&Tokens]) -> impl Iterator<Item = Ba
     all.flat_map(|(tokens, at)| {
         tokens.spans.iter().map(move |span| Batch {
             ids: Vec::new(),
+            types: Vec::new(),
             offsets: vec![at + span.start, at + span.end],
             skip: vec![0],
         })
@@ -198,6 +207,11 @@ fn vectors(route: &Route, asked: Asked, batch: &Batch, values: Vec<Values>) -> R
     };
     if let (true, Some(head)) = (asked.sparse, &transformer.sparse) {
         vectors.sparse = head.entries(next()?, transformer.vocab_size, batch)?;
+    }
+    if let (true, Some(head)) = (asked.scores, &transformer.classifier) {
+        let values = heads::all(next()?)?;
+        let rows = values.chunks_exact(head.labels.len());
+        vectors.logits = rows.map(<[f32]>::to_vec).collect();
     }
     if let Some(head) = asked.per_token {
         let values = heads::all(next()?)?;

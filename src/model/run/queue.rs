@@ -41,7 +41,18 @@ impl Queue {
                 "there is nothing to embed: pass at least one text".to_owned(),
             ));
         }
-        Ok(Self {
+        if inputs.iter().any(|input| matches!(input, Input::Pair(..))) {
+            return Err(Error::input(
+                "input",
+                "pairs of texts have scores, not vectors",
+            ));
+        }
+        Ok(Self::of(inputs, prompt, skip_prompt, options))
+    }
+
+    /// Takes any list: none of no inputs is an error.
+    pub fn of(inputs: Vec<Input>, prompt: String, skip_prompt: bool, options: TextOptions) -> Self {
+        Self {
             inputs: inputs.into_iter(),
             number: 0,
             waiting: VecDeque::new(),
@@ -51,7 +62,7 @@ impl Queue {
             skip_prompt,
             truncate: options.truncate.unwrap_or(true),
             direction: options.direction,
-        })
+        }
     }
 
     /// Whether no input waits.
@@ -97,7 +108,7 @@ impl Queue {
                 self.chunks.push(chunks);
                 tokens
             }
-            (Some(_), Input::Ids(_)) => {
+            (Some(_), Input::Ids(_) | Input::Pair(..)) => {
                 return Err(Error::input(
                     "texts",
                     "token ids cannot be cut in chunks: they have no sentences; pass texts",
@@ -120,23 +131,25 @@ pub(in crate::model) fn check_input(
     input: &Input,
     rules: Rules,
 ) -> Result<()> {
-    match input {
-        Input::Text(text) => {
-            let limit = route.max_tokens.saturating_mul(CHARACTERS);
-            // A character has a byte at least.
-            if rules.truncate || text.len() <= limit {
-                return Ok(());
-            }
-            let characters = text.chars().count();
-            if characters <= limit {
-                return Ok(());
-            }
-            Err(Error::TextTooLong {
-                index,
-                characters,
-                limit,
-            })
+    let check_text = |text: &str| {
+        let limit = route.max_tokens.saturating_mul(CHARACTERS);
+        // A character has a byte at least.
+        if rules.truncate || text.len() <= limit {
+            return Ok(());
         }
+        let characters = text.chars().count();
+        if characters <= limit {
+            return Ok(());
+        }
+        Err(Error::TextTooLong {
+            index,
+            characters,
+            limit,
+        })
+    };
+    match input {
+        Input::Text(text) => check_text(text),
+        Input::Pair(first, second) => check_text(first).and_then(|()| check_text(second)),
         Input::Ids(ids) => {
             check_ids(ids, route.vocab_size())?;
             let (before, after) = route.tokenizer.frame()?;

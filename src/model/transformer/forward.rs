@@ -31,7 +31,8 @@ impl<B: Backend> Weights<B> {
         &self.vectors[id]
     }
 
-    fn norm(&self, norm: Norm, kind: NormKind, eps: f32) -> backend::Norm<'_> {
+    /// A norm with its parameters.
+    pub fn norm(&self, norm: Norm, kind: NormKind, eps: f32) -> backend::Norm<'_> {
         backend::Norm {
             kind,
             weight: self.vector(norm.weight),
@@ -117,14 +118,13 @@ impl<B: Backend> Pass<'_, B> {
     fn embed(&self, encoder: &Encoder, batch: &Batch) -> Result<B::Tensor> {
         let weights = self.weights;
         let positions = self.spec.positions.ids(batch);
-        let types = vec![0; batch.ids.len()];
         let mut tables: Vec<(_, &[u32])> =
             vec![(weights.matrix(encoder.word_embeddings), &batch.ids)];
         if let Some(table) = encoder.position_embeddings {
             tables.push((weights.matrix(table), &positions));
         }
         if let Some(table) = encoder.token_type_embeddings {
-            tables.push((weights.matrix(table), &types));
+            tables.push((weights.matrix(table), &batch.types));
         }
         let sum = self.backend.embed(&tables, self.spec.embedding_scale)?;
         match encoder.embedding_norm {

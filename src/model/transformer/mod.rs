@@ -2,6 +2,7 @@
 //! runs it over any backend, and [`heads`] turn token states into vectors.
 
 pub(in crate::model) mod candle;
+pub mod classifier;
 pub mod forward;
 pub mod heads;
 pub mod layout;

@@ -13,6 +13,7 @@ import * as output from "./output.mjs";
 import * as parity from "./parity.mjs";
 import * as pool from "./pool.mjs";
 import * as requests from "./requests.mjs";
+import * as rerank from "./rerank.mjs";
 import * as save from "./save.mjs";
 import * as semanticEmbedder from "./semantic-embedder.mjs";
 import * as stream from "./stream.mjs";
@@ -26,6 +27,7 @@ export const topics = {
   requests: requests.cases,
   families: families.cases,
   tokens: tokens.cases,
+  rerank: rerank.cases,
   output: output.cases,
   chunks: chunks.cases,
   stream: stream.cases,

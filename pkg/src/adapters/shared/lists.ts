@@ -3,13 +3,16 @@
 import type { Embedder } from "../../embedder.js";
 import { GossamerError } from "../../errors.js";
 import { lists } from "../../rows.js";
-import type { EncodeOptions, SparseVector } from "../../types.js";
+import type { EncodeOptions, RerankOptions, SparseVector } from "../../types.js";
 import { checkSparse } from "./limits.js";
 
 export { lists };
 
 /** What adapters do with texts: as `encode`, always in f32. */
 export type AdapterOptions = Omit<EncodeOptions, "output" | "signal">;
+
+/** What adapters do with documents: as `rerank`, and the list is always given whole. */
+export type RerankerOptions = Omit<RerankOptions, "signal" | "returnDocuments" | "batchTokens">;
 
 /** Throws if something is not an embedder: most often it is the promise of one. */
 export function checkEmbedder(embedder: Embedder): void {
