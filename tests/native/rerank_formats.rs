@@ -145,6 +145,10 @@ fn cohere_ranks_documents() {
         let (_, answer) = post(&embedder, "/v2/rerank", &[], &body);
         assert_ranked(&answer["results"], "relevance_score", &ranked[..count]);
     }
+    let body = json!({ "query": QUERY, "documents": DOCUMENTS, "return_documents": true });
+    let (_, answer) = post(&embedder, "/v2/rerank", &[], &body);
+    let best = DOCUMENTS[ranked[0].0];
+    assert_eq!(answer["results"][0]["document"]["text"], best);
     // Version 1 takes objects, and returns texts.
     let documents = DOCUMENTS.map(|text| json!({ "text": text, "title": "a title" }));
     let body = json!({ "query": QUERY, "documents": documents, "max_chunks_per_doc": 10 });
@@ -282,6 +286,12 @@ fn each_api_reports_bad_requests_in_its_own_way() {
         }
     }
     for (path, body, status, part) in [
+        (
+            "/v2/rerank",
+            json!({ "query": "a", "documents": ["a"], "rank_fields": ["title"] }),
+            400,
+            "title",
+        ),
         (
             "/v2/rerank",
             json!({ "query": "a", "documents": [] }),

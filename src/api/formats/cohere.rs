@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::ranking::{RankedDocument, Ranking};
+use super::ranking::{self, RankedDocument, Ranking};
 use super::{Ask, Call, Fields, Format, Route, model_field};
 use crate::api::body::{Body, Field};
 #[cfg(test)]
@@ -96,24 +96,29 @@ struct Tokens {
     input_tokens: u64,
 }
 
-/// `/v2/rerank`: `{ query, documents, top_n?, max_tokens_per_doc? }`
+/// `/v2/rerank`: `{ query, documents, top_n?, max_tokens_per_doc? }`. Cohere has removed
+/// `return_documents` here, but clients still send it.
 fn v2<B: Backend>(embedder: &Embedder<B>, call: Call) -> Result<Work> {
     let mut body = call.body;
-    // Cohere removed this field in version 2. Documents are never returned.
-    body.take("return_documents");
     let mut ranking = read(&mut body)?;
-    if let Some(most) = at_least_one(&mut body, "max_tokens_per_doc")? {
+    if let Some(most) = ranking::at_least_one(&mut body, "max_tokens_per_doc")? {
         ranking.truncate(embedder, usize::try_from(most).unwrap_or(usize::MAX))?;
     }
     start(embedder, ranking, "2")
 }
 
-/// `/v1/rerank`: `{ query, documents, top_n?, return_documents?, rank_fields?, max_chunks_per_doc?
-/// }`
+/// `/v1/rerank`: `{ query, documents, top_n?, return_documents?, max_chunks_per_doc? }`
 fn v1<B: Backend>(embedder: &Embedder<B>, call: Call) -> Result<Work> {
     let mut body = call.body;
     // A limit, which is kept: a document is one chunk.
-    at_least_one(&mut body, "max_chunks_per_doc")?;
+    ranking::at_least_one(&mut body, "max_chunks_per_doc")?;
+    start(embedder, read(&mut body)?, "1")
+}
+
+/// Reads the fields of both versions.
+fn read(body: &mut Body) -> Result<Ranking> {
+    // It is checked, and has no effect: the server has chosen the model.
+    body.text("model")?;
     let fields = match body.get("rank_fields") {
         Field::Null => Vec::new(),
         _ => body.strings("rank_fields")?,
@@ -125,31 +130,12 @@ fn v1<B: Backend>(embedder: &Embedder<B>, call: Call) -> Result<Work> {
         );
         return Err(Error::input("rank_fields", reason));
     }
-    start(embedder, read(&mut body)?, "1")
-}
-
-/// Reads the fields of both versions.
-fn read(body: &mut Body) -> Result<Ranking> {
-    // It is checked, and has no effect: the server has chosen the model.
-    body.text("model")?;
     let ranking = Ranking::read(body, false)?;
     if ranking.is_empty() {
         let reason = "documents is an empty list: pass at least one document";
         return Err(Error::EmptyInput(reason.to_owned()));
     }
     Ok(ranking)
-}
-
-/// Takes a number that must not be 0.
-fn at_least_one(body: &mut Body, name: &'static str) -> Result<Option<u64>> {
-    let number = body.whole(name)?;
-    if number == Some(0) {
-        return Err(Error::input(
-            name,
-            format!("{name} is 0; it must be 1 or more"),
-        ));
-    }
-    Ok(number)
 }
 
 fn start<B: Backend>(
@@ -229,6 +215,8 @@ mod schema {
         documents: Vec<Document>,
         /// The most results. By default all documents are returned.
         top_n: Option<NonZeroU32>,
+        /// Whether results have the texts of the documents.
+        return_documents: Option<bool>,
         /// A longer document is truncated.
         max_tokens_per_doc: Option<NonZeroU32>,
     }

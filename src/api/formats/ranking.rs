@@ -44,28 +44,35 @@ pub fn query(body: &mut Body) -> Result<String> {
     body.text("query")?.ok_or_else(missing)
 }
 
+/// Takes a number that must not be 0.
+pub fn at_least_one(body: &mut Body, name: &'static str) -> Result<Option<u64>> {
+    match body.whole(name)? {
+        Some(0) => {
+            let reason = format!("{name} is 0; it must be 1 or more");
+            Err(Error::input(name, reason))
+        }
+        number => Ok(number),
+    }
+}
+
 impl Ranking {
     /// Reads the fields of a request. `return_documents` is the default of that field.
     pub fn read(body: &mut Body, return_documents: bool) -> Result<Self> {
         let query = query(body)?;
         let documents = body.documents("documents")?;
-        let top_n = match body.whole("top_n")? {
-            Some(0) => return Err(Error::input("top_n", "top_n is 0; it must be 1 or more")),
-            Some(count) => usize::try_from(count).unwrap_or(usize::MAX),
-            None => usize::MAX,
-        };
+        let top_n = at_least_one(body, "top_n")?.unwrap_or(u64::MAX);
         let return_documents = body.flag("return_documents")?.unwrap_or(return_documents);
         let partial = documents.iter().position(|document| document.has_more);
         if let Some(index) = partial.filter(|_| return_documents) {
             let reason = format!(
-                "documents[{index}] has fields other than text, which cannot be returned: leave them out, or leave return_documents out"
+                "documents[{index}] has fields other than text, which cannot be returned: leave them out, or set return_documents to false"
             );
             return Err(Error::input("documents", reason));
         }
         Ok(Self {
             query,
             documents,
-            top_n,
+            top_n: usize::try_from(top_n).unwrap_or(usize::MAX),
             return_documents,
         })
     }
