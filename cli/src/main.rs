@@ -23,7 +23,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Answer requests in the formats of `OpenAI`, text-embeddings-inference (Trieve), Chroma,
-    /// `SambaNova` and Inworld
+    /// `SambaNova`, Inworld, Cohere and Jina
     Serve(serve::Options),
     /// Write a model with quantised weights: it is smaller, and loads faster
     Quantize(quantize::Options),

@@ -22,6 +22,15 @@ pub struct Body {
     unknown: Option<String>,
 }
 
+/// A document of a request that ranks documents.
+#[derive(Debug)]
+pub struct Document {
+    /// Its text.
+    pub text: String,
+    /// Whether it is an object that has other fields too.
+    pub has_more: bool,
+}
+
 /// A value.
 #[derive(Debug, Default)]
 pub enum Field {
@@ -171,8 +180,9 @@ impl<'de> Visitor<'de> for Reader {
             while list.next_element::<IgnoredAny>()?.is_some() {}
             return Ok(Field::List(Vec::new(), 0));
         };
-        // Of a list in a list, only token ids are kept.
-        let one = Self { levels, most: 0 };
+        // Of a list in a list, only token ids are kept, or two elements, which may be a pair of
+        // texts.
+        let one = Self { levels, most: 2 };
         let (mut items, mut count, mut ids, mut mixed) = (Vec::new(), 0, Vec::new(), None);
         while mixed.is_none() && (count < self.most || !ids.is_empty() || count == 0) {
             let Some(item) = list.next_element_seed(one)? else {
@@ -295,7 +305,7 @@ fn too_large(id: &dyn ToString) -> Error {
 }
 
 /// Returns the elements of a list. `count` is its length, which is more if there are too many.
-fn all(items: Vec<Field>, count: usize) -> Result<Vec<Field>> {
+pub fn all(items: Vec<Field>, count: usize) -> Result<Vec<Field>> {
     if count > items.len() {
         return Err(Error::TooManyInputs {
             got: count,
@@ -427,9 +437,34 @@ impl Body {
     }
 
     /// Takes a list of strings.
-    pub fn texts(&mut self, name: &'static str) -> Result<Vec<Input>> {
+    pub fn strings(&mut self, name: &'static str) -> Result<Vec<String>> {
         self.list(name, "a list of strings", |item| match item {
-            Field::Text(text) => Ok(Input::Text(text)),
+            Field::Text(text) => Ok(text),
+            other => Err(other),
+        })
+    }
+
+    /// Takes a list of strings as inputs.
+    pub fn texts(&mut self, name: &'static str) -> Result<Vec<Input>> {
+        let strings = self.strings(name)?.into_iter();
+        Ok(strings.map(Input::Text).collect())
+    }
+
+    /// Takes a list of documents: strings, or objects with a string `text`.
+    pub fn documents(&mut self, name: &'static str) -> Result<Vec<Document>> {
+        let what = "a list of strings, or of objects with a string `text`";
+        self.list(name, what, |item| match item {
+            Field::Text(text) => Ok(Document {
+                text,
+                has_more: false,
+            }),
+            Field::Object(mut body) => {
+                let has_more = body.only(&["text"]).is_err();
+                match body.take("text") {
+                    Field::Text(text) => Ok(Document { text, has_more }),
+                    _ => Err(Field::Object(body)),
+                }
+            }
             other => Err(other),
         })
     }

@@ -8,6 +8,7 @@
 pub mod body;
 mod formats;
 pub mod http;
+mod id;
 #[cfg(test)]
 mod schema;
 
@@ -79,7 +80,11 @@ fn to_json(response: &impl Serialize) -> String {
 
 /// Errors if a list has no inputs, or an input without text. `param` is the name of its field.
 fn check_filled(param: &str, inputs: &[Input]) -> Result<()> {
-    let empty = |input: &Input| matches!(input, Input::Text(text) if text.is_empty());
+    let empty = |input: &Input| match input {
+        Input::Text(text) => text.is_empty(),
+        Input::Pair(first, second) => first.is_empty() && second.is_empty(),
+        Input::Ids(_) => false,
+    };
     let what = match inputs.iter().position(empty) {
         _ if inputs.is_empty() => format!("{param} is an empty list: pass at least one text"),
         Some(index) => format!("{param}[{index}] is an empty string: leave it out"),

@@ -35,6 +35,14 @@ pub enum Texts {
 #[serde(transparent)]
 pub struct NotEmptyText(#[schemars(length(min = 1))] String);
 
+/// A text to rank.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+pub enum Document {
+    Text(String),
+    Object { text: String },
+}
+
 /// One list of token ids, or several.
 #[derive(JsonSchema)]
 #[serde(untagged)]

@@ -18,6 +18,7 @@ mod parity;
 mod published_models;
 mod quantized;
 mod rerank;
+mod rerank_formats;
 mod save;
 mod shards;
 mod sized_reranker;

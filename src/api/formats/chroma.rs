@@ -54,7 +54,7 @@ pub(super) const fn format<B: Backend + 'static>() -> Format<B> {
 /// `texts`, or a header that only Chroma's clients send.
 fn is_chroma(ask: &Ask) -> bool {
     match ask.body {
-        Some(body) if body.has("inputs") => false,
+        Some(body) if body.has("inputs") || body.has("query") => false,
         Some(body) if body.has("texts") => true,
         _ => {
             let mut headers = ask.head.headers.keys();

@@ -5,8 +5,11 @@
 //! errors.
 
 mod chroma;
+mod cohere;
 mod inworld;
+mod jina;
 pub mod openai;
+mod ranking;
 mod sambanova;
 pub mod server;
 pub mod tei;
@@ -29,6 +32,8 @@ pub const fn all<B: Backend + 'static>() -> &'static [Format<B>] {
             openai::format(),
             sambanova::format(),
             chroma::format(),
+            cohere::format(),
+            jina::format(),
             tei::format(),
             inworld::format(),
             server::format(),

@@ -1,13 +1,15 @@
-//! text-embeddings-inference (1.9): `/embed`, `/embed_sparse`, `/embed_all`, `/similarity`,
-//! `/tokenize`, `/decode`, `/info`, the probes, and `/v1/embeddings` with its own errors. A
-//! response is a list with one element per input, even for a single input.
+//! text-embeddings-inference (1.9): `/rerank`, `/predict`, `/embed`, `/embed_sparse`, `/embed_all`,
+//! `/similarity`, `/tokenize`, `/decode`, `/info`, the probes, and `/v1/embeddings` with its own
+//! errors. A response is a list with one element per input, even for a single input.
 //!
 //! `truncate` is false by default, as Trieve documents it: a text that is too long is an error.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
-use super::{Access, Call, Fields, Format, Route, Server, model_field, openai};
-use crate::api::body::{Body, Field};
+use super::{Access, Call, Fields, Format, Route, Server, model_field, openai, ranking};
+use crate::api::body::{self, Body, Field};
 #[cfg(test)]
 use crate::api::http::openapi::Document;
 use crate::api::http::problem::{Cause, Problem};
@@ -16,8 +18,9 @@ use crate::api::{MAX_INPUTS, Pending, Work, check_filled, dense_options, shown, 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::embedder::Embedder;
-use crate::model::run::options::{EncodeOptions, SparseOptions, TokenOptions};
-use crate::model::run::outputs::TokenVectors;
+use crate::model::run::options::{EncodeOptions, ScoreOptions, SparseOptions, TokenOptions};
+use crate::model::run::outputs::{ScoreBatch, TokenVectors};
+use crate::model::transformer::classifier::ScoreActivation;
 use crate::model::transformer::heads::TokenHead;
 use crate::text::{Input, Token};
 
@@ -32,6 +35,8 @@ pub(super) const fn format<B: Backend + 'static>() -> Format<B> {
                 Route::post("/embed_sparse", sparse).gives("sparse"),
                 Route::post("/embed_all", all).gives("tokens"),
                 Route::post("/similarity", similarity).gives("dense"),
+                Route::post("/rerank", rerank).gives("scores"),
+                Route::post("/predict", predict).gives("scores"),
                 Route::post("/tokenize", tokenize),
                 Route::post("/decode", decode),
                 Route::post("/", root),
@@ -49,9 +54,12 @@ pub(super) const fn format<B: Backend + 'static>() -> Format<B> {
             ]
         },
         fields: Fields {
-            lists: &["inputs", "ids", "sentences", "parameters"],
+            lists: &["inputs", "texts", "ids", "sentences", "parameters"],
             scalars: &[
                 "source_sentence",
+                "query",
+                "raw_scores",
+                "return_text",
                 "normalize",
                 "dimensions",
                 "prompt_name",
@@ -109,10 +117,12 @@ fn embeddings<B: Backend>(embedder: &Embedder<B>, call: Call) -> Result<Work> {
     openai::start(embedder, call.body, false).map(Work::running)
 }
 
-/// `/`: the kind of vectors that the model gives, or with `{ source_sentence, sentences }` their
+/// `/`: the kind of output that the model gives, or with `{ source_sentence, sentences }` their
 /// similarity.
 fn root<B: Backend>(embedder: &Embedder<B>, call: Call) -> Result<Work> {
     match call.body.get("inputs") {
+        _ if embedder.kind() == "reranker" && call.body.has("query") => rerank(embedder, call),
+        _ if embedder.kind() == "reranker" => predict(embedder, call),
         Field::Object(_) => similarity(embedder, call),
         _ if embedder.kind() == "sparse" => sparse(embedder, call),
         _ => dense(embedder, call),
@@ -201,6 +211,160 @@ fn similarity<B: Backend>(embedder: &Embedder<B>, call: Call) -> Result<Work> {
     })))
 }
 
+/// An element of the response of `/rerank`.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Rank {
+    /// The text's index in the request.
+    index: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    score: f32,
+}
+
+/// `/rerank`: `{ query, texts, raw_scores?, return_text?, … }` → the texts by their scores, the
+/// best first.
+fn rerank<B: Backend>(embedder: &Embedder<B>, call: Call) -> Result<Work> {
+    let mut body = call.body;
+    let texts = body.strings("texts")?;
+    if texts.is_empty() {
+        let reason = "texts is an empty list: pass at least one text";
+        return Err(Error::EmptyInput(reason.to_owned()));
+    }
+    let query = ranking::query(&mut body)?;
+    let return_text = body.flag("return_text")?.unwrap_or(false);
+    let mut kept = if return_text {
+        texts.clone()
+    } else {
+        Vec::new()
+    };
+    let options = score_options(embedder, &mut body)?;
+    let run = embedder.start_rerank(&query, texts, &options)?;
+    Ok(Work::running(Pending::new(run, move |output| {
+        let ranked = output.into_scores().ranked(None).into_iter();
+        let ranks = ranked.map(|ranked| Rank {
+            index: ranked.index,
+            text: kept.get_mut(ranked.index).map(std::mem::take),
+            score: ranked.score,
+        });
+        ranks.collect::<Vec<_>>()
+    })))
+}
+
+/// An element of the response of `/predict`.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Prediction {
+    score: f32,
+    label: String,
+}
+
+/// The response of `/predict`: the predictions of one input, or of several. The best label is
+/// first.
+#[derive(Serialize)]
+#[serde(untagged)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+enum Predictions {
+    One(Vec<Prediction>),
+    Several(Vec<Vec<Prediction>>),
+}
+
+/// `/predict`: `{ inputs, raw_scores?, … }` → the score of each label.
+fn predict<B: Backend>(embedder: &Embedder<B>, call: Call) -> Result<Work> {
+    let mut body = call.body;
+    let (inputs, one) = sequences(body.take("inputs"))?;
+    let options = score_options(embedder, &mut body)?;
+    let run = embedder.start_scores(inputs, &options)?;
+    let labels = embedder.labels().to_vec();
+    Ok(Work::running(Pending::new(run, move |output| {
+        let batch = output.into_scores();
+        let predictions = |scores: &[f32]| {
+            let labelled = ScoreBatch {
+                scores: scores.to_vec(),
+                labels: 1,
+                ..ScoreBatch::default()
+            };
+            let ranked = labelled.ranked(None).into_iter();
+            let predictions = ranked.map(|ranked| Prediction {
+                score: ranked.score,
+                label: labels[ranked.index].clone(),
+            });
+            predictions.collect()
+        };
+        let rows = batch.scores.chunks_exact(batch.labels.max(1));
+        let mut all: Vec<Vec<Prediction>> = rows.map(predictions).collect();
+        if one {
+            Predictions::One(all.pop().unwrap_or_default())
+        } else {
+            Predictions::Several(all)
+        }
+    })))
+}
+
+/// Reads the inputs of `/predict`: `a | [a] | [a, b]` is one text or one pair, `[[a], [a, b]]` are
+/// several. Also returns whether it is one.
+fn sequences(inputs: Field) -> Result<(Vec<Input>, bool)> {
+    const SHAPES: &str = "pass a text, a pair of texts as [a, b], or several as [[a], [a, b]]";
+    let wrong = |place: &str| {
+        let reason = format!("inputs{place} is neither a text nor a pair of texts; {SHAPES}");
+        Error::input("inputs", reason)
+    };
+    let sequence = |items: Vec<Field>, count: usize, place: &str| {
+        if count > 2 {
+            let reason = format!("inputs{place} has {count} texts, which is no pair; {SHAPES}");
+            return Err(Error::input("inputs", reason));
+        }
+        let mut texts = items.into_iter().map(|item| match item {
+            Field::Text(text) => Ok(text),
+            _ => Err(wrong(place)),
+        });
+        let first = texts.next().ok_or_else(|| wrong(place))??;
+        Ok(match texts.next().transpose()? {
+            Some(second) => Input::Pair(first, second),
+            None => Input::Text(first),
+        })
+    };
+    let (inputs, one) = match inputs {
+        Field::Text(text) => (vec![Input::Text(text)], true),
+        Field::List(_, 0) => (Vec::new(), false),
+        Field::List(items, count) if matches!(items.first(), Some(Field::Text(_))) => {
+            (vec![sequence(items, count, "")?], true)
+        }
+        Field::List(items, count) => {
+            let items = body::all(items, count)?.into_iter().enumerate();
+            let read = |(index, item)| {
+                let place = format!("[{index}]");
+                match item {
+                    Field::List(items, count) => sequence(items, count, &place),
+                    _ => Err(wrong(&place)),
+                }
+            };
+            (items.map(read).collect::<Result<_>>()?, false)
+        }
+        _ => return Err(wrong("")),
+    };
+    check_filled("inputs", &inputs)?;
+    Ok((inputs, one))
+}
+
+/// Reads the options of scores. Unless raw scores are asked for, a single label has a sigmoid, and
+/// several have a softmax.
+fn score_options<B: Backend>(embedder: &Embedder<B>, body: &mut Body) -> Result<ScoreOptions> {
+    let activation = if body.flag("raw_scores")?.unwrap_or(false) {
+        ScoreActivation::Identity
+    } else if embedder.labels().len() == 1 {
+        ScoreActivation::Sigmoid
+    } else {
+        ScoreActivation::Softmax
+    };
+    Ok(ScoreOptions {
+        activation: Some(activation),
+        truncate: Some(body.flag("truncate")?.unwrap_or(false)),
+        truncation_direction: body.direction()?,
+        ..ScoreOptions::default()
+    })
+}
+
 /// `/tokenize`: `{ inputs, add_special_tokens?, prompt_name? }` → the tokens of each text, each
 /// with its slice of the text.
 fn tokenize<B: Backend>(embedder: &Embedder<B>, call: Call) -> Result<Work> {
@@ -272,9 +436,33 @@ struct Info<'a> {
 
 /// What the model is for.
 #[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-struct ModelType {
-    embedding: EmbeddingType,
+enum ModelType {
+    Embedding(EmbeddingType),
+    /// It has one label.
+    Reranker(Labels),
+    /// It has several labels.
+    Classifier(Labels),
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Labels {
+    id2label: BTreeMap<String, String>,
+    label2id: BTreeMap<String, usize>,
+}
+
+impl Labels {
+    fn new(labels: &[String]) -> Self {
+        let numbered = || labels.iter().cloned().enumerate();
+        Self {
+            id2label: numbered()
+                .map(|(id, label)| (id.to_string(), label))
+                .collect(),
+            label2id: numbered().map(|(id, label)| (label, id)).collect(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -303,8 +491,10 @@ fn info<B: Backend>(embedder: &Embedder<B>, call: Call) -> Result<Work> {
         model_sha: info.revision.as_deref(),
         model_dtype: info.dtype.name(),
         served_model_name: name,
-        model_type: ModelType {
-            embedding: EmbeddingType { pooling },
+        model_type: match embedder.labels() {
+            [] => ModelType::Embedding(EmbeddingType { pooling }),
+            labels @ [_] => ModelType::Reranker(Labels::new(labels)),
+            labels => ModelType::Classifier(Labels::new(labels)),
         },
         max_concurrent_requests: call.options.max_requests.unwrap_or(MAX_REQUESTS),
         max_input_length: info.max_tokens,
@@ -369,7 +559,8 @@ fn tell(problem: &Problem) -> (u16, String) {
 #[cfg(test)]
 fn describe(doc: &mut Document) {
     use schema::{
-        DecodeRequest, EmbedDenseRequest, EmbedRequest, SimilarityRequest, TokenizeRequest,
+        DecodeRequest, EmbedDenseRequest, EmbedRequest, PredictRequest, RerankRequest,
+        SimilarityRequest, TokenizeRequest,
     };
     type Dense = Vec<Vec<f32>>;
     type Sparse = Vec<Vec<SparseValue>>;
@@ -384,11 +575,17 @@ fn describe(doc: &mut Document) {
     doc.post::<EmbedRequest, Vec<Dense>>("/embed_all", "embedAll", summary);
     let summary = "The cosine similarities of a sentence to others";
     doc.post::<SimilarityRequest, Vec<f32>>("/similarity", "similarity", summary);
+    let summary = "Texts by their relevance to a query (text-embeddings-inference)";
+    doc.post::<RerankRequest, Vec<Rank>>("/rerank", "rerank", summary);
+    let summary = "The scores of the labels of texts or pairs of texts";
+    doc.post::<PredictRequest, Predictions>("/predict", "predict", summary);
     let summary = "The tokens of texts";
     doc.post::<TokenizeRequest, Vec<Vec<Token>>>("/tokenize", "tokenize", summary);
     let summary = "The texts of token ids";
     doc.post::<DecodeRequest, Vec<String>>("/decode", "decode", summary);
-    let summary = "The kind of vectors that the model gives (text-embeddings-inference)";
+    let summary = "The kind of output that the model gives (text-embeddings-inference)";
+    doc.post::<RerankRequest, Vec<Rank>>("/", "embedRoot", summary);
+    doc.post::<PredictRequest, Predictions>("/", "embedRoot", summary);
     doc.post::<EmbedDenseRequest, Dense>("/", "embedRoot", summary);
     doc.post::<EmbedRequest, Sparse>("/", "embedRoot", summary);
     doc.post::<SimilarityRequest, Vec<f32>>("/", "embedRoot", summary);
@@ -455,6 +652,46 @@ mod schema {
         truncate: Option<bool>,
         truncation_direction: Option<Direction>,
     }
+
+    #[derive(JsonSchema)]
+    pub struct RerankRequest {
+        #[schemars(length(min = 1))]
+        query: String,
+        #[schemars(length(min = 1, max = MAX_INPUTS))]
+        texts: Vec<String>,
+        /// Whether scores are logits. By default they are from 0 to 1.
+        raw_scores: Option<bool>,
+        /// Whether the response has the texts.
+        return_text: Option<bool>,
+        /// Whether a pair that is too long is truncated. By default it is an error.
+        truncate: Option<bool>,
+        /// Which end is cut off. `truncate_direction` is read too.
+        truncation_direction: Option<Direction>,
+    }
+
+    #[derive(JsonSchema)]
+    pub struct PredictRequest {
+        inputs: Sequences,
+        /// Whether scores are logits. By default they are from 0 to 1.
+        raw_scores: Option<bool>,
+        /// Whether an input that is too long is truncated. By default it is an error.
+        truncate: Option<bool>,
+        /// Which end is cut off. `truncate_direction` is read too.
+        truncation_direction: Option<Direction>,
+    }
+
+    /// One text, one pair of texts (or a list of one text), or several of these.
+    #[derive(JsonSchema)]
+    #[serde(untagged)]
+    pub enum Sequences {
+        Text(#[schemars(length(min = 1))] String),
+        Pair(#[schemars(length(min = 1, max = 2))] Vec<String>),
+        Several(#[schemars(length(min = 1, max = MAX_INPUTS))] Vec<Sequence>),
+    }
+
+    #[derive(JsonSchema)]
+    #[serde(transparent)]
+    pub struct Sequence(#[schemars(length(min = 1, max = 2))] Vec<String>);
 
     #[derive(JsonSchema)]
     pub struct TokenizeRequest {

@@ -5,9 +5,11 @@
 //! |---|---|
 //! | `POST /v1/embeddings`, `/embeddings` | `OpenAI`'s, or that of the [`Dialect`] |
 //! | `GET /v1/models`, `/v1/models/{id}` | `OpenAI`'s |
-//! | `POST /embed`, `/embed_sparse`, `/embed_all`, `/similarity`, `/tokenize`, `/decode`, `/`; `GET /info`, `/health`, `/ping`, `/`, `/metrics` | text-embeddings-inference's |
+//! | `POST /embed`, `/embed_sparse`, `/embed_all`, `/similarity`, `/rerank`, `/predict`, `/tokenize`, `/decode`, `/`; `GET /info`, `/health`, `/ping`, `/`, `/metrics` | text-embeddings-inference's |
 //! | `POST /embed_sparse`, `/embed`, `/` with a field `texts`, or a header `x-chroma-…` and no field `inputs` | Chroma's |
 //! | `POST /ml/v1alpha/embedding:embed` | Inworld's |
+//! | `POST /v2/rerank`, `/v1/rerank` of Cohere's clients | Cohere's |
+//! | `POST /v1/rerank`, `/rerank` with a field `documents` | Jina's |
 //! | `GET /openapi.json`, `/ready` | the server's own |
 
 mod cors;
@@ -159,13 +161,13 @@ fn find<B: Backend + 'static>(ask: &Ask) -> Option<Found<B>> {
 /// Returns the methods that a path takes, as in the header `allow`.
 fn allowed(path: &str) -> String {
     let path = path.trim_end_matches('/');
-    let routes = formats::all::<Either>()
-        .iter()
-        .flat_map(|format| format.routes);
-    let methods = routes.filter(|route| route.has_path(path));
-    let mut methods: Vec<&str> = methods.map(|route| route.method).collect();
-    methods.sort_unstable();
-    methods.dedup();
+    let takes = |method: &&str| {
+        let mut routes = formats::all::<Either>()
+            .iter()
+            .flat_map(|format| format.routes);
+        routes.any(|route| route.method == *method && route.has_path(path))
+    };
+    let methods: Vec<&str> = ["GET", "POST"].into_iter().filter(takes).collect();
     methods.join(", ")
 }
 

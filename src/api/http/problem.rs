@@ -115,10 +115,11 @@ impl From<&Error> for Problem {
 
 /// Says which route to take for a model of this kind.
 fn advice(kind: &str) -> String {
+    let output = if kind == "reranker" { "scores" } else { kind };
     let routes = formats::all::<Either>()
         .iter()
         .flat_map(|format| format.routes);
-    let mut fitting = routes.filter(|route| route.output == Some(kind));
+    let mut fitting = routes.filter(|route| route.output == Some(output));
     fitting.next().map_or_else(
         || "there is no route for it".to_owned(),
         |route| format!("use {} {}", route.method, route.path),

@@ -14,6 +14,7 @@ import * as parity from "./parity.mjs";
 import * as pool from "./pool.mjs";
 import * as requests from "./requests.mjs";
 import * as rerank from "./rerank.mjs";
+import * as rerankFormats from "./rerank-formats.mjs";
 import * as save from "./save.mjs";
 import * as semanticEmbedder from "./semantic-embedder.mjs";
 import * as stream from "./stream.mjs";
@@ -29,6 +30,7 @@ export const topics = {
   families: families.cases,
   tokens: tokens.cases,
   rerank: rerank.cases,
+  rerankFormats: rerankFormats.cases,
   output: output.cases,
   chunks: chunks.cases,
   topK: topK.cases,
