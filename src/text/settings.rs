@@ -72,6 +72,7 @@ enum Kind {
     Bert,
     Roberta,
     Unigram,
+    Albert,
     Camembert,
     T5,
     Deberta,
@@ -91,7 +92,7 @@ const ATTRIBUTES: [&str; 7] = [
 /// Tokenizer classes that transformers 5 knows and that are not implemented, without their ending
 /// `Tokenizer`. With names that it does not know it takes tokenizer.json as it is.
 const FOREIGN: &str = " \
-    Albert Barthez Bartpho BertGeneration BertJapanese Bertweet BigBird BioGpt BlenderbotSmall \
+    Barthez Bartpho BertGeneration BertJapanese Bertweet BigBird BioGpt BlenderbotSmall \
     Blenderbot ByT5 CLIP CTRL Canine Clvp CodeLlama Cohere CpmAnt Cpm DPRQuestionEncoder Deberta \
     Dia Esm Esmc FNet FSMT Flaubert Funnel GPT2 GPTNeoXJapanese GPTNeoX GPTSw3 Herbert LED Lasr \
     LayoutLMv2 LayoutLMv3 LayoutXLM Llama Luke Lxmert M2M100 MBart50 MBart MLuke Marian MarkupLM \
@@ -111,7 +112,7 @@ const ROBERTA_TOKENS: &[(&str, &str)] = &[
     ("mask_token", "<mask>"),
 ];
 
-const CLASSES: [Class; 9] = [
+const CLASSES: [Class; 10] = [
     Class {
         names: &[
             "BertTokenizer",
@@ -158,6 +159,21 @@ const CLASSES: [Class; 9] = [
         pre_tokenizer: WORDS,
         template: ["bos_token", "eos_token"],
         tokens: ROBERTA_TOKENS,
+    },
+    Class {
+        names: &["AlbertTokenizer"],
+        kind: Kind::Albert,
+        pre_tokenizer: WORDS,
+        template: ["cls_token", "sep_token"],
+        tokens: &[
+            ("bos_token", "[CLS]"),
+            ("eos_token", "[SEP]"),
+            ("unk_token", "<unk>"),
+            ("sep_token", "[SEP]"),
+            ("pad_token", "<pad>"),
+            ("cls_token", "[CLS]"),
+            ("mask_token", "[MASK]"),
+        ],
     },
     Class {
         names: &["CamembertTokenizer"],
@@ -230,16 +246,17 @@ const CLASSES: [Class; 9] = [
 /// have families here. "" takes tokenizer.json as it is, whatever the files name.
 fn usual(model_type: &str) -> Option<&'static str> {
     Some(match model_type {
-        "bert" | "distilbert" | "nomic_bert" => "BertTokenizer",
+        "albert" => "AlbertTokenizer",
+        "bert" | "distilbert" | "electra" | "nomic_bert" => "BertTokenizer",
         "camembert" => "CamembertTokenizer",
         "deberta-v2" => "DebertaV2Tokenizer",
         "gemma3_text" => "GemmaTokenizer",
         "mistral" | "modernbert" | "umt5" | "xlm-roberta-xl" => "",
         "mpnet" => "MPNetTokenizer",
         "mt5" | "t5" => "T5Tokenizer",
-        "qwen3" => "Qwen2Tokenizer",
+        "qwen2" | "qwen3" => "Qwen2Tokenizer",
         "roberta" => "RobertaTokenizer",
-        "xlm-roberta" => "XLMRobertaTokenizer",
+        "gte" | "xlm-roberta" => "XLMRobertaTokenizer",
         _ => return None,
     })
 }
@@ -612,6 +629,22 @@ impl Settings {
                 ))
             }
             Kind::Unigram | Kind::Camembert | Kind::T5 => precompiled(&parts.normalizer),
+            Kind::Albert => {
+                let mut all = vec![
+                    parse(r#"{"type":"Replace","pattern":{"String":"``"},"content":"\""}"#),
+                    parse(r#"{"type":"Replace","pattern":{"String":"''"},"content":"\""}"#),
+                ];
+                if self.flag("keep_accents")? != Some(true) {
+                    all.push(parse(r#"{"type":"NFKD"}"#));
+                    all.push(parse(r#"{"type":"StripAccents"}"#));
+                }
+                if self.flag("do_lower_case")? != Some(false) {
+                    all.push(parse(r#"{"type":"Lowercase"}"#));
+                }
+                all.extend(Some(precompiled(&parts.normalizer)).filter(|table| !table.is_null()));
+                let all = Value::Array(all);
+                parse(&format!(r#"{{"type":"Sequence","normalizers":{all}}}"#))
+            }
             Kind::Deberta => {
                 let lower = self.flag("do_lower_case")? == Some(true);
                 let lower = if lower {
@@ -680,10 +713,14 @@ impl Settings {
                 let unknown = unknown.filter(|_| gemma);
                 model.set_unknown(unknown, gemma).ok_or_else(misfit)?
             }
-            (Kind::Unigram | Kind::Camembert | Kind::T5 | Kind::Deberta, Model::Unigram(model)) => {
+            (
+                Kind::Unigram | Kind::Albert | Kind::Camembert | Kind::T5 | Kind::Deberta,
+                Model::Unigram(model),
+            ) => {
                 let piece = unknown.map(|id| id as usize);
                 let id = match kind {
                     Kind::Unigram => 3,
+                    Kind::Albert => 1,
                     Kind::T5 => 2,
                     Kind::Camembert => piece.unwrap_or(0),
                     _ => {
@@ -718,7 +755,7 @@ impl Class {
         match self.kind {
             Kind::Bert => matches!(model, Model::WordPiece(_)),
             Kind::Roberta | Kind::Qwen2 | Kind::Gemma => matches!(model, Model::Bpe(_)),
-            Kind::Unigram | Kind::Camembert | Kind::T5 | Kind::Deberta => {
+            Kind::Unigram | Kind::Albert | Kind::Camembert | Kind::T5 | Kind::Deberta => {
                 matches!(model, Model::Unigram(_))
             }
         }

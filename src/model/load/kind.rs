@@ -38,27 +38,10 @@ impl Kind {
     }
 }
 
-/// What names of classes in `architectures` begin with, in the families that are implemented.
-const FAMILIES: [&str; 16] = [
-    "Bert",
-    "Camembert",
-    "DebertaV2",
-    "DistilBert",
-    "Gemma3",
-    "Gemma3Text",
-    "JinaBert",
-    "MPNet",
-    "Mistral",
-    "ModernBert",
-    "NomicBert",
-    "Qwen3",
-    "Roberta",
-    "T5",
-    "T5Encoder",
-    "XLMRoberta",
-];
+/// What the names of DeBERTa-v2's classes begin with, which has no table in `families`.
+const DEBERTA: &str = "DebertaV2";
 
-/// What they end with, where the model gives states of tokens or logits of a masked-language-modelling head.
+/// What names of classes end with, where the model gives states of tokens or logits of a masked-language-modelling head.
 const STATES: [&str; 4] = [
     "Model",
     "ForMaskedLM",
@@ -78,9 +61,9 @@ pub fn foreign(config: &Config, has_modules: bool) -> Vec<String> {
         if name == CONTRIEVER {
             return config.get("model_type").is_some_and(|name| name == "bert");
         }
-        let mut rests = FAMILIES
-            .iter()
-            .filter_map(|family| name.strip_prefix(family));
+        let mut rests = families::classes()
+            .chain([DEBERTA])
+            .filter_map(|class| name.strip_prefix(class));
         rests.any(|rest| STATES.contains(&rest) || (has_modules && rest.starts_with("For")))
     };
     let classes = config.get("architectures").and_then(Value::as_array);

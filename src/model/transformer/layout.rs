@@ -73,6 +73,8 @@ pub struct Encoder {
     pub relative_bias: Option<VectorId>,
     /// After the sum of the embeddings.
     pub embedding_norm: Option<Norm>,
+    /// From the width of the embeddings to that of states, where they differ.
+    pub embedding_projection: Option<Linear>,
     /// In order.
     pub layers: Vec<Layer>,
     /// After the last layer.
