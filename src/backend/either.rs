@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::cpu::{self, Activations, Cpu, CpuMatrix};
 use super::gpu::{self, Gpu, GpuMatrix, GpuTensor};
 use super::{
-    Activation, Attention, Backend, Compute, Linear, Norm, Pooling, ReadBack, Reading, Splade,
-    WeightDtype,
+    Activation, Attention, Backend, Compute, Gate, Linear, Norm, Pooling, ReadBack, Reading,
+    Splade, WeightDtype,
 };
 use crate::error::{Error, Result};
 
@@ -267,8 +267,8 @@ impl Compute for Either {
         }
     }
 
-    fn gate(&self, x: &EitherTensor, activation: Activation) -> Result<EitherTensor> {
-        on_its_backend!(self, x, |backend, x| backend.gate(x, activation))
+    fn gate(&self, x: &EitherTensor, gate: Gate, activation: Activation) -> Result<EitherTensor> {
+        on_its_backend!(self, x, |backend, x| backend.gate(x, gate, activation))
     }
 
     fn attention(
@@ -323,19 +323,19 @@ impl Compute for Either {
     }
 
     fn concatenate(&self, parts: &[&EitherTensor]) -> Result<EitherTensor> {
-        let (mut on_cpu, mut on_gpu) = (Vec::new(), Vec::new());
+        let (mut here, mut on_device) = (Vec::new(), Vec::new());
         for part in parts {
             match part {
-                EitherTensor::Cpu(part) => on_cpu.push(part),
-                EitherTensor::Gpu(part) => on_gpu.push(part),
+                EitherTensor::Cpu(part) => here.push(part),
+                EitherTensor::Gpu(part) => on_device.push(part),
             }
         }
         // A pass stays on one of the two, so one list is empty.
-        if on_gpu.is_empty() {
-            self.cpu.concatenate(&on_cpu).map(EitherTensor::Cpu)
+        if on_device.is_empty() {
+            self.cpu.concatenate(&here).map(EitherTensor::Cpu)
         } else {
             let gpu = self.need_gpu()?;
-            gpu.concatenate(&on_gpu).map(EitherTensor::Gpu)
+            gpu.concatenate(&on_device).map(EitherTensor::Gpu)
         }
     }
 
@@ -344,19 +344,19 @@ impl Compute for Either {
     }
 
     fn read(&self, tensors: Vec<ReadBack<EitherTensor>>) -> Result<Reading> {
-        let (mut on_cpu, mut on_gpu) = (Vec::new(), Vec::new());
+        let (mut here, mut on_device) = (Vec::new(), Vec::new());
         for tensor in tensors {
             match tensor {
-                ReadBack::All(EitherTensor::Cpu(x)) => on_cpu.push(ReadBack::All(x)),
-                ReadBack::All(EitherTensor::Gpu(x)) => on_gpu.push(ReadBack::All(x)),
-                ReadBack::Positive(EitherTensor::Cpu(x)) => on_cpu.push(ReadBack::Positive(x)),
-                ReadBack::Positive(EitherTensor::Gpu(x)) => on_gpu.push(ReadBack::Positive(x)),
+                ReadBack::All(EitherTensor::Cpu(x)) => here.push(ReadBack::All(x)),
+                ReadBack::All(EitherTensor::Gpu(x)) => on_device.push(ReadBack::All(x)),
+                ReadBack::Positive(EitherTensor::Cpu(x)) => here.push(ReadBack::Positive(x)),
+                ReadBack::Positive(EitherTensor::Gpu(x)) => on_device.push(ReadBack::Positive(x)),
             }
         }
-        if on_gpu.is_empty() {
-            self.cpu.read(on_cpu)
+        if on_device.is_empty() {
+            self.cpu.read(here)
         } else {
-            self.need_gpu()?.read(on_gpu)
+            self.need_gpu()?.read(on_device)
         }
     }
 }

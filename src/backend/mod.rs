@@ -118,6 +118,15 @@ kernel_enum! {
     }
 }
 
+/// The half of a row that is activated in a gated feed-forward block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// The first half.
+    First,
+    /// The second half.
+    Last,
+}
+
 /// SPLADE (Formal et al. 2021): how token logits become weights of vocabulary entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Splade {
@@ -323,8 +332,8 @@ pub trait Compute {
         self.linear(&inner, down.weight, down.bias, Activation::Identity)
     }
     /// The gate of a gated feed-forward block (GLU variants, Shazeer 2020): `x` is
-    /// `[rows, 2 · width]`, the result `activation(first half) · second half`, `[rows, width]`.
-    fn gate(&self, x: &Self::Tensor, activation: Activation) -> Result<Self::Tensor>;
+    /// `[rows, 2 · width]`, the result `activation(one half) · other half`, `[rows, width]`.
+    fn gate(&self, x: &Self::Tensor, gate: Gate, activation: Activation) -> Result<Self::Tensor>;
     /// Self-attention of each sequence. `qkv` is `[tokens, (count + 2 · kv_count) · size]`:
     /// queries, keys and values side by side. The result is `[tokens, count · size]`.
     fn attention(

@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::cpu::{Activations, Cpu, CpuMatrix};
 use super::either::{Either, EitherMatrix, misplaced};
-use super::{Activation, Attention, Compute, Linear, Norm, Pooling, ReadBack, Reading, Splade};
+use super::{
+    Activation, Attention, Compute, Gate, Linear, Norm, Pooling, ReadBack, Reading, Splade,
+};
 use crate::error::Result;
 
 /// The CPU of an [`Either`], for one pass with that one's weights.
@@ -176,8 +178,8 @@ impl<'a> Compute for Rehearsal<'a> {
         })
     }
 
-    fn gate(&self, x: &Self::Tensor, activation: Activation) -> Result<Self::Tensor> {
-        self.run(|| self.cpu().gate(x, activation))
+    fn gate(&self, x: &Self::Tensor, gate: Gate, activation: Activation) -> Result<Self::Tensor> {
+        self.run(|| self.cpu().gate(x, gate, activation))
     }
 
     fn attention(

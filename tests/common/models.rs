@@ -1,14 +1,20 @@
 //! The tiny models of `tests/fixtures`.
 
 /// Models of all families, heads and roads.
-pub const MODELS: [&str; 20] = [
+pub const MODELS: [&str; 27] = [
+    "tiny-albert",
     "tiny-bert",
     "tiny-deberta",
     "tiny-dense",
     "tiny-distilbert-splade",
+    "tiny-electra",
+    "tiny-eurobert",
     "tiny-gemma3",
+    "tiny-gte",
+    "tiny-gte-splade",
     "tiny-inference-free",
     "tiny-jina",
+    "tiny-llama",
     "tiny-m3",
     "tiny-mistral",
     "tiny-modernbert",
@@ -16,6 +22,7 @@ pub const MODELS: [&str; 20] = [
     "tiny-mpnet",
     "tiny-mpnet-splade",
     "tiny-nomic",
+    "tiny-qwen2",
     "tiny-qwen3",
     "tiny-roberta-splade",
     "tiny-splade",

@@ -251,7 +251,7 @@ fn other_families_name_their_own_fields() {
         (
             "tiny-qwen3",
             "rope_scaling",
-            json!({ "type": "dynamic", "factor": 2.0 }),
+            json!({ "type": "longrope", "factor": 2.0 }),
         ),
         ("tiny-qwen3", "rope_scaling", json!({ "type": "linear" })),
         ("tiny-qwen3", "rope_scaling", json!("linear")),
@@ -287,10 +287,10 @@ fn other_families_name_their_own_fields() {
 
 #[test]
 fn rotary_scaling_says_which_types_work() {
-    let scaling = json!({ "rope_type": "yarn", "factor": 4.0 });
+    let scaling = json!({ "rope_type": "longrope", "factor": 4.0 });
     let bytes = config_of("tiny-qwen3", "rope_scaling", scaling);
     let error = refused_of("tiny-qwen3", "config.json", &bytes);
-    let parts = ["rope_scaling", "yarn", "\"default\"", "\"linear\""];
+    let parts = ["rope_scaling", "longrope", "\"default\"", "\"yarn\""];
     assert_error(&error, "invalid_config", &parts);
 }
 

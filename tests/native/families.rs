@@ -5,6 +5,8 @@ use std::path::Path;
 use crate::common::{
     assert_close, assert_sparse, fixture, inputs, load, load_with, reference, rows, texts,
 };
+use serde_json::json;
+
 use gossamer::{
     EncodeOptions, Error, MultiOptions, Road, SparseOptions, TokenHead, TokenOptions, WeightDtype,
 };
@@ -133,6 +135,142 @@ fn assert_query(name: &str, prompt: &str) {
     }
 }
 
+/// The vectors with fields of config.json changed against the reference `{variant}_embeddings`.
+#[track_caller]
+fn assert_variant(name: &str, variant: &str, change: &serde_json::Value) {
+    let folder = fixture(name);
+    let config = std::fs::read(folder.join("config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    for (field, value) in change.as_object().unwrap() {
+        config[field] = value.clone();
+    }
+    let config = config.to_string().into_bytes();
+    let changes = [("config.json", Some(config.as_slice()))];
+    let embedder = load_with(&folder, WeightDtype::F32, &changes, 999).unwrap();
+    let ours = embedder
+        .encode(inputs(&list()), &EncodeOptions::default())
+        .unwrap();
+    let theirs = reference(&folder.join("reference.safetensors"));
+    let theirs = rows(&theirs[&format!("{variant}_embeddings")]);
+    let ours = ours.data.chunks_exact(ours.dimensions);
+    assert_close(&format!("{name}, {variant}"), &list(), ours, &theirs);
+}
+
+#[test]
+fn qwen2_causal_bidirectional_and_with_a_window() {
+    assert_dense("tiny-qwen2", "qwen2");
+    assert_variant(
+        "tiny-qwen2",
+        "bidirectional",
+        &json!({ "is_causal": false }),
+    );
+    let window = json!({ "use_sliding_window": true, "sliding_window": 6 });
+    assert_variant("tiny-qwen2", "window", &window);
+}
+
+#[test]
+fn llama_with_each_scaling_of_its_rotary_positions() {
+    assert_dense("tiny-llama", "llama");
+    assert_variant(
+        "tiny-llama",
+        "bidirectional",
+        &json!({ "is_causal": false }),
+    );
+    let yarn =
+        json!({ "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16 });
+    assert_variant("tiny-llama", "yarn", &json!({ "rope_scaling": yarn }));
+    let mut mscale = yarn;
+    for (field, value) in [
+        ("mscale", json!(0.7)),
+        ("mscale_all_dim", json!(1.4)),
+        ("truncate", json!(false)),
+        ("beta_fast", json!(8)),
+    ] {
+        mscale[field] = value;
+    }
+    assert_variant("tiny-llama", "mscale", &json!({ "rope_scaling": mscale }));
+    let dynamic = json!({ "rope_type": "dynamic", "factor": 3.0 });
+    assert_variant("tiny-llama", "dynamic", &json!({ "rope_scaling": dynamic }));
+}
+
+#[test]
+fn eurobert() {
+    assert_dense("tiny-eurobert", "eurobert");
+}
+
+#[test]
+fn electra_with_narrow_embeddings() {
+    assert_dense("tiny-electra", "electra");
+}
+
+#[test]
+fn albert_whose_layers_are_one() {
+    assert_dense("tiny-albert", "albert");
+}
+
+#[test]
+fn gte_as_published_and_as_transformers_has_it() {
+    assert_dense("tiny-gte", "gte");
+    let folder = fixture("tiny-gte");
+    let plain = std::fs::read(folder.join("plain.json")).unwrap();
+    let plain: serde_json::Value = serde_json::from_slice(&plain).unwrap();
+    let mut change = plain;
+    for field in ["rope_scaling", "auto_map"] {
+        change[field] = serde_json::Value::Null;
+    }
+    assert_variant("tiny-gte", "plain", &change);
+}
+
+/// What these families have and this crate does not is refused by its name.
+#[test]
+fn fields_of_the_new_families_that_are_not_implemented() {
+    for (name, field, value) in [
+        ("tiny-qwen2", "use_bidirectional_attention", json!(true)),
+        ("tiny-qwen2", "is_causal", json!(null)),
+        ("tiny-llama", "use_bidirectional_attention", json!(true)),
+        (
+            "tiny-llama",
+            "rope_scaling",
+            json!({ "rope_type": "longrope", "factor": 2.0 }),
+        ),
+        (
+            "tiny-llama",
+            "rope_scaling",
+            json!({ "rope_type": "llama3", "factor": 2.0 }),
+        ),
+        ("tiny-eurobert", "is_causal", json!(true)),
+        (
+            "tiny-electra",
+            "position_embedding_type",
+            json!("relative_key"),
+        ),
+        ("tiny-electra", "is_decoder", json!(true)),
+        ("tiny-albert", "num_hidden_groups", json!(2)),
+        ("tiny-albert", "inner_group_num", json!(2)),
+        ("tiny-gte", "layer_norm_type", json!("rms_norm")),
+        ("tiny-gte", "position_embedding_type", json!("absolute")),
+        ("tiny-gte", "pack_qkv", json!(false)),
+        ("tiny-gte", "logn_attention_scale", json!(true)),
+        (
+            "tiny-gte",
+            "rope_scaling",
+            json!({ "type": "ntk", "factor": 2.0, "mixed_b": 0.6 }),
+        ),
+        ("tiny-gte", "rope_scaling", json!({ "type": "ntk" })),
+    ] {
+        let folder = fixture(name);
+        let config = std::fs::read(folder.join("config.json")).unwrap();
+        let mut config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+        config[field] = value.clone();
+        let config = config.to_string().into_bytes();
+        let changes = [("config.json", Some(config.as_slice()))];
+        let error = load_with(&folder, WeightDtype::F32, &changes, 999).err();
+        let error = error.unwrap_or_else(|| panic!("{name} loads with {field} {value}"));
+        assert_eq!(error.code(), "invalid_config", "{name}: {error}");
+        assert!(error.to_string().contains(field), "{name}: {error}");
+    }
+}
+
 #[test]
 fn gemma3_with_its_dense_modules() {
     assert_dense("tiny-gemma3", "gemma3");
@@ -141,6 +279,12 @@ fn gemma3_with_its_dense_modules() {
 #[test]
 fn t5_encoder() {
     assert_dense("tiny-t5", "t5");
+    let mt5 = json!({
+        "model_type": "mt5",
+        "architectures": ["MT5EncoderModel"],
+        "feed_forward_proj": null,
+    });
+    assert_variant("tiny-t5", "mt5", &mt5);
 }
 
 #[test]
@@ -162,11 +306,12 @@ fn deberta_takes_the_wide_road() {
 }
 
 #[test]
-fn splade_of_roberta_modernbert_and_mpnet() {
+fn splade_of_roberta_modernbert_mpnet_and_gte() {
     for (name, family) in [
         ("tiny-roberta-splade", "roberta"),
         ("tiny-modernbert-splade", "modernbert"),
         ("tiny-mpnet-splade", "mpnet"),
+        ("tiny-gte-splade", "gte"),
     ] {
         let folder = fixture(name);
         let embedder = load(&folder, WeightDtype::F32);

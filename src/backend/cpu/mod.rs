@@ -32,7 +32,7 @@ pub use self::rotation::rotate;
 use self::scratch::{Buffer, ScratchPool};
 use self::simd::F32x4;
 use super::{
-    Activation, Attention, Backend, Compute, GROUP, Linear, Norm, Pooling, ReadBack, Reading,
+    Activation, Attention, Backend, Compute, GROUP, Gate, Linear, Norm, Pooling, ReadBack, Reading,
     Splade, SpladeStrategy, Values, WeightDtype,
 };
 use crate::error::{Result, zeroed};
@@ -265,13 +265,16 @@ impl Compute for Cpu {
         self.finished(&inner, rows, down.weight, down.bias, Activation::Identity)
     }
 
-    fn gate(&self, x: &Activations, activation: Activation) -> Result<Activations> {
+    fn gate(&self, x: &Activations, gate: Gate, activation: Activation) -> Result<Activations> {
         let width = x.width / 2;
         let mut out = self.activations(x.rows(), width)?;
         let rows = x.values.chunks_exact(2 * width);
         for (out, x) in out.values.chunks_exact_mut(width).zip(rows) {
-            let (gate, up) = x.split_at(width);
-            out.copy_from_slice(gate);
+            let (mut activated, mut up) = x.split_at(width);
+            if gate == Gate::Last {
+                (activated, up) = (up, activated);
+            }
+            out.copy_from_slice(activated);
             simd::map_in_place(out, 0.0, |x| activation::activate(activation, x));
             out.iter_mut().zip(up).for_each(|(gate, up)| *gate *= up);
         }

@@ -593,7 +593,10 @@ fn a_gate_is_the_activated_half_times_the_other() {
     let cpu = Cpu::new();
     let x = Random(9).vec(5 * 2 * 7);
     let tensor = cpu.upload(x.clone(), 5).unwrap();
-    let got = values(&cpu, &cpu.gate(&tensor, Activation::Silu).unwrap());
+    let got = values(
+        &cpu,
+        &cpu.gate(&tensor, Gate::First, Activation::Silu).unwrap(),
+    );
     let mut want = Vec::new();
     for row in x.chunks_exact(14) {
         for (gate, up) in row[..7].iter().zip(&row[7..]) {
@@ -759,7 +762,7 @@ fn layers(cpu: &Cpu) -> u64 {
             let qkv = cpu.linear(&x, &weight, None, activation).unwrap();
             for attention in attentions {
                 let context = cpu.attention(&qkv, &[0, 9, 29], attention).unwrap();
-                let gated = cpu.gate(&qkv, activation).unwrap();
+                let gated = cpu.gate(&qkv, Gate::First, activation).unwrap();
                 let (scale, shift) = (random.vec(48), random.vec(48));
                 let layer_norm = Norm {
                     kind: NormKind::Layer,

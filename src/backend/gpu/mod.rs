@@ -22,8 +22,8 @@ use self::pipelines::{Constants, Kernel, Pipelines};
 use self::recorder::{Argument, Recorder, host};
 use super::cpu::CpuMatrix;
 use super::{
-    Activation, Attention, Backend, Compute, Heads, Norm, NormKind, Pooling, ReadBack, Reading,
-    Splade, SpladeActivation, SpladeStrategy, WeightDtype,
+    Activation, Attention, Backend, Compute, Gate, Heads, Norm, NormKind, Pooling, ReadBack,
+    Reading, Splade, SpladeActivation, SpladeStrategy, WeightDtype,
 };
 use crate::error::{Error, Result};
 
@@ -432,10 +432,13 @@ impl Compute for Gpu {
         Ok(out)
     }
 
-    fn gate(&self, x: &GpuTensor, activation: Activation) -> Result<GpuTensor> {
+    fn gate(&self, x: &GpuTensor, gate: Gate, activation: Activation) -> Result<GpuTensor> {
         let out = self.tensor(x.rows, x.width / 2)?;
         let shape = [out.len(), out.width].map(number);
-        let constants = vec![("ACTIVATION", activation.number())];
+        let constants = vec![
+            ("ACTIVATION", activation.number()),
+            ("LAST", u32::from(gate == Gate::Last)),
+        ];
         let arguments = [x.argument(), out.argument()];
         let groups = spread(out.len());
         self.run(Kernel::Gate, constants, &shape, &arguments, groups)?;

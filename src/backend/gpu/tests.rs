@@ -298,10 +298,12 @@ fn activations_and_gates() {
             let x = backend.upload(x.clone(), rows).unwrap();
             backend.linear(&x, &weight, None, activation).unwrap()
         });
-        same!(2e-5, format!("gate, {activation:?}"), backend => {
-            let x = backend.upload(x.clone(), rows).unwrap();
-            backend.gate(&x, activation).unwrap()
-        });
+        for gate in [Gate::First, Gate::Last] {
+            same!(2e-5, format!("gate {gate:?}, {activation:?}"), backend => {
+                let x = backend.upload(x.clone(), rows).unwrap();
+                backend.gate(&x, gate, activation).unwrap()
+            });
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::model::transformer::spec::{Biases, LayerSpec, Positions, Spec};
 pub const FAMILY: Family = Family {
     name: "bert",
     model_types: &["bert"],
+    classes: &["Bert"],
     is: always,
     prefixes: &["", "bert."],
     unused: BERT_HEADS,
@@ -37,6 +38,7 @@ pub const NAMES: Names = Names {
     position_embeddings: "embeddings.position_embeddings.weight",
     token_type_embeddings: "embeddings.token_type_embeddings.weight",
     relative_bias: "",
+    embedding_projection: "",
     embedding_norm: Some("embeddings.LayerNorm"),
     layer: "encoder.layer.{}.",
     qkv: &[
@@ -69,23 +71,33 @@ pub fn absolute_positions(config: &Config) -> Result<()> {
 
 /// Reads the config fields that BERT and its relatives share.
 pub fn common(config: &Config) -> Result<Spec> {
+    Ok(Spec {
+        token_types: Some(config.size_or("type_vocab_size", 2, MOST_ROWS)?),
+        ..without_types(config)?
+    })
+}
+
+/// As [`common`], without a table of token types.
+pub fn without_types(config: &Config) -> Result<Spec> {
     encoder(config)?;
     let heads = heads(config, "hidden_size", "num_attention_heads")?;
     let rows = config.size("max_position_embeddings", MOST_ROWS)?;
     Ok(Spec {
         vocab_size: config.size("vocab_size", MOST_ROWS)?,
         hidden_size: config.size("hidden_size", MOST_WIDTH)?,
+        embedding_size: config.size("hidden_size", MOST_WIDTH)?,
         intermediate_size: config.size("intermediate_size", MOST_WIDTH)?,
         heads,
         attention_scale: attention_scale(heads),
         layers: vec![LayerSpec::default(); config.size("num_hidden_layers", MOST_LAYERS)?],
+        shared_layers: false,
         positions: Positions::FromZero { rows },
         relative: None,
         max_positions: rows,
-        token_types: Some(config.size_or("type_vocab_size", 2, MOST_ROWS)?),
+        token_types: None,
         embedding_scale: 1.0,
         activation: config.activation("hidden_act", "gelu")?,
-        gated: false,
+        gate: None,
         norm: NormKind::Layer,
         norm_eps: config.epsilon("layer_norm_eps", 1e-12)?,
         biases: Biases::ALL,

@@ -11,6 +11,7 @@ use crate::model::transformer::spec::{LayerSpec, Spec};
 pub const FAMILY: Family = Family {
     name: "gemma3",
     model_types: &["gemma3_text"],
+    classes: &["Gemma3", "Gemma3Text"],
     is: always,
     spec,
     spellings: &[Names {

@@ -2,7 +2,7 @@
 //! block.
 
 use super::{Family, Names, NormNames, bert};
-use crate::backend::Activation;
+use crate::backend::{Activation, Gate};
 use crate::error::Result;
 use crate::model::families::config::Config;
 use crate::model::transformer::spec::{Biases, Positions, Relative, Spec};
@@ -10,6 +10,7 @@ use crate::model::transformer::spec::{Biases, Positions, Relative, Spec};
 pub const FAMILY: Family = Family {
     name: "jina_bert",
     model_types: &["bert", "jina_bert"],
+    classes: &["JinaBert"],
     is: |config| {
         config
             .get("position_embedding_type")
@@ -45,7 +46,7 @@ fn spec(config: &Config) -> Result<Spec> {
         positions: Positions::None,
         relative: Some(Relative::Alibi),
         activation,
-        gated: true,
+        gate: Some(Gate::First),
         biases: Biases {
             ffn_up: false,
             ..Biases::ALL

@@ -5,7 +5,7 @@ use super::{
     Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names, NormNames, always, attention_scale,
     decoder_heads,
 };
-use crate::backend::{Mask, NormKind};
+use crate::backend::{Gate, Mask, NormKind};
 use crate::error::Result;
 use crate::model::families::config::Config;
 use crate::model::transformer::rope;
@@ -14,6 +14,7 @@ use crate::model::transformer::spec::{Biases, LayerSpec, Positions, Spec};
 pub const FAMILY: Family = Family {
     name: "mistral",
     model_types: &["mistral"],
+    classes: &["Mistral"],
     is: always,
     prefixes: &["", "model."],
     unused: &["lm_head.", "output.weight"],
@@ -32,6 +33,7 @@ pub const NAMES: Names = Names {
     position_embeddings: "",
     token_type_embeddings: "",
     relative_bias: "",
+    embedding_projection: "",
     embedding_norm: None,
     layer: "layers.{}.",
     qkv: &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
@@ -47,6 +49,7 @@ pub const NAMES: Names = Names {
 
 fn spec(config: &Config) -> Result<Spec> {
     config.only("layer_types", &[])?;
+    no_other_direction(config)?;
     let window = if config.is_null("sliding_window") {
         None
     } else {
@@ -73,6 +76,12 @@ pub fn mask(config: &Config, window: Option<usize>) -> Result<Mask> {
     })
 }
 
+/// Refuses a direction that transformers reads in other families only: here it leaves the decoder
+/// causal.
+pub fn no_other_direction(config: &Config) -> Result<()> {
+    config.only("use_bidirectional_attention", &[false.into()])
+}
+
 /// Whether `is_causal` leaves a decoder causal. For transformers null is false for texts with padding, and true without.
 pub fn is_causal(config: &Config) -> Result<bool> {
     if config.is_null("is_causal") {
@@ -96,17 +105,19 @@ pub fn decoder(config: &Config, layers: Vec<LayerSpec>) -> Result<Spec> {
     Ok(Spec {
         vocab_size: config.size("vocab_size", MOST_ROWS)?,
         hidden_size: config.size("hidden_size", MOST_WIDTH)?,
+        embedding_size: config.size("hidden_size", MOST_WIDTH)?,
         intermediate_size: config.size("intermediate_size", MOST_WIDTH)?,
         heads,
         attention_scale: attention_scale(heads),
         layers,
+        shared_layers: false,
         positions: Positions::None,
         relative: None,
         max_positions: config.size_or("max_position_embeddings", 32_768, MOST_ROWS)?,
         token_types: None,
         embedding_scale: 1.0,
         activation: config.activation("hidden_act", "silu")?,
-        gated: true,
+        gate: Some(Gate::First),
         norm: NormKind::Rms,
         norm_eps: config.epsilon("rms_norm_eps", 1e-6)?,
         biases: Biases {

@@ -2,15 +2,21 @@
 //!
 //! Adding one takes a file here and its line in the list below.
 
+mod albert;
 mod bert;
 pub mod config;
 mod distilbert;
+mod electra;
+mod eurobert;
 mod gemma3;
+mod gte;
 mod jina_bert;
+mod llama;
 mod mistral;
 mod modernbert;
 mod mpnet;
 mod nomic_bert;
+mod qwen2;
 mod qwen3;
 mod roberta;
 mod t5;
@@ -26,6 +32,8 @@ pub struct Family {
     pub name: &'static str,
     /// Values of `model_type` in config.json.
     pub model_types: &'static [&'static str],
+    /// What the names of its classes in transformers begin with: `Bert` of `BertModel`.
+    pub classes: &'static [&'static str],
     /// Tells families of one `model_type` apart.
     pub is: fn(&Config) -> bool,
     /// Prefixes that its tensor names may carry.
@@ -62,6 +70,8 @@ pub struct Names {
     pub token_type_embeddings: &'static str,
     /// Table `[buckets, heads]` of a relative bias, where the `Spec` has one.
     pub relative_bias: &'static str,
+    /// Module: projection of the embeddings, where the `Spec` has one.
+    pub embedding_projection: &'static str,
     /// Module: norm of the embeddings.
     pub embedding_norm: Option<&'static str>,
     /// Prefix of a layer.
@@ -76,7 +86,8 @@ pub struct Names {
     pub attention_norms: NormNames,
     /// Module of a layer: first product of a feed-forward block without a gate.
     pub ffn_up: &'static str,
-    /// Modules of a layer: gate and first product of a gated feed-forward block, or one for both.
+    /// Modules of a layer: gate and first product of a gated feed-forward block in the order of the
+    /// `Spec`'s gate, or one for both.
     pub ffn_gated: &'static [&'static str],
     /// Module of a layer: second product of the feed-forward block.
     pub ffn_down: &'static str,
@@ -193,12 +204,18 @@ const MOST_LAYERS: usize = 1024;
 /// The first that fits is taken.
 const FAMILIES: &[Family] = &[
     jina_bert::FAMILY,
+    albert::FAMILY,
     bert::FAMILY,
     roberta::FAMILY,
     distilbert::FAMILY,
+    electra::FAMILY,
+    eurobert::FAMILY,
     mpnet::FAMILY,
     modernbert::FAMILY,
     nomic_bert::FAMILY,
+    gte::FAMILY,
+    llama::FAMILY,
+    qwen2::FAMILY,
     qwen3::FAMILY,
     mistral::FAMILY,
     gemma3::FAMILY,
@@ -222,6 +239,11 @@ pub fn find(config: &Config) -> Result<&'static Family> {
                 known.join(", ")
             ))
         })
+}
+
+/// What the names of the classes of all families begin with.
+pub fn classes() -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().flat_map(|family| family.classes).copied()
 }
 
 /// Whether code of a model's own, as `auto_map` names it, is implemented here.

@@ -5,7 +5,7 @@ use super::{
     ClassifierNames, Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, MlmNames, Names, NormNames,
     always, attention_scale, encoder, heads,
 };
-use crate::backend::{Activation, Mask, NormKind, Pooling};
+use crate::backend::{Activation, Gate, Mask, NormKind, Pooling};
 use crate::error::Result;
 use crate::model::families::config::Config;
 use crate::model::transformer::rope::{LayerKind, Ropes};
@@ -14,6 +14,7 @@ use crate::model::transformer::spec::{Biases, LayerSpec, Positions, Spec};
 pub const FAMILY: Family = Family {
     name: "modernbert",
     model_types: &["modernbert"],
+    classes: &["ModernBert"],
     is: always,
     prefixes: &["", "model."],
     unused: &["head.", "decoder."],
@@ -25,6 +26,7 @@ pub const FAMILY: Family = Family {
         position_embeddings: "",
         token_type_embeddings: "",
         relative_bias: "",
+        embedding_projection: "",
         embedding_norm: Some("embeddings.norm"),
         layer: "layers.{}.",
         qkv: &["attn.Wqkv"],
@@ -110,17 +112,19 @@ fn spec(config: &Config) -> Result<Spec> {
     Ok(Spec {
         vocab_size: config.size("vocab_size", MOST_ROWS)?,
         hidden_size: config.size("hidden_size", MOST_WIDTH)?,
+        embedding_size: config.size("hidden_size", MOST_WIDTH)?,
         intermediate_size: config.size("intermediate_size", MOST_WIDTH)?,
         heads,
         attention_scale: attention_scale(heads),
         layers: layers.collect(),
+        shared_layers: false,
         positions: Positions::None,
         relative: None,
         max_positions: config.size_or("max_position_embeddings", 8192, MOST_ROWS)?,
         token_types: None,
         embedding_scale: 1.0,
         activation: config.activation("hidden_activation", "gelu")?,
-        gated: true,
+        gate: Some(Gate::First),
         norm: NormKind::Layer,
         // transformers does not read layer_norm_eps, which published configs have, too.
         norm_eps: config.epsilon("norm_eps", 1e-5)?,

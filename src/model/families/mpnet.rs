@@ -8,6 +8,7 @@ use crate::model::transformer::spec::{Relative, Spec};
 pub const FAMILY: Family = Family {
     name: "mpnet",
     model_types: &["mpnet"],
+    classes: &["MPNet"],
     is: always,
     prefixes: &["", "mpnet."],
     unused: BERT_HEADS,

@@ -6,15 +6,16 @@ use super::{
     BERT_HEADS, ClassifierNames, Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names, NormNames,
     always, attention_scale, bert, encoder, heads,
 };
-use crate::backend::{Activation, NormKind};
+use crate::backend::{Activation, Gate, NormKind};
 use crate::error::Result;
 use crate::model::families::config::Config;
 use crate::model::transformer::rope;
-use crate::model::transformer::spec::{Biases, LayerSpec, Positions, Rope, Spec};
+use crate::model::transformer::spec::{Biases, LayerSpec, Positions, Spec};
 
 pub const FAMILY: Family = Family {
     name: "nomic_bert",
     model_types: &["nomic_bert"],
+    classes: &["NomicBert"],
     is: always,
     prefixes: &["", "nomic_bert.", "bert."],
     unused: BERT_HEADS,
@@ -109,10 +110,7 @@ fn spec(config: &Config) -> Result<Spec> {
         ));
     }
     let rope = if original {
-        Rope {
-            theta: config.positive("rotary_emb_base", 10_000.0)?,
-            factor: 1.0,
-        }
+        rope::plain_rope(config.positive("rotary_emb_base", 10_000.0)?)
     } else {
         rope::read(config, 1000.0)?
     };
@@ -132,17 +130,19 @@ fn spec(config: &Config) -> Result<Spec> {
     Ok(Spec {
         vocab_size: config.size("vocab_size", MOST_ROWS)?,
         hidden_size: config.size(hidden, MOST_WIDTH)?,
+        embedding_size: config.size(hidden, MOST_WIDTH)?,
         intermediate_size: config.size(intermediate, MOST_WIDTH)?,
         heads,
         attention_scale: attention_scale(heads),
         layers: vec![layer; config.size(layers, MOST_LAYERS)?],
+        shared_layers: false,
         positions: Positions::None,
         relative: None,
         max_positions,
         token_types: Some(config.size_or("type_vocab_size", 2, MOST_ROWS)?),
         embedding_scale: 1.0,
         activation,
-        gated: true,
+        gate: Some(Gate::First),
         norm: NormKind::Layer,
         norm_eps: config.epsilon(eps, 1e-12)?,
         biases: Biases {

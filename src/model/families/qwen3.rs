@@ -9,6 +9,7 @@ use crate::model::transformer::spec::{LayerSpec, Spec};
 pub const FAMILY: Family = Family {
     name: "qwen3",
     model_types: &["qwen3"],
+    classes: &["Qwen3"],
     is: always,
     spec,
     spellings: &[Names {
@@ -23,6 +24,12 @@ pub const FAMILY: Family = Family {
 pub const HEAD_NORMS: Option<[&str; 2]> = Some(["self_attn.q_norm", "self_attn.k_norm"]);
 
 fn spec(config: &Config) -> Result<Spec> {
+    mistral::decoder(config, layers(config)?)
+}
+
+/// Layers of Qwen2's and Qwen3's decoders.
+pub fn layers(config: &Config) -> Result<Vec<LayerSpec>> {
+    mistral::no_other_direction(config)?;
     let count = config.size("num_hidden_layers", MOST_LAYERS)?;
     let window = if config.flag("use_sliding_window", false)? && !config.is_null("sliding_window") {
         Some(config.size_or("sliding_window", 4096, MOST_ROWS)?)
@@ -50,5 +57,5 @@ fn spec(config: &Config) -> Result<Spec> {
         let mask = mistral::mask(config, window)?;
         Ok(LayerSpec { mask, rope })
     });
-    mistral::decoder(config, layers.collect::<Result<_>>()?)
+    layers.collect()
 }

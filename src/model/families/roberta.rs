@@ -10,6 +10,7 @@ use crate::model::transformer::spec::{Positions, Spec};
 pub const FAMILY: Family = Family {
     name: "roberta",
     model_types: &["roberta", "xlm-roberta", "camembert"],
+    classes: &["Roberta", "XLMRoberta", "Camembert"],
     is: always,
     prefixes: &["", "roberta."],
     unused: BERT_HEADS,

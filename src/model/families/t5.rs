@@ -4,14 +4,15 @@
 use super::{
     Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names, NormNames, always, bounded, encoder,
 };
-use crate::backend::{Heads, NormKind};
+use crate::backend::{Gate, Heads, NormKind};
 use crate::error::Result;
 use crate::model::families::config::Config;
 use crate::model::transformer::spec::{Biases, LayerSpec, Positions, Relative, Spec};
 
 pub const FAMILY: Family = Family {
     name: "t5",
-    model_types: &["t5"],
+    model_types: &["t5", "mt5"],
+    classes: &["T5", "T5Encoder", "MT5", "MT5Encoder"],
     is: always,
     prefixes: &[""],
     unused: &["decoder.", "lm_head.", "shared.", "encoder.embed_tokens."],
@@ -36,6 +37,7 @@ const NAMES: Names = Names {
     position_embeddings: "",
     token_type_embeddings: "",
     relative_bias: "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+    embedding_projection: "",
     embedding_norm: None,
     layer: "encoder.block.{}.",
     qkv: &[
@@ -59,7 +61,12 @@ const MAX_POSITIONS: usize = 8192;
 fn spec(config: &Config) -> Result<Spec> {
     encoder(config)?;
     let field = "feed_forward_proj";
-    let kind = config.text(field)?.unwrap_or("relu");
+    let default = if config.text("model_type")? == Some("mt5") {
+        "gated-gelu"
+    } else {
+        "relu"
+    };
+    let kind = config.text(field)?.unwrap_or(default);
     let (gated, name) = match kind.strip_prefix("gated-") {
         // transformers takes "gated-gelu" for the tanh form.
         Some("gelu") => (true, "gelu_new"),
@@ -76,10 +83,12 @@ fn spec(config: &Config) -> Result<Spec> {
     Ok(Spec {
         vocab_size: config.size("vocab_size", MOST_ROWS)?,
         hidden_size: config.size("d_model", MOST_WIDTH)?,
+        embedding_size: config.size("d_model", MOST_WIDTH)?,
         intermediate_size: config.size("d_ff", MOST_WIDTH)?,
         heads: bounded(config, heads, "d_kv")?,
         attention_scale: 1.0,
         layers: vec![LayerSpec::default(); config.size("num_layers", MOST_LAYERS)?],
+        shared_layers: false,
         positions: Positions::None,
         relative: Some(Relative::Buckets {
             buckets: config.buckets("relative_attention_num_buckets", 32, max_distance)?,
@@ -89,7 +98,7 @@ fn spec(config: &Config) -> Result<Spec> {
         token_types: None,
         embedding_scale: 1.0,
         activation: config.named_activation(field, name)?,
-        gated,
+        gate: gated.then_some(Gate::First),
         norm: NormKind::Rms,
         norm_eps: config.epsilon("layer_norm_epsilon", 1e-6)?,
         biases: Biases::NONE,

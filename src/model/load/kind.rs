@@ -8,25 +8,8 @@ use crate::error::{Error, Result};
 use crate::model::families;
 use crate::model::families::config::Config;
 
-/// Beginnings of class names in `architectures`, for the families that are implemented.
-const FAMILIES: [&str; 16] = [
-    "Bert",
-    "Camembert",
-    "DebertaV2",
-    "DistilBert",
-    "Gemma3",
-    "Gemma3Text",
-    "JinaBert",
-    "MPNet",
-    "Mistral",
-    "ModernBert",
-    "NomicBert",
-    "Qwen3",
-    "Roberta",
-    "T5",
-    "T5Encoder",
-    "XLMRoberta",
-];
+/// Beginning of the class names of DeBERTa-v2, which has no table in `families`.
+const DEBERTA: &str = "DebertaV2";
 
 /// Ends of class names of models that give token states or the logits of a head for masked language
 /// modelling.
@@ -56,9 +39,9 @@ pub fn foreign(config: &Config, has_modules: bool, classifies: bool) -> Vec<Stri
         if name == CONTRIEVER {
             return config.get("model_type").is_some_and(|name| name == "bert");
         }
-        let mut rests = FAMILIES
-            .iter()
-            .filter_map(|family| name.strip_prefix(family));
+        let mut rests = families::classes()
+            .chain([DEBERTA])
+            .filter_map(|class| name.strip_prefix(class));
         rests.any(|rest| {
             if classifies {
                 rest == CLASSIFIER

@@ -318,12 +318,33 @@ impl EncoderBuilder<'_> {
             position_embeddings,
             token_type_embeddings,
             relative_bias,
-            embedding_norm: self.norm(|names| names.embedding_norm.map(str::to_owned)),
-            layers: (0..spec.layers.len())
-                .map(|index| self.layer(index))
-                .collect(),
+            embedding_norm: self.norm_of(spec.embedding_size, |names| {
+                names.embedding_norm.map(str::to_owned)
+            }),
+            embedding_projection: self.embedding_projection(),
+            layers: if spec.shared_layers {
+                vec![self.layer(0); spec.layers.len()]
+            } else {
+                let layers = 0..spec.layers.len();
+                layers.map(|index| self.layer(index)).collect()
+            },
             final_norm: self.norm(|names| names.final_norm.map(str::to_owned)),
         }
+    }
+
+    fn embedding_projection(&mut self) -> Option<Linear> {
+        let spec = self.spec;
+        if spec.embedding_size == spec.hidden_size && !spec.shared_layers {
+            return None;
+        }
+        let one = |names: &Names| vec![(names.embedding_projection.to_owned(), spec.hidden_size)];
+        let stacked: StackedModules = self.spellings.iter().map(one).collect();
+        let precision = Precision::Sensitive;
+        let input = spec.embedding_size;
+        Some(
+            self.layout
+                .stacked(self.file, &stacked, input, true, precision),
+        )
     }
 
     fn layer(&mut self, index: usize) -> Layer {
@@ -331,7 +352,7 @@ impl EncoderBuilder<'_> {
         let (heads, biases) = (spec.heads, spec.biases);
         let (hidden, ffn) = (spec.hidden_size, spec.intermediate_size);
         let (queries, keys) = (heads.query_width(), heads.kv_width());
-        let (ups, up_rows): (Modules, &[usize]) = if spec.gated {
+        let (ups, up_rows): (Modules, &[usize]) = if spec.gate.is_some() {
             (|names| names.ffn_gated.to_vec(), &[ffn, ffn])
         } else {
             (|names| vec![names.ffn_up], &[ffn])
@@ -372,7 +393,7 @@ impl EncoderBuilder<'_> {
     fn table(&mut self, name: fn(&Names) -> &'static str, rows: usize) -> MatrixId {
         let names: Vec<&str> = self.spellings.iter().map(name).collect();
         self.layout
-            .table(self.file, &names, [rows, self.spec.hidden_size])
+            .table(self.file, &names, [rows, self.spec.embedding_size])
     }
 
     /// Modules of a layer as one product. There is a module for each of `rows`, or a single one for

@@ -136,9 +136,13 @@ impl<B: Compute> ForwardPass<'_, B> {
             tables.push((weights.matrix(table), &batch.types));
         }
         let sum = self.backend.embed(&tables, self.spec.embedding_scale)?;
-        match encoder.embedding_norm {
-            Some(norm) => self.norm(&sum, None, norm),
-            None => Ok(sum),
+        let normed = match encoder.embedding_norm {
+            Some(norm) => self.norm(&sum, None, norm)?,
+            None => sum,
+        };
+        match encoder.embedding_projection {
+            Some(linear) => self.linear(&normed, linear, Activation::Identity),
+            None => Ok(normed),
         }
     }
 
@@ -186,9 +190,9 @@ impl<B: Compute> ForwardPass<'_, B> {
     }
 
     fn feed_forward(&self, x: &B::Tensor, layer: &Layer) -> Result<B::Tensor> {
-        if self.spec.gated {
+        if let Some(gate) = self.spec.gate {
             let both = self.linear(x, layer.ffn_up, Activation::Identity)?;
-            let inner = self.backend.gate(&both, self.spec.activation)?;
+            let inner = self.backend.gate(&both, gate, self.spec.activation)?;
             return self.linear(&inner, layer.ffn_down, Activation::Identity);
         }
         let weights = [layer.ffn_up, layer.ffn_down].map(|linear| self.weights.parameters(linear));

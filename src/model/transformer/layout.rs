@@ -74,6 +74,8 @@ pub struct Encoder {
     pub relative_bias: Option<VectorId>,
     /// Norm of the sum of the embeddings.
     pub embedding_norm: Option<Norm>,
+    /// From the width of the embeddings to that of states, if they differ.
+    pub embedding_projection: Option<Linear>,
     /// Layers, first to last.
     pub layers: Vec<Layer>,
     /// Norm of the last layer's output.

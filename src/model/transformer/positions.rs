@@ -3,7 +3,7 @@
 
 use crate::backend::{RelativeBias, Rotary};
 use crate::error::{Result, room};
-use crate::model::transformer::spec::{Relative, Rope};
+use crate::model::transformer::spec::{Relative, Rope, RopeScaling};
 
 impl Rope {
     /// Cosines and sines of `positions` positions for heads of `size`.
@@ -17,23 +17,91 @@ impl Rope {
     )]
     pub fn table(self, size: usize, positions: usize) -> Result<Rotary> {
         let half = size / 2;
-        let frequencies: Vec<f32> = (0..half)
-            .map(|i| {
-                let exponent = (2 * i) as f32 / size as f32;
-                let power = libm::pow(self.theta, f64::from(exponent)) as f32;
-                1.0 / power / self.factor as f32
-            })
-            .collect();
+        let frequencies = self.frequencies(size);
+        let amplitude = match self.scaling {
+            RopeScaling::Yarn { attention, .. } => attention as f32,
+            _ => 1.0,
+        };
         let len = half.saturating_mul(positions);
         let (mut cos, mut sin) = (room(len)?, room(len)?);
         for position in 0..positions {
             for frequency in &frequencies {
                 let angle = f64::from(position as f32 * frequency);
-                cos.push(libm::cos(angle) as f32);
-                sin.push(libm::sin(angle) as f32);
+                cos.push(libm::cos(angle) as f32 * amplitude);
+                sin.push(libm::sin(angle) as f32 * amplitude);
             }
         }
         Ok(Rotary { half, cos, sin })
+    }
+
+    /// The angle of each pair of elements at position 1, in f32 as in the reference.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        reason = "f32, as in the reference"
+    )]
+    fn frequencies(self, size: usize) -> Vec<f32> {
+        use core::f64::consts::PI;
+        let power = |theta: f64, i: usize| -> f32 {
+            let exponent = (2 * i) as f32 / size as f32;
+            libm::pow(theta, f64::from(exponent)) as f32
+        };
+        let all = |frequency: &dyn Fn(usize) -> f32| (0..size / 2).map(frequency).collect();
+        let plain = |i| 1.0 / power(self.theta, i);
+        match self.scaling {
+            RopeScaling::None => all(&plain),
+            RopeScaling::Linear { factor } => all(&|i| plain(i) / factor as f32),
+            RopeScaling::Ntk { factor } => {
+                let shift = libm::pow(factor, 2.0 / size as f64) as f32;
+                all(&|i| 1.0 / power(self.theta * factor, i) / shift)
+            }
+            RopeScaling::Llama3 {
+                factor,
+                low,
+                high,
+                original,
+            } => all(&|i| {
+                let (frequency, factor) = (plain(i), factor as f32);
+                let length = 2.0 * PI as f32 / frequency;
+                if length < (original / high) as f32 {
+                    return frequency;
+                }
+                if length > (original / low) as f32 {
+                    return frequency / factor;
+                }
+                let smooth = (original as f32 / length - low as f32) / (high - low) as f32;
+                (1.0 - smooth) * frequency / factor + smooth * frequency
+            }),
+            RopeScaling::Yarn {
+                factor,
+                fast,
+                slow,
+                original,
+                truncate,
+                ..
+            } => {
+                // The index whose frequency turns so many times in the original length.
+                let index = |turns: f64| {
+                    let turns = libm::log(original / (turns * 2.0 * PI));
+                    size as f64 * turns / (2.0 * libm::log(self.theta))
+                };
+                let (mut first, mut last) = (index(fast), index(slow));
+                if truncate {
+                    (first, last) = (first.floor(), last.ceil());
+                }
+                (first, last) = (first.max(0.0), last.min((size - 1) as f64));
+                #[expect(clippy::float_cmp, reason = "as in the reference")]
+                if first == last {
+                    last += 0.001;
+                }
+                all(&|i| {
+                    let ramp = (i as f32 - first as f32) / (last - first) as f32;
+                    let kept = 1.0 - ramp.clamp(0.0, 1.0);
+                    let power = power(self.theta, i);
+                    1.0 / (factor as f32 * power) * (1.0 - kept) + 1.0 / power * kept
+                })
+            }
+        }
     }
 }
 
@@ -142,7 +210,7 @@ mod tests {
     fn rotary_begins_at_zero_and_turns_the_first_pair_by_one() {
         let rotary = Rope {
             theta: 10_000.0,
-            factor: 1.0,
+            scaling: RopeScaling::None,
         }
         .table(8, 3)
         .unwrap();

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::error::Result;
 use crate::model::families::config::Config;
-use crate::model::transformer::spec::Rope;
+use crate::model::transformer::spec::{Rope, RopeScaling};
 
 /// Which tokens a layer attends to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl Ropes {
                 .filter(|parameters| !parameters.is_null());
             let rope = match newer {
                 Some(parameters) => parse(config, "rope_parameters", parameters, theta)?,
-                None => Rope { theta, factor: 1.0 },
+                None => plain_rope(theta),
             };
             match config.get("rope_scaling").filter(|_| scaled) {
                 // transformers ignores the older name `type` here, so that the scaling would have
@@ -126,7 +126,15 @@ pub fn read(config: &Config, default: f64) -> Result<Rope> {
             return parse(config, field, parameters, theta);
         }
     }
-    Ok(Rope { theta, factor: 1.0 })
+    Ok(plain_rope(theta))
+}
+
+/// Rotary embeddings without scaling.
+pub fn plain_rope(theta: f64) -> Rope {
+    Rope {
+        theta,
+        scaling: RopeScaling::None,
+    }
 }
 
 /// Errors if only a part of each head is rotated.
@@ -145,15 +153,17 @@ fn parse(config: &Config, field: &str, parameters: &Value, theta: f64) -> Result
     let wrong = || {
         config.wrong(
             field,
-            "an object whose rope_type is \"default\", or \"linear\" with a factor above 0, and whose rope_theta, if it has one, is above 0",
+            "an object whose rope_type is \"default\", \"linear\", \"dynamic\", \"llama3\" or \"yarn\", with the numbers that transformers has for it, all above 0",
         )
     };
-    let number = |name: &str| match parameters.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => match value.as_f64() {
-            Some(value) if value > 0.0 => Ok(Some(value)),
-            _ => Err(wrong()),
-        },
+    let number = |name: &str| -> Result<Option<f64>> {
+        match parameters.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => match value.as_f64() {
+                Some(value) if value > 0.0 => Ok(Some(value)),
+                _ => Err(wrong()),
+            },
+        }
     };
     if !parameters.is_object() {
         return Err(wrong());
@@ -168,13 +178,64 @@ fn parse(config: &Config, field: &str, parameters: &Value, theta: f64) -> Result
     let kind = parameters
         .get("rope_type")
         .or_else(|| parameters.get("type"));
-    let factor = match kind.map(Value::as_str) {
-        None | Some(Some("default")) => 1.0,
-        Some(Some("linear")) => number("factor")?.ok_or_else(wrong)?,
+    let theta = number("rope_theta")?.unwrap_or(theta);
+    let need = |name: &str| number(name)?.ok_or_else(wrong);
+    let scaling = match kind.map(Value::as_str) {
+        None | Some(Some("default")) => RopeScaling::None,
+        Some(Some("linear")) => RopeScaling::Linear {
+            factor: need("factor")?,
+        },
+        // It changes frequencies beyond max_position_embeddings only, and no sequence is longer.
+        Some(Some("dynamic")) => {
+            need("factor")?;
+            RopeScaling::None
+        }
+        Some(Some(kind @ ("llama3" | "yarn"))) => {
+            // Here transformers takes the length from another place.
+            config.only("original_max_position_embeddings", &[])?;
+            let (factor, original) = (need("factor")?, need("original_max_position_embeddings")?);
+            if kind == "llama3" {
+                let (low, high) = (need("low_freq_factor")?, need("high_freq_factor")?);
+                if low >= high {
+                    return Err(wrong());
+                }
+                RopeScaling::Llama3 {
+                    factor,
+                    low,
+                    high,
+                    original,
+                }
+            } else {
+                if theta <= 1.0 {
+                    return Err(wrong());
+                }
+                RopeScaling::Yarn {
+                    factor,
+                    attention: yarn_attention(factor, number)?,
+                    fast: number("beta_fast")?.unwrap_or(32.0),
+                    slow: number("beta_slow")?.unwrap_or(1.0),
+                    original,
+                    truncate: parameters.get("truncate") != Some(&Value::Bool(false)),
+                }
+            }
+        }
         Some(_) => return Err(wrong()),
     };
-    Ok(Rope {
-        theta: number("rope_theta")?.unwrap_or(theta),
-        factor,
-    })
+    Ok(Rope { theta, scaling })
+}
+
+/// YaRN's factor of cosines and sines.
+fn yarn_attention(factor: f64, number: impl Fn(&str) -> Result<Option<f64>>) -> Result<f64> {
+    let of = |scale: f64| 0.1 * scale * libm::log(factor.max(1.0)) + 1.0;
+    Ok(
+        match (
+            number("attention_factor")?,
+            number("mscale")?,
+            number("mscale_all_dim")?,
+        ) {
+            (Some(attention), ..) => attention,
+            (None, Some(scale), Some(all)) => of(scale) / of(all),
+            _ => of(1.0),
+        },
+    )
 }

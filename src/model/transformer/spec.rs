@@ -1,7 +1,7 @@
 //! A transformer encoder as data: everything that the forward pass needs to know, and nothing about
 //! the family or file that it comes from.
 
-use crate::backend::{Activation, Heads, Mask, NormKind};
+use crate::backend::{Activation, Gate, Heads, Mask, NormKind};
 use crate::text::Batch;
 
 /// Sizes and choices of one transformer.
@@ -11,6 +11,9 @@ pub struct Spec {
     pub vocab_size: usize,
     /// Width of a token state.
     pub hidden_size: usize,
+    /// Width of the embedding tables. If it is not `hidden_size`, a projection follows the
+    /// embeddings.
+    pub embedding_size: usize,
     /// Width of the feed-forward block between its two linear layers.
     pub intermediate_size: usize,
     /// Attention heads.
@@ -19,6 +22,8 @@ pub struct Spec {
     pub attention_scale: f32,
     /// How each layer attends.
     pub layers: Vec<LayerSpec>,
+    /// Whether all layers have the same weights, as in ALBERT.
+    pub shared_layers: bool,
     /// Learned position embeddings, added to the word embeddings.
     pub positions: Positions,
     /// Relative position bias, added to attention scores.
@@ -31,8 +36,8 @@ pub struct Spec {
     pub embedding_scale: f32,
     /// Activation of the feed-forward block.
     pub activation: Activation,
-    /// Whether the feed-forward block is gated.
-    pub gated: bool,
+    /// The gate of the feed-forward block, if it is gated.
+    pub gate: Option<Gate>,
     /// The kind of norm.
     pub norm: NormKind,
     /// Added to the variance in every norm.
@@ -55,8 +60,55 @@ pub struct LayerSpec {
 pub struct Rope {
     /// Base of the frequencies.
     pub theta: f64,
-    /// Positions are divided by this ("linear" scaling).
-    pub factor: f64,
+    /// Change of the frequencies for sequences that are longer than those of the first training.
+    pub scaling: RopeScaling,
+}
+
+/// Changes of the frequencies of rotary position embeddings, by the names of transformers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RopeScaling {
+    /// None.
+    None,
+    /// All frequencies are divided by `factor`.
+    Linear {
+        /// Above 0.
+        factor: f64,
+    },
+    /// Llama 3.1's: frequencies of long wavelengths are divided by `factor`, those of short ones are
+    /// kept, and those between are interpolated.
+    Llama3 {
+        /// Above 0.
+        factor: f64,
+        /// Wavelengths above `original / low` are long.
+        low: f64,
+        /// Wavelengths below `original / high` are short.
+        high: f64,
+        /// Sequence length of the first training.
+        original: f64,
+    },
+    /// NTK-aware scaling of Alibaba's GTE models: frequency number `i` is divided by
+    /// `factor^(2 (i + 1) / head size)`.
+    Ntk {
+        /// Above 0.
+        factor: f64,
+    },
+    /// YaRN (Peng et al. 2023): frequencies that turn more than `fast` times in the original length
+    /// are kept, those that turn less than `slow` times are divided by `factor`, with a linear ramp
+    /// between. Cosines and sines are multiplied by `attention`.
+    Yarn {
+        /// Above 0.
+        factor: f64,
+        /// Factor of cosines and sines.
+        attention: f64,
+        /// Rotations above which a frequency is kept.
+        fast: f64,
+        /// Rotations below which a frequency is divided.
+        slow: f64,
+        /// Sequence length of the first training.
+        original: f64,
+        /// Whether the ends of the ramp are rounded to whole indices.
+        truncate: bool,
+    },
 }
 
 /// Which modules have biases.

@@ -30,6 +30,7 @@ pub enum Kind {
     Bert,
     Roberta,
     Unigram,
+    Albert,
     Camembert,
     T5,
     Deberta,
@@ -40,7 +41,7 @@ pub enum Kind {
 /// Tokenizer classes of transformers 5 that are not implemented, without the ending `Tokenizer`.
 /// For names that it does not know, transformers uses tokenizer.json as it is.
 const FOREIGN: &str = " \
-    Albert Barthez Bartpho BertGeneration BertJapanese Bertweet BigBird BioGpt BlenderbotSmall \
+    Barthez Bartpho BertGeneration BertJapanese Bertweet BigBird BioGpt BlenderbotSmall \
     Blenderbot ByT5 CLIP CTRL Canine Clvp CodeLlama Cohere CpmAnt Cpm DPRQuestionEncoder Deberta \
     Dia Esm Esmc FNet FSMT Flaubert Funnel GPT2 GPTNeoXJapanese GPTNeoX GPTSw3 Herbert LED Lasr \
     LayoutLMv2 LayoutLMv3 LayoutXLM Llama Luke Lxmert M2M100 MBart50 MBart MLuke Marian MarkupLM \
@@ -62,7 +63,7 @@ const ROBERTA_TOKENS: &[(&str, &str)] = &[
     ("mask_token", "<mask>"),
 ];
 
-const CLASSES: [Class; 9] = [
+const CLASSES: [Class; 10] = [
     Class {
         names: &[
             BERT_TOKENIZER,
@@ -113,6 +114,22 @@ const CLASSES: [Class; 9] = [
         template: ["bos_token", "eos_token"],
         trims: false,
         tokens: ROBERTA_TOKENS,
+    },
+    Class {
+        names: &["AlbertTokenizer"],
+        kind: Kind::Albert,
+        pre_tokenizer: WORDS,
+        template: ["cls_token", "sep_token"],
+        trims: false,
+        tokens: &[
+            ("bos_token", "[CLS]"),
+            ("eos_token", "[SEP]"),
+            ("unk_token", "<unk>"),
+            ("sep_token", "[SEP]"),
+            ("pad_token", "<pad>"),
+            ("cls_token", "[CLS]"),
+            ("mask_token", "[MASK]"),
+        ],
     },
     Class {
         names: &["CamembertTokenizer"],
@@ -190,16 +207,17 @@ const CLASSES: [Class; 9] = [
 /// are implemented. "" means that tokenizer.json is used as it is, whatever the files name.
 fn usual(model_type: &str) -> Option<&'static str> {
     Some(match model_type {
-        "bert" | "distilbert" | "nomic_bert" => "BertTokenizer",
+        "albert" => "AlbertTokenizer",
+        "bert" | "distilbert" | "electra" | "nomic_bert" => BERT_TOKENIZER,
         "camembert" => "CamembertTokenizer",
         "deberta-v2" => "DebertaV2Tokenizer",
         "gemma3_text" => "GemmaTokenizer",
         "mistral" | "modernbert" | "umt5" | "xlm-roberta-xl" => "",
         "mpnet" => "MPNetTokenizer",
         "mt5" | "t5" => "T5Tokenizer",
-        "qwen3" => "Qwen2Tokenizer",
+        "qwen2" | "qwen3" => "Qwen2Tokenizer",
         "roberta" => "RobertaTokenizer",
-        "xlm-roberta" => "XLMRobertaTokenizer",
+        "gte" | "xlm-roberta" => "XLMRobertaTokenizer",
         _ => return None,
     })
 }
@@ -269,7 +287,7 @@ impl Class {
         match self.kind {
             Kind::Bert => matches!(model, Model::WordPiece(_)),
             Kind::Roberta | Kind::Qwen2 | Kind::Gemma => matches!(model, Model::Bpe(_)),
-            Kind::Unigram | Kind::Camembert | Kind::T5 | Kind::Deberta => {
+            Kind::Unigram | Kind::Albert | Kind::Camembert | Kind::T5 | Kind::Deberta => {
                 matches!(model, Model::Unigram(_))
             }
         }

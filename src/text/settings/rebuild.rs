@@ -71,6 +71,22 @@ impl Settings {
                 ))
             }
             Kind::Unigram | Kind::Camembert | Kind::T5 => precompiled(&parts.normalizer),
+            Kind::Albert => {
+                let mut all = vec![
+                    parse(r#"{"type":"Replace","pattern":{"String":"``"},"content":"\""}"#),
+                    parse(r#"{"type":"Replace","pattern":{"String":"''"},"content":"\""}"#),
+                ];
+                if self.flag("keep_accents")? != Some(true) {
+                    all.push(parse(r#"{"type":"NFKD"}"#));
+                    all.push(parse(r#"{"type":"StripAccents"}"#));
+                }
+                if self.flag("do_lower_case")? != Some(false) {
+                    all.push(parse(r#"{"type":"Lowercase"}"#));
+                }
+                all.extend(Some(precompiled(&parts.normalizer)).filter(|table| !table.is_null()));
+                let all = Value::Array(all);
+                parse(&format!(r#"{{"type":"Sequence","normalizers":{all}}}"#))
+            }
             Kind::Deberta => {
                 let lower = self.flag("do_lower_case")? == Some(true);
                 let lower = if lower {
@@ -111,7 +127,7 @@ impl Settings {
             .map(|end| end.iter().map(|(_, id)| *id).collect())
             .collect();
         let pair = match kind {
-            Kind::Deberta => Pair::bert(&ids[0], &ids[1]),
+            Kind::Albert | Kind::Deberta => Pair::bert(&ids[0], &ids[1]),
             Kind::Bert if class.names[0] == BERT_TOKENIZER => Pair::bert(&ids[0], &ids[1]),
             Kind::T5 => Pair::t5(&ids[1]),
             _ => Pair::roberta(&ids[0], &ids[1]),
@@ -152,10 +168,14 @@ impl Settings {
                 let unknown = unknown.filter(|_| gemma);
                 model.set_unknown(unknown, gemma).ok_or_else(misfit)?
             }
-            (Kind::Unigram | Kind::Camembert | Kind::T5 | Kind::Deberta, Model::Unigram(model)) => {
+            (
+                Kind::Unigram | Kind::Albert | Kind::Camembert | Kind::T5 | Kind::Deberta,
+                Model::Unigram(model),
+            ) => {
                 let piece = unknown.map(|id| id as usize);
                 let id = match kind {
                     Kind::Unigram => 3,
+                    Kind::Albert => 1,
                     Kind::T5 => 2,
                     Kind::Camembert => piece.unwrap_or(0),
                     _ => {

@@ -60,6 +60,12 @@ const DENSE = {
   "tiny-t5": "t5",
   "tiny-jina": "jina_bert",
   "tiny-xlm-roberta": "roberta",
+  "tiny-qwen2": "qwen2",
+  "tiny-llama": "llama",
+  "tiny-eurobert": "eurobert",
+  "tiny-electra": "electra",
+  "tiny-albert": "albert",
+  "tiny-gte": "gte",
 };
 const TASK = "Given a web search query, retrieve relevant passages that answer the query";
 
@@ -78,6 +84,7 @@ export const cases = {
   "SPLADE on RoBERTa": ({ origin }) => sparse(origin, "tiny-roberta-splade"),
   "SPLADE on ModernBERT": ({ origin }) => sparse(origin, "tiny-modernbert-splade"),
   "SPLADE on MPNet": ({ origin }) => sparse(origin, "tiny-mpnet-splade"),
+  "SPLADE on GTE": ({ origin }) => sparse(origin, "tiny-gte-splade"),
 
   "SPLADE of MiniLM's and of BERT-base's size: the bits of native code": async ({ origin }) => {
     const expected = await fetchJson(`${origin}/tests/fixtures/sized-splade-digests.json`);

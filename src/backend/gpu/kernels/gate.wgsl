@@ -1,4 +1,4 @@
-// activation(first half) · second half of each row.
+// activation(one half) · other half of each row.
 
 struct Shape {
     // Number of values of the result, and its width
@@ -10,6 +10,9 @@ struct Shape {
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 
+// Whether the second half is activated
+override LAST: bool = false;
+
 // Replaced by activation.wgsl
 fn activate(x: f32) -> f32 { return x; }
 
@@ -17,6 +20,7 @@ fn activate(x: f32) -> f32 { return x; }
 fn gate(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     for (var at = id.x; at < shape.size; at += groups.x * 256u) {
         let first = at / shape.width * 2u * shape.width + at % shape.width;
-        out[at] = activate(x[first]) * x[first + shape.width];
+        let second = first + shape.width;
+        out[at] = activate(x[select(first, second, LAST)]) * x[select(second, first, LAST)];
     }
 }
