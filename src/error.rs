@@ -159,6 +159,14 @@ pub enum Error {
         /// Rows of the embedding table.
         size: usize,
     },
+    /// A number that is too large for a token id of any vocabulary.
+    #[error(
+        "token id {id} is larger than those of any vocabulary; use ids of this model's own tokenizer, or send texts (in LangChain's OpenAIEmbeddings: check_embedding_ctx_length=False)"
+    )]
+    TokenTooLarge {
+        /// The number as it was sent.
+        id: String,
+    },
     /// Token ids without the special tokens that the model's tokenizer adds.
     #[error(
         "input {index} has token ids without this model's special tokens ({expected}), so they are not of its tokenizer; send texts (in LangChain's OpenAIEmbeddings: check_embedding_ctx_length=False), or ids with these"
@@ -306,7 +314,7 @@ impl Error {
             Self::InvalidInput { .. } => "invalid_input",
             Self::EmptyInput(_) => "empty_input",
             Self::TooManyInputs { .. } => "too_many_inputs",
-            Self::TokenOutOfRange { .. } => "token_out_of_range",
+            Self::TokenOutOfRange { .. } | Self::TokenTooLarge { .. } => "token_out_of_range",
             Self::InvalidDimensions { .. } => "invalid_dimensions",
             Self::UnknownPrompt { .. } => "unknown_prompt",
             Self::ForeignTokens { .. } => "foreign_tokens",
@@ -330,6 +338,7 @@ impl Error {
             | Self::EmptyInput(_)
             | Self::TooManyInputs { .. }
             | Self::TokenOutOfRange { .. }
+            | Self::TokenTooLarge { .. }
             | Self::InvalidDimensions { .. }
             | Self::UnknownPrompt { .. }
             | Self::ForeignTokens { .. }

@@ -40,7 +40,7 @@ pub use backend::gpu::Gpu;
 pub use error::{Error, Result};
 pub use model::embedder::Embedder;
 pub use model::info::Info;
-pub use model::load::kind::Kind;
+pub use model::kind::Kind;
 pub use model::load::loader::Loader;
 pub use model::load::options::LoadOptions;
 pub use model::load::save::SavedFile;
@@ -48,12 +48,14 @@ pub use model::load::step::Step;
 pub use model::loaded::Model;
 pub use model::run::Run;
 pub use model::run::options::{
-    ChunkOptions, EncodeOptions, MultiOptions, SparseOptions, TokenOptions,
+    ChunkOptions, EncodeOptions, MultiOptions, ScoreOptions, SparseOptions, TokenOptions,
 };
 pub use model::run::outputs::{
-    DenseBatch, Output, OutputDtype, Quantized, SparseBatch, SparseVector, TokenVectors,
+    DenseBatch, Output, OutputDtype, Quantized, Ranked, ScoreBatch, SparseBatch, SparseVector,
+    TokenVectors,
 };
 pub use model::run::text::{ChunkRun, TextStep, TokenRun};
+pub use model::transformer::classifier::ScoreActivation;
 pub use model::transformer::heads::TokenHead;
 pub use model::transformer::route::Road;
 pub use text::{Chunk, Input};

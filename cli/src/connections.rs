@@ -1,4 +1,4 @@
-//! Connections: how many there may be, how long each may take, and how they end.
+//! Connections: limits of their number and their times, and how they end.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -20,36 +20,36 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
-/// Between looks at the connections.
+/// The time between two checks of the connections.
 const LOOK: Duration = Duration::from_millis(250);
-/// When the server ends, for a head of which some has arrived.
+/// The time for a head that is arriving when the server stops.
 const LAST_HEADS: Duration = Duration::from_secs(1);
-/// The most bytes of a head.
+/// The largest head of a request, in bytes.
 const HEAD: usize = 64 << 10;
 
-/// What connections may take.
+/// Limits of connections.
 pub struct Limits {
-    /// Connections that may be open.
+    /// The most open connections.
     pub connections: usize,
-    /// For a request's head to arrive.
+    /// The time within which the head of a request must arrive.
     pub head: Duration,
-    /// Without a request, or without the client taking any of an answer.
+    /// The time without a request, or without the client reading any of a response.
     pub idle: Duration,
-    /// For the requests under way when the server is told to end.
+    /// The time for the requests under way when the server is told to stop.
     pub shutdown: Duration,
 }
 
-/// What a connection does.
+/// The state of a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Doing {
-    /// Some of a head has arrived, or nothing yet.
+    /// It is new, or the head of a request is arriving.
     Head,
-    /// A body arrives.
+    /// The body of a request is arriving.
     Body,
-    /// An answer is computed.
+    /// A response is being computed.
     Answer,
-    /// An answer is written, or another request may follow.
+    /// A response is being written, or the next request is awaited.
     Idle,
     /// It is being closed.
     Closing,
@@ -58,9 +58,11 @@ pub enum Doing {
 /// An open connection.
 pub struct Connection {
     opened: Instant,
+    /// A [`Doing`].
     doing: AtomicU8,
-    /// Milliseconds from `opened`.
+    /// When that state began, in milliseconds from `opened`.
     since: AtomicU64,
+    /// Tells the task of the connection to close it.
     close: Notify,
 }
 
@@ -74,13 +76,13 @@ impl Connection {
         }
     }
 
-    /// Notes what the connection does from now on.
+    /// Sets the state of the connection, unless it is being closed.
     pub fn is(&self, doing: Doing) {
         let since = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.since.store(since, Ordering::Relaxed);
         let closing = Doing::Closing as u8;
         let change = |now| (now != closing).then_some(doing as u8);
-        // The error says that it is being closed.
+        // An error means that it is being closed.
         let _ = self
             .doing
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
@@ -104,7 +106,7 @@ impl Connection {
 #[derive(Default)]
 struct Open {
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
-    /// One has ended.
+    /// Notified when a connection has ended.
     ended: Notify,
 }
 
@@ -115,18 +117,18 @@ impl Open {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Connections that are open and stay so.
+    /// Returns the number of connections that are not being closed.
     fn count(&self) -> usize {
         let all = self.all();
         all.values().filter(|one| !one.does(Doing::Closing)).count()
     }
 
-    /// Whether there is room for one more, if one that waits for its client is closed. If not, it is better that the new one
-    /// waits than that one under way ends.
+    /// Whether there is room for one more connection, if one that waits for its client is closed.
+    /// If all are being answered, the new one has to wait.
     fn has_room(&self, most: usize) -> bool {
         let all = self.all();
         let number = |doing| all.values().filter(|one| one.does(doing)).count();
-        // Nearly always.
+        // The usual case.
         if all.len() < most {
             return true;
         }
@@ -145,7 +147,7 @@ impl Open {
         }
     }
 
-    /// Closes the connections that take too long.
+    /// Closes the connections that exceed a time limit.
     fn close_late(&self, head: Duration, idle: Duration) {
         for one in self.all().values() {
             let time = one.since().elapsed();
@@ -156,8 +158,8 @@ impl Open {
     }
 }
 
-/// Answers the requests of connections until the process is told to end (SIGINT, SIGTERM); then those under way are
-/// answered, until the time for it is over.
+/// Answers the requests of connections until the process is told to stop (SIGINT, SIGTERM). Then it
+/// answers the requests under way, within the time limit for that.
 pub async fn serve<F, A>(listener: TcpListener, limits: Limits, answer: F) -> Result<()>
 where
     F: Fn(Request<Incoming>, Arc<Connection>) -> A + Clone + Send + Sync + 'static,
@@ -168,7 +170,7 @@ where
     let (ending, told) = watch::channel(false);
     let mut look = tokio::time::interval(LOOK);
     let mut number = 0;
-    // After an error, the next look is waited for.
+    // After an error, no connection is accepted until the next check.
     let mut able = true;
     loop {
         let accepts = able && open.has_room(limits.connections);
@@ -181,7 +183,7 @@ where
             () = open.ended.notified(), if !accepts => able = true,
             accepted = listener.accept(), if accepts => {
                 let Ok((stream, _)) = accepted else {
-                    // Descriptors may have run out.
+                    // The file descriptors may have run out.
                     open.close_oldest();
                     able = false;
                     continue;
@@ -223,7 +225,7 @@ where
     }
 }
 
-/// Answers what comes by a connection.
+/// Answers the requests of one connection.
 async fn attend<F, A>(
     stream: TcpStream,
     connection: &Arc<Connection>,
@@ -233,7 +235,7 @@ async fn attend<F, A>(
     F: Fn(Request<Incoming>, Arc<Connection>) -> A,
     A: Future<Output = Response<Full<Bytes>>>,
 {
-    // Answers are written at once.
+    // Responses are sent at once, not collected into larger packets.
     let _ = stream.set_nodelay(true);
     let stream = TokioIo::new(Watched {
         stream,
@@ -245,14 +247,14 @@ async fn attend<F, A>(
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        // The time between requests would count.
+        // hyper would count the time between requests too; `close_late` does not.
         .header_read_timeout(None)
         .max_header_size(HEAD)
         .serve_connection(stream, service);
     let mut served = pin!(served);
     loop {
         tokio::select! {
-            // Errors are the client's.
+            // An error here is the client's.
             _ = served.as_mut() => return,
             () = connection.close.notified() => return,
             Ok(()) = told.changed() => served.as_mut().graceful_shutdown(),
@@ -260,7 +262,7 @@ async fn attend<F, A>(
     }
 }
 
-/// A stream that tells its connection what goes through it.
+/// A stream that updates the state of its connection when bytes are read or written.
 struct Watched {
     stream: TcpStream,
     connection: Arc<Connection>,
@@ -309,7 +311,7 @@ impl AsyncWrite for Watched {
     }
 }
 
-/// What tells the process to end.
+/// The signals that tell the process to stop.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
@@ -323,7 +325,7 @@ impl Signals {
         })
     }
 
-    /// The number of the next one.
+    /// Waits for the next signal, and returns its number.
     async fn next(&mut self) -> i32 {
         let kind = tokio::select! {
             _ = self.interrupt.recv() => SignalKind::interrupt(),

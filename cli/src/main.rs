@@ -22,9 +22,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Answer requests in the formats of `OpenAI`, text-embeddings-inference (Trieve), Chroma, `SambaNova` and Inworld
+    /// Answer requests in the formats of `OpenAI`, text-embeddings-inference (Trieve), Chroma,
+    /// `SambaNova`, Inworld, Cohere and Jina
     Serve(serve::Options),
-    /// Write a model with weights of few bits: smaller, and faster to load
+    /// Write a model with quantised weights: it is smaller, and loads faster
     Quantize(quantize::Options),
 }
 

@@ -1,4 +1,4 @@
-//! A model at work: threads that share its weights, each with requests of its own.
+//! The threads of a model. They share its weights, and each answers requests of its own.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,18 +9,21 @@ use gossamer::api::http::{Exchange, Incoming, Options, Request, Response};
 use gossamer::{Either, Embedder, Run};
 use tokio::sync::oneshot;
 
-/// What answers requests step by step.
+/// Answers requests step by step.
 pub trait Service: Send + Sync + 'static {
     /// A request that is being answered.
     type Exchange;
 
+    /// Starts to answer a request.
     fn start(&self, request: &Request, options: &Options) -> Self::Exchange;
 
-    /// Does one step of a request, in which others may take part.
+    /// Does one step of a request, which may process inputs of others too.
     fn step(&self, leader: &mut Self::Exchange, others: &mut [&mut Self::Exchange]);
 
+    /// Whether no step is left.
     fn is_done(&self, exchange: &Self::Exchange) -> bool;
 
+    /// Returns the response.
     fn finish(&self, exchange: Self::Exchange) -> Response;
 }
 
@@ -42,7 +45,7 @@ impl Service for Embedder<Either> {
     }
 
     fn finish(&self, mut exchange: Exchange) -> Response {
-        // An error of a step that it was taken along in.
+        // This takes up an error from a step of another request.
         exchange.step_with(self, &mut []);
         exchange.finish()
     }
@@ -53,12 +56,12 @@ struct Job {
     request: Request,
     options: Options,
     reply: oneshot::Sender<Response>,
-    /// Of the thread's load.
-    #[expect(dead_code, reason = "it counts while it lives")]
+    /// Its share of the thread's load.
+    #[expect(dead_code, reason = "the share counts until it is dropped")]
     share: Share,
 }
 
-/// A loaded model and its threads, which end when it is dropped.
+/// A loaded model and its threads. The threads end when it is dropped.
 pub struct Model<S = Embedder<Either>> {
     service: Arc<S>,
     threads: Vec<Thread>,
@@ -66,7 +69,7 @@ pub struct Model<S = Embedder<Either>> {
 
 struct Thread {
     jobs: mpsc::Sender<Job>,
-    /// Bytes of the requests that it has: how much work it is, about.
+    /// The bytes of its requests, as an estimate of its work.
     load: Arc<AtomicUsize>,
 }
 
@@ -86,22 +89,22 @@ impl<S: Service> Model<S> {
         Ok(Self { service, threads })
     }
 
-    /// What the threads share.
+    /// Returns the service that the threads share.
     pub fn service(&self) -> &S {
         &self.service
     }
 
-    /// Answers a request that asks for nothing that takes steps.
+    /// Answers a request that takes no steps.
     pub fn answer_now(&self, request: &Request, options: &Options) -> Response {
         self.service.finish(self.service.start(request, options))
     }
 
-    /// Answers a request; `None` if that panics. To drop the future is to give the request up.
+    /// Answers a request; `None` if that panics. Dropping the future cancels the request.
     pub async fn answer(&self, request: Request, options: Options) -> Option<Response> {
         let least = self.threads.iter();
         let thread = least.min_by_key(|thread| thread.load.load(Ordering::Relaxed))?;
         let (reply, answer) = oneshot::channel();
-        // Even the smallest request is one.
+        // An empty request counts too.
         let share = Share::of(&thread.load, request.body.len().max(1));
         let job = Job {
             request,
@@ -114,15 +117,16 @@ impl<S: Service> Model<S> {
     }
 }
 
-/// A share of a count, for as long as it lives.
+/// A share of a count, which is given back when it is dropped.
 pub struct Share {
     count: Arc<AtomicUsize>,
     size: usize,
-    /// What others have had of it.
+    /// The count without this share, when it was taken.
     pub others: usize,
 }
 
 impl Share {
+    /// Adds `size` to the count.
     pub fn of(count: &Arc<AtomicUsize>, size: usize) -> Self {
         let others = count.fetch_add(size, Ordering::Relaxed);
         let count = Arc::clone(count);
@@ -133,7 +137,7 @@ impl Share {
         }
     }
 
-    /// Takes more of it. The answer is what all have then.
+    /// Enlarges the share, and returns the whole count.
     pub fn grow(&mut self, by: usize) -> usize {
         self.size += by;
         self.count.fetch_add(by, Ordering::Relaxed) + by
@@ -146,17 +150,19 @@ impl Drop for Share {
     }
 }
 
-/// A request that is being answered.
+/// A request that a thread is answering.
 struct Open<E> {
     job: Job,
     exchange: E,
-    /// Whether it does its steps by itself.
+    /// Whether its steps process no inputs of others.
     alone: bool,
 }
 
-/// Answers requests step by step. Those that are there together share steps, and each leads one by turns.
+/// The loop of a thread: answers requests step by step. Requests that are open at the same time
+/// share steps, which they lead in turn.
 ///
-/// A panic ends the request that it is of, and no other: those that shared a step with it begin again, each alone.
+/// A panic ends only the request that caused it. The requests that shared the step start again,
+/// each on its own.
 fn work<S: Service>(service: &S, jobs: &mpsc::Receiver<Job>) {
     let mut open: Vec<Open<S::Exchange>> = Vec::new();
     loop {
@@ -181,7 +187,7 @@ fn work<S: Service>(service: &S, jobs: &mpsc::Receiver<Job>) {
             }
         }));
         if stepped.is_err() {
-            // To drop a request is to say that it failed.
+            // Dropping a request reports that it failed.
             let (failed, shared): (Vec<_>, Vec<_>) = std::mem::take(&mut open)
                 .into_iter()
                 .enumerate()
@@ -205,7 +211,7 @@ fn work<S: Service>(service: &S, jobs: &mpsc::Receiver<Job>) {
 }
 
 impl<E> Open<E> {
-    /// `None` if that panics already.
+    /// Starts a request; `None` if that panics.
     fn start<S: Service<Exchange = E>>(service: &S, job: Job, alone: bool) -> Option<Self> {
         let start = || service.start(&job.request, &job.options);
         let exchange = catch_unwind(AssertUnwindSafe(start)).ok()?;
@@ -219,7 +225,7 @@ impl<E> Open<E> {
     fn finish<S: Service<Exchange = E>>(self, service: &S) {
         let finish = || service.finish(self.exchange);
         if let Ok(response) = catch_unwind(AssertUnwindSafe(finish)) {
-            // Whoever asked may have gone away.
+            // An error means that the client has gone away.
             let _ = self.job.reply.send(response);
         }
     }
@@ -229,7 +235,7 @@ impl<E> Open<E> {
 mod tests {
     use super::*;
 
-    /// Answers with the body, in as many steps as it has letters. A step over an `x` panics.
+    /// Answers with the body of the request, one step per letter. A step over an `x` panics.
     struct Letters;
 
     fn text(bytes: &[u8]) -> String {
@@ -267,7 +273,7 @@ mod tests {
         }
     }
 
-    /// A panic of one request, wherever it happens, leaves all others and the thread as they are.
+    /// A panic of one request does not affect the others, nor the thread.
     #[tokio::test]
     async fn a_panic_ends_its_request_alone() {
         let model = Model::start(Letters, 1).expect("threads");
@@ -282,7 +288,7 @@ mod tests {
             });
             let mut found = Vec::new();
             let mut answers = answers.map(Box::pin);
-            // All are asked before the first is waited for.
+            // All requests are sent before the first response is awaited.
             std::future::poll_fn(|context| {
                 found = answers
                     .iter_mut()

@@ -1,4 +1,4 @@
-//! `gossamer quantize`: a model → a folder in which its weights are in few bits already.
+//! `gossamer quantize`: writes a model with quantised weights to a folder.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -8,33 +8,33 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
-use gossamer::{Cpu, Embedder, Kind, SavedFile, WeightDtype};
+use gossamer::{Cpu, Embedder, Kind, LoadOptions, SavedFile, WeightDtype};
 
 use crate::source;
 
-/// Of the buffer that bytes go through.
+/// The size of the buffer for copying, in bytes.
 const CHUNK: usize = 1 << 20;
 
-/// What to quantise, and how.
+/// The arguments of `gossamer quantize`.
 #[derive(Args)]
 pub struct Options {
     /// ID or ID@REVISION on the Hugging Face Hub, or a folder
     #[arg(value_name = "ID|DIR")]
     model: String,
-    /// The weight file to load, by its path in the folder or repository: a GGUF file, or one to take in place of
-    /// model.safetensors
+    /// The weight file to load, by its path in the folder or repository: a GGUF file, or one to
+    /// take in place of model.safetensors
     #[arg(long)]
     file: Option<String>,
-    /// Load the model as this kind of embedder, "dense" or "sparse", though its files say that it is something else
+    /// Load the model as this kind, "dense", "sparse" or "reranker", even if its files say otherwise
     #[arg(long, value_parser = source::kind)]
     kind: Option<Kind>,
     /// Bits of the weights: 8, or 4 in the feed-forward blocks
     #[arg(long, value_enum)]
     dtype: Bits,
-    /// The most bytes of a file, for platforms that have a limit: "24MiB"
+    /// The most bytes of a file, for platforms that limit it: "24MiB"
     #[arg(long, value_name = "SIZE")]
     shard: Option<ByteSize>,
-    /// Folder to be made
+    /// The folder to create
     #[arg(long, short)]
     output: PathBuf,
 }
@@ -58,17 +58,17 @@ pub fn run(options: &Options) -> Result<()> {
         Bits::Q8 => WeightDtype::Q8,
         Bits::Q4 => WeightDtype::Q4,
     };
-    let embedder = source::load(
-        Cpu::new(),
-        &options.model,
-        &options.model,
-        Some(dtype),
-        options.file.as_deref(),
-        options.kind,
-        true,
-    )?;
+    let load = LoadOptions {
+        dtype: Some(dtype),
+        file: options.file.clone(),
+        kind: options.kind,
+        saveable: true,
+        ..LoadOptions::default()
+    };
+    let embedder = source::load(Cpu::new(), &options.model, load)?;
     let files = embedder.save(options.shard.map(|size| size.as_u64()))?;
-    // In a folder of its own until it is complete, which is removed if it is not.
+    // The files are written to a temporary folder, which is renamed when it is complete, and
+    // removed if that fails.
     let parent = output.parent().filter(|parent| *parent != Path::new(""));
     let parent = parent.unwrap_or(Path::new("."));
     let name = output.file_name().context("the output has no name")?;
@@ -88,7 +88,7 @@ pub fn run(options: &Options) -> Result<()> {
         .and_then(|unfinished| {
             write(&embedder, &files, unfinished.path())?;
             rename_new(unfinished.path(), output)?;
-            // It is no longer there to be removed.
+            // The temporary folder no longer exists under its name.
             let _ = unfinished.keep();
             Ok(())
         })
@@ -105,15 +105,16 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Renames a folder to a name that nothing has.
+/// Renames a folder. Errors if something has the new name.
 fn rename_new(from: &Path, to: &Path) -> Result<()> {
-    // An empty folder, and a link to one, would be replaced.
+    // `rename` would replace an empty folder, or a link to one.
     if fs::symlink_metadata(to).is_ok() {
         bail!("it is there by now: name a folder that is not");
     }
     Ok(fs::rename(from, to)?)
 }
 
+/// Writes the files of a model to a folder.
 fn write(embedder: &Embedder<Cpu>, files: &[SavedFile], folder: &Path) -> Result<()> {
     let bar = source::bar("writing")?;
     bar.set_length(files.iter().map(|file| file.size).sum());

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use gossamer::api::http::{self, Dialect, Incoming, Refusal};
-use gossamer::{Either, Gpu, Kind, WeightDtype};
+use gossamer::{Either, Gpu, Kind, LoadOptions, WeightDtype};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes};
 use hyper::{StatusCode, header};
@@ -21,24 +21,26 @@ use crate::connections::{self, Connection, Doing, Limits};
 use crate::model::{Model, Share};
 use crate::source;
 
-/// What is left of a body that is not wanted is passed over up to here, so that its sender sees the answer.
+/// After an early response, the rest of the body is read and discarded, up to this many bytes and
+/// this time. Otherwise a client that is still sending would not see the response.
 const UNWANTED: usize = 32 << 20;
 const UNWANTED_TIME: Duration = Duration::from_secs(5);
-/// Descriptors for other things than connections.
+/// File descriptors that are kept for other things than connections.
 const OTHER_FILES: u64 = 128;
-/// Connections that wait to be accepted.
+/// The most connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// What is served, and how.
+/// The arguments of `gossamer serve`.
 #[derive(Args)]
 pub struct Options {
-    /// A model: its id on the Hugging Face Hub (owner/name, owner/name@revision) or a folder; NAME=… gives it another
-    /// name. Several may be given: requests choose by name, and the first that gives such vectors answers those that name
-    /// none. A single one answers to any name
+    /// A model: its id on the Hugging Face Hub (owner/name, owner/name@revision) or a folder;
+    /// NAME=… gives it another name. If several are given, requests choose by name, and the first
+    /// one that gives the kind of vectors answers requests without a name. A single one answers to
+    /// any name
     #[arg(long = "model", required = true, value_name = "[NAME=]SOURCE")]
     models: Vec<String>,
-    /// The weight file to load, by its path in the folder or repository: a GGUF file, or one to take in place of
-    /// model.safetensors; for a single model
+    /// The weight file to load, by its path in the folder or repository: a GGUF file, or one to
+    /// take in place of model.safetensors; for a single model
     #[arg(long, value_name = "PATH")]
     file: Option<String>,
     /// The address to listen on
@@ -47,7 +49,7 @@ pub struct Options {
     /// The port to listen on; 0 takes a free one
     #[arg(long, default_value_t = 8080, env = "GOSSAMER_PORT")]
     port: u16,
-    /// A key that requests must have; several may be given. None: all may ask
+    /// A key that requests must have; several may be given. By default no key is needed
     #[arg(
         long = "api-key",
         value_name = "KEY",
@@ -55,47 +57,47 @@ pub struct Options {
         hide_env_values = true
     )]
     api_keys: Vec<String>,
-    /// Load the model as this kind of embedder, "dense" or "sparse", though its files say that it is something else
+    /// Load the model as this kind, "dense", "sparse" or "reranker", even if its files say otherwise
     #[arg(long, value_parser = source::kind)]
     kind: Option<Kind>,
-    /// How weights are held; auto: as the model was quantised by `gossamer quantize`, else q8
+    /// How weights are stored in memory; auto: as `gossamer quantize` wrote them, else q8
     #[arg(long, value_enum, default_value = "auto")]
     dtype: Dtype,
-    /// What the models run on; a GPU's results are compared with the CPU's first
+    /// What the models run on; the results of a GPU are first compared with those of the CPU
     #[arg(long, value_enum, default_value = "cpu")]
     device: Device,
-    /// Whose errors /v1/embeddings answers with
+    /// Whose errors /v1/embeddings reports
     #[arg(long, value_enum, default_value = "openai")]
     dialect: ErrorsOf,
-    /// An origin of web pages that may ask, or *; several may be given
+    /// An origin of web pages that may send requests, or *; several may be given
     #[arg(long, value_name = "ORIGIN")]
     cors: Vec<String>,
-    /// Threads of each model; by default one for each core
+    /// Threads of each model; by default one per core
     #[arg(long)]
     threads: Option<NonZeroUsize>,
-    /// Requests that may be under way or wait; further ones are answered with 429
+    /// The most requests under way; further ones are answered with 429
     #[arg(long, default_value_t = 512)]
     max_requests: usize,
-    /// Seconds after which a request is given up, its arrival included; by default never
+    /// Seconds after which a request is given up, counted from its head; by default never
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
-    /// Seconds in which a request's head has to arrive, and then its body
+    /// Seconds within which the head of a request must arrive, and then its body
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     read_timeout: u64,
     /// Seconds after which a connection without a request is closed
     #[arg(long, default_value_t = 75, value_name = "SECONDS")]
     idle_timeout: u64,
-    /// Seconds for the requests that are under way when the server is told to end
+    /// Seconds for the requests that are under way when the server is told to stop
     #[arg(long, default_value_t = 10, value_name = "SECONDS")]
     shutdown_timeout: u64,
-    /// Connections that may be open; beyond them, the one that has waited the longest for its client is closed. By default
-    /// 4096, or as many as the limit of open files has room for
+    /// The most open connections; beyond them, the one that has waited the longest for its client
+    /// is closed. By default 4096, or as many as the limit of open files allows
     #[arg(long)]
     max_connections: Option<NonZeroUsize>,
-    /// The largest body that is read; larger ones are answered with 413
+    /// The largest body; larger ones are answered with 413
     #[arg(long, default_value_t = 2 << 20, value_name = "BYTES")]
     max_body_bytes: usize,
-    /// The most bytes of all bodies that are under way; beyond them, requests are answered with 429
+    /// The most bytes of all bodies under way; beyond them, requests are answered with 429
     #[arg(long, default_value_t = 64 << 20, value_name = "BYTES")]
     max_bodies_bytes: usize,
 }
@@ -126,25 +128,28 @@ enum ErrorsOf {
 
 /// What all requests share.
 struct Server {
+    /// By name.
     models: Vec<(String, Model)>,
     options: http::Options,
+    /// The number of requests under way.
     requests: Arc<AtomicUsize>,
     max_requests: usize,
     timeout: Option<Duration>,
     read_timeout: Duration,
     max_body_bytes: usize,
-    /// Bytes of the bodies under way.
+    /// The bytes of all bodies under way.
     bodies: Arc<AtomicUsize>,
     max_bodies_bytes: usize,
 }
 
-/// Serves until the process is told to end (SIGINT, SIGTERM), and then answers what has been asked.
+/// Serves until the process is told to stop (SIGINT, SIGTERM), and then answers the requests under
+/// way.
 pub fn run(options: Options) -> Result<()> {
     let keys = options.api_keys.iter().map(|key| key.trim().to_owned());
     let keys: Vec<String> = keys.collect();
     ensure!(
         keys.iter().all(|key| !key.is_empty()),
-        "an API key is empty: give --api-key (or GOSSAMER_API_KEY) a key, or leave it out to let all ask"
+        "an API key is empty: give --api-key (or GOSSAMER_API_KEY) a key, or leave it out to let everybody in"
     );
     let options = Options {
         api_keys: keys,
@@ -167,7 +172,8 @@ pub fn run(options: Options) -> Result<()> {
             address.ip()
         )
     };
-    // Before the models are loaded, which takes longer. Nobody can connect until they are.
+    // The address is taken before the models are loaded, which takes long. Clients can connect only
+    // after that, when the socket listens.
     let socket = bind(address).with_context(taken)?;
     let server = Arc::new(Server::load(options)?);
     let result = runtime.block_on(async {
@@ -176,23 +182,25 @@ pub fn run(options: Options) -> Result<()> {
         let answer = move |request, connection| answer(Arc::clone(&server), request, connection);
         connections::serve(listener, limits, answer).await
     });
-    // What is not done by now is given up.
+    // Requests that are not done by now are given up.
     runtime.shutdown_background();
     result
 }
 
+/// Creates a socket with this address.
 fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()?
     } else {
         TcpSocket::new_v6()?
     };
-    // The connections of a server that has just ended are no hindrance.
+    // Without this, old connections of a server that has just stopped would block the port.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     Ok(socket)
 }
 
+/// Returns the most connections that the limit of open files allows, within 16 to 4096.
 fn default_connections() -> usize {
     use rustix::process::{Resource, getrlimit};
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
@@ -222,11 +230,17 @@ impl Server {
             }
             let (backend, threads) = match options.device {
                 Device::Cpu => (Either::cpu(), threads),
-                // One thread keeps it busy, and larger batches are what it is good at.
+                // One thread keeps a GPU busy, and makes larger batches.
                 Device::Gpu => (Either::gpu(pollster::block_on(Gpu::open())?, false), 1),
             };
-            let file = options.file.as_deref();
-            let embedder = source::load(backend, source, &name, dtype, file, options.kind, false)?;
+            let load = LoadOptions {
+                model: name.clone(),
+                dtype,
+                file: options.file.clone(),
+                kind: options.kind,
+                ..LoadOptions::default()
+            };
+            let embedder = source::load(backend, source, load)?;
             if let Some(gpu) = embedder.backend().device() {
                 pollster::block_on(embedder.check())?;
                 println!("{name} runs on {}", gpu.name());
@@ -265,8 +279,8 @@ impl Server {
         })
     }
 
-    /// The model that a request is for: the first that gives the vectors that it asks for, if it names none. `None`:
-    /// there is none of the name.
+    /// Returns the model that a request names. If it names none, returns the first model that gives
+    /// the kind of output that it asks for. `None`: there is no model of that name.
     fn choose(&self, request: &http::Request) -> Option<&Model> {
         if let [(_, only)] = self.models.as_slice() {
             return Some(only);
@@ -285,24 +299,20 @@ impl Server {
         found.map(|(_, model)| model)
     }
 
-    /// Answers a request, as far as possible by its head, and by its body only if there is room for it.
+    /// Answers a request. Its body is read only if its head allows it, and if there is room for it.
     async fn answer(
         &self,
         mut head: http::Request,
         body: &mut (impl Body<Data = Bytes> + Unpin),
         connection: &Connection,
     ) -> http::Response {
-        if head.path == READY && matches!(head.method.as_str(), "GET" | "HEAD") {
-            let full = self.requests.load(Ordering::Relaxed) >= self.max_requests;
-            return empty(if full { 503 } else { 200 });
-        }
         let mut options = self.options.clone();
         options.under_way = self.requests.load(Ordering::Relaxed);
         if let Some(response) = http::admit(&head, &options) {
             return response;
         }
         if head.method != "POST" {
-            // What is known of a model already needs none of its threads.
+            // Such a response is ready at once, and needs no thread of the model.
             let model = self.choose(&head);
             return model.map_or_else(|| empty(500), |model| model.answer_now(&head, &options));
         }
@@ -336,7 +346,7 @@ impl Server {
         })
     }
 
-    /// Reads a body, in the bounds of one and of all.
+    /// Reads a body, within the limits of one body and of all bodies together.
     async fn read(
         &self,
         body: &mut (impl Body<Data = Bytes> + Unpin),
@@ -359,9 +369,7 @@ impl Server {
     }
 }
 
-/// Whether the server takes requests now, for orchestrators.
-const READY: &str = "/ready";
-
+/// A response without a body.
 fn empty(status: u16) -> http::Response {
     http::Response {
         status,
@@ -370,6 +378,7 @@ fn empty(status: u16) -> http::Response {
     }
 }
 
+/// Answers a request of a connection.
 async fn answer(
     server: Arc<Server>,
     request: hyper::Request<hyper::body::Incoming>,
@@ -388,7 +397,7 @@ async fn answer(
         body: Vec::new(),
     };
     let answer = server.answer(head, &mut body, &connection).await;
-    // A sender that waits to be told to go on is told not to.
+    // A client that sent `Expect` waits before it sends the body, and gets the response instead.
     if !body.is_end_stream() && !parts.headers.contains_key(header::EXPECT) {
         tokio::spawn(timeout(UNWANTED_TIME, pass_over(body)));
     }
@@ -404,7 +413,7 @@ async fn answer(
     })
 }
 
-/// Reads what is left of a body, and keeps nothing.
+/// Reads the rest of a body, and discards it.
 async fn pass_over(mut body: hyper::body::Incoming) {
     let mut left = UNWANTED;
     while let Some(Ok(frame)) = body.frame().await {
@@ -416,7 +425,8 @@ async fn pass_over(mut body: hyper::body::Incoming) {
     }
 }
 
-/// `NAME=SOURCE`, or a source; the name of a folder is its last part, whatever is before it.
+/// Splits `NAME=SOURCE`. Without `NAME=`, a folder is called by its last part, and a model of the
+/// Hub by its id.
 fn name_and_source(model: &str) -> (String, &str) {
     let folder = Path::new(model);
     if folder.is_dir() {

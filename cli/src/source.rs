@@ -1,4 +1,4 @@
-//! Where models come from: a folder, or the Hugging Face Hub by way of its cache.
+//! Loads models from a folder, or from the Hugging Face Hub through its cache.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,37 +6,25 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use gossamer::backend::Backend;
-use gossamer::{Embedder, Kind, LoadOptions, Loader, WeightDtype};
+use gossamer::{Embedder, Kind, LoadOptions, Loader};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::hub::Repository;
 
-/// The value of `--kind`.
+/// Parses the value of `--kind`.
 pub fn kind(name: &str) -> Result<Kind, gossamer::Error> {
     Kind::from_name(name)
 }
 
-/// Loads `ID`, `ID@REVISION` or a folder, of which only `file` where that is given; a bar shows the weights going by. `name`
-/// is what answers call the model. It may be saved if it is loaded so.
-pub fn load<B: Backend>(
-    backend: B,
-    source: &str,
-    name: &str,
-    dtype: Option<WeightDtype>,
-    file: Option<&str>,
-    kind: Option<Kind>,
-    saveable: bool,
-) -> Result<Embedder<B>> {
-    let files = Files::find(source, file.unwrap_or("config.json"))?;
-    let options = LoadOptions {
-        model: name.to_owned(),
-        revision: files.revision(),
-        dtype,
-        file: file.map(str::to_owned),
-        kind,
-        saveable,
-    };
-    let bar = bar(name)?;
+/// Loads a model from `source`: `ID`, `ID@REVISION` or a folder. The revision in `options` is set
+/// here, and the model is called `source` unless `options` name it. A bar shows the progress.
+pub fn load<B: Backend>(backend: B, source: &str, mut options: LoadOptions) -> Result<Embedder<B>> {
+    let files = Files::find(source, options.file.as_deref().unwrap_or("config.json"))?;
+    options.revision = files.revision();
+    if options.model.is_empty() {
+        source.clone_into(&mut options.model);
+    }
+    let bar = bar(&options.model)?;
     let embedder = Loader::new(backend, options).read_files(|file| files.open(file, &bar));
     bar.finish_and_clear();
     let embedder = embedder.with_context(|| format!("{source} cannot be loaded"))?;
@@ -46,7 +34,7 @@ pub fn load<B: Backend>(
     Ok(embedder)
 }
 
-/// A bar for bytes that go by.
+/// Creates a progress bar that counts bytes.
 pub fn bar(what: &str) -> Result<ProgressBar> {
     let style = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}";
     let bar = ProgressBar::no_length().with_message(what.to_owned());
@@ -61,7 +49,7 @@ enum Files {
 }
 
 impl Files {
-    /// `sign` is the file that tells whether a place has the model.
+    /// Finds the model. A place without the file `sign` does not have it.
     fn find(source: &str, sign: &str) -> Result<Self> {
         let folder = Path::new(source);
         if folder.is_dir() {
@@ -70,7 +58,7 @@ impl Files {
         Repository::find(source, sign).map(|found| Self::Hub(Box::new(found)))
     }
 
-    /// The commit, where there are commits.
+    /// Returns the commit; `None` for a folder.
     fn revision(&self) -> Option<String> {
         match self {
             Self::Folder(_) => None,

@@ -1,4 +1,4 @@
-//! The command line itself; `tests/js/server/serve.test.mjs` has what the server answers.
+//! The command line. `tests/js/server/serve.test.mjs` tests the responses of the server.
 
 use std::process::{Command, Output};
 
@@ -26,7 +26,7 @@ fn it_quantises_to_a_folder() {
         let args = ["quantize", tiny, "--dtype", "q8", "-o", folder];
         gossamer(&[&args, more].concat())
     };
-    // A tokenizer is one file.
+    // tokenizer.json is larger, and a file cannot be divided.
     let output = quantize(&["--shard", "2KB"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("the limit for a file"));
     let output = quantize(&["--shard", "40KiB"]);
@@ -37,10 +37,10 @@ fn it_quantises_to_a_folder() {
     );
     let index = std::path::Path::new(folder).join("model.safetensors.index.json");
     assert!(index.exists());
-    // Nothing is written over what is there.
+    // Existing folders are not overwritten.
     let output = quantize(&[]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("is there already"));
-    // It is a model.
+    // The written folder can be loaded as a model.
     let again = format!("{folder}-again");
     let output = gossamer(&["quantize", folder, "--dtype", "q8", "-o", &again]);
     assert!(
@@ -108,7 +108,7 @@ fn what_is_wrong_is_told_on_stderr() {
     }
 }
 
-/// What is at the names that quantise might take stays as it is, also if it fails.
+/// `quantize` leaves existing files and folders as they are, also if it fails.
 #[test]
 fn quantize_leaves_alone_what_it_did_not_make() {
     let tiny = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/tiny-bert");
@@ -122,7 +122,7 @@ fn quantize_leaves_alone_what_it_did_not_make() {
         let only = std::fs::read_dir(&victim).expect("it is there").count();
         (whole.as_str(), only) == ("data", 1)
     };
-    // A folder and a link at the old temporary name.
+    // A folder and a link with names that a temporary folder might have.
     std::fs::create_dir(path("a.part")).expect("a folder");
     std::fs::write(path("a.part/mine"), "data").expect("a file");
     std::os::unix::fs::symlink(&victim, path("b.part")).expect("a link");
@@ -135,13 +135,13 @@ fn quantize_leaves_alone_what_it_did_not_make() {
         assert!(path(name).join("model.safetensors").exists());
     }
     assert!(path("a.part/mine").exists() && precious());
-    // A link, even to nowhere, is there.
+    // A link to nothing exists too.
     std::os::unix::fs::symlink(path("nowhere"), path("c")).expect("a link");
     let output = path("c");
     let output = output.to_str().expect("a plain name");
     let result = gossamer(&["quantize", tiny, "--dtype", "q8", "-o", output]);
     assert!(String::from_utf8_lossy(&result.stderr).contains("is there already"));
-    // It cannot be made here, and nothing is left.
+    // The folder cannot be created here, and no temporary files are left.
     std::fs::write(path("file"), "data").expect("a file");
     let output = path("file").join("d");
     let output = output.to_str().expect("a plain name");

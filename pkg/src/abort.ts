@@ -1,14 +1,16 @@
-/** Listening to signals. */
+/** Listening to abort signals. */
+
+import { aborted } from "./errors.js";
 
 interface Listener {
   acts: Set<() => void>;
   call: () => void;
 }
 
-/** One listener for each signal: Node warns of more than ten, as of some that were forgotten. */
+/** One listener for each signal: Node warns of a leak if a signal has more than ten. */
 const listeners = new WeakMap<AbortSignal, Listener>();
 
-/** Calls `act` when the signal is aborted, until the function is called that this returns. */
+/** Calls `act` when the signal is aborted. Returns a function that stops listening. */
 export function onAbort(signal: AbortSignal | undefined, act: () => void): () => void {
   if (!signal) return () => {};
   const { acts, call } = listeners.get(signal) ?? listen(signal);
@@ -22,12 +24,15 @@ export function onAbort(signal: AbortSignal | undefined, act: () => void): () =>
   };
 }
 
-/** The promise, or a rejection with the signal's reason when that is aborted, be it that what is waited for goes on. */
+/**
+ * The promise, or a rejection with code `aborted` as soon as the signal is aborted. The work behind
+ * the promise may still go on then.
+ */
 export function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (!signal) return promise;
   return new Promise((resolve, reject) => {
     promise.then(resolve, reject);
-    const abort = () => reject(signal.reason);
+    const abort = () => reject(aborted(signal));
     if (signal.aborted) abort();
     const stop = onAbort(signal, abort);
     promise.then(stop, stop);

@@ -1,11 +1,14 @@
-/** What the entry points for browsers share: all but where the wasm and the worker are. */
+/**
+ * The part of a host that the entry points for browsers share: everything except where the wasm and
+ * the worker are.
+ */
 
 import { browserCache } from "./cache/browser.js";
 import type { Host } from "./host.js";
 import { fetchWasm } from "./init.js";
 import type { WorkerLike } from "./types.js";
 
-/** A browser, or one of its workers. */
+/** The host for a browser or one of its workers. */
 export function browserHost(wasm: Host["wasm"], createWorker: () => WorkerLike): Host {
   return {
     wasm,
@@ -20,7 +23,7 @@ export function browserHost(wasm: Host["wasm"], createWorker: () => WorkerLike):
           worker.onerror = failed;
           worker.onmessageerror = failed;
         },
-        // A page does not end by itself.
+        // A page does not exit by itself, so nothing has to keep it alive.
         hold() {},
         terminate: () => worker.terminate(),
       };

@@ -6,13 +6,13 @@ import { checkAborted, GossamerError } from "./errors.js";
 import { yieldIfDue } from "./event-loop.js";
 import { HANDLER_OPTIONS, type Handler, type HandlerOptions, handler, type Instance } from "./handler.js";
 import { checkCall, checkOptions, hinted } from "./options.js";
+import { checkRerank, rank, SCORE } from "./rerank.js";
 import { withList } from "./rows.js";
 import { save } from "./save.js";
 import {
   type Comparable,
   type MultiLike,
   maxSim,
-  type Rows,
   type SimilarityOptions,
   type SparseLike,
   similarity,
@@ -42,8 +42,11 @@ import type {
   Matrix,
   ModelInfo,
   Output,
+  Ranked,
+  RerankOptions,
   SavedFile,
   SaveOptions,
+  ScoreOptions,
   SparseBatch,
   SparseEntry,
   SparseVector,
@@ -56,25 +59,28 @@ import type {
 /**
  * Turns texts into vectors. Made by `load`.
  *
- * Calls may overlap. Each does a bounded amount of work at a time and lets the event loop run in between; still, in a
- * page, load models with `workers: 1` or more, so that scrolling and typing never wait.
+ * Calls may overlap. Each does a bounded amount of work at a time and lets the event loop run in
+ * between. Still, load models with `workers: 1` or more in a page, so that scrolling and typing
+ * never wait.
  */
 export class Embedder {
-  /** The part of the official `openai` client that embeds: `embeddings.create(body)`. */
+  /** The embeddings part of the official `openai` client: `embeddings.create(body)`. */
   readonly embeddings: Embeddings;
   /**
-   * Answers requests to OpenAI's `/v1/embeddings`, text-embeddings-inference's `/embed_sparse`, `/embed` and others, Chroma's
-   * and Inworld's: for `new OpenAI({ fetch: embedder.fetch })`, or behind a server. See {@link handler}.
+   * Answers requests in the formats of OpenAI (`/v1/embeddings`), text-embeddings-inference
+   * (`/embed`, `/embed_sparse` and others), Chroma and Inworld. Use it as
+   * `new OpenAI({ fetch: embedder.fetch })`, or as the handler of a server. See {@link handler}.
    */
   readonly fetch: Handler;
   /**
-   * Whether the model is in the cache, once that is settled: true at once for one that came out of it, and for others when
-   * it has been written there, which goes on after `load` has answered. Never rejects; warnings say why it is false.
+   * Resolves to whether the model is in the cache. Writing it there continues after `load` has
+   * returned; the promise resolves when that is done. It never rejects; a warning says why the
+   * result is false.
    */
   readonly cached: Promise<boolean>;
   readonly #engine: Engine;
 
-  /** Gives an instance of the wasm in this thread. */
+  /** Returns the wasm instance of this thread. */
   readonly #start: () => Promise<Instance>;
 
   /** @internal */
@@ -90,12 +96,12 @@ export class Embedder {
     this.fetch = this.handler();
   }
 
-  /** What the model is, and how much memory is in use. */
+  /** A description of the model, and the memory in use. */
   get info(): ModelInfo {
     return this.#engine.info;
   }
 
-  /** Dense vectors, as one typed array: the fast way out of wasm. */
+  /** Dense vectors of texts, as one typed array with a row for each text. */
   async encode<O extends Output = "float">(
     inputs: Inputs,
     options?: EncodeOptions & { output?: O | undefined },
@@ -104,9 +110,10 @@ export class Embedder {
   }
 
   /**
-   * Dense vectors of any number of texts, in batches, in order, and in bounded memory: `for await (const batch of
-   * embedder.stream(lines))`. The texts, a list or whatever can be iterated over, are read no faster than the batches are
-   * taken; who leaves the loop ends the work.
+   * Dense vectors of any number of texts, in batches, in order, and in bounded memory:
+   * `for await (const batch of embedder.stream(lines))`. `inputs` is a list or any other iterable
+   * or async iterable. It is read no faster than the batches are consumed. Leaving the loop stops
+   * the work.
    */
   stream<Input extends string | readonly number[], O extends Output = "float">(
     inputs: Source<Input>,
@@ -115,7 +122,7 @@ export class Embedder {
     return this.#stream("encode", inputs, options, (part: EncodedAs<O>) => withList<EncodedAs<O>>(part));
   }
 
-  /** As {@link stream}, with sparse vectors. */
+  /** Like {@link stream}, with sparse vectors. */
   streamSparse<Input extends string | readonly number[]>(
     inputs: Source<Input>,
     options: EncodeSparseOptions & StreamOptions = {},
@@ -124,8 +131,8 @@ export class Embedder {
   }
 
   /**
-   * Cuts texts in chunks of so many tokens at most, at the ends of paragraphs and sentences where there are some, else between
-   * words. White space between chunks is in none of them.
+   * Splits texts into chunks of at most `chunkSize` tokens: at the ends of paragraphs and sentences
+   * where possible, otherwise between words. White space between chunks belongs to no chunk.
    */
   async chunk(texts: string | readonly string[], options?: ChunkOptions): Promise<Chunk[][]> {
     const places = await this.#run("chunk", ...cutting(texts, options));
@@ -136,7 +143,10 @@ export class Embedder {
     return chunks;
   }
 
-  /** Cuts texts in chunks as {@link chunk} does, and gives a dense vector for each; one result a text. */
+  /**
+   * Splits texts into chunks as {@link chunk} does, and returns a dense vector for each chunk; one
+   * result per text.
+   */
   async encodeChunks(
     texts: string | readonly string[],
     options?: EncodeChunksOptions,
@@ -171,7 +181,7 @@ export class Embedder {
     return this.#run("embedSparse", body, options);
   }
 
-  /** Sparse vectors, as typed arrays. */
+  /** Sparse vectors of texts, as typed arrays. */
   encodeSparse(inputs: Inputs, options?: EncodeSparseOptions): Promise<SparseVector[]> {
     return this.#run("encodeSparse", inputs, options);
   }
@@ -181,7 +191,10 @@ export class Embedder {
     return (await this.#run("encodeTokens", inputs, options)).map(withList<TokenVectors>);
   }
 
-  /** Several kinds of vectors from one pass through the model, for those that have several (`info.outputs`). */
+  /**
+   * Several kinds of vectors from one pass through the model, for those that have several
+   * (`info.outputs`).
+   */
   async encodeMulti(inputs: Inputs, options: EncodeMultiOptions): Promise<EncodedMulti> {
     const { dense, sparse, tokens } = await this.#run("encodeMulti", inputs, options);
     return {
@@ -191,27 +204,58 @@ export class Embedder {
     };
   }
 
+  /**
+   * Ranks documents by how well they answer a query, the best first: for rerankers (`info.kind`). The documents are a list, or
+   * whatever can be iterated over: that is read no faster than they are scored, and with `topK` no more than so many are kept.
+   * No documents are ranked as none.
+   */
+  async rerank(
+    query: string,
+    documents: readonly string[] | Source<string>,
+    options: RerankOptions = {},
+  ): Promise<Ranked[]> {
+    checkRerank(options);
+    const { topK, returnDocuments, batchTokens, signal, ...rest } = options;
+    const score = (documents: readonly string[], first: number, signal: AbortSignal | undefined) =>
+      this.#call({ name: "rerank", inputs: { query, documents }, options: plain(rest), first }, signal);
+    const tokens = batchTokens ?? BATCH_TOKENS * Math.max(1, this.info.workers);
+    return rank(documents, score, tokens, options);
+  }
+
+  /**
+   * Scores pairs of texts, for rerankers (`info.kind`): one number for each pair, or for a model of several labels
+   * (`info.labels`) as many for each, pair after pair: `[pairs, labels]`.
+   */
+  async score(
+    pairs: readonly (readonly [string, string])[],
+    options: ScoreOptions = {},
+  ): Promise<Float32Array> {
+    checkOptions("score", options, SCORE);
+    return (await this.#run("score", pairs, options)).data;
+  }
+
   /** The states of all tokens in the format of text-embeddings-inference's `/embed_all`. */
   async embedAll(body: EmbedAllParams, options?: CallOptions): Promise<number[][][]> {
     checkBody("embedAll", body, EMBED);
     return this.#run("embedAll", body, options);
   }
 
-  /** As {@link fetch}, with options. */
+  /** Like {@link fetch}, with options. */
   handler(options: HandlerOptions = {}): Handler {
     checkOptions("handler", options, HANDLER_OPTIONS);
     return handler((call, signal) => this.run(call, signal), options, this.#start);
   }
 
-  /** The tokens of each text, as the model sees them. */
+  /** The tokens of each text. */
   tokenize(texts: string | readonly string[], options?: TokenizeOptions): Promise<Token[][]> {
     return this.#run("tokenize", texts, options);
   }
 
   /**
-   * The files of a folder that loads as this model: in the dtype that it has now, without being quantised again, and with
-   * the same bits in its vectors. The model must have been loaded with `saveable`. Each file has a stream of its bytes, which
-   * must be read before the model is disposed of.
+   * Returns the files of a folder that loads as this model. The weights keep the dtype that they
+   * have now and are not quantised again, so the vectors of the saved model are bit-identical. The
+   * model must have been loaded with `saveable`. Read the streams of the files before you dispose
+   * of the model.
    */
   async save(options: SaveOptions & CallOptions = {}): Promise<SavedFile[]> {
     checkOptions("save", options, ["shard", "signal"]);
@@ -219,40 +263,50 @@ export class Embedder {
     return save((call, signal) => this.run(call, signal), options);
   }
 
-  /** How alike two vectors are, by the measure that the model was trained for (`info.similarity`). */
+  /**
+   * The similarity of two vectors, by the measure that the model was trained for
+   * (`info.similarity`). Larger means more similar.
+   */
   similarity(a: Vector, b: Vector): number;
   /**
-   * How alike each of some texts is to each of others. Vectors of any `output` can be compared with those of another; bits
-   * with bits by how many are the same (1 − 2 × Hamming distance / dimensions), and with others by the cosine. Lists of
-   * vectors are tables too, and so is what `JSON.parse(JSON.stringify(…))` makes of one. A single vector is a table of one row.
+   * The similarity of each row of `a` to each row of `b`. Rows are results of `encode`, lists of
+   * vectors, or either of them after `JSON.parse(JSON.stringify(…))`; a single vector is one row.
+   * Vectors of different `output` can be compared: two vectors of bits by 1 − 2 × Hamming distance
+   * / dimensions, bits and numbers by the cosine.
    */
   similarity(a: Table | Vector, b: Table | Vector): Matrix;
-  /** Dot product of two sparse vectors. */
+  /** The dot product of two sparse vectors. */
   similarity(a: SparseLike, b: SparseLike): number;
-  /** The dot product of each of some texts' sparse vectors with each of others'. */
+  /** The dot product of each sparse vector of `a` with each of `b`. */
   similarity(a: readonly SparseLike[], b: readonly SparseLike[]): Matrix;
-  /** The weighted sum of the similarities by all kinds of vectors that both have: dense, sparse, and `maxSim` of tokens. */
+  /**
+   * The weighted sum of the similarities of all kinds of vectors that both have: dense, sparse, and
+   * `maxSim` of token vectors.
+   */
   similarity(a: MultiLike, b: MultiLike, options?: SimilarityOptions): Matrix;
   similarity(a: Comparable, b: Comparable, options?: SimilarityOptions): number | Matrix {
     return similarity(this.info.similarity, a, b, options);
   }
 
   /**
-   * How well a document answers a query by the vectors of their tokens (ColBERT's MaxSim, averaged over the query's vectors
-   * as BGE-M3 does it).
+   * The late-interaction score of a query and a document: ColBERT's MaxSim, averaged over the
+   * query's vectors as BGE-M3 does it.
    */
-  maxSim(query: Rows, document: Rows): number {
-    // Throws after `dispose`, as all else.
+  maxSim(query: Table, document: Table): number {
+    // Throws after `dispose`, like all other calls.
     this.#engine.info;
     return maxSim(query, document);
   }
 
-  /** Gives the model's memory back, and ends its workers. Calls under way, and later ones, reject with code `disposed`. */
+  /**
+   * Frees the model's memory and stops its workers. Calls in progress and later calls reject with
+   * code `disposed`.
+   */
   dispose(): void {
     this.#engine.dispose();
   }
 
-  /** Lets `using embedder = await load(…)` dispose of it. */
+  /** Disposes of the embedder at the end of the scope of `using embedder = await load(…)`. */
   [Symbol.dispose](): void {
     this.dispose();
   }
@@ -276,7 +330,7 @@ export class Embedder {
     checkCall(given);
     const { batchTokens, signal, ...options } = given ?? {};
     const run = async (some: Input[], first: number, signal: AbortSignal) => {
-      // To `encode`, a list of numbers is one text's token ids.
+      // `encode` would read a list of numbers as the token ids of one text.
       const at = some.findIndex((input) => typeof input !== "string" && typeof input !== "object");
       if (at >= 0) throw notAnInput(first + at, some[at]);
       const call = { name, inputs: some, options: plain(options), first };
@@ -285,7 +339,7 @@ export class Embedder {
     yield* stream(inputs, run, batchTokens ?? BATCH_TOKENS * Math.max(1, this.info.workers), signal);
   }
 
-  /** As {@link run}, for a person: with the names of options that were meant. */
+  /** Like {@link run}, with hints for misspelt options in errors. */
   async #call<Name extends keyof Results>(
     call: Call<Name>,
     signal: AbortSignal | undefined,
@@ -307,10 +361,10 @@ export class Embedder {
   }
 }
 
-/** Fields that text-embeddings-inference's bodies have. */
+/** The fields of text-embeddings-inference's bodies. */
 const EMBED = ["inputs", "truncate", "truncation_direction", "prompt_name"];
 
-/** Fields of OpenAI's body, and those that text-embeddings-inference takes beside them. */
+/** The fields of OpenAI's body, and those that text-embeddings-inference accepts in addition. */
 const CREATE = [
   "input",
   "model",
@@ -322,7 +376,7 @@ const CREATE = [
   ...EMBED.slice(1),
 ];
 
-/** What is no object at all is for wasm to refuse. */
+/** Checks the fields of a body. A body that is not an object is rejected by wasm. */
 function checkBody(call: string, body: unknown, known: readonly string[]): void {
   if (typeof body !== "object" || body === null) return;
   checkOptions(call, body, known);
@@ -334,15 +388,15 @@ function notAnInput(at: number, value: unknown): GossamerError {
   return new GossamerError("invalid_input", message, { status: 400 });
 }
 
-/** Tokens that a stream's batch has, for each worker. */
+/** Default number of tokens in a batch of a stream, per worker. */
 const BATCH_TOKENS = 4096;
 
-/** What `encode` gives, for the `output` that it is told. */
+/** The result of `encode` for a value of `output`. */
 export type EncodedAs<O extends Output> = O extends "float"
   ? Encoded
   : EncodedWhole<O extends "int8" | "binary" ? Int8Array : Uint8Array>;
 
-/** What wasm is told of texts to cut, and of what else becomes of them. */
+/** The inputs and the options of a call that splits texts, as wasm reads them. */
 function cutting(
   texts: string | readonly string[],
   given: EncodeChunksOptions | undefined,
@@ -357,7 +411,7 @@ type Four = [number, number, number, number];
 /** Chunks that are made before the event loop may run: less than a millisecond of work. */
 const CHUNKS_PER_TURN = 1024;
 
-/** The chunks of a text, from four numbers each. */
+/** Builds the chunks of a text from four numbers each. */
 async function chunksOf(
   texts: string | readonly string[],
   at: number,
@@ -377,9 +431,12 @@ async function chunksOf(
   return chunks;
 }
 
-/** OpenAI's embeddings, answered on this machine. */
+/** OpenAI's embeddings API, answered on this machine. */
 export interface Embeddings {
-  /** Vectors as base64 of little-endian f32, which is what the official client asks for by default. */
+  /**
+   * Vectors as base64 of little-endian 32-bit floats, which the official client requests by
+   * default.
+   */
   create(
     body: EmbeddingCreateParams & { encoding_format: "base64" },
     options?: CallOptions,
@@ -389,14 +446,14 @@ export interface Embeddings {
     body: EmbeddingCreateParams & { encoding_format?: "float" | undefined },
     options?: CallOptions,
   ): Promise<CreateEmbeddingResponse>;
-  /** Either, as the body says. */
+  /** Either form, depending on `encoding_format`. */
   create(
     body: EmbeddingCreateParams,
     options?: CallOptions,
   ): Promise<CreateEmbeddingResponse<number[] | string>>;
 }
 
-/** What wasm reads: it refuses options that it does not know, and `undefined` where it has a default. */
+/** The options as wasm reads them: without `signal` and without those that are undefined. */
 function plain(options: object | undefined): object {
   return Object.fromEntries(
     Object.entries(options ?? {}).filter(([name, value]) => name !== "signal" && value !== undefined),

@@ -1,8 +1,8 @@
-/** The one error class, and the ways into it. */
+/** The error class of the package, and functions that create errors. */
 
-/** What went wrong, as a word that stays the same between versions. */
+/** What went wrong, as a word that stays the same across versions. */
 export type ErrorCode =
-  // a model's files
+  // the files of a model
   | "invalid_safetensors"
   | "invalid_torch"
   | "invalid_gguf"
@@ -47,13 +47,13 @@ export type ErrorCode =
   | "out_of_memory"
   | "internal";
 
-/** Everything that `gossamer-embed` throws. The message says what to do. */
+/** The error that `gossamer-embed` throws. The message says what to do. */
 export class GossamerError extends Error {
-  /** Always this. */
+  /** Always `"GossamerError"`. */
   override readonly name = "GossamerError";
-  /** What went wrong, as a stable word. */
+  /** What went wrong, as a word that stays the same across versions. */
   readonly code: ErrorCode;
-  /** The HTTP status that says the same, for servers that pass the error on. */
+  /** The corresponding HTTP status, for servers that pass the error on. */
   readonly status: number;
 
   constructor(code: ErrorCode, message: string, options: { status: number; cause?: unknown }) {
@@ -63,7 +63,7 @@ export class GossamerError extends Error {
   }
 }
 
-/** What wasm threw, as a {@link GossamerError}. */
+/** Converts an error that wasm threw to a {@link GossamerError}. */
 export function toGossamerError(error: unknown): GossamerError {
   if (error instanceof GossamerError) return error;
   if (error instanceof Error) {
@@ -81,15 +81,16 @@ export function toGossamerError(error: unknown): GossamerError {
 }
 
 /**
- * What an error says, and what its causes say: `fetch` tells there that a certificate is not trusted or a host not known.
- * Addresses in it lose their query, in which signatures stand.
+ * The messages of an error and of its causes: `fetch` reports in `cause` that a certificate is not
+ * trusted or a host is unknown. Queries are removed from addresses, since they may contain
+ * signatures.
  */
 export function reason(error: unknown): string {
   const parts: string[] = [];
   let at = error;
   for (let depth = 0; at instanceof Error && depth < 5; depth++) {
     const { message, code, name, errors } = at as Partial<AggregateError> & { code?: unknown };
-    // Of several addresses that were tried, the first speaks for all.
+    // If several addresses were tried, the first error is representative.
     const part: string = message || errors?.[0]?.message || String(code ?? name);
     if (!parts.some((other) => other.includes(part))) parts.push(part);
     at = at.cause;
@@ -97,19 +98,19 @@ export function reason(error: unknown): string {
   return withoutQueries(parts.join(": ") || String(error));
 }
 
-/** A text whose addresses have lost all behind their path, and the user's name before the host. */
+/** Removes the user name, query and fragment from all addresses in a text. */
 export function withoutQueries(text: string): string {
   return text.replace(/(\w:\/\/)(?:[^\s/@]*@)?([^\s?#"'()]*)(?:[?#][^\s"'()]*)?/g, "$1$2");
 }
 
-/** What calls of an embedder meet that was disposed of. */
+/** The error of a call after `dispose`. */
 export function disposed(): GossamerError {
   return new GossamerError("disposed", "This embedder was disposed of; load the model anew.", {
     status: 410,
   });
 }
 
-/** Why a model is not loaded anew in place of one that failed. */
+/** The error if a model was to be loaded again after a failure and its source has changed. */
 export function anotherModel(): GossamerError {
   return new GossamerError(
     "invalid_source",
@@ -125,7 +126,7 @@ export function checkAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw aborted(signal);
 }
 
-/** What a call rejects with whose signal was aborted. */
+/** The error of a call whose signal was aborted. */
 export function aborted(signal: AbortSignal): GossamerError {
   return new GossamerError("aborted", "The call was aborted through its signal.", {
     status: 499,

@@ -1,8 +1,8 @@
-/** What all entry points export, besides `init` and `load`. */
+/** The exports of all entry points besides `init`, `load`, `serve` and `cache`. */
 
-export type { CachedModel, ModelCache, ModelStore } from "./cache/cache.js";
 export { modelCache } from "./cache/store.js";
 export type { Embedder, Embeddings, EncodedAs } from "./embedder.js";
+export type { EntryPoint } from "./entry-point.js";
 export { type ErrorCode, GossamerError } from "./errors.js";
 export { type Fused, type FuseOptions, fuse } from "./fuse.js";
 export type { Handler, HandlerOptions, RequestContext } from "./handler.js";
@@ -13,7 +13,7 @@ export type {
   Progress,
   ReadyProgress,
   TotalProgress,
-} from "./progress.js";
+} from "./progress-events.js";
 export type { ServeOptions, Server } from "./serve.js";
 export type {
   Comparable,
@@ -27,4 +27,5 @@ export type {
   Vector,
 } from "./similarity.js";
 export type { Source } from "./stream.js";
+export { type Hit, type TopKOptions, topK } from "./top-k.js";
 export type * from "./types.js";

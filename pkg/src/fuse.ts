@@ -1,27 +1,31 @@
-/** From several rankings to one. */
+/** Combines several rankings into one. */
 
 import { GossamerError } from "./errors.js";
 import { checkOptions } from "./options.js";
 
 /** Options of {@link fuse}. */
 export interface FuseOptions {
-  /** How little the first ranks are worth over the next ones; 60, as in the paper and in most engines. */
+  /**
+   * The larger `k`, the less the first ranks count over later ones. Default: 60, as in the paper
+   * and most search engines.
+   */
   k?: number | undefined;
-  /** How much each ranking counts; 1 by default. */
+  /** Weight of each ranking; 1 by default. */
   weights?: readonly number[] | undefined;
 }
 
 /** One entry of a fused ranking. */
 export interface Fused<Id> {
-  /** As the rankings have it. */
+  /** The id, as in the rankings. */
   id: Id;
-  /** The sum over the rankings. */
+  /** The sum of `weight / (k + rank)` over the rankings. */
   score: number;
 }
 
 /**
- * Reciprocal rank fusion (Cormack et al. 2009) of rankings of the same things by dense, sparse and other searches, each with
- * the best first: an id has the sum of `weight / (k + rank)`, its ranks counted from 1. Only ranks count, since scores of
+ * Reciprocal rank fusion (Cormack et al. 2009) of several rankings, such as those of a dense and a
+ * sparse search, each with the best id first. The score of an id is the sum of
+ * `weight / (k + rank)`, with ranks counted from 1. Only ranks are used, since the scores of
  * different searches have no common scale.
  */
 export function fuse<Id>(rankings: readonly (readonly Id[])[], options: FuseOptions = {}): Fused<Id>[] {
@@ -41,7 +45,7 @@ export function fuse<Id>(rankings: readonly (readonly Id[])[], options: FuseOpti
       scores.set(id, (scores.get(id) ?? 0) + (weights[at] as number) / (k + rank + 1));
     }
   }
-  // Of equal scores the one that came first stays first.
+  // The sort is stable: ids with equal scores keep the order in which they came.
   return [...scores].map(([id, score]) => ({ id, score })).sort((a, b) => b.score - a.score);
 }
 

@@ -1,6 +1,6 @@
 /**
- * What the public types name of browsers, for projects that have declarations of neither browsers nor Node. Where there are
- * declarations these add nothing to them.
+ * The browser types that the public types refer to, for projects without the type declarations of
+ * browsers or Node. Where those are present, these declarations add nothing to them.
  */
 
 declare global {
@@ -18,14 +18,17 @@ declare global {
   }
 }
 
-/** The instances of a global class, where it is declared. Cloudflare's have parameters, so that they cannot be named above. */
+/**
+ * The instance type of a global class, if it is declared. (Cloudflare's classes have type
+ * parameters, so they cannot be declared above.)
+ */
 type Instance<Name extends string> =
   typeof globalThis extends Record<Name, { prototype: infer T }> ? T : object;
 
 /** A `Request`. */
 export type HttpRequest = Instance<"Request">;
 
-/** What `fetch` takes beside an address. */
+/** The second parameter of `fetch`. */
 export type HttpRequestInit = typeof globalThis extends {
   Request: new (input: string, init?: infer T) => object;
 }

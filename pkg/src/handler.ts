@@ -1,4 +1,7 @@
-/** Requests of several APIs, answered by an embedder: the shape of `fetch` and of servers' handlers. */
+/**
+ * Answers requests of several APIs with an embedder. A handler has the signature of `fetch` and of
+ * servers' handlers.
+ */
 
 import { onAbort, orAborted } from "./abort.js";
 import type { Call, Answer as Data } from "./engine/call.js";
@@ -7,59 +10,74 @@ import { after } from "./event-loop.js";
 import type { HttpRequest, HttpRequestInit } from "./globals.js";
 import { checkValues, LIMIT, type Rule } from "./options.js";
 
-/** How requests are answered. */
+/** Options of a handler. */
 export interface HandlerOptions {
   /**
-   * Whose errors `/v1/embeddings` answers with: OpenAI's (default), SambaNova's codes in the same object, or those of
-   * text-embeddings-inference.
+   * Error format of `/v1/embeddings`: OpenAI's (default), the same object with SambaNova's codes,
+   * or that of text-embeddings-inference.
    */
   dialect?: "openai" | "sambanova" | "tei" | undefined;
   /**
-   * Keys, one of which a request must have (`Authorization`, or `x-chroma-token`). Without this option all may ask; an empty
-   * key, or one that is `undefined`, is an error.
+   * API keys. A request must send one of them (`Authorization`, or `x-chroma-token`). Without this
+   * option no key is needed. An empty key, or one that is `undefined`, is an error.
    */
   apiKeys?: readonly string[] | undefined;
-  /** Origins of web pages that may ask from elsewhere (CORS); true: all. By default browsers let none. */
+  /**
+   * Origins whose web pages may send requests (CORS); true allows all. By default browsers allow
+   * none.
+   */
   cors?: boolean | readonly string[] | undefined;
-  /** Requests that may be under way or wait, 512 by default; further ones are answered with 429. */
+  /**
+   * Maximum number of requests in progress or waiting; 512 by default. Further requests are
+   * answered with 429.
+   */
   maxRequests?: number | undefined;
   /**
-   * Milliseconds after which a request is given up and answered with 408 (Inworld's: 504), be it that its body does not
-   * arrive, that a model is loading, or that there is much to do. By default never.
+   * Milliseconds after which a request is stopped and answered with 408 (Inworld's format: 504).
+   * This includes the time to receive the body and to load the model. By default there is no limit.
    */
   timeout?: number | undefined;
-  /** The largest body that is read, in bytes; 2 MiB by default. Larger ones are answered with 413. */
+  /** Maximum size of a body in bytes; 2 MiB by default. Larger ones are answered with 413. */
   maxBodyBytes?: number | undefined;
-  /** Bytes that the bodies of all requests under way may have together; 32 MiB by default. Beyond: 429. */
+  /**
+   * Maximum size of the bodies of all requests in progress, in bytes; 32 MiB by default. Beyond it,
+   * requests are answered with 429.
+   */
   maxBodiesBytes?: number | undefined;
 }
 
-/** What edge workers are handed with a request. */
+/** The context that an edge worker receives with a request. */
 export interface RequestContext {
-  /** Has the runtime go on with something when the request was answered. */
+  /** Keeps the runtime alive until the promise settles, even after the request was answered. */
   waitUntil(promise: Promise<unknown>): void;
 }
 
 /** Answers a request. */
 export interface Handler {
-  /** Given as to `fetch`. */
+  /** Takes the arguments of `fetch`. */
   (input: string | URL | HttpRequest, init?: HttpRequestInit): Promise<Response>;
-  /** As edge workers call it: there, what one request has started ends with it unless its context is told to wait. */
+  /**
+   * The signature in edge workers. Work that a request starts ends with the request there unless it
+   * is passed to `waitUntil`.
+   */
   (request: HttpRequest, environment: unknown, context: RequestContext): Promise<Response>;
 }
 
-/** What handlers use of an instance of the wasm. It is a type of its own, so that the public types need none of browsers. */
+/**
+ * The part of a wasm instance that handlers use. A separate type keeps browser types out of the
+ * public types.
+ */
 export interface Instance {
   guard<T>(call: () => T): T;
   classes: {
-    /** The answer to a request, if its head is enough for one. */
+    /** The response to a request, if its head alone decides it. */
     admit(head: unknown, options: unknown): unknown;
-    /** The model that a request names, and the kind of vectors that it wants. */
+    /** The model that a request names, and the kind of vectors that it asks for. */
     wanted(request: unknown): unknown;
   };
 }
 
-/** What wasm sees of a request. */
+/** A request as wasm reads it. */
 export interface RequestData {
   head: Head;
   body: ArrayBuffer;
@@ -80,9 +98,16 @@ export type Runner = (
 ) => Promise<Data>;
 
 /** Why a request is not answered; wasm tells it in the request's format. */
-export type Refusal = "overloaded" | "timedOut" | "tooLarge" | "incomplete" | "unavailable" | "unknownModel";
+export type Refusal =
+  | "overloaded"
+  | "timedOut"
+  | "tooLarge"
+  | "incomplete"
+  | "unavailable"
+  | "disposed"
+  | "unknownModel";
 
-/** A request is refused. */
+/** Thrown to refuse a request. */
 export class Refused extends Error {
   readonly refusal: Refusal;
 
@@ -92,7 +117,7 @@ export class Refused extends Error {
   }
 }
 
-/** The options of a handler; `serve` has more. */
+/** Names of the options of a handler. `serve` has more. */
 export const HANDLER_OPTIONS: readonly (keyof HandlerOptions)[] = [
   "dialect",
   "apiKeys",
@@ -104,8 +129,9 @@ export const HANDLER_OPTIONS: readonly (keyof HandlerOptions)[] = [
 ];
 
 /**
- * Makes a handler out of what runs a call. `start` gives an instance of the wasm, which tells by a request's head (key, path,
- * method, size) whether its body is to be read; it needs no model. `models` are the names to list, if there are several.
+ * Creates a handler. `run` runs a call. `start` returns a wasm instance, which decides by the head
+ * of a request (key, path, method, size) whether to read its body; this needs no model. `models`
+ * are the names to list if there are several models.
  */
 export function handler(
   run: Runner,
@@ -118,14 +144,14 @@ export function handler(
   const { maxBodiesBytes = 1 << 25 } = options;
   checkKeys(apiKeys);
   const cors = typeof options.cors === "object" ? options.cors : options.cors ? ["*"] : [];
-  // Wasm's numbers end at 32 bits, and limits may be infinite.
+  // Wasm reads limits as 32-bit integers, and limits may be infinite.
   const whole = (limit: number) => Math.floor(Math.min(limit, 2 ** 32 - 1));
   const limits = { maxBodyBytes: whole(maxBodyBytes), maxRequests: whole(maxRequests) };
   const told = { dialect, apiKeys, cors, models, ...limits };
   let underWay = 0;
   let held = 0;
 
-  /** The answer of a request whose head is enough. */
+  /** The response to a request if its head alone decides it. */
   async function admit(head: Head, refuse?: Refusal): Promise<Response | undefined> {
     const wasm = await start();
     const settings = { ...told, underWay, ...(refuse && { refuse }) };
@@ -153,7 +179,7 @@ export function handler(
   }
 
   return async (input: string | URL | Request, init?: unknown, context?: Partial<RequestContext>) => {
-    // Beside a request, servers pass things of their own.
+    // Servers pass further arguments of their own after the request.
     const request = input instanceof Request ? input : new Request(input, init as RequestInit);
     const waits = typeof context?.waitUntil === "function" ? (context as RequestContext) : undefined;
     const { method, headers } = request;
@@ -167,7 +193,7 @@ export function handler(
     try {
       return await orAborted(answer(head, request, deadline.signal, waits), deadline.signal);
     } catch (error) {
-      // As `fetch` rejects.
+      // `fetch` rejects with the reason of the signal, too.
       if (request.signal.aborted) throw request.signal.reason;
       const refusal = deadline.signal.aborted ? "timedOut" : error instanceof Refused && error.refusal;
       const refused = refusal && (await admit(head, refusal));
@@ -180,7 +206,10 @@ export function handler(
   };
 }
 
-/** A string would let all origins ask, and a limit that is no number would be none. */
+/**
+ * Rules of the options. Without them a string in `cors` would allow all origins, and a limit that
+ * is not a number would have no effect.
+ */
 const RULES: Readonly<Record<string, Rule>> = {
   dialect: [
     (value) => ["openai", "sambanova", "tei"].includes(value as string),
@@ -198,10 +227,10 @@ const RULES: Readonly<Record<string, Rule>> = {
   maxBodiesBytes: LIMIT,
 };
 
-/** A key that was left out where it was to be filled in would let anybody in. */
+/** Throws if a key is empty or undefined: a key that was not filled in would let everybody in. */
 function checkKeys(keys: readonly unknown[]): void {
   const isKey = (key: unknown) => typeof key === "string" && key.trim() !== "";
-  // Holes of a list would be passed over.
+  // `Array.from` also visits the holes of a sparse array, which `every` skips.
   if (Array.isArray(keys) && Array.from(keys).every(isKey)) return;
   throw new GossamerError(
     "invalid_input",
@@ -214,7 +243,7 @@ function response({ status, headers, body }: Data): Response {
   return new Response(body === "" ? null : body, { status, headers });
 }
 
-/** A request's body. `take` is told of bytes before they are kept. */
+/** Reads the body of a request. `take` is called with the number of bytes before they are kept. */
 async function read(
   request: Request,
   signal: AbortSignal,
@@ -232,9 +261,10 @@ async function read(
   const broken = () => {
     throw new Refused("incomplete");
   };
-  // Never cancelled: a server's connection would end with it, before the answer is sent.
+  // The reader is never cancelled: some servers would close the connection before the response is
+  // sent.
   const reader = request.body?.getReader();
-  // Not every browser gives a request's body as a stream.
+  // Not every browser has `request.body`.
   if (!reader) keep(new Uint8Array(await request.arrayBuffer().catch(broken)));
   else {
     for (;;) {
@@ -253,7 +283,7 @@ async function read(
   return whole.buffer;
 }
 
-/** A signal that is aborted with another one, or when time is up. */
+/** A signal that is aborted with another one, or after a time. */
 class Deadline {
   readonly #controller = new AbortController();
   readonly #stop: () => void;

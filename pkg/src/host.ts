@@ -1,21 +1,22 @@
-/** What differs between JavaScript hosts; each entry point of the package makes one. */
+/** What differs between JavaScript hosts. Each entry point of the package creates a `Host`. */
 
 import type { LoadCache } from "./cache/cache.js";
 import type { Thread } from "./pool/remote.js";
 import type { Source } from "./sources/source.js";
 import type { WorkerLike } from "./types.js";
 
+/** The abilities of a host. Optional members are absent where the host lacks the ability. */
 export interface Host {
-  /** The wasm build that suits this engine. */
+  /** Gets the wasm build for this engine. */
   wasm(): Promise<WebAssembly.Module | Response | BufferSource>;
-  /** The wasm at an address that the user gave. */
+  /** Gets the wasm from an address that the user gave. */
   wasmAt(url: string | URL): Promise<Response | BufferSource>;
-  /** A local folder, where the host has a file system. */
+  /** A source of files in a local folder. */
   directory?(folder: string | URL): Source;
-  /** A variable of the environment, where there is one that may be read. */
+  /** Reads an environment variable; undefined if it is not set or may not be read. */
   variable?(name: string): string | undefined;
-  /** The cache of this host, where it has one that may be used. */
+  /** The cache of this host; undefined if it may not be used. */
   cache?(): LoadCache | undefined;
-  /** A thread that runs the package's worker, or the user's own; absent where there are none. */
+  /** Starts a thread that runs the package's worker script, or the worker that `create` returns. */
   thread?(create: (() => WorkerLike) | undefined): Thread;
 }

@@ -1,4 +1,4 @@
-/** Starts the WebAssembly side, once. */
+/** Compiles and starts the WebAssembly module, once. */
 
 import { GossamerError } from "./errors.js";
 import type { Host } from "./host.js";
@@ -9,7 +9,10 @@ import type { InitOptions } from "./types.js";
 let compiled: Promise<WebAssembly.Module> | undefined;
 let started: Promise<Wasm> | undefined;
 
-/** Compiles the wasm, or answers with what was compiled before. What failed can be tried again. */
+/**
+ * Compiles the wasm, or returns the module that was compiled before. After a failure the next call
+ * tries again.
+ */
 export function ensureCompiled(host: Host, options: InitOptions = {}): Promise<WebAssembly.Module> {
   compiled ??= find(host, options)
     .then((wasm) => compile(wasm).catch((error) => Promise.reject(unusable(error))))
@@ -20,7 +23,10 @@ export function ensureCompiled(host: Host, options: InitOptions = {}): Promise<W
   return compiled;
 }
 
-/** Starts wasm in this thread, or answers with the instance that runs. One that has trapped is replaced. */
+/**
+ * Starts an instance in this thread, or returns the running one. An instance that has trapped is
+ * replaced.
+ */
 export async function ensureStarted(host: Host, options?: InitOptions): Promise<Wasm> {
   const running = started;
   if ((await running)?.trap && started === running) started = undefined;
@@ -44,12 +50,12 @@ export async function instantiate(module: WebAssembly.Module): Promise<Wasm> {
 }
 
 async function compile(wasm: WebAssembly.Module | Response | BufferSource): Promise<WebAssembly.Module> {
-  // Cross-realm values are welcome.
+  // `instanceof` would reject values of another realm.
   const kind = Object.prototype.toString.call(wasm);
   if (kind === "[object WebAssembly.Module]") return wasm as WebAssembly.Module;
   if (kind !== "[object Response]") return WebAssembly.compile(wasm as BufferSource);
   const response = wasm as Response;
-  // Engines compile a stream under this type only; not every server sends it.
+  // Engines compile a stream only if it has this content type, which not every server sends.
   const streams = response.headers.get("content-type")?.startsWith("application/wasm");
   return streams && typeof WebAssembly.compileStreaming === "function"
     ? WebAssembly.compileStreaming(response)
@@ -75,7 +81,7 @@ async function find(host: Host, { module, url, bytes, response }: InitOptions) {
   }
 }
 
-/** Fetches the wasm, and notices when something else is answered. */
+/** Fetches the wasm. Throws if the response is an error or an HTML page. */
 export async function fetchWasm(url: string | URL): Promise<Response> {
   const response = await fetch(url).catch((error: unknown) => {
     throw notFound(url, error);

@@ -1,17 +1,15 @@
 /**
- * `gossamer-embed/inline`, for bundlers that lose files: as the entry point for browsers, with the wasm in the code. It is the
- * build without relaxed SIMD, a third more to download, and has no worker of its own.
+ * `gossamer-embed/inline`: the entry point for bundlers that do not copy the package's files. The
+ * wasm is in the code. It is the build without relaxed SIMD, the download is a third larger, and
+ * there is no worker script.
  */
 
 import { browserHost } from "./browser.js";
 import { cache as browserModels } from "./cache/browser.js";
-import type { ModelCache } from "./cache/cache.js";
-import type { Embedder } from "./embedder.js";
+import { entry } from "./entry.js";
+import type { EntryPoint } from "./entry-point.js";
 import { GossamerError } from "./errors.js";
-import { ensureStarted } from "./init.js";
-import { loadModel } from "./load.js";
-import { type ServeOptions, type Server, serveModels } from "./serve.js";
-import type { InitOptions, LoadOptions, ModelSource } from "./types.js";
+import type { ModelCache } from "./types.js";
 import gzip from "./wasm/inline.js";
 
 export * from "./exports.js";
@@ -23,23 +21,29 @@ const host = browserHost(unpack, () => {
   });
 });
 
-/** Only base64 is text to every bundler, and a `data:` URL nothing to most security policies. */
+/**
+ * Unpacks the wasm. It is base64, since that is plain text for every bundler and most security
+ * policies forbid `data:` URLs.
+ */
 async function unpack(): Promise<Response> {
   const bytes = Uint8Array.from(atob(gzip), (character) => character.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Response(stream, { headers: { "content-type": "application/wasm" } });
 }
 
-/** The models that this browser keeps for this origin. */
+/** The models that this browser has cached for this origin. */
 export const cache: ModelCache = browserModels;
 
+const calls = entry(host);
+
 /**
- * Starts the WebAssembly side. `load` does this by itself; call it first where the wasm must come from elsewhere.
- * The first call counts: later ones wait for it, whatever their options.
+ * Starts the WebAssembly module. `load` and `serve` do this themselves; call `init` first where the
+ * module must come from elsewhere. Only the first call has an effect: later calls wait for it and
+ * ignore their options.
+ *
+ * @function
  */
-export async function init(options?: InitOptions): Promise<void> {
-  await ensureStarted(host, options);
-}
+export const init: EntryPoint["init"] = calls.init;
 
 /**
  * Loads a model.
@@ -48,12 +52,15 @@ export async function init(options?: InitOptions): Promise<void> {
  * const embedder = await load("sentence-transformers/all-MiniLM-L6-v2");
  * const { data, shape } = await embedder.encode(["Ships at night", "A harbour"]);
  * ```
+ *
+ * @function
  */
-export async function load(source: ModelSource, options: LoadOptions = {}): Promise<Embedder> {
-  return loadModel(host, source, options);
-}
+export const load: EntryPoint["load"] = calls.load;
 
-/** Serves several models, each loaded when it is first asked for, to the clients of several APIs (see `Embedder.fetch`). */
-export function serve(options: ServeOptions): Server {
-  return serveModels(load, () => ensureStarted(host), options);
-}
+/**
+ * Serves several models to the clients of several APIs (see `Embedder.fetch`). Each model is loaded
+ * for the first request that needs it.
+ *
+ * @function
+ */
+export const serve: EntryPoint["serve"] = calls.serve;

@@ -1,4 +1,4 @@
-/** One instance of the WebAssembly module, and whether it can still be used. */
+/** An instance of the WebAssembly module, and its state after a trap. */
 
 import { GossamerError, toGossamerError } from "./errors.js";
 import type { GpuDevice, Job, Loader, Model } from "./wasm/bindings.js";
@@ -7,20 +7,21 @@ import bindings from "./wasm/gossamer.js";
 export type { GpuDevice, Job, Loader, Model };
 
 /**
- * An instance. After a trap nothing is known of its memory: the instance is then given up, with all models in it, and each
- * model is loaded anew into another instance when it is next called.
+ * An instance. After a trap its memory may be in any state, so the instance and all models in it
+ * are abandoned. Each model is loaded into a new instance at its next call.
  */
 export class Wasm {
   readonly memory: WebAssembly.Memory;
   readonly classes: Omit<ReturnType<typeof bindings>, "default">;
-  /** Why the instance was given up, if it was. */
+  /** The trap after which the instance was abandoned, if there was one. */
   trap: GossamerError | undefined;
-  /** What those hear then who wait for the instance. */
+  /** Rejects the promises of callers that wait for the instance when it traps. */
   readonly #waiting = new Set<(trap: GossamerError) => void>();
 
   static async start(module: WebAssembly.Module): Promise<Wasm> {
     let wasm: Wasm | undefined;
-    // Nobody would catch what the instance throws when it goes on with what it waited for.
+    // Errors in microtasks of the instance (continuations of its own promises) have no caller to
+    // catch them.
     const classes = bindings((act) => {
       queueMicrotask(() => {
         try {
@@ -40,9 +41,9 @@ export class Wasm {
     this.classes = classes;
   }
 
-  /** Runs a call into the instance; whatever it throws becomes a {@link GossamerError}. */
+  /** Runs a call into the instance. Whatever it throws becomes a {@link GossamerError}. */
   guard<T>(call: () => T): T {
-    // An error of its own: the call that trapped is told from those that come after it.
+    // A new error object distinguishes this call from the call that trapped.
     if (this.trap) throw new GossamerError("internal", this.trap.message, this.trap);
     try {
       return call();
@@ -51,7 +52,10 @@ export class Wasm {
     }
   }
 
-  /** What a call into the instance threw, as a {@link GossamerError}. All but errors of our own are traps. */
+  /**
+   * Converts an error of the instance to a {@link GossamerError}. Every error that is not one of
+   * ours is a trap.
+   */
   explain(error: unknown): GossamerError {
     const known = toGossamerError(error);
     if (known.code === "internal" && known.cause === error) {
@@ -61,7 +65,10 @@ export class Wasm {
     return known;
   }
 
-  /** Waits for a promise of the instance, which one that traps never keeps. */
+  /**
+   * Waits for a promise of the instance. Rejects if the instance traps, since the promise would
+   * then never settle.
+   */
   async settled<T>(promise: Promise<T> | undefined): Promise<T | undefined> {
     let reject: ((trap: GossamerError) => void) | undefined;
     try {
@@ -77,10 +84,13 @@ export class Wasm {
     }
   }
 
-  /** Frees an object, which a trap may have left locked. In an instance that is given up nothing is freed. */
+  /**
+   * Frees an object. In an abandoned instance nothing is freed: a trap may have left the object
+   * locked.
+   */
   release(object: { free(): void }): void {
     try {
-      // Either way the garbage collector does not free it once more.
+      // Both ways keep the garbage collector from freeing it again.
       if (this.trap) (object as unknown as { __destroy_into_raw(): void }).__destroy_into_raw();
       else object.free();
     } catch (error) {

@@ -1,4 +1,4 @@
-/** Loads a model: from its source or the cache, into this thread or a pool of workers. */
+/** Loads a model from its source or the cache, into this thread or a pool of workers. */
 
 import { orAborted } from "./abort.js";
 import type { LoadCache, Visit } from "./cache/cache.js";
@@ -10,7 +10,7 @@ import { type LocalEngine, LocalLoader } from "./engine/local.js";
 import { checkAborted, GossamerError } from "./errors.js";
 import type { Host } from "./host.js";
 import { ensureCompiled, ensureStarted } from "./init.js";
-import { checkLoadOptions } from "./options.js";
+import { checkLoadOptions, nearest } from "./options.js";
 import { PoolLoader } from "./pool/loader.js";
 import type { Pool } from "./pool/pool.js";
 import { Remote } from "./pool/remote.js";
@@ -18,22 +18,26 @@ import { careful, ProgressReport, reporter } from "./progress.js";
 import { chooseFile } from "./sources/hub.js";
 import { resolveSource } from "./sources/resolve.js";
 import type { Listing, Source } from "./sources/source.js";
+import { WRAP, type WrapOptions } from "./sources/wrap.js";
 import { Transfer } from "./transfer.js";
 import type { Device, LoadOptions, ModelSource, WeightDtype } from "./types.js";
 
-/** `load`'s options, with our own names of devices and dtypes. */
+/** The options of `load`, with aliases replaced by our own names of devices and dtypes. */
 type Options = LoadOptions & { device: Device | undefined; dtype: "auto" | WeightDtype | undefined };
 
 /** transformers.js' names → ours. */
 const ALIASES: Readonly<Record<string, string>> = { wasm: "cpu", fp32: "f32", fp16: "f16", int8: "q8" };
 
-/** Times that a load begins anew without what turned out damaged: there are fewer kinds of copies. */
+/**
+ * Maximum number of attempts. Each attempt after the first ignores a cached copy that turned out to
+ * be damaged.
+ */
 const MOST_TRIES = 8;
-/** More workers than any machine has cores for. */
+/** Maximum number of workers: more than any machine has cores for. */
 const MOST_WORKERS = 256;
 
 /** Loads from any source. */
-export async function loadModel(host: Host, source: ModelSource, all: LoadOptions): Promise<Embedder> {
+export async function loadModel(host: Host, source: ModelSource, all: WrapOptions): Promise<Embedder> {
   const given = checkLoadOptions(all);
   const options = { ...given, device: alias(given.device), dtype: alias(given.dtype) } as Options;
   const { signal } = options;
@@ -41,17 +45,20 @@ export async function loadModel(host: Host, source: ModelSource, all: LoadOption
   checkAborted(signal);
   checkWorkers(options.workers);
   checkDevice(options.device);
-  const place = resolveSource(source, { ...options, onWarning }, host);
+  const { [WRAP]: wrap = (place: Source) => place } = all;
+  const place = wrap(resolveSource(source, { ...options, onWarning }, host));
   const offline =
     options.offline ?? isSet(host.variable?.("HF_HUB_OFFLINE") || host.variable?.("TRANSFORMERS_OFFLINE"));
-  // What is kept is loaded without asking what it is: a model that was insisted on must be insisted on each time.
+  // A cached model is loaded without checking its kind again, so a model loaded with `kind` is not
+  // cached.
   const cache = options.kind === undefined && place.identity ? cacheOf(host, options) : undefined;
   const dtype = options.dtype === "auto" ? undefined : options.dtype;
   const { sha256 = {}, file = place.file } = options;
   const damaged = new Set<string>();
   const wanted = { place, dtype, file, sha256, offline, signal, warn: onWarning, damaged };
   const onProgress = options.onProgress && reporter(options.onProgress, onWarning);
-  // Compiles while the network and the cache answer; whoever needs it hears what went wrong.
+  // Compiles while the network and the cache respond. The error, if any, is reported where the wasm
+  // is needed.
   (options.workers ? ensureCompiled(host) : ensureStarted(host)).catch(() => {});
   for (let tries = 1; ; tries++) {
     const visit = cache ? await visited(cache.visit(wanted), signal) : passing(wanted);
@@ -69,15 +76,25 @@ export async function loadModel(host: Host, source: ModelSource, all: LoadOption
   }
 }
 
-/** A visit of a cache, whose store may not answer at all. */
+/**
+ * Waits for a cache, whose store may never respond. After an abort, a visit that still begins is
+ * left again.
+ */
 async function visited(visiting: Promise<Visit>, signal: AbortSignal | undefined): Promise<Visit> {
   try {
     return await orAborted(visiting, signal);
   } catch (error) {
     visiting.then((visit) => visit.leave()).catch(() => {});
-    checkAborted(signal);
     throw error;
   }
+}
+
+/** What loading a model needs, besides its source and the options. */
+interface LoadTask {
+  listing: Listing | undefined;
+  loaderOptions: LoaderOptions;
+  progress: ProgressReport;
+  signal: AbortSignal | undefined;
 }
 
 /** Loading a model from one source. */
@@ -86,7 +103,7 @@ class Loading {
   readonly #source: Source;
   readonly #options: Options;
   readonly #sha256: Readonly<Record<string, string>>;
-  /** The weight file that is named, if one is. */
+  /** The weight file that the options or the address name, if any. */
   readonly #file: string | undefined;
   readonly #saveable: boolean;
 
@@ -102,14 +119,28 @@ class Loading {
   async load(): Promise<Engine> {
     const { workers = 0, signal, onProgress } = this.#options;
     const listing = await this.#source.list?.(signal);
+    if (listing) this.#checkPins([...listing.keys()], "has no such file");
     const progress = new ProgressReport(this.#source.model, onProgress, listing);
-    const loaderOptions = this.#loaderOptions(listing);
-    const engine =
-      workers > 0
-        ? await this.#pool(workers, loaderOptions, progress, signal)
-        : await this.#local(loaderOptions, progress, signal);
+    const task = { listing, loaderOptions: this.#loaderOptions(listing), progress, signal };
+    const engine = workers > 0 ? await this.#pool(workers, task) : await this.#local(task);
+    try {
+      if (!listing) this.#checkPins([...progress.started], "has no such file, or none that is loaded");
+    } catch (error) {
+      engine.dispose();
+      throw error;
+    }
     progress.ready(engine.info.kind);
     return engine;
+  }
+
+  /** Throws if the option `sha256` names a file that the model does not have. */
+  #checkPins(files: readonly string[], lacks: string): void {
+    const name = Object.keys(this.#sha256).find((name) => !files.includes(name));
+    if (name === undefined) return;
+    const meant = nearest(name, files);
+    const hint = meant === undefined ? "correct the name, or leave it out" : `perhaps ${meant} was meant`;
+    const what = `sha256 has a hash for ${JSON.stringify(name)}, and ${this.#source.model} ${lacks}`;
+    throw new GossamerError("invalid_input", `${what}; ${hint}.`, { status: 400 });
   }
 
   #loaderOptions(listing: Listing | undefined): LoaderOptions {
@@ -123,40 +154,40 @@ class Loading {
     return { model, revision, dtype, file, kind, sha256, saveable: this.#saveable, device };
   }
 
-  #local(
-    loaderOptions: LoaderOptions,
-    progress: ProgressReport,
-    signal: AbortSignal | undefined,
-  ): Promise<LocalEngine> {
-    // When the wasm has trapped or a GPU is lost, without a word.
-    const reload = () =>
-      this.#local(loaderOptions, new ProgressReport(this.#source.model, undefined), undefined);
-    const start = async () => LocalLoader.start(loaderOptions, await ensureStarted(this.#host), reload);
-    return this.#into(start, loaderOptions, progress, signal);
+  /**
+   * Loads into this thread. Loads again, without progress events, after a trap or the loss of a
+   * GPU.
+   */
+  async #local(task: LoadTask): Promise<LocalEngine> {
+    const start = async () => {
+      const wasm = await ensureStarted(this.#host);
+      return LocalLoader.start(task.loaderOptions, wasm, () => this.#local(this.#again(task)));
+    };
+    return this.#into(start(), task);
   }
 
-  #pool(
-    workers: number,
-    loaderOptions: LoaderOptions,
-    progress: ProgressReport,
-    signal: AbortSignal | undefined,
-  ): Promise<Pool> {
-    // In place of a worker that fails, a pool of one is loaded, without a word.
-    const reload = () =>
-      this.#pool(1, loaderOptions, new ProgressReport(this.#source.model, undefined), undefined);
-    const start = () => startPool(this.#host, workers, this.#options, loaderOptions, reload);
-    return this.#into(start, loaderOptions, progress, signal);
+  /**
+   * Loads into workers. Loads a pool of one worker, without progress events, to replace one that
+   * failed.
+   */
+  async #pool(workers: number, task: LoadTask): Promise<Pool> {
+    const reload = () => this.#pool(1, this.#again(task));
+    return this.#into(startPool(this.#host, workers, this.#options, task, reload), task);
   }
 
-  async #into<E extends Engine>(
-    start: () => Promise<EngineLoader<E>>,
-    { file }: LoaderOptions,
-    progress: ProgressReport,
-    signal: AbortSignal | undefined,
-  ): Promise<E> {
-    const listing = await this.#source.list?.(signal);
-    const loader = await start();
-    const transfer = new Transfer(this.#source, listing, loader, progress, signal, file);
+  /** The same task again, without progress events and signal. */
+  #again(task: LoadTask): LoadTask {
+    return { ...task, progress: new ProgressReport(this.#source.model, undefined), signal: undefined };
+  }
+
+  async #into<E extends Engine>(starting: Promise<EngineLoader<E>>, task: LoadTask): Promise<E> {
+    const { listing, loaderOptions, progress, signal } = task;
+    const loader = await orAborted(starting, signal).catch((error: unknown) => {
+      starting.then((loader) => loader.free()).catch(() => {});
+      checkAborted(signal);
+      throw error;
+    });
+    const transfer = new Transfer(this.#source, listing, loader, progress, signal, loaderOptions.file);
     try {
       checkAborted(signal);
       await transfer.run();
@@ -175,7 +206,7 @@ function cacheOf(host: Host, { cache = true }: LoadOptions): LoadCache | undefin
   return cache ? host.cache?.() : undefined;
 }
 
-/** As Python's huggingface_hub reads its environment. */
+/** Whether an environment variable is true, by the rules of Python's huggingface_hub. */
 function isSet(variable: string | undefined): boolean {
   return /^(1|on|yes|true)$/i.test(variable ?? "");
 }
@@ -184,7 +215,7 @@ async function startPool(
   host: Host,
   workers: number,
   { createWorker }: LoadOptions,
-  loaderOptions: LoaderOptions,
+  { loaderOptions, signal }: LoadTask,
   reload: () => Promise<Pool>,
 ): Promise<PoolLoader> {
   const { thread } = host;
@@ -204,7 +235,7 @@ async function startPool(
     throw new TypeError("createWorker must return a Worker");
   };
   const start = () => new Remote(thread(createWorker && create));
-  return PoolLoader.start(start, workers, module, loaderOptions, reload);
+  return PoolLoader.start(start, workers, module, loaderOptions, reload, signal);
 }
 
 function alias(name: string | undefined): string | undefined {

@@ -1,4 +1,4 @@
-/** What a worker of a pool runs, in Node, Deno and Bun. */
+/** The worker script of a pool in Node, Deno and Bun. */
 
 import { parentPort, type TransferListItem } from "node:worker_threads";
 import { serve } from "./pool/service.js";

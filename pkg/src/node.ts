@@ -1,20 +1,18 @@
-/** Entry point for Node, Deno and Bun: as the one for browsers, and it reads local folders. */
+/** Entry point for Node, Deno and Bun. It also reads local folders. */
 
 import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { userInfo } from "node:os";
 import { join } from "node:path";
 import { type TransferListItem, Worker } from "node:worker_threads";
-import type { ModelCache } from "./cache/cache.js";
 import { HubFolder } from "./cache/hub-folder.js";
-import type { Embedder } from "./embedder.js";
+import { entry } from "./entry.js";
+import type { EntryPoint } from "./entry-point.js";
 import { hasRelaxedSimd } from "./features.js";
 import type { Host } from "./host.js";
-import { ensureStarted, fetchWasm } from "./init.js";
-import { loadModel } from "./load.js";
-import { type ServeOptions, type Server, serveModels } from "./serve.js";
+import { fetchWasm } from "./init.js";
 import { directorySource } from "./sources/directory.js";
-import type { InitOptions, LoadOptions, ModelSource } from "./types.js";
+import type { ModelCache } from "./types.js";
 
 export * from "./exports.js";
 
@@ -29,7 +27,7 @@ const host: Host = {
   directory: directorySource,
   variable,
   cache: hubFolder,
-  // Of the process's own arguments some are for its main script alone.
+  // `execArgv: []`: some of the process's arguments are only valid for its main script.
   thread: (create = () => new Worker(new URL("./node-worker.js", import.meta.url), { execArgv: [] })) => {
     const worker = create() as Worker;
     return {
@@ -46,10 +44,10 @@ const host: Host = {
   },
 };
 
-/** Reads a path or `file:` URL, which Node's `fetch` does not; fetches the rest. */
+/** Reads a path or a `file:` URL, which Node's `fetch` cannot; fetches other addresses. */
 async function readWasm(url: string | URL): Promise<Response | BufferSource> {
   const address = String(url);
-  // One letter and a colon is a drive.
+  // A scheme has two letters or more: one letter and a colon is a Windows drive.
   if (!/^[a-z][a-z\d+.-]+:/i.test(address)) return readFile(address);
   return address.startsWith("file:") ? readFile(new URL(address)) : fetchWasm(url);
 }
@@ -58,7 +56,7 @@ function variable(name: string): string | undefined {
   return isPermitted({ name: "env", variable: name }) ? process.env[name] : undefined;
 }
 
-/** The cache folder as huggingface_hub finds it, if it may be used. */
+/** The cache folder that huggingface_hub uses, if this process may read and write it. */
 function hubFolder(): HubFolder | undefined {
   const path = hubCache();
   const isOurs = (name: string) => isPermitted({ name, path });
@@ -73,7 +71,10 @@ function hubCache(): string | undefined {
   return expanded && join(expanded, "hub");
 }
 
-/** As Python's `expanduser` and `expandvars`; nothing where a home folder is meant and there is none. */
+/**
+ * Like Python's `expanduser` and `expandvars`. Undefined if the path needs a home folder and there
+ * is none.
+ */
 function expand(path: string): string | undefined {
   const [start = "", user] = /^~([^/\\]*)/.exec(path) ?? [];
   const home = start && homeOf(user);
@@ -85,7 +86,7 @@ function expand(path: string): string | undefined {
   );
 }
 
-/** The home folder of a user, or of this one. */
+/** The home folder of a user; of the current user if none is named. */
 function homeOf(user: string | undefined): string | undefined {
   try {
     if (user) {
@@ -96,7 +97,7 @@ function homeOf(user: string | undefined): string | undefined {
     const home = variable(process.platform === "win32" ? "USERPROFILE" : "HOME");
     return home ?? (isPermitted({ name: "sys", kind: "userInfo" }) ? userInfo().homedir : undefined);
   } catch {
-    // There is no such list, or this user is not in it.
+    // The system has no list of users, or the user is not in it.
     return undefined;
   }
 }
@@ -104,18 +105,23 @@ function homeOf(user: string | undefined): string | undefined {
 /** The list of users, on systems that have one. */
 const USERS = "/etc/passwd";
 
-/** Whether Deno may do something without asking its user; others may do anything. */
+/** Whether Deno grants a permission without a prompt. True in other runtimes. */
 function isPermitted(what: object): boolean {
   const { Deno } = globalThis as { Deno?: { permissions: { querySync(of: object): { state: string } } } };
   return !Deno || Deno.permissions.querySync(what).state === "granted";
 }
 
-/** Node 20's V8 has relaxed SIMD behind a flag, and computes it wrongly. */
+/**
+ * Whether V8 is older than version 12: Node 20 has relaxed SIMD behind a flag, with wrong results.
+ */
 function hasEarlyV8(): boolean {
   return Number.parseInt(process.versions.v8 ?? "", 10) < 12;
 }
 
-/** The models in the Hugging Face cache folder. Those that others have put there are listed, and stay when it is cleared. */
+/**
+ * The models in the Hugging Face cache folder. `clear` keeps the models that other programs have
+ * put there.
+ */
 export const cache: ModelCache = {
   list: async () => (await hubFolder()?.list()) ?? [],
   delete: async (model) => (await hubFolder()?.delete(model)) ?? false,
@@ -123,13 +129,16 @@ export const cache: ModelCache = {
   size: async () => (await hubFolder()?.size()) ?? 0,
 };
 
+const calls = entry(host);
+
 /**
- * Starts the WebAssembly side. `load` does this by itself; call it first where the wasm must come from elsewhere.
- * The first call counts: later ones wait for it, whatever their options.
+ * Starts the WebAssembly module. `load` and `serve` do this themselves; call `init` first where the
+ * module must come from elsewhere. Only the first call has an effect: later calls wait for it and
+ * ignore their options.
+ *
+ * @function
  */
-export async function init(options?: InitOptions): Promise<void> {
-  await ensureStarted(host, options);
-}
+export const init: EntryPoint["init"] = calls.init;
 
 /**
  * Loads a model.
@@ -138,12 +147,15 @@ export async function init(options?: InitOptions): Promise<void> {
  * const embedder = await load("./models/all-MiniLM-L6-v2");
  * const { data, shape } = await embedder.encode(["Ships at night", "A harbour"]);
  * ```
+ *
+ * @function
  */
-export async function load(source: ModelSource, options: LoadOptions = {}): Promise<Embedder> {
-  return loadModel(host, source, options);
-}
+export const load: EntryPoint["load"] = calls.load;
 
-/** Serves several models, each loaded when it is first asked for, to the clients of several APIs (see `Embedder.fetch`). */
-export function serve(options: ServeOptions): Server {
-  return serveModels(load, () => ensureStarted(host), options);
-}
+/**
+ * Serves several models to the clients of several APIs (see `Embedder.fetch`). Each model is loaded
+ * for the first request that needs it.
+ *
+ * @function
+ */
+export const serve: EntryPoint["serve"] = calls.serve;

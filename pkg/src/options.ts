@@ -1,9 +1,9 @@
-/** Options that do not exist: an error that names the one that was meant. */
+/** Checks options. The error for an unknown option names the one that was probably meant. */
 
 import { GossamerError } from "./errors.js";
 import type { LoadOptions } from "./types.js";
 
-/** What an option's value must be: a test, and the words for the error. */
+/** What the value of an option must be: a test, and the description in the error message. */
 export type Rule = readonly [test: (value: unknown) => boolean, must: string];
 
 const isObject = (value: unknown) => typeof value === "object" && value !== null && !Array.isArray(value);
@@ -11,11 +11,11 @@ const isObject = (value: unknown) => typeof value === "object" && value !== null
 /** Rules that several options share. */
 export const TEXT: Rule = [(value) => typeof value === "string", "a string"];
 export const FLAG: Rule = [(value) => typeof value === "boolean", "true or false"];
-/** Infinity is no limit. */
+/** Infinity means that there is no limit. */
 export const LIMIT: Rule = [(value) => typeof value === "number" && value >= 0, "a number, 0 or more"];
 export const OBJECT: Rule = [isObject, "an object"];
 const ACTION: Rule = [(value) => typeof value === "function", "a function"];
-/** `load` and the calls check these themselves. */
+/** For options that `load` or the calls check themselves. */
 const ANY: Rule = [() => true, ""];
 export const SIGNAL: Rule = [
   (value) => typeof (value as AbortSignal | null)?.addEventListener === "function",
@@ -32,7 +32,7 @@ const CACHE: Rule = [
   "true, false, or a store with `get`, `put` and `delete`",
 ];
 
-/** Options of `load`. */
+/** The options of `load` and their rules. */
 const LOAD: Readonly<Record<keyof LoadOptions, Rule>> = {
   device: TEXT,
   dtype: TEXT,
@@ -54,7 +54,7 @@ const LOAD: Readonly<Record<keyof LoadOptions, Rule>> = {
   signal: SIGNAL,
 };
 
-/** Options of `encode` that are looked for elsewhere. */
+/** Options of `encode` that users often pass to other calls. */
 const ENCODE = [
   "normalize",
   "dimensions",
@@ -66,7 +66,7 @@ const ENCODE = [
   "truncate",
 ];
 
-/** What other libraries have → the name here, or advice. */
+/** Option names of other libraries → our name, or advice. */
 const MEANT: Readonly<Record<string, string>> = {
   quantized: 'write dtype: "q8"',
   progress_callback: "onProgress",
@@ -85,7 +85,10 @@ const MEANT: Readonly<Record<string, string>> = {
   abortSignal: "signal",
 };
 
-/** The options of `load` without those that are null, but for the number of workers. Throws if there is no such one, or if one has a value of the wrong kind. */
+/**
+ * Checks the options of `load` and returns them without those that are null (except `workers`).
+ * Throws if an option is unknown or has a value of the wrong type.
+ */
 export function checkLoadOptions(options: object): LoadOptions {
   checkOptions("load", options, Object.keys(LOAD));
   const given = Object.fromEntries(
@@ -95,7 +98,7 @@ export function checkLoadOptions(options: object): LoadOptions {
   return given;
 }
 
-/** Throws if a call has no such option. `undefined` is no option. */
+/** Throws if a call has an unknown option. Options that are `undefined` are ignored. */
 export function checkOptions(call: string, options: unknown, known: readonly string[]): void {
   if (!isPlain(options)) throw invalid(`The options of ${call} must be an object`);
   const unknown = Object.entries(options).find(
@@ -106,7 +109,7 @@ export function checkOptions(call: string, options: unknown, known: readonly str
   throw invalid(`${call} has no option \`${name}\`${hint(name, known) || `, but ${known.join(", ")}`}`);
 }
 
-/** Throws if an option's value breaks its rule. */
+/** Throws if the value of an option breaks its rule. */
 export function checkValues(call: string, options: object, rules: Readonly<Record<string, Rule>>): void {
   for (const [name, value] of Object.entries(options)) {
     const [test, must] = (value !== undefined && rules[name]) || ANY;
@@ -115,8 +118,8 @@ export function checkValues(call: string, options: object, rules: Readonly<Recor
 }
 
 /**
- * Throws if the options of a call are not an object, or hold what wasm would not see as it is: JSON has neither NaN nor
- * infinite numbers.
+ * Throws if the options of a call are not an object, or have a number that is NaN or infinite:
+ * JSON, in which options go to wasm, cannot express these.
  */
 export function checkCall(options: unknown): void {
   if (options === undefined || options === null) return;
@@ -129,7 +132,7 @@ export function checkCall(options: unknown): void {
   }
 }
 
-/** An object as braces make it: a Map or a Date would count as one without options. */
+/** Whether a value is a plain object. A Map or a Date would look like an object without options. */
 function isPlain(value: unknown): value is Record<string, unknown> {
   return Object.prototype.toString.call(value) === "[object Object]";
 }
@@ -140,7 +143,7 @@ function described(value: unknown): string {
   return value === null ? "null" : Object.prototype.toString.call(value);
 }
 
-/** An error of wasm, with the name that was meant if it is about an unknown field. */
+/** Adds to an error of wasm about an unknown field the name that was probably meant. */
 export function hinted(error: unknown): unknown {
   if (!(error instanceof GossamerError)) return error;
   const [, name, list] = /unknown field `(.+?)`, expected (.+)/.exec(error.message) ?? [];
@@ -153,20 +156,25 @@ function hint(name: string, known: readonly string[]): string {
   const meant = Object.hasOwn(MEANT, name) ? (MEANT[name] as string) : "";
   if (meant.includes(" ")) return `; ${meant}`;
   if (known.includes(meant)) return `; write ${meant}`;
-  const nearest = known
-    .filter((other) => Math.abs(other.length - name.length) < 4)
-    .map((other) => ({ other, distance: distance(bare(name), bare(other)) }))
-    .filter(({ other, distance }) => distance <= Math.min(2, other.length / 3))
-    .sort((a, b) => a.distance - b.distance)[0];
-  if (nearest) return `; perhaps \`${nearest.other}\` was meant`;
+  const near = nearest(name, known);
+  if (near !== undefined) return `; perhaps \`${near}\` was meant`;
   if (ENCODE.includes(name)) return "; it is an option of encode";
   return Object.hasOwn(LOAD, name) ? "; it is an option of load" : "";
 }
 
-/** However words are joined. */
+/** The name that differs least from a misspelt one; undefined if none is close. */
+export function nearest(name: string, known: readonly string[]): string | undefined {
+  return known
+    .filter((other) => Math.abs(other.length - name.length) < 4)
+    .map((other) => ({ other, distance: distance(bare(name), bare(other)) }))
+    .filter(({ other, distance }) => distance <= Math.min(2, other.length / 3))
+    .sort((a, b) => a.distance - b.distance)[0]?.other;
+}
+
+/** A name without its word separators, in lower case. */
 const bare = (name: string) => name.replace(/[_-]/g, "").toLowerCase();
 
-/** Levenshtein's: characters to insert, delete or replace. */
+/** The Levenshtein distance: the number of characters to insert, delete or replace. */
 function distance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, at) => at);
   for (const [i, letter] of [...a].entries()) {

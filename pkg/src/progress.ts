@@ -1,88 +1,34 @@
-/** Progress of a load, in the events of transformers.js, so that existing progress bars work unchanged. */
+/** Reports the progress of a load. */
 
 import { GossamerError, reason } from "./errors.js";
+import type { FileBytes, Progress } from "./progress-events.js";
 import type { Listing } from "./sources/source.js";
-import type { LoadOptions } from "./types.js";
+import type { LoadOptions, ModelKind } from "./types.js";
 
-/** One event. */
-export type Progress = FileProgress | BytesProgress | TotalProgress | ReadyProgress;
-
-/** A file was found, begins to arrive, or is there. */
-export interface FileProgress {
-  /** Which of these. */
-  status: "initiate" | "download" | "done";
-  /** The model's name. */
-  name: string;
-  /** The file's path in the model's folder. */
-  file: string;
-}
-
-/** More of a file is there. */
-export interface BytesProgress {
-  /** Always this. */
-  status: "progress";
-  /** The model's name. */
-  name: string;
-  /** The file's path in the model's folder. */
-  file: string;
-  /** In percent. */
-  progress: number;
-  /** Bytes that are there. */
-  loaded: number;
-  /** Bytes of the whole file. */
-  total: number;
-}
-
-/** More of the model is there. */
-export interface TotalProgress {
-  /** Always this. */
-  status: "progress_total";
-  /** The model's name. */
-  name: string;
-  /** In percent. */
-  progress: number;
-  /** Bytes that are there. */
-  loaded: number;
-  /** Bytes of all files. */
-  total: number;
-  /** The same of each file, by its path. */
-  files: Record<string, FileBytes>;
-}
-
-/** How far a file is. */
-export interface FileBytes {
-  /** Bytes that are there. */
-  loaded: number;
-  /** Bytes of the whole file. */
-  total: number;
-}
-
-/** The model can be used. */
-export interface ReadyProgress {
-  /** Always this. */
-  status: "ready";
-  /** What it is for. */
-  task: string;
-  /** The model's name. */
-  model: string;
-}
-
-/** Events per file that are worth a redraw. */
+/** Maximum number of progress events per file. */
 const STEPS = 200;
+/** The Hub's names of what models are for, by their kind. */
+const TASKS = {
+  dense: "feature-extraction",
+  sparse: "sparse-feature-extraction",
+  reranker: "text-ranking",
+};
 
-/** Turns byte counts into events: percentages never fall and never pass 100. */
+/** Turns byte counts into events. Percentages never fall and never exceed 100. */
 export class ProgressReport {
   readonly #name: string;
   readonly #known: Listing;
   readonly #emit: (progress: Progress) => void;
-  /** Whether anyone hears of it. */
+  /** Whether there is a listener. */
   readonly #isHeard: boolean;
   readonly #files: Record<string, FileBytes> = {};
   readonly #reported = new Map<string, number>();
+  /** Names of the files whose bytes have begun to arrive. */
+  readonly started = new Set<string>();
   #overall = 0;
   #weights: string[] = [];
 
-  /** `known` is what is known of files before they arrive. */
+  /** `known`: what is known about the files before they arrive. */
   constructor(name: string, emit: ((progress: Progress) => void) | undefined, known: Listing = new Map()) {
     this.#name = name;
     this.#known = known;
@@ -90,18 +36,19 @@ export class ProgressReport {
     this.#isHeard = emit !== undefined;
   }
 
-  /** Weight files to come. Until they are known the whole is not. */
+  /** Sets the weight files. There are no events for the whole model before they are known. */
   expect(weights: string[]): void {
     this.#weights = weights;
   }
 
-  /** A file was found and its bytes are about to arrive. */
+  /** Reports that a file was found and its bytes are about to arrive. */
   start(file: string): void {
+    this.started.add(file);
     this.#emit({ status: "initiate", name: this.#name, file });
     this.#emit({ status: "download", name: this.#name, file });
   }
 
-  /** So many bytes of a file are here. Its size may be unknown at first. */
+  /** Reports the number of bytes of a file that have arrived. `size` may be unknown at first. */
   advance(file: string, bytes: number, size: number | undefined): void {
     if (size === undefined || !this.#isHeard) return;
     const total = Math.max(size, this.#files[file]?.total ?? 0);
@@ -122,19 +69,22 @@ export class ProgressReport {
     this.#whole();
   }
 
-  /** A file is complete. */
+  /** Reports that a file is complete. */
   finish(file: string, bytes: number): void {
     this.advance(file, bytes, this.#files[file]?.total ?? bytes);
     this.#emit({ status: "done", name: this.#name, file });
   }
 
   /** The model can be used. */
-  ready(kind: string): void {
-    const task = kind === "sparse" ? "sparse-feature-extraction" : "feature-extraction";
+  ready(kind: ModelKind): void {
+    const task = TASKS[kind];
     this.#emit({ status: "ready", task, model: this.#name });
   }
 
-  /** The whole, once a weight file's size is known; those of which nothing is known are taken to be as large. */
+  /**
+   * Reports the progress of all files, once the size of a weight file is known. Weight files of
+   * unknown size are assumed to be as large as the known ones.
+   */
   #whole(): void {
     const sizes = this.#weights.map((file) => this.#files[file]?.total ?? this.#known.get(file)?.size);
     const known = sizes.filter((size) => size !== undefined);
@@ -157,7 +107,7 @@ export class ProgressReport {
   }
 }
 
-/** Calls a user's function, which may throw or give a promise that rejects. */
+/** Calls a user's function, which may throw or return a promise that rejects. */
 function call<T>(listener: (event: T) => unknown, event: T, failed: (error: unknown) => void): void {
   try {
     Promise.resolve(listener(event)).catch(failed);
@@ -166,14 +116,14 @@ function call<T>(listener: (event: T) => unknown, event: T, failed: (error: unkn
   }
 }
 
-/** What hears of warnings, and never throws. */
+/** A listener for warnings that never throws. */
 export function careful(
   onWarning: LoadOptions["onWarning"] = (warning) => console.warn(warning.message),
 ): (warning: GossamerError) => void {
   return (warning) => call(onWarning, warning, (error) => console.error(warning.message, error));
 }
 
-/** What hears of progress, and never throws: that it fails is warned of once. */
+/** A listener for progress that never throws. Warns once if the user's function fails. */
 export function reporter(
   onProgress: (progress: Progress) => unknown,
   warn: (warning: GossamerError) => void,

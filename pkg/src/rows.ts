@@ -1,11 +1,14 @@
-/** Results of one row after the other. */
+/** Results in row-major order, and their method `toList`. */
 
 interface Rows {
   data: { subarray(start: number, end: number): ArrayLike<number> };
   shape: [number, number];
 }
 
-/** What JSON, the structured clone and comparisons do not see. */
+/**
+ * The prototype of results. Methods are here so that JSON, structured clones and comparisons do not
+ * see them.
+ */
 const METHODS = {
   toList(this: Rows): number[][] {
     return lists(this);
@@ -17,7 +20,7 @@ export function lists({ data, shape: [n, width] }: Rows): number[][] {
   return Array.from({ length: n }, (_, i) => Array.from(data.subarray(i * width, (i + 1) * width)));
 }
 
-/** The same object, with `toList()`. */
+/** Adds the method `toList()` to an object. */
 export function withList<T extends Rows>(rows: T | Omit<T, "toList">): T {
   return Object.setPrototypeOf(rows, METHODS) as T;
 }

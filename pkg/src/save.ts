@@ -1,18 +1,18 @@
-/** A model as files. */
+/** Saves a model as files. */
 
 import type { Call, Results } from "./engine/call.js";
 import type { CallOptions, SavedFile, SaveOptions } from "./types.js";
 
-/** Bytes that come out of wasm at once. */
+/** Maximum number of bytes that are copied out of wasm at a time. */
 const PIECE = 1 << 22;
 
-/** Answers a call. */
+/** Runs a call. */
 type Run = <Name extends keyof Results>(
   call: Call<Name>,
   signal: AbortSignal | undefined,
 ) => Promise<Results[Name]>;
 
-/** The files; nothing is read of them yet. */
+/** Lists the files. Their bytes are produced when they are read. */
 export async function save(run: Run, { shard, signal }: SaveOptions & CallOptions): Promise<SavedFile[]> {
   const options = shard === undefined ? {} : { shard };
   const files = await run({ name: "save", inputs: undefined, options }, signal);
@@ -25,7 +25,7 @@ export async function save(run: Run, { shard, signal }: SaveOptions & CallOption
   });
 }
 
-/** A piece at a time, when it is asked for. */
+/** Streams a file, a piece whenever the consumer asks for one. */
 function stream(
   size: number,
   read: (offset: number) => Promise<ArrayBuffer>,

@@ -1,4 +1,4 @@
-/** Several models behind one handler, loaded when they are first asked for. */
+/** Several models behind one handler. Each is loaded for the first request that needs it. */
 
 import type { Embedder } from "./embedder.js";
 import type { Call } from "./engine/call.js";
@@ -15,29 +15,35 @@ import {
 import { checkLoadOptions, checkOptions, checkValues, LIMIT, OBJECT, TEXT } from "./options.js";
 import type { LoadOptions, ModelSource } from "./types.js";
 
-/** What {@link Server} serves. */
+/** Options of `serve`. */
 export interface ServeOptions extends HandlerOptions {
-  /** Names as requests give them, and where each model comes from. */
+  /** The models: the name that requests use → where the model comes from. */
   models: Readonly<Record<string, ModelSource>>;
   /**
-   * The model of requests that name none; the first by default. If it has not the kind of vectors that is asked for, the first
-   * that has answers in its place.
+   * The model for requests that name none; the first by default. If it does not have the kind of
+   * vectors that is asked for, the first model that has it answers.
    */
   default?: string | undefined;
-  /** Bytes of weights to keep. Beyond them, models that were not asked for the longest are let go. By default all stay. */
+  /**
+   * Maximum memory of weights in bytes. Beyond it, the least recently used models are disposed of.
+   * By default there is no limit.
+   */
   memoryBudget?: number | undefined;
-  /** How models are loaded. */
+  /** Options for loading the models. */
   load?: LoadOptions | undefined;
 }
 
-/** Answers requests: `export default serve({ … })` is a worker. */
+/** A server of models: `export default serve({ … })` is an edge worker. */
 export interface Server {
   /**
-   * Takes what `fetch` takes. While a model cannot be loaded, requests for it are answered with 503, and each tries again;
-   * `load.onWarning` is told why.
+   * Answers a request. Takes the arguments of `fetch`. If a model cannot be loaded, the answer is
+   * 503 and the next request tries again; `load.onWarning` is called with the error.
    */
   fetch: Handler;
-  /** Lets all models go. */
+  /**
+   * Frees all models. Requests that come later, or still wait for a model, are answered with 503 and the
+   * code `disposed`.
+   */
   dispose(): void;
   /** Lets `using server = serve(…)` dispose of it. */
   [Symbol.dispose](): void;
@@ -45,13 +51,13 @@ export interface Server {
 
 interface Loaded {
   embedder: Promise<Embedder>;
-  /** Weights, once they are there. */
+  /** Memory of the weights in bytes; 0 until the model is loaded. */
   bytes: number;
-  /** Requests under way. */
+  /** Number of requests in progress. */
   users: number;
 }
 
-/** Serves models that `load` loads; `start` gives an instance of the wasm. */
+/** Serves models that `load` loads. `start` returns a wasm instance. */
 export function serveModels(
   load: (source: ModelSource, options: LoadOptions | undefined) => Promise<Embedder>,
   start: () => Promise<Instance>,
@@ -72,27 +78,34 @@ export function serveModels(
     );
   }
   const { onWarning = (warning: GossamerError) => console.warn(warning.message) } = options.load ?? {};
-  /** Least recently used first. */
+  /** The least recently used model first. */
   const loaded = new Map<string, Loaded>();
-  /** What each model gives, as far as models have been loaded. */
+  /** The kinds of vectors of each model that has been loaded. */
   const outputs = new Map<string, readonly string[]>();
+  let disposed = false;
 
-  /** Calls `then` with a model, which is not let go meanwhile. */
+  function checkDisposed(): void {
+    if (disposed) throw new Refused("disposed");
+  }
+
+  /** Calls `then` with a model. The model is not disposed of meanwhile. */
   async function use<T>(
     name: string,
     context: RequestContext | undefined,
     then: (embedder: Embedder) => Promise<T> | T,
   ): Promise<T> {
+    checkDisposed();
     const one = loaded.get(name) ?? begin(name);
     loaded.delete(name);
     loaded.set(name, one);
     one.users++;
-    // Others may wait for it when this request has been given up.
+    // Other requests may wait for the model even after this one was stopped.
     if (one.bytes === 0) context?.waitUntil(one.embedder.catch(() => {}));
     try {
       const embedder = await one.embedder.catch(() => {
         throw new Refused("unavailable");
       });
+      checkDisposed();
       return await then(embedder);
     } finally {
       one.users--;
@@ -118,7 +131,10 @@ export function serveModels(
     return one;
   }
 
-  /** Lets idle models go until the rest is within the budget; the newest stays. */
+  /**
+   * Disposes of idle models until the rest is within the budget. The most recently used model
+   * stays.
+   */
   function shrink(): void {
     const { memoryBudget = Number.POSITIVE_INFINITY } = options;
     let total = [...loaded.values()].reduce((sum, { bytes }) => sum + bytes, 0);
@@ -132,8 +148,9 @@ export function serveModels(
   }
 
   /**
-   * The default model, or where it has not the kind of vectors that is asked for, the first that has. A model has to be loaded
-   * for that once: one that cannot be is not passed over, since another model's vectors are of another space.
+   * The default model, or the first model that has the kind of vectors that is asked for. A model
+   * must be loaded once to know its kinds. One that cannot be loaded is not skipped, since the
+   * vectors of another model are in another space.
    */
   async function choose(kind: string | undefined, context: RequestContext | undefined): Promise<string> {
     if (kind === undefined || names.length === 1) return standard;
@@ -145,6 +162,7 @@ export function serveModels(
   }
 
   async function run(call: Call<"fetch">, signal: AbortSignal, context: RequestContext | undefined) {
+    checkDisposed();
     const wasm = await start();
     const [wanted, kind] = wasm.guard(() => wasm.classes.wanted(call.inputs)) as (string | undefined)[];
     if (wanted !== undefined && !names.includes(wanted)) throw new Refused("unknownModel");
@@ -155,6 +173,7 @@ export function serveModels(
   return {
     fetch,
     dispose() {
+      disposed = true;
       for (const one of loaded.values()) release(one);
       loaded.clear();
     },

@@ -1,72 +1,82 @@
-/** Similarity of vectors, as a model's authors meant it. Larger is more alike, always. */
+/**
+ * Similarity of vectors, by the measure that a model was trained for. Larger always means more
+ * similar.
+ */
 
 import { GossamerError } from "./errors.js";
 import { checkOptions } from "./options.js";
+import { withList } from "./rows.js";
 import type { Matrix, ModelInfo } from "./types.js";
 
 /** A dense vector. */
 export type Vector = Float32Array | Float64Array | readonly number[];
 
-/** Numbers as they are, or as JSON gives them back: of a typed array, an object with numbers as keys. */
+/** A list of numbers, or the object with numeric keys that JSON makes of a typed array. */
 export type Numbers = ArrayLike<number> | Readonly<Record<string, number>>;
 
-/** Dense vectors, row after row: what `encode` gives with any `output`, or what was made of it by way of JSON. */
+/**
+ * Dense vectors in row-major order: a result of `encode` with any `output`, also after a round trip
+ * through JSON.
+ */
 export interface Rows {
   /** All vectors end to end. */
   readonly data: Numbers;
-  /** Number of vectors, and of entries of each. */
+  /** [number of vectors, number of entries of each]. */
   readonly shape: readonly number[];
-  /** What the entries are; floating-point numbers by default. */
+  /** Number format of the entries; floating-point numbers by default. */
   readonly output?: string | undefined;
-  /** Components of a vector, if its entries are bits. */
+  /** Number of components of a vector, if its entries are bits. */
   readonly dimensions?: number | undefined;
-  /** Factors of whole numbers. */
+  /** Factor of each vector's components, if they are integers. */
   readonly scales?: Numbers | undefined;
 }
 
-/** Dense vectors: what `encode` gives, or a list of vectors. */
+/** Dense vectors: a result of `encode`, or a list of vectors. */
 export type Table = Rows | readonly Vector[];
 
-/** A sparse vector, or what was made of one by way of JSON. */
+/** A sparse vector, also after a round trip through JSON. */
 export interface SparseLike {
-  /** Tokens of the vocabulary, in ascending order. */
+  /** Token ids of the vocabulary, in ascending order. */
   readonly indices: Numbers;
-  /** Their weights. */
+  /** The weight of each index. */
   readonly values: Numbers;
 }
 
-/** Several kinds of vectors, as `encodeMulti` gives them. */
+/** Several kinds of vectors, as `encodeMulti` returns them. */
 export interface MultiLike {
-  /** Of all texts. */
+  /** Dense vectors, one row for each text. */
   readonly dense?: Table | undefined;
-  /** One for each text. */
+  /** One sparse vector for each text. */
   readonly sparse?: readonly SparseLike[] | undefined;
-  /** One for each text. */
-  readonly tokens?: readonly Rows[] | undefined;
+  /** The token vectors of each text. */
+  readonly tokens?: readonly Table[] | undefined;
 }
 
-/** What can be compared with its like. */
+/** Everything that `similarity` compares with another value of the same type. */
 export type Comparable = Vector | Table | SparseLike | readonly SparseLike[] | MultiLike;
 
-/** A factor for each kind of vectors. */
+/** A weight for each kind of vectors. */
 export interface KindWeights {
-  /** Of dense vectors. */
+  /** Weight of dense vectors. */
   dense?: number;
-  /** Of sparse vectors. */
+  /** Weight of sparse vectors. */
   sparse?: number;
-  /** Of token vectors. */
+  /** Weight of token vectors. */
   tokens?: number;
 }
 
-/** How much each kind of vectors counts. */
+/** Options of `similarity`. */
 export interface SimilarityOptions {
-  /** Factors of the kinds' similarities, which are added up; 1 by default. BGE-M3's authors take 0.4, 0.2 and 0.4. */
+  /**
+   * Weights of the kinds in the sum of their similarities; 1 by default. The authors of BGE-M3 use
+   * 0.4, 0.2 and 0.4.
+   */
   weights?: KindWeights | undefined;
 }
 
 type Measure = ModelInfo["similarity"];
 
-/** Two vectors → a number; two lists of vectors → the table of all pairs. */
+/** Two vectors → a number; two lists of vectors → a table of all pairs. */
 export function similarity(
   measure: Measure,
   a: Comparable,
@@ -80,8 +90,8 @@ export function similarity(
     return dense(measure, numbers(a), numbers(b));
   }
   if (has(a, ...SPARSE) && has(b, ...SPARSE)) return sparseDot(sparse(a), sparse(b));
-  if (isSparseList(a) && isSparseList(b)) return pairs(a.map(sparse), b.map(sparse), sparseDot);
-  // A vector beside a table is one of one row.
+  if (isSparseList(a) && isSparseList(b)) return matrix(sparseComparison(a, b));
+  // A single vector counts as a table with one row.
   const [one, other] = [a, b].map((side) => (isVector(side) ? [side] : side));
   if (isTable(one) && isTable(other)) return tables(measure, one, other);
   if (isMulti(a) && isMulti(b)) return hybrid(measure, a, b, weights);
@@ -90,10 +100,15 @@ export function similarity(
   );
 }
 
-/** Late interaction: for each vector of the query the best dot product with one of the document's, on average. */
-export function maxSim(query: Rows, document: Rows): number {
-  if (!has(query, ...ROWS) || !has(document, ...ROWS)) {
-    throw invalid("pass two texts' results of encodeTokens");
+/**
+ * Late interaction: the mean over the query's vectors of the best dot product with a vector of the
+ * document.
+ */
+export function maxSim(query: Table, document: Table): number {
+  if (!isTable(query) || !isTable(document)) {
+    throw invalid(
+      "pass the token vectors of two texts: entries of a result of encodeTokens, or lists of vectors",
+    );
   }
   const products = tables("dot", query, document);
   const [n, m] = products.shape;
@@ -102,38 +117,33 @@ export function maxSim(query: Rows, document: Rows): number {
     const row = products.data.subarray(i * m, (i + 1) * m);
     total += row.reduce((best, product) => Math.max(best, product), Number.NEGATIVE_INFINITY);
   }
-  // A text of no vectors is like nothing.
+  // The score of a text without vectors is 0.
   return n === 0 || m === 0 ? 0 : total / n;
 }
 
-/** The weighted sum of the similarities of all kinds that both have. */
+/** The weighted sum of the similarities of all kinds of vectors that both have. */
 function hybrid(measure: Measure, a: MultiLike, b: MultiLike, weights: KindWeights): Matrix {
   const kinds: [Matrix, number][] = [];
   if (isTable(a.dense) && isTable(b.dense)) {
     kinds.push([tables(measure, a.dense, b.dense), weights.dense ?? 1]);
   }
   if (isSparseList(a.sparse) && isSparseList(b.sparse)) {
-    kinds.push([pairs(a.sparse.map(sparse), b.sparse.map(sparse), sparseDot), weights.sparse ?? 1]);
+    kinds.push([matrix(sparseComparison(a.sparse, b.sparse)), weights.sparse ?? 1]);
   }
   if (Array.isArray(a.tokens) && Array.isArray(b.tokens)) {
-    kinds.push([pairs(a.tokens, b.tokens, maxSim), weights.tokens ?? 1]);
+    kinds.push([matrix(compare(a.tokens, b.tokens, maxSim)), weights.tokens ?? 1]);
   }
   const [one] = kinds;
   if (!one) throw invalid("the two results have no kind of vectors in common");
   const sum = one[0].data.map((_, at) =>
     kinds.reduce((total, [{ data }, weight]) => total + weight * (data[at] as number), 0),
   );
-  return { data: sum, shape: one[0].shape };
-}
-
-function pairs<T>(a: readonly T[], b: readonly T[], compare: (a: T, b: T) => number): Matrix {
-  const data = Float32Array.from(a.flatMap((one) => b.map((other) => compare(one, other))));
-  return { data, shape: [a.length, b.length] };
+  return withList<Matrix>({ data: sum, shape: one[0].shape });
 }
 
 type Typed = Float64Array | Float32Array | Int8Array | Uint8Array;
 
-/** A table, checked. */
+/** One side of a comparison, checked. */
 interface Side {
   rows: Typed[];
   output: string | undefined;
@@ -143,15 +153,50 @@ interface Side {
 }
 
 function tables(measure: Measure, a: Table, b: Table): Matrix {
+  return matrix(comparison(measure, a, b));
+}
+
+/** How to compare each row of one table with each row of another. */
+export interface Comparison {
+  /** [number of rows, number of rows of the other table]. */
+  shape: [number, number];
+  /** The similarity of row `i` to row `j` of the other table. */
+  score(i: number, j: number): number;
+}
+
+/** Compares the rows of two tables by a measure. */
+export function comparison(measure: Measure, a: Table, b: Table): Comparison {
   const sides = [side(a), side(b)] as const;
   const [one, other] = sides;
   if (one.rows.length > 0 && other.rows.length > 0) checkDimensions(one.dimensions, other.dimensions);
   if (sides.every(({ isBits }) => isBits)) {
-    return pairs(bytes(one), bytes(other), (x, y) => hamming(x, y, one.dimensions));
+    return compare(bytes(one), bytes(other), (x, y) => hamming(x, y, one.dimensions));
   }
-  // Bits have lost what the other measures need.
+  // Bits keep only the signs of the components, so only the cosine makes sense.
   const kept = sides.some(({ isBits }) => isBits) ? "cosine" : measure;
-  return pairs(components(one), components(other), (x, y) => dense(kept, x, y));
+  const [xs, ys] = [components(one), components(other)];
+  if (kept !== "cosine") return compare(xs, ys, (x, y) => dense(kept, x, y));
+  const [p, q] = [xs.map(square), ys.map(square)];
+  const score = (i: number, j: number) =>
+    cosine(xs[i] as Typed, ys[j] as Typed, (p[i] as number) * (q[j] as number));
+  return { shape: [xs.length, ys.length], score };
+}
+
+/** Compares sparse vectors by their dot products. */
+export function sparseComparison(a: readonly SparseLike[], b: readonly SparseLike[]): Comparison {
+  return compare(a.map(sparse), b.map(sparse), sparseDot);
+}
+
+function compare<T>(a: readonly T[], b: readonly T[], score: (a: T, b: T) => number): Comparison {
+  return { shape: [a.length, b.length], score: (i, j) => score(a[i] as T, b[j] as T) };
+}
+
+/** The similarities of all pairs. */
+function matrix({ shape, score }: Comparison): Matrix {
+  const [n, m] = shape;
+  const data = new Float32Array(n * m);
+  for (let i = 0; i < n; i++) for (let j = 0; j < m; j++) data[i * m + j] = score(i, j);
+  return withList<Matrix>({ data, shape });
 }
 
 function side(table: Table): Side {
@@ -175,7 +220,7 @@ function side(table: Table): Side {
   return { rows, output, dimensions, scales: scales && numbers(scales), isBits };
 }
 
-/** Numbers as a typed array. */
+/** Converts numbers to a typed array. */
 function numbers(value: unknown): Typed {
   if (ArrayBuffer.isView(value) && typeof (value as Typed)[0] === "number") return value as Typed;
   const list: unknown[] = Array.isArray(value) ? value : Object.values((value ?? {}) as object);
@@ -183,23 +228,23 @@ function numbers(value: unknown): Typed {
   throw invalid("an entry of a vector is not a number");
 }
 
-/** The cosine of vectors of 1 and -1: 1 where all bits are the same, -1 where none is. */
+/** The cosine of two vectors of ±1: 1 if all bits are equal, -1 if none is. */
 function hamming(x: Uint8Array, y: Uint8Array, dimensions: number): number {
   let different = 0;
   for (let i = 0; i < x.length; i++) different += ONES[(x[i] as number) ^ (y[i] as number)] as number;
   return 1 - (2 * different) / dimensions;
 }
 
-/** How many bits of a byte are 1. */
+/** Number of ones in each byte. */
 const ONES = Uint8Array.from({ length: 256 }, (_, byte) => byte.toString(2).replaceAll("0", "").length);
 
-/** Rows as numpy packs bits. */
+/** Rows of bits in the order of `numpy.packbits`. */
 function bytes({ rows, output }: Side): Uint8Array[] {
   const flip = output === "binary" ? 0x80 : 0;
   return rows.map((row) => Uint8Array.from(row, (byte) => byte ^ flip));
 }
 
-/** Rows as numbers that compare as the original vectors do. */
+/** Rows as numbers in the scale of the original vectors. */
 function components(table: Side): Typed[] {
   const { rows, output, dimensions, scales, isBits } = table;
   if (isBits) {
@@ -216,16 +261,30 @@ function components(table: Side): Typed[] {
 function dense(measure: Measure, a: Typed, b: Typed): number {
   switch (measure) {
     case "dot":
-      return sum(a, b, (x, y) => x * y);
+      return dot(a, b);
     case "euclidean":
       return -Math.sqrt(sum(a, b, (x, y) => (x - y) ** 2));
     case "manhattan":
       return -sum(a, b, (x, y) => Math.abs(x - y));
-    default: {
-      const lengths = Math.sqrt(sum(a, a, (x, y) => x * y) * sum(b, b, (x, y) => x * y));
-      return lengths === 0 ? 0 : sum(a, b, (x, y) => x * y) / lengths;
-    }
+    default:
+      return cosine(a, b, square(a) * square(b));
   }
+}
+
+/** The cosine of two vectors. `squares` is the product of their squared lengths. */
+function cosine(a: Typed, b: Typed, squares: number): number {
+  return squares === 0 ? 0 : dot(a, b) / Math.sqrt(squares);
+}
+
+function square(a: Typed): number {
+  return dot(a, a);
+}
+
+/** A loop of its own: engines do not inline a callback that differs from call to call. */
+function dot(a: Typed, b: Typed): number {
+  let total = 0;
+  for (let i = 0; i < a.length; i++) total += (a[i] as number) * (b[i] as number);
+  return total;
 }
 
 function sum(a: Typed, b: Typed, term: (x: number, y: number) => number): number {
@@ -246,7 +305,7 @@ function sparse(vector: SparseLike): Sparse {
   throw invalid("a sparse vector has a value for each index, and its indices ascend");
 }
 
-/** Both lists of indices ascend, so one walk finds what they share. */
+/** The dot product. Both lists of indices ascend, so one pass finds their common indices. */
 function sparseDot(a: Sparse, b: Sparse): number {
   let total = 0;
   for (let i = 0, j = 0; i < a.indices.length && j < b.indices.length; ) {
@@ -268,12 +327,16 @@ function checkDimensions(a: number, b: number): void {
 const ROWS = ["data", "shape"];
 const SPARSE = ["indices", "values"];
 
+/** Whether a value is an object with these members. */
 function has(value: unknown, ...names: string[]): value is Rows & SparseLike {
   return typeof value === "object" && value !== null && names.every((name) => name in value);
 }
 
-/** Whole numbers, which may be bits, are no vector without what says what they are. */
-function isVector(value: unknown): value is Vector {
+/**
+ * Whether a value is a vector of floats. A typed array of integers is not: it may hold bits, and
+ * only its result says so.
+ */
+export function isVector(value: unknown): value is Vector {
   if (Array.isArray(value)) return value.length === 0 || typeof value[0] === "number";
   return /Float(32|64)Array\]$/.test(Object.prototype.toString.call(value));
 }
@@ -282,11 +345,11 @@ function isRowList(value: unknown): value is readonly Vector[] {
   return Array.isArray(value) && value.every(isVector);
 }
 
-function isTable(value: unknown): value is Table {
+export function isTable(value: unknown): value is Table {
   return isRowList(value) || has(value, ...ROWS);
 }
 
-function isSparseList(value: unknown): value is readonly SparseLike[] {
+export function isSparseList(value: unknown): value is readonly SparseLike[] {
   return Array.isArray(value) && value.every((item) => has(item, ...SPARSE));
 }
 

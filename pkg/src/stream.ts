@@ -1,25 +1,30 @@
-/** Any number of inputs → batches of results, in order and in bounded memory. */
+/** Turns any number of inputs into batches of results, in order and in bounded memory. */
 
 import { onAbort } from "./abort.js";
-import { aborted, checkAborted, GossamerError } from "./errors.js";
+import { checkAborted, GossamerError } from "./errors.js";
 import { yieldToEventLoop } from "./event-loop.js";
 import { estimate } from "./pool/split.js";
 import type { BatchOf } from "./types.js";
 
-/** Calls that may be under way: while one's results are used, workers do the next one. */
+/** Maximum number of calls under way. While the results of one are used, workers do the next. */
 const AHEAD = 2;
 
-/** Inputs, one after the other. */
+/** A source of inputs. */
 export type Source<Input> = Iterable<Input> | AsyncIterable<Input>;
 
-/** A call that is under way, and its inputs. */
-interface UnderWay<Input, Result> extends BatchOf<Input> {
+/** A call that is under way. */
+interface OpenCall<Input, Result> extends BatchOf<Input> {
   result: Promise<Result>;
+  isSettled: boolean;
 }
 
 /**
- * Runs calls over a source's inputs, as many at a time as have about `batchTokens` tokens, or as there are if the source is
- * slow. It is read no faster than the results are taken, and told when no more are wanted.
+ * Runs calls over the inputs of a source, each with about `batchTokens` tokens, or with the inputs
+ * that there are if the source is slow. The source is read no faster than results are taken, and is
+ * closed when no more are wanted.
+ *
+ * One loop looks at the state and takes the next step. If there is none, it waits until something
+ * wakes it: an input has arrived, a call has settled, or the signal was aborted.
  */
 export async function* stream<Input extends string | readonly number[], Result extends object>(
   source: Source<Input>,
@@ -31,48 +36,52 @@ export async function* stream<Input extends string | readonly number[], Result e
     throw invalid(`batchTokens is ${String(batchTokens)}; it must be a number above 0`);
   }
   checkAborted(signal);
-  const reader = new Reader(source);
+  let wake = () => {};
+  const reader = new Reader(source, batchTokens, () => wake());
   const controller = new AbortController();
-  const stopped = new Promise<never>((_, reject) => {
-    if (signal) controller.signal.addEventListener("abort", () => reject(aborted(signal)));
+  const ignore = onAbort(signal, () => {
+    controller.abort();
+    wake();
   });
-  stopped.catch(() => {});
-  const ignore = onAbort(signal, () => controller.abort());
-  const underWay: UnderWay<Input, Result>[] = [];
+  const calls: OpenCall<Input, Result>[] = [];
   let first = 0;
-  let idle: Promise<void> | undefined;
 
   const start = () => {
     const inputs = reader.take();
     const result = run(inputs, first, controller.signal);
-    // It is awaited in its turn.
-    result.catch(() => {});
-    underWay.push({ first, inputs, result });
+    const call = { first, inputs, result, isSettled: false };
+    const settle = () => {
+      call.isSettled = true;
+      wake();
+    };
+    result.then(settle, settle);
+    calls.push(call);
     first += inputs.length;
-    idle = undefined;
   };
 
   try {
     for (;;) {
-      const reading = reader.read(batchTokens);
-      if (!reading && reader.hasSome && underWay.length < AHEAD) {
+      checkAborted(signal);
+      reader.fill();
+      const [oldest] = calls;
+      if (reader.hasBatch && calls.length < AHEAD) {
         start();
-        continue;
-      }
-      const [current] = underWay;
-      if (!current && !reading) {
+      } else if (oldest?.isSettled) {
+        calls.shift();
+        yield Object.assign(await oldest.result, { first: oldest.first, inputs: oldest.inputs });
+      } else if (!oldest && reader.isEnded) {
         reader.check();
         return;
+      } else if (!oldest && reader.hasSome) {
+        // The source is slow and nothing else is being done: these inputs do not wait for more of
+        // them.
+        await yieldToEventLoop();
+        start();
+      } else {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
       }
-      // With nothing else to do, what there is need not wait for a source that makes us wait.
-      if (reading && !current && reader.hasSome) idle ??= yieldToEventLoop();
-      const finished = current?.result.then(() => current);
-      const paused = idle?.then(() => idle && start());
-      const events = [reading, finished, paused, stopped].filter((event) => event !== undefined);
-      if ((await Promise.race(events)) === undefined || !current) continue;
-      underWay.shift();
-      yield Object.assign(await current.result, { first: current.first, inputs: current.inputs });
-      checkAborted(signal);
     }
   } finally {
     ignore();
@@ -81,18 +90,23 @@ export async function* stream<Input extends string | readonly number[], Result e
   }
 }
 
-/** Reads a source, and keeps what was not taken yet. */
+/** Reads a source, and keeps the inputs that were not taken yet. */
 class Reader<Input extends string | readonly number[]> {
   readonly #iterator: Iterator<Input> | AsyncIterator<Input>;
+  readonly #batchTokens: number;
+  readonly #arrived: () => void;
   #inputs: Input[] = [];
-  /** About so many tokens these have. */
+  /** Approximate number of tokens of these. */
   #tokens = 0;
-  #reading: Promise<void> | undefined;
+  #isWaiting = false;
   #ended = false;
   #failure: { error: unknown } | undefined;
 
-  constructor(source: Source<Input>) {
+  /** `arrived` is called whenever the source has answered after a wait. */
+  constructor(source: Source<Input>, batchTokens: number, arrived: () => void) {
     this.#iterator = iteratorOf(source);
+    this.#batchTokens = batchTokens;
+    this.#arrived = arrived;
   }
 
   /** Whether there is something to take. */
@@ -100,18 +114,31 @@ class Reader<Input extends string | readonly number[]> {
     return this.#inputs.length > 0;
   }
 
-  /** Reads until so many tokens are kept; if the source makes us wait, this is the promise of a next input. */
-  read(tokens: number): Promise<void> | undefined {
-    while (!this.#ended && !this.#reading && this.#tokens < tokens) {
+  /** Whether there is a whole batch to take, or the last one. */
+  get hasBatch(): boolean {
+    return this.hasSome && (this.#isFull || this.#ended);
+  }
+
+  /** Whether the source has ended or failed, and all its inputs were taken. */
+  get isEnded(): boolean {
+    return this.#ended && !this.hasSome;
+  }
+
+  get #isFull(): boolean {
+    return this.#tokens >= this.#batchTokens;
+  }
+
+  /** Reads until there is a batch. If the source makes it wait, it goes on by itself afterwards. */
+  fill(): void {
+    while (!this.#ended && !this.#isWaiting && !this.#isFull) {
       try {
         const item = this.#iterator.next();
-        if ("then" in item) this.#reading = this.#wait(item);
+        if ("then" in item) void this.#wait(item);
         else this.#keep(item);
       } catch (error) {
         this.#fail(error);
       }
     }
-    return this.#tokens < tokens ? this.#reading : undefined;
   }
 
   /** All that is kept. */
@@ -122,27 +149,30 @@ class Reader<Input extends string | readonly number[]> {
     return inputs;
   }
 
-  /** Throws what the source has thrown: after what it gave before. */
+  /** Throws the error of the source, if it failed. */
   check(): void {
     if (this.#failure) throw this.#failure.error;
   }
 
-  /** Tells the source that it is not read on. If it is about to give an input, it may take its time: nobody waits for it. */
+  /** Closes the source. One that is about to give an input is not waited for. */
   async leave(): Promise<void> {
     if (this.#ended) return;
     this.#ended = true;
     const left = Promise.resolve(this.#iterator.return?.());
-    if (this.#reading) left.catch(() => {});
+    if (this.#isWaiting) left.catch(() => {});
     else await left;
   }
 
   async #wait(item: Promise<IteratorResult<Input, unknown>>): Promise<void> {
+    this.#isWaiting = true;
     try {
       this.#keep(await item);
     } catch (error) {
       this.#fail(error);
     }
-    this.#reading = undefined;
+    this.#isWaiting = false;
+    this.fill();
+    this.#arrived();
   }
 
   #keep({ done, value }: IteratorResult<Input, unknown>): void {
@@ -151,7 +181,7 @@ class Reader<Input extends string | readonly number[]> {
       return;
     }
     this.#inputs.push(value as Input);
-    // What is neither a text nor token ids is refused with its batch.
+    // A value that is neither a text nor token ids is rejected with its batch.
     this.#tokens += estimate(Array.isArray(value) ? (value as Input) : String(value));
   }
 

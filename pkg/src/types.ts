@@ -1,30 +1,32 @@
-/** The public types. Names and fields follow the formats that people's clients already speak. */
+/** The public types. Names and fields follow the APIs and libraries that users already know. */
 
 import "./globals.js";
-import type { ModelStore } from "./cache/cache.js";
 import type { GossamerError } from "./errors.js";
-import type { Progress } from "./progress.js";
+import type { Progress } from "./progress-events.js";
 
-/** One file of a model, in any form that has its bytes. A stream or a body is read once. */
+/** The contents of one file of a model. A stream or a body can be read only once. */
 export type FileContents =
   | ArrayBufferView
   | ArrayBufferLike
   | Blob
   | ReadableStream<Uint8Array>
-  /** A `Response`, or an object of Cloudflare's R2. */
+  /** A `Response`, or an object from Cloudflare's R2. */
   | {
-      /** Its bytes. */
+      /** The bytes of the file. */
       readonly body: ReadableStream<Uint8Array> | null;
     };
 
-/** A model's files by name, as on the Hub: `config.json`, `tokenizer.json`, `model.safetensors`, `1_Pooling/config.json`, … */
+/**
+ * A model's files by their paths, as on the Hub: `config.json`, `tokenizer.json`,
+ * `model.safetensors`, `1_Pooling/config.json`, …
+ */
 export type ModelFiles =
   | ReadonlyMap<string, FileContents | null | undefined>
   | Readonly<Record<string, FileContents | null | undefined>>;
 
 /**
- * Gives a model's files, one by one as they are asked for: `(name) => bucket.get("minilm/" + name)`. Nothing for a file that
- * is not there.
+ * Gets a model's files, one by one as they are needed: `(name) => bucket.get("minilm/" + name)`.
+ * Returns `null` or `undefined` for a file that does not exist.
  */
 export type ModelFileGetter = (
   name: string,
@@ -33,100 +35,186 @@ export type ModelFileGetter = (
 
 /**
  * Where a model comes from:
- * - `"org/name"` or `"org/name@revision"`: a model of the Hugging Face Hub; or the address of its page, of a folder or of a file
- *   there
- * - `"https://…/"`, `"./folder/"`, `"/folder/"` in browsers: the URL of a folder with the model's files
- * - `"./folder"`, `"/folder"`, `file:` URLs in Node, Deno and Bun: a local folder
+ * - `"org/name"` or `"org/name@revision"`: a model on the Hugging Face Hub. The address of its
+ *   page, or of a folder or file there, works too.
+ * - `"https://…/"`, and in browsers `"./folder/"` or `"/folder/"`: the URL of a folder with the
+ *   model's files
+ * - in Node, Deno and Bun `"./folder"`, `"/folder"` or a `file:` URL: a local folder
  * - the files themselves, or a function that gets them
  */
 export type ModelSource = string | URL | ModelFiles | ModelFileGetter;
 
 /**
- * What a model runs on: `"cpu"`, `"webgpu"`, or with `"auto"` both, where there is a GPU. Each pass then goes where passes of
- * its size are done sooner.
+ * What a model runs on: `"cpu"`, `"webgpu"`, or `"auto"` for both. With `"auto"` and a GPU, each
+ * batch runs on the device that is faster for its size.
  */
 export type Device = "cpu" | "webgpu" | "auto";
 
-/** How weights are held. */
+/** What a model is for: dense vectors, sparse vectors, or scores of pairs of texts. */
+export type ModelKind = "dense" | "sparse" | "reranker";
+
+/** Number format in which weights are held in memory. */
 export type WeightDtype = "f32" | "f16" | "q8" | "q4";
 
 /** Options of {@link load}. */
 export interface LoadOptions {
   /**
-   * `"cpu"`, the default; `"webgpu"`, which is an error where there is no GPU, or one that computes wrongly; or `"auto"`, which
-   * then takes the CPU, with a warning if the GPU is at fault. `"auto"` keeps the weights for both, and measures from how many
-   * tokens on the GPU is faster. `"wasm"`, transformers.js' name, is `"cpu"`.
+   * - `"cpu"`, the default. `"wasm"`, the name in transformers.js, means the same.
+   * - `"webgpu"`: an error if there is no GPU, or if it computes wrong results.
+   * - `"auto"`: keeps the weights on the CPU and the GPU, and measures from how many tokens on the
+   *   GPU is faster. Without a GPU it uses the CPU. If the GPU fails or computes wrong results, it
+   *   uses the CPU and warns.
    */
   device?: Device | "wasm" | undefined;
   /**
-   * How to hold the weights: `"q8"` (8 bits, a quarter of the memory), `"q4"` (4 bits in the feed-forward blocks, less
-   * memory again, less exact), `"f32"`, or `"f16"`, which takes half the memory of that on a GPU, and no less on the CPU.
-   * `"auto"`, the default, is what the model was saved as (`save`, `gossamer quantize`), or else `"q8"`. The names of
-   * transformers.js `"fp32"`, `"fp16"` and `"int8"` are `"f32"`, `"f16"` and `"q8"`.
+   * Number format of the weights in memory:
+   * - `"q8"`: 8 bits, a quarter of the memory of `"f32"`
+   * - `"q4"`: 4 bits in the feed-forward blocks, 8 bits elsewhere; less memory, less exact
+   * - `"f32"`: 32 bits
+   * - `"f16"`: 16 bits on a GPU, half the memory of `"f32"`. On the CPU it takes as much as
+   *   `"f32"`.
+   * - `"auto"`, the default: the format that the model was saved in by `save` or
+   *   `gossamer quantize`, otherwise `"q8"`
+   *
+   * The names in transformers.js, `"fp32"`, `"fp16"` and `"int8"`, mean `"f32"`, `"f16"` and
+   * `"q8"`.
    */
   dtype?: "auto" | WeightDtype | "fp32" | "fp16" | "int8" | undefined;
   /**
-   * The weight file to load, by its path in the folder: a GGUF file (`"model-Q8_0.gguf"`), in which the tokenizer and the
-   * configuration are too, or one to take in place of that folder's `model.safetensors` (`"model.fp16.safetensors"`).
-   * By default the smallest that will do of those that a Hub model has: one in 8 or 16 bits unless `dtype` is `"f32"`, then
-   * `model.safetensors`, its shards, a torch checkpoint, a GGUF file. `info.files` says which it was.
+   * Path of the weight file in the model's folder: a GGUF file (`"model-Q8_0.gguf"`), which also
+   * holds the tokenizer and the configuration, or a file that replaces the folder's
+   * `model.safetensors` (`"model.fp16.safetensors"`).
+   *
+   * By default, a Hub model loads the smallest weight file that is exact enough: one in 8 or 16
+   * bits unless `dtype` is `"f32"`, then `model.safetensors`, its shards, a torch checkpoint, a
+   * GGUF file. `info.files` names the file that was loaded.
    */
   file?: string | undefined;
   /**
-   * Load the model as this kind of embedder, though its files say that it is something else that is not supported: a reranker, a
-   * model with code of its own, one with tensors that nothing uses. Such models are refused otherwise. `info.leftOut` lists what
-   * is left out, and `spaceId` differs. Where there is no modules.json, it chooses the head, too: mean pooling (the last
-   * token's state for a causal language model), or SPLADE. Such a model is not cached.
+   * Loads the model as this kind although its files describe something else: a model with code of
+   * its own, a model with tensors that nothing uses, a reranker. Without this option such a model is
+   * an error, or what its files say. `info.leftOut` lists what is ignored, and `spaceId` differs. If
+   * the model has no `modules.json`, this option also chooses the head: mean pooling (last-token
+   * pooling for a causal language model), SPLADE, or the head for sequence classification. Such a
+   * model is not cached.
    */
-  kind?: "dense" | "sparse" | undefined;
+  kind?: ModelKind | undefined;
   /**
-   * SHA-256 of files by name, in hexadecimal: `{ "model.safetensors": "53aa…" }`. A file that has another one is refused.
-   * Of the Hub's files, those that are stored apart from its repositories, as all large ones are, are checked in any case.
+   * SHA-256 of files by name, in hexadecimal: `{ "model.safetensors": "53aa…" }`. A file with
+   * another hash is an error (`wrong_hash`), and so is the name of a file that the model does not
+   * have (`invalid_input`). Large files of Hub models are always checked against the Hub's own
+   * hashes.
    */
   sha256?: Readonly<Record<string, string>> | undefined;
-  /** Keeps the small files, of which `tokenizer.json` may have 17 MB, so that the model can be saved ({@link SavedFile}). */
+  /**
+   * Keeps the small files in memory so that `save` can write them. `tokenizer.json` can be as large
+   * as 17 MB. See {@link SavedFile}.
+   */
   saveable?: boolean | undefined;
   /**
-   * Commit, branch or tag of a Hub model; `main` by default. For a folder that is a URL, what you call the version of its files:
-   * it is cached if it has one.
+   * Commit, branch or tag of a Hub model; `"main"` by default. For a folder at a URL: your name for
+   * the version of its files. A folder at a URL is cached only if it has a `revision`.
    */
   revision?: string | undefined;
-  /** Folder of a Hub model that has the files. */
+  /** Folder in a Hub repository that holds the model's files. */
   subfolder?: string | undefined;
-  /** Base address of the Hub or of a mirror; by default `HF_ENDPOINT`, where there is an environment, or `https://huggingface.co`. */
+  /**
+   * Base address of the Hub or of a mirror. Default: the environment variable `HF_ENDPOINT` where
+   * there is an environment, otherwise `https://huggingface.co`.
+   */
   endpoint?: string | undefined;
-  /** Access token for private or gated Hub models; by default `HF_TOKEN`. Sent to `endpoint` only. */
+  /**
+   * Access token for private or gated Hub models. Default: the environment variable `HF_TOKEN`. It
+   * is sent to `endpoint` only.
+   */
   token?: string | undefined;
   /**
-   * Work in so many module workers, each with the model in memory of its own: calls are split among them, and the page
-   * stays free. By default, 0, in this thread. Edge workers have no threads.
+   * Number of module workers. Each holds its own copy of the model, calls are split among them, and
+   * the page's thread stays free. Default: 0, which runs the model in this thread. Edge workers
+   * have no threads.
    */
   workers?: number | undefined;
   /**
-   * Makes a worker that runs the module `gossamer-embed/worker` (in Node, Deno and Bun `gossamer-embed/node-worker`), where
-   * a bundler or a security policy keeps the package from finding it.
+   * Creates a worker that runs the module `gossamer-embed/worker` (in Node, Deno and Bun
+   * `gossamer-embed/node-worker`). Needed where a bundler or a security policy keeps the package
+   * from creating it.
    */
   createWorker?: (() => WorkerLike) | undefined;
   /**
-   * Whether to load from the cache, and to keep what was loaded there. True by default: in browsers the Cache API has
-   * the model in the dtype that it was loaded in, so that the next start reads a quarter; Node, Deno and Bun share the Hugging
-   * Face cache folder with Python. Or a store of your own; edge workers have no other. Models are cached whose files cannot
-   * change unseen: those of the Hub, and folders by URL with a `revision`.
+   * Whether to load from the cache and to store the model there; true by default. Pass a store to
+   * use your own, which is the only cache in edge workers. Browsers use the Cache API and store the
+   * model in the dtype that it was loaded in, so the next start reads a quarter of the bytes. Node,
+   * Deno and Bun share the Hugging Face cache folder with Python. Only models whose files cannot
+   * change unnoticed are cached: Hub models, and folders at a URL that have a `revision`.
    */
   cache?: boolean | ModelStore | undefined;
-  /** Asks no network: what is not in the cache is not found. By default false, or `HF_HUB_OFFLINE`. */
+  /**
+   * Loads from the cache without any network request; a model that is not cached is an error.
+   * Default: the environment variable `HF_HUB_OFFLINE`, otherwise false.
+   */
   offline?: boolean | undefined;
-  /** Milliseconds without a byte after which a connection is given up and made anew; 30,000 by default. */
+  /**
+   * Milliseconds without a byte after which a connection is closed and opened again; 30,000 by
+   * default.
+   */
   stallTimeout?: number | undefined;
-  /** Called with what went wrong without keeping the model from being loaded; by default it is written to the console. */
+  /**
+   * Called with problems that did not stop the model from loading. By default they are written to
+   * the console.
+   */
   onWarning?: ((warning: GossamerError) => void) | undefined;
-  /** Called as the files arrive, with the events that transformers.js sends. */
+  /** Called while the files arrive, with the events that transformers.js sends. */
   onProgress?: ((progress: Progress) => void) | undefined;
-  /** Stops the download and frees what was loaded; `load` then rejects with code `aborted`. */
+  /** Stops the download and frees the memory; `load` then rejects with code `aborted`. */
   signal?: AbortSignal | undefined;
 }
 
-/** Where the wasm is, for hosts and bundlers that cannot find it by themselves. At most one of these. */
+/**
+ * A store of your own that caches models. It holds named values of at most 4 MiB. A Cloudflare R2
+ * bucket is a `ModelStore` without any adapter. Names are paths of ASCII letters, digits and
+ * `-_.~%/`.
+ */
+export interface ModelStore {
+  /** Returns a value, or `null` or `undefined` if there is none with that name. */
+  get(name: string): Promise<FileContents | null | undefined> | FileContents | null | undefined;
+  /** Stores a value; replaces an existing one with that name. */
+  put(name: string, value: Uint8Array<ArrayBuffer>): unknown;
+  /** Deletes a value. Deleting a name that does not exist is not an error. */
+  delete(name: string): unknown;
+}
+
+/** A model in a cache. It loads without a network. */
+export interface CachedModel {
+  /** The model's name, or the address of its folder. */
+  model: string;
+  /** The commit, or the `revision` that `load` was given. */
+  revision: string;
+  /**
+   * Number format of the stored weights; absent if the files are stored as they were downloaded.
+   */
+  dtype?: WeightDtype;
+  /** Size in bytes. */
+  size: number;
+  /** When the model was last loaded. */
+  lastUsed: Date;
+}
+
+/** The models in a cache. */
+export interface ModelCache {
+  /** All models, the most recently used first. */
+  list(): Promise<CachedModel[]>;
+  /** Deletes all versions of a model. Returns whether there was one. */
+  delete(model: string): Promise<boolean>;
+  /** Deletes all models. */
+  clear(): Promise<void>;
+  /** Size of all models in bytes. */
+  size(): Promise<number>;
+}
+
+/**
+ * The WebAssembly module, for hosts and bundlers that cannot find it themselves. Pass at most one
+ * of these.
+ */
 export interface InitOptions {
   /** The compiled module. */
   module?: WebAssembly.Module | undefined;
@@ -134,85 +222,99 @@ export interface InitOptions {
   url?: string | URL | undefined;
   /** The contents of one of these files. */
   bytes?: ArrayBufferView | ArrayBufferLike | undefined;
-  /** A response that holds one of these files. */
+  /** A response whose body is one of these files. */
   response?: Response | Promise<Response> | undefined;
 }
 
-/** A browser's `Worker`, or one of `node:worker_threads`. */
+/** A `Worker` of a browser or of `node:worker_threads`. */
 export interface WorkerLike {
-  /** Sends it a message. */
+  /** Sends a message to the worker. */
   // biome-ignore lint/suspicious/noExplicitAny: the two have different parameters
   postMessage(...args: any[]): void;
-  /** Ends it. */
+  /** Stops the worker. */
   terminate(): unknown;
 }
 
-/** Options that every call takes. */
+/** Options of every call. */
 export interface CallOptions {
   /** Stops the work at its next step; the call then rejects with code `aborted`. */
   signal?: AbortSignal | undefined;
 }
 
 /**
- * Texts, or texts that are tokenised already; one or several. Token ids are used as they are: they include what the
- * model expects around a text, as `tokenize` gives them, and are refused without it.
+ * One or several texts, or the token ids of one or several texts. Token ids are used unchanged, so
+ * they must include the special tokens that the model expects around a text, as `tokenize` returns
+ * them; without them the call is an error.
  */
 export type Inputs = string | readonly string[] | readonly number[] | readonly (readonly number[])[];
 
-/** How texts become tokens. */
+/** How texts are turned into tokens. */
 export interface TextOptions extends CallOptions {
-  /** Name of one of the model's own prompts, see `info.prompts`. `prompt` goes first if both are given. */
+  /** Name of one of the model's own prompts (`info.prompts`). Ignored if `prompt` is given. */
   promptName?: string | undefined;
   /** Text to put before every input. */
   prompt?: string | undefined;
   /**
-   * What the texts are for, in a sentence, for models that take instructions (`info.instructionTemplate`): put before
-   * every input in the form that the model was trained with.
+   * What the texts are for, as a sentence. For models that take instructions
+   * (`info.instructionTemplate`): it is put before every input in the form that the model was
+   * trained with.
    */
   instruction?: string | undefined;
   /**
-   * Whether the texts are queries or documents: takes that way through a model that has one for each (`info.tasks`), and
-   * the model's prompt of that name if there is one.
+   * Whether the texts are queries or documents. Selects the route of that name in a model with
+   * routes (`info.tasks`), and the model's prompt of that name if it has one.
    */
   task?: "query" | "document" | (string & {}) | undefined;
-  /** Shorten texts that the model cannot take whole (default) rather than refuse them. */
+  /**
+   * Whether to cut off texts that are longer than the model allows (true, the default) or to reject
+   * them with code `input_too_long`.
+   */
   truncate?: boolean | undefined;
-  /** The end to cut at; by default the one that the model's files name, or else `"right"`. */
+  /** The end to cut at. Default: as the model's files say, otherwise `"right"`. */
   truncationDirection?: "left" | "right" | undefined;
 }
 
-/** What is done with dense vectors. */
+/** Options for dense vectors. */
 export interface DenseOptions {
-  /** Scale vectors to length 1. By default as the model's own files say. */
+  /** Whether to scale vectors to length 1. Default: as the model's files say. */
   normalize?: boolean | undefined;
-  /** Keep only the first so many dimensions (models trained with Matryoshka loss lose little). */
+  /**
+   * Keeps only the first `dimensions` components of each vector. Models trained with Matryoshka
+   * loss lose little by this.
+   */
   dimensions?: number | undefined;
 }
 
 /**
- * What the components of dense vectors are, by the names that embedding APIs and vector databases have for them:
- * - `"float"`: 32 bits
- * - `"int8"`: whole numbers from -127 to 127, of which each vector's largest component is one; multiplied by its entry in
- *   `scales` they are the component again. The cosine needs no scales: store them where the measure is another one
+ * Number format of the components of dense vectors, with the names that embedding APIs and vector
+ * databases use:
+ * - `"float"`: 32-bit floats
+ * - `"int8"`: integers from -127 to 127. Each vector is scaled so that its largest component is
+ *   ±127; multiply by the vector's entry in `scales` to get the components back. The cosine does
+ *   not need the scales; store them if you use another measure.
  * - `"uint8"`: the same plus 128
- * - `"ubinary"`: a bit for each component, 1 if it is above 0; eight a byte, the first one highest, as numpy packs them
- * - `"binary"`: those bytes minus 128
+ * - `"ubinary"`: one bit per component, 1 if it is above 0. Eight bits make a byte, the first
+ *   component in the highest bit, as `numpy.packbits` does it.
+ * - `"binary"`: the same bytes minus 128
  */
 export type Output = "float" | "int8" | "uint8" | "binary" | "ubinary";
 
 /** Options of `encode`. */
 export interface EncodeOptions extends TextOptions, DenseOptions {
-  /** What the components of vectors are; `"float"` by default. */
+  /** Number format of the vectors' components; `"float"` by default. */
   output?: Output | undefined;
 }
 
-/** Options of `chunk`, and of `encodeChunks` in part. */
+/** Options of `chunk`; `encodeChunks` has them too. */
 export interface ChunkOptions extends Omit<TextOptions, "truncate" | "truncationDirection"> {
-  /** The most tokens of a chunk, special tokens and the prompt included; by default as many as the model takes. */
+  /**
+   * Maximum number of tokens in a chunk, including special tokens and the prompt. Default: the
+   * model's limit.
+   */
   chunkSize?: number | undefined;
   /**
-   * The most tokens at the end of a chunk that the next one begins with; 0 by default. It begins where a sentence does, if
-   * one does among them, or else with a word.
+   * Maximum number of tokens that a chunk repeats from the end of the one before; 0 by default. The
+   * repeated part starts at a sentence if one starts within these tokens, otherwise at a word.
    */
   overlap?: number | undefined;
 }
@@ -220,92 +322,97 @@ export interface ChunkOptions extends Omit<TextOptions, "truncate" | "truncation
 /** Options of `encodeChunks`. */
 export interface EncodeChunksOptions extends ChunkOptions, DenseOptions {
   /**
-   * Late chunking (Günther et al. 2024): the model reads as much of the text at a time as it can take, and each chunk's
-   * vector is the mean of its tokens' states, which know what is around it. For models with mean pooling.
+   * Late chunking (Günther et al. 2024): the model reads as much of the text at once as it can, and
+   * the vector of a chunk is the mean of its tokens' states, which reflect the surrounding text.
+   * Only for models with mean pooling.
    */
   late?: boolean | undefined;
 }
 
 /** Options of `encodeSparse`. */
 export interface EncodeSparseOptions extends TextOptions {
-  /** Keep only the heaviest so many entries of each vector. */
+  /** Keeps only the `topK` entries with the largest weights in each vector. */
   topK?: number | undefined;
-  /** Drop entries that are not heavier than this. */
+  /** Drops entries whose weight is not above this. */
   threshold?: number | undefined;
-  /** Add the vocabulary's word for each index. */
+  /** Whether to add the vocabulary's word for each index. */
   labels?: boolean | undefined;
 }
 
 /** Options of `encodeTokens`. */
 export interface EncodeTokensOptions extends TextOptions {
   /**
-   * `"states"`: the model's state after its last layer, for each token. `"colbert"`: its projection for late
-   * interaction, for each token but the first. By default the latter, where the model has it (`info.outputs`).
+   * - `"states"`: the last layer's state of each token
+   * - `"colbert"`: the projection for late interaction of each token except the first
+   *
+   * Default: `"colbert"` if the model has it (`info.outputs`), otherwise `"states"`.
    */
   head?: "states" | "colbert" | undefined;
-  /** Scale vectors to length 1. By default done for `"colbert"` only. */
+  /** Whether to scale vectors to length 1. Default: true for `"colbert"`, false for `"states"`. */
   normalize?: boolean | undefined;
 }
 
-/** Options of `encodeMulti`: which kinds of vectors, and what `encode` and `encodeSparse` take for them. */
+/**
+ * Options of `encodeMulti`: the kinds of vectors, and the options of `encode` and `encodeSparse`.
+ */
 export interface EncodeMultiOptions extends DenseOptions, EncodeSparseOptions {
-  /** Dense vectors, as `encode` gives them. */
+  /** Whether to return dense vectors, as `encode` does. */
   dense?: boolean | undefined;
-  /** Sparse vectors, as `encodeSparse` gives them. */
+  /** Whether to return sparse vectors, as `encodeSparse` does. */
   sparse?: boolean | undefined;
-  /** A vector for each token, as `encodeTokens` gives them by default. */
+  /** Whether to return a vector for each token, as `encodeTokens` does by default. */
   tokens?: boolean | undefined;
 }
 
-/** The vectors of one text's tokens, row after row. */
+/** The vectors of one text's tokens, in row-major order. */
 export interface TokenVectors {
   /** All vectors end to end. */
   data: Float32Array;
-  /** Number of vectors, number of dimensions. */
+  /** [number of vectors, number of dimensions]. */
   shape: [number, number];
   /** The vectors as lists of numbers. */
   toList(): number[][];
 }
 
-/** Several kinds of vectors, those that were asked for. */
+/** The kinds of vectors that `encodeMulti` was asked for. */
 export interface EncodedMulti {
-  /** Of all texts. */
+  /** Dense vectors, one row for each text. */
   dense?: Encoded;
-  /** One for each text. */
+  /** One sparse vector for each text. */
   sparse?: SparseVector[];
-  /** One for each text. */
+  /** The token vectors of each text. */
   tokens?: TokenVectors[];
 }
 
-/** Dense vectors, row after row. */
+/** Dense vectors, in row-major order. */
 export interface Encoded {
-  /** All vectors end to end: the i-th is `data.subarray(i * shape[1], (i + 1) * shape[1])`. */
+  /** All vectors end to end: vector `i` is `data.subarray(i * shape[1], (i + 1) * shape[1])`. */
   data: Float32Array;
-  /** Number of texts, number of dimensions. */
+  /** [number of texts, number of dimensions]. */
   shape: [number, number];
-  /** Tokens of each text as the model saw it, special tokens included. */
+  /** Number of tokens of each text, as the model read it, including special tokens. */
   tokens: Uint32Array;
-  /** Whether a text had to be shortened. */
+  /** Whether each text was cut off. */
   truncated: boolean[];
   /** The vectors as lists of numbers. */
   toList(): number[][];
 }
 
-/** Dense vectors in whole numbers, row after row: see {@link Output}. */
+/** Dense vectors of integers or bits, in row-major order. See {@link Output}. */
 export interface EncodedWhole<Data extends Int8Array | Uint8Array = Int8Array | Uint8Array> {
-  /** All vectors end to end: the i-th is `data.subarray(i * shape[1], (i + 1) * shape[1])`. */
+  /** All vectors end to end: vector `i` is `data.subarray(i * shape[1], (i + 1) * shape[1])`. */
   data: Data;
-  /** Number of texts, bytes of a vector. */
+  /** [number of texts, bytes per vector]. */
   shape: [number, number];
-  /** What the bytes are. */
+  /** Number format of the components. */
   output: Exclude<Output, "float">;
-  /** Components of a vector. */
+  /** Number of components of a vector. */
   dimensions: number;
-  /** What each vector's numbers are to be multiplied by, for `"int8"` and `"uint8"`. */
+  /** Factor of each vector's components, for `"int8"` and `"uint8"`. */
   scales?: Float32Array;
-  /** Tokens of each text as the model saw it, special tokens included. */
+  /** Number of tokens of each text, as the model read it, including special tokens. */
   tokens: Uint32Array;
-  /** Whether a text had to be shortened. */
+  /** Whether each text was cut off. */
   truncated: boolean[];
   /** The vectors as lists of numbers. */
   toList(): number[][];
@@ -313,141 +420,183 @@ export interface EncodedWhole<Data extends Int8Array | Uint8Array = Int8Array | 
 
 /** A part of a longer text. */
 export interface Chunk {
-  /** The part: `text.slice(start, end)`. */
+  /** The chunk: `text.slice(start, end)`. */
   text: string;
-  /** Where it begins in the text, in units of UTF-16 as all of JavaScript's strings. */
+  /**
+   * Where the chunk starts in the text, in UTF-16 code units like all JavaScript string indices.
+   */
   start: number;
-  /** Where it ends. */
+  /** Where the chunk ends, in the same units. */
   end: number;
-  /** Which of the text's tokens it has, as `tokenize` numbers them without special tokens; `endToken` is the next one's. */
+  /** Index of the chunk's first token in the text, as `tokenize` counts without special tokens. */
   firstToken: number;
-  /** See `firstToken`. */
+  /** Index of the first token after the chunk. */
   endToken: number;
 }
 
 /** The chunks of one text, and a vector for each. */
 export interface EncodedChunks extends Encoded {
-  /** The i-th is that of the i-th vector. */
+  /** The chunks; vector `i` belongs to chunk `i`. */
   chunks: Chunk[];
 }
 
 /** Options of `stream` and `streamSparse`. */
 export interface StreamOptions {
   /**
-   * About how many tokens are embedded at a time; by default 4,096, times the number of workers. Memory is bounded by two
-   * or three times as many.
+   * Approximate number of tokens per batch. Default: 4,096, times the number of workers. At most
+   * two or three batches are in memory at a time.
    */
   batchTokens?: number | undefined;
 }
 
-/** The vectors of some of a stream's inputs. */
+/** A batch of sparse vectors from a stream. */
 export interface SparseBatch {
-  /** One for each input. */
+  /** One vector for each input. */
   vectors: SparseVector[];
 }
 
-/** Some of a stream's inputs. */
+/** A batch of a stream's inputs. */
 export interface BatchOf<Input> {
-  /** Number of the first of them in the stream. */
+  /** Index of the batch's first input in the stream. */
   first: number;
-  /** As they came. */
+  /** The inputs of this batch, unchanged. */
   inputs: Input[];
 }
 
-/** A sparse vector. Indices ascend. */
+/** A sparse vector. Its indices are in ascending order. */
 export interface SparseVector {
-  /** Tokens of the vocabulary that have a weight. */
+  /** Token ids of the vocabulary that have a weight. */
   indices: Uint32Array;
-  /** Their weights. */
+  /** The weight of each index. */
   values: Float32Array;
-  /** The vocabulary's word for each index, where asked for. */
+  /** The vocabulary's word for each index; present if the call asked for `labels`. */
   labels?: string[];
+}
+
+/** Options of `score`. */
+export interface ScoreOptions extends CallOptions {
+  /**
+   * What makes scores of the model's logits: `"sigmoid"` gives numbers from 0 to 1, `"softmax"` probabilities of a pair's
+   * labels, `"identity"` the logits. By default what the model's files say, or else `"sigmoid"` for models of one label and
+   * `"identity"` for others, as in sentence-transformers.
+   */
+  activation?: "identity" | "sigmoid" | "softmax" | undefined;
+  /** Name of one of the model's own prompts, see `info.prompts`: put before the query. `prompt` goes first if both are given. */
+  promptName?: string | undefined;
+  /** Text to put before the query. */
+  prompt?: string | undefined;
+  /** Shorten pairs that the model cannot take whole (default), the longer text first, rather than refuse them. */
+  truncate?: boolean | undefined;
+  /** The end to cut at; by default the one that the model's files name, or else `"right"`. */
+  truncationDirection?: "left" | "right" | undefined;
+}
+
+/** Options of `rerank`. */
+export interface RerankOptions extends ScoreOptions {
+  /** The most documents of the answer, 1 or more; by default all. */
+  topK?: number | undefined;
+  /** Give each document's text, too. */
+  returnDocuments?: boolean | undefined;
+  /** Of documents that are no list: about how many tokens are scored at a time, as in `stream`. */
+  batchTokens?: number | undefined;
+}
+
+/** A document's place in a ranking. */
+export interface Ranked {
+  /** Its place in the list of documents. */
+  index: number;
+  /** How well it answers the query: more is better. */
+  score: number;
+  /** Its text, where asked for. */
+  document?: string;
 }
 
 /** A table of similarities: entry (i, j) is `data[i * shape[1] + j]`. */
 export interface Matrix {
   /** All rows end to end. */
   data: Float32Array;
-  /** Number of rows, number of columns. */
+  /** [number of rows, number of columns]. */
   shape: [number, number];
+  /** The rows as lists of numbers. */
+  toList(): number[][];
 }
 
 /** One token of a text. */
 export interface Token {
-  /** Its number in the vocabulary. */
+  /** The token's id in the vocabulary. */
   id: number;
-  /** What the vocabulary calls it. */
+  /** The token's spelling in the vocabulary. */
   text: string;
-  /** Added by the tokenizer (such as `[CLS]`), not read from the text. */
+  /** True if the tokenizer added the token (such as `[CLS]`) and the text does not contain it. */
   special: boolean;
-  /** Where it starts and stops in the text, in bytes of UTF-8; null for special tokens. */
+  /** Where the token starts in the text, in UTF-8 bytes; null for special tokens. */
   start: number | null;
-  /** See `start`. */
+  /** Where the token ends in the text, in UTF-8 bytes; null for special tokens. */
   stop: number | null;
 }
 
 /** Options of `tokenize`. */
 export interface TokenizeOptions extends CallOptions {
-  /** Add the tokens that the model expects around a text, such as `[CLS]` and `[SEP]`; true by default. */
+  /** Whether to add the model's special tokens, such as `[CLS]` and `[SEP]`; true by default. */
   addSpecialTokens?: boolean | undefined;
 }
 
 /** Body of OpenAI's `POST /v1/embeddings`. */
 export interface EmbeddingCreateParams {
-  /** Texts, or the token ids of texts; one or several. */
+  /** One or several texts, or the token ids of one or several texts. */
   input: string | string[] | number[] | number[][];
-  /** Repeated in the answer, otherwise unused: an embedder is one model. */
+  /** Returned unchanged in the response. It has no other effect: an embedder is one model. */
   model?: string | undefined;
-  /** Lists of numbers, or base64 of little-endian f32. */
+  /** Lists of numbers, or base64 of little-endian 32-bit floats. */
   encoding_format?: "float" | "base64" | undefined;
-  /** Keep only the first so many dimensions. */
+  /** Keeps only the first `dimensions` components of each vector. */
   dimensions?: number | undefined;
-  /** What the components of vectors are, by the name that Voyage AI's API has for it. See {@link Output}. */
+  /** Number format of the components, under Voyage AI's name for it. See {@link Output}. */
   output_dtype?: Output | undefined;
-  /** Not used: nobody is told who asked. */
+  /** Ignored. Nothing is sent to anyone. */
   user?: string | undefined;
-  /** Extra field of text-embeddings-inference, as those below: scale vectors to length 1. */
+  /** A field of text-embeddings-inference, like those below: scales vectors to length 1. */
   normalize?: boolean | undefined;
   /** Name of one of the model's own prompts. */
   prompt_name?: string | undefined;
-  /** Shorten texts that the model cannot take whole, rather than refuse them (default). */
+  /** Whether to cut off texts that are too long (true) or to reject them (false, the default). */
   truncate?: boolean | undefined;
   /** The end to cut at. */
   truncation_direction?: "left" | "right" | undefined;
 }
 
-/** OpenAI's `Embedding`: a list of numbers, or base64 of little-endian f32. */
+/** OpenAI's `Embedding`: a list of numbers, or base64 of little-endian 32-bit floats. */
 export interface Embedding<Vector = number[]> {
-  /** Always this. */
+  /** Always `"embedding"`. */
   object: "embedding";
-  /** Number of the input. */
+  /** Index of the input. */
   index: number;
-  /** Its vector. */
+  /** The vector of the input. */
   embedding: Vector;
 }
 
 /** OpenAI's `CreateEmbeddingResponse`. */
 export interface CreateEmbeddingResponse<Vector = number[]> {
-  /** Always this. */
+  /** Always `"list"`. */
   object: "list";
-  /** A vector for each input, in their order. */
+  /** One vector for each input, in the order of the inputs. */
   data: Embedding<Vector>[];
-  /** What the request called the model. */
+  /** The request's `model`. */
   model: string;
-  /** What was read. */
+  /** Number of tokens that were read. */
   usage: {
     /** Tokens of all inputs. */
     prompt_tokens: number;
-    /** The same: an embedder writes nothing. */
+    /** The same number: an embedder generates no tokens. */
     total_tokens: number;
   };
 }
 
 /** Body of text-embeddings-inference's `POST /embed_sparse`. */
 export interface EmbedSparseParams {
-  /** Texts, or the token ids of texts; one or several. */
+  /** One or several texts, or the token ids of one or several texts. */
   inputs: string | string[] | number[] | number[][];
-  /** Shorten texts that the model cannot take whole, rather than refuse them (default). */
+  /** Whether to cut off texts that are too long (true) or to reject them (false, the default). */
   truncate?: boolean | undefined;
   /** The end to cut at. */
   truncation_direction?: "left" | "right" | undefined;
@@ -458,92 +607,110 @@ export interface EmbedSparseParams {
 /** Body of text-embeddings-inference's `POST /embed_all`. */
 export type EmbedAllParams = EmbedSparseParams;
 
-/** One entry of text-embeddings-inference's sparse vectors. */
+/** One entry of a sparse vector in text-embeddings-inference's format. */
 export interface SparseEntry {
-  /** A token of the vocabulary. */
+  /** A token id of the vocabulary. */
   index: number;
-  /** Its weight. */
+  /** The weight of the token. */
   value: number;
 }
 
 /** Options of `save`. */
 export interface SaveOptions {
   /**
-   * The most bytes of a file, such as `24 * 2 ** 20` for a platform that takes no larger assets: weights are then cut into
-   * several files.
+   * Maximum size of a file in bytes, such as `24 * 2 ** 20` for a host that accepts no larger
+   * assets. Larger weights are split into several files.
    */
   shard?: number | undefined;
 }
 
-/** A file of a model that is being saved. */
+/** A file of a saved model. */
 export interface SavedFile {
-  /** Path in the model's folder, with slashes. */
+  /** Path in the model's folder, with `/` as separator. */
   readonly path: string;
-  /** In bytes. */
+  /** Size in bytes. */
   readonly size: number;
-  /** Its bytes, made from the packed weights as they are read. */
+  /** Streams the bytes. They are produced from the weights in memory as they are read. */
   stream(): ReadableStream<Uint8Array<ArrayBuffer>>;
 }
 
-/** What an embedder is. */
+/** A description of a loaded model. */
 export interface ModelInfo {
-  /** The model's name, or its address. */
+  /** The model's name or address. */
   model: string;
-  /** The commit of a Hub model, or the version that `load` was given. */
+  /** The commit of a Hub model, or the `revision` that `load` was given. */
   revision?: string;
   /** Architecture, such as `"bert"`. */
   family: string;
   /** What the model is for. */
-  kind: "dense" | "sparse";
-  /** All kinds of vectors that it gives: `"colbert"` are those of tokens for late interaction. */
-  outputs: ("dense" | "sparse" | "tokens" | "colbert")[];
-  /** The ways through a model with a router, such as `"query"` and `"document"`; empty for others. */
+  kind: ModelKind;
+  /**
+   * All that the model gives: `"dense"`, `"sparse"` and `"tokens"` are vectors, `"colbert"` token
+   * vectors for late interaction, `"scores"` scores of pairs of texts.
+   */
+  outputs: ("dense" | "sparse" | "tokens" | "colbert" | "scores")[];
+  /** The routes of a model with a router, such as `"query"` and `"document"`; otherwise empty. */
   tasks: string[];
-  /** Length of its vectors; for sparse models, of the vocabulary. */
+  /** Names of a reranker's labels. It gives a score for each. */
+  labels?: string[];
+  /**
+   * Number of dimensions of the vectors; for a sparse model, the size of the vocabulary; for a
+   * reranker, the number of labels.
+   */
   dimensions: number;
-  /** The most tokens of one text, special tokens included. */
+  /** Maximum number of tokens of a text, including special tokens. */
   maxTokens: number;
-  /** How the weights are held. */
+  /** Number format in which the weights are held. */
   dtype: WeightDtype;
-  /** What computes: `"webgpu"` if any pass goes to a GPU. */
+  /** The device in use: `"webgpu"` if any batch runs on a GPU. */
   device: "cpu" | "webgpu";
-  /** The GPU's name, as far as the browser tells. */
+  /** The GPU's name, if the browser reveals it. */
   adapter?: string;
-  /** With `"auto"`, tokens of the smallest pass that goes to the GPU. */
+  /** With `"auto"`: batches of at least this many tokens run on the GPU. */
   gpuFrom?: number;
-  /** Why it is not on the GPU that was asked for. */
+  /** Why the requested GPU is not in use. */
   fallback?: string;
-  /** The wasm build in use. */
+  /** The WebAssembly build in use. */
   simd: "simd128" | "relaxed-simd";
-  /** The integer kernel that was found exact on this engine. */
+  /** The integer kernel in use: the fastest one that gives exact results on this engine. */
   dotKernel: "relaxed-u8" | "relaxed-i8" | "i16" | "scalar";
   /**
-   * How matrices were quantised in the model's files, if they were, and what became of them: `"MLX, 4 bits (quantised
-   * anew)"`, `"compressed-tensors, 8 bits, rotated (kept)"`, or in f32 `"GPTQ, 4 bits (widened)"`.
+   * How the weights were quantised in the model's files, and how they were loaded: `"MLX, 4 bits
+   * (quantised anew)"`, `"compressed-tensors, 8 bits, rotated (kept)"`, or in f32 `"GPTQ, 4 bits
+   * (widened)"`. Absent if they were not quantised.
    */
   stored?: string;
-  /** The weight files that it was loaded from. */
+  /** The weight files that the model was loaded from. */
   files: string[];
-  /** What the model's files say of it that was left out because `kind` was given: classes, code, tensors. */
+  /** What the option `kind` made the loader ignore in the model's files: classes, code, tensors. */
   leftOut?: string[];
   /** Number of weights. */
   parameters: number;
-  /** Memory that the weights take. */
+  /** Memory of the weights in bytes. */
   weightBytes: number;
   /** The model's own prompts, by name. */
   prompts: Record<string, string>;
-  /** The prompt that is put before texts if a call names none. */
+  /** Name of the prompt that is put before texts if a call names none. */
   defaultPromptName?: string;
-  /** What goes before a text with an instruction, `{}` standing for the instruction; for models that take one. */
+  /**
+   * The text before an input that has an instruction; `{}` stands for the instruction. Absent for
+   * models that take none.
+   */
   instructionTemplate?: string;
-  /** How its vectors are meant to be compared, as `similarity` does. */
+  /** The measure that the model was trained for, which `similarity` uses. */
   similarity: "cosine" | "dot" | "euclidean" | "manhattan";
   /** Whether vectors have length 1 by default. */
   normalized: boolean;
-  /** Vectors can be compared if, and only if, their embedders have the same `spaceId`. Keep it beside an index. */
+  /**
+   * Vectors can be compared if, and only if, their embedders have the same `spaceId`. Store it with
+   * an index.
+   */
   spaceId: string;
-  /** Workers that are alive; 0 where the model is in the caller's thread. */
+  /** Number of running workers; 0 if the model is in the caller's thread. */
   workers: number;
-  /** Wasm memory in bytes, of the caller's thread with all of its embedders, or of all workers. It never shrinks. */
+  /**
+   * WebAssembly memory in bytes: that of all workers, or that of the caller's thread, which all its
+   * embedders share. It never shrinks.
+   */
   memoryBytes: number;
 }

@@ -1,10 +1,10 @@
-/** A wasm file that is imported is a compiled module, where the host or the bundler does that. */
+/** Hosts and bundlers that can import wasm files import them as compiled modules. */
 declare module "*.wasm" {
   const module: WebAssembly.Module;
   export default module;
 }
 
-/** The wasm as text: base64 of what gzip made of it. */
+/** The wasm, compressed with gzip and encoded as base64. */
 declare module "*/wasm/inline.js" {
   const gzip: string;
   export default gzip;

@@ -1,19 +1,20 @@
-/** Entry point for browsers and their workers, and for every host that has `fetch` and no better entry. */
+/**
+ * Entry point for browsers and their workers, and for every host that has `fetch` and no entry
+ * point of its own.
+ */
 
 import { browserHost } from "./browser.js";
 import { cache as browserModels } from "./cache/browser.js";
-import type { ModelCache } from "./cache/cache.js";
-import type { Embedder } from "./embedder.js";
+import { entry } from "./entry.js";
+import type { EntryPoint } from "./entry-point.js";
 import { hasRelaxedSimd } from "./features.js";
-import { ensureStarted, fetchWasm } from "./init.js";
-import { loadModel } from "./load.js";
-import { type ServeOptions, type Server, serveModels } from "./serve.js";
-import type { InitOptions, LoadOptions, ModelSource } from "./types.js";
+import { fetchWasm } from "./init.js";
+import type { ModelCache } from "./types.js";
 
 export * from "./exports.js";
 
 const host = browserHost(
-  // Bundlers find the files by exactly these expressions.
+  // Bundlers find the files by exactly these expressions: do not change their form.
   () =>
     fetchWasm(
       hasRelaxedSimd()
@@ -23,16 +24,19 @@ const host = browserHost(
   () => new Worker(new URL("./worker.js", import.meta.url), { type: "module" }),
 );
 
-/** The models that this browser keeps for this origin. */
+/** The models that this browser has cached for this origin. */
 export const cache: ModelCache = browserModels;
 
+const calls = entry(host);
+
 /**
- * Starts the WebAssembly side. `load` does this by itself; call it first where the wasm must come from elsewhere.
- * The first call counts: later ones wait for it, whatever their options.
+ * Starts the WebAssembly module. `load` and `serve` do this themselves; call `init` first where the
+ * module must come from elsewhere. Only the first call has an effect: later calls wait for it and
+ * ignore their options.
+ *
+ * @function
  */
-export async function init(options?: InitOptions): Promise<void> {
-  await ensureStarted(host, options);
-}
+export const init: EntryPoint["init"] = calls.init;
 
 /**
  * Loads a model.
@@ -41,12 +45,15 @@ export async function init(options?: InitOptions): Promise<void> {
  * const embedder = await load("sentence-transformers/all-MiniLM-L6-v2");
  * const { data, shape } = await embedder.encode(["Ships at night", "A harbour"]);
  * ```
+ *
+ * @function
  */
-export async function load(source: ModelSource, options: LoadOptions = {}): Promise<Embedder> {
-  return loadModel(host, source, options);
-}
+export const load: EntryPoint["load"] = calls.load;
 
-/** Serves several models, each loaded when it is first asked for, to the clients of several APIs (see `Embedder.fetch`). */
-export function serve(options: ServeOptions): Server {
-  return serveModels(load, () => ensureStarted(host), options);
-}
+/**
+ * Serves several models to the clients of several APIs (see `Embedder.fetch`). Each model is loaded
+ * for the first request that needs it.
+ *
+ * @function
+ */
+export const serve: EntryPoint["serve"] = calls.serve;

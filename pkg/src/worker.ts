@@ -1,9 +1,9 @@
-/** What a worker of a pool runs, in browsers. Bundlers find it through the entry point. */
+/** The worker script of a pool in browsers. Bundlers find it through the entry point. */
 
 import type { Reply, Request } from "./pool/protocol.js";
 import { serve } from "./pool/service.js";
 
-/** The part of a worker's global scope that is used. */
+/** The part of the worker's global scope that is used here. */
 const scope = globalThis as unknown as {
   postMessage(message: Reply, transfer: Transferable[]): void;
   onmessage: (event: { data: Request }) => void;

@@ -1,34 +1,44 @@
-/** Entry point for edge workers. They may not compile wasm, so they import it compiled. */
+/**
+ * Entry point for edge workers. They may not compile wasm, so they import it as a compiled module.
+ */
 
-import type { Embedder } from "./embedder.js";
+import { entry } from "./entry.js";
+import type { EntryPoint } from "./entry-point.js";
 import type { Host } from "./host.js";
-import { ensureStarted, fetchWasm } from "./init.js";
-import { loadModel } from "./load.js";
-import { type ServeOptions, type Server, serveModels } from "./serve.js";
-import type { InitOptions, LoadOptions, ModelSource } from "./types.js";
+import { fetchWasm } from "./init.js";
 import relaxed from "./wasm/relaxed.wasm";
 
 export * from "./exports.js";
 
 const host: Host = { wasm: async () => relaxed, wasmAt: fetchWasm };
 
-/** Starts the WebAssembly side. `load` does this by itself. */
-export async function init(options?: InitOptions): Promise<void> {
-  await ensureStarted(host, options);
-}
+const calls = entry(host);
 
 /**
- * Loads a model, for instance out of an R2 bucket:
+ * Starts the WebAssembly module. `load` and `serve` do this themselves; call `init` first where the
+ * module must come from elsewhere. Only the first call has an effect: later calls wait for it and
+ * ignore their options.
+ *
+ * @function
+ */
+export const init: EntryPoint["init"] = calls.init;
+
+/**
+ * Loads a model (here from an R2 bucket).
  *
  * ```ts
  * const embedder = await load((name) => env.MODELS.get(name));
+ * const { data, shape } = await embedder.encode(["Ships at night", "A harbour"]);
  * ```
+ *
+ * @function
  */
-export async function load(source: ModelSource, options: LoadOptions = {}): Promise<Embedder> {
-  return loadModel(host, source, options);
-}
+export const load: EntryPoint["load"] = calls.load;
 
-/** Serves several models, each loaded when it is first asked for, to the clients of several APIs (see `Embedder.fetch`). */
-export function serve(options: ServeOptions): Server {
-  return serveModels(load, () => ensureStarted(host), options);
-}
+/**
+ * Serves several models to the clients of several APIs (see `Embedder.fetch`). Each model is loaded
+ * for the first request that needs it.
+ *
+ * @function
+ */
+export const serve: EntryPoint["serve"] = calls.serve;

@@ -1,85 +1,62 @@
-//! A request's body, read as it streams into what the requests of all formats hold: fields by name, texts and token ids.
-//! What no format has is skipped unread, so the memory is proportional to the body, however it is nested.
+//! Reads the JSON of a request's body into the few shapes that requests have: fields by name, texts
+//! and lists of token ids. Everything else is skipped while it is parsed, so that the memory stays
+//! proportional to the size of the body, however it is nested.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::MAX_INPUTS;
+use super::{MAX_INPUTS, formats};
+use crate::backend::either::Either;
 use crate::error::{Error, Result};
 use crate::text::{Direction, Input};
 
-/// Every name that a format has. The first [`CONTAINERS`] may hold a list or an object; of the others only a scalar is kept.
-const NAMES: [&str; 31] = [
-    "input",
-    "inputs",
-    "texts",
-    "ids",
-    "sentences",
-    "model",
-    "parameters",
-    // Scalars.
-    "text",
-    "source_sentence",
-    "serviceProvider",
-    "service_provider",
-    "encoding_format",
-    "dimensions",
-    "output_dtype",
-    "normalize",
-    "prompt_name",
-    "truncate",
-    "truncation_direction",
-    "truncate_direction",
-    "task",
-    "target",
-    "instructions",
-    "fetch_labels",
-    "fetch_tokens",
-    "add_special_tokens",
-    "skip_special_tokens",
-    // Clients send these along; they change no vector.
-    "user",
-    "safety_identifier",
-    "metadata",
-    "extra_body",
-    "timeout",
-];
-const CONTAINERS: usize = 7;
-/// Levels of a body: the object, the list of its inputs, a list of token ids.
+/// The levels of nesting that are kept: the object, the list of its inputs, a list of token ids.
 const LEVELS: u8 = 3;
 
 /// An object.
 #[derive(Debug, Default)]
 pub struct Body {
     fields: Vec<(&'static str, Field)>,
-    /// The first field that no format has, and that is not null.
+    /// The first field that no format has, unless it is null.
     unknown: Option<String>,
+}
+
+/// A document of a request that ranks documents.
+#[derive(Debug)]
+pub struct Document {
+    /// Its text.
+    pub text: String,
+    /// Whether it is an object that has other fields too.
+    pub has_more: bool,
 }
 
 /// A value.
 #[derive(Debug, Default)]
 pub enum Field {
-    /// Null, or a field that is not there.
+    /// Null, or a field that is missing.
     #[default]
     Null,
     /// true or false
     Bool(bool),
-    /// A number.
+    /// A whole number from 0 to 2^64 − 1.
+    Whole(u64),
+    /// Another number.
     Number(f64),
     /// A string.
     Text(String),
-    /// A list of token ids. Those beyond 32 bits are the last one of 32 bits, which no vocabulary has.
+    /// A list of token ids.
     Ids(Vec<u32>),
-    /// A list that begins with a number, and what else it holds, where.
-    Mixed(usize, String),
-    /// Another list: as much of it as a request may have, and its length.
+    /// A list that begins with a token id: the index of the first element that is none, and that
+    /// element.
+    Mixed(usize, Box<Field>),
+    /// Another list: its first elements, as many as a request may have, and its length.
     List(Vec<Field>, usize),
     /// An object.
     Object(Body),
 }
 
-/// Reads a body. The error says why it is no JSON.
+/// Reads a body. The error says why it is not JSON.
 pub fn read(mut bytes: Vec<u8>) -> Result<Field, String> {
     if let Err(error) = std::str::from_utf8(&bytes) {
         let at = error.valid_up_to();
@@ -88,7 +65,7 @@ pub fn read(mut bytes: Vec<u8>) -> Result<Field, String> {
         ));
     }
     mend(&mut bytes);
-    // RFC 8259 lets readers ignore a byte-order mark.
+    // RFC 8259 allows parsers to ignore a byte-order mark.
     let json = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
     if json.is_empty() {
         return Ok(Field::Null);
@@ -104,9 +81,9 @@ pub fn read(mut bytes: Vec<u8>) -> Result<Field, String> {
         .map_err(|error| error.to_string())
 }
 
-/// Writes U+FFFD over the escapes of halves of surrogate pairs, as encoders of UTF-8 do.
+/// Replaces escapes of lone surrogates by that of U+FFFD, as encoders of UTF-8 do.
 fn mend(json: &mut [u8]) {
-    /// The unit of UTF-16 whose escape begins at `at`.
+    /// Returns the UTF-16 code unit whose escape begins at `at`.
     fn unit(json: &[u8], at: usize) -> Option<u32> {
         let digits = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
         u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
@@ -118,7 +95,7 @@ fn mend(json: &mut [u8]) {
     {
         at += next;
         at += match unit(json, at) {
-            // What follows a backslash is no escape of its own.
+            // The character after a backslash belongs to that escape.
             None => 2,
             Some(0xD800..=0xDBFF) if matches!(unit(json, at + 6), Some(0xDC00..=0xDFFF)) => 12,
             Some(0xD800..=0xDFFF) => {
@@ -130,12 +107,13 @@ fn mend(json: &mut [u8]) {
     }
 }
 
-/// Reads a value down to some levels of lists and objects, of each list `most` elements.
+/// Reads a value. What is nested deeper than `levels` is skipped, and so are the elements of a list
+/// beyond `most`.
 #[derive(Clone, Copy)]
 pub struct Reader {
-    /// Levels of lists and objects that are kept.
+    /// The levels of lists and objects that are kept.
     pub levels: u8,
-    /// The most elements of a list that are kept, unless they are token ids.
+    /// The most elements of a list that are kept. Lists of token ids are kept whole.
     pub most: usize,
 }
 
@@ -164,22 +142,29 @@ impl<'de> Visitor<'de> for Reader {
 
     #[expect(
         clippy::cast_precision_loss,
-        reason = "no field tells such numbers apart"
+        reason = "no field distinguishes such negative numbers"
     )]
     fn visit_i64<E>(self, value: i64) -> Result<Field, E> {
-        Ok(Field::Number(value as f64))
+        Ok(u64::try_from(value).map_or(Field::Number(value as f64), Field::Whole))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Field, E> {
+        Ok(Field::Whole(value))
     }
 
     #[expect(
-        clippy::cast_precision_loss,
-        reason = "no field tells such numbers apart"
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "in the range of u64"
     )]
-    fn visit_u64<E>(self, value: u64) -> Result<Field, E> {
-        Ok(Field::Number(value as f64))
-    }
-
     fn visit_f64<E>(self, value: f64) -> Result<Field, E> {
-        Ok(Field::Number(value))
+        // 2^64, the first number that is out of the range.
+        let whole = value.fract() == 0.0 && (0.0..18_446_744_073_709_551_616.0).contains(&value);
+        Ok(if whole {
+            Field::Whole(value as u64)
+        } else {
+            Field::Number(value)
+        })
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Field, E> {
@@ -195,8 +180,9 @@ impl<'de> Visitor<'de> for Reader {
             while list.next_element::<IgnoredAny>()?.is_some() {}
             return Ok(Field::List(Vec::new(), 0));
         };
-        // Of a list in a list only token ids are kept.
-        let one = Self { levels, most: 0 };
+        // Of a list in a list, only token ids are kept, or two elements, which may be a pair of
+        // texts.
+        let one = Self { levels, most: 2 };
         let (mut items, mut count, mut ids, mut mixed) = (Vec::new(), 0, Vec::new(), None);
         while mixed.is_none() && (count < self.most || !ids.is_empty() || count == 0) {
             let Some(item) = list.next_element_seed(one)? else {
@@ -204,10 +190,11 @@ impl<'de> Visitor<'de> for Reader {
             };
             count += 1;
             match item {
-                Field::Number(number) if items.is_empty() => match id(number) {
-                    Some(id) => ids.push(id),
-                    None => mixed = Some(Field::Number(number)),
+                Field::Whole(number) if items.is_empty() => match u32::try_from(number) {
+                    Ok(id) => ids.push(id),
+                    Err(_) => mixed = Some(item),
                 },
+                Field::Number(_) if items.is_empty() => mixed = Some(item),
                 other if ids.is_empty() => items.push(other),
                 other => mixed = Some(other),
             }
@@ -217,7 +204,7 @@ impl<'de> Visitor<'de> for Reader {
             count += 1;
         }
         Ok(match mixed {
-            Some(other) => Field::Mixed(ids.len(), other.kind()),
+            Some(other) => Field::Mixed(ids.len(), Box::new(other)),
             None if ids.is_empty() => Field::List(items, count),
             None => Field::Ids(ids),
         })
@@ -230,15 +217,14 @@ impl<'de> Visitor<'de> for Reader {
             return Ok(Field::Object(body));
         };
         while let Some(Field::Text(key)) = map.next_key_seed(Self { levels: 0, most: 0 })? {
-            let known = NAMES.iter().position(|name| *name == key);
-            let levels = if known.is_some_and(|index| index < CONTAINERS) {
-                levels
-            } else {
-                0
+            let known = formats::field::<Either>(&key);
+            let levels = match known {
+                Some((_, true)) => levels,
+                _ => 0,
             };
             let value = map.next_value_seed(Self { levels, ..self })?;
             match known {
-                Some(index) => body.set(NAMES[index], value),
+                Some((name, _)) => body.set(name, value),
                 None if matches!(value, Field::Null) => {}
                 None => {
                     body.unknown.get_or_insert(key);
@@ -249,22 +235,13 @@ impl<'de> Visitor<'de> for Reader {
     }
 }
 
-/// A number as a token id.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "saturates"
-)]
-fn id(number: f64) -> Option<u32> {
-    (number >= 0.0 && number.fract() == 0.0).then_some(number as u32)
-}
-
 impl Field {
-    /// What it is, for messages.
+    /// Describes the value for messages.
     fn kind(&self) -> String {
         let kind = match self {
             Self::Null => "missing or null",
             Self::Bool(_) => "a boolean",
+            Self::Whole(number) => return format!("the number {number}"),
             Self::Number(number) => return format!("the number {number}"),
             Self::Text(_) => "a string",
             Self::Ids(_) | Self::Mixed(..) | Self::List(..) => "a list",
@@ -273,8 +250,8 @@ impl Field {
         kind.to_owned()
     }
 
-    /// Reads `string | [string] | [id] | [[id]]`; in a list of several, texts and lists of ids may be mixed. `param` is the
-    /// field's name.
+    /// Reads `string | [string] | [id] | [[id]]`. A list may mix texts and lists of ids. `param` is
+    /// the name of the field.
     pub fn inputs(self, param: &'static str) -> Result<Vec<Input>> {
         match self {
             Self::Text(text) => Ok(vec![Input::Text(text)]),
@@ -301,10 +278,16 @@ impl Field {
         }
     }
 
-    /// It is no input, or none at this `place`, which is an index in brackets or nothing.
+    /// The error of a value that is no input. `place` is its index in brackets, or empty.
     fn wrong(&self, param: &'static str, place: &str) -> Error {
         let what = match self {
-            Self::Mixed(at, kind) => format!("[{at}] is {kind}"),
+            Self::Mixed(at, other) => match **other {
+                Self::Whole(number) => return too_large(&number),
+                Self::Number(number) if number > 0.0 && number.fract() == 0.0 => {
+                    return too_large(&number);
+                }
+                _ => format!("[{at}] is {}", other.kind()),
+            },
             other => format!(" is {}", other.kind()),
         };
         Error::input(
@@ -316,8 +299,13 @@ impl Field {
     }
 }
 
-/// The elements of a list, if a request may have so many.
-fn all(items: Vec<Field>, count: usize) -> Result<Vec<Field>> {
+/// The error of a number that is too large for a token id.
+fn too_large(id: &dyn ToString) -> Error {
+    Error::TokenTooLarge { id: id.to_string() }
+}
+
+/// Returns the elements of a list. `count` is its length, which is more if there are too many.
+pub fn all(items: Vec<Field>, count: usize) -> Result<Vec<Field>> {
     if count > items.len() {
         return Err(Error::TooManyInputs {
             got: count,
@@ -328,7 +316,7 @@ fn all(items: Vec<Field>, count: usize) -> Result<Vec<Field>> {
 }
 
 impl Body {
-    /// Of a value that must be an object.
+    /// Takes a value that must be an object.
     pub fn of(value: Field) -> Result<Self> {
         match value {
             Field::Object(body) => Ok(body),
@@ -339,32 +327,32 @@ impl Body {
         }
     }
 
-    /// Of two fields of one name the last one counts.
+    /// Sets a field. If a name occurs twice, the last value counts.
     fn set(&mut self, name: &'static str, value: Field) {
         self.fields.retain(|(other, _)| *other != name);
         self.fields.push((name, value));
     }
 
-    /// A field, null if there is none.
+    /// Returns a field, or null if it is missing.
     pub fn get(&self, name: &str) -> &Field {
         let mut fields = self.fields.iter();
         let found = fields.find(|(other, _)| *other == name);
         found.map_or(&Field::Null, |(_, value)| value)
     }
 
-    /// Whether there is such a field, be it null.
+    /// Whether a field is present. It may be null.
     pub fn has(&self, name: &str) -> bool {
         self.fields.iter().any(|(other, _)| *other == name)
     }
 
-    /// Takes a field out, null if there is none.
+    /// Takes a field out; null if it is missing.
     pub fn take(&mut self, name: &str) -> Field {
         let mut fields = self.fields.iter_mut();
         let found = fields.find(|(other, _)| *other == name);
         found.map_or(Field::Null, |(_, value)| std::mem::take(value))
     }
 
-    /// Refuses fields other than these.
+    /// Errors if there is a field other than these that is not null.
     pub fn only(&self, known: &[&str]) -> Result<()> {
         let given = self.fields.iter();
         let given = given.filter(|(_, value)| !matches!(value, Field::Null));
@@ -372,7 +360,7 @@ impl Body {
         let Some(name) = names.find(|name| !known.contains(name)) else {
             return Ok(());
         };
-        // Names come from a stranger.
+        // The name may be of any length.
         let short: String = name.chars().take(40).collect();
         let meant = known.iter().find(|known| alike(known, &short));
         let advice = match meant {
@@ -385,7 +373,7 @@ impl Body {
         ))
     }
 
-    /// `true` or `false`.
+    /// Takes a field that is `true` or `false`.
     pub fn flag(&mut self, name: &'static str) -> Result<Option<bool>> {
         match self.take(name) {
             Field::Null => Ok(None),
@@ -394,7 +382,7 @@ impl Body {
         }
     }
 
-    /// A string.
+    /// Takes a string.
     pub fn text(&mut self, name: &'static str) -> Result<Option<String>> {
         match self.take(name) {
             Field::Null => Ok(None),
@@ -403,7 +391,7 @@ impl Body {
         }
     }
 
-    /// One of some words.
+    /// Takes a string that is one of `words`, and returns the value of that word.
     pub fn word<T: Copy>(&mut self, name: &'static str, words: &[(&str, T)]) -> Result<Option<T>> {
         let Some(text) = self.text(name)? else {
             return Ok(None);
@@ -420,23 +408,16 @@ impl Body {
         })
     }
 
-    /// A whole number.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "saturates"
-    )]
+    /// Takes a whole number.
     pub fn whole(&mut self, name: &'static str) -> Result<Option<u64>> {
         match self.take(name) {
             Field::Null => Ok(None),
-            Field::Number(number) if number >= 0.0 && number.fract() == 0.0 => {
-                Ok(Some(number as u64))
-            }
+            Field::Whole(number) => Ok(Some(number)),
             other => Err(unlike(name, &other, "a whole number of 1 or more")),
         }
     }
 
-    /// Which end is cut off, in either spelling of the field.
+    /// Takes the end that is cut off, in either spelling of the field.
     pub fn direction(&mut self) -> Result<Direction> {
         let words = [
             ("left", Direction::Left),
@@ -455,15 +436,40 @@ impl Body {
         Ok(one.or(other).unwrap_or_default())
     }
 
-    /// A list of strings.
-    pub fn texts(&mut self, name: &'static str) -> Result<Vec<Input>> {
+    /// Takes a list of strings.
+    pub fn strings(&mut self, name: &'static str) -> Result<Vec<String>> {
         self.list(name, "a list of strings", |item| match item {
-            Field::Text(text) => Ok(Input::Text(text)),
+            Field::Text(text) => Ok(text),
             other => Err(other),
         })
     }
 
-    /// A list of objects.
+    /// Takes a list of strings as inputs.
+    pub fn texts(&mut self, name: &'static str) -> Result<Vec<Input>> {
+        let strings = self.strings(name)?.into_iter();
+        Ok(strings.map(Input::Text).collect())
+    }
+
+    /// Takes a list of documents: strings, or objects with a string `text`.
+    pub fn documents(&mut self, name: &'static str) -> Result<Vec<Document>> {
+        let what = "a list of strings, or of objects with a string `text`";
+        self.list(name, what, |item| match item {
+            Field::Text(text) => Ok(Document {
+                text,
+                has_more: false,
+            }),
+            Field::Object(mut body) => {
+                let has_more = body.only(&["text"]).is_err();
+                match body.take("text") {
+                    Field::Text(text) => Ok(Document { text, has_more }),
+                    _ => Err(Field::Object(body)),
+                }
+            }
+            other => Err(other),
+        })
+    }
+
+    /// Takes a list of objects.
     pub fn objects(&mut self, name: &'static str) -> Result<Vec<Body>> {
         self.list(name, "a list of objects", |item| match item {
             Field::Object(body) => Ok(body),
@@ -494,7 +500,7 @@ impl Body {
         items.map(one).collect()
     }
 
-    /// An object.
+    /// Takes an object.
     pub fn object(&mut self, name: &'static str) -> Result<Option<Body>> {
         match self.take(name) {
             Field::Null => Ok(None),
@@ -504,6 +510,7 @@ impl Body {
     }
 }
 
+/// The error of a field that is not `what`.
 fn unlike(name: &'static str, field: &Field, what: &str) -> Error {
     Error::input(
         name,
@@ -511,14 +518,14 @@ fn unlike(name: &'static str, field: &Field, what: &str) -> Error {
     )
 }
 
-/// Whether two names differ by no more than two letters, case and underscores apart.
+/// Whether two names differ by at most two letters, without regard to case and underscores.
 fn alike(a: &str, b: &str) -> bool {
     let plain = |name: &str| -> Vec<u8> {
         let letters = name.bytes().filter(|byte| *byte != b'_');
         letters.map(|byte| byte.to_ascii_lowercase()).collect()
     };
     let (a, b) = (plain(a), plain(b));
-    // Levenshtein's distance, a row at a time.
+    // The Levenshtein distance, computed row by row.
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {
         let mut corner = std::mem::replace(&mut row[0], i + 1);
@@ -553,9 +560,26 @@ mod tests {
             [Input::Ids(vec![1]), Input::Ids(vec![2, 3]), text("a")]
         );
         assert_eq!(input(&json!([])).unwrap(), []);
-        // As no vocabulary has them; the model says so.
+        assert_eq!(input(&json!([7.0])).unwrap(), [Input::Ids(vec![7])]);
+    }
+
+    #[test]
+    fn an_id_beyond_32_bits_is_named_as_it_was_sent() {
+        for (value, id) in [
+            (json!([1_u64 << 40]), "1099511627776"),
+            (json!([[1, 2], [3, 4_294_967_296_u64]]), "4294967296"),
+            // A f64 cannot hold it.
+            (json!([9_007_199_254_740_993_u64]), "9007199254740993"),
+            (json!([u64::MAX]), "18446744073709551615"),
+            (json!([1e20]), "100000000000000000000"),
+        ] {
+            let error = input(&value).unwrap_err();
+            assert_eq!(error.code(), "token_out_of_range", "{value}");
+            let words = format!("token id {id} is");
+            assert!(error.to_string().starts_with(&words), "{error}");
+        }
         assert_eq!(
-            input(&json!([1_u64 << 40])).unwrap(),
+            input(&json!([u32::MAX])).unwrap(),
             [Input::Ids(vec![u32::MAX])]
         );
     }
@@ -596,7 +620,7 @@ mod tests {
             (r"\ud83d\ude00 \uDE00", "\u{1f600} \u{fffd}"),
             (r"\ud83d\ud83d\ude00", "\u{fffd}\u{1f600}"),
             (r"\ude00\ud83dx", "\u{fffd}\u{fffd}x"),
-            // Not escapes: a backslash, and letters.
+            // No escape: a backslash, and letters.
             (r"\\ud83d", "\\ud83d"),
             (r"\\\ud83d", "\\\u{fffd}"),
         ] {
@@ -616,7 +640,7 @@ mod tests {
     #[test]
     fn a_body_is_utf_8_with_or_without_a_mark() {
         assert!(read(b"{\"input\": \"caf\xE9\"}".to_vec()).is_err());
-        // In what nobody reads, too.
+        // In a field that is skipped, too.
         assert!(read(b"{\"other\": \"\xE9\"}".to_vec()).is_err());
         let marked = read(b"\xEF\xBB\xBF{}".to_vec()).unwrap();
         assert!(matches!(marked, Field::Object(_)));

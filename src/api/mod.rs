@@ -1,31 +1,35 @@
-//! Wire formats: other people's request and response objects, to and from the crate's own.
+//! Wire formats: the request and response objects of other APIs, translated to and from the crate's
+//! own types.
 //!
-//! Each format is a module that turns a [`Body`] into a [`Pending`]: a run, and what becomes of its output. [`http`] finds the
-//! format of a request by its path, headers and body, and writes the errors of each. Nothing here knows of tensors or of
-//! JavaScript.
+//! Each format is one file of [`formats`]: its routes, its fields, its requests, its responses and
+//! its errors. [`http`] finds the route of a request and answers it. [`body`] reads JSON. Nothing
+//! here depends on tensors or on JavaScript.
 
 pub mod body;
-pub mod chroma;
+mod formats;
 pub mod http;
-pub mod inworld;
-pub mod openai;
+mod id;
 #[cfg(test)]
 mod schema;
-pub mod tei;
+
+use serde::Serialize;
+
+pub use self::formats::{openai, tei};
 
 use self::body::Body;
+use self::http::Response;
 use crate::error::{Error, Result};
 use crate::model::run::Run;
 use crate::model::run::options::EncodeOptions;
 use crate::model::run::outputs::Output;
 use crate::text::Input;
 
-/// The most inputs of one request, as at OpenAI.
+/// The most inputs of one request. `OpenAI` has the same limit.
 const MAX_INPUTS: usize = 2048;
 
-/// A request at work: when the run is done, its output becomes the response.
+/// A request that is being computed. When its run is done, the run's output becomes the response.
 pub struct Pending<T> {
-    /// What is to be computed.
+    /// What is computed.
     pub run: Run,
     finish: Box<dyn FnOnce(Output) -> T>,
 }
@@ -38,21 +42,49 @@ impl<T: 'static> Pending<T> {
         }
     }
 
-    /// The response, once the run is done.
+    /// Returns the response. The run must be done.
     pub fn finish(self) -> T {
         (self.finish)(self.run.finish())
     }
 
-    /// What becomes of the response.
+    /// Converts the response with `then`.
     pub fn map<U: 'static>(self, then: impl FnOnce(T) -> U + 'static) -> Pending<U> {
         let finish = self.finish;
         Pending::new(self.run, move |output| then(finish(output)))
     }
 }
 
-/// Refuses a list of no inputs, and inputs without text. `param` is its field.
+/// What a route makes of a request.
+enum Work {
+    /// A run, whose output becomes the JSON of the response.
+    Running(Box<Pending<String>>),
+    /// A response that needs no run.
+    Ready(Response),
+}
+
+impl Work {
+    fn running<T: Serialize + 'static>(pending: Pending<T>) -> Self {
+        Self::Running(Box::new(pending.map(|response| to_json(&response))))
+    }
+
+    fn ready(response: &impl Serialize) -> Self {
+        Self::Ready(Response::json(200, to_json(response)))
+    }
+}
+
+/// Serialises a response. The responses consist of lists, strings, finite numbers and objects with
+/// string keys, which can all be written.
+fn to_json(response: &impl Serialize) -> String {
+    serde_json::to_string(response).unwrap_or_default()
+}
+
+/// Errors if a list has no inputs, or an input without text. `param` is the name of its field.
 fn check_filled(param: &str, inputs: &[Input]) -> Result<()> {
-    let empty = |input: &Input| matches!(input, Input::Text(text) if text.is_empty());
+    let empty = |input: &Input| match input {
+        Input::Text(text) => text.is_empty(),
+        Input::Pair(first, second) => first.is_empty() && second.is_empty(),
+        Input::Ids(_) => false,
+    };
     let what = match inputs.iter().position(empty) {
         _ if inputs.is_empty() => format!("{param} is an empty list: pass at least one text"),
         Some(index) => format!("{param}[{index}] is an empty string: leave it out"),
@@ -61,7 +93,8 @@ fn check_filled(param: &str, inputs: &[Input]) -> Result<()> {
     Err(Error::EmptyInput(what))
 }
 
-/// Reads options of dense vectors, with the formats' defaults: vectors of length 1, and nothing cut off.
+/// Reads the options of dense vectors. By default, vectors have length 1, and a text that is too
+/// long is an error.
 fn dense_options(body: &mut Body) -> Result<EncodeOptions> {
     Ok(EncodeOptions {
         normalize: Some(body.flag("normalize")?.unwrap_or(true)),
@@ -73,7 +106,8 @@ fn dense_options(body: &mut Body) -> Result<EncodeOptions> {
     })
 }
 
-/// A model's name for others: of a folder or an address the last part, since the rest tells of the machine.
+/// Returns the public name of a model. Only the last part of a folder or an address is shown: the
+/// rest would tell strangers about the machine.
 fn shown(model: &str) -> &str {
     let hub = model.split('/').count() <= 2 && !model.starts_with(['/', '.', '~']);
     if hub && !model.contains('\\') {
@@ -83,7 +117,7 @@ fn shown(model: &str) -> &str {
     parts.find(|part| !part.is_empty()).unwrap_or(model)
 }
 
-/// The dense vectors of an output, one by one.
+/// Splits an output into its dense vectors.
 fn vectors(output: Output) -> Vec<Vec<f32>> {
     let batch = output.into_dense();
     let rows = batch.data.chunks_exact(batch.dimensions.max(1));

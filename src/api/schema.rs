@@ -1,16 +1,13 @@
-//! The bodies of requests as types, for the `OpenAPI` document alone: [`super::body`] reads them. schemathesis sees to it that
-//! both say the same.
-#![expect(dead_code, reason = "only their schemas are used")]
-
-use std::num::NonZeroU32;
+//! Shapes of inputs that several formats share, as types for the `OpenAPI` document.
+//! [`super::body`] reads them; schemathesis tests that both agree.
+#![expect(dead_code, reason = "only the schemas are used")]
 
 use schemars::JsonSchema;
 
 use super::MAX_INPUTS;
-use crate::model::run::outputs::OutputDtype;
-use crate::text::Direction;
 
-/// One text, several, one list of token ids, or several; in a list of several, texts and lists of ids may be mixed.
+/// One text, several texts, one list of token ids, or several lists. A list of several may mix
+/// texts and lists of ids.
 #[derive(JsonSchema)]
 #[serde(untagged)]
 pub enum Inputs {
@@ -38,6 +35,14 @@ pub enum Texts {
 #[serde(transparent)]
 pub struct NotEmptyText(#[schemars(length(min = 1))] String);
 
+/// A text to rank.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+pub enum Document {
+    Text(String),
+    Object { text: String },
+}
+
 /// One list of token ids, or several.
 #[derive(JsonSchema)]
 #[serde(untagged)]
@@ -49,155 +54,3 @@ pub enum IdLists {
 #[derive(JsonSchema)]
 #[serde(transparent)]
 pub struct NotEmptyIds(#[schemars(length(min = 1))] Vec<u32>);
-
-/// How vectors are written.
-#[derive(JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum EncodingFormat {
-    /// As lists of numbers
-    Float,
-    /// As base64 of little-endian f32, or of bytes
-    Base64,
-}
-
-/// The body of `/v1/embeddings`. Other fields are refused unless they are null.
-#[derive(JsonSchema)]
-pub struct CreateEmbeddingRequest {
-    input: Inputs,
-    /// The model that answers; without it, or if it is empty or "null", the server's default one.
-    model: Option<String>,
-    encoding_format: Option<EncodingFormat>,
-    dimensions: Option<NonZeroU32>,
-    /// What the components of vectors are, as at Voyage AI: whole numbers take a quarter of the place, bits a 32nd.
-    output_dtype: Option<OutputDtype>,
-    /// Whether vectors get length 1; they do by default.
-    normalize: Option<bool>,
-    /// One of the model's own prompts, to be put in front.
-    prompt_name: Option<String>,
-    /// Whether what is too long is cut off; by default it is an error.
-    truncate: Option<bool>,
-    /// Which end is cut off. `truncate_direction` is read too.
-    truncation_direction: Option<Direction>,
-    /// Changes nothing here.
-    user: Option<String>,
-}
-
-/// What all requests for vectors have.
-#[derive(JsonSchema)]
-pub struct EmbedRequest {
-    inputs: Inputs,
-    /// One of the model's own prompts, to be put in front.
-    prompt_name: Option<String>,
-    /// Whether what is too long is cut off; by default it is an error.
-    truncate: Option<bool>,
-    /// Which end is cut off. `truncate_direction` is read too.
-    truncation_direction: Option<Direction>,
-}
-
-/// What `/embed` has beside.
-#[derive(JsonSchema)]
-pub struct EmbedDenseRequest {
-    #[serde(flatten)]
-    request: EmbedRequest,
-    /// Whether vectors get length 1; they do by default.
-    normalize: Option<bool>,
-    dimensions: Option<NonZeroU32>,
-}
-
-#[derive(JsonSchema)]
-pub struct SimilarityRequest {
-    inputs: SimilarityInput,
-    parameters: Option<SimilarityParameters>,
-}
-
-#[derive(JsonSchema)]
-pub struct SimilarityInput {
-    #[schemars(length(min = 1))]
-    source_sentence: String,
-    #[schemars(length(min = 1, max = MAX_INPUTS))]
-    sentences: Vec<NotEmptyText>,
-}
-
-#[derive(JsonSchema)]
-pub struct SimilarityParameters {
-    prompt_name: Option<String>,
-    truncate: Option<bool>,
-    truncation_direction: Option<Direction>,
-}
-
-#[derive(JsonSchema)]
-pub struct TokenizeRequest {
-    inputs: Texts,
-    add_special_tokens: Option<bool>,
-    prompt_name: Option<String>,
-}
-
-#[derive(JsonSchema)]
-pub struct DecodeRequest {
-    ids: IdLists,
-    skip_special_tokens: Option<bool>,
-}
-
-/// The body of both of Chroma's routes.
-#[derive(JsonSchema)]
-pub struct ChromaRequest {
-    #[schemars(length(max = MAX_INPUTS))]
-    texts: Vec<String>,
-    /// Changes nothing here.
-    task: Option<String>,
-    /// `query` or `document`, for models that tell them apart.
-    target: Option<String>,
-    /// For models that take an instruction.
-    instructions: Option<String>,
-    /// Whether entries come with their tokens.
-    fetch_labels: Option<bool>,
-    /// What clients send for `fetch_labels`, as a string.
-    fetch_tokens: Option<FetchTokens>,
-}
-
-#[derive(JsonSchema)]
-#[serde(untagged)]
-pub enum FetchTokens {
-    Bool(bool),
-    Text(String),
-}
-
-#[derive(JsonSchema)]
-pub struct InworldRequest {
-    #[schemars(length(min = 1, max = MAX_INPUTS))]
-    inputs: Vec<InworldText>,
-    model: InworldModelId,
-}
-
-#[derive(JsonSchema)]
-pub struct InworldText {
-    #[schemars(length(min = 1))]
-    text: String,
-}
-
-/// As in all of protobuf's JSON, names may also be written with underscores, and null is as good as absent.
-#[derive(JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct InworldModelId {
-    /// The server's default model if it is empty.
-    model: Option<String>,
-    service_provider: Option<ServiceProvider>,
-}
-
-/// Who runs the model; it is always this library.
-#[derive(JsonSchema)]
-#[serde(untagged)]
-pub enum ServiceProvider {
-    Name(ProviderName),
-    Number(i32),
-}
-
-#[derive(JsonSchema)]
-pub enum ProviderName {
-    #[serde(rename = "SERVICE_PROVIDER_UNSPECIFIED")]
-    Unspecified,
-    #[serde(rename = "SERVICE_PROVIDER_INWORLD")]
-    Inworld,
-    #[serde(rename = "SERVICE_PROVIDER_OPENAI")]
-    OpenAi,
-}

@@ -1,48 +1,93 @@
-//! What a forward pass needs of the hardware: a handful of fused operations on packed batches.
+//! The hardware interface of a forward pass: a few fused operations on packed batches.
 //!
-//! Activations are `[tokens, width]` tensors of f32; all sequences of a batch lie end to end, and `offsets`
-//! (`[sequences + 1]`, first 0, last `tokens`) says where each begins. There is no padding. A backend must give
-//! each sequence the same bits whatever else is in the batch.
+//! Activations are `[tokens, width]` tensors of f32. The sequences of a batch lie end to end
+//! without padding; `offsets` (`[sequences + 1]`, first 0, last `tokens`) holds the row at which
+//! each begins. A backend must give each sequence the same bits whatever else is in the batch.
+//!
+//! [`Compute`] is the operations. [`Backend`] is a `Compute` that also stores weights. There are
+//! three backends: the CPU, a GPU, and [`either::Either`] with one or both of them.
+//! [`rehearsal::Rehearsal`] is a `Compute` only: it runs a pass on the CPU over weights that a GPU
+//! stores.
+
+/// Declares an enum whose variants GPU kernels know by number. The numbers are stated once, in the
+/// declaration. `WGSL` declares a constant for each variant, such as `const Pooling_Mean = 2u;`;
+/// these declarations stand before the source of every kernel, so that no kernel spells a number.
+macro_rules! kernel_enum {
+    (
+        $(#[$meta:meta])*
+        pub enum $name:ident {
+            $($(#[$doc:meta])* $variant:ident = $number:literal,)+
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$doc])* $variant = $number,)+
+        }
+
+        impl $name {
+            /// WGSL declarations of a constant for each variant.
+            pub(in crate::backend) const WGSL: &str = concat!(
+                $("const ", stringify!($name), "_", stringify!($variant), " = ", $number, "u;\n",)+
+            );
+
+            /// The variant's number in kernels.
+            pub(in crate::backend) const fn number(self) -> u32 {
+                self as u32
+            }
+        }
+    };
+}
 
 pub mod cpu;
 pub mod either;
 pub mod gpu;
+mod pooling;
+pub mod rehearsal;
 
 use std::pin::Pin;
 
+use self::cpu::CpuMatrix;
+pub use self::pooling::Pooling;
 use crate::error::Result;
 
-/// Elements of a row that share a scale where weights are integers: w ≈ scale · code for each group, after a rotation by
-/// H₆₄ / 8 (see `cpu::rotation`), which is its own inverse. A row's last group is filled up with zeros.
+/// Version of the numbers that kernels compute, part of every `spaceId`. It is raised whenever a
+/// change gives other vectors, so that vectors of two versions are told apart. `cpu::tests` pins
+/// each version together with the hashes of the kernels' results.
+pub const NUMERICS: u32 = 3;
+
+/// Elements of a row that share a scale in integer weights: w ≈ scale · code in each group, after a
+/// rotation by H₆₄ / 8 (see `cpu::rotation`), which is its own inverse. A row's last group is
+/// padded with zeros.
 pub const GROUP: usize = 64;
 
-/// How weights are held.
+/// Number format of stored weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WeightDtype {
     /// 32-bit floating point.
     F32,
-    /// 16-bit floating point, for GPUs: the CPU widens it, with the same values.
+    /// 16-bit floating point, for GPUs. The CPU computes with the same values, widened to f32.
     F16,
-    /// 8-bit integers with a scale for each group of a row.
+    /// 8-bit integers with one scale for each group of a row.
     Q8,
-    /// 4-bit integers with a scale for each group of a row.
+    /// 4-bit integers with one scale for each group of a row.
     Q4,
 }
 
 impl WeightDtype {
-    /// From the name that users give.
+    /// The dtype of that name, if there is one.
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::F32, Self::F16, Self::Q8, Self::Q4]
             .into_iter()
             .find(|dtype| dtype.name() == name)
     }
 
-    /// Whether weights are codes with scales.
+    /// Whether weights are integer codes with scales.
     pub fn is_codes(self) -> bool {
         matches!(self, Self::Q8 | Self::Q4)
     }
 
-    /// The name that users give and see.
+    /// The name in options and in `info`.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -53,71 +98,56 @@ impl WeightDtype {
     }
 }
 
-/// Element-wise activation functions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// x
-    Identity,
-    /// max(x, 0)
-    Relu,
-    /// x·Φ(x), the exact (erf) form
-    Gelu,
-    /// GELU's tanh approximation
-    GeluTanh,
-    /// x·σ(x)
-    Silu,
-    /// σ(x) = 1 / (1 + e⁻ˣ)
-    Sigmoid,
-    /// tanh(x)
-    Tanh,
+kernel_enum! {
+    /// Element-wise activation functions.
+    pub enum Activation {
+        /// x
+        Identity = 0,
+        /// max(x, 0)
+        Relu = 1,
+        /// x·Φ(x), the exact (erf) form
+        Gelu = 2,
+        /// GELU's tanh approximation
+        GeluTanh = 3,
+        /// x·σ(x)
+        Silu = 4,
+        /// σ(x) = 1 / (1 + e⁻ˣ)
+        Sigmoid = 5,
+        /// tanh(x)
+        Tanh = 6,
+    }
 }
 
-/// How token states become one vector; each is one of sentence-transformers' pooling modes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pooling {
-    /// State of the first token.
-    Cls,
-    /// Element-wise maximum.
-    Max,
-    /// Arithmetic mean.
-    Mean,
-    /// Sum divided by the square root of the number of tokens.
-    MeanSqrtLen,
-    /// Mean weighted by position, 1 for the first token (SGPT, Muennighoff 2022).
-    WeightedMean,
-    /// State of the last token.
-    LastToken,
-}
-
-/// How token logits become weights of vocabulary entries (SPLADE, Formal et al. 2021).
+/// SPLADE (Formal et al. 2021): how token logits become weights of vocabulary entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Splade {
-    /// Over the tokens.
+    /// Reduction over the tokens.
     pub strategy: SpladeStrategy,
-    /// Of each logit.
+    /// Activation of each logit.
     pub activation: SpladeActivation,
 }
 
-/// What a vocabulary entry takes of the tokens' activated logits.
+/// SPLADE's reduction of a vocabulary entry's activated logits over the tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpladeStrategy {
-    /// The largest.
+    /// Maximum.
     Max,
-    /// All of them, added up.
+    /// Sum.
     Sum,
 }
 
-/// What SPLADE applies to a logit. Both forms rise with it.
+/// SPLADE's activation of a logit. Both forms are monotonically increasing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpladeActivation {
-    /// log(1 + relu(x)), SPLADE's
+    /// log(1 + relu(x)), as in the paper
     Log1pRelu,
-    /// log(1 + log(1 + relu(x))), that of inference-free models
+    /// log(1 + log(1 + relu(x))), of inference-free models
     Log1pLog1pRelu,
 }
 
 impl SpladeActivation {
-    /// The weight of a logit, through f64 so that engines and platforms agree on the f32.
+    /// The weight of a logit. It is computed in f64, so that engines and platforms round to the
+    /// same f32.
     pub fn apply(self, logit: f32) -> f32 {
         #[expect(clippy::cast_possible_truncation, reason = "an f32 in, an f32 out")]
         let ln_1p = |x: f32| libm::log1p(f64::from(x)) as f32;
@@ -129,8 +159,8 @@ impl SpladeActivation {
     }
 }
 
-/// Attention heads. Several query heads may share a key and value head (grouped-query attention, Ainslie et al.
-/// 2023).
+/// Attention heads. Several query heads may share a key and value head (grouped-query attention,
+/// Ainslie et al. 2023).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heads {
     /// Number of query heads.
@@ -153,17 +183,17 @@ impl Heads {
     }
 }
 
-/// Which tokens of its sequence a token attends to, besides itself.
+/// Attention mask: the tokens of its sequence that a token attends to, besides itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mask {
-    /// The most tokens before it; all where none is given.
+    /// Maximum distance to a token before it; `None` for no limit.
     pub before: Option<usize>,
-    /// The most tokens after it; all where none is given.
+    /// Maximum distance to a token after it; `None` for no limit.
     pub after: Option<usize>,
 }
 
-/// Rotary position embeddings (Su et al. 2021): element `i` of a head's first half and element `i` of its second half
-/// are turned by the same angle.
+/// Rotary position embeddings (Su et al. 2021): element `i` of a head's first half and element `i`
+/// of its second half are rotated by the same angle.
 #[derive(Clone, Debug)]
 pub struct Rotary {
     /// Half the size of a head.
@@ -174,25 +204,26 @@ pub struct Rotary {
     pub sin: Vec<f32>,
 }
 
-/// A number for each head and each distance between two tokens, added to attention's scores.
+/// A learned or fixed bias of attention scores for each head and each distance between two tokens.
 #[derive(Clone, Debug)]
 pub struct RelativeBias {
     /// The largest distance.
     pub reach: usize,
-    /// `[heads, 2 · reach + 1]`, from a key that far before the query to one that far after it.
+    /// `[heads, 2 · reach + 1]`: from a key at `reach` before the query to a key at `reach` after
+    /// it.
     pub values: Vec<f32>,
 }
 
-/// What attention does besides its products and its softmax.
+/// Parameters of an attention operation.
 #[derive(Clone, Copy)]
 pub struct Attention<'a> {
     /// Sizes.
     pub heads: Heads,
     /// Factor of the scores.
     pub scale: f32,
-    /// Who sees whom.
+    /// Attention mask.
     pub mask: Mask,
-    /// Norms of every query head and of every key head.
+    /// Norms of each query head and of each key head.
     pub head_norms: Option<[Norm<'a>; 2]>,
     /// Applied to queries and keys, after their norms.
     pub rotary: Option<&'a Rotary>,
@@ -200,21 +231,22 @@ pub struct Attention<'a> {
     pub bias: Option<&'a RelativeBias>,
 }
 
-/// Which norm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NormKind {
-    /// LayerNorm (Ba et al. 2016): `(x − mean) / √(variance + eps) · weight + bias`
-    Layer,
-    /// RMSNorm (Zhang & Sennrich 2019): `x / √(mean of x² + eps) · weight`
-    Rms,
-    /// Gemma's RMSNorm, which multiplies by `1 + weight`.
-    RmsPlusOne,
+kernel_enum! {
+    /// Kinds of norms.
+    pub enum NormKind {
+        /// LayerNorm (Ba et al. 2016): `(x − mean) / √(variance + eps) · weight + bias`
+        Layer = 0,
+        /// RMSNorm (Zhang & Sennrich 2019): `x / √(mean of x² + eps) · weight`
+        Rms = 1,
+        /// Gemma's RMSNorm, which multiplies by `1 + weight`.
+        RmsPlusOne = 2,
+    }
 }
 
 /// A norm over the last dimension.
 #[derive(Clone, Copy)]
 pub struct Norm<'a> {
-    /// Which.
+    /// Its kind.
     pub kind: NormKind,
     /// Scale, `[width]`.
     pub weight: &'a [f32],
@@ -224,68 +256,44 @@ pub struct Norm<'a> {
     pub eps: f32,
 }
 
-/// A weight matrix and what is added to its products.
-pub struct Linear<'a, B: Backend + ?Sized> {
+/// A linear layer: a weight matrix and the bias that is added to its products.
+pub struct Linear<'a, B: Compute + ?Sized> {
     /// `[out, in]`
     pub weight: &'a B::Matrix,
     /// `[out]`
     pub bias: Option<&'a [f32]>,
 }
 
-/// A tensor that the host wants back.
-pub enum Wanted<T> {
+/// A tensor to be read back to the host.
+pub enum ReadBack<T> {
     /// All of its values, row by row.
     All(T),
-    /// Those above 0, which are few.
+    /// Only its values above 0, for sparse vectors.
     Positive(T),
 }
 
-/// What came back of it.
+/// The values of a [`ReadBack`].
 pub enum Values {
-    /// All of its values, row by row.
+    /// All values, row by row.
     All(Vec<f32>),
-    /// Those above 0, and whatever is not a number, each after its place in the tensor; places ascend.
+    /// Values above 0 and NaNs, each with its index in the tensor, in ascending order of index.
     Positive(Vec<(u32, f32)>),
 }
 
-/// Values on their way to the host, in the order in which they were asked for. A browser's GPU answers from the event loop
-/// alone; everything else has the answer when it is asked.
+/// Values on their way to the host, in the order of the request. In a browser a GPU's values arrive
+/// from the event loop only; every other backend resolves when it is polled.
 pub type Reading = Pin<Box<dyn Future<Output = Result<Vec<Values>>> + Send>>;
 
-/// The operations of the forward pass. Shapes are checked by the caller, which builds them all from one `Spec`. They may
-/// only be noted down, to be done by the time that a reading arrives.
-pub trait Backend {
+/// The operations of the forward pass. The caller guarantees matching shapes; it derives all of
+/// them from one `Spec`. An operation may be recorded only, and run before the next reading
+/// arrives.
+pub trait Compute {
     /// Activations, `[rows, width]`.
     type Tensor;
-    /// A weight matrix `[out, in]`, packed for products and readable by row.
+    /// A weight matrix `[out, in]`, packed for products.
     type Matrix;
 
-    /// Tokens of one pass: enough to keep the kernels busy, few enough to bound memory and the wait for a cancellation.
-    fn pass_tokens(&self) -> usize;
-
-    /// Room for an `[rows, columns]` matrix, filled by [`Backend::set_row`].
-    fn matrix(&self, rows: usize, columns: usize, dtype: WeightDtype) -> Result<Self::Matrix>;
-    /// Packs one row, `[columns]`.
-    fn set_row(&self, matrix: &mut Self::Matrix, row: usize, values: &[f32]);
-    /// Refuses if a row was read since the last time that cannot be read at once.
-    fn check_read(&self) -> Result<()>;
-    /// Reads one row, `[columns]`.
-    fn row(&self, matrix: &Self::Matrix, row: usize, out: &mut [f32]);
-    /// Packs one row of a new matrix that is quantised already: codes `[groups · GROUP]`, of as many bits as the matrix has
-    /// and none the lowest of 8 bits, and scales `[groups]`. The matrix is not f32.
-    fn set_codes(&self, matrix: &mut Self::Matrix, row: usize, codes: &[i8], scales: &[f32]);
-    /// Reads them.
-    fn codes(&self, matrix: &Self::Matrix, row: usize, codes: &mut [i8], scales: &mut [f32]);
-    /// Rows of a matrix.
-    fn rows(&self, matrix: &Self::Matrix) -> usize;
-    /// Columns of a matrix.
-    fn columns(&self, matrix: &Self::Matrix) -> usize;
-    /// How a matrix is held.
-    fn dtype(&self, matrix: &Self::Matrix) -> WeightDtype;
-    /// Bytes that a matrix occupies.
-    fn bytes(&self, matrix: &Self::Matrix) -> usize;
-
-    /// Sum over `tables` of the rows that `ids` name, times `scale`: `[tokens, width]`.
+    /// Sum over `tables` of the rows with the given ids, times `scale`: `[tokens, width]`.
     fn embed(&self, tables: &[(&Self::Matrix, &[u32])], scale: f32) -> Result<Self::Tensor>;
     /// `norm(x + residual)`.
     fn norm(
@@ -314,18 +322,19 @@ pub trait Backend {
         let inner = self.linear(x, up.weight, up.bias, activation)?;
         self.linear(&inner, down.weight, down.bias, Activation::Identity)
     }
-    /// The gate of a gated feed-forward block (GLU variants, Shazeer 2020): `x` is `[rows, 2 · width]`, the result
-    /// `activation(first half) · second half`, `[rows, width]`.
+    /// The gate of a gated feed-forward block (GLU variants, Shazeer 2020): `x` is
+    /// `[rows, 2 · width]`, the result `activation(first half) · second half`, `[rows, width]`.
     fn gate(&self, x: &Self::Tensor, activation: Activation) -> Result<Self::Tensor>;
-    /// Attention of each sequence over itself; `qkv` is `[tokens, (count + 2 · kv_count) · size]`, queries, keys and
-    /// values side by side; the result `[tokens, count · size]`.
+    /// Self-attention of each sequence. `qkv` is `[tokens, (count + 2 · kv_count) · size]`:
+    /// queries, keys and values side by side. The result is `[tokens, count · size]`.
     fn attention(
         &self,
         qkv: &Self::Tensor,
         offsets: &[usize],
         attention: Attention,
     ) -> Result<Self::Tensor>;
-    /// One vector a sequence, `[sequences, width]`, from its tokens after the first `skip[sequence]`.
+    /// One vector for each sequence, `[sequences, width]`, from its tokens after the first
+    /// `skip[sequence]`. A sequence with no token left gives zeros.
     fn pool(
         &self,
         x: &Self::Tensor,
@@ -333,8 +342,8 @@ pub trait Backend {
         skip: &[usize],
         pooling: Pooling,
     ) -> Result<Self::Tensor>;
-    /// For each sequence and each row of `weight`, SPLADE's weight from `x · weightᵀ + bias` of its tokens
-    /// (`[sequences, out]`); the `[tokens, out]` product is never stored.
+    /// SPLADE weights `[sequences, out]` from the logits `x · weightᵀ + bias` of each sequence's
+    /// tokens. The `[tokens, out]` logits are never stored.
     fn splade(
         &self,
         x: &Self::Tensor,
@@ -343,12 +352,40 @@ pub trait Backend {
         bias: Option<&[f32]>,
         splade: Splade,
     ) -> Result<Self::Tensor>;
-    /// Values from the host, `[rows, values / rows]`.
+    /// A tensor `[rows, values / rows]` of values from the host.
     fn upload(&self, values: Vec<f32>, rows: usize) -> Result<Self::Tensor>;
-    /// Rows of all `parts`, side by side.
+    /// Concatenates `parts` along the width.
     fn concatenate(&self, parts: &[&Self::Tensor]) -> Result<Self::Tensor>;
-    /// Each row scaled to length 1.
+    /// Scales each row to length 1.
     fn normalize(&self, x: &Self::Tensor) -> Result<Self::Tensor>;
-    /// Values to the host: does all that is noted down.
-    fn read(&self, wanted: Vec<Wanted<Self::Tensor>>) -> Result<Reading>;
+    /// Runs all recorded operations and reads tensors back to the host.
+    fn read(&self, tensors: Vec<ReadBack<Self::Tensor>>) -> Result<Reading>;
+}
+
+/// A [`Compute`] that stores a model's weights.
+pub trait Backend: Compute {
+    /// Maximum tokens of one pass: enough to keep the kernels busy, few enough to bound memory and
+    /// the wait for a cancellation.
+    fn pass_tokens(&self) -> usize;
+
+    /// Allocates a `[rows, columns]` matrix, to be filled by [`Backend::set_row`] or
+    /// [`Backend::set_codes`].
+    fn matrix(&self, rows: usize, columns: usize, dtype: WeightDtype) -> Result<Self::Matrix>;
+    /// Packs one row, `[columns]`.
+    fn set_row(&self, matrix: &mut Self::Matrix, row: usize, values: &[f32]);
+    /// Packs one row of a new matrix that is quantised already: codes `[groups · GROUP]` and scales
+    /// `[groups]`. Codes have the bits of the matrix's dtype; with 8 bits none is -128. The matrix
+    /// has an integer dtype.
+    fn set_codes(&self, matrix: &mut Self::Matrix, row: usize, codes: &[i8], scales: &[f32]);
+    /// The matrix in host memory, where rows can be read. Errors if only a GPU stores it; then
+    /// [`either::Either::fetch`] copies it.
+    fn on_host<'a>(&self, matrix: &'a Self::Matrix) -> Result<&'a CpuMatrix>;
+    /// Rows of a matrix.
+    fn rows(&self, matrix: &Self::Matrix) -> usize;
+    /// Columns of a matrix.
+    fn columns(&self, matrix: &Self::Matrix) -> usize;
+    /// Number format of a matrix.
+    fn dtype(&self, matrix: &Self::Matrix) -> WeightDtype;
+    /// Bytes that a matrix occupies.
+    fn bytes(&self, matrix: &Self::Matrix) -> usize;
 }

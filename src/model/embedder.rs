@@ -7,9 +7,9 @@ use crate::model::info::Info;
 use crate::model::load::save::SavedFile;
 use crate::model::loaded::Model;
 use crate::model::run::options::{
-    ChunkOptions, EncodeOptions, MultiOptions, SparseOptions, TokenOptions,
+    ChunkOptions, EncodeOptions, MultiOptions, ScoreOptions, SparseOptions, TokenOptions,
 };
-use crate::model::run::outputs::{DenseBatch, Output, SparseBatch};
+use crate::model::run::outputs::{DenseBatch, Output, Ranked, ScoreBatch, SparseBatch};
 use crate::model::run::text::{ChunkRun, TextStep, TokenRun};
 use crate::model::run::{Run, start};
 use crate::text::{Chunk, Input, Token};
@@ -40,12 +40,12 @@ impl<B: Backend> Embedder<B> {
         self.model.backend()
     }
 
-    /// `dense` or `sparse`, see [`Model::kind`].
+    /// `dense`, `sparse` or `reranker`, see [`Model::kind`].
     pub fn kind(&self) -> &'static str {
         self.model.kind()
     }
 
-    /// The kinds of vectors that it gives, of `dense`, `sparse`, `tokens` and `colbert`.
+    /// What it gives, of `dense`, `sparse`, `tokens`, `colbert` and `scores`.
     pub fn outputs(&self) -> Vec<&'static str> {
         self.model.outputs()
     }
@@ -68,6 +68,49 @@ impl<B: Backend> Embedder<B> {
     /// Bytes of packed weights.
     pub fn weight_bytes(&self) -> usize {
         self.model.weight_bytes()
+    }
+
+    /// The names of a reranker's labels. Other models have none.
+    pub fn labels(&self) -> &[String] {
+        self.model.labels()
+    }
+
+    /// Scores pairs of texts at once. A text by itself has scores too, as models that classify texts
+    /// take it.
+    pub fn score(&self, inputs: Vec<Input>, options: &ScoreOptions) -> Result<ScoreBatch> {
+        let run = self.start_scores(inputs, options)?;
+        Ok(run.complete(&self.model)?.into_scores())
+    }
+
+    /// As [`Self::score`], in steps.
+    pub fn start_scores(&self, inputs: Vec<Input>, options: &ScoreOptions) -> Result<Run> {
+        start::scores(&self.model, inputs, options)
+    }
+
+    /// Ranks documents by their scores for a query at once, the best first, at most `top_k`.
+    pub fn rerank(
+        &self,
+        query: &str,
+        documents: Vec<String>,
+        top_k: Option<usize>,
+        options: &ScoreOptions,
+    ) -> Result<Vec<Ranked>> {
+        if top_k == Some(0) {
+            return Err(Error::input("topK", "topK is 0; it must be 1 or more"));
+        }
+        let run = self.start_rerank(query, documents, options)?;
+        Ok(run.complete(&self.model)?.into_scores().ranked(top_k))
+    }
+
+    /// Scores documents for a query in steps, in the order of the documents.
+    /// [`ScoreBatch::ranked`] sorts them.
+    pub fn start_rerank(
+        &self,
+        query: &str,
+        documents: Vec<String>,
+        options: &ScoreOptions,
+    ) -> Result<Run> {
+        start::rerank(&self.model, query, documents, options)
     }
 
     /// Identifies the vector space, see [`Model::space_id`].

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::backend::WeightDtype;
 use crate::error::{Error, Result};
 use crate::model::families::config::Config;
-use crate::model::load::kind::Kind;
+use crate::model::kind::Kind;
 use crate::model::transformer::route::Road;
 
 /// Texts that a model expects before its inputs, by name.

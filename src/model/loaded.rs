@@ -9,17 +9,13 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::backend::{Backend, Pooling};
+use crate::backend::{Backend, NUMERICS, Pooling};
 use crate::error::{Error, Result};
 use crate::model::info::Info;
 use crate::model::transformer::forward::Weights;
 use crate::model::transformer::heads::{DenseHead, TokenHead};
 use crate::model::transformer::layout::{MatrixId, Slot};
 use crate::model::transformer::route::Route;
-
-/// Version of the computed numbers. Raise it whenever a change alters vectors, so that
-/// [`Model::space_id`] tells vectors of two versions apart.
-const NUMERICS: u32 = 3;
 
 /// A loaded model.
 pub struct Model<B: Backend> {
@@ -106,17 +102,13 @@ impl<B: Backend> Model<B> {
         ))
     }
 
-    /// `dense` or `sparse`: the kind of vectors that the model is made for. A model of kind `dense`
-    /// may have a sparse head too.
+    /// `dense`, `sparse` or `reranker`: what the model is made for. A model of kind `dense` may have
+    /// a sparse head too.
     pub fn kind(&self) -> &'static str {
-        if self.default_route().dense().is_some() {
-            "dense"
-        } else {
-            "sparse"
-        }
+        self.default_route().kind().name()
     }
 
-    /// The kinds of vectors that it gives, of `dense`, `sparse`, `tokens` and `colbert`.
+    /// What it gives, of `dense`, `sparse`, `tokens`, `colbert` and `scores`.
     pub fn outputs(&self) -> Vec<&'static str> {
         let route = self.default_route();
         let dense = route.dense().is_some();
@@ -126,6 +118,7 @@ impl<B: Backend> Model<B> {
             ("sparse", route.is_sparse()),
             ("tokens", dense),
             ("colbert", colbert),
+            ("scores", route.classifier().is_some()),
         ]
         .into_iter()
         .filter_map(|(name, given)| given.then_some(name))
@@ -138,9 +131,19 @@ impl<B: Backend> Model<B> {
         names.filter(|name| !name.is_empty()).collect()
     }
 
-    /// Width of a vector: dimensions of a dense one, entries of the vocabulary for sparse models.
+    /// The names of a reranker's labels. Other models have none.
+    pub fn labels(&self) -> &[String] {
+        let head = self.default_route().classifier();
+        head.map_or(&[], |head| head.labels.as_slice())
+    }
+
+    /// Width of a vector: dimensions of a dense one, entries of the vocabulary for sparse models,
+    /// labels for rerankers.
     pub fn dimensions(&self) -> usize {
         let route = self.default_route();
+        if let Some(head) = route.classifier() {
+            return head.labels.len();
+        }
         let width = |head: &DenseHead| self.usual_dimensions(head);
         route.dense().map_or_else(|| route.vocab_size(), width)
     }

@@ -6,6 +6,7 @@
 pub mod embedder;
 pub mod families;
 pub mod info;
+pub mod kind;
 pub mod load;
 pub mod loaded;
 pub mod run;

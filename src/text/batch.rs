@@ -7,6 +7,8 @@ use super::Tokens;
 pub struct Batch {
     /// Token ids, `[tokens]`.
     pub ids: Vec<u32>,
+    /// Their token types, `[tokens]`; 0 but for the second text of a pair.
+    pub types: Vec<u32>,
     /// Where each sequence begins, `[sequences + 1]`: first 0, last the number of tokens.
     pub offsets: Vec<usize>,
     /// Tokens at the start of each sequence that pooling leaves out, `[sequences]`.
@@ -18,11 +20,14 @@ impl Batch {
     pub fn pack<'a>(sequences: impl IntoIterator<Item = &'a Tokens>) -> Self {
         let mut batch = Self {
             ids: Vec::new(),
+            types: Vec::new(),
             offsets: vec![0],
             skip: Vec::new(),
         };
         for tokens in sequences {
             batch.ids.extend_from_slice(&tokens.ids);
+            batch.types.extend_from_slice(&tokens.types);
+            batch.types.resize(batch.ids.len(), 0);
             batch.offsets.push(batch.ids.len());
             batch.skip.push(tokens.prompt);
         }

@@ -13,6 +13,7 @@ mod fields;
 mod matcher;
 mod model;
 mod normalizer;
+mod pair;
 mod parts;
 mod pattern;
 mod pipeline;
@@ -42,6 +43,8 @@ pub enum Input {
     Text(String),
     /// Token ids, special tokens included, used as they are.
     Ids(Vec<u32>),
+    /// Two texts, for models that score pairs.
+    Pair(String, String),
 }
 
 impl From<&str> for Input {

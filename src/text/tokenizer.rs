@@ -18,7 +18,7 @@ use super::template::Template;
 use crate::error::{Error, Result};
 
 /// If a text has too many tokens, the error counts them exactly up to this number.
-const COUNTED: usize = 100_000;
+pub(super) const COUNTED: usize = 100_000;
 /// Texts that are tokenised when a tokenizer is built, to find texts that it fails on.
 const SAMPLES: [&str; 3] = ["", "Hello world", " \u{e9}\u{4e2d}\u{1f600}\u{378}\n1st. "];
 
@@ -29,6 +29,8 @@ pub struct Tokens {
     pub ids: Vec<u32>,
     /// Whether a part of the input was cut off.
     pub truncated: bool,
+    /// Token types; none where all are 0.
+    pub types: Vec<u32>,
     /// Tokens at the start that pooling leaves out.
     pub prompt: usize,
     /// Ranges of tokens that get a vector each. If there are none, all tokens get one vector.
@@ -65,6 +67,8 @@ pub struct Tokenizer {
     template: bool,
     /// Which end is cut off unless the caller says otherwise.
     direction: Direction,
+    /// Whether the model is given the token types of pairs.
+    types: bool,
     /// What the model's other files change in tokenizer.json, for hashes.
     changes: String,
 }
@@ -77,6 +81,9 @@ impl Tokenizer {
         let applied = settings.apply(&mut parts)?;
         let pipeline = Pipeline::new(parts, applied.split_special_tokens);
         let mut pipeline = pipeline.map_err(Error::InvalidTokenizer)?;
+        if let Some(pair) = applied.pair {
+            pipeline.template.pair = Some(pair);
+        }
         for sample in SAMPLES {
             pipeline.encode(sample, false, Need::All)?;
         }
@@ -93,12 +100,15 @@ impl Tokenizer {
             if let Some(id) = eos {
                 let name = pipeline.entry(id).unwrap_or_default().to_owned();
                 pipeline.template.after.push((id, name));
+                // No reference says where this token goes in a pair.
+                pipeline.template.pair = None;
             }
         }
         Ok(Self {
             pipeline: Arc::new(pipeline),
             template: true,
             direction: applied.direction,
+            types: applied.token_types,
             changes,
         })
     }
@@ -108,8 +118,18 @@ impl Tokenizer {
         &self.changes
     }
 
+    /// Whether the model is given the token types of pairs.
+    pub(super) fn gives_types(&self) -> bool {
+        self.types
+    }
+
+    /// Ids of a text without those of the template.
+    pub(super) fn ids(&self, text: &str, need: Need) -> Result<Vec<u32>> {
+        Ok(self.pipeline.encode(text, false, need)?.ids)
+    }
+
     /// Which end is cut off, left or right.
-    fn direction(&self, rules: Rules) -> Direction {
+    pub(super) fn direction(&self, rules: Rules) -> Direction {
         match rules.direction {
             Direction::Model => self.direction,
             asked => asked,
@@ -123,6 +143,7 @@ impl Tokenizer {
             pipeline: Arc::clone(&self.pipeline),
             template: false,
             direction: self.direction,
+            types: self.types,
             changes: self.changes.clone(),
         }
     }
@@ -195,6 +216,7 @@ impl Tokenizer {
     pub fn tokens(&self, index: usize, input: &Input, rules: Rules) -> Result<Tokens> {
         match input {
             Input::Text(text) => self.text(index, text, rules),
+            Input::Pair(first, second) => self.pair(index, [first, second], rules),
             Input::Ids(ids) => {
                 let mut ids = ids.clone();
                 let truncated = ids.len() > rules.limit;
@@ -249,7 +271,7 @@ impl Tokenizer {
             ids,
             truncated,
             prompt: self.prompt_length(rules)?,
-            spans: Vec::new(),
+            ..Tokens::default()
         })
     }
 
@@ -377,7 +399,7 @@ impl Tokenizer {
     }
 }
 
-fn check_length(index: usize, tokens: usize, rules: Rules) -> Result<()> {
+pub(super) fn check_length(index: usize, tokens: usize, rules: Rules) -> Result<()> {
     if tokens > rules.limit && !rules.truncate {
         return Err(Error::InputTooLong {
             index,

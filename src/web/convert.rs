@@ -150,6 +150,8 @@ pub struct ModelInfo<'a> {
     kind: &'a str,
     outputs: Vec<&'a str>,
     tasks: Vec<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    labels: &'a [String],
     dimensions: usize,
     max_tokens: usize,
     dtype: &'a str,
@@ -190,6 +192,7 @@ pub fn info(embedder: &Embedder<Either>) -> ModelInfo<'_> {
         kind: embedder.kind(),
         outputs: embedder.outputs(),
         tasks: embedder.tasks(),
+        labels: embedder.labels(),
         dimensions: embedder.dimensions(),
         max_tokens: info.max_tokens,
         dtype: info.dtype.name(),
@@ -290,6 +293,18 @@ pub fn chunked(mut output: Output) -> Result<JsValue, JsValue> {
     let list: Array = texts.iter().map(|text| chunks(text)).collect();
     Reflect::set(&all, &"chunks".into(), &list)?;
     Ok(all)
+}
+
+/// `{ data, shape, tokens, truncated }`
+pub fn scores(output: Output) -> Result<JsValue, JsValue> {
+    let batch = output.into_scores();
+    dense(&DenseBatch {
+        data: batch.scores,
+        dimensions: batch.labels,
+        tokens: batch.tokens,
+        truncated: batch.truncated,
+        quantized: None,
+    })
 }
 
 /// `[{ indices, values, labels? }]`

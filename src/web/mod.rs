@@ -4,6 +4,7 @@
 mod convert;
 mod job;
 mod model;
+mod pairs;
 mod request;
 
 use js_sys::{Array, Uint8Array};

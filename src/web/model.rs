@@ -8,8 +8,11 @@ use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
 use super::Thrown;
-use super::convert::{self, chunked, dense, from_js, info, multi, sparse, to_js, token_vectors};
+use super::convert::{
+    self, chunked, dense, from_js, info, multi, scores, sparse, to_js, token_vectors,
+};
 use super::job::{Job, Listed, Shared, Work};
+use super::pairs;
 use super::request::{self, cutting, incoming, object, strings, texts};
 use crate::api::{Pending, http, openai, tei};
 use crate::error::Error;
@@ -109,6 +112,22 @@ impl Model {
             .embedder
             .start_multi(inputs, &from_js("options", options)?);
         self.job(run.map(|run| Work::Native(Box::new(run), multi)))
+    }
+
+    /// `[[text, text], …]` → `{ data, shape, tokens, truncated }`, scores row by row.
+    pub fn score(&self, inputs: &JsValue, options: JsValue) -> Thrown<Job> {
+        let inputs = pairs::pairs(inputs)?;
+        let options = from_js("options", options)?;
+        let run = self.0.embedder.start_scores(inputs, &options);
+        self.job(run.map(|run| Work::Native(Box::new(run), scores)))
+    }
+
+    /// `{ query, documents }` → as `score`, in the order of the documents.
+    pub fn rerank(&self, request: &JsValue, options: JsValue) -> Thrown<Job> {
+        let (query, documents) = pairs::documents(request)?;
+        let options = from_js("options", options)?;
+        let run = self.0.embedder.start_rerank(&query, documents, &options);
+        self.job(run.map(|run| Work::Native(Box::new(run), scores)))
     }
 
     /// `{ texts, chunkSize?, overlap?, late? }` → `{ data, shape, tokens, truncated, chunks }`,

@@ -51,7 +51,7 @@ pub fn cutting(request: JsValue) -> Thrown<(Vec<Input>, ChunkOptions)> {
 pub fn strings(inputs: Vec<Input>) -> Thrown<Vec<String>> {
     let texts = inputs.into_iter().map(|input| match input {
         Input::Text(text) => Ok(text),
-        Input::Ids(_) => Err(Error::input(
+        Input::Ids(_) | Input::Pair(..) => Err(Error::input(
             "texts",
             "token ids cannot be tokenised; pass strings",
         )),

@@ -1,12 +1,14 @@
 /** Checked by the compiler only: the adapters have the types that their peers ask for. */
 
-import type { EmbeddingModelV4 } from "@ai-sdk/provider";
+import type { EmbeddingModelV4, RerankingModelV4 } from "@ai-sdk/provider";
 import type { EmbeddingsInterface } from "@langchain/core/embeddings";
+import type { BaseDocumentCompressor } from "@langchain/core/retrievers/document_compressors";
 import { BaseEmbedding } from "@llamaindex/core/embeddings";
+import type { BaseNodePostprocessor } from "@llamaindex/core/postprocessor";
 import type { OramaPlugin } from "@orama/orama";
 import type { RecordSparseValues } from "@pinecone-database/pinecone";
 import type { Schemas } from "@qdrant/js-client-rest";
-import { embedMany } from "ai";
+import { embedMany, rerank } from "ai";
 import {
   type EmbeddingFunction,
   registerEmbeddingFunction,
@@ -14,10 +16,10 @@ import {
   type SparseEmbeddingFunction,
 } from "chromadb";
 import * as gossamer from "gossamer-embed";
-import { embeddingModel } from "gossamer-embed/adapters/ai-sdk";
+import { embeddingModel, rerankingModel } from "gossamer-embed/adapters/ai-sdk";
 import { denseFunction, sparseFunction } from "gossamer-embed/adapters/chroma";
-import { GossamerEmbeddings } from "gossamer-embed/adapters/langchain";
-import { llamaIndexEmbedding } from "gossamer-embed/adapters/llamaindex";
+import { GossamerEmbeddings, GossamerReranker } from "gossamer-embed/adapters/langchain";
+import { llamaIndexEmbedding, llamaIndexReranker } from "gossamer-embed/adapters/llamaindex";
 import { oramaPlugin, withVectors } from "gossamer-embed/adapters/orama";
 import { pgvectorSparse } from "gossamer-embed/adapters/pgvector";
 import { pineconeSparse } from "gossamer-embed/adapters/pinecone";
@@ -33,6 +35,16 @@ export async function fits(): Promise<void> {
   const llamaIndex: BaseEmbedding = llamaIndexEmbedding(BaseEmbedding, embedder);
   const aiSdk: EmbeddingModelV4 = embeddingModel(embedder, { task: "document" });
   const { embeddings } = await embedMany({ model: aiSdk, values: ["a"] });
+  const compressor: BaseDocumentCompressor = new GossamerReranker(embedder, { topK: 3 });
+  const postprocessor: BaseNodePostprocessor = llamaIndexReranker(embedder, { topK: 3 });
+  const rerankModel: RerankingModelV4 = rerankingModel(embedder, { activation: "sigmoid" });
+  const { ranking } = await rerank({ model: rerankModel, query: "a", documents: ["b"] });
+  const [best] = await embedder.rerank("a", ["b"], { topK: 1, returnDocuments: true });
+  const score: number | undefined = best?.score;
+  const scores: Float32Array = await embedder.score([["a", "b"]]);
+  // @ts-expect-error: documents are texts.
+  await embedder.rerank("a", [{ text: "b" }]);
+  console.log(compressor, postprocessor, ranking, score, scores);
 
   const [Dense, Sparse] = [denseFunction(gossamer.load), sparseFunction(gossamer.load, "splade")];
   registerEmbeddingFunction("gossamer", Dense);

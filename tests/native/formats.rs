@@ -235,6 +235,38 @@ fn the_head_decides_before_the_body_is_read() {
 }
 
 #[test]
+fn a_path_names_its_methods_and_the_server_its_limits() {
+    let options = Options {
+        max_body_bytes: Some(1000),
+        max_requests: Some(7),
+        ..Options::default()
+    };
+    let embeddings = "/v1/embeddings";
+    let large = [("content-length", "1001")];
+    let refused = admit(&request("POST", embeddings, &large, ""), &options).unwrap();
+    assert!(refused.body.contains("at most 1000 bytes"), "{refused:?}");
+    for (path, allow) in [
+        ("/ready", "GET"),
+        ("/health", "GET"),
+        ("/", "GET, POST"),
+        (embeddings, "POST"),
+        ("/embed_sparse", "POST"),
+    ] {
+        let refused = admit(&request("OPTIONS", path, &[], ""), &options).unwrap();
+        let allowed = refused.headers["allow"].as_str();
+        assert_eq!((refused.status, allowed), (405, allow), "{path}");
+    }
+    for (under_way, status) in [(6, 200), (7, 503)] {
+        let options = Options {
+            under_way,
+            ..options.clone()
+        };
+        let answer = admit(&request("GET", "/ready", &[], ""), &options).unwrap();
+        assert_eq!((answer.status, answer.body.as_str()), (status, ""));
+    }
+}
+
+#[test]
 fn the_body_tells_the_formats_of_a_path_apart() {
     let sparse = load(&fixture("tiny-splade"), WeightDtype::Q8);
     let dense = load(&fixture("tiny-bert"), WeightDtype::Q8);

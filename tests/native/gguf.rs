@@ -322,6 +322,65 @@ fn replaced(name: &str, from: &str, to: &str) -> Vec<u8> {
     bytes
 }
 
+/// A file with one more tensor of eight numbers.
+fn with_tensor(file: &[u8], name: &str) -> Vec<u8> {
+    let number = |at: usize| {
+        usize::try_from(u64::from_le_bytes(file[at..at + 8].try_into().unwrap())).unwrap()
+    };
+    // Entries of tensors begin with one of these.
+    let entries = [
+        "token_embd.weight",
+        "position_embd.weight",
+        "token_types.weight",
+    ]
+    .map(string);
+    let places = entries.iter().filter_map(|entry| {
+        let mut windows = file.windows(entry.len());
+        windows.position(|window| window == entry)
+    });
+    let mut end = places.min().unwrap();
+    let count = number(8);
+    for _ in 0..count {
+        let dimensions = end + 8 + number(end);
+        let shape = u32::from_le_bytes(file[dimensions..dimensions + 4].try_into().unwrap());
+        end = dimensions + 4 + 8 * shape as usize + 4 + 8;
+    }
+    let data = &file[end.next_multiple_of(32)..];
+    let start = data.len().next_multiple_of(32);
+    let more = Made::default().tensor(name, &[8], 0, start as u64);
+    let mut bytes = [&file[..end], &more.tensors[0]].concat();
+    bytes[8..16].copy_from_slice(&(count as u64 + 1).to_le_bytes());
+    bytes.resize(bytes.len().next_multiple_of(32), 0);
+    bytes.extend_from_slice(data);
+    bytes.resize(bytes.len() + start - data.len() + 32, 0);
+    bytes
+}
+
+/// llama.cpp's names for the heads of rerankers: such a file is no embedding model, whatever its pooling is called.
+#[test]
+fn a_reranker_is_never_an_embedding_model() {
+    for name in [
+        "bert-f16",
+        "distilbert-q8_0",
+        "nomic-q8_0",
+        "xlm-roberta-q8_0",
+    ] {
+        for tensor in [
+            "cls.weight",
+            "cls.bias",
+            "cls.output.weight",
+            "cls.output.bias",
+        ] {
+            let error = error(&with_tensor(&file(name), tensor));
+            assert_eq!(error.code(), "unsupported_model", "{name}: {error}");
+            assert!(error.to_string().contains(tensor), "{error}");
+        }
+        // What does nothing is let through.
+        let same = with_tensor(&file(name), "rope_freqs.position_ids");
+        assert!(open(&same, WeightDtype::Q8, 1000).is_ok(), "{name}");
+    }
+}
+
 #[test]
 fn what_cannot_be_run_is_named() {
     let name = "bert-q8_0";

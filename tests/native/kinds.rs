@@ -5,11 +5,11 @@ use crate::common::{files, fixture, inputs, load, load_as, read, texts};
 use gossamer::{Cpu, Embedder, EncodeOptions, Kind, LoadOptions, SparseOptions, WeightDtype};
 use serde_json::json;
 
-/// tiny-bert as a classifier without modules, and with a tensor that is no head's.
+/// tiny-bert as a classifier of tokens without modules, and with a tensor that is no head's.
 fn classifier(kind: Option<Kind>) -> gossamer::Result<Embedder<Cpu>> {
     let folder = fixture("tiny-bert");
     let config = String::from_utf8(read(&folder, "config.json").unwrap()).unwrap();
-    let config = config.replace("BertModel", "BertForSequenceClassification");
+    let config = config.replace("BertModel", "BertForTokenClassification");
     let mut tensors = files::tensors(&read(&folder, "model.safetensors").unwrap());
     let header = json!({ "dtype": "F32", "shape": [1, 48] });
     tensors.push(("classifier.weight".to_owned(), header, vec![0; 4 * 48]));
@@ -34,7 +34,7 @@ fn what_is_left_out_is_told_and_makes_another_space() {
     assert_eq!(error.code(), "unsupported_model");
     let message = error.to_string();
     assert!(
-        message.contains("BertForSequenceClassification (architectures)"),
+        message.contains("BertForTokenClassification (architectures)"),
         "{message}"
     );
     assert!(message.contains("kind \"dense\""), "{message}");
@@ -43,7 +43,7 @@ fn what_is_left_out_is_told_and_makes_another_space() {
     assert_eq!(
         insisted.info().left_out,
         [
-            "BertForSequenceClassification (architectures)",
+            "BertForTokenClassification (architectures)",
             "classifier.weight"
         ]
     );
@@ -122,10 +122,10 @@ fn the_kind_chooses_the_head_where_there_are_no_modules_and_else_must_fit() {
     assert_eq!(error.code(), "invalid_input");
     assert!(error.to_string().contains("make it sparse"), "{error}");
     assert!(
-        Kind::from_name("reranker")
+        Kind::from_name("colbert")
             .unwrap_err()
             .to_string()
-            .contains("\"dense\" or \"sparse\"")
+            .contains("\"sparse\" or \"reranker\"")
     );
 }
 

@@ -1,6 +1,6 @@
 /**
- * What comes with the page (`cargo xtask demo` makes it): a dense and a sparse model in 8 bits, and the vectors of the
- * page's passages.
+ * The models and vectors that come with the page: a dense and a sparse model in 8 bits, and the
+ * vectors of the page's passages. `cargo xtask demo` makes them.
  */
 
 import { load, type SparseVector } from "gossamer-embed";
@@ -18,29 +18,32 @@ const NAMES: Record<Role, string> = {
 export const ROLES: readonly Role[] = ["dense", "sparse"];
 
 interface Facts {
-  /** Changes when the models or the passages do. */
+  /** Changes whenever the models or the passages change. */
   version: string;
   passages: number;
-  /** The space that the vectors of each kind are in. */
+  /** `spaceId` of the vectors of each kind. */
   spaces: Record<Role, string>;
 }
 
-/** Vectors of the page's passages. */
+/** The vectors of the page's passages. */
 export interface DemoIndex {
   spaces: Record<Role, string>;
   dense: DenseRows;
   sparse: SparseVector[];
 }
 
-/** The models of the page. Sends `change` while one of them arrives. */
+/** The models of the page. Fires `change` while one of them is loaded. */
 class Demo extends EventTarget {
-  /** Models that are on their way. */
+  /** Models that are being loaded. */
   readonly downloads = new Map<Role, Download>();
-  /** Why a model did not arrive. */
+  /** Errors of models that failed to load. */
   readonly problems = new Map<Role, unknown>();
   #facts: Promise<Facts> | undefined;
 
-  /** Loads the model of a role, unless one is there or on its way. Never rejects; see `problems`. */
+  /**
+   * Loads the model of a role unless there is one or it is being loaded. Never rejects; see
+   * `problems`.
+   */
   async load(role: Role): Promise<void> {
     if (session[role] || this.downloads.has(role)) return;
     const download = new Download();
@@ -58,7 +61,7 @@ class Demo extends EventTarget {
           download.update(event);
           this.#changed();
         },
-        // That it could not be cached is no reason to complain: the page works.
+        // A model that could not be cached still works, so warnings are not shown.
         onWarning: () => {},
       });
       session.add({
@@ -76,7 +79,7 @@ class Demo extends EventTarget {
     }
   }
 
-  /** The vectors of the page's passages; none where the page was built without them. */
+  /** The vectors of the page's passages; undefined if the page was built without them. */
   async index(): Promise<DemoIndex | undefined> {
     const facts = await this.#read().catch(() => undefined);
     if (!facts) return undefined;
@@ -89,7 +92,7 @@ class Demo extends EventTarget {
       if (!response.ok) throw new Error("This page was built without its models: run `cargo xtask demo`.");
       return response.json();
     });
-    // What failed is tried again by the next who asks.
+    // After a failure the next call tries again.
     this.#facts.catch(() => {
       this.#facts = undefined;
     });
@@ -109,7 +112,10 @@ interface Entry {
   data_offsets: [number, number];
 }
 
-/** Reads the file that xtask/js/demo-data.mjs writes: safetensors, with the sparse vectors as a CSR matrix. */
+/**
+ * Reads the file that xtask/js/demo-data.mjs writes: safetensors with the sparse vectors as a CSR
+ * matrix.
+ */
 function read(file: ArrayBuffer, { spaces }: Facts): DemoIndex {
   const length = Number(new DataView(file).getBigUint64(0, true));
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(file, 8, length))) as Record<

@@ -1,19 +1,19 @@
-/** What the visitor's machine offers. */
+/** The devices of the visitor's machine. */
 
-/** WebGPU's adapter, which the libraries of TypeScript do not have everywhere. */
+/** WebGPU's types, which not every version of TypeScript's libraries has. */
 interface Gpu {
   requestAdapter(): Promise<{
     info?: { vendor?: string; architecture?: string; description?: string };
   } | null>;
 }
 
-/** A GPU, or why there is none. */
+/** A GPU's name, or why there is none. */
 export interface FoundGpu {
   found: boolean;
   name: string;
 }
 
-/** Whether there is a GPU to be had. */
+/** Looks for a GPU. */
 export async function findGpu(): Promise<FoundGpu> {
   const { gpu } = navigator as { gpu?: Gpu };
   if (!gpu) return { found: false, name: "none: this browser has no WebGPU" };
@@ -24,5 +24,8 @@ export async function findGpu(): Promise<FoundGpu> {
   return { found: true, name: name || "one that does not say its name" };
 }
 
-/** Workers to begin with: two already run at twice the speed, and each has the model in memory of its own. */
+/**
+ * Default number of workers: two run at twice the speed, and each needs memory for its own copy of
+ * the model.
+ */
 export const DEFAULT_WORKERS = Math.min(2, navigator.hardwareConcurrency);

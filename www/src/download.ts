@@ -1,8 +1,11 @@
-/** What a load's events add up to: the files, how fast they come, and when they will be here. */
+/** Collects the progress events of a load: the files, the speed, and the time left. */
 
 import type { Progress } from "gossamer-embed";
 
-/** Milliseconds over which speed is measured: long enough to be calm, short enough to notice a change. */
+/**
+ * Milliseconds over which the speed is measured: long enough for a steady figure, short enough to
+ * show a change.
+ */
 const WINDOW = 4000;
 
 export interface FileProgress {

@@ -1,8 +1,8 @@
-/** Files that a visitor gives to the page, by choosing or dropping them. */
+/** Files that a visitor chooses or drops. */
 
 import { fromEvent } from "file-selector";
 
-/** The files of a drop or of an input, in folders or not, with their paths. */
+/** The files of a drop or an input, with their paths. */
 export async function filesOf(event: Event): Promise<File[]> {
   const items = await fromEvent(event);
   return items.filter((item) => item instanceof File);
@@ -17,11 +17,11 @@ function parts(file: File): string[] {
 export interface DroppedModel {
   name: string;
   files: Map<string, File>;
-  /** A GGUF file, which is all of a model. */
+  /** Path of a GGUF file that is the whole model, if there is one. */
   gguf: string | undefined;
 }
 
-/** A model's files by their paths in its folder, whichever folder that is. */
+/** A model's files by their paths in its folder, wherever that folder is. */
 export function droppedModel(files: File[]): DroppedModel {
   const paths = files.map(parts);
   const nested = paths.every((path) => path.length > 1);
@@ -40,6 +40,6 @@ export function download(name: string, blob: Blob): void {
   link.href = URL.createObjectURL(blob);
   link.download = name;
   link.click();
-  // The click has started the download, which holds on to the blob.
+  // The click has started the download, which keeps the blob alive.
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }

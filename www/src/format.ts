@@ -1,4 +1,4 @@
-/** Numbers for people. */
+/** Formats numbers for readers. */
 
 const SIZES = [
   [1e9, "gigabyte"],
@@ -12,7 +12,7 @@ export function size(bytes: number): string {
   return measure(bytes / unit, name);
 }
 
-/** `4.2 ms`, or `1.3 sec` for what takes longer. */
+/** `4.2 ms`, or `1.3 sec` from one second on. */
 export function time(milliseconds: number): string {
   return milliseconds < 1000 ? measure(milliseconds, "millisecond") : measure(milliseconds / 1000, "second");
 }
@@ -21,7 +21,7 @@ export function count(value: number): string {
   return new Intl.NumberFormat("en", { maximumFractionDigits: 0 }).format(value);
 }
 
-/** So many digits after the point, without the sign of a rounded zero. */
+/** A fixed number of decimals, without the sign of a rounded zero. */
 export function fixed(value: number, digits: number): string {
   return value.toFixed(digits).replace(/^-(0\.0*)$/, "$1");
 }
@@ -36,7 +36,7 @@ export function lastPart(name: string): string {
   return /[^/]+(?=\/*$)/.exec(name)?.[0] ?? name;
 }
 
-/** Three significant digits of what is worth no more. */
+/** Three significant digits. */
 export function short(value: number): string {
   return new Intl.NumberFormat("en", { maximumSignificantDigits: 3 }).format(value);
 }

@@ -1,4 +1,4 @@
-/** Marks the tokens of a text that have something to do with a query. */
+/** Marks tokens in a text, such as those that match a query. */
 
 import type { Token } from "gossamer-embed";
 import { html, type TemplateResult } from "lit";
@@ -6,7 +6,7 @@ import { html, type TemplateResult } from "lit";
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
-/** A text with those of its tokens marked whose id is wanted. Tokens say where they are in bytes of UTF-8. */
+/** Marks the tokens of a text whose ids are in `wanted`. Positions of tokens are in UTF-8 bytes. */
 export function highlight(
   text: string,
   tokens: readonly Token[],
@@ -23,7 +23,7 @@ export function highlight(
   return html`${pieces}${slice(at)}`;
 }
 
-/** Where tokens are, those in one where they touch: the pieces of a word are one mark. */
+/** The ranges of tokens. Adjacent ranges are joined, so that the pieces of a word are one mark. */
 function joined(tokens: Token[]): { start: number; stop: number }[] {
   const ranges: { start: number; stop: number }[] = [];
   for (const { start, stop } of tokens) {

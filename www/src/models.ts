@@ -1,16 +1,16 @@
-/** The models that the page offers; any other can be named. */
+/** The models that the page offers. Any other can be loaded by name. */
 
 import type { Role } from "./session.js";
 
 export interface Offer {
   id: string;
   roles: Role[];
-  /** Bytes of weights to fetch. */
+  /** Size of the weights to download, in bytes. */
   size: number;
   note: string;
-  /** Where it is, if not on the Hub, and the version of its files, by which the cache knows them. */
+  /** Address of a model that comes with the page, and the version of its files for the cache. */
   bundled?: { address: string; revision: string };
-  /** The repository with its ONNX export, if that is another. */
+  /** The repository with its ONNX export, if it is another one. */
   onnx?: string;
 }
 

@@ -1,4 +1,4 @@
-/** The frame: title, navigation, what is loaded, and one panel at a time. */
+/** The frame of the page: title, navigation, the loaded models, and one panel at a time. */
 
 import { html, LitElement, nothing, type TemplateResult } from "lit";
 import { demo } from "./demo.js";
@@ -8,7 +8,10 @@ import { session } from "./session.js";
 interface Place {
   title: string;
   panel: TemplateResult;
-  /** Code comes when the panel is first shown: plots are larger than all else. */
+  /**
+   * Imports the panel's code when it is first shown, since the plot library is larger than
+   * everything else.
+   */
   load: () => Promise<unknown>;
 }
 
@@ -48,7 +51,7 @@ const PLACES: Record<string, Place> = {
 class Page extends LitElement {
   static override properties = { place: { state: true } };
   declare private place: string;
-  /** Panels that were shown keep what is in them. */
+  /** Panels that have been shown. They stay in the document and keep their state. */
   readonly #visited = new Set<string>();
 
   constructor() {

@@ -1,4 +1,4 @@
-/** What all panels have in common. */
+/** The base class and the helpers of all panels. */
 
 import { GossamerError } from "gossamer-embed";
 import { html, LitElement, nothing, type TemplateResult } from "lit";
@@ -7,7 +7,7 @@ import type { Download } from "./download.js";
 import { size } from "./format.js";
 import { type Role, session } from "./session.js";
 
-/** What to do on this page, where the package's own words stop at its API. */
+/** Advice for this page, in addition to the package's message, which is about its API. */
 function advice(error: GossamerError): string {
   if (error.status === 401 || error.status === 403) {
     return "The model is private or gated: accept its terms on huggingface.co, and enter an access token under “More options”.";
@@ -24,16 +24,19 @@ function advice(error: GossamerError): string {
   return "";
 }
 
-/** A panel lives in the document itself, so that one style sheet serves all and labels reach across. */
+/**
+ * A panel renders into the document instead of a shadow root, so that all share one style sheet and
+ * labels work across panels.
+ */
 export abstract class Panel extends LitElement {
   static override properties: Record<string, object> = {
     busy: { state: true },
     problem: { state: true },
   };
-  /** Whether what a button asked for is under way. */
+  /** Whether an action of a button is in progress. */
   declare protected busy: boolean;
   declare protected problem: string | undefined;
-  /** What is under way, by what it is: work of one kind takes the place of earlier work of that kind. */
+  /** The work in progress, by kind. New work aborts earlier work of the same kind. */
   readonly #working = new Map<string, AbortController>();
 
   constructor() {
@@ -60,7 +63,7 @@ export abstract class Panel extends LitElement {
 
   readonly #refresh = () => this.requestUpdate();
 
-  /** Does what a button asks for, in place of work of that kind that still runs; shows what went wrong. */
+  /** Runs the action of a button, aborts earlier work of the same kind, and shows errors. */
   protected async attempt(work: (signal: AbortSignal) => Promise<void>, kind = ""): Promise<void> {
     this.#working.get(kind)?.abort();
     const working = new AbortController();
@@ -91,7 +94,7 @@ export function explain(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** Runs a form's action in place of sending it. */
+/** An event handler that runs an action instead of sending the form. */
 export function onSubmit(action: (form: HTMLFormElement) => unknown): (event: SubmitEvent) => void {
   return (event) => {
     event.preventDefault();
@@ -99,7 +102,9 @@ export function onSubmit(action: (form: HTMLFormElement) => unknown): (event: Su
   };
 }
 
-/** In place of a panel that cannot work yet: offers the page's own model of that role, and the others. */
+/**
+ * Shown while a panel has no model: offers the page's own model of that role, or to choose another.
+ */
 export function modelWanted(what: string, role: Role): TemplateResult {
   const download = demo.downloads.get(role);
   const problem = demo.problems.get(role);

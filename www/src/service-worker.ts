@@ -1,6 +1,6 @@
 /**
- * Keeps the page's own files, so that it opens without a network. Models are not among them: those are in the package's
- * cache, where the visitor sees and deletes them.
+ * Caches the page's own files, so that it opens without a network. Models are not included: they
+ * are in the package's cache, where the visitor can see and delete them.
  */
 
 import { cleanupOutdatedCaches, precacheAndRoute } from "workbox-precaching";

@@ -1,13 +1,13 @@
-/** What the panels share: the models that are loaded. */
+/** The loaded models, which all panels share. */
 
 import type { Embedder, LoadOptions, ModelSource } from "gossamer-embed";
 
-/** What a model is used for. One that gives both kinds of vectors has both roles. */
+/** What a model is used for. A model with both kinds of vectors has both roles. */
 export type Role = "dense" | "sparse";
 
 export interface LoadedModel {
   embedder: Embedder;
-  /** How it was loaded, so that it can be loaded again. */
+  /** The source and options that it was loaded with, to load it again. */
   source: ModelSource;
   options: Pick<LoadOptions, "device" | "dtype" | "workers" | "endpoint" | "token" | "revision" | "file">;
   /** Hub id, address or name of a folder. */
@@ -15,7 +15,7 @@ export interface LoadedModel {
   milliseconds: number;
 }
 
-/** Sends `change` whenever a model comes or goes. */
+/** Fires `change` whenever a model is added or removed. */
 class Session extends EventTarget {
   readonly #models = new Map<Role, LoadedModel>();
 
@@ -27,7 +27,7 @@ class Session extends EventTarget {
     return this.#models.get("sparse");
   }
 
-  /** Each model once, whatever its roles. */
+  /** All models, each once. */
   get models(): LoadedModel[] {
     return [...new Set(this.#models.values())];
   }
@@ -36,7 +36,7 @@ class Session extends EventTarget {
     return [...this.#models].flatMap(([role, other]) => (other === model ? [role] : []));
   }
 
-  /** Gives a model the roles that its vectors allow; those that then have none are let go. */
+  /** Assigns a model the roles that its vectors allow. Models without a role are disposed of. */
   add(model: LoadedModel): void {
     const { outputs } = model.embedder.info;
     this.#update(() => {

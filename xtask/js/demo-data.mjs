@@ -1,8 +1,8 @@
 // Makes what the demo page comes with: node demo-data.mjs DENSE SPARSE OUT
 //
 // OUT gets both models saved in 8 bits (dense/, sparse/), the vectors of the page's passages (index.safetensors), and
-// demo.json, which names the version of the models and their vector spaces. Nothing is made again while its inputs
-// stay the same.
+// demo.json, which names the version of the models and their vector spaces. A second run with the same inputs does
+// nothing.
 
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
@@ -103,7 +103,7 @@ if (JSON.parse(known).version !== version) {
     passages: passages.length,
     spaces: { dense: rows.spaceId, sparse: lists.spaceId },
   };
-  // Last, and at once: with it the folder is complete.
+  // Written last, and atomically: its presence means that the folder is complete.
   await writeFile(join(out, "demo.json.part"), JSON.stringify(facts));
   await rename(join(out, "demo.json.part"), join(out, "demo.json"));
 }

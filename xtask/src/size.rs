@@ -1,4 +1,4 @@
-//! What the wasm is made of.
+//! How many bytes of the wasm each crate takes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,10 +8,10 @@ use wasmparser::{KnownCustom, Name, Parser, Payload};
 
 use crate::build;
 
-/// Crates that the table names; the others are summed up.
+/// Number of crates that the table names. The others are one line.
 const LISTED: usize = 14;
 
-/// Prints how the code and data of the wasm divide.
+/// Prints the bytes of code of each crate, and the bytes of data.
 pub fn report() -> Result<()> {
     let wasm = fs::read(build::named("simd128"))?;
     let (crates, data) = by_crate(&wasm)?;
@@ -28,7 +28,7 @@ pub fn report() -> Result<()> {
     Ok(())
 }
 
-/// Bytes of code by crate, from the function names, and bytes of data.
+/// Bytes of code by crate, by the names of functions, and bytes of data.
 fn by_crate(wasm: &[u8]) -> Result<(BTreeMap<String, usize>, usize)> {
     let mut imported = 0;
     let mut sizes = Vec::new();
@@ -68,7 +68,7 @@ fn by_crate(wasm: &[u8]) -> Result<(BTreeMap<String, usize>, usize)> {
     Ok((crates, data))
 }
 
-/// The crate that a function is named after: the first path in its name.
+/// The crate of a function: the first path in its name.
 fn crate_of(name: &str) -> String {
     let path = name
         .trim_start_matches(['<', '&', '[', '(', '*'])

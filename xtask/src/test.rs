@@ -1,4 +1,4 @@
-//! Everything that must hold: formatting, lints, types, native tests, wasm tests, the package in Node and browsers.
+//! Runs every check: formatting, lints, types, native tests, wasm tests, and the package in Node and browsers.
 
 use std::path::PathBuf;
 
@@ -12,8 +12,8 @@ pub fn all() -> Result<()> {
     setup::wasm_target()?;
     setup::npm_packages()?;
     model::ensure(model::DEFAULT)?;
-    // Each link of the wasm, and much of the rest, keeps one core busy. The two share no folder that cargo locks: these
-    // are builds for release, those for development.
+    // Linking the wasm keeps one core busy for minutes, so the two run in parallel. One uses the release profile and the
+    // other the development profile, so they share no folder that cargo locks.
     let for_wasm = || {
         build::package()?;
         serve::demo_data()?;
@@ -27,7 +27,7 @@ pub fn all() -> Result<()> {
         Ok(())
     };
     let natively = || {
-        // Downloads go on beside the first builds.
+        // Downloads run while the first builds do.
         setup::vulkan()?;
         setup::browsers()?;
         setup::testers()?;
@@ -36,9 +36,9 @@ pub fn all() -> Result<()> {
         lint_rust()?;
         document_crate()?;
         say("testing natively");
-        // This leaves the server's binary for the tests in JavaScript, too.
+        // This also builds the server's binary and the examples, which the tests in JavaScript run.
         run(cargo().args(["test", "--quiet"]))?;
-        // xtask is built already, in the profile that it runs in.
+        // In the profile that xtask runs in, in which it is built already.
         run(cargo().args(["test", "--quiet", "--package", "xtask", "--profile", "dev"]))
     };
     both(for_wasm, natively)?;
@@ -48,7 +48,7 @@ pub fn all() -> Result<()> {
         .context("tests/js/run.mjs does not list its suites")?;
     for suite in suites.lines() {
         say(&format!("npm run test:{suite}"));
-        // A browser that is missing is an error here, not a test left out.
+        // A missing browser is an error here. By hand its tests are skipped.
         run(npm_script(&format!("test:{suite}"))
             .env("GOSSAMER_BROWSERS", "required")
             .env("GOSSAMER_TARGET", target()))?;
@@ -57,7 +57,7 @@ pub fn all() -> Result<()> {
     Ok(())
 }
 
-/// Does two things at once, both to the end: what goes wrong in the second is not hidden by the first.
+/// Runs two functions in parallel, both to their end. The errors of both are reported.
 fn both(one: impl FnOnce() -> Result<()> + Send, other: impl FnOnce() -> Result<()>) -> Result<()> {
     std::thread::scope(|scope| {
         let one = scope.spawn(one);
@@ -70,7 +70,7 @@ fn both(one: impl FnOnce() -> Result<()> + Send, other: impl FnOnce() -> Result<
     })
 }
 
-/// Runs the library's own tests as wasm. Relaxed SIMD wants a newer Node than 20, which computes it wrongly.
+/// Runs the library's own tests as wasm. Node 20 computes relaxed SIMD wrongly, so that build runs in a newer Node.
 fn wasm(features: &[&str]) -> Result<()> {
     let runner = std::env::current_exe()?;
     let runner = format!(
@@ -80,7 +80,7 @@ fn wasm(features: &[&str]) -> Result<()> {
     let mut test = cargo();
     test.args([
         "test",
-        // The very profile that is shipped.
+        // The profile of the published build.
         "--release",
         "--lib",
         "--package",
@@ -98,7 +98,7 @@ fn wasm(features: &[&str]) -> Result<()> {
     run(&mut test)
 }
 
-/// Folder of the newer Node that comes as an npm package.
+/// The folder of the newer Node, which an npm package installs.
 fn newer_node() -> Result<PathBuf> {
     let arch = if cfg!(target_arch = "aarch64") {
         "arm64"
@@ -157,7 +157,7 @@ fn lint_typescript() -> Result<()> {
     run(&mut npm_script("check"))
 }
 
-/// Makes the API's reference, for Rust and for JavaScript. What has no documentation is an error.
+/// Makes the API reference, for Rust and for JavaScript. A public item without documentation is an error.
 pub fn reference() -> Result<()> {
     setup::npm_packages()?;
     setup::bundlers()?;
@@ -220,7 +220,7 @@ mod tests {
         );
     }
 
-    /// The files of a folder of Rust that no other declares as a module: nothing compiles them, and no test in them runs.
+    /// The Rust files of a folder that no other file declares as a module. Nothing compiles them, so their tests never run.
     fn undeclared(folder: &Path) -> Vec<PathBuf> {
         let read = |path: PathBuf| fs::read_to_string(path).unwrap_or_default();
         let mut parents: String = ["lib.rs", "main.rs", "mod.rs"]

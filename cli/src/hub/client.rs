@@ -1,4 +1,5 @@
-//! Requests to the Hub. Redirects are followed here, so that the token stays with the host that it was given for.
+//! Requests to the Hub. Redirects are followed here, so that the token is sent only to the host
+//! that it is for.
 
 use std::fmt;
 use std::io::Read;
@@ -13,28 +14,29 @@ use url::Url;
 
 use super::settings::Settings;
 
-/// Times that something is tried without getting any further.
+/// The most attempts without progress.
 pub const TRIES: u32 = 4;
-/// Before the second try; each further pause is twice as long.
+/// The pause before the second attempt. Each further pause is twice as long.
 const PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause that a server may ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// To reach a host.
+/// The time limit for connecting to a host.
 const CONNECT: Duration = Duration::from_secs(15);
-/// Without a byte of an answer.
+/// The time limit for the next bytes of a response.
 const STALL: Duration = Duration::from_secs(30);
+/// The most redirects of a request.
 const REDIRECTS: usize = 10;
-/// Statuses that may be others a moment later.
+/// Statuses of temporary failures, after which the request is sent again.
 const PASSING: [u16; 7] = [408, 425, 429, 500, 502, 503, 504];
 
-/// Why there is no answer.
+/// Why a request failed.
 #[derive(Debug)]
 pub enum Failure {
-    /// The network, or a server that does not keep to the protocol.
+    /// The network failed, or the server violated the protocol.
     Network(String),
-    /// A status that is no success, and what the server says about it.
+    /// The status of the response is no success; with the reason that the server gives.
     Status(u16, String),
-    /// What is not done for a server.
+    /// The server asked for something that is not safe, such as a redirect without TLS.
     Refused(String),
 }
 
@@ -49,26 +51,27 @@ impl fmt::Display for Failure {
     }
 }
 
-/// An answer of any status.
+/// A response of any status.
 pub struct Answer {
     pub status: u16,
     headers: HeaderMap,
     body: BodyReader<'static>,
-    /// The commit that the Hub says the file is of.
+    /// The commit of the file, as the Hub says.
     pub commit: Option<String>,
-    /// The `ETag` that the Hub gives the file, which is its hash.
+    /// The `ETag` of the file at the Hub, which is its hash.
     pub etag: Option<String>,
 }
 
-/// Asks the Hub.
+/// Sends requests to the Hub.
 pub struct Client {
     agent: Agent,
     endpoint: Url,
-    /// None once the Hub has refused it for what it gives without.
+    /// `None` after the Hub has refused the token and answered without it.
     token: Mutex<Option<String>>,
 }
 
 impl Client {
+    /// A client with these settings.
     pub fn new(settings: &Settings) -> Result<Self> {
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
@@ -91,7 +94,8 @@ impl Client {
         })
     }
 
-    /// An address of the Hub: each segment is one, whatever is in it.
+    /// Builds an address of the Hub. Characters of segments are escaped, so that each stays one
+    /// segment.
     pub fn address(&self, segments: &[&str], query: Option<&str>) -> Url {
         let mut url = self.endpoint.clone();
         if let Ok(mut path) = url.path_segments_mut() {
@@ -101,7 +105,7 @@ impl Client {
         url
     }
 
-    /// Asks for what is at an address, from a byte on. If the token is refused, asks without it.
+    /// Requests an address, from a byte on. If the token is refused, sends the request without it.
     pub fn get(&self, url: &Url, from: u64) -> Result<Answer, Failure> {
         let token = self.token.lock().ok().and_then(|token| token.clone());
         let answer = self.patient(url, from, token.as_deref())?;
@@ -121,7 +125,7 @@ impl Client {
         Ok(without)
     }
 
-    /// Tries again what may go better a moment later.
+    /// Sends a request, and repeats it after temporary failures.
     fn patient(&self, url: &Url, from: u64, token: Option<&str>) -> Result<Answer, Failure> {
         for tries in 1.. {
             let result = self.follow(url, from, token);
@@ -140,7 +144,8 @@ impl Client {
         unreachable!("the last try returns");
     }
 
-    /// Follows redirects. The token is sent until the first one that leaves the Hub's origin (scheme, host and port).
+    /// Sends a request and follows redirects. The token is no longer sent after the first redirect
+    /// that leaves the Hub's origin (scheme, host and port).
     fn follow(&self, start: &Url, from: u64, token: Option<&str>) -> Result<Answer, Failure> {
         let mut url = start.clone();
         let mut token = token;
@@ -189,12 +194,13 @@ impl Client {
 }
 
 impl Answer {
-    /// What the server says about a status that is no success: the Hub has a header for it, others a body.
+    /// Returns the reason that a server gives for its status: the Hub in a header, others in the
+    /// body.
     pub fn reason(mut self) -> String {
         let mut text = self.header("x-error-message").unwrap_or_default();
         if text.is_empty() {
             let mut start = Vec::new();
-            // A reason that breaks off is one nevertheless.
+            // If the body is interrupted, its beginning is shown.
             let _ = self.by_ref().take(1000).read_to_end(&mut start);
             text = String::from_utf8_lossy(&start).into_owned();
             if let Ok(json) = serde_json::from_str::<serde_json::Value>(&text)
@@ -211,17 +217,19 @@ impl Answer {
         clean
     }
 
+    /// Returns a header.
     pub fn header(&self, name: &str) -> Option<String> {
         Some(self.headers.get(name)?.to_str().ok()?.to_owned())
     }
 
-    /// First byte of a part.
+    /// Returns the position of the first byte of a partial response.
     pub fn start(&self) -> Option<u64> {
         let range = self.header("content-range")?;
         let (start, _) = range.strip_prefix("bytes ")?.split_once('-')?;
         start.parse().ok()
     }
 
+    /// Returns the pause that the server asks for.
     fn retry_after(&self) -> Option<Duration> {
         let seconds = self.header("retry-after")?.parse().ok()?;
         Some(Duration::from_secs(seconds))
@@ -234,12 +242,12 @@ impl Read for Answer {
     }
 }
 
-/// The pause after some tries.
+/// Returns the pause after a number of attempts.
 pub fn pause(tries: u32) -> Duration {
     PAUSE * 2_u32.pow(tries.min(6) - 1)
 }
 
-/// Where a redirect leads.
+/// Returns the target of a redirect. Errors if it is not safe to follow.
 fn redirected(from: &Url, location: &str) -> Result<Url, Failure> {
     let refuse = |why: &str| Failure::Refused(format!("{} is redirected to {why}", shown(from)));
     let mut url = from
@@ -252,13 +260,14 @@ fn redirected(from: &Url, location: &str) -> Result<Url, Failure> {
         }
         _ => return Err(refuse("what is neither http nor https")),
     }
-    // Of either, nothing is sent.
+    // A name and a password in the address are not sent.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     Ok(url)
 }
 
-/// An address in a message: without a signature or a name and password.
+/// Returns an address for messages: without a query, which may have a signature, and without a name
+/// and password.
 pub fn shown(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
@@ -268,6 +277,7 @@ pub fn shown(url: &Url) -> String {
     url.into()
 }
 
+/// Reads a file of PEM certificates.
 fn certificates(file: &std::path::Path) -> Result<RootCerts> {
     let pem = std::fs::read(file)?;
     let mut certificates = Vec::new();

@@ -1,9 +1,11 @@
-//! A model in the cache folder that Python's `huggingface_hub` shares: files by their hashes in `blobs`, links to them by
-//! commit and name in `snapshots`, the commits of branches and tags in `refs`.
+//! A model in the cache folder of Python's `huggingface_hub`: `blobs` has files by their hashes,
+//! `snapshots` has links to them by commit and name, and `refs` has the commits of branches and
+//! tags.
 //!
-//! A file that arrives has a name of its own until its hash is checked, and a lock (`flock`) that says that its writer
-//! lives. So whoever writes does so to a file that nobody else has, and a download that broke off can be taken over. Python's
-//! lock on a file is taken as well, so that it is downloaded once; nothing but time depends on it.
+//! A download is written to a temporary file until its hash is checked. While its process runs,
+//! that holds a lock (`flock`) on the file. So no two processes write to the same file, and a
+//! process can resume the download of one that has ended. The lock file that Python uses is locked
+//! too, so that a file is downloaded only once. Correctness does not depend on that lock.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek};
@@ -16,11 +18,12 @@ use sha2::{Digest, Sha256};
 
 use super::listing::{Hash, is_hash};
 
-/// End of the name of a file that is not whole yet. Python and the npm package have names of their own.
+/// The suffix of temporary files. Those of Python and of the npm package have other suffixes.
 const INCOMPLETE: &str = ".native.incomplete";
-/// Between looks at a lock.
+/// The time between two attempts to lock a file.
 const LOOK: Duration = Duration::from_millis(100);
-/// Without progress of its owner, after which a lock is passed by: the process may be stopped.
+/// If the owner of a lock makes no progress for this long, it may be suspended, and the lock is
+/// ignored.
 const STUCK: Duration = Duration::from_secs(10);
 
 /// The folder of one model.
@@ -29,16 +32,16 @@ pub struct Folder {
     locks: PathBuf,
 }
 
-/// A file that is being written, with the lock on it.
+/// A temporary file, which this process has locked.
 pub struct Partial {
     pub file: File,
     path: PathBuf,
-    /// Bytes that are there already.
+    /// The number of bytes that it has already.
     pub size: u64,
 }
 
 impl Folder {
-    /// The folder of model `id` in a cache.
+    /// The folder of the model `id` in a cache.
     pub fn new(cache: &Path, id: &str) -> Self {
         let name = format!("models--{}", id.replace('/', "--"));
         Self {
@@ -47,14 +50,14 @@ impl Folder {
         }
     }
 
-    /// The commit that a branch or tag was at.
+    /// Returns the commit that a branch or tag had when it was last loaded.
     pub fn commit(&self, revision: &str) -> Option<String> {
         let commit = fs::read_to_string(self.path.join("refs").join(revision)).ok()?;
         let commit = commit.trim();
         is_hash(commit).then(|| commit.to_owned())
     }
 
-    /// Notes the commit that a branch or tag is at.
+    /// Writes the commit of a branch or tag.
     pub fn note(&self, revision: &str, commit: &str) -> io::Result<()> {
         if self.commit(revision).as_deref() == Some(commit) {
             return Ok(());
@@ -68,7 +71,7 @@ impl Folder {
         Ok(())
     }
 
-    /// A file of a commit, and the hash that its name in `blobs` says.
+    /// Opens a file of a commit. Also returns its hash, which is its name in `blobs`.
     pub fn open(&self, commit: &str, name: &str) -> io::Result<Option<(File, Option<Hash>)>> {
         let path = self.snapshot(commit, name);
         let Some(file) = found(File::open(&path))? else {
@@ -83,12 +86,12 @@ impl Folder {
         Ok(Some((file, hash)))
     }
 
-    /// A file by its hash, which another commit may have brought.
+    /// Opens a file by its hash. It may have been downloaded for another commit.
     pub fn open_blob(&self, hash: &Hash) -> io::Result<Option<File>> {
         found(File::open(self.blob(hash)))
     }
 
-    /// Removes a file of a commit that is not what it should be, and what it links to.
+    /// Removes a damaged file of a commit, and the file that it links to.
     pub fn remove(&self, commit: &str, name: &str) -> io::Result<()> {
         let path = self.snapshot(commit, name);
         if let Ok(target) = fs::read_link(&path)
@@ -100,7 +103,7 @@ impl Folder {
         found(fs::remove_file(path)).map(drop)
     }
 
-    /// Makes a name of a commit lead to a file in `blobs`.
+    /// Links a name of a commit to a file in `blobs`.
     pub fn link(&self, commit: &str, name: &str, hash: &Hash) -> io::Result<()> {
         let path = self.snapshot(commit, name);
         fs::create_dir_all(path.parent().unwrap_or(&self.path))?;
@@ -114,7 +117,7 @@ impl Folder {
                     }
                     found(fs::remove_file(&path))?;
                 }
-                // As Python does where nothing can be linked.
+                // Python copies too if the file system has no links.
                 Err(_) => return fs::copy(self.blob(hash), &path).map(drop),
                 Ok(()) => return Ok(()),
             }
@@ -122,7 +125,8 @@ impl Folder {
         Ok(())
     }
 
-    /// Waits until nobody else downloads a file. `None`: it cannot be known, or its owner does nothing.
+    /// Waits until no other process downloads a file, and locks it. `None`: there are no locks, or
+    /// the owner makes no progress.
     pub fn lock(&self, hash: &Hash, name: &str) -> Option<File> {
         fs::create_dir_all(&self.locks).ok()?;
         let path = self.locks.join(format!("{}.lock", hash.digits()));
@@ -150,7 +154,8 @@ impl Folder {
         }
     }
 
-    /// A file to write to: one that broke off, if nobody has it, or a new one.
+    /// Opens a temporary file: one of an interrupted download that no other process has, or a new
+    /// one.
     pub fn partial(&self, hash: Option<&Hash>) -> io::Result<Partial> {
         let blobs = self.path.join("blobs");
         fs::create_dir_all(&blobs)?;
@@ -165,7 +170,7 @@ impl Folder {
         }
         let prefix = hash.map_or("unknown", Hash::digits);
         let (file, path) = fresh(&blobs, prefix, INCOMPLETE)?.keep()?;
-        // Where there are no locks, nobody takes files over either.
+        // Without locks, no process takes over the files of others.
         let _ = file.try_lock();
         Ok(Partial {
             file,
@@ -174,7 +179,7 @@ impl Folder {
         })
     }
 
-    /// Gives a file that is whole, and has been checked, its name.
+    /// Moves a complete and checked file to its final name.
     pub fn keep(&self, partial: Partial, hash: &Hash) -> io::Result<File> {
         fs::rename(&partial.path, self.blob(hash))?;
         partial.file.unlock()?;
@@ -189,20 +194,21 @@ impl Folder {
         self.path.join("blobs").join(hash.digits())
     }
 
-    /// Files of ours that broke off, or are being written.
+    /// Returns the temporary files of this program for a hash.
     fn incomplete(&self, hash: &Hash) -> Vec<PathBuf> {
         let mut paths = self.all_of(hash);
         paths.retain(|path| path.to_str().is_some_and(|path| path.ends_with(INCOMPLETE)));
         paths
     }
 
-    /// Bytes of a file that are there, whoever writes them.
+    /// Returns the number of bytes that all processes together have of a file.
     fn arrived(&self, hash: &Hash) -> u64 {
         let paths = self.all_of(hash).into_iter();
         let sizes = paths.filter_map(|path| Some(fs::metadata(path).ok()?.len()));
         sizes.sum()
     }
 
+    /// Returns all files in `blobs` whose names begin with a hash.
     fn all_of(&self, hash: &Hash) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(self.path.join("blobs")) else {
             return Vec::new();
@@ -217,13 +223,13 @@ impl Folder {
 }
 
 impl Partial {
-    /// Opens a file that another has left, if it lives no more.
+    /// Opens the temporary file of another process, if that has ended.
     fn take_over(path: PathBuf) -> Option<Self> {
         let is_file = fs::symlink_metadata(&path).is_ok_and(|found| found.is_file());
         let file = OpenOptions::new().read(true).write(true).open(&path);
         let file = file.ok().filter(|_| is_file)?;
         file.try_lock().ok()?;
-        // Before the lock was ours, its owner may have given the file its final name.
+        // Before this process got the lock, the owner may have renamed the file to its final name.
         let (ours, named) = (file.metadata().ok()?, fs::symlink_metadata(&path).ok()?);
         ((ours.dev(), ours.ino()) == (named.dev(), named.ino())).then_some(Self {
             size: ours.len(),
@@ -232,13 +238,14 @@ impl Partial {
         })
     }
 
+    /// Removes the file.
     pub fn remove(self) {
-        // It is taken over at the next download, if it is still there.
+        // If that fails, the next download takes the file over.
         let _ = fs::remove_file(self.path);
     }
 }
 
-/// The hash of a kind of a whole file.
+/// Computes the hash of a file: of the same kind as `like`, or SHA-256.
 pub fn hash(file: &mut File, like: Option<&Hash>) -> io::Result<Hash> {
     fn digits<D: Digest>(mut hasher: D, file: &mut File) -> io::Result<String> {
         let mut chunk = vec![0; 1 << 20];
@@ -269,17 +276,17 @@ pub fn hash(file: &mut File, like: Option<&Hash>) -> io::Result<Hash> {
     Ok(hash)
 }
 
-/// A file that nobody has.
+/// Creates a temporary file.
 fn fresh(folder: &Path, prefix: &str, suffix: &str) -> io::Result<tempfile::NamedTempFile> {
     tempfile::Builder::new()
         .prefix(&format!("{prefix}."))
         .suffix(suffix)
-        // For others as well, as far as the user's mask lets them.
+        // Other users may read it too, as far as the umask allows.
         .permissions(fs::Permissions::from_mode(0o666))
         .tempfile_in(folder)
 }
 
-/// `None` for what is not there.
+/// Turns the error of a missing file into `None`.
 fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Err(error)

@@ -1,5 +1,5 @@
-//! What the Hub says of a model's files, checked before it is used: hashes are hexadecimal digits, names are paths that stay in
-//! the model's folder, sizes are bounded.
+//! The Hub's list of a model's files. It is checked before it is used: hashes are hexadecimal
+//! digits, names are paths within the model's folder, sizes are bounded.
 
 use std::collections::HashMap;
 
@@ -9,17 +9,17 @@ use serde::Deserialize;
 /// The most bytes of one file.
 pub const LARGEST: u64 = 1 << 40;
 
-/// The hash that a file is known by.
+/// The hash by which the Hub knows a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hash {
-    /// SHA-256 of a file that is stored apart (LFS, Xet).
+    /// The SHA-256 of a file that is stored outside Git (LFS, Xet).
     Sha256(String),
-    /// Git's: SHA-1 of `blob`, the size and the bytes.
+    /// The hash of Git: the SHA-1 of `blob`, the size and the bytes.
     Git(String),
 }
 
 impl Hash {
-    /// By the number of digits: 64, or 40.
+    /// Reads hexadecimal digits. 64 of them are a SHA-256, 40 are a hash of Git.
     pub fn parse(text: &str) -> Option<Self> {
         is_hash(text).then(|| {
             let digits = text.to_ascii_lowercase();
@@ -31,7 +31,7 @@ impl Hash {
         })
     }
 
-    /// Its digits, which are the name of the file in the cache.
+    /// Returns the digits, which are the name of the file in the cache.
     pub fn digits(&self) -> &str {
         match self {
             Self::Sha256(digits) | Self::Git(digits) => digits,
@@ -39,12 +39,12 @@ impl Hash {
     }
 }
 
-/// Whether a text can be a commit or a hash: 40 or 64 hexadecimal digits.
+/// Whether a text is a commit or a hash: 40 or 64 hexadecimal digits.
 pub fn is_hash(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Whether a name is a path that stays in the folder it is looked up in.
+/// Whether a name is a path that stays within its folder.
 pub fn is_path(name: &str) -> bool {
     !name.contains(['\\', ':'])
         && !name.contains(char::is_control)
@@ -76,7 +76,7 @@ pub fn is_model(id: &str) -> bool {
         && id.split('/').all(is_part)
 }
 
-/// What is known of a file beforehand.
+/// What is known of a file before it is downloaded.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     pub size: Option<u64>,
@@ -121,7 +121,7 @@ impl Listing {
         );
         let mut files = HashMap::with_capacity(siblings.len());
         for sibling in siblings {
-            // Git takes such names, and no model needs a file with one.
+            // Git allows such names, but no model needs such a file.
             if sibling.rfilename.contains(['\\', ':']) && !sibling.rfilename.contains("..") {
                 continue;
             }
@@ -162,7 +162,7 @@ impl Sibling {
         };
         let blob = digits("blobId", self.blob_id, &[40, 64])?;
         let hash = match self.lfs {
-            // Git has a pointer to such a file, whose hash says nothing.
+            // Git only stores a pointer to such a file; the hash of the pointer is of no use.
             Some(lfs) => digits("lfs.sha256", lfs.sha256, &[64])?,
             None => blob.filter(|blob| blob.len() == 40),
         };

@@ -1,8 +1,8 @@
-//! Models of the Hugging Face Hub, or of a mirror that has its addresses, by way of the cache that Python's
-//! `huggingface_hub` shares.
+//! Models of the Hugging Face Hub, or of a mirror with the same paths. Files are kept in the cache
+//! folder of Python's `huggingface_hub`.
 //!
-//! The branch is asked for its commit once; all files are then of that commit. What a file is known by, its size and hash, is
-//! checked before it is used, in the cache too.
+//! The commit of the branch is looked up once, and all files are of that commit. The size and the
+//! hash of a file are checked before it is used, also if it is in the cache.
 
 mod client;
 mod folder;
@@ -29,20 +29,22 @@ pub struct Repository {
     id: String,
     revision: String,
     commit: String,
-    /// `None`: models are kept nowhere.
+    /// `None`: there is no cache.
     folder: Option<Folder>,
-    /// `None`: the cache has to do.
+    /// `None`: only the cache is used.
     online: Option<Online>,
 }
 
+/// How the Hub is accessed.
 struct Online {
     client: Client,
-    /// `None`: a mirror that does not list files, which are asked for one by one.
+    /// `None`: the mirror lists no files, so each is requested without knowing whether it exists.
     listing: Option<Listing>,
 }
 
 impl Repository {
-    /// Finds model `id` (`owner/name`, `owner/name@revision`); `sign` is a file that every model of its kind has.
+    /// Finds a model by `owner/name` or `owner/name@revision`. `sign` is a file that the model must
+    /// have.
     pub fn find(source: &str, sign: &str) -> Result<Self> {
         let (id, revision) = source.split_once('@').unwrap_or((source, "main"));
         ensure!(
@@ -89,7 +91,7 @@ impl Repository {
         let (commit, listing) = match look_up(&client, id, revision, sign) {
             Ok(found) => found,
             Err(error) => {
-                // What was loaded before needs no network.
+                // A model that was loaded before can be loaded without a network.
                 if broke_off(&error)
                     && let Some(commit) = cached()
                 {
@@ -109,22 +111,23 @@ impl Repository {
         })
     }
 
-    /// The commit that all files are of.
+    /// Returns the commit of all files.
     pub fn commit(&self) -> &str {
         &self.commit
     }
 
-    /// Remembers what has been loaded, for when there is no network.
+    /// Writes the commit of the branch to the cache, so that the model can be loaded without a
+    /// network.
     pub fn note(&self) {
         if let (Some(folder), Some(_)) = (&self.folder, &self.online)
             && self.revision != self.commit
         {
-            // A folder that cannot be written to has been told of, if a file was missing in it.
+            // If the folder is not writable, `fetch` has already reported that.
             let _ = folder.note(&self.revision, &self.commit);
         }
     }
 
-    /// A file, checked; `None` if the model has none of the name.
+    /// Opens a file after checking it; `None` if the model has no file of that name.
     pub fn open(&self, name: &str, bar: &ProgressBar) -> Result<Option<File>> {
         ensure!(
             listing::is_path(name),
@@ -152,7 +155,7 @@ impl Repository {
         }
     }
 
-    /// A file of the cache, if it is what it should be.
+    /// Opens a file of the cache, if its size and hash are right.
     fn kept(&self, folder: &Folder, name: &str, known: &Known) -> Result<Option<File>> {
         let Some((mut file, named)) = folder.open(&self.commit, name)? else {
             return Ok(None);
@@ -167,14 +170,14 @@ impl Repository {
                 "the cache's {wrong}; load the model once with a network, which replaces it"
             );
             eprintln!("gossamer: the cache's {wrong}; fetching it again");
-            // If it cannot be removed, it is passed over.
+            // If it cannot be removed, it is ignored.
             let _ = folder.remove(&self.commit, name);
             return Ok(None);
         }
         Ok(Some(file))
     }
 
-    /// A file of the Hub, which is kept where that is possible.
+    /// Downloads a file, and keeps it in the cache if possible.
     fn fetch(
         &self,
         online: &Online,
@@ -187,7 +190,7 @@ impl Repository {
         segments.extend(name.split('/'));
         let url = online.client.address(&segments, None);
         if known.hash.is_none() {
-            // Its answer tells the hash, too.
+            // The headers of the response have the hash.
             let answer = online.client.get(&url, 0)?;
             match answer.status {
                 200 | 206 => {
@@ -220,7 +223,7 @@ impl Repository {
         Ok(Some(file))
     }
 
-    /// Refuses a file that the Hub says is of another commit.
+    /// Errors if the Hub says that a file is of another commit.
     fn is_of_commit(&self, url: &Url, commit: Option<&str>) -> Result<(), Failure> {
         match commit {
             Some(commit) if !commit.eq_ignore_ascii_case(&self.commit) => {
@@ -235,7 +238,7 @@ impl Repository {
     }
 }
 
-/// A file that is being fetched.
+/// A file that is being downloaded.
 struct Download<'a> {
     repository: &'a Repository,
     client: &'a Client,
@@ -247,8 +250,9 @@ struct Download<'a> {
 
 /// Why a file is not in the cache.
 enum Unfinished {
-    /// The folder cannot be written to.
+    /// The folder is not writable.
     Unkept(io::Error),
+    /// The download failed.
     Failed(Error),
 }
 
@@ -259,17 +263,18 @@ impl<E: Into<Error>> From<E> for Unfinished {
 }
 
 impl Download<'_> {
-    /// Fetches into the cache, if neither another process nor another commit has brought the file.
+    /// Downloads the file into the cache, unless another process or another commit has done so
+    /// already.
     fn kept(&self, folder: &Folder) -> Result<File, Unfinished> {
         let commit = &self.repository.commit;
         let hash = self.known.hash.as_ref();
-        // It is given back at the end.
+        // The lock is released at the end of the function.
         let _lock = hash.and_then(|hash| folder.lock(hash, self.name));
         if let Some(hash) = hash
             && let Ok(Some(mut file)) = folder.open_blob(hash)
             && check(&mut file, self.name, &self.known).is_ok()
         {
-            // Without the link it is found by its hash again.
+            // Without the link, the next load finds it by its hash again.
             let _ = folder.link(commit, self.name, hash);
             return Ok(file);
         }
@@ -277,11 +282,11 @@ impl Download<'_> {
         let resumed = partial.size;
         let mut filled = self.fill_and_check(&mut partial.file, resumed);
         if resumed > 0 && filled.as_ref().is_err_and(|error| !broke_off(error)) {
-            // What was left of another try may have been wrong.
+            // The part from an earlier attempt may have been wrong.
             filled = self.fill_and_check(&mut partial.file, 0);
         }
         if let Err(error) = filled {
-            // What broke off is kept for the next try.
+            // An interrupted download is kept for the next attempt.
             if !broke_off(&error) {
                 partial.remove();
             }
@@ -296,15 +301,16 @@ impl Download<'_> {
         Ok(file)
     }
 
+    /// Downloads the file and checks it. `there` is the number of bytes that it has already.
     fn fill_and_check(&self, file: &mut File, there: u64) -> Result<()> {
         self.fill(file, there)?;
         check(file, self.name, &self.known)
     }
 
-    /// Writes the file, of which the first bytes are there, and goes on where it breaks off.
+    /// Downloads the file from byte `there` on, and resumes the download if it is interrupted.
     fn fill(&self, file: &mut File, there: u64) -> Result<()> {
         let size = self.known.size;
-        // A file whose hash is not known could be another one when it is asked for again.
+        // Without a hash, the file could have changed between two requests.
         let resumes = self.known.hash.is_some();
         let most = size.unwrap_or(LARGEST);
         let mut position = if there <= most { there } else { 0 };
@@ -321,9 +327,9 @@ impl Download<'_> {
             let mut answer = self.client.get(&self.url, position)?;
             match answer.status {
                 206 if answer.start() == Some(position) => {}
-                // Not every server has ranges.
+                // Not every server supports ranges.
                 200 => position = 0,
-                // There is less than was there.
+                // The file is shorter than the part from an earlier attempt.
                 416 if position > 0 => {
                     position = 0;
                     tries += 1;
@@ -365,7 +371,8 @@ impl Download<'_> {
         Ok(())
     }
 
-    /// Copies a body, up to `most` bytes in all. The answer is why it broke off, if it did.
+    /// Copies a body. The file may have `most` bytes in all. Returns the error that interrupted it,
+    /// if any.
     fn copy(
         &self,
         body: &mut impl Read,
@@ -393,7 +400,7 @@ impl Download<'_> {
     }
 }
 
-/// The commit of a branch, and the files that it has.
+/// Looks up the commit of a branch, and the files of that commit.
 fn look_up(
     client: &Client,
     id: &str,
@@ -427,7 +434,7 @@ fn look_up(
     if answer.status != 404 {
         return Err(failed(&url, answer).into());
     }
-    // Mirrors need not have lists. Each file tells its commit.
+    // Some mirrors list no files. Then the headers of a file have the commit.
     let unlisted = failed(&url, answer);
     let mut segments: Vec<&str> = name.collect();
     segments.extend(["resolve", revision]);
@@ -445,7 +452,7 @@ fn look_up(
     }
 }
 
-/// Whether a download may go on where it ended.
+/// Whether an error interrupted a download that can be resumed.
 fn broke_off(error: &Error) -> bool {
     matches!(
         error.downcast_ref(),
@@ -453,19 +460,19 @@ fn broke_off(error: &Error) -> bool {
     )
 }
 
-/// A status that is no success, as an error.
+/// The error of a response whose status is no success.
 fn failed(url: &Url, answer: client::Answer) -> Failure {
     let status = answer.status;
     Failure::Status(status, format!("{} ({})", answer.reason(), shown(url)))
 }
 
-/// The hash that an `ETag` of the Hub is; other servers have other tags.
+/// Returns the hash in an `ETag` of the Hub. Other servers have tags of other forms.
 fn hash_of_etag(etag: &str) -> Option<Hash> {
     let tag = etag.strip_prefix("W/").unwrap_or(etag);
     Hash::parse(tag.trim_matches('"'))
 }
 
-/// Refuses a file that has not the size and hash that are known.
+/// Errors if a file does not have the known size and hash.
 fn check(file: &mut File, name: &str, known: &Known) -> Result<()> {
     let size = file.metadata()?.len();
     if let Some(expected) = known.size {

@@ -1,4 +1,5 @@
-//! What the environment says about the Hub, read as Python's `huggingface_hub` reads it (its `constants.py`).
+//! The environment variables about the Hub, read as by Python's `huggingface_hub` (its
+//! `constants.py`).
 
 use std::path::{Path, PathBuf};
 
@@ -7,28 +8,28 @@ use url::Url;
 
 const HUB: &str = "https://huggingface.co";
 
-/// Where the Hub and its cache are, and with what they are asked.
+/// How the Hub and its cache are accessed.
 pub struct Settings {
-    /// Base address, without a slash at its end.
+    /// The base address, without a slash at its end.
     pub endpoint: Url,
-    /// What authorises requests to the endpoint.
+    /// The token that authorises requests to the endpoint.
     pub token: Option<String>,
-    /// The cache folder; `None` where the user has no home folder.
+    /// The cache folder; `None` if the user has no home folder.
     pub cache: Option<PathBuf>,
     /// Whether only the cache may be used.
     pub offline: bool,
-    /// A file of certificates to trust in place of the usual ones.
+    /// A file of certificates to trust instead of the usual ones.
     pub certificates: Option<PathBuf>,
 }
 
 impl Settings {
-    /// Of this process.
+    /// Reads the variables of this process.
     pub fn of_process() -> Result<Self> {
         let home = std::env::home_dir().filter(|home| home.is_absolute());
         Self::read(&|name| std::env::var(name).ok(), home.as_deref())
     }
 
-    /// Of the variables that `lookup` finds.
+    /// Reads the variables that `lookup` returns.
     fn read(lookup: &dyn Fn(&str) -> Option<String>, home: Option<&Path>) -> Result<Self> {
         let variable = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let is_true = |name: &str| {
@@ -52,7 +53,7 @@ impl Settings {
         };
         let given = variable("HF_TOKEN").or_else(|| variable("HUGGING_FACE_HUB_TOKEN"));
         let token = given.as_deref().and_then(clean).or_else(|| {
-            // The token of `hf auth login`.
+            // `hf auth login` writes this file.
             let implicit = !is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN");
             let file = token_file.filter(|_| implicit)?;
             clean(&std::fs::read_to_string(file).ok()?)
@@ -84,14 +85,16 @@ impl Settings {
     }
 }
 
-/// A token without the blanks and line ends that come with copying; `None` if nothing is left.
+/// Removes the spaces and line ends of a token that come from copying it; `None` if nothing is
+/// left.
 fn clean(token: &str) -> Option<String> {
     let token = token.replace(['\r', '\n'], "");
     let token = token.trim();
     (!token.is_empty()).then(|| token.to_owned())
 }
 
-/// Python's `expandvars(expanduser(path))`. `None`: it needs the home folder of a user who has none.
+/// Does the same as Python's `expandvars(expanduser(path))`. `None`: the path begins with the home
+/// folder, and the user has none.
 fn expand(
     path: &str,
     lookup: &dyn Fn(&str) -> Option<String>,
@@ -103,7 +106,7 @@ fn expand(
             let (user, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
             match user {
                 "" => home?.to_str()?.trim_end_matches('/').to_owned() + rest,
-                // As in Python, a name that nobody has stays what it is.
+                // As in Python, the name of an unknown user is left as it is.
                 _ => home_of(user).map_or_else(|| path.to_owned(), |home| home + rest),
             }
         }
@@ -122,7 +125,7 @@ fn expand(
         };
         match lookup(name).filter(|_| !name.is_empty()) {
             Some(value) => expanded.push_str(&value),
-            // Variables that are not set stay as they are written.
+            // Variables that are not set are left as they are.
             None => expanded.extend(["$", &after[..end]]),
         }
         rest = &after[end..];
@@ -130,7 +133,7 @@ fn expand(
     Some(PathBuf::from(expanded + rest))
 }
 
-/// The home folder of a user by name.
+/// Returns the home folder of a user by name.
 fn home_of(user: &str) -> Option<String> {
     let users = std::fs::read_to_string("/etc/passwd").ok()?;
     let line = users

@@ -1,68 +1,77 @@
-/** Vercel's AI SDK: an embedding model for `embed`, `embedMany` and providers' registries. */
+/** Vercel's AI SDK: an embedding model for `embed`, `embedMany` and providers' registries, and a model for `rerank`. */
 
 import type { Embedder } from "../embedder.js";
-import { type AdapterOptions, checkEmbedder, checkTexts, lists } from "./shared/lists.js";
+import {
+  type AdapterOptions,
+  checkEmbedder,
+  checkTexts,
+  lists,
+  type RerankerOptions,
+} from "./shared/lists.js";
 
-/** What the AI SDK asks for. */
+/** A call of the AI SDK. */
 export interface EmbedCall {
-  /** Texts. */
+  /** The texts to embed. */
   values: string[];
-  /** Keep only the first so many dimensions. */
+  /** Keeps only the first `dimensions` components of each vector. */
   dimensions?: number | undefined;
   /** Stops the work. */
   abortSignal?: AbortSignal | undefined;
-  /** Under `gossamer`, options of `encode`: `{ gossamer: { task: "query" } }`. */
+  /** Options of `encode`, under the key `gossamer`: `{ gossamer: { task: "query" } }`. */
   providerOptions?: Record<string, Record<string, unknown>> | undefined;
 }
 
-/** What it gets. */
+/** The result of a call. */
 export interface EmbedResult {
-  /** A vector for each text. */
+  /** One vector for each text. */
   embeddings: number[][];
-  /** What was read. */
+  /** Number of tokens that were read. */
   usage: {
     /** Tokens of all texts. */
     tokens: number;
   };
-  /** The vectors' space, to be kept beside an index. */
+  /** The space of the vectors, to store with an index. */
   providerMetadata: {
-    /** Of this provider. */
+    /** Metadata of this provider. */
     gossamer: {
       /** See `info.spaceId`. */
       spaceId: string;
     };
   };
-  /** One, if texts were cut off. */
+  /** One warning if texts were cut off. */
   warnings: {
-    /** Always this. */
+    /** Always `"other"`. */
     type: "other";
-    /** Which texts. */
+    /** Says which texts were cut off. */
     message: string;
   }[];
 }
 
-/** Versions of the SDK's interface of models: `"v1"` of `ai` 4, `"v2"` of 5, `"v3"` of 6, `"v4"` of 7. */
+/**
+ * Versions of the SDK's model interface: `"v1"` for `ai` 4, `"v2"` for 5, `"v3"` for 6, `"v4"` for
+ * 7.
+ */
 export type SpecificationVersion = "v1" | "v2" | "v3" | "v4";
 
 /** A model for the AI SDK. */
 export interface GossamerEmbeddingModel<Version extends SpecificationVersion = "v4"> {
   /** The interface's version. */
   readonly specificationVersion: Version;
-  /** Always this. */
+  /** Always `"gossamer"`. */
   readonly provider: "gossamer";
   /** The model's name. */
   readonly modelId: string;
-  /** The SDK cuts larger calls. */
+  /** Maximum number of texts per call. The SDK splits larger calls. */
   readonly maxEmbeddingsPerCall: number;
-  /** The SDK calls one after the other: a call uses all workers. */
+  /** False, so that the SDK sends one call at a time: a call uses all workers. */
   readonly supportsParallelCalls: false;
-  /** Embeds texts; the SDK calls it. */
+  /** Embeds texts. Called by the SDK. */
   doEmbed(call: EmbedCall): Promise<EmbedResult>;
 }
 
 /**
- * An embedding model for the AI SDK. The options are those of `encode`, and the version of the SDK's interface: `"v4"` of
- * `ai` 7 by default.
+ * Creates an embedding model for the AI SDK. The options are those of `encode`, and the version of
+ * the SDK's interface, which is `"v4"` (`ai` 7) by default.
  *
  * ```ts
  * const { embeddings } = await embedMany({ model: embeddingModel(embedder), values: texts });
@@ -87,7 +96,7 @@ export function embeddingModel<Version extends SpecificationVersion = "v4">(
       const encoded = await embedder
         .encode(values, { ...call, output: "float", signal: abortSignal })
         .catch((error: unknown) => {
-          // As `fetch` rejects, which the SDK knows.
+          // Rejects with the reason of the signal, as `fetch` does; the SDK expects that.
           throw abortSignal?.aborted ? abortSignal.reason : error;
         });
       const cut = encoded.truncated.flatMap((truncated, at) => (truncated ? [at] : []));
@@ -97,6 +106,90 @@ export function embeddingModel<Version extends SpecificationVersion = "v4">(
         usage: { tokens: encoded.tokens.reduce((sum, tokens) => sum + tokens, 0) },
         providerMetadata: { gossamer: { spaceId } },
         warnings: cut.length > 0 ? [{ type: "other", message }] : [],
+      };
+    },
+  };
+}
+
+/** What the AI SDK asks a reranking model for. */
+export interface RerankCall {
+  /** Texts, or objects, which are ranked as JSON. */
+  documents: { type: "text"; values: string[] } | { type: "object"; values: Record<string, unknown>[] };
+  /** What the documents are to answer. */
+  query: string;
+  /** The most documents of the answer. */
+  topN?: number | undefined;
+  /** Stops the work. */
+  abortSignal?: AbortSignal | undefined;
+  /** Under `gossamer`, options of `rerank`. */
+  providerOptions?: Record<string, Record<string, unknown>> | undefined;
+}
+
+/** What it gets. */
+export interface RerankResult {
+  /** The best first. */
+  ranking: {
+    /** Its place in the list of documents. */
+    index: number;
+    /** Its score. */
+    relevanceScore: number;
+  }[];
+  /** One, if documents were objects. */
+  warnings: {
+    /** Always this. */
+    type: "other";
+    /** What was done with them. */
+    message: string;
+  }[];
+}
+
+/** A model for the AI SDK's `rerank`. */
+export interface GossamerRerankingModel<Version extends "v3" | "v4" = "v4"> {
+  /** The interface's version. */
+  readonly specificationVersion: Version;
+  /** Always this. */
+  readonly provider: "gossamer";
+  /** The model's name. */
+  readonly modelId: string;
+  /** Ranks documents; the SDK calls it. */
+  doRerank(call: RerankCall): Promise<RerankResult>;
+}
+
+/**
+ * A reranking model for the AI SDK. The options are those of `rerank`, and the version of the SDK's interface: `"v4"` of `ai`
+ * 7 by default, `"v3"` of 6.
+ *
+ * ```ts
+ * const { ranking } = await rerank({ model: rerankingModel(reranker), query, documents, topN: 5 });
+ * ```
+ */
+export function rerankingModel<Version extends "v3" | "v4" = "v4">(
+  reranker: Embedder,
+  { specificationVersion, ...options }: RerankerOptions & { specificationVersion?: Version | undefined } = {},
+): GossamerRerankingModel<Version> {
+  checkEmbedder(reranker);
+  return {
+    specificationVersion: specificationVersion ?? ("v4" as Version),
+    provider: "gossamer",
+    modelId: reranker.info.model,
+    async doRerank({ documents, query, topN, abortSignal, providerOptions }) {
+      const isText = documents.type === "text";
+      const texts: string[] = isText
+        ? documents.values
+        : documents.values.map((value) => JSON.stringify(value));
+      const call: RerankerOptions = { ...options, ...providerOptions?.gossamer };
+      if (topN !== undefined) call.topK = topN;
+      const ranked = await reranker
+        .rerank(query, texts, { ...call, signal: abortSignal })
+        .catch((error: unknown) => {
+          // As `fetch` rejects, which the SDK knows.
+          throw abortSignal?.aborted ? abortSignal.reason : error;
+        });
+      return {
+        ranking: ranked.map(({ index, score }) => ({ index, relevanceScore: score })),
+        warnings: isText
+          ? []
+          : [{ type: "other", message: "Documents that are objects are ranked as JSON." }],
       };
     },
   };

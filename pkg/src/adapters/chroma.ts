@@ -1,51 +1,58 @@
-/** Chroma: dense and sparse embedding functions that collections find again by name and configuration. */
+/**
+ * Chroma: dense and sparse embedding functions. Chroma stores their name and configuration with a
+ * collection.
+ */
 
 import type { Embedder } from "../embedder.js";
 import { GossamerError } from "../errors.js";
 import type { LoadOptions, WeightDtype } from "../types.js";
 import { checkTexts, denseLists, sparseLists } from "./shared/lists.js";
 
-/** `load`, as this package exports it. */
+/** The function `load` of this package. */
 export type Load = (source: string, options?: LoadOptions) => Promise<Embedder>;
 
-/** What Chroma keeps with a collection. */
+/** The configuration that Chroma stores with a collection. */
 export interface ChromaConfig {
-  /** The model, as `load` takes it. */
+  /** The model's name or address, as `load` takes it. */
   model: string;
-  /** As `load` takes it. */
+  /** The revision, as `load` takes it. */
   revision?: string | undefined;
-  /** How to hold the weights. */
+  /** Number format of the weights. */
   dtype?: WeightDtype | undefined;
-  /** Of dense vectors. */
+  /** Number of dimensions to keep of dense vectors. */
   dimensions?: number | undefined;
-  /** Entries of sparse vectors to keep, the heaviest ones. */
+  /** Number of entries to keep of sparse vectors, those with the largest weights. */
   topK?: number | undefined;
-  /** Whether sparse vectors have the words of their entries. */
+  /** Whether to add the word of each entry to sparse vectors. */
   labels?: boolean | undefined;
 }
 
-/** The measure of a collection. */
+/** The distance measure of a collection. */
 export type Space = "cosine" | "l2" | "ip";
 
-/** As Chroma has it. */
+/** A sparse vector in Chroma's format. */
 export interface ChromaSparseVector {
-  /** Tokens of the vocabulary that have a weight. */
+  /** Token ids of the vocabulary that have a weight. */
   indices: number[];
-  /** Their weights. */
+  /** The weight of each index. */
   values: number[];
-  /** The vocabulary's words for them. */
+  /** The vocabulary's word for each index. */
   tokens?: string[];
 }
 
-/** Functions of one kind: a class for `registerEmbeddingFunction` or `registerSparseEmbeddingFunction`. */
+/**
+ * A class of embedding functions, for `registerEmbeddingFunction` or
+ * `registerSparseEmbeddingFunction`.
+ */
 export interface FunctionClass<T> {
   new (config: ChromaConfig): T;
-  /** Makes a function of what Chroma has kept; Chroma calls it. */
+  /** Creates a function from a stored configuration. Called by Chroma. */
   buildFromConfig(config: Record<string, unknown>): T;
 }
 
 /**
- * A class of dense embedding functions. Models are loaded by `load` when they are first used, and once for all functions.
+ * Creates a class of dense embedding functions. Each model is loaded with `load` when it is first
+ * used, once for all functions.
  *
  * ```ts
  * const Gossamer = denseFunction(load);
@@ -54,7 +61,7 @@ export interface FunctionClass<T> {
  * await client.createCollection({ name: "notes", embeddingFunction });
  * ```
  *
- * `name` is the one that it is registered with.
+ * `name` is the name under which it is registered.
  */
 export function denseFunction(load: Load, name = "gossamer"): FunctionClass<DenseFunction> {
   const shared = models(load);
@@ -69,7 +76,7 @@ export function denseFunction(load: Load, name = "gossamer"): FunctionClass<Dens
   };
 }
 
-/** A class of sparse embedding functions, as {@link denseFunction} for dense ones. */
+/** Creates a class of sparse embedding functions. See {@link denseFunction}. */
 export function sparseFunction(load: Load, name = "gossamer-sparse"): FunctionClass<SparseFunction> {
   const shared = models(load);
   return class extends SparseFunction {
@@ -83,13 +90,13 @@ export function sparseFunction(load: Load, name = "gossamer-sparse"): FunctionCl
   };
 }
 
-/** What both kinds have in common. */
+/** The base class of dense and sparse functions. */
 class ChromaFunction {
-  /** What it is registered as. */
+  /** The name under which it is registered. */
   readonly name: string;
-  /** What was asked for. */
+  /** The configuration. */
   protected readonly config: ChromaConfig;
-  /** The model, loaded when it is first used. */
+  /** Returns the embedder; loads the model at the first call. */
   protected readonly embedder: () => Promise<Embedder>;
 
   /** @internal */
@@ -99,18 +106,18 @@ class ChromaFunction {
     this.embedder = () => models(this.config);
   }
 
-  /** What Chroma keeps, and `buildFromConfig` takes. */
+  /** The configuration that Chroma stores and passes to `buildFromConfig`. */
   getConfig(): ChromaConfig {
     const known = Object.entries(this.config).filter(([, value]) => value !== undefined);
     return Object.fromEntries(known) as unknown as ChromaConfig;
   }
 
-  /** Throws if something is no configuration. */
+  /** Throws if a configuration is invalid. */
   validateConfig(config: Record<string, unknown>): void {
     checked(config);
   }
 
-  /** Throws if vectors could no longer be compared with those of the collection. */
+  /** Throws if new vectors could not be compared with those of the collection. */
   validateConfigUpdate(config: Record<string, unknown>): void {
     const next = checked(config);
     for (const field of ["model", "revision", "dtype", "dimensions"] as const) {
@@ -140,7 +147,7 @@ export class DenseFunction extends ChromaFunction {
     return "cosine";
   }
 
-  /** Any. */
+  /** All measures. */
   supportedSpaces(): Space[] {
     return ["cosine", "l2", "ip"];
   }
@@ -174,7 +181,7 @@ export class SparseFunction extends ChromaFunction {
   }
 }
 
-/** Loads each model once. */
+/** Returns a function that loads each model once. */
 function models(load: Load): (config: ChromaConfig) => Promise<Embedder> {
   if (typeof load !== "function") {
     throw invalid("pass `load`, or another function that gives an embedder for a model's name");
@@ -184,7 +191,7 @@ function models(load: Load): (config: ChromaConfig) => Promise<Embedder> {
     const key = JSON.stringify([model, revision, dtype]);
     const known = loaded.get(key);
     if (known) return known;
-    // It may also give an embedder at once, or throw.
+    // `load` may also return an embedder synchronously, or throw.
     const loading = (async () => load(model, { revision, dtype }))();
     loaded.set(key, loading);
     loading.catch(() => loaded.delete(key));

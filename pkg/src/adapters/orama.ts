@@ -1,14 +1,14 @@
-/** Orama: a plugin that fills documents' vectors and answers vector and hybrid searches for a term. */
+/** Orama: a plugin that adds vectors to documents and to vector and hybrid searches. */
 
 import type { Embedder } from "../embedder.js";
 import { GossamerError } from "../errors.js";
 import { type AdapterOptions, checkEmbedder, checkTexts, denseLists } from "./shared/lists.js";
 
-/** What is embedded, and where vectors go. */
+/** Options of the plugin. */
 export interface OramaOptions {
-  /** Properties of a document whose texts are embedded. */
+  /** Properties of a document whose texts are embedded together. */
   from: readonly string[];
-  /** The property of the vector, `vector[…]` in the schema; `"embedding"` by default. */
+  /** The property for the vector, `vector[…]` in the schema; `"embedding"` by default. */
   property?: string | undefined;
   /** Options of `encode`. */
   encode?: AdapterOptions | undefined;
@@ -22,18 +22,18 @@ interface SearchParams {
 
 /** An Orama plugin. */
 export interface GossamerPlugin {
-  /** What Orama calls it. */
+  /** Name of the plugin. */
   name: string;
-  /** Orama waits for it before it inserts several documents. */
+  /** Called by Orama before it inserts several documents. */
   beforeInsertMultiple(orama: unknown, documents: object[]): Promise<void>;
-  /** Orama waits for it before it inserts a document. */
+  /** Called by Orama before it inserts a document. */
   beforeInsert(orama: unknown, id: string, document: object): Promise<void>;
-  /** Orama waits for it before it searches. */
+  /** Called by Orama before it searches. */
   beforeSearch(orama: unknown, params: object): Promise<void>;
 }
 
 /**
- * A plugin for Orama.
+ * Creates a plugin for Orama.
  *
  * ```ts
  * const db = create({
@@ -44,15 +44,15 @@ export interface GossamerPlugin {
  * await search(db, { mode: "hybrid", term: "ships at night" });
  * ```
  *
- * Orama inserts document by document, and so the plugin embeds them; {@link withVectors} does many at once. Documents that have
- * a vector keep it.
+ * Orama inserts documents one by one, so the plugin embeds them one by one. {@link withVectors}
+ * embeds many at once, which is faster. Documents that have a vector keep it.
  */
 export function oramaPlugin(embedder: Embedder, options: OramaOptions): GossamerPlugin {
   checkEmbedder(embedder);
   const { property = "embedding", encode } = options;
   return {
     name: "gossamer-embed",
-    // Without an async one, Orama would not wait for `beforeInsert` either.
+    // Orama waits for `beforeInsert` only if this function is async, too.
     async beforeInsertMultiple() {},
     async beforeInsert(_orama, _id, document) {
       const [filled] = await withVectors(embedder, [document], options);
@@ -67,7 +67,7 @@ export function oramaPlugin(embedder: Embedder, options: OramaOptions): Gossamer
   };
 }
 
-/** Copies of documents, with vectors for those that have none yet. */
+/** Returns copies of documents with vectors for those that have none. */
 export async function withVectors<Document extends object>(
   embedder: Embedder,
   documents: readonly Document[],

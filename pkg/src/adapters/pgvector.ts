@@ -1,19 +1,20 @@
-/** pgvector: the text of its type `sparsevec`. */
+/** pgvector: the text form of its type `sparsevec`. */
 
 import { GossamerError } from "../errors.js";
 import type { SparseVector } from "../types.js";
 import { checkEntries } from "./shared/limits.js";
 
-/** The most entries of a `sparsevec`. */
+/** Maximum number of entries of a `sparsevec`. */
 const STORED = 16_000;
-/** The most entries of one that an HNSW index takes. */
+/** Maximum number of entries in an HNSW index. */
 const INDEXED = 1_000;
 
 /**
- * A sparse vector as the text of a `sparsevec`, whose indices count from 1: `{11:0.5,42:1.25}/30522`. `dimensions` is the
- * model's (`info.dimensions`), as in the column's type.
+ * Formats a sparse vector as a `sparsevec`, whose indices start at 1: `{11:0.5,42:1.25}/30522`.
+ * `dimensions` is that of the model (`info.dimensions`) and of the column's type.
  *
- * `indexed`, true by default, refuses what an HNSW index would: more than 1,000 entries.
+ * With `indexed`, the default, more than 1,000 entries are an error, as an HNSW index allows no
+ * more.
  */
 export function pgvectorSparse(
   vector: SparseVector,

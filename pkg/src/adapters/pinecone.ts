@@ -4,17 +4,18 @@ import type { SparseVector } from "../types.js";
 import { checkEntries } from "./shared/limits.js";
 import { sparseLists } from "./shared/lists.js";
 
-/** As Pinecone has it. */
+/** A sparse vector in Pinecone's format. */
 export interface PineconeSparse {
-  /** Tokens of the vocabulary that have a weight. */
+  /** Token ids of the vocabulary that have a weight. */
   indices: number[];
-  /** Their weights. */
+  /** The weight of each index. */
   values: number[];
 }
 
 /**
- * A sparse vector as Pinecone takes it: `{ id, values, sparseValues: pineconeSparse(vector) }`. Its indices must compare by
- * `dotproduct`. A vector has 1 to `limit` entries, 1,000 in indices of dense and sparse vectors together.
+ * Converts a sparse vector for Pinecone: `{ id, values, sparseValues: pineconeSparse(vector) }`.
+ * The index must use the metric `dotproduct`. A vector must have 1 to `limit` entries; the default,
+ * 1,000, is the limit of indexes with dense and sparse vectors.
  */
 export function pineconeSparse(
   vector: SparseVector,

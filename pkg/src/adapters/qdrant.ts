@@ -4,30 +4,30 @@ import { GossamerError } from "../errors.js";
 import type { EncodedMulti, SparseVector } from "../types.js";
 import { lists, sparseLists } from "./shared/lists.js";
 
-/** As Qdrant has it. */
+/** A sparse vector in Qdrant's format. */
 export interface QdrantSparse {
-  /** Tokens of the vocabulary that have a weight. */
+  /** Token ids of the vocabulary that have a weight. */
   indices: number[];
-  /** Their weights. */
+  /** The weight of each index. */
   values: number[];
 }
 
-/** A sparse vector as Qdrant takes it, for points and queries. */
+/** Converts a sparse vector for Qdrant's points and queries. */
 export function qdrantSparse(vector: SparseVector): QdrantSparse {
   return sparseLists(vector);
 }
 
-/** Names of a collection's vectors. */
+/** Names of the vectors in a collection. */
 export interface QdrantNames {
-  /** `"dense"` by default. */
+  /** Name of the dense vectors; `"dense"` by default. */
   dense?: string | undefined;
-  /** `"sparse"` by default. */
+  /** Name of the sparse vectors; `"sparse"` by default. */
   sparse?: string | undefined;
-  /** Multivectors for late interaction; `"tokens"` by default. */
+  /** Name of the multivectors for late interaction; `"tokens"` by default. */
   tokens?: string | undefined;
 }
 
-/** What `encodeMulti` gives → the `vector` of a point for each text. */
+/** Converts a result of `encodeMulti` to the `vector` of a point for each text. */
 export function qdrantVectors(
   encoded: EncodedMulti,
   names: QdrantNames = {},

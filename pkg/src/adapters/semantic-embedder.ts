@@ -1,16 +1,15 @@
-/** A class with the interface of the browsers' coming `SemanticEmbedder`, around any model. */
+/** A class with the interface of `SemanticEmbedder`, a planned browser API, for any model. */
 
-import type { ModelCache } from "../cache/cache.js";
 import type { Embedder } from "../embedder.js";
 import { GossamerError } from "../errors.js";
 import type { Target } from "../globals.js";
-import type { Progress } from "../progress.js";
-import type { LoadOptions, ModelInfo, ModelSource, TextOptions } from "../types.js";
+import type { Progress } from "../progress-events.js";
+import type { LoadOptions, ModelCache, ModelInfo, ModelSource, TextOptions } from "../types.js";
 
-/** How far a model is from being used. */
+/** Whether a model is ready for use. */
 export type Availability = "unavailable" | "downloadable" | "downloading" | "available";
 
-/** What texts are for. */
+/** What the texts are for. */
 export type TaskType =
   | "semantic-similarity"
   | "retrieval-query"
@@ -22,68 +21,71 @@ export type TaskType =
 export interface CreateOptions {
   /** Stops the download. */
   signal?: AbortSignal | undefined;
-  /** Is given what fires `downloadprogress` as the model arrives, with `loaded` from 0 to 1. */
+  /**
+   * Called with a target that fires `downloadprogress` events while the model arrives, with
+   * `loaded` from 0 to 1.
+   */
   monitor?: ((monitor: Target) => void) | undefined;
 }
 
 /** Options of `embed`. */
 export interface EmbedOptions {
-  /** Without it, texts go to the model as they are. */
+  /** What the texts are for. Without it, texts are embedded without a prompt. */
   taskType?: TaskType | undefined;
   /** Stops the work. */
   signal?: AbortSignal | undefined;
 }
 
-/** What `embed` gives. */
+/** The result of `embed`. */
 export interface SemanticEmbedderResult {
-  /** One for each text. */
+  /** One embedding for each text. */
   embeddings: {
     /** The vector. */
     values: Float32Array;
-    /** Of the text. */
+    /** Facts about the text. */
     statistics: {
-      /** Its tokens, as the model saw it. */
+      /** Number of tokens, as the model read it. */
       tokenCount: number;
-      /** Whether it had to be shortened. */
+      /** Whether the text was cut off. */
       truncated: boolean;
     };
   }[];
-  /** Of the model. */
+  /** Facts about the model. */
   metadata: {
     /** The model's `spaceId`: vectors of different spaces cannot be compared. */
     embeddingSpace: string;
-    /** The most tokens of one text. */
+    /** Maximum number of tokens of a text. */
     maxInputTokens: number;
   };
 }
 
-/** An embedder with a model in memory. */
+/** An embedder with a loaded model. */
 export interface SemanticEmbedder {
   /** Turns texts into vectors. */
   embed(input: string | readonly string[], options?: EmbedOptions): Promise<SemanticEmbedderResult>;
-  /** Gives the memory back. Calls under way, and later ones, reject with the reason. */
+  /** Frees the memory. Calls in progress and later calls reject with the reason. */
   destroy(reason?: unknown): void;
 }
 
-/** The class. */
+/** The class `SemanticEmbedder`. */
 export interface SemanticEmbedderClass {
-  /** What embedders are made of. */
+  /** The prototype of embedders. */
   readonly prototype: SemanticEmbedder;
-  /** Whether the model is here, or can be. */
+  /** Whether the model is ready, or can be downloaded. */
   availability(options?: object): Promise<Availability>;
   /** Loads the model. */
   create(options?: CreateOptions): Promise<SemanticEmbedder>;
 }
 
-/** What `gossamer-embed` exports, as far as it is used here. */
+/** The exports of `gossamer-embed` that are used here. */
 export interface Gossamer {
   /** Loads a model. */
   load(source: ModelSource, options?: LoadOptions): Promise<Embedder>;
-  /** The models that are kept. */
+  /** The cached models. */
   cache?: Pick<ModelCache, "list"> | undefined;
 }
 
-/** The prompts that sentence-transformers' models have for tasks. */
+/** Names of prompts for each task in sentence-transformers' models. */
 const PROMPTS: Record<TaskType, readonly string[]> = {
   "semantic-similarity": ["STS"],
   "retrieval-query": ["query"],
@@ -93,7 +95,7 @@ const PROMPTS: Record<TaskType, readonly string[]> = {
 };
 
 /**
- * Makes a `SemanticEmbedder` of a model:
+ * Creates a class `SemanticEmbedder` for a model:
  *
  * ```ts
  * import * as gossamer from "gossamer-embed";
@@ -101,7 +103,8 @@ const PROMPTS: Record<TaskType, readonly string[]> = {
  * globalThis.SemanticEmbedder ??= semanticEmbedder(gossamer, "google/embeddinggemma-300m", { workers: 1 });
  * ```
  *
- * Unlike a browser's, `create` does not wait for the user to click on something, and each embedder has a model of its own.
+ * Unlike in a browser's implementation, `create` needs no user activation, and each embedder has
+ * its own copy of the model.
  */
 export function semanticEmbedder(
   gossamer: Gossamer,
@@ -187,7 +190,7 @@ export function semanticEmbedder(
   };
 }
 
-/** The model's own way for a task. */
+/** The model's route or prompt for a task. */
 function task(info: ModelInfo, taskType: TaskType | undefined): TextOptions {
   if (taskType === undefined) return { prompt: "" };
   const route = taskType.replace(/^retrieval-/, "");
@@ -196,7 +199,10 @@ function task(info: ModelInfo, taskType: TaskType | undefined): TextOptions {
   return promptName === undefined ? { prompt: "" } : { promptName };
 }
 
-/** Fires `downloadprogress`: first with 0, last with 1, and in between whenever there is more, in 65,536ths. */
+/**
+ * Fires `downloadprogress`: first with 0, last with 1, and in between on progress, rounded down to
+ * 1/65,536.
+ */
 class DownloadProgress {
   readonly #target = new EventTarget();
   #last = -1;

@@ -1,14 +1,15 @@
 /**
- * A browser's own store. The Cache API is as fast as the private file system (`tests/js/bench/stores.mjs`), and there is one in
- * every browser, in pages, workers and service workers alike.
+ * The cache in a browser. It uses the Cache API, which is as fast as the private file system
+ * (`tests/js/bench/stores.mjs`) and exists in pages, workers and service workers of every browser.
  */
 
-import type { LoadCache, ModelStore } from "./cache.js";
+import type { ModelStore } from "../types.js";
+import type { LoadCache } from "./cache.js";
 import { forgetMeasurements } from "./measurements.js";
 import { StoreCache } from "./store.js";
 
 const NAME = "gossamer-embed";
-/** Requests, which the Cache API goes by, have addresses; this one leads nowhere. */
+/** The keys of the Cache API are addresses. This host does not exist. */
 const BASE = "https://gossamer-embed.invalid/";
 
 const store: ModelStore = {
@@ -21,17 +22,17 @@ const store: ModelStore = {
 };
 
 class BrowserCache extends StoreCache {
-  /** What was measured of this browser's GPU is a part of it. */
+  /** Also deletes the measurements of this browser's GPU. */
   override async clear(): Promise<void> {
     await forgetMeasurements();
     await super.clear();
   }
 }
 
-/** One cache for all models. */
+/** The cache of all models. */
 export const cache: LoadCache = new BrowserCache(store, room);
 
-/** The cache, for pages that have any: those that did not come by https have not. */
+/** The cache, if the page has one. Pages that were not loaded by https do not. */
 export function browserCache(): LoadCache | undefined {
   return globalThis.caches && globalThis.crypto?.subtle ? cache : undefined;
 }
@@ -47,10 +48,10 @@ async function room(): Promise<number> {
 
 let asked = false;
 
-/** Asks the browser, once, not to clear the origin's storage of its own accord. */
+/** Asks the browser, once, to keep the origin's storage until the user clears it. */
 function persist(): void {
   if (asked) return;
   asked = true;
-  // Workers cannot ask everywhere, and the user may say no.
+  // In some browsers workers cannot ask, and the user may refuse.
   void navigator.storage?.persist?.().catch(() => {});
 }

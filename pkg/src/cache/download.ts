@@ -1,27 +1,40 @@
-/** A model's files on their way here, kept as they arrive, so that a download that breaks off goes on the next time. */
+/**
+ * Stores a model's files as they arrive, so that an interrupted download continues in the next
+ * load.
+ */
 
 import { GossamerError } from "../errors.js";
 import type { Absent, Identity, Listing, OpenFile, Source } from "../sources/source.js";
+import type { ModelStore } from "../types.js";
 import type { Wanted } from "./cache.js";
-import { type Entry, entryId, fileName, isSame } from "./index.js";
+import { type Entry, entryId, fileName, type Index, isSame } from "./index.js";
 import { getPiece, type KeptFile, PIECE, type Piece, putPiece } from "./pieces.js";
-import type { StoreCache } from "./store.js";
 import { gone } from "./visit.js";
 
-/** Milliseconds after which what has arrived of a piece is kept as one. */
+/** Milliseconds after which an incomplete piece is stored. */
 const LATEST = 5000;
-/** Bytes a millisecond that arrive as fast as they would be written: they are fetched again rather than kept. */
+/**
+ * Download speed, in bytes per millisecond, above which pieces are not stored: fetching them again
+ * is as fast as reading them.
+ */
 const FAST = 64_000;
-/** Bytes that are sooner fetched than kept. */
+/** Pieces with fewer bytes are not stored: fetching them again is faster. */
 const SMALL = 1 << 16;
-/** Pieces that may wait to be written. */
+/** Maximum number of pieces that wait to be written. */
 const WAITING = 2;
 
-/** Where a model comes from, and what is here of it. */
+/** The parts of a cache that a download uses. */
+interface Storage {
+  readonly store: ModelStore;
+  readonly index: Index;
+  hasRoom(bytes: number): Promise<boolean>;
+}
+
+/** The source of a model together with the stored parts of its files. */
 export class Download implements Source {
-  /** Whether bytes were taken from an earlier download. */
+  /** Whether bytes of an earlier download were used. */
   resumed = false;
-  readonly #cache: StoreCache;
+  readonly #cache: Storage;
   readonly #place: Source;
   readonly #sha256: Wanted["sha256"];
   readonly #entry: Entry;
@@ -29,8 +42,8 @@ export class Download implements Source {
   #writes: Promise<void> = Promise.resolve();
   #waiting = 0;
 
-  /** Finds what is here already. */
-  static async resume(cache: StoreCache, wanted: Wanted): Promise<Download> {
+  /** Finds the stored parts. */
+  static async resume(cache: Storage, wanted: Wanted): Promise<Download> {
     const { place, damaged } = wanted;
     const { key, version, ref } = place.identity as Identity & { version: string };
     const fresh: Entry = {
@@ -47,14 +60,14 @@ export class Download implements Source {
     return new Download(cache, wanted, found || fresh);
   }
 
-  private constructor(cache: StoreCache, { place, sha256 }: Wanted, entry: Entry) {
+  private constructor(cache: Storage, { place, sha256 }: Wanted, entry: Entry) {
     this.#cache = cache;
     this.#place = place;
     this.#sha256 = sha256;
     this.#entry = entry;
   }
 
-  /** What an index calls it. */
+  /** Id of the entry in the index. */
   get id(): string {
     return entryId(this.#entry);
   }
@@ -84,7 +97,8 @@ export class Download implements Source {
     const file = await this.#place.open(name, signal);
     if ("absent" in file) return file;
     const { size: total, validator, chunks } = file;
-    // Without a size there is no telling what is missing; without ETag, date and hash, whether the rest is of the same file.
+    // Without a size it is unknown what is missing. Without ETag, date and hash it is unknown
+    // whether the rest belongs to the same file.
     if (total === undefined || !(isHashed || validator)) {
       delete this.#entry.files[name];
       return file;
@@ -94,19 +108,19 @@ export class Download implements Source {
     return { ...file, chunks: this.#keep(name, fresh, 0, chunks) };
   }
 
-  /** Waits until all is written. */
+  /** Waits until all pieces are written. */
   async settle(): Promise<void> {
     await this.#writes;
   }
 
-  /** Forgets what is here. */
+  /** Deletes the stored parts. */
   async discard(): Promise<void> {
     this.#keeps = false;
     await this.settle();
     await this.#cache.index.remove((entry) => isSame(entry, this.#entry));
   }
 
-  /** What is here of a file, and the rest from where it was. */
+  /** Yields the stored pieces of a file, and fetches what is missing. */
   async *#rest(
     name: string,
     file: KeptFile,
@@ -124,7 +138,7 @@ export class Download implements Source {
         yield bytes;
         continue;
       }
-      // What the store has lost is fetched with what was never here.
+      // Pieces that the store has lost are fetched like those that were never stored.
       file.pieces = file.pieces.filter(({ start }) => start !== position);
       const end = Math.min(size, ...file.pieces.flatMap(({ start }) => (start > position ? [start] : [])));
       const opened = await this.#place.open(name, signal, position);
@@ -146,7 +160,7 @@ export class Download implements Source {
     return piece && getPiece(this.#cache.store, fileName(this.#entry, name), piece);
   }
 
-  /** Passes chunks on, and keeps them. */
+  /** Passes chunks on and stores them. */
   async *#keep(
     name: string,
     file: KeptFile,
@@ -155,7 +169,7 @@ export class Download implements Source {
   ): AsyncGenerator<Uint8Array> {
     const size = file.size as number;
     const begun = performance.now();
-    // Of the whole stream: chunks come in bursts.
+    // The speed is measured over the whole stream, since chunks come in bursts.
     const put = async (gathered: Gathered) => {
       const isFast = gathered.end - start > FAST * (performance.now() - begun);
       if (!isFast) await this.#put(name, file, gathered);
@@ -172,25 +186,25 @@ export class Download implements Source {
         yield chunk;
       }
     } finally {
-      // The beginning of a piece, where the download has broken off.
+      // If the download was interrupted, this is the start of a piece.
       await put(gathered);
     }
   }
 
-  /** Writes a piece, later; waits while several do. */
+  /** Queues a piece for writing. Waits while too many are queued. */
   async #put(name: string, file: KeptFile, { start, bytes }: Gathered): Promise<void> {
     if (bytes.byteLength < SMALL || !this.#keeps) return;
     this.#waiting++;
     this.#writes = this.#writes.then(async () => {
       try {
-        // Beside the rest of it, what is made of it will want room.
+        // Leaves room for the rest of the file and for the quantised model.
         const size = file.size as number;
         if (!this.#keeps || !(await this.#cache.hasRoom(1.5 * size - start))) return;
         const piece = await putPiece(this.#cache.store, fileName(this.#entry, name), start, bytes);
         file.pieces = [...file.pieces, piece].sort((a, b) => a.start - b.start);
         await this.#cache.index.put({ ...this.#entry, used: Date.now() });
       } catch {
-        // It will be fetched again.
+        // The piece will be fetched again.
         this.#keeps = false;
       } finally {
         this.#waiting--;
@@ -200,7 +214,10 @@ export class Download implements Source {
   }
 }
 
-/** With what is here of it gone, the load begins anew. */
+/**
+ * The error for a file that has changed since its parts were stored. The load starts again without
+ * them.
+ */
 function exchanged(name: string): GossamerError {
   return new GossamerError(
     "wrong_hash",
@@ -209,7 +226,7 @@ function exchanged(name: string): GossamerError {
   );
 }
 
-/** A piece that is being put together. */
+/** A piece that is being assembled. */
 class Gathered {
   readonly start: number;
   readonly #bytes: Uint8Array<ArrayBuffer>;
@@ -229,12 +246,12 @@ class Gathered {
     return this.start + this.length;
   }
 
-  /** Whether it is whole, or has waited for long. */
+  /** Whether it is complete or old enough to be stored. */
   get isDue(): boolean {
     return this.length === this.#bytes.byteLength || performance.now() - this.#since > LATEST;
   }
 
-  /** Takes what it can of a chunk. */
+  /** Appends the start of a chunk, as much as fits. Returns the number of bytes taken. */
   add(chunk: Uint8Array): number {
     const taken = chunk.subarray(0, this.#bytes.byteLength - this.length);
     this.#bytes.set(taken, this.length);
@@ -243,7 +260,7 @@ class Gathered {
   }
 }
 
-/** The first bytes of a stream. */
+/** The first `length` bytes of a stream. */
 async function* until(chunks: AsyncIterable<Uint8Array>, length: number): AsyncGenerator<Uint8Array> {
   let left = length;
   for await (const chunk of chunks) {

@@ -1,16 +1,16 @@
-/** Named values as files of a folder, in Node, Deno and Bun. */
+/** A store whose values are files in a folder, for Node, Deno and Bun. */
 
 import { randomUUID } from "node:crypto";
 import { mkdir, open, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import type { ModelStore } from "./cache.js";
+import type { ModelStore } from "../types.js";
 
 export function folderStore(folder: string): ModelStore {
   return {
     get: (name) => read(join(folder, name)),
     async put(name, value) {
       const path = join(folder, name);
-      // Whoever reads meanwhile finds the old value or the new one.
+      // A concurrent reader finds the old value or the new one.
       const draft = `${path}.${randomUUID()}`;
       await mkdir(dirname(path), { recursive: true });
       try {
@@ -25,7 +25,7 @@ export function folderStore(folder: string): ModelStore {
   };
 }
 
-/** The whole of a file, if there is one, at once: `readFile` goes by half megabytes. */
+/** Reads a file in one operation, if it exists. `readFile` reads half a megabyte at a time. */
 async function read(path: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
   const file = await open(path).catch(() => undefined);
   if (!file) return undefined;

@@ -1,7 +1,9 @@
 /**
- * The Hugging Face cache folder, which Python's huggingface_hub and others share: `models--org--name/` has files by their hashes
- * in `blobs`, links to them by commit and name in `snapshots`, and the commits of branches and tags in `refs`. Beside them, in
- * `gossamer`, is what was quantised: a quarter of the bytes, of which nothing is left to be computed.
+ * The Hugging Face cache folder, shared with Python's huggingface_hub and others.
+ * `models--org--name/` has files named by their hashes in `blobs`, links to them by commit and name
+ * in `snapshots`, and the commits of branches and tags in `refs`. This package adds the folder
+ * `gossamer` with the quantised model, which has a quarter of the bytes and loads without
+ * computation.
  */
 
 import { createHash, type Hash, randomUUID } from "node:crypto";
@@ -25,24 +27,29 @@ import { checkAborted, GossamerError } from "../errors.js";
 import { directorySource } from "../sources/directory.js";
 import type { Identity, ListedFile, Listing, OpenFile, Source } from "../sources/source.js";
 import { isHash } from "../sources/trust.js";
-import type { CachedModel, LoadCache, Visit, Wanted } from "./cache.js";
+import type { CachedModel } from "../types.js";
+import type { LoadCache, Visit, Wanted } from "./cache.js";
 import { folderStore } from "./folder-store.js";
 import { entryBytes } from "./index.js";
 import { exists, type FileLock, lockFile } from "./lock-file.js";
 import { forgetMeasurements } from "./measurements.js";
 import { StoreCache } from "./store.js";
 import { gone, isOfFiles, notCached, notReplaced, offline, passing, waiting } from "./visit.js";
+import { writeAt } from "./write-at.js";
 
-/** In the folder of a model that was downloaded by this package. */
+/** A file that marks the folder of a model downloaded by this package. */
 const MARKER = ".gossamer";
-/** Folder of the models that were quantised. */
+/** Folder of the quantised model. */
 const QUANTIZED = "gossamer";
-/** Folder of the hashes that the Hub has listed: a file that is no link has no name that says its hash. */
+/**
+ * Folder of the hashes that the Hub listed. They are needed for files that are not links, whose
+ * name is not a hash.
+ */
 const HASHES = ".gossamer-hashes";
-/** End of the name of a file that is not whole yet. Python has names of its own. */
+/** Suffix of files that are incomplete. Python uses another suffix. */
 const INCOMPLETE = ".gossamer.incomplete";
 
-/** The cache in a folder. */
+/** The cache in the Hugging Face cache folder. */
 export class HubFolder implements LoadCache {
   readonly #folder: string;
 
@@ -50,7 +57,7 @@ export class HubFolder implements LoadCache {
     this.#folder = folder;
   }
 
-  /** All models that are there, whoever has put them there. */
+  /** All models in the folder, including those that other programs have put there. */
   async list(): Promise<CachedModel[]> {
     const found = await Promise.all(
       (await this.#models()).map(async ([name, model]) => {
@@ -73,7 +80,7 @@ export class HubFolder implements LoadCache {
   }
 
   async delete(model: string): Promise<boolean> {
-    // Only what is there by this name is deleted: the name may be anything.
+    // The name is not trusted: only a folder that was listed is deleted.
     const [found] = (await this.#models()).find(([, name]) => name === model) ?? [];
     if (found === undefined) return false;
     const folder = join(this.#folder, found);
@@ -82,7 +89,7 @@ export class HubFolder implements LoadCache {
     return isThere;
   }
 
-  /** Leaves the models that others have put there. */
+  /** Keeps the models that other programs have put there. */
   async clear(): Promise<void> {
     await forgetMeasurements();
     for (const [name] of await this.#models()) {
@@ -107,11 +114,11 @@ export class HubFolder implements LoadCache {
     const named = ref === undefined ? undefined : join(folder, "refs", ref);
     const found = named && (await readFile(named, "utf8").catch(() => undefined))?.trim();
     const known = isHash(found) ? found : undefined;
-    // Without a network, the commit that the branch was at.
+    // Without a network, use the last known commit of the branch.
     const isAway = wanted.offline || away;
     const commit = version ?? (isAway ? known : undefined);
     if (listing && named !== undefined && ref !== commit && known !== commit) {
-      // A folder that cannot be written to is told of when files are.
+      // If the folder is not writable, there is a warning when files are written.
       await write(named, commit as string).catch(() => {});
     }
     const quantized = quantizedOf(folder);
@@ -127,7 +134,7 @@ export class HubFolder implements LoadCache {
     return new Snapshot(wanted, folder, commit, listing, listing ?? (await keptHashes(hashes)), quantized);
   }
 
-  /** Names of the folders of models, and of the models. */
+  /** [folder, model name] of each model. */
   async #models(): Promise<[string, string][]> {
     return (await names(this.#folder)).flatMap((name) => {
       const [, model] = /^models--(.+)$/.exec(name) ?? [];
@@ -140,20 +147,20 @@ export class HubFolder implements LoadCache {
   }
 }
 
-/** A model at a commit: what is there is read, what is not is fetched. */
+/** A model at a commit. Existing files are read, missing ones fetched. */
 class Snapshot implements Visit {
   readonly sha256: Wanted["sha256"];
   readonly #wanted: Wanted;
   readonly #folder: string;
   readonly #commit: string;
   readonly #listing: Listing | undefined;
-  /** The listing, or what was kept of it. */
+  /** The listing, or the stored hashes of an earlier one. */
   readonly #hashes: Listing;
   readonly #quantized: StoreCache;
-  /** Files that were here, with their hashes; none for one that is not whole. */
+  /** Existing files that were read, with their hashes; undefined for incomplete ones. */
   readonly #read = new Map<string, string | undefined>();
   readonly #fetched = new Set<string>();
-  /** Files that another process downloads on, since this one has slept. */
+  /** Files whose download another process has taken over, since this one was suspended. */
   readonly #lost = new Set<string>();
   #unkept: unknown;
 
@@ -174,7 +181,7 @@ class Snapshot implements Visit {
     this.#quantized = quantized;
   }
 
-  /** In 32 bits there is nothing to be gained. */
+  /** A quantised copy is stored. For f32 there would be no gain. */
   get saves(): boolean {
     return this.#wanted.dtype !== "f32";
   }
@@ -194,7 +201,7 @@ class Snapshot implements Visit {
     return {
       model: place.model,
       revision: this.#commit,
-      // Hashes are checked here.
+      // Without hashes: they are checked in this class.
       list: async () =>
         this.#listing
           ? new Map([...this.#listing].map(([name, { size }]) => [name, { size }]))
@@ -225,7 +232,7 @@ class Snapshot implements Visit {
     return (await Promise.all([...this.#lost].map(exists))).every((isThere) => isThere);
   }
 
-  /** Throws away what is not what its name says. */
+  /** Deletes files whose contents do not match their hash. */
   async forget(error: unknown): Promise<boolean> {
     if (!isOfFiles(error)) return false;
     const wrong: string[] = [];
@@ -243,20 +250,20 @@ class Snapshot implements Visit {
 
   leave(): void {}
 
-  /** The hash that the Hub lists a file with. */
+  /** The hash of a file in the Hub's listing. */
   #hash(name: string): string | undefined {
     const { oid, sha256 = oid } = this.#hashes.get(name) ?? {};
     return sha256;
   }
 
-  /** A file that is here. */
+  /** Opens an existing file. */
   async #local(path: string, name: string): Promise<OpenFile | undefined> {
     const target = await readlink(path).catch(() => undefined);
     const bytes = target === undefined ? path : join(dirname(path), target);
     if (this.#wanted.damaged.has(bytes)) return undefined;
     const file = await openFile(path);
     if (!file) return undefined;
-    // A file that is no link has no name that says what it is.
+    // The name of a link's target is the hash. A file that is not a link has no such name.
     const named = basename(target ?? "");
     const hash = isHash(named) ? named : this.#hash(name);
     if (hash === undefined) return file;
@@ -264,12 +271,15 @@ class Snapshot implements Visit {
     return { ...file, chunks: checked(file.chunks, name, hash, file.size as number) };
   }
 
-  /** Passes a file's bytes on while they are written: first what is here of them, then the rest. */
+  /**
+   * Yields a file's bytes while they are written to disk: first those of an incomplete download,
+   * then the rest.
+   */
   async *#fetch(name: string, local: string, hash: string, size: number): AsyncGenerator<Uint8Array> {
     const blob = join(this.#folder, "blobs", hash);
     const lock = await this.#lock(blob);
     try {
-      // Another has fetched it meanwhile.
+      // Another process has fetched it meanwhile.
       const kept = await this.#local(local, name);
       if (kept) {
         yield* kept.chunks;
@@ -283,7 +293,8 @@ class Snapshot implements Visit {
         await this.#named(blob, local, copyFile);
         return;
       }
-      // Nobody else has a file of this name: whoever takes the download over gives it another.
+      // The name is unique to this process. A process that takes the download over renames the
+      // file.
       const draft = lock && new Draft(`${blob}.${randomUUID()}${INCOMPLETE}`, lock);
       yield* checked(this.#rest(name, blob, draft, size), name, hash, size);
       if (draft) await this.#finish(draft, blob, local, hash);
@@ -292,7 +303,7 @@ class Snapshot implements Visit {
     }
   }
 
-  /** Nothing where the folder cannot be written to. */
+  /** Locks a blob. Undefined if the folder is not writable. */
   async #lock(blob: string): Promise<FileLock | undefined> {
     const { signal } = this.#wanted;
     try {
@@ -339,25 +350,28 @@ class Snapshot implements Visit {
     }
   }
 
-  /** Does something to a draft; once it has failed, nothing is done any more, and the load goes on. */
+  /**
+   * Runs an operation on a draft. After a failure the draft is abandoned, and the load goes on
+   * without it.
+   */
   async #attempt<T>(draft: Draft, work: () => Promise<T>): Promise<T | undefined> {
     if (draft.isOver) return undefined;
     try {
       return await work();
     } catch (error) {
       draft.isOver = true;
-      // Whoever has the lock now has the file, too.
+      // If the lock is lost, its new owner stores the file: no warning is needed.
       if (error !== LOST) this.#unkept = error;
       await rm(draft.path, { force: true }).catch(() => {});
       return undefined;
     }
   }
 
-  /** Gives a file that is whole its name. */
+  /** Renames a complete file to its final name. */
   async #finish(draft: Draft, blob: string, local: string, hash: string): Promise<void> {
     await this.#attempt(draft, async () => {
       await draft.check();
-      // What is on the disk counts, not what has passed.
+      // Checks the bytes on the disk, not those that were passed on.
       if (!(await isWhole(draft.path, hash))) throw new Error(`${draft.path} is not what was written there`);
       await draft.check();
       await rename(draft.path, blob);
@@ -380,15 +394,15 @@ class Snapshot implements Visit {
   }
 }
 
-/** What a draft's owner meets whose lock was taken over while it slept. */
+/** The error if another process has taken over the lock while this one was suspended. */
 const LOST = new Error("another process has taken this download over");
 
-/** A file that is not whole yet, of one process. */
+/** An incomplete file that belongs to this process. */
 class Draft {
   readonly path: string;
-  /** Whether it is not to be written to any more. */
+  /** Whether it was abandoned. */
   isOver = false;
-  /** Whether it has become the file. */
+  /** Whether it was renamed to the final name. */
   isDone = false;
   readonly #lock: FileLock;
 
@@ -397,7 +411,10 @@ class Draft {
     this.#lock = lock;
   }
 
-  /** Makes it, of the largest that others have left; gives what was in that. */
+  /**
+   * Creates the draft from the largest incomplete file that others have left, and returns that
+   * file's contents.
+   */
   async begin(blob: string): Promise<OpenFile | undefined> {
     const folder = dirname(blob);
     const left = (await names(folder))
@@ -423,26 +440,27 @@ class Draft {
     return openFile(this.path);
   }
 
-  /** Writes at a place of it. A file that another has taken is not made anew. */
+  /**
+   * Writes a chunk at a position. It does not create the file again if another process has taken
+   * it.
+   */
   async write(chunk: Uint8Array, at: number): Promise<void> {
     await this.check();
     const file = await open(this.path, "r+");
     try {
-      for (let done = 0; done < chunk.byteLength; ) {
-        done += (await file.write(chunk, done, chunk.byteLength - done, at + done)).bytesWritten;
-      }
+      await writeAt(file, chunk, at);
     } finally {
       await file.close();
     }
   }
 
-  /** Throws if the lock is another's. */
+  /** Throws if another process holds the lock. */
   async check(): Promise<void> {
     if (!(await this.#lock.isHeld())) throw LOST;
   }
 }
 
-/** Keeps the hashes of a listing, for when there is none. */
+/** Stores the hashes of a listing for loads without a network. */
 async function keepHashes(path: string, listing: Listing): Promise<void> {
   if (await exists(path)) return;
   await write(path, JSON.stringify(Object.fromEntries(listing)));
@@ -459,12 +477,14 @@ async function keptHashes(path: string): Promise<Listing> {
   }
 }
 
-/** What was quantised of the models in a folder. */
+/** The quantised models in a model's folder. */
 function quantizedOf(folder: string): StoreCache {
   return new StoreCache(folderStore(join(folder, QUANTIZED)));
 }
 
-/** Passes a file's bytes on, and throws if they have not the hash that is its name: SHA-256, or git's. */
+/**
+ * Passes a file's bytes on, and throws at the end if their hash (SHA-256 or git's SHA-1) is wrong.
+ */
 async function* checked(
   chunks: AsyncIterable<Uint8Array>,
   name: string,
@@ -490,7 +510,7 @@ function hasherOf(hash: string, size: number): Hash | undefined {
   return /^[0-9a-f]{40}$/.test(hash) ? createHash("sha1").update(`blob ${size}\0`) : undefined;
 }
 
-/** Whether a file has a hash. */
+/** Whether the contents of a file have the given hash. */
 async function isWhole(path: string, hash: string): Promise<boolean> {
   const file = await openFile(path);
   if (!file) return false;
@@ -507,14 +527,17 @@ async function openFile(path: string): Promise<OpenFile | undefined> {
   return "absent" in file ? undefined : file;
 }
 
-/** Names a blob in a snapshot: by a link, or where the system lets nobody make one (Windows, Deno), by `otherwise`. */
+/**
+ * Adds a blob to a snapshot as a link. Where links are not permitted (Windows, Deno) it uses
+ * `otherwise`.
+ */
 async function link(blob: string, local: string, otherwise: typeof rename): Promise<void> {
   await mkdir(dirname(local), { recursive: true });
   await rm(local, { force: true });
   try {
     await symlink(relative(dirname(local), blob), local);
   } catch {
-    // As huggingface_hub does: what is new is moved, what others link to is copied.
+    // Like huggingface_hub: a new file is moved, one that others link to is copied.
     await otherwise(blob, local);
   }
 }
@@ -524,12 +547,12 @@ async function write(path: string, text: string): Promise<void> {
   await writeFile(path, text);
 }
 
-/** What is in a folder, if there is one. */
+/** The names in a folder; empty if it does not exist. */
 function names(folder: string): Promise<string[]> {
   return readdir(folder).catch(() => []);
 }
 
-/** Bytes of a snapshot's files, and when one was last read. */
+/** Size of a snapshot's files in bytes, and when one of them was last read. */
 async function measure(folder: string): Promise<{ size: number; lastUsed: Date }> {
   let size = 0;
   let lastUsed = new Date(0);
@@ -540,7 +563,7 @@ async function measure(folder: string): Promise<{ size: number; lastUsed: Date }
   return { size, lastUsed };
 }
 
-/** Files of a folder and of those in it, by their paths. */
+/** All files in a folder and its subfolders, by their paths. */
 async function filesIn(folder: string): Promise<[string, Stats][]> {
   const files: [string, Stats][] = [];
   for (const path of await readdir(folder, { recursive: true }).catch(() => [])) {

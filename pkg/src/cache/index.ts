@@ -1,61 +1,66 @@
-/** What a store has: one list of all models, which every change writes anew. */
+/** The index of a store: one list of all models. Every change rewrites it. */
 
 import { isHash, isPath, isSize } from "../sources/trust.js";
-import type { WeightDtype } from "../types.js";
-import type { ModelStore } from "./cache.js";
+import type { ModelStore, WeightDtype } from "../types.js";
 import { exclusive } from "./locks.js";
 import { getValue, type KeptFile, keptBytes, pieceName } from "./pieces.js";
 
 const NAME = "index.json";
 const VERSION = 1;
 
-/** A model that is kept. */
+/** A stored model. */
 export interface Entry {
   model: string;
-  /** Its place (`Identity.key`) and version. */
+  /** The source (`Identity.key`) and version. */
   key: string;
   version: string;
-  /** Branches and tags that have led here. */
+  /** Branches and tags that resolved to this version. */
   refs: string[];
-  /** As what it was loaded; none for files as they were downloaded. */
+  /** The dtype that it was loaded in; absent for downloaded files. */
   dtype?: WeightDtype;
-  /** Whether that is what it is loaded as unless told otherwise. */
+  /** Whether that is the dtype for loads that name none. */
   standard?: boolean;
-  /** Hashes that the downloaded files were found to have. */
+  /** The verified hashes of the downloaded files. */
   sha256: Record<string, string>;
   files: Record<string, KeptFile>;
-  /** When it was last loaded, in milliseconds since 1970. */
+  /** When the model was last loaded, in milliseconds since 1970. */
   used: number;
 }
 
 export const entryBytes = ({ files }: Entry): number =>
   Object.values(files).reduce((sum, file) => sum + keptBytes(file), 0);
 
-/** Where a store has a file of an entry. */
+/** Name of an entry's file in the store. */
 export function fileName({ key, version, dtype }: Pick<Entry, "key" | "version" | "dtype">, file: string) {
   const parts = [...key.split("/"), version, dtype ?? "downloaded", ...file.split("/")];
   return parts.map(encodePart).join("/");
 }
 
-/** What `ModelStore` says that names are made of; no part leads out of a folder. */
+/**
+ * Encodes a part of a name with the characters that `ModelStore` promises. No part can lead out of
+ * a folder.
+ */
 function encodePart(part: string): string {
   const hexadecimal = (character: string) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`;
   return encodeURIComponent(part).replace(/[!'()*]|^\.+$/g, (found) => [...found].map(hexadecimal).join(""));
 }
 
-/** The same for entries of the same files. */
+/** An id that is equal for entries with the same files. */
 export const entryId = ({ key, version, dtype }: Pick<Entry, "key" | "version" | "dtype">): string =>
   JSON.stringify([key, version, dtype]);
 
-/** Whether two entries are of the same files. */
+/** Whether two entries have the same files. */
 export const isSame = (a: Entry, b: Entry): boolean => entryId(a) === entryId(b);
 
 const isText = (value: unknown) => typeof value === "string";
-/** An object's values; nothing of what is none. */
+/** The values of an object; undefined if it is not an object. */
 const valuesOf = (value: unknown): unknown[] | undefined =>
   typeof value === "object" && value !== null ? Object.values(value) : undefined;
 
-/** Whether a list has an entry as they are written: whoever can write to a store may have changed it. */
+/**
+ * Whether an entry of the list is valid. The list is not trusted, since others may be able to write
+ * to the store.
+ */
 function isEntry(entry: Partial<Entry> | null): entry is Entry {
   const { model, key, version, dtype = "", refs, sha256, files, used } = entry ?? {};
   return (
@@ -86,7 +91,7 @@ export class Index {
     this.#store = store;
   }
 
-  /** The last used first. */
+  /** All entries, the most recently used first. */
   async entries(): Promise<Entry[]> {
     const bytes = await getValue(this.#store, NAME);
     try {
@@ -94,12 +99,12 @@ export class Index {
       if (version !== VERSION) return [];
       return (entries as Partial<Entry>[]).filter(isEntry).sort((a, b) => b.used - a.used);
     } catch {
-      // There is none yet, or it is damaged: what it listed is downloaded anew.
+      // There is no index yet, or it is damaged: its models are downloaded again.
       return [];
     }
   }
 
-  /** Changes the list, while no other does. */
+  /** Changes the list under a lock. */
   update(change: (entries: Entry[]) => Entry[]): Promise<void> {
     return exclusive("gossamer-embed index", async () => {
       const entries = change(await this.entries());
@@ -108,12 +113,12 @@ export class Index {
     });
   }
 
-  /** Adds an entry, in place of one of the same files. */
+  /** Adds an entry; replaces one with the same files. */
   put(entry: Entry): Promise<void> {
     return this.update((entries) => [...entries.filter((other) => !isSame(other, entry)), entry]);
   }
 
-  /** Forgets entries: first that they are there, then their bytes. */
+  /** Removes entries from the list, then deletes their bytes. */
   async remove(isGone: (entry: Entry) => boolean): Promise<Entry[]> {
     let gone: Entry[] = [];
     await this.update((entries) => {
@@ -124,7 +129,7 @@ export class Index {
     return gone;
   }
 
-  /** Deletes the bytes of an entry that is not listed. */
+  /** Deletes the bytes of an entry that is not in the list. */
   async discard(entry: Entry): Promise<void> {
     for (const [file, { pieces }] of Object.entries(entry.files)) {
       for (const piece of pieces) await this.#store.delete(pieceName(fileName(entry, file), piece));

@@ -1,6 +1,6 @@
 /**
- * Locks between processes, for which Node has no call: a folder that one of them makes, with a file in it that is its own and
- * that it touches while it lives.
+ * Locks between processes, which Node does not have. A lock is a folder that its owner creates. The
+ * folder contains a file of the owner, whose time the owner updates while it is alive.
  */
 
 import { randomUUID } from "node:crypto";
@@ -8,28 +8,32 @@ import { mkdir, readdir, rename, rm, stat, utimes, writeFile } from "node:fs/pro
 import { join } from "node:path";
 import { checkAborted } from "../errors.js";
 
-/** Milliseconds between looks at a lock that another has. */
+/** Milliseconds between checks of a lock that another process holds. */
 const LOOK = 50;
-/** Milliseconds between touches. */
+/** Milliseconds between updates of the owner's file. */
 const TOUCH = 1000;
-/** Looks, ten seconds of them, at a lock that does not change, after which its owner is taken to have died. */
+/** Number of checks (ten seconds) of an unchanged lock after which its owner counts as dead. */
 const DEAD = 200;
 
-/** A lock that was taken. */
+/** A lock that this process has acquired. */
 export interface FileLock {
-  /** Whether it still is: others take it from a process that has slept for long. */
+  /**
+   * Whether this process still holds it: others take a lock from a process that was suspended for
+   * long.
+   */
   isHeld(): Promise<boolean>;
-  /** Gives it back. */
+  /** Releases the lock. */
   release(): Promise<void>;
 }
 
-/** Waits for a lock. */
+/** Waits for a lock and acquires it. */
 export async function lockFile(path: string, signal: AbortSignal | undefined): Promise<FileLock> {
   const own = join(path, randomUUID());
   let seen = "";
   for (let looks = 0; !(await take(path, own)); looks++) {
     checkAborted(signal);
-    // Clocks may be set back, and processes sleep: what counts are changes that were seen.
+    // Counts observed changes instead of comparing times, since clocks may be set back and
+    // processes suspended.
     const state = await stateOf(path);
     if (state !== seen) looks = 0;
     seen = state;
@@ -50,7 +54,7 @@ export async function lockFile(path: string, signal: AbortSignal | undefined): P
   };
 }
 
-/** Whether there is anything at a path. */
+/** Whether a path exists. */
 export function exists(path: string): Promise<boolean> {
   return stat(path).then(
     () => true,
@@ -58,18 +62,18 @@ export function exists(path: string): Promise<boolean> {
   );
 }
 
-/** Takes a lock that nobody has. */
+/** Tries to acquire a lock. Returns false if another process holds it. */
 async function take(path: string, own: string): Promise<boolean> {
   const unless = (code: string) => (error: unknown) => {
     if ((error as { code?: unknown }).code !== code) throw error;
     return false;
   };
   const isMade = await mkdir(path).then(() => true, unless("EEXIST"));
-  // Another may have removed it before it had a file.
+  // Another process may have removed the folder before it had a file.
   return isMade && writeFile(own, "").then(() => true, unless("ENOENT"));
 }
 
-/** What changes while a lock's owner lives. */
+/** A value that changes while the owner of a lock is alive. */
 async function stateOf(path: string): Promise<string> {
   const owners = await readdir(path).catch(() => []);
   const times = [path, ...owners.map((name) => join(path, name))].map((path) =>
@@ -87,10 +91,10 @@ async function bury(path: string, state: string): Promise<void> {
   try {
     await rename(path, grave);
   } catch {
-    // Another was faster.
+    // Another process was faster.
     return;
   }
-  // Another was faster, and this is the lock of one who lives.
+  // Another process was faster, and this is its new lock: put it back.
   if (
     (await stateOf(grave)) !== state &&
     (await rename(grave, path).then(

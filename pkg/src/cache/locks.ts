@@ -1,19 +1,21 @@
-/** One at a time: between tabs and workers where the host can tell, or else within this thread. */
+/**
+ * Locks across tabs and workers if the host has `navigator.locks`, otherwise within this thread.
+ */
 
 import { aborted } from "../errors.js";
 
-/** Gives a lock back. */
+/** Releases a lock. */
 export type Release = () => void;
 
 const queues = new Map<string, Promise<void>>();
 
-/** Waits for a lock. */
+/** Waits for a lock and acquires it. */
 export async function acquire(name: string, signal?: AbortSignal): Promise<Release> {
   const { locks } = globalThis.navigator ?? {};
   return locks ? between(locks, name, signal) : within(name, signal);
 }
 
-/** Runs `work` while no other has the lock. */
+/** Runs `work` while holding the lock. */
 export async function exclusive<T>(name: string, work: () => Promise<T>): Promise<T> {
   const release = await acquire(name);
   try {

@@ -1,15 +1,18 @@
-/** From how many tokens on GPUs are faster, as was measured: by adapter and model, where there is a Cache API. */
+/**
+ * Stores the measured batch sizes from which on GPUs are faster, by adapter and model, if there is
+ * a Cache API.
+ */
 
 const NAME = "gossamer-embed-gpu";
 
-/** Where it is kept. */
+/** The cache of the measurements. */
 export async function measurements(): Promise<Cache | undefined> {
-  // Some say no to pages that did not come by https.
+  // Some browsers refuse this for pages that were not loaded by https.
   return globalThis.caches?.open(NAME).catch(() => undefined);
 }
 
-/** Forgets all. */
+/** Deletes all measurements. */
 export async function forgetMeasurements(): Promise<void> {
-  // Cloudflare's has no such method.
+  // Cloudflare's Cache API has no `delete`.
   await globalThis.caches?.delete?.(NAME).catch(() => undefined);
 }

@@ -1,37 +1,42 @@
-/** Files as a store has them: in pieces, each with its hash, so that what is read back is what was written or nothing. */
+/**
+ * Stores files in pieces, each with its hash, so that a piece is read back unchanged or not at all.
+ */
 
 import { openContents } from "../sources/files.js";
 import { readAll } from "../sources/source.js";
 import { hexadecimal } from "../sources/verify.js";
-import type { ModelStore } from "./cache.js";
+import type { ModelStore } from "../types.js";
 
-/** Bytes of a piece, but for a file's last: what key-value stores take, and of a broken download is lost at most. */
+/**
+ * Size of a piece in bytes (the last one of a file may be smaller). It fits into key-value stores,
+ * and is the most that an interrupted download loses.
+ */
 export const PIECE = 1 << 22;
 
-/** Some bytes of a file. */
+/** A part of a file. */
 export interface Piece {
   start: number;
   length: number;
   sha256: string;
 }
 
-/** A file of which pieces are kept. */
+/** A file with stored pieces. */
 export interface KeptFile {
-  /** Of the whole, if it is known. */
+  /** Size of the whole file in bytes, if it is known. */
   size?: number;
-  /** What the server told its version by: the rest must be of the same. */
+  /** ETag or date of the file's version. The rest must have the same. */
   validator?: string;
-  /** In order; there may be gaps. */
+  /** The stored pieces, in order. There may be gaps. */
   pieces: Piece[];
 }
 
-/** Bytes that are kept of a file. */
+/** Number of stored bytes of a file. */
 export const keptBytes = ({ pieces }: KeptFile): number =>
   pieces.reduce((sum, { length }) => sum + length, 0);
 
 export const pieceName = (file: string, { start }: Pick<Piece, "start">): string => `${file}/${start}`;
 
-/** Keeps a piece. */
+/** Stores a piece. */
 export async function putPiece(
   store: ModelStore,
   file: string,
@@ -43,7 +48,7 @@ export async function putPiece(
   return piece;
 }
 
-/** A piece's bytes, unless the store has lost or changed them. */
+/** Reads a piece. Undefined if the store has lost or changed it. */
 export async function getPiece(
   store: ModelStore,
   file: string,
@@ -53,7 +58,7 @@ export async function getPiece(
   return bytes?.byteLength === piece.length && (await sha256(bytes)) === piece.sha256 ? bytes : undefined;
 }
 
-/** A value's bytes. */
+/** Reads a value. Undefined if it does not exist. */
 export async function getValue(
   store: ModelStore,
   name: string,

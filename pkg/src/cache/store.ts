@@ -1,17 +1,18 @@
-/** Models in a store: as they were quantised when they were first loaded, or as far as they are downloaded. */
+/** A cache in a store: models as they were quantised in the first load, and partial downloads. */
 
 import type { Engine } from "../engine/engine.js";
 import { GossamerError, reason } from "../errors.js";
 import { save } from "../save.js";
 import { type Identity, type Listing, type OpenFile, type Source, streamChunks } from "../sources/source.js";
-import type { CachedModel, LoadCache, ModelCache, ModelStore, Visit, Wanted } from "./cache.js";
+import type { CachedModel, ModelCache, ModelStore } from "../types.js";
+import type { LoadCache, Visit, Wanted } from "./cache.js";
 import { Download } from "./download.js";
 import { type Entry, entryBytes, entryId, fileName, Index, isSame } from "./index.js";
 import { acquire, type Release } from "./locks.js";
 import { getPiece, type KeptFile, putPiece } from "./pieces.js";
 import { isOfFiles, notCached, notReplaced, offline, passing, waiting } from "./visit.js";
 
-/** A cache of the models that a store has. `room` tells how many bytes may be added, where that is known. */
+/** The cache in a store. `room` returns how many bytes can be added, where that is known. */
 export class StoreCache implements LoadCache {
   readonly store: ModelStore;
   readonly index: Index;
@@ -53,10 +54,10 @@ export class StoreCache implements LoadCache {
     if (wanted.offline) {
       throw offline(place.model);
     }
-    // The Hub says which commit it is.
+    // The listing tells which commit a branch is at.
     await place.list?.(signal);
     const { version, away } = place.identity ?? {};
-    // No network, or a mirror that does not list its files.
+    // There is no network, or a mirror that does not list its files.
     if (version === undefined)
       return (away && (await this.find({ ...wanted, offline: true }))) || passing(wanted);
     const lock = acquire(`gossamer-embed ${place.identity?.key} ${version}`, signal);
@@ -75,8 +76,8 @@ export class StoreCache implements LoadCache {
   }
 
   /**
-   * Keeps a model of a version that was loaded; if that fails, then with the room that `spare` makes, then in place of other
-   * models.
+   * Stores a loaded model. If that fails, it calls `spare` to free space and tries again, then
+   * deletes other models one by one, the least recently used first.
    */
   async add(
     engine: Engine,
@@ -85,14 +86,14 @@ export class StoreCache implements LoadCache {
     spare: () => Promise<void> = async () => {},
   ): Promise<void> {
     const entry = await this.#entry(engine, wanted, version);
-    // Each is forgotten once, whatever a store says that answers with what was there before.
+    // Each model is deleted only once, even if the store still returns an outdated index.
     let others: Entry[] | undefined;
     for (let attempt = 0; ; attempt++) {
       try {
         await this.#write(engine, entry);
         return await this.index.put(entry);
       } catch (error) {
-        // What was written so far is found by nobody, but takes room.
+        // Nothing refers to the pieces written so far, but they take space.
         await this.index.discard(entry).catch(() => {});
         entry.files = {};
         if (error instanceof GossamerError && error.code !== STORE) throw error;
@@ -122,7 +123,7 @@ export class StoreCache implements LoadCache {
       version,
       refs: ref === undefined ? [] : [ref],
       dtype: info.dtype,
-      // What no one has saved in another dtype is in 8 bits unless told otherwise.
+      // Models that were not saved in another dtype load in q8 by default.
       standard: asked === undefined || (info.dtype === "q8" && info.stored === undefined),
       sha256: Object.fromEntries([
         ...listed,
@@ -151,12 +152,18 @@ export class StoreCache implements LoadCache {
     }
   }
 
-  /** Whether so much may be added, as far as the host tells: Chromium tells of more than there is. */
+  /**
+   * Whether `bytes` can be added, as far as the host knows. Chromium reports more space than there
+   * is.
+   */
   async hasRoom(bytes: number): Promise<boolean> {
     return !this.#room || (await this.#room()) >= bytes;
   }
 
-  /** What is wanted, if it is here whole; without a network, by the branch or tag that led to it. */
+  /**
+   * Finds the complete model in the store. Without a network it is found by the branch or tag that
+   * resolved to it.
+   */
   async find(wanted: Wanted, version = wanted.place.identity?.version): Promise<Visit | undefined> {
     const { identity } = wanted.place;
     if (!identity) return undefined;
@@ -175,15 +182,15 @@ export class StoreCache implements LoadCache {
   }
 }
 
-/** The models that a store of your own has, to list and to forget. */
+/** The models in a store of your own, to list and to delete. */
 export function modelCache(store: ModelStore): ModelCache {
   return new StoreCache(store);
 }
 
-/** Of errors that a store has thrown. */
+/** Code of the errors that a store has thrown. */
 const STORE = "network";
 
-/** A store whose errors say what it is that has failed. */
+/** Wraps a store so that its errors say which operation failed. */
 function inWords(store: ModelStore): ModelStore {
   const told = async <T>(what: string, name: string, call: () => T | Promise<T>): Promise<T> => {
     try {
@@ -203,9 +210,12 @@ function inWords(store: ModelStore): ModelStore {
   };
 }
 
-/** Loading what is there. */
+/** Loads a model from the store. */
 class Kept implements Visit {
-  /** The files are others than those that the user knows; they were checked when these were made of them. */
+  /**
+   * Empty: the user's hashes are those of the downloaded files, which were checked before these
+   * files were made of them.
+   */
   readonly sha256 = {};
   readonly #cache: StoreCache;
   readonly #entry: Entry;
@@ -242,12 +252,12 @@ class Kept implements Visit {
           isSame(entry, this.#entry) ? { ...entry, refs: known, used: Date.now() } : entry,
         ),
       )
-      // It only tells what to forget first.
+      // The time of use only decides which model is deleted first.
       .catch(() => {});
     return true;
   }
 
-  /** It did not load as it did when it was kept: something has happened to it. */
+  /** The files loaded when they were stored, so they have been damaged since. */
   async forget(error: unknown): Promise<boolean> {
     if (!isOfFiles(error)) return false;
     const { damaged, place, warn } = this.#wanted;
@@ -272,7 +282,7 @@ class Kept implements Visit {
         const bytes = await next;
         if (!bytes) throw damaged(name);
         next = get(at + 1);
-        // Whoever leaves early does not wait for it.
+        // If the reader stops early, nobody awaits this promise.
         next?.catch(() => {});
         yield bytes;
       }
@@ -287,7 +297,7 @@ function damaged(name: string): GossamerError {
   });
 }
 
-/** Loading what is not there yet: one at a time, while others wait for it. */
+/** Downloads a model that is not in the store. Other loads of the same model wait for it. */
 class Fetching implements Visit {
   readonly saves = true;
   readonly source: Download;
@@ -317,7 +327,7 @@ class Fetching implements Visit {
   async keep(engine: Engine): Promise<boolean> {
     try {
       await this.source.settle();
-      // The first to make room is what was downloaded, of which the model has been made.
+      // To free space, the download is deleted first: the model has been made of it.
       const { version } = this.#wanted.place.identity as Identity & { version: string };
       await this.#cache.add(engine, this.#wanted, version, () => this.source.discard());
       await this.source.discard();
@@ -333,7 +343,7 @@ class Fetching implements Visit {
     }
   }
 
-  /** With what was kept of an earlier download gone, the whole may be right. */
+  /** Tries again without the stored parts of an earlier download, which may be damaged. */
   async forget(error: unknown): Promise<boolean> {
     await this.source.settle();
     if (!isOfFiles(error)) return false;

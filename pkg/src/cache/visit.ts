@@ -1,18 +1,19 @@
-/** What all ways to load by a cache have in common. */
+/** What all ways to load by way of a cache share. */
 
 import { type ErrorCode, GossamerError, reason } from "../errors.js";
 import type { Absent } from "../sources/source.js";
 import type { Visit, Wanted } from "./cache.js";
 
-/** Loading what is not to be kept. */
+/** Loads a model that is not to be cached. */
 export function passing({ place, sha256, file }: Wanted): Visit {
   return { source: place, sha256, file, keep: async () => false, forget: async () => false, leave() {} };
 }
 
-/** Errors that say nothing of what the files are. */
+/** Codes of errors that do not mean that the files are damaged. */
 const OTHERS: ErrorCode[] = [
   "aborted",
   "disposed",
+  "invalid_input",
   "worker_failed",
   "unsupported_runtime",
   "out_of_memory",
@@ -22,12 +23,12 @@ const OTHERS: ErrorCode[] = [
   "offline",
 ];
 
-/** Whether a load failed for what the files are. */
+/** Whether a load failed because of the contents of the files. */
 export function isOfFiles(error: unknown): boolean {
   return error instanceof GossamerError && !OTHERS.includes(error.code);
 }
 
-/** What is warned of. */
+/** The warning that a model could not be cached. */
 export function notCached(model: string, cause: unknown): GossamerError {
   return new GossamerError(
     "not_cached",
@@ -36,7 +37,7 @@ export function notCached(model: string, cause: unknown): GossamerError {
   );
 }
 
-/** What is warned of where a damaged copy cannot be deleted. */
+/** The warning that a damaged copy cannot be deleted. */
 export function notReplaced(model: string, what: string, cause: unknown): GossamerError {
   return new GossamerError(
     "not_cached",
@@ -45,10 +46,10 @@ export function notReplaced(model: string, what: string, cause: unknown): Gossam
   );
 }
 
-/** Milliseconds after which a load that waits says so. */
+/** Milliseconds after which a waiting load warns. */
 const LATE = 3000;
 
-/** Waits for another load's lock, and says so if that takes long. */
+/** Waits for the lock of another load. Warns if that takes long. */
 export async function waiting<T>({ place, warn }: Wanted, who: string, lock: Promise<T>): Promise<T> {
   const late = () =>
     warn(
@@ -72,7 +73,7 @@ export function offline(model: string): GossamerError {
   );
 }
 
-/** A file that was there before. */
+/** The error for a file that existed before and is gone. */
 export function gone(name: string, { absent }: Absent): GossamerError {
   return new GossamerError("network", `${name} is no longer there: ${absent}. Try again later.`, {
     status: 502,

@@ -1,17 +1,19 @@
-/** A call as data, so that it can go to another thread, whole or in parts. */
+/** Calls as data, so that they can be sent to another thread, whole or in parts. */
 
 import type {
   CreateEmbeddingResponse,
   Encoded,
   EncodedWhole,
-  Inputs,
   SparseEntry,
   SparseVector,
   Token,
   TokenVectors,
 } from "../types.js";
 
-/** What each call answers with. Chunks are four numbers each: start, end, first token, end token. */
+/**
+ * What each call answers with. Chunks are four numbers each: start, end, first token, end token. Scores are rows of one
+ * number for each label.
+ */
 export interface Results {
   encode: Data<Encoded | EncodedWhole>;
   encodeSparse: SparseVector[];
@@ -22,13 +24,15 @@ export interface Results {
   embeddings: CreateEmbeddingResponse<number[] | string>;
   embedSparse: SparseEntry[][];
   embedAll: number[][][];
+  score: Data<Encoded>;
+  rerank: Data<Encoded>;
   tokenize: Token[][];
   fetch: Answer;
   save: SavedEntry[];
   readSaved: ArrayBuffer;
 }
 
-/** Without methods, which the way from another thread would take away. */
+/** A result without methods, which are lost on the way from another thread. */
 type Data<Result> = Result extends unknown ? Omit<Result, "toList"> : never;
 
 /** {@link EncodedMulti} without methods. */
@@ -38,7 +42,7 @@ export interface MultiData {
   tokens?: Data<TokenVectors>[];
 }
 
-/** A file that a model can be saved as. */
+/** A file of a saved model. */
 export interface SavedEntry {
   path: string;
   size: number;
@@ -51,26 +55,36 @@ export interface Answer {
   body: string;
 }
 
-/** A call by name. `options` are as wasm reads them; those of a wire format are in its body. */
+/**
+ * A call by name. `options` have the form that wasm reads. The options of a wire format are in its
+ * body.
+ */
 export interface Call<Name extends keyof Results = keyof Results> {
   name: Name;
   inputs: unknown;
   options: object;
-  /** Number of its first input, for errors: it is one of several calls over a longer list. */
+  /**
+   * Index of its first input in a longer list, for error messages: the call is one of several over
+   * that list.
+   */
   first?: number;
 }
 
-/** The field that holds a call's inputs, where they are not alone. */
+/** Name of the field that holds the inputs, for calls whose argument is an object. */
 const FIELDS: Partial<Record<keyof Results, string>> = {
   embeddings: "input",
   embedSparse: "inputs",
   embedAll: "inputs",
   encodeChunks: "texts",
   chunk: "texts",
+  rerank: "documents",
 };
 
 /** A call's inputs, where there are several that could be done apart. Whether they make sense is for wasm to say. */
-export function severalInputs({ name, inputs }: Call): readonly (string | readonly number[])[] | undefined {
+export function severalInputs({
+  name,
+  inputs,
+}: Call): readonly (string | readonly (string | number)[])[] | undefined {
   const field = FIELDS[name];
   const list: unknown = field === undefined ? inputs : (inputs as Record<string, unknown> | null)?.[field];
   const several = Array.isArray(list) && list.length > 1 && typeof list[0] !== "number";
@@ -78,19 +92,19 @@ export function severalInputs({ name, inputs }: Call): readonly (string | readon
 }
 
 /** The same call for some of its inputs. */
-export function withInputs(call: Call, some: Inputs): Call {
+export function withInputs(call: Call, some: unknown[]): Call {
   const field = FIELDS[call.name];
   return { ...call, inputs: field === undefined ? some : { ...(call.inputs as object), [field]: some } };
 }
 
-/** The results of a call's parts, in order → the result of the whole. */
+/** Merges the results of a call's parts, in order, into the result of the whole call. */
 export function merge<Name extends keyof Results>(name: Name, parts: Results[Name][]): Results[Name] {
   const [only] = parts;
   if (parts.length === 1 && only !== undefined) return only;
   return (MERGE[name as keyof typeof MERGE] as unknown as (parts: Results[Name][]) => Results[Name])(parts);
 }
 
-/** All but those that are one part always. */
+/** How to merge the results of each call. Calls that are never split are not here. */
 const MERGE: {
   [Name in Exclude<keyof Results, "fetch" | "save" | "readSaved">]: (parts: Results[Name][]) => Results[Name];
 } = {
@@ -119,6 +133,8 @@ const MERGE: {
   },
   embedSparse: (parts) => parts.flat(),
   embedAll: (parts) => parts.flat(),
+  score: mergeDense,
+  rerank: mergeDense,
   tokenize: (parts) => parts.flat(),
 };
 
@@ -137,7 +153,7 @@ function mergeDense<Part extends Data<Encoded | EncodedWhole>>(parts: Part[]): P
   return joined;
 }
 
-/** Arrays of one kind, end to end. */
+/** Concatenates typed arrays of one type. */
 function join<T extends Float32Array | Int8Array | Uint8Array | Uint32Array>(parts: (T | undefined)[]): T {
   const all = parts.filter((part) => part !== undefined) as [T];
   const length = all.reduce((sum, part) => sum + part.length, 0);

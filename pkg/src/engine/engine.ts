@@ -1,4 +1,7 @@
-/** Where models are loaded and calls are answered: in this thread, or in a pool of workers. */
+/**
+ * The interface of loaded models and of models that are being loaded, in this thread or in a pool
+ * of workers.
+ */
 
 import type { Device, ModelInfo } from "../types.js";
 import type { Call, Results } from "./call.js";
@@ -7,7 +10,7 @@ type Awaitable<T> = T | Promise<T>;
 
 /** A loaded model. */
 export interface Engine {
-  /** What the model is; throws once it was disposed of. */
+  /** A description of the model. Throws after `dispose`. */
   readonly info: ModelInfo;
   run<Name extends keyof Results>(call: Call<Name>, signal: AbortSignal | undefined): Promise<Results[Name]>;
   dispose(): void;

@@ -1,4 +1,4 @@
-/** The way to a GPU, and whether it is worth it. */
+/** Opens a GPU, and measures from which batch size on it is faster than the CPU. */
 
 import { measurements } from "../cache/measurements.js";
 import { GossamerError } from "../errors.js";
@@ -10,20 +10,20 @@ interface MayHaveGpu {
   gpu?: { requestAdapter(): Promise<unknown> };
 }
 
-/** Classes by which wgpu tells a window and a worker, and looks for `navigator` in either. */
+/** Classes by which wgpu detects a window or a worker, where it looks for `navigator`. */
 interface Scope {
   Window?: unknown;
   WorkerGlobalScope?: unknown;
 }
 
-/** The GPU of this host, for models of an instance. */
+/** Opens the GPU of this host for the models of a wasm instance. */
 export async function openGpu(wasm: Wasm): Promise<GpuDevice> {
   const { gpu } = (globalThis.navigator ?? {}) as MayHaveGpu;
   if (!gpu) throw noGpu("this runtime has no WebGPU, or not on this page: it needs https");
   const adapter = await gpu.requestAdapter().catch(() => null);
   if (!adapter) throw noGpu("WebGPU offers no adapter");
   const scope = globalThis as Scope;
-  // Deno's threads, as Node has them, have neither, but a GPU.
+  // Deno's `node:worker_threads` have neither class, but they have a GPU.
   const isNeither = !scope.Window && !scope.WorkerGlobalScope;
   if (isNeither) scope.WorkerGlobalScope = Object;
   try {
@@ -43,14 +43,14 @@ function noGpu(why: string): GossamerError {
   );
 }
 
-/** Sizes of passes that are tried, in tokens. */
+/** Batch sizes to measure, in tokens. */
 const SIZES = [16, 64, 256, 512];
-/** A GPU that is so many times slower need not be tried with more. */
+/** If the GPU is this many times slower at one size, larger sizes are not measured. */
 const HOPELESS = 8;
 
 /**
- * Tokens from which on the GPU is faster: the first of a few sizes, or infinitely many. Measured once for an adapter and a
- * model, where there is a place to remember it in.
+ * The smallest of a few batch sizes, in tokens, at which the GPU is faster; Infinity if there is
+ * none. It is measured once for an adapter and a model if the host can store the result.
  */
 export async function fasterFrom(
   info: ModelInfo,
@@ -61,7 +61,7 @@ export async function fasterFrom(
   const known = await (await notes?.match(page))?.text();
   if (known) return Number(known);
   const tokens = await measure(info, answer);
-  // Where it cannot be noted down it is measured again.
+  // If the result cannot be stored, it is measured again next time.
   await notes?.put(page, new Response(String(tokens))).catch(() => {});
   return tokens;
 }
@@ -72,7 +72,7 @@ async function measure(
 ): Promise<number> {
   for (const tokens of SIZES) {
     const length = Math.min(tokens, maxTokens);
-    // A token each, as good as everywhere, and two special ones.
+    // "a" is one token in nearly every vocabulary. Two special tokens are added.
     const text = "a ".repeat(Math.max(1, length - 2));
     const inputs = Array.from({ length: tokens / length }, () => text);
     const onCpu = await time(() => answer(inputs, false));
@@ -83,7 +83,7 @@ async function measure(
   return Infinity;
 }
 
-/** The better of two, in milliseconds. */
+/** The shorter of two runs, in milliseconds. */
 async function time(work: () => Promise<unknown>): Promise<number> {
   let best = Infinity;
   for (let i = 0; i < 2; i++) {

@@ -1,4 +1,4 @@
-/** A model in this thread, and on its GPU. */
+/** A model in this thread, and on a GPU if requested. */
 
 import { anotherModel, checkAborted, disposed, GossamerError, toGossamerError } from "../errors.js";
 import { yieldToEventLoop } from "../event-loop.js";
@@ -11,16 +11,17 @@ import { fasterFrom, openGpu } from "./gpu.js";
 /** Loads the same model once more. */
 export type Reload = () => Promise<LocalEngine>;
 
-/** Loads into an instance of the wasm in this thread, and onto a GPU if that is asked for. */
+/** Loads a model into a wasm instance of this thread, and onto a GPU if requested. */
 export class LocalLoader implements EngineLoader<LocalEngine> {
   readonly #loader: Loader;
   readonly #wasm: Wasm;
-  /** Whether the weights are on a GPU, and the CPU has them, too. */
+  /** Whether the weights are on a GPU. */
   readonly #onGpu: boolean;
+  /** Whether the CPU has the weights, too. */
   readonly #both: boolean;
   readonly #reload: Reload | undefined;
 
-  /** `reload` is for when the instance has trapped, or the GPU is lost. */
+  /** `reload` loads the model again after a trap of the instance or the loss of the GPU. */
   static async start(options: LoaderOptions, wasm: Wasm, reload?: Reload): Promise<LocalLoader> {
     return new LocalLoader(options, wasm, await gpuFor(options, wasm), reload);
   }
@@ -71,7 +72,9 @@ export class LocalLoader implements EngineLoader<LocalEngine> {
   }
 }
 
-/** The GPU to load on, if any: without one `"auto"` is the CPU, as on most servers. */
+/**
+ * The GPU to load the model on, if any. Without a GPU, as on most servers, `"auto"` uses the CPU.
+ */
 async function gpuFor({ device }: LoaderOptions, wasm: Wasm): Promise<GpuDevice | undefined> {
   if (device === "cpu") return undefined;
   try {
@@ -82,25 +85,25 @@ async function gpuFor({ device }: LoaderOptions, wasm: Wasm): Promise<GpuDevice 
   }
 }
 
-/** Answers calls in bounded steps, between which the event loop runs. */
+/** Runs calls in bounded steps. The event loop runs between steps. */
 export class LocalEngine implements Engine {
   readonly #both: boolean;
   readonly #reload: Reload | undefined;
   #wasm: Wasm;
   #info: Omit<ModelInfo, "memoryBytes" | "workers">;
   #model: Model | undefined;
-  /** Why passes do not go to the GPU that was asked for. */
+  /** Why the requested GPU is not used. */
   #fallback: string | undefined;
-  /** The GPU's failure, until the model has been loaded anew. */
+  /** The error of the GPU, until the model has been loaded again. */
   #gpuLost: GossamerError | undefined;
   #losses = 0;
   #recovery: Promise<void> | undefined;
-  /** Calls that have a job. */
+  /** Number of calls in progress. */
   #underWay = 0;
-  /** Settles when no call is being repeated by itself. */
+  /** Settles when no call is being repeated. */
   #repeated: Promise<unknown> = Promise.resolve();
 
-  /** `both`: the CPU has the weights, too, if they are on a GPU. */
+  /** `both`: if the weights are on a GPU, the CPU has them, too. */
   constructor(model: Model, wasm: Wasm, both: boolean, reload: Reload | undefined) {
     this.#model = model;
     this.#wasm = wasm;
@@ -115,15 +118,18 @@ export class LocalEngine implements Engine {
     return this.#fallback === undefined ? info : { ...info, fallback: this.#fallback };
   }
 
-  /** Checks the GPU's results, and measures from how many tokens on it is faster than the CPU. */
+  /** Checks the GPU's results, and measures from which batch size on it is faster than the CPU. */
   async settle(): Promise<void> {
-    const name = this.#info.kind === "dense" ? "encode" : "encodeSparse";
+    const { kind } = this.#info;
     try {
       await this.#wasm.settled(this.#wasm.guard(() => this.#loaded().check()));
       if (!this.#both) return;
       const from = await fasterFrom(this.info, (inputs, onGpu) => {
         this.#loaded().setGpuFrom(onGpu ? 0 : Infinity);
-        return this.#attempt({ name, inputs, options: {} });
+        if (kind === "reranker") {
+          return this.#attempt({ name: "rerank", inputs: { query: "a", documents: inputs }, options: {} });
+        }
+        return this.#attempt({ name: kind === "dense" ? "encode" : "encodeSparse", inputs, options: {} });
       });
       this.#setGpuFrom(from);
     } catch (error) {
@@ -132,9 +138,9 @@ export class LocalEngine implements Engine {
   }
 
   /**
-   * In a part of a call, `first` is the number of its first input. If the instance traps, or the GPU is lost, the model is
-   * loaded anew. A call that was alone when it trapped fails; others may not have been at fault, and each is repeated once, by
-   * itself.
+   * Runs a call. In a part of a call, `first` is the index of its first input. After a trap or the
+   * loss of the GPU the model is loaded again. A call that trapped while it ran alone fails. If
+   * several calls were running, any of them may be the cause, so each is repeated once, alone.
    */
   async run<Name extends keyof Results>(
     call: Call<Name>,
@@ -153,7 +159,7 @@ export class LocalEngine implements Engine {
     } catch (error) {
       const { code } = toGossamerError(error);
       if (code === "gpu_lost") {
-        // Calls tell of a loss that was made good meanwhile, too.
+        // A call may report a loss after which the model has already been loaded again.
         if (this.#model === model) this.#gpuLost = error as GossamerError;
       } else if (code !== "internal" || !wasm.trap) throw error;
       else if (!this.#reload || (error === wasm.trap && this.#underWay === 1)) throw error;
@@ -180,15 +186,15 @@ export class LocalEngine implements Engine {
     try {
       wasm.guard(() => job.countFrom((call.first ?? 0) + first));
       for (;;) {
-        // Before the first step too: calls that were made in the same breath share it.
+        // Also before the first step, so that calls made at the same time share a batch.
         await yieldToEventLoop();
         checkAborted(signal);
         this.#loaded();
         if (wasm.guard(() => job.step())) break;
-        // While a GPU is at work.
+        // Waits for the GPU, if one is working.
         await wasm.settled(wasm.guard(() => job.wait()));
       }
-      // It takes the job with it.
+      // `finish` consumes the job.
       finished = true;
       return wasm.guard(() => job.finish()) as Results[Name];
     } finally {
@@ -196,7 +202,7 @@ export class LocalEngine implements Engine {
     }
   }
 
-  /** Throws what is wrong with a call, as far as that shows before the work. */
+  /** Throws the errors of a call that can be found before the work starts. */
   check(call: Call): void {
     this.#wasm.release(this.#start(call));
   }
@@ -206,7 +212,10 @@ export class LocalEngine implements Engine {
     this.#model = undefined;
   }
 
-  /** Waits until calls can be answered: loads the model anew where that is needed, once for all calls. */
+  /**
+   * Waits until the model is usable. After a failure the model is loaded again, once for all
+   * waiting calls.
+   */
   async #recovered(): Promise<void> {
     const reason = this.#wasm.trap ?? this.#gpuLost;
     if (reason) {
@@ -217,7 +226,10 @@ export class LocalEngine implements Engine {
     await this.#recovery;
   }
 
-  /** Loads the model anew. After the second loss of a GPU, or where the model cannot be loaded, the GPU stays off. */
+  /**
+   * Loads the model again. After the second loss of the GPU, or if the model cannot be loaded, the
+   * GPU stays unused.
+   */
   async #recover(reason: GossamerError): Promise<void> {
     const hasTrapped = reason === this.#wasm.trap;
     if (!hasTrapped) this.#losses++;
@@ -244,7 +256,7 @@ export class LocalEngine implements Engine {
     }
   }
 
-  /** Has the CPU do all, if it can. */
+  /** Stops using the GPU; throws if the CPU does not have the weights. */
   #leaveGpu(reason: unknown): void {
     if (!this.#both) throw reason;
     this.#setGpuFrom(Infinity);

@@ -1,27 +1,34 @@
-/** Loads one model into several workers. */
+/** Loads a model into several workers. */
 
+import { onAbort } from "../abort.js";
 import type { EngineLoader, LoaderOptions, LoadStep } from "../engine/engine.js";
 import { disposed, GossamerError } from "../errors.js";
 import { Pool } from "./pool.js";
 import type { Answer, Arguments, Method } from "./protocol.js";
 import { type Remote, workerFailed } from "./remote.js";
 
-/** Hands every worker the same bytes, from one stream. */
+/** Passes the bytes of one stream to every worker. */
 export class PoolLoader implements EngineLoader<Pool> {
   readonly #workers: Remote[] = [];
   readonly #reload: () => Promise<Pool>;
+  /** Stops listening to the signal. */
+  readonly #ignore: () => void;
   /** The last push, which may still be under way. */
   #pushed: Promise<number | undefined> = Promise.resolve(undefined);
 
-  /** `reload` makes a pool of one worker, which replaces a worker that failed. */
+  /**
+   * `reload` loads a pool of one worker, to replace one that failed. When `signal` is aborted while
+   * the model is loaded, the workers end at once: they may be busy, or never start.
+   */
   static async start(
     create: () => Remote,
     count: number,
     module: WebAssembly.Module,
     options: LoaderOptions,
     reload: () => Promise<Pool>,
+    signal: AbortSignal | undefined,
   ): Promise<PoolLoader> {
-    const loader = new PoolLoader(reload);
+    const loader = new PoolLoader(reload, signal);
     try {
       while (loader.#workers.length < count) loader.#workers.push(create());
       await loader.#all("start", [module, options]);
@@ -32,8 +39,9 @@ export class PoolLoader implements EngineLoader<Pool> {
     return loader;
   }
 
-  private constructor(reload: () => Promise<Pool>) {
+  private constructor(reload: () => Promise<Pool>, signal: AbortSignal | undefined) {
     this.#reload = reload;
+    this.#ignore = onAbort(signal, () => this.free());
   }
 
   next(): Promise<LoadStep> {
@@ -73,10 +81,12 @@ export class PoolLoader implements EngineLoader<Pool> {
 
   async finish(): Promise<Pool> {
     const info = await this.#all("finish", []);
+    this.#ignore();
     return new Pool(this.#workers, info, this.#reload);
   }
 
   free(): void {
+    this.#ignore();
     for (const worker of this.#workers) worker.fail(disposed());
   }
 

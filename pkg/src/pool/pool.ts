@@ -1,4 +1,7 @@
-/** A model in several workers: each has an instance of its own, and takes the next part when it is done with one. */
+/**
+ * A model in several workers. Each has its own copy and takes the next part of a call when it has
+ * finished one.
+ */
 
 import { onAbort } from "../abort.js";
 import { type Call, merge, type Results } from "../engine/call.js";
@@ -9,16 +12,16 @@ import { type Remote, workerFailed } from "./remote.js";
 import { type Part, SHARED, split } from "./split.js";
 import { Task } from "./task.js";
 
-/** Several workers behind the face of one. */
+/** Several workers behind the interface of one engine. */
 export class Pool implements Engine {
   readonly #info: ModelInfo;
   readonly #reload: () => Promise<Pool>;
   readonly #size: number;
-  /** And the parts that each is working on. */
+  /** The workers, and the parts that each is working on. */
   readonly #workers: Map<Remote, Set<Part>>;
-  /** With parts that wait, by turns. */
+  /** Tasks that have waiting parts, in the order of their turns. */
   #tasks: Task[] = [];
-  /** With parts of any kind. */
+  /** All tasks in progress. */
   readonly #open = new Set<Task>();
   #replacing = 0;
   #disposed = false;
@@ -42,7 +45,8 @@ export class Pool implements Engine {
     signal: AbortSignal | undefined,
   ): Promise<Results[Name]> {
     const parts = split(call, this.#workers.size, this.#info.maxTokens);
-    // What is wrong with the whole may not show in its parts: one worker looks while the others begin.
+    // Some errors only show in the whole call: one worker checks it while the others begin with the
+    // parts.
     const check = parts.length > 1 && this.#start("check", [{ call, first: 0, tokens: 0 }], signal);
     const run = this.#start("run", parts, signal);
     if (check) {
@@ -66,7 +70,7 @@ export class Pool implements Engine {
   #start(method: "check" | "run", parts: Part[], signal: AbortSignal | undefined): Task {
     if (this.#disposed) throw disposed();
     checkAborted(signal);
-    // Those that could not be replaced when they failed perhaps can be now.
+    // Workers that could not be replaced when they failed may be replaceable now.
     if (this.#workers.size < this.#size && this.#replacing === 0) void this.#replace();
     const task = new Task(method, parts);
     const ignore = onAbort(signal, () => task.fail(aborted(signal as AbortSignal)));
@@ -81,7 +85,10 @@ export class Pool implements Engine {
     return task;
   }
 
-  /** Gives out parts, one of each call by turns, to the workers that have the least to do. */
+  /**
+   * Assigns waiting parts, one of each call in turn, to the workers with the fewest tokens in
+   * progress.
+   */
   #dispatch(): void {
     for (const worker of this.#workers.keys()) {
       if (worker.failure && this.#workers.delete(worker)) void this.#replace();
@@ -99,11 +106,14 @@ export class Pool implements Engine {
     }
   }
 
-  /** Calls whose turn it may be: short ones do not overtake for ever what must wait for room, but requests need none. */
+  /**
+   * Tasks that may be next. A call that waits for a free worker is not overtaken by shorter calls;
+   * HTTP requests never wait.
+   */
   #next(): Task[] {
     const isRequest = ({ waiting: [part] }: Task) => part?.call.name === "fetch" && !part.alone;
     const first = this.#tasks.find((task) => !isRequest(task));
-    // One that must be alone waits for that, and all others for it.
+    // A part that must run alone waits until a worker is idle, and all others wait for it.
     if (first?.waiting[0]?.alone) return [first];
     const requests = this.#tasks.filter(isRequest);
     return first ? [first, ...requests] : requests;
@@ -117,7 +127,10 @@ export class Pool implements Engine {
     this.#dispatch();
   }
 
-  /** Loads a worker in place of one that failed. The others go on meanwhile; if there are none, calls wait. */
+  /**
+   * Loads a worker to replace one that failed. The others go on meanwhile; if there are none, calls
+   * wait.
+   */
   async #replace(): Promise<void> {
     this.#replacing++;
     let why: unknown;
@@ -144,9 +157,10 @@ export class Pool implements Engine {
 const tokens = (parts: Iterable<Part>): number => [...parts].reduce((sum, part) => sum + part.tokens, 0);
 
 /**
- * Whether a worker may take a part beside what it has. Requests of servers always: a worker does all that it has by
- * turns, so none is stuck behind a long one. Parts of calls only while they are short: these do better together, and
- * longer ones are done sooner by whichever worker is free first.
+ * Whether a worker may take a part in addition to those that it has. HTTP requests always: a worker
+ * processes its parts in turns, so a request does not wait for a long one. Parts of calls only
+ * while they are short: short ones are faster together, long ones are finished sooner by the first
+ * worker that is free.
  */
 function fits(part: Part, others: Set<Part>): boolean {
   if (others.size === 0) return true;

@@ -1,4 +1,4 @@
-/** What a pool and its workers say to each other. */
+/** The messages between a pool and its workers. */
 
 import type { Call, Results } from "../engine/call.js";
 import type { LoaderOptions, LoadStep } from "../engine/engine.js";
@@ -6,8 +6,8 @@ import type { ErrorCode } from "../errors.js";
 import type { ModelInfo } from "../types.js";
 
 /**
- * What a worker does: it starts, loads one model, and answers calls. Bytes travel as `ArrayBuffer`: Deno looks at every
- * element of a typed array that is posted.
+ * The requests to a worker: it starts, loads one model, and runs calls. Bytes are sent as
+ * `ArrayBuffer`, since Deno visits every element of a typed array that is posted.
  */
 export interface Service {
   start(module: WebAssembly.Module, options: LoaderOptions): Promise<void>;
@@ -16,9 +16,9 @@ export interface Service {
   push(bytes: ArrayBuffer): number | undefined;
   end(): void;
   finish(): Promise<ModelInfo>;
-  /** Throws what is wrong with a call, as far as that shows before the work. */
+  /** Throws the errors of a call that can be found before the work starts. */
   check(call: Call): void;
-  /** Answers a call; `first` is the number of its first input in the whole call. */
+  /** Runs a call. `first` is the index of its first input in the whole call. */
   run(call: Call, first: number): Promise<Results[keyof Results]>;
 }
 
@@ -26,16 +26,16 @@ export type Method = keyof Service;
 export type Arguments<M extends Method> = Parameters<Service[M]>;
 export type Answer<M extends Method> = Awaited<ReturnType<Service[M]>>;
 
-/** To a worker: do this, or stop doing it. */
+/** A message to a worker: a request, or the abort of one. */
 export type Request = { id: number; method: Method; args: unknown[] } | { id: number; abort: true };
 
-/** From a worker. */
+/** A message from a worker. */
 export type Reply =
-  /** Of the first request, at once: the script runs. */
+  /** The immediate reply to the first request: the script is running. */
   | { id: number; begun: true }
   | ({ id: number; memoryBytes: number } & ({ value: unknown } | { failure: Failure }));
 
-/** A `GossamerError` on its way. Classes do not survive it. */
+/** A `GossamerError` as a message, since structured clones lose the class. */
 export interface Failure {
   code: ErrorCode;
   status: number;

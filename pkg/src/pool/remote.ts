@@ -1,19 +1,19 @@
-/** The pool's side of one worker: requests and their answers. */
+/** The pool's side of one worker: sends requests and receives answers. */
 
 import { GossamerError } from "../errors.js";
 import type { Answer, Arguments, Failure, Method, Reply, Request } from "./protocol.js";
 
-/** A thread, as a host makes it. */
+/** A thread of the host. */
 export interface Thread {
   post(message: unknown, transfer: Transferable[]): void;
-  /** Where its messages go, and the news that it has failed. */
+  /** Sets the callbacks for messages of the thread and for its failure. */
   listen(message: (message: unknown) => void, failed: (reason: unknown) => void): void;
-  /** Whether the process waits for it; it does at first. */
+  /** Whether the thread keeps the process alive. It does at first. */
   hold(held: boolean): void;
   terminate(): void;
 }
 
-/** Seconds within which a worker says that it has begun: by then its script has been fetched and run. */
+/** Seconds within which a worker must report that its script is running. */
 const PATIENCE = 8;
 
 interface Pending {
@@ -25,7 +25,7 @@ interface Pending {
 export class Remote {
   /** Wasm memory of the worker when it last answered. */
   memoryBytes = 0;
-  /** Why it can do no more, if it cannot. */
+  /** The error after which the worker was ended, if any. */
   failure: GossamerError | undefined;
   readonly #thread: Thread;
   readonly #pending = new Map<number, Pending>();
@@ -39,7 +39,7 @@ export class Remote {
       (reason) => this.fail(workerFailed("a worker stopped", reason)),
     );
     thread.hold(false);
-    // In turns, of which a computer that sleeps or a page that is busy misses some.
+    // Counts ticks instead of time: a sleeping computer or a busy page skips ticks.
     let left = PATIENCE;
     this.#watch = setInterval(() => {
       if (--left > 0) return;
@@ -48,7 +48,7 @@ export class Remote {
     }, 1000);
   }
 
-  /** `started` is told the request's number, by which it can be aborted. */
+  /** `started` is called with the id of the request, for {@link abort}. */
   request<M extends Method>(
     method: M,
     args: Arguments<M>,
@@ -64,12 +64,12 @@ export class Remote {
     });
   }
 
-  /** Asks for a request to be given up. It is answered all the same. */
+  /** Asks the worker to abort a request. It is still answered. */
   abort(id: number): void {
     if (this.#pending.has(id)) this.#post({ id, abort: true }, []);
   }
 
-  /** Ends the thread; whatever it was doing rejects. */
+  /** Ends the thread. Requests in progress reject with `error`. */
   fail(error: GossamerError): void {
     if (this.failure) return;
     this.failure = error;
@@ -91,7 +91,7 @@ export class Remote {
     }
   }
 
-  /** Messages of other scripts are ignored. */
+  /** Handles a message. Messages of other scripts are ignored. */
   #receive(reply: Reply | undefined | null): void {
     const pending = this.#pending.get(reply?.id as number);
     if (!pending || !reply || !("begun" in reply || "memoryBytes" in reply)) return;
@@ -105,7 +105,7 @@ export class Remote {
   }
 }
 
-/** The error of a worker, or of all of them. */
+/** The error for a worker that failed, or for all of them. */
 export function workerFailed(what: string, cause: unknown): GossamerError {
   return new GossamerError(
     "worker_failed",

@@ -1,4 +1,4 @@
-/** The worker's side: loads one model and answers calls about it. */
+/** The worker's side of a pool: loads one model and runs calls. */
 
 import type { LoaderOptions } from "../engine/engine.js";
 import { type LocalEngine, LocalLoader } from "../engine/local.js";
@@ -7,7 +7,7 @@ import { instantiate } from "../init.js";
 import type { Wasm } from "../instance.js";
 import type { Failure, Reply, Request, Service } from "./protocol.js";
 
-/** Serves the other end of a channel. Answers whatever arrives with what is to be posted. */
+/** Returns a function that handles incoming requests. Replies are sent with `post`. */
 export function serve(post: (reply: Reply, transfer: Transferable[]) => void): (request: Request) => void {
   const worker = new WorkerService();
   return async (request) => {
@@ -81,7 +81,7 @@ function failure(error: unknown): Failure {
   return { code, status, message };
 }
 
-/** Buffers that need not be copied: of dense vectors, the bulk. */
+/** Buffers that can be transferred instead of copied: saved bytes and dense vectors. */
 function transferable(value: unknown): Transferable[] {
   if (value instanceof ArrayBuffer) return [value];
   const data = (value as { data?: unknown } | undefined)?.data;

@@ -1,16 +1,16 @@
-/** A call at work in a pool. */
+/** A call in progress in a pool. */
 
 import { GossamerError } from "../errors.js";
 import type { Remote } from "./remote.js";
 import type { Part } from "./split.js";
 
-/** Workers that may fail over one part before the part is given up. */
+/** Number of workers that may fail on a part before the part fails. */
 const TRIES = 2;
 
-/** A call's parts: those that wait, those that are being done, and what became of the others. */
+/** The parts of a call: those that wait, those in progress, and the results of the others. */
 export class Task {
   readonly result: Promise<unknown[]>;
-  /** Longest first: the shorter ones then fill the gaps at the end. */
+  /** The longest first: the shorter ones then fill the gaps at the end. */
   waiting: Part[];
   readonly #method: "check" | "run";
   readonly #parts: Part[];
@@ -18,7 +18,7 @@ export class Task {
   readonly #errors = new Map<Part, unknown>();
   readonly #running = new Map<Part, { worker: Remote; id: number }>();
   readonly #failures = new Map<Part, number>();
-  /** Parts from here on are given up. */
+  /** Parts whose first input has this index or a higher one are dropped. */
   #end = Number.POSITIVE_INFINITY;
   #resolve: (results: unknown[]) => void = () => {};
   #reject: (error: unknown) => void = () => {};
@@ -33,7 +33,7 @@ export class Task {
     });
   }
 
-  /** Has a worker do a part, which goes back to those that wait if it was the worker that failed. */
+  /** Runs a part on a worker. If the worker itself fails, the part waits again for another one. */
   async perform(worker: Remote, part: Part): Promise<void> {
     const { call, first } = part;
     const started = (id: number) => this.#running.set(part, { worker, id });
@@ -44,11 +44,12 @@ export class Task {
           : await worker.request("check", [call], { started });
       this.#results.set(part, value);
     } catch (error) {
-      // After a trap nothing is known of the worker's memory, and a lost GPU takes the weights along.
+      // After a trap the worker's memory may be in any state, and a lost GPU loses the weights.
       if (error instanceof GossamerError && ["internal", "gpu_lost"].includes(error.code)) worker.fail(error);
       const failures = (this.#failures.get(part) ?? 0) + 1;
       this.#failures.set(part, failures);
-      // Others may have been at fault: it is tried again on a worker that does nothing beside.
+      // Another part may have caused the failure: this one is tried again on a worker that does
+      // nothing else.
       part.alone = true;
       if (worker.failure && failures < TRIES && part.first < this.#end) this.waiting.unshift(part);
       else this.#failed(part, error);
@@ -57,13 +58,16 @@ export class Task {
     this.#settle();
   }
 
-  /** Gives the whole call up. */
+  /** Fails the whole call. */
   fail(error: unknown): void {
     this.#dropFrom(0);
     this.#reject(error);
   }
 
-  /** What comes after a part that failed need not be done. What comes before may fail too, and then counts first. */
+  /**
+   * Drops the parts after one that failed. The parts before it go on: if one of them fails too, its
+   * error is the one to report.
+   */
   #failed(part: Part, error: unknown): void {
     this.#errors.set(part, error);
     this.#dropFrom(part.first);

@@ -1,4 +1,4 @@
-/** Files of a local folder, in Node, Deno and Bun. */
+/** Files in a local folder, for Node, Deno and Bun. */
 
 import { open } from "node:fs/promises";
 import { join } from "node:path";
@@ -8,7 +8,7 @@ import type { Absent, OpenFile, Source } from "./source.js";
 
 const CHUNK = 1 << 20;
 
-/** A folder, by path or `file:` URL. */
+/** A source of the files in a folder, given by path or `file:` URL. */
 export function directorySource(folder: string | URL): Source {
   const base = typeof folder === "string" ? folder : fileURLToPath(folder);
   return {
@@ -18,7 +18,7 @@ export function directorySource(folder: string | URL): Source {
       try {
         const handle = await open(path);
         const stat = await handle.stat();
-        // Opened again when it is read: a load that is aborted before would leave it open.
+        // The file is opened again when it is read. An aborted load would otherwise leave it open.
         await handle.close();
         if (stat.isFile()) return { chunks: fileChunks(path), size: stat.size };
         return { absent: `${path} (not a file)` };
@@ -35,7 +35,7 @@ export function directorySource(folder: string | URL): Source {
   };
 }
 
-/** Two buffers by turns: one chunk is taken in while the next is read. */
+/** Reads with two buffers in turn: one chunk is processed while the next is read. */
 async function* fileChunks(path: string): AsyncGenerator<Uint8Array> {
   const handle = await open(path);
   const buffers: [Uint8Array, Uint8Array] = [new Uint8Array(CHUNK), new Uint8Array(CHUNK)];

@@ -1,46 +1,54 @@
-/** Downloads that go on: servers that ask for patience get it, and a body that breaks off is continued where it stopped. */
+/**
+ * Downloads that recover: requests are retried when a server asks to wait, and an interrupted body
+ * is continued where it stopped.
+ */
 
 import { checkAborted, GossamerError, reason, withoutQueries } from "../errors.js";
 import { after } from "../event-loop.js";
 import { streamChunks } from "./source.js";
 import { isSize } from "./trust.js";
 
-/** Times that something is tried without getting any further. */
+/** Maximum number of attempts without progress. */
 const TRIES = 4;
-/** Milliseconds before the second time; each further pause is twice as long, give or take a half. */
+/**
+ * Milliseconds before the second attempt. Each further pause is twice as long, ± 50 % at random.
+ */
 const PAUSE = 250;
-/** The longest pause that a server may ask for. */
+/** Maximum pause in milliseconds that a server may ask for. */
 const LONGEST_PAUSE = 30_000;
-/** Milliseconds without a byte, unless told otherwise. */
+/** Default of the option `stallTimeout`. */
 const STALL = 30_000;
-/** Statuses that may be others a moment later. */
+/** HTTP statuses that may be temporary. */
 const PASSING = [408, 425, 429, 500, 502, 503, 504];
-/** Statuses that lead to another address. */
+/** HTTP statuses of redirects. */
 const REDIRECTS = [301, 302, 303, 307, 308];
-/** Redirects that are followed. */
+/** Maximum number of redirects. */
 const HOPS = 20;
-/** Headers that tell versions of a file apart. */
+/** Headers that identify the version of a file. */
 const VALIDATORS = ["etag", "last-modified"];
 
-/** What is asked for, and what is known of it. */
+/** A request for a file, and what is known about it. */
 export interface FileRequest {
   headers: Readonly<Record<string, string>>;
-  /** The first byte that is wanted. */
+  /** The first byte to fetch. */
   start?: number | undefined;
-  /** Of the whole file, where that is known for certain. */
+  /** Size of the whole file in bytes, if it is known for certain. */
   size?: number | undefined;
-  /** Milliseconds without a byte after which a connection is given up. */
+  /** Milliseconds without a byte after which a connection is closed. */
   stallTimeout?: number | undefined;
-  /** Passes the host's own HTTP cache by, for what is kept elsewhere. */
+  /** Whether to bypass the host's HTTP cache, for files that are cached elsewhere. */
   unstored?: boolean;
   /** Whether the file's hash is known and will be checked. */
   hashed?: boolean;
 }
 
-/** Whether an address is of a browser extension's own files: of one that is not there `fetch` fails, without a status. */
+/**
+ * Whether an address belongs to a browser extension. For its missing files `fetch` rejects and
+ * there is no status.
+ */
 export const isExtensions = (url: string) => /^[a-z]+-extension:/.test(url);
 
-/** One file by HTTP. */
+/** The download of one file. */
 export class Download {
   readonly #url: string;
   readonly #headers: Readonly<Record<string, string>>;
@@ -50,7 +58,7 @@ export class Download {
   readonly #unstored: boolean;
   readonly #hashed: boolean;
   readonly #signal: AbortSignal | undefined;
-  /** Of the bytes so far, where nothing else would tell that the file was exchanged. */
+  /** Checksum of the bytes so far, if nothing else would show that the file has changed. */
   readonly #sum = new Checksum();
 
   constructor(url: string, request: FileRequest, signal: AbortSignal | undefined) {
@@ -65,7 +73,7 @@ export class Download {
     this.#signal = signal;
   }
 
-  /** The server's answer, once it is none that passes. */
+  /** Connects. Retries while the server responds with a temporary error. */
   async open(): Promise<Connection> {
     const tries = isExtensions(this.#url) ? 1 : TRIES;
     for (let failures = 1; ; failures++) {
@@ -86,17 +94,17 @@ export class Download {
     }
   }
 
-  /** For messages. */
+  /** The address for messages. */
   get #place(): string {
     return withoutQueries(this.#url);
   }
 
-  /** The whole file's size, as far as it is known. */
+  /** Size of the whole file in bytes, if it is known. */
   sizeOf(first: Connection): number | undefined {
     return this.#size ?? wholeSize(first.response);
   }
 
-  /** All bytes from the start on, of which `first` has the beginning. */
+  /** All bytes from `start` on. `first` is the connection that has the beginning. */
   async *chunks(first: Connection): AsyncGenerator<Uint8Array> {
     const size = this.sizeOf(first);
     let connection: Connection | undefined = first;
@@ -119,9 +127,9 @@ export class Download {
       } catch (error) {
         checkAborted(this.#signal);
         if (error instanceof GossamerError) throw error;
-        // A server may have promised more than there is.
+        // The server may have announced more bytes than the file has.
         if (position === this.#size) return;
-        // Without a size there is no telling where it stopped: the bytes may have been compressed.
+        // Without a size it is unknown where the body stopped, since it may be compressed.
         if (size === undefined || failures === TRIES) {
           throw networkError(`The download of ${this.#place} broke off`, error);
         }
@@ -134,8 +142,9 @@ export class Download {
   }
 
   /**
-   * The rest of a body. (`If-Range` would do, but browsers ask a server's leave to send it.) Of a file without date and ETag
-   * the whole is asked for, and its beginning compared with what was here.
+   * Requests the rest of a body. (`If-Range` is not used: it would need a CORS preflight in
+   * browsers.) For a file without date and ETag the whole file is requested, and its beginning
+   * compared with the bytes received before.
    */
   async #continue(
     first: Response,
@@ -160,7 +169,7 @@ export class Download {
     return connection;
   }
 
-  /** Sees to it that a body begins at `position`; some servers begin anew. */
+  /** Makes a body begin at `position`. Some servers ignore the range and start at 0. */
   #take(connection: Connection, first: Response, position: number, size: number | undefined): void {
     const { response } = connection;
     if (position === 0 && response.status !== 206) return;
@@ -192,11 +201,11 @@ export class Download {
   }
 }
 
-/** One request, which ends when nothing arrives for long. */
+/** One request. It is aborted when nothing arrives for too long. */
 export class Connection {
-  /** Bytes at its beginning that are here already. */
+  /** Number of bytes at the beginning of the body to skip, since they were received before. */
   skip = 0;
-  /** Sees those. */
+  /** Called with the skipped bytes. */
   onSkipped: ((bytes: Uint8Array) => void) | undefined;
   readonly #stall: number;
   readonly #signal: AbortSignal | undefined;
@@ -216,10 +225,10 @@ export class Connection {
   }
 
   async open(url: string, headers: Record<string, string>, unstored: boolean): Promise<void> {
-    // Early edge workers refuse the option.
+    // Older edge workers throw for this option.
     const cache = unstored && "cache" in Request.prototype ? { cache: "no-store" as const } : {};
     const { signal } = this.#controller;
-    // Browsers show no redirects, servers' runtimes do.
+    // Browsers hide redirects from scripts; server runtimes show them.
     let redirect: RequestRedirect = "process" in globalThis ? "manual" : "follow";
     let at = url;
     let sent = headers;
@@ -238,7 +247,7 @@ export class Connection {
         const next = new URL(location, at);
         checkRedirect(url, at, next.href);
         if (next.origin !== new URL(at).origin) {
-          // A token is for the first host alone.
+          // The token must only be sent to the first host.
           const { authorization: _, ...others } = sent;
           sent = others;
         }
@@ -262,7 +271,7 @@ export class Connection {
     }
   }
 
-  /** Stops what still runs. */
+  /** Stops the request. */
   close(): void {
     clearTimeout(this.#timer);
     this.#signal?.removeEventListener("abort", this.#abort);
@@ -276,11 +285,14 @@ export class Connection {
   }
 }
 
-/** The size of a file of which a body has some or all bytes. A compressed body's `content-length` is not it. */
+/**
+ * The size of the whole file, from the headers of a full or partial response. The `content-length`
+ * of a compressed body is not the size.
+ */
 function wholeSize({ status, headers }: Response): number | undefined {
   const size =
     status === 206 ? RANGE.exec(headers.get("content-range") ?? "")?.[2] : headers.get("content-length");
-  // What is no size is as good as none.
+  // An invalid size is treated like a missing one.
   return /^\d+$/.test(size ?? "") && isSize(Number(size)) && !headers.has("content-encoding")
     ? Number(size)
     : undefined;
@@ -293,7 +305,7 @@ function rangeStart({ headers }: Response): number | undefined {
   return start === undefined ? undefined : Number(start);
 }
 
-/** Milliseconds that the server asks for, in seconds or as a date. */
+/** The pause in milliseconds that the server asks for. The header has seconds or a date. */
 function retryAfter(response: Response): number | undefined {
   const header = response.headers.get("retry-after");
   if (header === null) return undefined;
@@ -320,7 +332,7 @@ async function sleep(milliseconds: number, signal: AbortSignal | undefined): Pro
 
 const CHANGED = "the file changed meanwhile";
 
-/** A number that tells whether bytes are the same: FNV-1a. */
+/** An FNV-1a checksum, to compare bytes. */
 class Checksum {
   value = 0x811c9dc5;
 
@@ -331,7 +343,7 @@ class Checksum {
   }
 }
 
-/** Throws unless a redirect leads to where nobody else reads along. */
+/** Throws if a redirect leads from https to an unencrypted address. */
 function checkRedirect(url: string, from: string, to: string): void {
   if (/^https:/i.test(to) || (/^http:/i.test(to) && !/^https:/i.test(from))) return;
   throw refused(url, `it redirects to ${withoutQueries(to)}, which is not encrypted`);
@@ -347,7 +359,7 @@ function refused(url: string, why: string): GossamerError {
 
 function networkError(what: string, error: unknown): GossamerError {
   const why = reason(error);
-  // Some runtimes' errors have the whole address in them.
+  // The error messages of some runtimes contain the whole address, with its query.
   const cause = error instanceof Error && why.includes(error.message) ? error : new Error(why);
   return new GossamerError(
     "network",

@@ -1,10 +1,10 @@
-/** Files that the caller hands over. */
+/** Files that the caller passes to `load`. */
 
 import { checkAborted, GossamerError } from "../errors.js";
 import type { FileContents, ModelFileGetter, ModelFiles } from "../types.js";
 import { type Absent, type OpenFile, type Source, streamChunks } from "./source.js";
 
-/** Files by name, or what gets them. */
+/** A source of files by name, or of a function that gets them. */
 export function filesSource(files: ModelFiles | ModelFileGetter): Source {
   const get = typeof files === "function" ? files : (name: string) => named(files, name);
   return {
@@ -39,7 +39,7 @@ function own(files: object, name: string): unknown {
   return Object.hasOwn(files, name) ? (files as Record<string, unknown>)[name] : undefined;
 }
 
-/** Whatever form a file's bytes have. */
+/** Opens a file in any of the accepted forms. */
 export function openContents(
   name: string,
   contents: FileContents,
@@ -50,7 +50,7 @@ export function openContents(
   }
   if (isBuffer(contents)) return whole(new Uint8Array(contents));
   if (typeof contents === "object") {
-    // Cross-realm values are welcome, so capabilities are asked for rather than classes.
+    // Checks for members instead of classes, since `instanceof` rejects values of another realm.
     if ("stream" in contents && typeof contents.stream === "function") {
       return { chunks: streamChunks(contents.stream(), signal), size: contents.size };
     }
@@ -77,7 +77,7 @@ function whole(bytes: Uint8Array): OpenFile {
   return { chunks: chunks(), size: bytes.byteLength };
 }
 
-/** Streams that were read to their end, which look like empty ones. */
+/** Streams that have been opened. A stream that was read to its end looks like an empty one. */
 const taken = new WeakSet<ReadableStream>();
 
 function stream(name: string, body: ReadableStream<Uint8Array>, signal: AbortSignal | undefined): OpenFile {

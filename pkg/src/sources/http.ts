@@ -6,23 +6,23 @@ import { type Connection, Download, type FileRequest, isExtensions } from "./dow
 import type { Absent, OpenFile, Source } from "./source.js";
 import { encodePath } from "./trust.js";
 
-/** The most characters of a server's own words. */
+/** Maximum number of characters that are quoted from a server's error message. */
 const WORDS = 300;
 
-/** Milliseconds that they are waited for. */
+/** Milliseconds to wait for that message. */
 const PATIENCE = 2000;
 
-/** A folder of files at `url`, which never change under what the user calls their revision. */
+/** A folder of files at `url`. Files with the same `revision` are assumed never to change. */
 export function folderSource(url: URL, { revision, file = "", stallTimeout, cache }: LoadOptions): Source {
   const base = new URL(url);
   if (!base.pathname.endsWith("/")) base.pathname += "/";
   const address = (file: string) => {
     const whole = new URL(encodePath(file), base);
-    // A signed folder address keeps its signature.
+    // The address of each file keeps the query, which may be a signature.
     whole.search = base.search;
     return whole.href;
   };
-  // The name goes into every answer, where a signature has no business.
+  // The name is shown in answers and messages, so it must not contain a signature.
   const { origin, pathname } = base;
   const unstored = revision !== undefined && cache !== false;
   return {
@@ -40,9 +40,9 @@ export function folderSource(url: URL, { revision, file = "", stallTimeout, cach
 
 /** How a file is opened. */
 export interface Opening extends FileRequest {
-  /** Statuses that say that there is none. */
+  /** HTTP statuses that mean that the file does not exist. */
   absent: number[];
-  /** Sees an answer that has the file, and may throw. */
+  /** Called with the response that has the file. May throw. */
   check?: (response: Response) => void;
 }
 
@@ -66,7 +66,7 @@ export async function openUrl(
     if (error) throw error;
     return { absent: `${place} (HTTP ${response.status})` };
   }
-  // Development servers answer their start page for whatever they do not have.
+  // Development servers respond with their start page for files that do not exist.
   if (isHtml(response)) {
     connection.close();
     return { absent: `${place} (an HTML page instead of the file)` };
@@ -104,7 +104,7 @@ async function httpError(
   return new GossamerError("http", `${place} answered HTTP ${status}${said}; ${advice}.`, { status });
 }
 
-/** What a server says of its refusal, in one line: the Hub in a header and in JSON. */
+/** The server's error message in one line. The Hub sends it in a header and in JSON. */
 async function wordsOf(connection: Connection): Promise<string> {
   const { response } = connection;
   let words = response.headers.get("x-error-message") ?? "";
@@ -119,7 +119,7 @@ async function wordsOf(connection: Connection): Promise<string> {
       const { error, message = error } = JSON.parse(words);
       words = String(message ?? "");
     } catch {
-      // It is no JSON, or broke off.
+      // The body is not JSON, or it was interrupted.
     }
   }
   return withoutQueries(words.replace(/[\s\p{C}]+/gu, " ").trim()).slice(0, WORDS);

@@ -1,4 +1,4 @@
-/** A model of the Hugging Face Hub, or of a mirror that has the Hub's addresses. */
+/** Models on the Hugging Face Hub, or on a mirror with the same addresses. */
 
 import { checkAborted, type ErrorCode, GossamerError, withoutQueries } from "../errors.js";
 import type { Host } from "../host.js";
@@ -15,32 +15,38 @@ import {
 } from "./source.js";
 import { encodePath, isHash, isId, isPath, isSize } from "./trust.js";
 
-/** The most bytes of a list of files. */
+/** Maximum size of a list of files in bytes. */
 const LIST_BYTES = 1 << 25;
-/** Weight files to choose from: neither `model.safetensors`, which every model has, nor shards. */
+/**
+ * Weight files that an address can name. `model.safetensors`, which every model has, and shards are
+ * excluded.
+ */
 const WEIGHTS = /(?<!^model|-of-\d{5})\.(safetensors|gguf|bin)$/i;
 const HUB = "https://huggingface.co";
 
-/** What the Hub says of a model with `?blobs=true`. */
+/** The Hub's answer about a model with `?blobs=true`. */
 interface Answer {
   sha: unknown;
   siblings: unknown[];
 }
 
-/** A model of the Hub, or a part of it. */
+/** A model on the Hub, or a part of it. */
 export interface HubModel {
   id: string;
   revision?: string | undefined;
   subfolder?: string | undefined;
-  /** In the folder. */
+  /** A file in the folder. */
   file?: string | undefined;
 }
 
-/** `/org/name`, and what the Hub's pages and files have behind it: `/tree/<revision>/<folder>`, `/blob/<revision>/<file>`. */
+/**
+ * `/org/name`, optionally followed by the path of a page or file on the Hub:
+ * `/tree/<revision>/<folder>`, `/blob/<revision>/<file>`.
+ */
 const ADDRESS =
   /^\/([\w-][\w.-]*(?:\/[\w-][\w.-]*)??)(?:\/(tree|blob|resolve|raw)\/([^/]+)\/?((?:[^/]+\/)*)([^/]*))?\/?$/;
 
-/** The model that an address of the Hub leads to, or of the endpoint in its place. */
+/** The model that an address on the Hub, or on the endpoint that replaces it, refers to. */
 export function hubAddress(url: URL, options: LoadOptions, host: Host): HubModel | undefined {
   const base = [HUB, "https://hf.co", endpointOf(options, host)].find((base) =>
     url.href.startsWith(`${base}/`),
@@ -48,13 +54,13 @@ export function hubAddress(url: URL, options: LoadOptions, host: Host): HubModel
   const path = base && (url.origin + url.pathname).slice(base.length);
   const [, id, kind, revision, folder = "", name = ""] = ADDRESS.exec(path ?? "") ?? [];
   if (id === undefined) return undefined;
-  // Files have endings, or are said to be some.
+  // A name with an extension is a file, and so is every path after `/blob/`.
   const isFile = name !== "" && kind !== "tree" && (kind === "blob" || /\.\w+$/.test(name));
   return {
     id,
     revision: revision && decode(revision),
     subfolder: decode(isFile ? folder : folder + name) || undefined,
-    // A small file of a model stands for all of it.
+    // The address of another file, such as config.json, means the whole model.
     file: isFile && WEIGHTS.test(name) ? decode(name) : undefined,
   };
 }
@@ -67,17 +73,17 @@ function decode(part: string): string {
   }
 }
 
-/** Base address of the Hub or of a mirror, without a slash at its end. */
+/** Base address of the Hub or of a mirror, without a trailing slash. */
 function endpointOf({ endpoint }: LoadOptions, host: Host): string {
   const base = (endpoint ?? (host.variable?.("HF_ENDPOINT") || HUB)).trim().replace(/\/+$/, "");
-  // A mirror at the page's own host may be named by its path.
+  // A mirror on the page's own host may be given by its path.
   const page = globalThis.location?.href;
   return base.startsWith("/") && page !== undefined && URL.canParse(base, page)
     ? new URL(base, page).href
     : base;
 }
 
-/** As huggingface_hub cleans a token. What it is stands in no message. */
+/** The access token, cleaned like huggingface_hub does it. It must not appear in any message. */
 function tokenOf({ token }: LoadOptions, host: Host): string | undefined {
   const clean = (token ?? host.variable?.("HF_TOKEN") ?? "").replace(/[\r\n]/g, "").trim();
   if (/[^!-~]/.test(clean)) {
@@ -101,7 +107,7 @@ export class HubSource implements Source {
   #listed: Promise<Listing | undefined> | undefined;
   #listing: Listing | undefined;
   #away = false;
-  /** The commit that files came from. */
+  /** The commit that the files came from. */
   #commit: string | undefined;
 
   constructor(model: HubModel, options: LoadOptions, host: Host) {
@@ -125,7 +131,7 @@ export class HubSource implements Source {
     this.#unstored = options.cache !== false;
     this.#warn = options.onWarning;
     this.#folder = folder && `${folder}/`;
-    // Mirrors have the same commits.
+    // Without the endpoint: mirrors have the same commits.
     this.#key = ["hub", id, this.#folder + file].join("/").replace(/\/+$/, "");
     this.#ref = revision;
     this.#revision = revision;
@@ -142,7 +148,7 @@ export class HubSource implements Source {
     return { key: this.#key, version, ref: this.#ref, away: this.#away, hub };
   }
 
-  /** Mirrors need not have this: files are then asked for one by one. */
+  /** Lists the files. Mirrors may not support this; files are then requested without a listing. */
   list(signal: AbortSignal | undefined): Promise<Listing | undefined> {
     this.#listed ??= this.#list(signal);
     return this.#listed;
@@ -158,9 +164,10 @@ export class HubSource implements Source {
       const [name, file] = listedFile(url, sibling);
       return name.startsWith(this.#folder) ? [[name.slice(this.#folder.length), file] as const] : [];
     });
-    // Whatever becomes of the branch, all files are of one commit.
+    // From here on files are requested by commit, so all are from the same one even if the branch
+    // moves.
     this.#revision = sha;
-    // Nobody asks for a file whose name is no path, so it need not be one.
+    // Names that are not valid paths are dropped: no file with such a name is ever requested.
     this.#listing = new Map(files.filter(([name]) => isPath(name)));
     return this.#listing;
   }
@@ -175,7 +182,10 @@ export class HubSource implements Source {
     return this.#open(url, { start, size, hashed, check }, signal);
   }
 
-  /** Asks with the token; without, where the Hub refuses it: public models need none. */
+  /**
+   * Sends a request with the token. If the Hub rejects the token, tries without it: public models
+   * need none.
+   */
   async #open(
     url: string,
     more: Partial<Opening>,
@@ -192,7 +202,7 @@ export class HubSource implements Source {
         checkAborted(signal);
         throw error;
       });
-      // Others may have found out meanwhile.
+      // A concurrent request may have removed the token already.
       if (this.#headers === headers) {
         this.#headers = {};
         this.#warn?.(
@@ -207,7 +217,7 @@ export class HubSource implements Source {
     }
   }
 
-  /** Refuses files of different commits, which no listing kept together. */
+  /** Throws if files come from different commits, which can happen without a listing. */
   #check(url: string, response: Response): void {
     const commit = response.headers.get("x-repo-commit");
     if (commit === null) return;
@@ -228,7 +238,7 @@ export class HubSource implements Source {
       if ("absent" in file) return undefined;
       return JSON.parse(new TextDecoder().decode(await readAll(file, LIST_BYTES)));
     } catch (error) {
-      // What is wrong shows when files are asked for.
+      // The error will show when files are requested.
       checkAborted(signal);
       this.#away = !(error instanceof GossamerError) || error.status >= 500;
       return undefined;
@@ -241,12 +251,12 @@ function isAnswer(answer: unknown): answer is Answer {
   return sha !== undefined && Array.isArray(siblings);
 }
 
-/** A file's name and what is said of it, checked. */
+/** A file's name and the checked facts about it. */
 function listedFile(url: string, sibling: unknown): [string, ListedFile] {
   const { rfilename, size, blobId, lfs } = (sibling ?? {}) as Record<string, unknown>;
   if (typeof rfilename !== "string") throw malformed(url, "rfilename", rfilename);
   const field = <T>(name: string, value: unknown, is: (value: unknown) => value is T): T | undefined => {
-    // Python's Hub says null for what it does not know.
+    // Some servers send null for unknown values.
     const known = value ?? undefined;
     if (known === undefined || is(known)) return known;
     throw malformed(url, `${name} of ${JSON.stringify(rfilename.slice(0, 100))}`, value);
@@ -257,7 +267,7 @@ function listedFile(url: string, sibling: unknown): [string, ListedFile] {
   field("lfs.size", large?.size, isSize);
   const oid = field("blobId", blobId, (value) => isHash(value, 40));
   const sha256 = field("lfs.sha256", large?.sha256, (value) => isHash(value, 64));
-  // Of a file that is stored apart, git has a pointer.
+  // For a file in Git LFS, git's hash is that of the pointer.
   return [rfilename, large ? { size: whole, sha256 } : { size: whole, oid }];
 }
 
@@ -274,13 +284,18 @@ function invalid(why: string, code: ErrorCode = "invalid_source"): GossamerError
   return new GossamerError(code, `The model cannot be loaded: ${why}.`, { status: 400 });
 }
 
-/** Types of weights in GGUF files, best first: 8 bits are what we hold, more cost time, fewer cost accuracy. */
+/**
+ * Weight types in names of GGUF files, best first. 8 bits is the default in memory; more bits cost
+ * download time, fewer cost accuracy.
+ */
 const GGUF_TYPES = ["q8_0", "f16", "bf16", "f32", "q6_k", "q5_k", "q5_1", "q5_0", "q4_k", "q4_1", "q4_0"];
 
-/** Weights in fewer bytes than `model.safetensors`, under the names that transformers gives to variants. */
+/** Variants of `model.safetensors` with fewer bits, by transformers' naming. */
 const VARIANT = /^model\.(int8|q8|fp16|f16|bf16)\.safetensors$/;
 
-/** The weight file to load, where it is not the one that every model has: the smallest that will do. */
+/**
+ * The weight file to load, if it is not `model.safetensors`: the smallest one that is exact enough.
+ */
 export function chooseFile(listing: Listing, dtype: LoadOptions["dtype"]): string | undefined {
   if (!listing.has("config.json")) return onlyGguf(listing);
   const plain = listing.get("model.safetensors");
@@ -294,7 +309,7 @@ export function chooseFile(listing: Listing, dtype: LoadOptions["dtype"]): strin
     : smallest;
 }
 
-/** The GGUF file to load of a model that has nothing else. */
+/** The GGUF file to load, for a model that has only such files. */
 function onlyGguf(listing: Listing): string | undefined {
   const names = [...listing.keys()];
   const rank = (name: string) => {

@@ -1,4 +1,4 @@
-/** What `load` was given → a place. */
+/** Resolves the first argument of `load` to a source. */
 
 import { GossamerError, withoutQueries } from "../errors.js";
 import type { Host } from "../host.js";
@@ -10,10 +10,10 @@ import type { Source } from "./source.js";
 
 /** `name` or `org/name`, with or without `@revision`. */
 const HUB_ID = /^([\w-][\w.-]*(?:\/[\w-][\w.-]*)?)(?:@([^\s@]+))?$/;
-/** `./x`, `../x`, `/x`, `~` is not expanded, and `C:\x`. */
+/** `./x`, `../x`, `/x` and `C:\x`. `~` is not expanded. */
 const PATH = /^(\.{1,2}([/\\]|$)|\/|[A-Za-z]:[/\\])/;
 
-/** Finds out what kind of source it is. */
+/** The source that the argument names. */
 export function resolveSource(source: ModelSource, options: LoadOptions, host: Host): Source {
   const place = resolve(source, options, host);
   if (!options.subfolder || place instanceof HubSource) return place;
@@ -53,7 +53,7 @@ function fromString(source: string, options: LoadOptions, host: Host): Source {
 function fromUrl(url: URL, options: LoadOptions, host: Host): Source {
   const model = hubAddress(url, options, host);
   if (model) return new HubSource(model, options, host);
-  // A browser extension's files, and those of apps that wrap a page, have a protocol of their own.
+  // Browser extensions and apps that wrap a page have their own protocol.
   const fetched = ["https:", "http:", globalThis.location?.protocol].includes(url.protocol);
   if (url.protocol === "file:" && host.directory) return host.directory(url);
   if (fetched) return folderSource(url, options);

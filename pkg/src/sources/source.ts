@@ -1,76 +1,85 @@
-/** A place that a model's files come from. */
+/** Sources of a model's files. */
 
 import { GossamerError } from "../errors.js";
 
-/** A file that is there. */
+/** A file that exists. */
 export interface OpenFile {
   /**
-   * Its bytes, to be read once. A chunk holds good until the next is asked for. Leaving the loop early closes the file or
-   * stops the download.
+   * The bytes of the file, to be read once. A chunk is valid until the next one is requested.
+   * Leaving the loop early closes the file or stops the download.
    */
   chunks: AsyncIterable<Uint8Array>;
-  /** Its size, where the place knows it for certain. */
+  /** Size of the file in bytes, if the source knows it for certain. */
   size: number | undefined;
-  /** What a server tells this version of it by: an ETag, or a date. */
+  /** ETag or date of this version of the file. */
   validator?: string | undefined;
 }
 
-/** A file that is not there: where it was looked for, and what was found instead. */
+/** A file that does not exist. `absent` says where it was looked for and what was found instead. */
 export interface Absent {
   absent: string;
 }
 
-/** All files of a place, by name, with what it knows of them. */
+/** All files of a source by name, with what the source knows about them. */
 export type Listing = ReadonlyMap<string, ListedFile>;
 
 export interface ListedFile {
   readonly size?: number | undefined;
   readonly sha256?: string | undefined;
-  /** What git calls it: the SHA-1 of its bytes behind a header. */
+  /** Git's hash of the file: the SHA-1 of a header and its bytes. */
   readonly oid?: string | undefined;
 }
 
-/** Files by name. */
+/** A source of files. */
 export interface Source {
   /** The model's name, for `info`, progress and messages. */
   readonly model: string;
   readonly revision?: string | undefined;
-  /** The weight file to load, where the model's address or the options name one. */
+  /** The weight file to load, if the model's address or the options name one. */
   readonly file?: string | undefined;
-  /** What makes it worth keeping; absent where files may change unseen. */
+  /**
+   * Identifies the model in a cache. Absent if files may change unnoticed: such a model is not
+   * cached.
+   */
   readonly identity?: Identity | undefined;
-  /** What the place has, if it can tell. To be awaited before any file is opened. */
+  /** Lists the files, if the source can. Must be awaited before any file is opened. */
   list?(signal: AbortSignal | undefined): Promise<Listing | undefined>;
   /**
-   * Opens a file, from byte `start` on where its size is known. Rejects if the place itself fails; that a file is not there is
-   * an answer.
+   * Opens a file, from byte `start` on if its size is known. Rejects if the source fails. A file
+   * that does not exist is a result, not an error.
    */
   open(file: string, signal: AbortSignal | undefined, start?: number): Promise<OpenFile | Absent>;
 }
 
-/** What a cache knows a model by. */
+/** Identifies a model in a cache. */
 export interface Identity {
-  /** All but the version: host, name, folder, file. */
+  /** Everything except the version: host, name, folder, file. */
   readonly key: string;
-  /** A commit, or what the user calls the version: as long as it is the same, the files are. Known once they are listed. */
+  /**
+   * The commit, or the user's name for the version. Files of the same version are the same. Known
+   * after `list`.
+   */
   readonly version: string | undefined;
-  /** The branch or tag that was asked for. */
+  /** The requested branch or tag. */
   readonly ref: string | undefined;
-  /** Whether the place could not be reached when it was to be listed. */
+  /** Whether the source could not be reached by `list`. */
   readonly away?: boolean;
   /** Name and folder of a Hub model. */
   readonly hub?: { readonly id: string; readonly folder: string };
 }
 
-/** Memory that is taken for a file before it has arrived. */
+/** Maximum memory in bytes that is allocated for a file before it has arrived. */
 const MOST_AT_ONCE = 1 << 24;
 
-/** The most bytes of a file that is read as a whole: several times the largest tokenizer's. */
+/**
+ * Maximum size in bytes of a file that is read as a whole: several times that of the largest
+ * tokenizer.
+ */
 const MOST_AT_ALL = 1 << 27;
 
-/** The whole of a small file. */
+/** Reads a small file as a whole. */
 export async function readAll(file: OpenFile, most = MOST_AT_ALL): Promise<Uint8Array<ArrayBuffer>> {
-  // What a server says of the size is not always so.
+  // The size that a server states is not always right.
   let whole = new Uint8Array(Math.min(file.size ?? 0, MOST_AT_ONCE));
   let length = 0;
   for await (const part of file.chunks) {
@@ -95,7 +104,7 @@ export async function readAll(file: OpenFile, most = MOST_AT_ALL): Promise<Uint8
   return whole.subarray(0, length);
 }
 
-/** A stream's chunks. (Streams are not iterable in every browser.) */
+/** The chunks of a stream. (Streams are not iterable in every browser.) */
 export async function* streamChunks(
   stream: ReadableStream<Uint8Array>,
   signal: AbortSignal | undefined,

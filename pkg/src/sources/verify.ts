@@ -1,9 +1,12 @@
-/** Files that must be the ones that were listed (weights are checked as they stream), and none that stand for others. */
+/**
+ * Checks that files are the listed ones and not Git LFS pointers. (Weights are checked while they
+ * stream.)
+ */
 
 import { GossamerError } from "../errors.js";
 import type { ListedFile } from "./source.js";
 
-/** Throws if a file has another size or another hash than the place said. */
+/** Throws if a file has another size or hash than the listing says. */
 export async function checkListed(
   name: string,
   bytes: Uint8Array<ArrayBuffer>,
@@ -12,7 +15,7 @@ export async function checkListed(
   if (size !== undefined && bytes.byteLength !== size) {
     throw wrong(name, `it has ${bytes.byteLength} bytes, and should have ${size}`);
   }
-  // Pages that did not come by https cannot compute hashes.
+  // Pages that were not loaded by https cannot compute hashes.
   if (oid === undefined || !globalThis.crypto?.subtle) return;
   const header = new TextEncoder().encode(`blob ${bytes.byteLength}\0`);
   const blob = await new Blob([header, bytes]).arrayBuffer();
@@ -20,15 +23,15 @@ export async function checkListed(
   if (found !== oid) throw wrong(name, `git's hash of it is ${found}, and should be ${oid}`);
 }
 
-/** What Git LFS leaves in place of a file that was not downloaded with the rest. */
+/** Start of the pointer that Git LFS leaves in place of a file that was not downloaded. */
 const POINTER = new TextEncoder().encode("version https://git-lfs.github.com/spec/");
 
-/** Passes a file's bytes on, and throws if they are a pointer to the file instead of it. */
+/** Passes a file's bytes on, and throws if they are a Git LFS pointer. */
 export async function* withoutPointer(
   name: string,
   chunks: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array> {
-  // The beginning, as long as it may be that of a pointer.
+  // The start of the file, as long as it may be a pointer.
   let head: number[] | undefined = [];
   for await (const chunk of chunks) {
     if (head) {

@@ -1,17 +1,18 @@
-//! Cross-origin requests (the Fetch standard's CORS protocol): refused by browsers unless an answer allows them.
+//! Cross-origin requests (the CORS protocol of the Fetch standard). Browsers block the responses of
+//! other origins unless their headers allow them.
 
 use super::{Request, Response};
 
-/// What a request's origin is told.
+/// What the response tells the origin of a request.
 pub struct Cors {
-    /// The origin that may read the answer.
+    /// The origin that may read the response.
     origin: Option<String>,
-    /// The headers that a preflight asks for, empty if for none; `None`: it is no preflight.
+    /// The headers that a preflight asks for, possibly empty; `None`: the request is no preflight.
     preflight: Option<String>,
 }
 
 impl Cors {
-    /// `allowed` are the origins that may ask, or `*`.
+    /// `allowed` are the origins that may send requests; `*` allows all.
     pub fn new(request: &Request, allowed: &[String]) -> Self {
         let header = |name: &str| request.headers.get(name).cloned();
         let any = allowed.iter().any(|one| one == "*");
@@ -27,7 +28,7 @@ impl Cors {
         }
     }
 
-    /// The answer to a browser that asks whether it may ask.
+    /// Returns the response to a preflight; `None` if the request is none.
     pub fn preflight(&self) -> Option<Response> {
         let headers = self.preflight.as_ref()?;
         let mut response = Response::empty(204);
@@ -42,7 +43,7 @@ impl Cors {
         Some(response)
     }
 
-    /// Lets the origin read an answer.
+    /// Adds the headers that let the origin read a response.
     pub fn add_to(self, response: &mut Response) {
         if let Some(origin) = self.origin {
             response.headers.extend([

@@ -1,19 +1,21 @@
-//! A request of any of the formats, and its answer: what a server would do, without the server.
+//! Answers HTTP requests of all formats, without a server: the caller reads bytes from its
+//! connections, and writes the responses.
 //!
 //! | method and path | format |
 //! |---|---|
-//! | `POST /v1/embeddings`, `/embeddings` | OpenAI's, or the [`Dialect`] that is asked for |
-//! | `GET /v1/models`, `/v1/models/{id}` | OpenAI's |
-//! | `POST /embed`, `/embed_sparse`, `/embed_all`, `/similarity`, `/tokenize`, `/decode`, `/`; `GET /info`, `/health`, `/ping`, `/`, `/metrics` | text-embeddings-inference's |
+//! | `POST /v1/embeddings`, `/embeddings` | `OpenAI`'s, or that of the [`Dialect`] |
+//! | `GET /v1/models`, `/v1/models/{id}` | `OpenAI`'s |
+//! | `POST /embed`, `/embed_sparse`, `/embed_all`, `/similarity`, `/rerank`, `/predict`, `/tokenize`, `/decode`, `/`; `GET /info`, `/health`, `/ping`, `/`, `/metrics` | text-embeddings-inference's |
 //! | `POST /embed_sparse`, `/embed`, `/` with a field `texts`, or a header `x-chroma-…` and no field `inputs` | Chroma's |
 //! | `POST /ml/v1alpha/embedding:embed` | Inworld's |
-//! | `GET /openapi.json` | the OpenAPI document of all of them |
+//! | `POST /v2/rerank`, `/v1/rerank` of Cohere's clients | Cohere's |
+//! | `POST /v1/rerank`, `/rerank` with a field `documents` | Jina's |
+//! | `GET /openapi.json`, `/ready` | the server's own |
 
 mod cors;
 #[cfg(test)]
-mod openapi;
-mod problem;
-mod route;
+pub(super) mod openapi;
+pub(super) mod problem;
 
 use std::collections::BTreeMap;
 
@@ -21,23 +23,23 @@ use serde::{Deserialize, Serialize};
 
 use self::cors::Cors;
 pub use self::problem::Refusal;
-use self::problem::{Format, Kind, Problem};
-use self::route::{MODEL_PATH, Route};
+use self::problem::{Cause, Problem};
 use super::body::{self, Body, Field};
-use super::{Pending, chroma, inworld, openai, shown, tei};
+use super::formats::{self, Access, Answer, Ask, Call, Format, Route, Server, Tell, openai};
+use super::{Work, shown};
 use crate::backend::Backend;
-use crate::error::Error;
+use crate::backend::either::Either;
 use crate::model::embedder::Embedder;
 use crate::model::run::Run;
 
-/// What arrived.
+/// A request.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Request {
     /// `GET`, `POST`, …
     pub method: String,
     /// The path of its URL.
     pub path: String,
-    /// Its headers, names in lower case.
+    /// Its headers, with names in lower case.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
     /// Its body.
@@ -45,41 +47,30 @@ pub struct Request {
     pub body: Vec<u8>,
 }
 
-impl Request {
-    /// Whether it asks for no more than to be told something.
-    fn reads(&self) -> bool {
-        matches!(self.method.as_str(), "GET" | "HEAD")
-    }
-
-    /// The model that Chroma's clients ask for.
-    fn header_model(&self) -> Option<&str> {
-        self.headers.get(MODEL_HEADER).map(String::as_str)
-    }
-}
-
-/// How requests are answered.
+/// How a server answers requests.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Options {
-    /// Whose errors `/v1/embeddings` answers with.
+    /// Whose errors `/v1/embeddings` reports.
     pub dialect: Dialect,
-    /// Keys, one of which a request must have. None: all may ask.
+    /// The keys, one of which a request must have. If there are none, requests need no key.
     pub api_keys: Vec<String>,
-    /// Why the server does not answer, for it to be told in the request's format.
+    /// Why the server refuses the request; the response says so in the request's format.
     pub refuse: Option<Refusal>,
-    /// The models of the server; none: this one.
+    /// The names of the server's models. If there are none, the model has its own name.
     pub models: Vec<String>,
-    /// Origins of pages that may ask; `*` is all. None by default.
+    /// The origins of web pages that may send requests; `*` allows all. By default none may.
     pub cors: Vec<String>,
-    /// The largest body that is read, in bytes: requests that announce a larger one are refused.
+    /// The largest body in bytes. Requests that announce a larger one are refused.
     pub max_body_bytes: Option<u64>,
-    /// Requests that the server has under way at most, for `/info`.
+    /// The most requests that the server has under way, for `/info` and `/ready`. The default is
+    /// 512.
     pub max_requests: Option<usize>,
-    /// Requests that are under way, for `/metrics`.
+    /// The number of requests under way, for `/metrics` and `/ready`.
     pub under_way: usize,
 }
 
-/// Whose errors `/v1/embeddings` answers with; requests and vectors are the same.
+/// Whose errors `/v1/embeddings` reports. Requests and vectors are the same in all dialects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dialect {
@@ -88,13 +79,14 @@ pub enum Dialect {
     OpenAi,
     /// The same with the codes of `SambaNova`.
     SambaNova,
-    /// Trieve's `{ error, error_type }` with 413, 422 and 424.
+    /// `{ error, error_type }` with the statuses 413, 422 and 424, as text-embeddings-inference and
+    /// Trieve have it.
     Tei,
 }
 
 /// A request whose body has been read.
 pub struct Incoming {
-    /// Without its body.
+    /// The request without its body.
     head: Request,
     body: Result<Field, String>,
 }
@@ -107,28 +99,30 @@ impl From<Request> for Incoming {
 }
 
 impl Incoming {
-    /// The model that is asked for, in whichever way the request's format has; none: the default one, which is what clients
-    /// mean by an empty name and by `null` as a string.
+    /// Returns the model that the request names; `None`: the default one. Clients that mean the
+    /// default model may send an empty name, or the string `null`.
     pub fn model(&self) -> Option<&str> {
-        fn text(field: &Field) -> Option<&str> {
-            match field {
-                Field::Text(text) => Some(text),
-                _ => None,
-            }
-        }
-        let named = || match self.body()?.get("model") {
-            Field::Object(model) => text(model.get("model")),
-            other => text(other),
-        };
-        let model = self.head.header_model().or_else(named);
+        let found = self.find(Dialect::default())?;
+        let model = (found.format.model)(&self.head, self.body());
         model.filter(|model| !matches!(*model, "" | "null"))
     }
 
-    /// The kind of vectors that is asked for, one of those that `Embedder::outputs` has; none: any will do. The default model
-    /// is to be one of this kind.
+    /// Returns the kind of output that the request asks for, one of those of `Embedder::outputs`;
+    /// `None`: any. A server must choose a default model that has this kind of output.
     pub fn kind(&self) -> Option<&'static str> {
-        let (route, _) = Route::find(&self.head, self.body(), Dialect::default())?;
-        route.kind()
+        self.find(Dialect::default())?.route.output
+    }
+
+    fn find(&self, dialect: Dialect) -> Option<Found<Either>> {
+        find(&self.ask(dialect))
+    }
+
+    fn ask(&self, dialect: Dialect) -> Ask<'_> {
+        Ask {
+            head: &self.head,
+            body: self.body(),
+            dialect,
+        }
     }
 
     fn body(&self) -> Option<&Body> {
@@ -139,16 +133,48 @@ impl Incoming {
     }
 }
 
-/// Written by the test in `openapi.rs`, from the types.
-const OPENAPI: &str = include_str!("openapi.json");
+/// The route of a request, and its format.
+struct Found<B: Backend + 'static> {
+    format: &'static Format<B>,
+    route: &'static Route<B>,
+}
 
-/// Where Chroma's clients name the model.
-const MODEL_HEADER: &str = "x-chroma-embedding-model";
+/// Finds the route of a request: of those with its path that accept it, the one that takes its
+/// method, or else the first. It does not depend on `B`.
+fn find<B: Backend + 'static>(ask: &Ask) -> Option<Found<B>> {
+    let path = ask.head.path.trim_end_matches('/');
+    let mut other = None;
+    for format in formats::all::<B>() {
+        for route in format.routes {
+            if !route.has_path(path) || !(route.when)(ask) {
+                continue;
+            }
+            if route.takes(&ask.head.method) {
+                return Some(Found { format, route });
+            }
+            other.get_or_insert(Found { format, route });
+        }
+    }
+    other
+}
 
-/// Requests that a server has under way at most, unless it says otherwise.
-const MAX_REQUESTS: usize = 512;
+/// Returns the methods that a path takes, as in the header `allow`.
+fn allowed(path: &str) -> String {
+    let path = path.trim_end_matches('/');
+    let takes = |method: &&str| {
+        let mut routes = formats::all::<Either>()
+            .iter()
+            .flat_map(|format| format.routes);
+        routes.any(|route| route.method == *method && route.has_path(path))
+    };
+    let methods: Vec<&str> = ["GET", "POST"].into_iter().filter(takes).collect();
+    methods.join(", ")
+}
 
-/// The answer.
+/// The most requests that a server has under way, unless its options say otherwise.
+pub(super) const MAX_REQUESTS: usize = 512;
+
+/// A response.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Response {
     /// HTTP status.
@@ -161,20 +187,16 @@ pub struct Response {
 
 /// A request that is being answered.
 pub struct Exchange {
-    format: Format,
-    state: State,
+    tell: Tell,
+    work: Work,
     cors: Cors,
-    /// Whether the answer goes without its body.
+    /// Whether the response is sent without its body.
     head: bool,
 }
 
-enum State {
-    Running(Box<Pending<String>>),
-    Ready(Response),
-}
-
 impl Response {
-    fn json(status: u16, body: String) -> Self {
+    /// A response of JSON.
+    pub(super) fn json(status: u16, body: String) -> Self {
         let content_type = ("content-type", "application/json".to_owned());
         Self {
             status,
@@ -183,7 +205,8 @@ impl Response {
         }
     }
 
-    fn empty(status: u16) -> Self {
+    /// A response without a body.
+    pub(super) fn empty(status: u16) -> Self {
         Self {
             status,
             headers: BTreeMap::new(),
@@ -191,7 +214,7 @@ impl Response {
         }
     }
 
-    /// As it is sent: `head` without its body.
+    /// Completes the response for sending. `head`: without its body.
     fn sent(mut self, cors: Cors, head: bool) -> Self {
         if head {
             self.body.clear();
@@ -202,46 +225,48 @@ impl Response {
 }
 
 impl Exchange {
-    /// Starts what a request asks for. Whatever is wrong with it becomes its answer.
-    pub fn start<B: Backend>(
+    /// Starts to answer a request. An error in it becomes the response.
+    pub fn start<B: Backend + 'static>(
         embedder: &Embedder<B>,
         incoming: Incoming,
         options: &Options,
     ) -> Self {
         let cors = Cors::new(&incoming.head, &options.cors);
         let head = incoming.head.method == "HEAD";
-        let found = Route::find(&incoming.head, incoming.body(), options.dialect);
-        let format = found.map_or(Format::OpenAi, |(_, format)| format);
-        let state = match cors.preflight() {
-            Some(response) => State::Ready(response),
+        let found = find::<B>(&incoming.ask(options.dialect));
+        let tell = tell(found.as_ref());
+        let work = match cors.preflight() {
+            Some(response) => Work::Ready(response),
             None => begin(embedder, found, incoming, options)
-                .unwrap_or_else(|problem| State::Ready(problem.respond(format))),
+                .unwrap_or_else(|problem| Work::Ready(problem.respond(tell))),
         };
         Self {
-            format,
-            state,
+            tell,
+            work,
             cors,
             head,
         }
     }
 
-    /// The run that is under way, if one is, for steps of others to take inputs of it along.
+    /// Returns the run that computes the response, if there is one, so that steps of other runs can
+    /// process some of its inputs.
     pub fn run(&mut self) -> Option<&mut Run> {
-        match &mut self.state {
-            State::Running(pending) => Some(&mut pending.run),
-            State::Ready(_) => None,
+        match &mut self.work {
+            Work::Running(pending) => Some(&mut pending.run),
+            Work::Ready(_) => None,
         }
     }
 
-    /// Whether no step is left to do but one that tells how it ended.
+    /// Whether the run has ended, with an error or without. One more step takes up the error.
     pub fn is_done(&self) -> bool {
-        match &self.state {
-            State::Running(pending) => pending.run.is_done(),
-            State::Ready(_) => true,
+        match &self.work {
+            Work::Running(pending) => pending.run.is_done(),
+            Work::Ready(_) => true,
         }
     }
 
-    /// Does one step, together with other runs, see [`Run::step_with`]; true when the answer is ready.
+    /// Does one step, together with other runs, see [`Run::step_with`]. Returns true when the
+    /// response is ready.
     pub fn step_with<B: Backend>(
         &mut self,
         embedder: &Embedder<B>,
@@ -251,209 +276,143 @@ impl Exchange {
             return true;
         };
         run.step_with(embedder, others).unwrap_or_else(|error| {
-            self.state = State::Ready(Problem::of(&error, self.format).respond(self.format));
+            self.work = Work::Ready(Problem::from(&error).respond(self.tell));
             true
         })
     }
 
-    /// The answer.
+    /// Returns the response.
     pub fn finish(self) -> Response {
-        let response = match self.state {
-            State::Running(pending) => Response::json(200, pending.finish()),
-            State::Ready(response) => response,
+        let response = match self.work {
+            Work::Running(pending) => Response::json(200, pending.finish()),
+            Work::Ready(response) => response,
         };
         response.sent(self.cors, self.head)
     }
 }
 
-/// Answers a request by its head alone (method, path and headers; the body is not looked at), where that is enough: a
-/// preflight, an unknown path, a wrong method, a missing key, a body that will not be read, [`Options::refuse`], and what can
-/// be told without a model. `None`: read the body, and start an [`Exchange`].
+/// Answers a request by its method, path and headers, if that is possible: preflights, unknown
+/// paths, wrong methods, missing keys, bodies that are not read, [`Options::refuse`], and routes
+/// that need no model. `None`: read the body, and start an [`Exchange`].
 pub fn admit(head: &Request, options: &Options) -> Option<Response> {
     let cors = Cors::new(head, &options.cors);
-    let found = Route::find(head, None, options.dialect);
-    let format = found.map_or(Format::OpenAi, |(_, format)| format);
+    let found: Option<Found<Either>> = find(&Ask {
+        head,
+        body: None,
+        dialect: options.dialect,
+    });
+    let tell = tell(found.as_ref());
     let response = match cors.preflight() {
         Some(response) => response,
         None => match admissible(found, head, options) {
-            Ok(route) => told(route, head, options, None)?.unwrap_or_else(|it| it.respond(format)),
-            Err(problem) => problem.respond(format),
+            Ok(found) => answer_by_head(found.route, head, options, None)?
+                .unwrap_or_else(|problem| problem.respond(tell)),
+            Err(problem) => problem.respond(tell),
         },
     };
     Some(response.sent(cors, head.method == "HEAD"))
 }
 
-/// What is wrong with a request's head, if anything is.
-fn admissible(
-    found: Option<(Route, Format)>,
+/// How the problems of a request are reported; those of an unknown path as by `OpenAI`.
+fn tell<B: Backend + 'static>(found: Option<&Found<B>>) -> Tell {
+    found.map_or(openai::tell, |found| found.format.tell)
+}
+
+/// Checks the method, path and headers of a request.
+fn admissible<B: Backend + 'static>(
+    found: Option<Found<B>>,
     head: &Request,
     options: &Options,
-) -> Result<Route, Problem> {
-    let (route, _) = found.ok_or_else(|| Problem::not_found(&head.path))?;
-    let method = route.method();
-    if head.method != method && !(method == "GET" && head.reads()) {
-        let is_root = head.path.trim_end_matches('/').is_empty();
-        let allow = if is_root { "GET, POST" } else { method };
-        return Err(Problem::method(head, allow));
+) -> Result<Found<B>, Problem> {
+    let found = found.ok_or_else(|| Problem::not_found(&head.path))?;
+    if !found.route.takes(&head.method) {
+        return Err(Problem::method(head, allowed(&head.path)));
     }
-    // Whoever asks whether the server is up is told so at once, however much it has to do.
-    if matches!(route, Route::Health) {
-        return Ok(route);
+    let access = found.route.access;
+    if access == Access::Open {
+        return Ok(found);
     }
     if !options.admits(head) {
         let message = "the API key is missing or wrong: send one that this server was given";
-        let kind = Kind::Unauthenticated;
-        return Err(Problem::new(kind, "invalid_api_key", message));
+        let cause = Cause::Unauthenticated;
+        return Err(Problem::new(cause, "invalid_api_key", message));
     }
-    if matches!(route, Route::OpenApi | Route::Metrics) {
-        return Ok(route);
+    if access == Access::Key {
+        return Ok(found);
     }
     if let Some(refusal) = options.refuse {
-        return Err(Problem::from(refusal));
+        return Err(Problem::refused(refusal, options));
     }
     let header = |name: &str| head.headers.get(name).map(|value| value.trim());
     let encoding = header("content-encoding").unwrap_or_default();
     if !matches!(encoding, "" | "identity") {
-        let message = "the body is compressed, and this server reads none that are: leave the header content-encoding out";
-        let kind = Kind::Encoding;
-        return Err(Problem::new(kind, "unsupported_encoding", message));
+        let message = "the body is compressed, which this server cannot read: send it without content-encoding";
+        let cause = Cause::Encoding;
+        return Err(Problem::new(cause, "unsupported_encoding", message));
     }
     let size = header("content-length").and_then(|size| size.parse::<u64>().ok());
     if size > options.max_body_bytes.or(size) {
-        return Err(Problem::from(Refusal::TooLarge));
+        return Err(Problem::refused(Refusal::TooLarge, options));
     }
-    Ok(route)
+    Ok(found)
 }
 
-/// What can be told without a body: by `own`, the model's name, or if the server's names are known. `None`: nothing.
-fn told(
-    route: Route,
+/// Answers a request without a model, if its route needs none. `own` is the name of the only model,
+/// if it is known.
+fn answer_by_head<B: Backend + 'static>(
+    route: &Route<B>,
     head: &Request,
     options: &Options,
     own: Option<&str>,
 ) -> Option<Result<Response, Problem>> {
-    let listed = options.models.iter().map(String::as_str);
-    let mut names: Vec<&str> = listed.collect();
-    if names.is_empty() {
-        names.extend(own);
-    }
-    let text = match route {
-        Route::Health => return Some(Ok(Response::empty(200))),
-        Route::OpenApi => OPENAPI.to_owned(),
-        Route::Metrics => {
-            let mut response = Response::empty(200);
-            let kind = "text/plain; version=0.0.4".to_owned();
-            response.headers.insert("content-type", kind);
-            response.body = format!(
-                "# HELP te_queue_size Requests that are under way\n# TYPE te_queue_size gauge\nte_queue_size {}\n",
-                options.under_way
-            );
-            return Some(Ok(response));
-        }
-        Route::Models | Route::Model if names.is_empty() => return None,
-        Route::Models => to_json(&openai::models(names)),
-        Route::Model => {
-            let wanted = head.path.trim_end_matches('/').strip_prefix(MODEL_PATH);
-            let wanted = wanted.unwrap_or_default().replace("%2F", "/");
-            let Some(name) = names.into_iter().find(|name| *name == wanted) else {
-                return Some(Err(Problem::from(Refusal::UnknownModel)));
-            };
-            to_json(&openai::model(name))
-        }
-        _ => return None,
+    let Answer::Head(answer) = route.answer else {
+        return None;
     };
-    Some(Ok(Response::json(200, text)))
-}
-
-/// Looks whether a request may be answered, and starts what it asks for.
-fn begin<B: Backend>(
-    embedder: &Embedder<B>,
-    found: Option<(Route, Format)>,
-    Incoming { head, body }: Incoming,
-    options: &Options,
-) -> Result<State, Problem> {
-    let route = admissible(found, &head, options)?;
-    let own = shown(&embedder.info().model);
-    if let Some(response) = told(route, &head, options, Some(own)) {
-        return response.map(State::Ready);
+    let mut models: Vec<&str> = options.models.iter().map(String::as_str).collect();
+    if models.is_empty() {
+        models.extend(own);
     }
-    let body = body.map_err(|error| {
-        let message = format!("the body is no JSON: {error}");
-        Problem::new(Kind::Malformed, "invalid_json", message)
-    })?;
-    let format = found.map_or(Format::OpenAi, |(_, format)| format);
-    let begun = perform(embedder, route, &head, options, body, format);
-    begun.map_err(|error| Problem::of(&error, format))
-}
-
-/// Starts what a route does.
-fn perform<B: Backend>(
-    embedder: &Embedder<B>,
-    route: Route,
-    head: &Request,
-    options: &Options,
-    body: Field,
-    format: Format,
-) -> Result<State, Error> {
-    fn running<T: Serialize + 'static>(pending: Pending<T>) -> State {
-        State::Running(Box::new(pending.map(|response| to_json(&response))))
-    }
-    fn ready(response: &impl Serialize) -> State {
-        State::Ready(Response::json(200, to_json(response)))
-    }
-    fn chroma<T: Serialize + 'static>(started: chroma::Started<T>) -> State {
-        match started {
-            chroma::Started::Running(pending) => running(*pending),
-            chroma::Started::Empty(response) => ready(&response),
-        }
-    }
-    if matches!(route, Route::Info) {
-        let most = options.max_requests.unwrap_or(MAX_REQUESTS);
-        return Ok(ready(&tei::info(embedder, most)));
-    }
-    let body = Body::of(body)?;
-    let route = match route {
-        Route::Root if matches!(body.get("inputs"), Field::Object(_)) => Route::Similarity,
-        Route::Root if embedder.kind() == "sparse" => Route::Sparse,
-        other => other,
-    };
-    Ok(match route {
-        // TEI passes over fields that it does not know, and what speaks its dialect may send some.
-        Route::OpenAi => running(openai::start(embedder, body, format != Format::Tei)?),
-        Route::Sparse => running(tei::start_sparse(embedder, body, true)?),
-        Route::All => running(tei::start_all(embedder, body, true)?),
-        Route::Similarity => running(tei::start_similarity(embedder, body)?),
-        Route::Tokenize => ready(&tei::tokenize(embedder, body)?),
-        Route::Decode => ready(&tei::decode(embedder, body)?),
-        Route::ChromaDense => {
-            needs_model(head)?;
-            chroma(chroma::start_dense(embedder, body)?)
-        }
-        Route::ChromaSparse => {
-            needs_model(head)?;
-            chroma(chroma::start_sparse(embedder, body)?)
-        }
-        Route::Inworld => running(inworld::start(embedder, body)?),
-        _ => running(tei::start_dense(embedder, body)?),
+    answer(&Server {
+        head,
+        options,
+        models,
     })
 }
 
-/// Chroma's service must be told the model. Which one is not looked at: an embedder is one.
-fn needs_model(head: &Request) -> Result<(), Error> {
-    if head.header_model().is_some() {
-        return Ok(());
+/// Checks a request, and starts its route.
+fn begin<B: Backend + 'static>(
+    embedder: &Embedder<B>,
+    found: Option<Found<B>>,
+    Incoming { head, body }: Incoming,
+    options: &Options,
+) -> Result<Work, Problem> {
+    let route = admissible(found, &head, options)?.route;
+    let own = shown(&embedder.info().model);
+    if let Some(response) = answer_by_head(route, &head, options, Some(own)) {
+        return response.map(Work::Ready);
     }
-    let reason = format!("the header {MODEL_HEADER} is missing");
-    Err(Error::input(MODEL_HEADER, reason))
-}
-
-fn to_json(response: &impl Serialize) -> String {
-    // Lists, strings, finite numbers and objects with text keys: all of them can be written.
-    serde_json::to_string(response).unwrap_or_default()
+    let Answer::Model(answer) = route.answer else {
+        return Err(Problem::refused(Refusal::Failed, options));
+    };
+    let body = match route.method {
+        "GET" => Ok(Body::default()),
+        _ => Body::of(body.map_err(|error| {
+            let message = format!("the body is no JSON: {error}");
+            Problem::new(Cause::Malformed, "invalid_json", message)
+        })?),
+    };
+    let call = |body| Call {
+        head: &head,
+        options,
+        body,
+    };
+    let begun = body.and_then(|body| answer(embedder, call(body)));
+    begun.map_err(|error| Problem::from(&error))
 }
 
 impl Options {
-    /// Whether a request has one of the keys, as `Authorization: Bearer …` or `Basic …`, or `x-chroma-token`.
+    /// Whether a request has one of the keys, in `Authorization: Bearer …` or `Basic …`, or in the
+    /// header that a format has for it.
     fn admits(&self, head: &Request) -> bool {
         use sha2::{Digest, Sha256};
         if self.api_keys.is_empty() {
@@ -461,12 +420,13 @@ impl Options {
         }
         let header = |name| head.headers.get(name).map(String::as_str);
         let bearer = header("authorization").and_then(|value| value.split_once(' '));
-        let given = [
-            bearer.map(|(_, rest)| rest.trim()),
-            header("x-chroma-token"),
-        ];
-        // Hashes are compared, and all of them: how long that takes tells nothing about a key. An empty key is none.
-        let given = given.into_iter().flatten().filter(|key| !key.is_empty());
+        let own = formats::all::<Either>()
+            .iter()
+            .filter_map(|format| header(format.key_header?));
+        let given = bearer.map(|(_, rest)| rest.trim()).into_iter().chain(own);
+        // All hashes are compared, so that the time that it takes tells nothing about a key. An
+        // empty key is none.
+        let given = given.filter(|key| !key.is_empty());
         given.fold(false, |admitted, given| {
             let given = Sha256::digest(given);
             let keys = self.api_keys.iter();

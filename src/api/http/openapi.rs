@@ -1,48 +1,59 @@
-//! The `OpenAPI` 3.1 document, made of the very types that read requests and write answers. It is checked in, so that no
-//! build carries what makes it.
+//! The `OpenAPI` 3.1 document. Each format describes its own routes, with the types that it reads
+//! and writes. The document is committed, so that no build contains the code that generates it.
 
-use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::generate::{Contract, SchemaGenerator, SchemaSettings};
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
-use super::problem::{ChromaBody, OpenAiBody, RpcStatus, TeiBody};
-use crate::api::{chroma, inworld, openai, schema, tei};
-use crate::text::Token;
+use super::problem::{Cause, Problem};
+use crate::api::formats::{self, Access, Tell, server};
+use crate::backend::cpu::Cpu;
 
-/// Statuses of each format's errors.
-const OPENAI_ERRORS: &[u16] = &[400, 401, 404, 405, 408, 413, 415, 429, 500, 503];
-const TEI_ERRORS: &[u16] = &[400, 401, 404, 405, 408, 413, 415, 422, 424, 429, 503];
-const CHROMA_ERRORS: &[u16] = &[400, 401, 404, 405, 408, 413, 415, 429, 500, 501, 503];
-const INWORLD_ERRORS: &[u16] = &[400, 401, 404, 405, 413, 415, 429, 500, 501, 503, 504];
-
-/// A format's errors: its name, their statuses and their body.
-type Errors = (Cow<'static, str>, &'static [u16], Schema);
-
-/// A route in the making.
-struct Operation {
-    path: &'static str,
-    method: &'static str,
-    id: &'static str,
-    summary: &'static str,
-    requests: Vec<Schema>,
-    answers: Vec<Schema>,
-    errors: Vec<Errors>,
-    /// Whether the header that names Chroma's model is needed; `None`: it is not looked at.
-    model_header: Option<bool>,
-}
-
-/// Makes schemas: what is read may leave fields out, what is written never does.
-struct Document {
+/// The document while it is generated. The methods add routes; if several formats have a route of
+/// the same method and path, the document has their requests, responses and errors as alternatives.
+pub struct Document {
     reads: SchemaGenerator,
     writes: SchemaGenerator,
-    paths: Map<String, Value>,
-    responses: Map<String, Value>,
+    /// By path and method.
+    operations: BTreeMap<(&'static str, &'static str), Operation>,
+    /// The errors of the format whose routes are added.
+    errors: Option<Errors>,
+    /// Headers that hold a key, by name of the scheme.
+    key_headers: BTreeMap<&'static str, &'static str>,
+}
+
+#[derive(Default)]
+struct Operation {
+    id: &'static str,
+    summaries: Vec<&'static str>,
+    requests: Vec<Schema>,
+    responses: Vec<Schema>,
+    errors: Vec<Errors>,
+    /// Parameters in headers, none of which is required: name and description.
+    headers: Vec<(&'static str, &'static str)>,
+    /// Whether the response is text.
+    text: bool,
+}
+
+/// The errors of a format: the name of the type of their bodies, its schema, and their statuses.
+#[derive(Clone, PartialEq)]
+struct Errors {
+    name: String,
+    schema: Schema,
+    statuses: BTreeSet<u16>,
+}
+
+fn add<T: PartialEq>(list: &mut Vec<T>, value: T) {
+    if !list.contains(&value) {
+        list.push(value);
+    }
 }
 
 impl Document {
     fn new() -> Self {
+        // A request may leave fields out, a response never does.
         let generator = |contract| {
             let settings = SchemaSettings::draft2020_12().with(|settings| {
                 settings.definitions_path = "/components/schemas".into();
@@ -54,60 +65,171 @@ impl Document {
         Self {
             reads: generator(Contract::Deserialize),
             writes: generator(Contract::Serialize),
-            paths: Map::new(),
-            responses: Map::new(),
+            operations: BTreeMap::new(),
+            errors: None,
+            key_headers: BTreeMap::new(),
         }
     }
 
-    fn read<T: JsonSchema>(&mut self) -> Vec<Schema> {
-        vec![self.reads.subschema_for::<T>()]
+    /// The routes that follow report errors with a body of type `T`, as `tell` does.
+    pub fn errors<T: JsonSchema>(&mut self, tell: Tell) {
+        let status = |cause| tell(&Problem::new(cause, "", "")).0;
+        self.errors = Some(Errors {
+            name: T::schema_name().into_owned(),
+            schema: self.writes.subschema_for::<T>(),
+            statuses: Cause::ALL.map(status).into(),
+        });
     }
 
-    fn write<T: JsonSchema>(&mut self) -> Vec<Schema> {
-        vec![self.writes.subschema_for::<T>()]
+    fn operation(
+        &mut self,
+        method: &'static str,
+        path: &'static str,
+        id: &'static str,
+        summary: &'static str,
+    ) -> &mut Operation {
+        let operation = self.operations.entry((path, method)).or_default();
+        operation.id = id;
+        add(&mut operation.summaries, summary);
+        let errors = self.errors.clone();
+        add(
+            &mut operation.errors,
+            errors.expect("the errors come first"),
+        );
+        operation
     }
 
-    fn errors<T: JsonSchema>(&mut self, statuses: &'static [u16]) -> Vec<Errors> {
-        vec![(T::schema_name(), statuses, self.writes.subschema_for::<T>())]
+    /// Adds a route that reads `Q` and writes `R`.
+    pub fn post<Q: JsonSchema, R: JsonSchema>(
+        &mut self,
+        path: &'static str,
+        id: &'static str,
+        summary: &'static str,
+    ) {
+        let request = self.reads.subschema_for::<Q>();
+        let response = self.writes.subschema_for::<R>();
+        let operation = self.operation("post", path, id, summary);
+        add(&mut operation.requests, request);
+        add(&mut operation.responses, response);
     }
 
-    fn add(&mut self, operation: Operation) {
-        let Operation {
-            path,
-            method,
-            id,
-            summary,
-            requests,
-            answers,
-            errors,
-            model_header,
-        } = operation;
+    /// Adds a route for `GET` that writes `R`.
+    pub fn answer<R: JsonSchema>(
+        &mut self,
+        path: &'static str,
+        id: &'static str,
+        summary: &'static str,
+    ) {
+        let response = self.writes.subschema_for::<R>();
+        self.operation("get", path, id, summary)
+            .responses
+            .push(response);
+    }
+
+    /// Adds a route for `GET` whose response is text.
+    pub fn text(&mut self, path: &'static str, id: &'static str, summary: &'static str) {
+        self.operation("get", path, id, summary).text = true;
+    }
+
+    /// Adds a route for `GET` whose response has no body that a schema describes.
+    pub fn get(&mut self, path: &'static str, id: &'static str, summary: &'static str) {
+        self.operation("get", path, id, summary);
+    }
+
+    /// Adds an optional header to a route for `POST`.
+    pub fn header(&mut self, path: &'static str, name: &'static str, description: &'static str) {
+        let operation = self.operations.get_mut(&(path, "post"));
+        let operation = operation.expect("the route comes first");
+        operation.headers.push((name, description));
+    }
+
+    /// Adds a header that may hold the key.
+    pub fn key_header(&mut self, scheme: &'static str, name: &'static str) {
+        self.key_headers.insert(scheme, name);
+    }
+
+    fn finish(mut self) -> Value {
+        let mut paths = Map::new();
         let mut responses = Map::new();
-        let mut ok = json!({ "description": "The answer" });
-        if id == "metrics" {
+        for ((path, method), operation) in &self.operations {
+            let methods = paths.entry(*path).or_insert_with(|| json!({}));
+            methods[method] = operation.write(path, &mut responses);
+        }
+        for (path, method) in routes(|access| access == Access::Open) {
+            paths[path][method.as_str()]["security"] = json!([]);
+        }
+        let mut schemas = self.reads.take_definitions(true);
+        for (name, schema) in self.writes.take_definitions(true) {
+            let before = schemas.insert(name.clone(), schema);
+            assert!(before.is_none(), "two types are called {name}");
+        }
+        let scheme = |scheme: &str| json!({ "type": "http", "scheme": scheme });
+        let mut key_schemes = json!({ "bearer": scheme("bearer"), "basic": scheme("basic") });
+        // A server without keys asks for none.
+        let mut security = vec![json!({}), json!({ "bearer": [] }), json!({ "basic": [] })];
+        for (scheme, header) in self.key_headers {
+            key_schemes[scheme] = json!({ "type": "apiKey", "in": "header", "name": header });
+            security.push(json!({ scheme: [] }));
+        }
+        json!({
+            "openapi": "3.1.0",
+            "info": {
+                "title": "Gossamer",
+                "version": env!("CARGO_PKG_VERSION"),
+                "description": "Dense and sparse text embeddings in the formats of several APIs.",
+                "license": { "name": "MIT OR Apache-2.0" },
+            },
+            "paths": paths,
+            "components": {
+                "schemas": schemas,
+                "responses": responses,
+                "securitySchemes": key_schemes,
+            },
+            "security": security,
+        })
+    }
+}
+
+impl Operation {
+    /// The operation as JSON. Its errors go into `components`.
+    fn write(&self, path: &str, components: &mut Map<String, Value>) -> Value {
+        let mut responses = Map::new();
+        let mut ok = json!({ "description": "The response" });
+        if self.text {
             ok["content"] = json!({ "text/plain": { "schema": { "type": "string" } } });
         }
-        if !answers.is_empty() {
-            ok["content"] = content(&any(&answers));
+        if !self.responses.is_empty() {
+            ok["content"] = content(&any(&self.responses));
         }
         responses.insert("200".to_owned(), ok);
-        for status in errors.iter().flat_map(|(_, statuses, _)| *statuses) {
-            let told = errors
+        let statuses: BTreeSet<u16> = self
+            .errors
+            .iter()
+            .flat_map(|errors| errors.statuses.iter().copied())
+            .collect();
+        for status in statuses {
+            let told = self
+                .errors
                 .iter()
-                .filter(|(_, statuses, _)| statuses.contains(status));
-            let (names, bodies): (Vec<&str>, Vec<Schema>) = told
-                .map(|(name, _, body)| (name.as_ref(), body.clone()))
-                .unzip();
+                .filter(|errors| errors.statuses.contains(&status));
+            let (mut names, mut bodies) = (Vec::new(), Vec::new());
+            for errors in told {
+                add(&mut names, errors.name.as_str());
+                add(&mut bodies, errors.schema.clone());
+            }
             let name = format!("{}{status}", names.join("Or"));
             let reference = json!({ "$ref": format!("#/components/responses/{name}") });
             responses.insert(status.to_string(), reference);
             let response =
-                json!({ "description": describe(*status), "content": content(&any(&bodies)) });
-            self.responses.insert(name, response);
+                json!({ "description": describe(status), "content": content(&any(&bodies)) });
+            components.insert(name, response);
         }
-        let mut entry = json!({ "operationId": id, "summary": summary, "responses": responses });
-        if !requests.is_empty() {
-            entry["requestBody"] = json!({ "required": true, "content": content(&any(&requests)) });
+        let summary = self.summaries.join("; ");
+        let mut entry =
+            json!({ "operationId": self.id, "summary": summary, "responses": responses });
+        if !self.requests.is_empty() {
+            entry["requestBody"] =
+                json!({ "required": true, "content": content(&any(&self.requests)) });
         }
         if path.ends_with("{id}") {
             entry["parameters"] = json!([{
@@ -117,51 +239,31 @@ impl Document {
                 "schema": { "type": "string" },
             }]);
         }
-        if let Some(required) = model_header {
-            entry["parameters"] = json!([{
-                "name": super::MODEL_HEADER,
+        let header = |(name, description): &(&str, &str)| {
+            json!({
+                "name": name,
                 "in": "header",
-                "required": required,
+                "required": false,
                 "schema": { "type": "string" },
-                "description": "The model that answers; clients of Chroma send it.",
-            }]);
+                "description": description,
+            })
+        };
+        if !self.headers.is_empty() {
+            entry["parameters"] = self.headers.iter().map(header).collect();
         }
-        if ["health", "ping", "root"].contains(&id) {
-            entry["security"] = json!([]);
-        }
-        let methods = self.paths.entry(path).or_insert_with(|| json!({}));
-        methods[method] = entry;
+        entry
     }
+}
 
-    fn finish(mut self) -> Value {
-        let mut schemas = self.reads.take_definitions(true);
-        for (name, schema) in self.writes.take_definitions(true) {
-            let before = schemas.insert(name.clone(), schema);
-            assert!(before.is_none(), "two types are called {name}");
-        }
-        let scheme = |scheme: &str| json!({ "type": "http", "scheme": scheme });
-        json!({
-            "openapi": "3.1.0",
-            "info": {
-                "title": "Gossamer",
-                "version": env!("CARGO_PKG_VERSION"),
-                "description": "Dense and sparse text embeddings in the formats of five APIs.",
-                "license": { "name": "MIT OR Apache-2.0" },
-            },
-            "paths": self.paths,
-            "components": {
-                "schemas": schemas,
-                "responses": self.responses,
-                "securitySchemes": {
-                    "bearer": scheme("bearer"),
-                    "basic": scheme("basic"),
-                    "chroma": { "type": "apiKey", "in": "header", "name": "x-chroma-token" },
-                },
-            },
-            // A server without keys asks for none.
-            "security": [{}, { "bearer": [] }, { "basic": [] }, { "chroma": [] }],
-        })
-    }
+/// The paths and methods of the routes whose access is one of these.
+fn routes(access: fn(Access) -> bool) -> BTreeSet<(&'static str, String)> {
+    let all = formats::all::<Cpu>()
+        .iter()
+        .flat_map(|format| format.routes);
+    let routes = all.filter(|route| access(route.access));
+    routes
+        .map(|route| (route.path, route.method.to_lowercase()))
+        .collect()
 }
 
 fn content(schema: &Value) -> Value {
@@ -177,237 +279,56 @@ fn any(schemas: &[Schema]) -> Value {
 
 fn describe(status: u16) -> &'static str {
     match status {
-        400 => "The request makes no sense; the message says why",
+        400 => "The request is wrong; the message says why",
         401 => "The API key is missing or wrong",
         404 => "There is no such model",
         405 => "The path takes another method",
         408 | 504 => "The request took too long",
-        413 => "The body is too large, has too many inputs, or the answer would be too large",
+        413 => "The body is too large, has too many inputs, or the response would be too large",
         415 => "The body is compressed",
-        422 => "The request makes no sense to the model: a text is too long, say",
-        424 | 501 => "The model does not give vectors of this kind",
-        429 => "Too many requests wait already",
-        503 => "The model cannot be loaded now",
-        _ => "The answer could not be computed",
+        422 => "The request is wrong for the model, for example because a text is too long",
+        424 | 501 => "The model does not give this kind of output",
+        429 => "Too many requests are under way",
+        503 => "The server or the model is not available now",
+        _ => "The response could not be computed",
     }
 }
 
-fn route(path: &'static str, id: &'static str, summary: &'static str) -> Operation {
-    Operation {
-        path,
-        method: "post",
-        id,
-        summary,
-        requests: Vec::new(),
-        answers: Vec::new(),
-        errors: Vec::new(),
-        model_header: None,
+/// Writes JSON with one line per element of the outer `levels`, so that a change shows as a change
+/// of few lines. The document is part of the wasm, which indentation would make larger.
+fn write(value: &Value, levels: usize) -> String {
+    match value {
+        Value::Object(fields) if levels > 0 => {
+            let line = |(name, value): (&String, &Value)| {
+                format!("{}:{}", json!(name), write(value, levels - 1))
+            };
+            let lines: Vec<String> = fields.iter().map(line).collect();
+            format!("{{\n{}\n}}", lines.join(",\n"))
+        }
+        other => other.to_string(),
     }
-}
-
-fn openai_routes(doc: &mut Document) {
-    let summary = "Dense vectors, as OpenAI and SambaNova give them";
-    for (path, id) in [
-        ("/v1/embeddings", "createEmbedding"),
-        ("/embeddings", "createEmbeddingShort"),
-    ] {
-        let operation = Operation {
-            requests: doc.read::<schema::CreateEmbeddingRequest>(),
-            answers: doc.write::<openai::Response>(),
-            // By the server's dialect.
-            errors: [
-                doc.errors::<OpenAiBody>(OPENAI_ERRORS),
-                doc.errors::<TeiBody>(TEI_ERRORS),
-            ]
-            .concat(),
-            ..route(path, id, summary)
-        };
-        doc.add(operation);
-    }
-    let models = Operation {
-        method: "get",
-        answers: doc.write::<openai::Models>(),
-        errors: doc.errors::<OpenAiBody>(OPENAI_ERRORS),
-        ..route("/v1/models", "listModels", "The models of this server")
-    };
-    doc.add(models);
-    let model = Operation {
-        method: "get",
-        answers: doc.write::<openai::Model>(),
-        errors: doc.errors::<OpenAiBody>(OPENAI_ERRORS),
-        ..route("/v1/models/{id}", "retrieveModel", "One of them")
-    };
-    doc.add(model);
-}
-
-/// The paths that two formats share.
-fn shared_routes(doc: &mut Document) {
-    let errors = [
-        doc.errors::<TeiBody>(TEI_ERRORS),
-        doc.errors::<ChromaBody>(CHROMA_ERRORS),
-    ]
-    .concat();
-    let dense = Operation {
-        requests: [
-            doc.read::<schema::EmbedDenseRequest>(),
-            doc.read::<schema::ChromaRequest>(),
-        ]
-        .concat(),
-        answers: [
-            doc.write::<Vec<Vec<f32>>>(),
-            doc.write::<chroma::Response<Vec<f32>>>(),
-        ]
-        .concat(),
-        errors: errors.clone(),
-        model_header: Some(false),
-        ..route(
-            "/embed",
-            "embed",
-            "Dense vectors, as text-embeddings-inference and Chroma give them",
-        )
-    };
-    doc.add(dense);
-    let purpose = json!([{ "required": ["instructions"] }, { "required": ["task", "target"] }]);
-    let with_purpose = json!({ "allOf": doc.read::<schema::ChromaRequest>(), "anyOf": purpose });
-    let with_purpose = Schema::try_from(with_purpose).expect("an object");
-    let sparse = Operation {
-        requests: [doc.read::<schema::EmbedRequest>(), vec![with_purpose]].concat(),
-        answers: [
-            doc.write::<Vec<Vec<tei::Entry>>>(),
-            doc.write::<chroma::Response<chroma::Sparse>>(),
-        ]
-        .concat(),
-        errors,
-        model_header: Some(false),
-        ..route(
-            "/embed_sparse",
-            "embedSparse",
-            "Sparse vectors, as text-embeddings-inference (Trieve) and Chroma give them",
-        )
-    };
-    doc.add(sparse);
-}
-
-fn tei_routes(doc: &mut Document) {
-    let operations = [
-        Operation {
-            requests: doc.read::<schema::EmbedRequest>(),
-            answers: doc.write::<Vec<Vec<Vec<f32>>>>(),
-            ..route("/embed_all", "embedAll", "A vector for each token")
-        },
-        Operation {
-            requests: doc.read::<schema::SimilarityRequest>(),
-            answers: doc.write::<Vec<f32>>(),
-            ..route(
-                "/similarity",
-                "similarity",
-                "How similar a sentence is to others: cosines",
-            )
-        },
-        Operation {
-            requests: doc.read::<schema::TokenizeRequest>(),
-            answers: doc.write::<Vec<Vec<Token>>>(),
-            ..route("/tokenize", "tokenize", "The tokens of texts")
-        },
-        Operation {
-            requests: doc.read::<schema::DecodeRequest>(),
-            answers: doc.write::<Vec<String>>(),
-            ..route("/decode", "decode", "The texts of token ids")
-        },
-        Operation {
-            method: "get",
-            answers: doc.write::<tei::Info>(),
-            ..route("/info", "info", "What the model is")
-        },
-        Operation {
-            method: "get",
-            ..route("/health", "health", "Whether the server is up")
-        },
-        Operation {
-            method: "get",
-            ..route("/ping", "ping", "Whether the server is up")
-        },
-        Operation {
-            method: "get",
-            ..route("/", "root", "Whether the server is up")
-        },
-        Operation {
-            method: "get",
-            ..route(
-                "/metrics",
-                "metrics",
-                "Numbers about the server, as text for Prometheus",
-            )
-        },
-    ];
-    for operation in operations {
-        let errors = doc.errors::<TeiBody>(TEI_ERRORS);
-        doc.add(Operation {
-            errors,
-            ..operation
-        });
-    }
-}
-
-fn other_routes(doc: &mut Document) {
-    let root = Operation {
-        requests: [
-            doc.read::<schema::EmbedDenseRequest>(),
-            doc.read::<schema::SimilarityRequest>(),
-            doc.read::<schema::ChromaRequest>(),
-        ]
-        .concat(),
-        answers: [
-            doc.write::<Vec<Vec<f32>>>(),
-            doc.write::<Vec<Vec<tei::Entry>>>(),
-            doc.write::<Vec<f32>>(),
-            doc.write::<chroma::Response<Vec<f32>>>(),
-        ]
-        .concat(),
-        errors: [
-            doc.errors::<TeiBody>(TEI_ERRORS),
-            doc.errors::<ChromaBody>(CHROMA_ERRORS),
-        ]
-        .concat(),
-        model_header: Some(false),
-        ..route(
-            "/",
-            "embedRoot",
-            "What the model gives, as text-embeddings-inference does, or dense vectors, as Chroma does",
-        )
-    };
-    doc.add(root);
-    let inworld = Operation {
-        requests: doc.read::<schema::InworldRequest>(),
-        answers: doc.write::<inworld::Response>(),
-        errors: doc.errors::<RpcStatus>(INWORLD_ERRORS),
-        ..route(
-            "/ml/v1alpha/embedding:embed",
-            "embedInworld",
-            "Dense vectors, as Inworld gives them",
-        )
-    };
-    doc.add(inworld);
-}
-
-fn document() -> Value {
-    let mut doc = Document::new();
-    openai_routes(&mut doc);
-    shared_routes(&mut doc);
-    tei_routes(&mut doc);
-    other_routes(&mut doc);
-    doc.finish()
 }
 
 #[test]
 fn the_document_is_what_the_types_say() {
+    let mut document = Document::new();
+    for format in formats::all::<Cpu>() {
+        document.errors = None;
+        (format.document)(&mut document);
+    }
+    let described: BTreeSet<_> = document
+        .operations
+        .keys()
+        .map(|(path, method)| (*path, (*method).to_owned()))
+        .collect();
+    assert_eq!(described, routes(|_| true), "each route is described");
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/api/http/openapi.json");
-    let made = format!("{:#}\n", document());
+    let made = write(&document.finish(), 3) + "\n";
     if std::env::var_os("GOSSAMER_WRITE_OPENAPI").is_some() {
         std::fs::write(path, &made).expect("the document can be written");
     }
     assert!(
-        made == super::OPENAPI,
+        made == server::OPENAPI,
         "openapi.json is out of date: GOSSAMER_WRITE_OPENAPI=1 cargo test --lib openapi, then once more"
     );
 }

@@ -1,68 +1,80 @@
-//! What goes wrong, and how each format tells it.
+//! What is wrong with a request. Each format reports it in its own way.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::{Request, Response, to_json};
+use super::{Options, Request, Response};
+use crate::api::formats::{self, Tell};
 use crate::api::shown;
+use crate::backend::either::Either;
 use crate::error::Error;
 
-/// Why a server does not answer.
+/// Why a server refuses a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Refusal {
-    /// Too many requests wait.
+    /// Too many requests are under way.
     Overloaded,
-    /// It took too long.
+    /// The request took too long.
     TimedOut,
-    /// The server has no model of the name.
+    /// The server has no model of this name.
     UnknownModel,
-    /// The body is larger than the server reads.
+    /// The body is larger than [`Options::max_body_bytes`].
     TooLarge,
-    /// The body stopped half-way.
+    /// The body ended early.
     Incomplete,
     /// The model cannot be loaded.
     Unavailable,
+    /// The server was disposed of.
+    Disposed,
     /// The server failed.
     Failed,
 }
 
-/// Whose errors a route answers with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    OpenAi,
-    SambaNova,
-    Tei,
-    Chroma,
-    Inworld,
-}
+/// The code of [`Refusal::Disposed`]. It makes no sense to try again.
+const DISPOSED: &str = "disposed";
 
-/// What went wrong, before it is told in a format.
+/// A problem, before a format reports it.
 pub struct Problem {
-    kind: Kind,
-    message: String,
-    param: Option<&'static str>,
-    code: &'static str,
-    /// The method that the path takes, if it was asked with another.
-    allow: Option<&'static str>,
+    /// The kind of problem, which decides on the status.
+    pub cause: Cause,
+    /// What is wrong, and what to do.
+    pub message: String,
+    /// The field that is wrong.
+    pub param: Option<&'static str>,
+    /// A stable name of the problem.
+    pub code: &'static str,
+    /// The methods that the path takes, if the request has another one.
+    allow: Option<String>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+/// Kinds of problems.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
     /// The body is no JSON.
     Malformed,
+    /// The request is wrong.
     Invalid,
+    /// An input is empty, or there is none.
     Empty,
+    /// There are too many inputs.
     TooManyInputs,
+    /// The body is too large, or the response would be.
     TooLarge,
-    /// The model gives vectors of another kind.
+    /// The model gives another kind of output.
     NotSupported,
+    /// The key is missing or wrong.
     Unauthenticated,
+    /// There is no such path.
     NotFound,
+    /// There is no such model.
     UnknownModel,
+    /// Too many requests are under way.
     Overloaded,
+    /// The request took too long.
     TimedOut,
     /// The path takes another method.
     Method,
+    /// The server failed.
     Internal,
     /// The body is compressed.
     Encoding,
@@ -70,98 +82,55 @@ pub enum Kind {
     Unavailable,
 }
 
-impl Problem {
-    /// What an error becomes in a format.
-    pub fn of(error: &Error, format: Format) -> Self {
-        let (kind, param) = match error {
-            Error::InvalidInput { param, .. } => (Kind::Invalid, Some(*param)),
-            Error::InvalidDimensions { .. } => (Kind::Invalid, Some("dimensions")),
-            Error::UnknownPrompt { .. } => (Kind::Invalid, Some("prompt_name")),
+impl From<&Error> for Problem {
+    fn from(error: &Error) -> Self {
+        let (cause, param) = match error {
+            Error::InvalidInput { param, .. } => (Cause::Invalid, Some(*param)),
+            Error::InvalidDimensions { .. } => (Cause::Invalid, Some("dimensions")),
+            Error::UnknownPrompt { .. } => (Cause::Invalid, Some("prompt_name")),
             Error::TokenOutOfRange { .. }
+            | Error::TokenTooLarge { .. }
             | Error::ForeignTokens { .. }
             | Error::InputTooLong { .. }
-            | Error::TextTooLong { .. } => (Kind::Invalid, Some("input")),
-            Error::AnswerTooLarge { .. } => (Kind::TooLarge, Some("input")),
-            Error::EmptyInput(_) => (Kind::Empty, Some("input")),
-            Error::TooManyInputs { .. } => (Kind::TooManyInputs, Some("input")),
-            Error::WrongModelKind { .. } => (Kind::NotSupported, Some("model")),
-            _ => (Kind::Internal, None),
+            | Error::TextTooLong { .. } => (Cause::Invalid, Some("input")),
+            Error::AnswerTooLarge { .. } => (Cause::TooLarge, Some("input")),
+            Error::EmptyInput(_) => (Cause::Empty, Some("input")),
+            Error::TooManyInputs { .. } => (Cause::TooManyInputs, Some("input")),
+            Error::WrongModelKind { .. } => (Cause::NotSupported, Some("model")),
+            _ => (Cause::Internal, None),
         };
-        let message = match error {
-            Error::WrongModelKind { model, kind, .. } => {
-                let advice = if *kind == "sparse" {
-                    "its vectors are at POST /embed_sparse"
-                } else {
-                    "its vectors are at POST /v1/embeddings and /embed"
-                };
-                format!("{} is a {kind} model: {advice}", shown(model))
-            }
-            // This API has no such field.
-            Error::InputTooLong { .. } | Error::TextTooLong { .. } if format == Format::Inworld => {
-                let message = error.to_string();
-                let (what, _) = message.split_once(", or pass").unwrap_or((&message, ""));
-                what.to_owned()
-            }
-            other => other.to_string(),
+        let (code, message) = match error {
+            Error::WrongModelKind { model, kind, .. } => (
+                "model_not_compatible",
+                format!("{} is a {kind} model: {}", shown(model), advice(kind)),
+            ),
+            other => (other.code(), other.to_string()),
         };
         Self {
-            kind,
-            message,
             param,
-            code: match error {
-                Error::WrongModelKind { .. } => "model_not_compatible",
-                other => other.code(),
-            },
-            allow: None,
+            ..Self::new(cause, code, message)
         }
     }
 }
 
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
-        let (kind, code, message) = match refusal {
-            Refusal::Overloaded => (
-                Kind::Overloaded,
-                "rate_limit_exceeded",
-                "too many requests wait already: try again later",
-            ),
-            Refusal::TimedOut => (
-                Kind::TimedOut,
-                "request_timeout",
-                "the request took too long: send fewer or shorter texts, or try again later",
-            ),
-            Refusal::UnknownModel => (
-                Kind::UnknownModel,
-                "model_not_found",
-                "there is no such model here: GET /v1/models lists those that are",
-            ),
-            Refusal::TooLarge => (
-                Kind::TooLarge,
-                "too_large",
-                "the body is too large: send fewer texts at a time",
-            ),
-            Refusal::Incomplete => (
-                Kind::Malformed,
-                "invalid_body",
-                "the body stopped half-way: send it again",
-            ),
-            Refusal::Unavailable => (
-                Kind::Unavailable,
-                "model_unavailable",
-                "the model cannot be loaded now: try again later",
-            ),
-            Refusal::Failed => (Kind::Internal, "internal", "the server failed"),
-        };
-        let mut problem = Self::new(kind, code, message);
-        problem.param = (kind == Kind::UnknownModel).then_some("model");
-        problem
-    }
+/// Says which route to take for a model of this kind.
+fn advice(kind: &str) -> String {
+    let output = if kind == "reranker" { "scores" } else { kind };
+    let routes = formats::all::<Either>()
+        .iter()
+        .flat_map(|format| format.routes);
+    let mut fitting = routes.filter(|route| route.output == Some(output));
+    fitting.next().map_or_else(
+        || "there is no route for it".to_owned(),
+        |route| format!("use {} {}", route.method, route.path),
+    )
 }
 
 impl Problem {
-    pub fn new(kind: Kind, code: &'static str, message: impl Into<String>) -> Self {
+    /// A problem without a field.
+    pub fn new(cause: Cause, code: &'static str, message: impl Into<String>) -> Self {
         Self {
-            kind,
+            cause,
             message: message.into(),
             param: None,
             code,
@@ -169,181 +138,107 @@ impl Problem {
         }
     }
 
-    pub fn not_found(path: &str) -> Self {
-        let message = format!("there is no {path}: GET /openapi.json lists what there is");
-        Self::new(Kind::NotFound, "not_found", message)
+    /// A refusal of a server with these options.
+    pub fn refused(refusal: Refusal, options: &Options) -> Self {
+        let (cause, code, message) = match refusal {
+            Refusal::Overloaded => (
+                Cause::Overloaded,
+                "rate_limit_exceeded",
+                "too many requests are under way: try again later",
+            ),
+            Refusal::TimedOut => (
+                Cause::TimedOut,
+                "request_timeout",
+                "the request took too long: send fewer or shorter texts, or try again later",
+            ),
+            Refusal::UnknownModel => (
+                Cause::UnknownModel,
+                "model_not_found",
+                "there is no such model here: GET /v1/models lists those that are",
+            ),
+            Refusal::TooLarge => {
+                let limit = options.max_body_bytes.map_or_else(String::new, |limit| {
+                    format!(": this server reads at most {limit} bytes")
+                });
+                let message = format!("the body is too large{limit}; send fewer texts at a time");
+                return Self::new(Cause::TooLarge, "too_large", message);
+            }
+            Refusal::Incomplete => (
+                Cause::Malformed,
+                "invalid_body",
+                "the body ended early: send it again",
+            ),
+            Refusal::Unavailable => (
+                Cause::Unavailable,
+                "model_unavailable",
+                "the model cannot be loaded now: try again later",
+            ),
+            Refusal::Disposed => (
+                Cause::Unavailable,
+                DISPOSED,
+                "this server was disposed of, and answers no more requests",
+            ),
+            Refusal::Failed => (Cause::Internal, "internal", "the server failed"),
+        };
+        Self {
+            param: (cause == Cause::UnknownModel).then_some("model"),
+            ..Self::new(cause, code, message)
+        }
     }
 
-    pub fn method(Request { method, path, .. }: &Request, allow: &'static str) -> Self {
+    /// There is no such path.
+    pub fn not_found(path: &str) -> Self {
+        let message = format!("there is no {path}: GET /openapi.json lists the routes");
+        Self::new(Cause::NotFound, "not_found", message)
+    }
+
+    /// The path of the request takes only the methods `allow`.
+    pub fn method(Request { method, path, .. }: &Request, allow: String) -> Self {
         let message = format!("{path} takes {allow}, not {method}");
         Self {
             allow: Some(allow),
-            ..Self::new(Kind::Method, "method_not_allowed", message)
+            ..Self::new(Cause::Method, "method_not_allowed", message)
         }
     }
 
-    /// Status and body as `OpenAI` has them, or `SambaNova`.
-    fn openai(&self, sambanova: bool) -> (u16, String) {
-        let status = match self.kind {
-            Kind::Unauthenticated => 401,
-            Kind::NotFound | Kind::UnknownModel => 404,
-            Kind::Method => 405,
-            Kind::TimedOut => 408,
-            Kind::TooLarge => 413,
-            Kind::Encoding => 415,
-            Kind::Overloaded => 429,
-            Kind::Internal => 500,
-            Kind::Unavailable => 503,
-            _ => 400,
-        };
-        let kind = match self.kind {
-            Kind::Unauthenticated if sambanova => "authentication_error",
-            Kind::Overloaded => "rate_limit_error",
-            Kind::TimedOut => "timeout_error",
-            Kind::Internal | Kind::Unavailable => "server_error",
-            _ => "invalid_request_error",
-        };
-        let code = match self.kind {
-            Kind::Unauthenticated if sambanova => "invalid_authentication",
-            Kind::Overloaded if sambanova => "insufficient_quota",
-            Kind::Malformed | Kind::Invalid | Kind::Empty | Kind::TooManyInputs if sambanova => {
-                "invalid_request_error"
-            }
-            _ => self.code,
-        };
-        let error = OpenAiError {
-            message: &self.message,
-            kind,
-            param: self.param,
-            code,
-        };
-        (status, to_json(&OpenAiBody { error }))
-    }
-
-    /// The problem as `format` tells it.
-    pub fn respond(&self, format: Format) -> Response {
-        let message = &self.message;
-        let (status, body) = match format {
-            Format::OpenAi => self.openai(false),
-            Format::SambaNova => self.openai(true),
-            Format::Tei => {
-                let (status, kind) = match self.kind {
-                    Kind::Malformed => (400, "validation"),
-                    Kind::Empty => (400, "empty"),
-                    Kind::Unauthenticated => (401, "unauthenticated"),
-                    Kind::NotFound | Kind::UnknownModel => (404, "not_found"),
-                    Kind::TimedOut => (408, "timeout"),
-                    Kind::Overloaded => (429, "overloaded"),
-                    Kind::Method => (405, "method"),
-                    Kind::TooManyInputs | Kind::TooLarge => (413, "validation"),
-                    Kind::Encoding => (415, "validation"),
-                    Kind::Unavailable => (503, "unhealthy"),
-                    Kind::Invalid => (422, "validation"),
-                    Kind::NotSupported | Kind::Internal => (424, "backend"),
-                };
-                let body = TeiBody {
-                    error: message,
-                    error_type: kind,
-                };
-                (status, to_json(&body))
-            }
-            Format::Chroma => {
-                let status = match self.kind {
-                    Kind::Unauthenticated => 401,
-                    Kind::NotFound => 404,
-                    Kind::Method => 405,
-                    Kind::TooManyInputs | Kind::TooLarge => 413,
-                    Kind::Encoding => 415,
-                    Kind::NotSupported => 501,
-                    Kind::Internal => 500,
-                    Kind::Unavailable => 503,
-                    Kind::TimedOut => 408,
-                    Kind::Overloaded => 429,
-                    Kind::Malformed | Kind::Invalid | Kind::Empty | Kind::UnknownModel => 400,
-                };
-                (status, to_json(&ChromaBody { error: message }))
-            }
-            Format::Inworld => {
-                // Codes of google.rpc, and the statuses that its gateway gives them.
-                let (status, code) = match self.kind {
-                    Kind::Unauthenticated => (401, 16),
-                    Kind::NotFound | Kind::UnknownModel => (404, 5),
-                    Kind::TimedOut => (504, 4),
-                    Kind::Overloaded => (429, 8),
-                    Kind::Method => (405, 12),
-                    Kind::TooLarge => (413, 3),
-                    Kind::Encoding => (415, 3),
-                    Kind::Unavailable => (503, 14),
-                    Kind::NotSupported => (501, 12),
-                    Kind::Internal => (500, 13),
-                    _ => (400, 3),
-                };
-                let body = RpcStatus {
-                    code,
-                    message,
-                    details: [],
-                };
-                (status, to_json(&body))
-            }
-        };
+    /// The response with which a format reports the problem.
+    pub fn respond(self, tell: Tell) -> Response {
+        let (status, body) = tell(&self);
         let mut response = Response::json(status, body);
-        let mut add = |name, value: &str| response.headers.insert(name, value.to_owned());
         if let Some(allow) = self.allow {
-            add("allow", allow);
+            response.headers.insert("allow", allow);
         }
-        match self.kind {
-            Kind::Unauthenticated => drop(add("www-authenticate", "Bearer")),
+        let header = match self.cause {
+            Cause::Unauthenticated => Some(("www-authenticate", "Bearer")),
+            Cause::Unavailable if self.code == DISPOSED => None,
             // In seconds.
-            Kind::Overloaded | Kind::Unavailable => drop(add("retry-after", "1")),
-            _ => {}
-        }
+            Cause::Overloaded | Cause::Unavailable => Some(("retry-after", "1")),
+            _ => None,
+        };
+        let header = header.map(|(name, value)| (name, value.to_owned()));
+        response.headers.extend(header);
         response
     }
 }
 
-/// An error as `OpenAI` and `SambaNova` tell it.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(super) struct OpenAiBody<'a> {
-    error: OpenAiError<'a>,
-}
-
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-struct OpenAiError<'a> {
-    /// What is wrong, and what to do.
-    message: &'a str,
-    #[serde(rename = "type")]
-    kind: &'a str,
-    /// The field that is wrong.
-    param: Option<&'a str>,
-    code: &'a str,
-}
-
-/// An error as text-embeddings-inference and Trieve tell it.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(super) struct TeiBody<'a> {
-    /// What is wrong, and what to do.
-    error: &'a str,
-    error_type: &'a str,
-}
-
-/// An error as Chroma tells it.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(super) struct ChromaBody<'a> {
-    /// What is wrong, and what to do.
-    error: &'a str,
-}
-
-/// An error as Inworld tells it: google.rpc.Status.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(super) struct RpcStatus<'a> {
-    /// A number of google.rpc.Code.
-    code: u8,
-    /// What is wrong, and what to do.
-    message: &'a str,
-    details: [(); 0],
+#[cfg(test)]
+impl Cause {
+    /// All causes, for the `OpenAPI` document.
+    pub const ALL: [Self; 15] = [
+        Self::Malformed,
+        Self::Invalid,
+        Self::Empty,
+        Self::TooManyInputs,
+        Self::TooLarge,
+        Self::NotSupported,
+        Self::Unauthenticated,
+        Self::NotFound,
+        Self::UnknownModel,
+        Self::Overloaded,
+        Self::TimedOut,
+        Self::Method,
+        Self::Internal,
+        Self::Encoding,
+        Self::Unavailable,
+    ];
 }

@@ -1,7 +1,7 @@
 //! Element-wise functions: exp, tanh and the activations built on them, four lanes at a time.
 //!
-//! Written out with plain multiplications and additions, so that they give the same bits in every engine,
-//! which a platform's math library would not.
+//! They consist of plain multiplications and additions, so they give the same bits in every engine.
+//! The math libraries of platforms do not.
 
 use core::hint::black_box;
 
@@ -9,8 +9,8 @@ use super::Strip;
 use super::simd::{self, F32x4, SHIFT};
 use crate::backend::Activation;
 
-/// Horner's scheme in each of some vectors, with the coefficients of the powers named, highest first. A macro, because
-/// compilers leave a fold over a slice a loop.
+/// Horner's scheme on each of `N` vectors. The literals are indices into `$coefficients`, highest
+/// power first. It is a macro because compilers do not unroll a fold over a slice.
 macro_rules! horner {
     ($x:expr, $coefficients:expr; $first:literal $($next:literal)*) => {{
         let sums = [F32x4::splat($coefficients[$first]); N];
@@ -31,15 +31,22 @@ fn map2<const N: usize>(
     core::array::from_fn(|i| f(a[i], b[i]))
 }
 
-/// What `exp` needs: the largest input for which it is finite, 127 ln ½, log₂ e, ln 2 in two parts, the coefficients of x²,
-/// x³, …, 1, and the bias of an exponent (as bits).
+/// Constants of `exps`. They are one array in memory, so that each is loaded and broadcast by one
+/// instruction.
 const EXP: [f32; 14] = [
+    // The clamp of x. The upper bound is Cephes' MAXLOGF rounded down, (127 + ½) ln 2: x log₂ e
+    // then rounds to at most 127, the largest exponent. The lower bound is -127 ln 2: x log₂ e
+    // rounds to at least -127, where the exponent's bits, n + 127, are all 0 and so the result is
+    // 0.
     88.376_26,
     -88.029_69,
     core::f32::consts::LOG2_E,
+    // Rounds to the nearest whole number when it is added and subtracted; see `simd::SHIFT`.
     SHIFT,
+    // ln 2 as a sum of two (Cody & Waite): 355 / 512, whose product with n is exact, and the rest.
     0.693_359_4,
     -2.121_944_4e-4,
+    // Coefficients of x², x³, …, x⁷ in Cephes' `expf`, and of x and 1.
     0.5,
     1.666_666_6e-1,
     4.166_579_6e-2,
@@ -47,15 +54,16 @@ const EXP: [f32; 14] = [
     1.398_199_9e-3,
     1.987_569_1e-4,
     1.0,
+    // The bias of an f32's exponent, an integer.
     f32::from_bits(127),
 ];
 
-/// e^x of some vectors by range reduction, x = n ln 2 + r, and a polynomial in r of degree 6 (Cody & Waite's reduction with
-/// ln 2 in two parts; coefficients as in Cephes' `expf`). Relative error under 2e-7 on [-87.3, 88.3]; more is taken for
-/// 88.3, and under -87.7, where an exponent's bits are all 0, it is 0.
+/// e^x of `N` vectors. Range reduction gives x = n ln 2 + r with |r| ≤ ln 2 / 2; e^r is a
+/// polynomial of degree 7, and 2^n is added to the exponent. The relative error is under 2e-7 on
+/// [-87.3, 88.3]. Larger inputs give e^88.376; inputs under -87.7 give 0.
 #[inline(always)]
 fn exps<const N: usize>(x: [F32x4; N]) -> [F32x4; N] {
-    // A load that spreads a constant is one instruction; a vector constant, which LLVM would make of it, takes engines three.
+    // Without the black box LLVM makes vector constants, for which engines take three instructions.
     let c = black_box(&EXP);
     let [most, least, log2e, shift, high, low] = core::array::from_fn(|i| F32x4::splat(c[i]));
     let (one, bias) = (F32x4::splat(c[12]), F32x4::splat(c[13]).cast_i32());
@@ -77,8 +85,8 @@ fn exp(x: F32x4) -> F32x4 {
     exp
 }
 
-/// tanh(x) = 1 - 2 / (e^{2x} + 1) away from zero, and its series to x⁷ near it, where that difference would
-/// cancel. Absolute error under 3e-7.
+/// tanh(x) = 1 - 2 / (e^{2x} + 1) for |x| ≥ 0.1. Nearer to zero that difference would cancel, so
+/// there it is the Taylor series up to x⁷. The absolute error is under 3e-7.
 fn tanh(x: F32x4) -> F32x4 {
     let zero = F32x4::splat(0.0);
     let one = F32x4::splat(1.0);
@@ -93,7 +101,7 @@ fn tanh(x: F32x4) -> F32x4 {
     size.select_less(F32x4::splat(0.1), x.mul(series), far)
 }
 
-/// Coefficients of 1, a, a², …
+/// Coefficients of 1, a, a², … in `gelus`, fitted there.
 const GELU: [f32; 7] = [
     1.044_274_8,
     0.052_063_98,
@@ -104,10 +112,13 @@ const GELU: [f32; 7] = [
     6.988_019_3e-6,
 ];
 
-/// x·Φ(x), the exact form of GELU, as max(x, 0) − a·Φ(−a) with a = |x|: nothing cancels in the left tail.
+/// x·Φ(x), the exact form of GELU, as max(x, 0) − a·Φ(−a) with a = |x|. In this form nothing
+/// cancels in the left tail.
 ///
-/// Φ(−a) is one over the sixteenth power of a polynomial of degree 6 (the form of Abramowitz & Stegun 7.1.28), here fitted so
-/// that a·Φ(−a) has the least largest error (Lawson's method). It falls to zero by itself. Absolute error under 6e-7.
+/// Φ(−a) is one over the sixteenth power of a polynomial of degree 6 (the form of Abramowitz &
+/// Stegun 7.1.28). The coefficients minimise the largest error of a·Φ(−a) (a minimax fit by
+/// Lawson's method). The tail goes to zero without a special case. The absolute error is under
+/// 6e-7.
 #[inline(always)]
 pub fn gelus<const N: usize>(x: [F32x4; N]) -> [F32x4; N] {
     let zero = F32x4::splat(0.0);
@@ -164,7 +175,8 @@ pub fn finish(activation: Activation, x: &Strip, shift: &Strip, out: &mut Strip)
     }
 }
 
-/// `f(x + shift)`, four vectors at a time: as many as keep the processor busy while each waits for its last result.
+/// `f(x + shift)`, four vectors at a time: enough independent work to hide the latency of each
+/// step.
 #[inline(always)]
 fn quads(x: &Strip, shift: &Strip, out: &mut Strip, f: impl Fn([F32x4; 4]) -> [F32x4; 4]) {
     let (x, shift) = (x.as_chunks().0, shift.as_chunks().0);
@@ -173,8 +185,8 @@ fn quads(x: &Strip, shift: &Strip, out: &mut Strip, f: impl Fn([F32x4; 4]) -> [F
     }
 }
 
-/// Softmax of four rows but for its division: the exponentials of scores, less a row's largest, so that none overflows; and
-/// their sums. Four at a time, since in one row each step waits for the last.
+/// Softmax of four rows without its division: replaces scores by exp(score - row's maximum), and
+/// returns the sum of each row. Four rows at a time hide the latency of each step.
 pub fn exponentials(rows: [&mut [[f32; 4]]; 4]) -> [f32; 4] {
     let tops = rows.each_ref().map(|row| {
         let least = F32x4::splat(f32::NEG_INFINITY);
@@ -270,7 +282,7 @@ mod tests {
                 for (got, want) in got.iter().zip(weights) {
                     assert!((f64::from(*got) - want).abs() <= 2e-7 * want + 1e-37);
                 }
-                // What is not seen weighs nothing at all.
+                // A masked score has weight 0.
                 assert!(got.iter().skip(2).step_by(4).all(|x| x.to_bits() == 0));
             }
         }

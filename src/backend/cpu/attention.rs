@@ -1,15 +1,16 @@
-//! Scaled dot-product attention over packed sequences: queries, keys and values side by side in, `[tokens, count · size]`
-//! out.
+//! Scaled dot-product attention over packed sequences: queries, keys and values side by side in,
+//! `[tokens, count · size]` out.
 //!
-//! For each sequence and each key head, keys and values are packed as GEMM panels; then, four query rows at a time:
-//! scores against the keys that the mask lets them see, softmax, weighted values. Norms, rotation and scale are applied
-//! on the way into the panels. Scratch is four rows of scores, never a square matrix, a window costs only what it
-//! covers, and no row's result depends on another row.
+//! Keys and values of one head of one sequence are packed as GEMM panels, with norms and rotation
+//! applied. Then four query rows at a time are scored against the keys that the mask lets any of
+//! them see, go through softmax, and weight the values. Scratch memory is four rows of scores,
+//! never a square matrix. A window costs only the keys that it covers. No row's result depends on
+//! another row.
 
 use core::ops::Range;
 
 use super::gemm_f32::for_each_tile;
-use super::scratch::{Buffer, Pool};
+use super::scratch::{Buffer, ScratchPool};
 use super::simd::F32x4;
 use super::{PANEL, TILE, activation, norm, store};
 use crate::backend::{Attention, Heads, Mask, Norm, RelativeBias, Rotary};
@@ -62,12 +63,12 @@ struct Scratch {
     rows: Buffer,
 }
 
-/// Attention of every sequence over itself.
+/// Self-attention of every sequence.
 pub fn attention(
     qkv: &[f32],
     offsets: &[usize],
     attention: Attention,
-    pool: &Pool,
+    pool: &ScratchPool,
 ) -> Result<Buffer> {
     let heads = attention.heads;
     let width = heads.query_width();
@@ -111,7 +112,7 @@ impl Scratch {
             .zip(self.keys.chunks_exact_mut(size * PANEL))
         {
             for (i, row) in self.rows.chunks_exact_mut(size).enumerate() {
-                // Beyond the end the last one again: no query sees these.
+                // Rows beyond the end repeat the last one; the mask hides them.
                 let token = (first + i).min(len - 1);
                 copy(rows.key(token, head), row);
                 prepare(row, token, norm, attention.rotary);
@@ -136,62 +137,96 @@ impl Scratch {
 
     /// Attention of one query head, written to its columns of `out`.
     fn attend(&mut self, rows: &Rows, head: usize, attention: Attention, out: &mut [f32]) {
-        let (len, size) = (rows.len(), attention.heads.size);
-        let width = attention.heads.query_width();
-        let norm = attention.head_norms.map(|[queries, _]| queries);
+        let len = rows.len();
         for first in (0..len).step_by(TILE) {
-            let count = TILE.min(len - first);
-            for (token, query) in (first..first + count).zip(self.queries.chunks_exact_mut(size)) {
-                copy(rows.query(token, head), query);
-                prepare(query, token, norm, attention.rotary);
-                query.iter_mut().for_each(|x| *x *= attention.scale);
-            }
-            // The panels that any of the rows sees.
-            let panels = attention.mask.seen(first, len).start / PANEL
-                ..attention
-                    .mask
-                    .seen(first + count - 1, len)
-                    .end
-                    .div_ceil(PANEL);
-            let keys = panels.start * PANEL..len.min(panels.end * PANEL);
-            let stride = panels.len() * PANEL;
-            for (index, panel) in panels.enumerate() {
-                let panel = &self.keys[panel * size * PANEL..][..size * PANEL];
-                for_each_tile(&self.queries, 0..count, size, panel, |_, rows| {
-                    for (row, sums) in rows.iter().enumerate() {
-                        store(
-                            *sums,
-                            &mut self.scores[row * stride + index * PANEL..][..PANEL],
-                        );
-                    }
-                });
-            }
-            let rows = self.scores.chunks_exact_mut(stride);
-            for (query, scores) in (first..first + count).zip(rows) {
+            let queries = first..len.min(first + TILE);
+            self.load_queries(rows, head, &queries, attention);
+            let keys = self.score(&queries, len, attention);
+            // Rows of scores are as long as the panels of keys.
+            let stride = keys.len().next_multiple_of(PANEL);
+            let scores = self.scores.chunks_exact_mut(stride);
+            for (query, scores) in queries.clone().zip(scores) {
                 mask(scores, query, head, &keys, len, attention);
             }
-            // Where there are fewer than four, whatever is in their place does no harm.
-            let mut rows = self.scores.chunks_exact_mut(stride);
-            let rows = core::array::from_fn(|_| rows.next().unwrap_or_default().as_chunks_mut().0);
-            let shares = activation::exponentials(rows).map(|sum| 1.0 / sum);
-            for (index, offset) in (0..size).step_by(PANEL).enumerate() {
-                let panel = index * len * PANEL;
-                let panel = &self.values[panel + keys.start * PANEL..panel + keys.end * PANEL];
-                let lanes = PANEL.min(size - offset);
-                for_each_tile(&self.scores, 0..count, stride, panel, |_, rows| {
-                    for (row, (sums, share)) in rows.iter().zip(shares).enumerate() {
-                        let target = (first + row) * width + head * size + offset;
-                        let values = sums.map(|sums| sums.mul(F32x4::splat(share)));
-                        store(values, &mut out[target..target + lanes]);
-                    }
-                });
-            }
+            // With fewer than four queries the other rows hold old values, which nothing reads.
+            let mut scores = self.scores.chunks_exact_mut(stride);
+            let scores =
+                core::array::from_fn(|_| scores.next().unwrap_or_default().as_chunks_mut().0);
+            let shares = activation::exponentials(scores).map(|sum| 1.0 / sum);
+            self.weight_values(&queries, &keys, len, shares, head, attention.heads, out);
+        }
+    }
+
+    /// Copies the queries of a tile, with norm, rotation and scale applied.
+    fn load_queries(
+        &mut self,
+        rows: &Rows,
+        head: usize,
+        queries: &Range<usize>,
+        attention: Attention,
+    ) {
+        let norm = attention.head_norms.map(|[queries, _]| queries);
+        let targets = self.queries.chunks_exact_mut(attention.heads.size);
+        for (token, query) in queries.clone().zip(targets) {
+            copy(rows.query(token, head), query);
+            prepare(query, token, norm, attention.rotary);
+            query.iter_mut().for_each(|x| *x *= attention.scale);
+        }
+    }
+
+    /// Scores a tile of queries against the panels of keys that any of them sees, and returns the
+    /// range of these keys.
+    fn score(&mut self, queries: &Range<usize>, len: usize, attention: Attention) -> Range<usize> {
+        let size = attention.heads.size;
+        let first = attention.mask.seen(queries.start, len).start;
+        let end = attention.mask.seen(queries.end - 1, len).end;
+        let panels = first / PANEL..end.div_ceil(PANEL);
+        let keys = panels.start * PANEL..len.min(panels.end * PANEL);
+        let stride = panels.len() * PANEL;
+        for (index, panel) in panels.enumerate() {
+            let panel = &self.keys[panel * size * PANEL..][..size * PANEL];
+            for_each_tile(&self.queries, 0..queries.len(), size, panel, |_, rows| {
+                for (row, sums) in rows.iter().enumerate() {
+                    let scores = &mut self.scores[row * stride + index * PANEL..];
+                    store(*sums, &mut scores[..PANEL]);
+                }
+            });
+        }
+        keys
+    }
+
+    /// Writes the values of `keys`, weighted by a tile's exponentials and by `shares`, one over the
+    /// sum of each row's exponentials.
+    #[expect(clippy::too_many_arguments, reason = "a part of `attend`")]
+    fn weight_values(
+        &self,
+        queries: &Range<usize>,
+        keys: &Range<usize>,
+        len: usize,
+        shares: [f32; TILE],
+        head: usize,
+        heads: Heads,
+        out: &mut [f32],
+    ) {
+        let (size, width) = (heads.size, heads.query_width());
+        let stride = keys.len().next_multiple_of(PANEL);
+        for (index, offset) in (0..size).step_by(PANEL).enumerate() {
+            let panel = index * len * PANEL;
+            let panel = &self.values[panel + keys.start * PANEL..panel + keys.end * PANEL];
+            let lanes = PANEL.min(size - offset);
+            for_each_tile(&self.scores, 0..queries.len(), stride, panel, |_, rows| {
+                for (row, (sums, share)) in rows.iter().zip(shares).enumerate() {
+                    let target = (queries.start + row) * width + head * size + offset;
+                    let values = sums.map(|sums| sums.mul(F32x4::splat(share)));
+                    store(values, &mut out[target..target + lanes]);
+                }
+            });
         }
     }
 }
 
-/// Copies a row; eight elements at a time, since engines call out for copies of unknown length, which costs more than a
-/// head.
+/// Copies a row eight elements at a time. For a copy of unknown length engines call a function,
+/// which costs more than copying a head.
 fn copy(from: &[f32], to: &mut [f32]) {
     let ((from, from_rest), (to, to_rest)) =
         (from.as_chunks::<PANEL>(), to.as_chunks_mut::<PANEL>());
@@ -224,7 +259,8 @@ fn transpose(rows: &[f32], size: usize, panel: &mut [f32]) {
     }
 }
 
-/// Adds the bias to scores of `query` against `keys`, and hides those that it does not see.
+/// Adds the bias to the scores of `query` against `keys`, and sets the scores of keys that it does
+/// not see to -∞.
 fn mask(
     scores: &mut [f32],
     query: usize,
@@ -238,14 +274,14 @@ fn mask(
         let scores = &mut scores[seen.start - keys.start..seen.end - keys.start];
         bias.add_to(scores, head, seen.start, query);
     }
-    // One by one: there are few, and engines call out for a fill of unknown length.
+    // One by one: they are few, and for a fill of unknown length engines call a function.
     let hidden = (0..seen.start - keys.start).chain(seen.end - keys.start..scores.len());
     for key in hidden {
         scores[key] = f32::NEG_INFINITY;
     }
 }
 
-/// Norm and rotation of one query or key.
+/// Applies norm and rotation to one query or key.
 fn prepare(row: &mut [f32], position: usize, norm: Option<Norm>, rotary: Option<&Rotary>) {
     if let Some(norm) = norm {
         norm::normalize(row, norm);

@@ -1,23 +1,26 @@
-//! Integer dot products: the instructions that multiply 8-bit activations by 8-bit weights, and which of them an engine
-//! computes exactly.
+//! Integer dot products: the instructions that multiply 8-bit activations by 8-bit weights, and the
+//! detection of those that an engine computes exactly.
 //!
-//! All kernels add the same integers, so they give the same sums. They differ in how many consecutive k one 32-bit lane
-//! takes (`DEPTH`), and so in how weights and activations are laid out.
+//! All kernels give the same sums. They differ in how many consecutive elements of k one 32-bit
+//! lane takes (`DEPTH`), and so in how weights and activations are laid out.
 
 use super::simd::{I8x16, I32x4};
 
-/// The instructions that multiply. All give the same sums.
+/// Integer kernels, by the instruction that multiplies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DotKernel {
-    /// `i32x4.relaxed_dot_i8x16_i7x16_add_s`, where the engine reads the second operand as u8 (x86-64 with VNNI).
+    /// `i32x4.relaxed_dot_i8x16_i7x16_add_s`, where the engine reads the second operand as u8
+    /// (x86-64 with VNNI).
     RelaxedU8,
-    /// The same where it reads it as i8 (arm64 with the dot-product extension).
+    /// The same, where the engine reads the second operand as i8 (arm64 with the dot-product
+    /// extension).
     RelaxedI8,
     /// `vpdpbusd`, natively on x86-64.
     Vnni,
     /// Both operands widened to i16: `i32x4.dot_i16x8_s`, natively `pmaddwd`.
     I16,
-    /// One product at a time: the oracle, and what runs where there is none of these.
+    /// One product at a time: the reference in tests, and the kernel of platforms without the
+    /// others.
     Scalar,
 }
 
@@ -53,7 +56,7 @@ impl DotKernel {
         }
     }
 
-    /// How many consecutive k a 32-bit lane takes.
+    /// Consecutive elements of k that a 32-bit lane takes.
     pub fn depth(self) -> usize {
         match self {
             Self::RelaxedU8 | Self::RelaxedI8 | Self::Vnni => 4,
@@ -61,7 +64,7 @@ impl DotKernel {
         }
     }
 
-    /// What is added to every activation so that the kernel can read it.
+    /// The constant added to every activation for kernels that read it as u8.
     pub fn offset(self) -> u8 {
         match self {
             Self::RelaxedU8 | Self::Vnni => 128,
@@ -72,11 +75,12 @@ impl DotKernel {
 
 /// One kernel's inner step.
 pub trait Dot {
-    /// How many consecutive k a 32-bit lane takes.
+    /// Consecutive elements of k that a 32-bit lane takes.
     const DEPTH: usize;
 
-    /// Adds to the `sums` of `R` rows and `P` panels the products of two vectors of each panel's weights, number
-    /// `2 · index` and the one after it of a group, with those of each row's `words` of the group that belong to them.
+    /// Multiplies vectors `2 · index` and `2 · index + 1` of a group of weights with the matching
+    /// activations, and adds the products to `sums`. There are `R` rows of activations, whose
+    /// `words` are those of the whole group, and `P` panels of weights.
     fn step<const R: usize, const P: usize>(
         sums: &mut [[[I32x4; 2]; P]; R],
         weights: [[I8x16; 2]; P],
@@ -85,7 +89,7 @@ pub trait Dot {
     );
 }
 
-/// The oracle: one product at a time, on pairs of i16.
+/// The scalar reference: one product at a time, on pairs of i16.
 #[cfg(any(test, not(all(target_arch = "wasm32", target_feature = "simd128"))))]
 pub struct Scalar;
 
@@ -120,7 +124,8 @@ impl Dot for Scalar {
     }
 }
 
-/// Baseline SIMD: weights widened to i16 in registers, activations held as i16, pairs multiplied and added.
+/// Baseline SIMD: weights widened to i16 in registers, activations held as i16, pairs multiplied
+/// and added.
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub struct Widened;
 
@@ -155,7 +160,7 @@ impl Dot for Widened {
     }
 }
 
-/// What x86-64 has.
+/// Kernels of x86-64.
 #[cfg(target_arch = "x86_64")]
 pub mod x86 {
     use core::arch::x86_64::{
@@ -165,12 +170,12 @@ pub mod x86 {
 
     use super::{Dot, I8x16, I32x4};
 
-    /// Whether [`Vnni`] can run.
+    /// Whether the processor can run [`Vnni`].
     pub fn has_vnni() -> bool {
         is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512vl")
     }
 
-    /// As the baseline of wasm.
+    /// The same method as the baseline kernel of wasm.
     pub struct Pairs;
 
     impl Dot for Pairs {
@@ -210,8 +215,8 @@ pub mod x86 {
         }
     }
 
-    /// Four products and their sum in one instruction. To be called under `target_feature(enable = "avx512vnni,avx512vl")`
-    /// alone, into which it is inlined.
+    /// Four products and their sum in one instruction. It must be inlined into a function with
+    /// `target_feature(enable = "avx512vnni,avx512vl")`.
     pub struct Vnni;
 
     impl Dot for Vnni {
@@ -247,7 +252,7 @@ pub mod relaxed {
     use super::{Dot, DotKernel, I8x16, I32x4};
     use core::arch::wasm32::{i32x4_relaxed_dot_i8x16_i7x16_add, u32x4_splat};
 
-    /// To be called under `target_feature(enable = "relaxed-simd")` alone, into which it is inlined.
+    /// It must be inlined into a function with `target_feature(enable = "relaxed-simd")`.
     pub struct Relaxed;
 
     impl Dot for Relaxed {
@@ -281,9 +286,10 @@ pub mod relaxed {
         bytemuck::cast(sums[0][0].map(I32x4::to_array))
     }
 
-    /// How this engine reads the second operand, found by trying: the instruction may take it as u8 or i8, and
-    /// may saturate or wrap the sums of pairs on the way. A kernel is chosen only if it is exact on every operand
-    /// pattern, cold and hot, since an engine's compiler tiers need not agree.
+    /// Finds out how this engine reads the second operand. The specification lets it read u8 or i8,
+    /// and saturate or wrap the sums of pairs. A kernel is chosen only if it is exact on every
+    /// pattern of operands, in the first rounds and in later ones: an engine's compiler tiers may
+    /// differ.
     pub fn probe() -> Option<DotKernel> {
         // Weights and activations at their extremes, alternating and mixed.
         let weights: [i8; 6] = [127, -127, 1, -1, 64, -128];
@@ -320,8 +326,8 @@ pub mod relaxed {
         })
     }
 
-    /// On engines whose relaxed instruction saturates, the probe keeps the relaxed kernel from running; activations of
-    /// seven bits are exact everywhere, and show that its lanes are right.
+    /// Where the relaxed instruction saturates, the probe rejects the kernel, and other tests do
+    /// not cover it. Activations of seven bits are exact everywhere and check its lanes.
     #[cfg(test)]
     #[wasm_bindgen_test::wasm_bindgen_test]
     fn the_relaxed_step_is_exact_on_seven_bits() {

@@ -1,8 +1,8 @@
-//! f32 GEMM: `C[m][n] = Σₖ A[m][k] · B[n][k]`, B packed once, A as it comes.
+//! f32 GEMM: `C[m][n] = Σₖ A[m][k] · B[n][k]`. B is packed once; A is used as it is.
 //!
-//! B is packed in panels of 8 columns of C, `[n/8][k][8]`, so that the inner loop reads two vectors and
-//! broadcasts one element of A for each row (the layout of Goto & van de Geijn 2008). Every element of C is one
-//! sequential sum over k: its bits depend on nothing but its own row and column.
+//! B is packed in panels of 8 columns of C, `[n/8][k][8]`, so that the inner loop reads two vectors
+//! and broadcasts one element of A for each row (the layout of Goto & van de Geijn 2008). Every
+//! element of C is one sequential sum over k, so its bits depend on its own row and column only.
 
 use core::ops::Range;
 
@@ -85,7 +85,8 @@ fn tile<const R: usize>(a: &[f32], stride: usize, panel: &[f32]) -> [Sums; R] {
     sums
 }
 
-/// The sums of each row of A in `range`, in order, against a panel: `done(first row, sums of up to four rows)`.
+/// Multiplies the rows of A in `range` with a panel, in order, and calls
+/// `done(first row, sums of up to four rows)`.
 #[inline(always)]
 pub fn for_each_tile(
     a: &[f32],
@@ -105,7 +106,7 @@ pub fn for_each_tile(
     }
 }
 
-/// The sums of some rows of A in 64 columns from `column` on.
+/// Computes rows of the product in 64 columns from `column` on.
 pub fn strips(a: &[f32], rows: Range<usize>, weight: &PackedF32, column: usize, out: &mut [Strip]) {
     let columns = weight.rows().min(column + GROUP);
     for (lane, column) in (column..columns).step_by(PANEL).enumerate() {

@@ -1,15 +1,16 @@
-//! Integer GEMM: 8-bit activations × 8- or 4-bit weights, accumulated exactly in i32, scaled to f32 group by group.
+//! Integer GEMM: 8-bit activations × 8- or 4-bit weights, accumulated exactly in i32 and scaled to
+//! f32 group by group.
 //!
-//! Both sides are rotated in groups of 64 (see `rotation`), and then centred on zero and nearly normal: a scale and no
-//! zero point is all that they need. An activation group is quantised on the fly, q = round(x / scale) in [-127, 127].
-//! Then
+//! Both sides are rotated in groups of 64 (see `rotation`). Rotated values are nearly normal and
+//! centred on zero, so a group needs a scale but no zero point. A group of activations is quantised
+//! on the fly to q = round(x / scale) in [-127, 127]. Then
 //!
 //! ```text
 //! Σₖ x·w = Σ_groups scaleₓ · scale_w · Σ qₓ·q_w
 //! ```
 //!
-//! The integer part is exact whichever instructions compute it, the f32 part is one sequential sum over the groups: the
-//! result has the same bits in every engine.
+//! The integer sums are exact whichever instructions compute them, and the f32 part is one
+//! sequential sum over the groups. So the result has the same bits in every engine.
 
 use core::hint::black_box;
 use core::ops::Range;
@@ -17,7 +18,7 @@ use core::ops::Range;
 use super::dot::Dot;
 use super::packed_int::{Codes, PackedInt, Panel};
 use super::rotation::Group;
-use super::scratch::{Buffer, Pool};
+use super::scratch::{Buffer, ScratchPool};
 use super::simd::{F32x4, I32x4};
 use super::{DotKernel, PANEL, Strip, Sums, cut, halves, words};
 use crate::backend::GROUP;
@@ -25,23 +26,30 @@ use crate::error::Result;
 
 /// Largest magnitude of an activation.
 const LIMIT: f32 = 127.0;
-/// Rows times panels of a tile: eight sums stay in registers, with weights and activations.
+/// Rows × panels of a tile. Its eight vectors of sums fit the registers together with weights and
+/// activations.
 const CELLS: usize = 4;
-/// Groups whose integer sums wait to be scaled together, in kernels with four k to a lane. V8 keeps integer sums in registers
-/// in a loop that does nothing else; and so few that the processor begins with the next ones meanwhile. With two k to a lane it
-/// does so anyway, and Firefox took a third more time for waiting.
-const WAITING: usize = 3;
+/// Groups whose integer sums are stored before they are scaled, in kernels with four elements of k
+/// to a lane.
+///
+/// V8 keeps integer sums in registers only in a loop that has no other values, so the scaling is a
+/// loop of its own, after several groups. They are few, so that the processor overlaps the scaling
+/// with the next groups' products. With three, the six groups of a row of 384, a common width, are
+/// two loops of the same length: 1 % faster in V8 than with four. Kernels with two elements of k to
+/// a lane scale at once: V8 keeps their sums in registers anyway, and Firefox takes a third longer
+/// with the separate loop.
+const PENDING_GROUPS: usize = 3;
 
-/// Integer sums of a tile that wait, `[group][row][panel]`.
-pub struct Waiting([[[I32x4; 2]; CELLS]; WAITING]);
+/// Integer sums of a tile that are not yet scaled, `[group][row][panel]`.
+pub struct PendingSums([[[I32x4; 2]; CELLS]; PENDING_GROUPS]);
 
-impl Waiting {
+impl PendingSums {
     pub fn new() -> Self {
-        Self([[[I32x4::splat(0); 2]; CELLS]; WAITING])
+        Self([[[I32x4::splat(0); 2]; CELLS]; PENDING_GROUPS])
     }
 }
 
-/// Activations, quantised a group at a time.
+/// Activations that are quantised group by group.
 pub struct QuantizedRows {
     groups: usize,
     kernel: DotKernel,
@@ -52,8 +60,8 @@ pub struct QuantizedRows {
 }
 
 impl QuantizedRows {
-    /// Of unspecified content.
-    pub fn new(rows: usize, columns: usize, kernel: DotKernel, pool: &Pool) -> Result<Self> {
+    /// Rows of unspecified content, to be filled by [`QuantizedRows::set`].
+    pub fn new(rows: usize, columns: usize, kernel: DotKernel, pool: &ScratchPool) -> Result<Self> {
         let groups = columns.div_ceil(GROUP);
         Ok(Self {
             groups,
@@ -63,12 +71,12 @@ impl QuantizedRows {
         })
     }
 
-    /// From `[rows, columns]`.
+    /// Quantises `values`, `[rows, columns]`.
     pub fn from_rows(
         values: &[f32],
         columns: usize,
         kernel: DotKernel,
-        pool: &Pool,
+        pool: &ScratchPool,
     ) -> Result<Self> {
         let rows = values.len().checked_div(columns).unwrap_or(0);
         let mut out = Self::new(rows, columns, kernel, pool)?;
@@ -88,7 +96,7 @@ impl QuantizedRows {
         let inverse = if largest > 0.0 { LIMIT / largest } else { 0.0 };
         let values = rotated.scaled(inverse).0;
         let cell = row * self.groups + group;
-        // The rotation is an eighth of what `hadamard` gives.
+        // `hadamard` is 8 times the rotation.
         self.scales[cell] = largest / LIMIT * 0.125;
         let size = GROUP / self.kernel.depth();
         let words: &mut [u32] = bytemuck::cast_slice_mut(&mut self.words);
@@ -102,7 +110,7 @@ impl QuantizedRows {
         }
     }
 
-    /// Scales `[group]` and words `[group][word]` of a row.
+    /// A row's scales `[group]` and words `[group][word]`.
     #[inline(always)]
     fn row<D: Dot>(&self, row: usize) -> (&[f32], &[u32]) {
         let size = self.groups * (GROUP / D::DEPTH);
@@ -121,38 +129,39 @@ fn store<const N: usize>(vectors: [I32x4; N], words: &mut [[u32; 4]]) {
     }
 }
 
-/// The sums of some rows of `x` in 64 columns from `column` on.
+/// Computes rows of the product in 64 columns from `column` on.
 pub fn strips<C: Codes>(
     x: &QuantizedRows,
     rows: Range<usize>,
     weight: &PackedInt<C>,
     column: usize,
-    waiting: &mut Waiting,
+    pending: &mut PendingSums,
     out: &mut [Strip],
 ) {
     match x.kernel {
         #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
         DotKernel::RelaxedU8 | DotKernel::RelaxedI8 => {
-            relaxed_strips(x, rows, weight, column, waiting, out);
+            relaxed_strips(x, rows, weight, column, pending, out);
         }
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
         DotKernel::I16 => {
-            any_strips::<C, super::dot::Widened>(x, rows, weight, column, waiting, out);
+            any_strips::<C, super::dot::Widened>(x, rows, weight, column, pending, out);
         }
         #[cfg(target_arch = "x86_64")]
         DotKernel::I16 => {
-            any_strips::<C, super::dot::x86::Pairs>(x, rows, weight, column, waiting, out);
+            any_strips::<C, super::dot::x86::Pairs>(x, rows, weight, column, pending, out);
         }
         #[cfg(target_arch = "x86_64")]
         DotKernel::Vnni => {
-            // SAFETY: it is chosen where the processor has it.
-            unsafe { vnni_strips(x, rows, weight, column, waiting, out) }
+            // SAFETY: `DotKernel::detect` chooses this kernel only if the processor has the
+            // features.
+            unsafe { vnni_strips(x, rows, weight, column, pending, out) }
         }
         #[cfg(any(test, not(all(target_arch = "wasm32", target_feature = "simd128"))))]
         DotKernel::Scalar => {
-            any_strips::<C, super::dot::Scalar>(x, rows, weight, column, waiting, out);
+            any_strips::<C, super::dot::Scalar>(x, rows, weight, column, pending, out);
         }
-        #[allow(unreachable_patterns, reason = "which are left depends on the build")]
+        #[allow(unreachable_patterns, reason = "the other arms depend on the build")]
         kernel => unreachable!("this build never chooses {kernel:?}"),
     }
 }
@@ -164,10 +173,10 @@ fn relaxed_strips<C: Codes>(
     rows: Range<usize>,
     weight: &PackedInt<C>,
     column: usize,
-    waiting: &mut Waiting,
+    pending: &mut PendingSums,
     out: &mut [Strip],
 ) {
-    any_strips::<C, super::dot::relaxed::Relaxed>(x, rows, weight, column, waiting, out);
+    any_strips::<C, super::dot::relaxed::Relaxed>(x, rows, weight, column, pending, out);
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -177,10 +186,10 @@ fn vnni_strips<C: Codes>(
     rows: Range<usize>,
     weight: &PackedInt<C>,
     column: usize,
-    waiting: &mut Waiting,
+    pending: &mut PendingSums,
     out: &mut [Strip],
 ) {
-    any_strips::<C, super::dot::x86::Vnni>(x, rows, weight, column, waiting, out);
+    any_strips::<C, super::dot::x86::Vnni>(x, rows, weight, column, pending, out);
 }
 
 #[inline(always)]
@@ -189,21 +198,21 @@ fn any_strips<C: Codes, D: Dot>(
     rows: Range<usize>,
     weight: &PackedInt<C>,
     column: usize,
-    waiting: &mut Waiting,
+    pending: &mut PendingSums,
     out: &mut [Strip],
 ) {
     let first = column / PANEL;
     let panels = first..weight.panels().min(first + GROUP / PANEL);
-    // Where weights are widened, that is done once for four rows.
+    // Kernels with two elements to a lane widen weights; four rows share that work.
     if D::DEPTH == 2 {
         for (lane, panel) in (0..).step_by(PANEL).zip(panels) {
             let panel = [weight.panel(panel)];
             for (rows, out) in cut(rows.clone(), 4).zip(out.chunks_mut(4)) {
                 match rows.len() {
-                    4 => tile::<C, D, 4, 1>(x, rows.start, &panel, waiting, lane, out),
-                    3 => tile::<C, D, 3, 1>(x, rows.start, &panel, waiting, lane, out),
-                    2 => tile::<C, D, 2, 1>(x, rows.start, &panel, waiting, lane, out),
-                    _ => tile::<C, D, 1, 1>(x, rows.start, &panel, waiting, lane, out),
+                    4 => tile::<C, D, 4, 1>(x, rows.start, &panel, pending, lane, out),
+                    3 => tile::<C, D, 3, 1>(x, rows.start, &panel, pending, lane, out),
+                    2 => tile::<C, D, 2, 1>(x, rows.start, &panel, pending, lane, out),
+                    _ => tile::<C, D, 1, 1>(x, rows.start, &panel, pending, lane, out),
                 }
             }
         }
@@ -212,8 +221,8 @@ fn any_strips<C: Codes, D: Dot>(
             let pair = [weight.panel(panel), weight.panel(panel + 1)];
             for (rows, out) in cut(rows.clone(), 2).zip(out.chunks_mut(2)) {
                 match rows.len() {
-                    2 => tile::<C, D, 2, 2>(x, rows.start, &pair, waiting, lane, out),
-                    _ => tile::<C, D, 1, 2>(x, rows.start, &pair, waiting, lane, out),
+                    2 => tile::<C, D, 2, 2>(x, rows.start, &pair, pending, lane, out),
+                    _ => tile::<C, D, 1, 2>(x, rows.start, &pair, pending, lane, out),
                 }
             }
         }
@@ -226,7 +235,7 @@ fn tile<C: Codes, D: Dot, const R: usize, const P: usize>(
     x: &QuantizedRows,
     row: usize,
     panels: &[Panel<C>; P],
-    waiting: &mut Waiting,
+    pending: &mut PendingSums,
     lane: usize,
     out: &mut [Strip],
 ) {
@@ -244,15 +253,16 @@ fn tile<C: Codes, D: Dot, const R: usize, const P: usize>(
             add(&mut sums, group, integers.as_flattened());
         }
     } else {
-        for groups in cut(0..x.groups, WAITING) {
-            for (group, waiting) in groups.clone().zip(&mut waiting.0) {
+        for groups in cut(0..x.groups, PENDING_GROUPS) {
+            for (group, pending) in groups.clone().zip(&mut pending.0) {
                 let integers = dot::<C, D, R, P>(&words, panels, group);
-                waiting[..R * P].copy_from_slice(integers.as_flattened());
+                pending[..R * P].copy_from_slice(integers.as_flattened());
             }
-            // The sums are in memory, which a black box makes sure of: in registers they would leave none to `dot`.
+            // The black box keeps the f32 sums in memory. In registers they would leave too few for
+            // `dot`.
             let sums = black_box(&mut sums);
             let mut total = *sums;
-            for (group, integers) in groups.zip(&waiting.0) {
+            for (group, integers) in groups.zip(&pending.0) {
                 add(&mut total, group, &integers[..R * P]);
             }
             *sums = total;
@@ -266,7 +276,7 @@ fn tile<C: Codes, D: Dot, const R: usize, const P: usize>(
     }
 }
 
-/// The integer sums of a group.
+/// Integer sums of a group.
 #[inline(always)]
 fn dot<C: Codes, D: Dot, const R: usize, const P: usize>(
     words: &[&[u32]; R],
@@ -294,7 +304,7 @@ fn dot<C: Codes, D: Dot, const R: usize, const P: usize>(
     sums
 }
 
-/// Adds the integer sums of a group to `sums`, each times its row's and its column's scale.
+/// Adds a group's integer sums, times the scales of row and column, to `sums`.
 #[inline(always)]
 fn add_scaled<const R: usize, const P: usize>(
     sums: &mut [[Sums; P]; R],

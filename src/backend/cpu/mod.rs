@@ -1,4 +1,4 @@
-//! The CPU backend: packed weight matrices, activations in memory that is used again, SIMD kernels between.
+//! The CPU backend: packed weight matrices, pooled memory for activations, and SIMD kernels.
 //!
 //! All of the crate's `unsafe` is in this folder.
 
@@ -24,46 +24,48 @@ use half::f16;
 
 pub use self::dot::DotKernel;
 use self::gemm_f32::PackedF32;
-use self::gemm_int::{QuantizedRows, Waiting};
+use self::gemm_int::{PendingSums, QuantizedRows};
 pub use self::norm::l2_normalize;
 use self::packed_int::{Bytes, Nibbles, PackedInt};
 use self::rotation::Group;
 pub use self::rotation::rotate;
-use self::scratch::{Buffer, Pool};
+use self::scratch::{Buffer, ScratchPool};
 use self::simd::F32x4;
 use super::{
-    Activation, Attention, Backend, GROUP, Linear, Norm, Pooling, Reading, Splade, SpladeStrategy,
-    Values, Wanted, WeightDtype,
+    Activation, Attention, Backend, Compute, GROUP, Linear, Norm, Pooling, ReadBack, Reading,
+    Splade, SpladeStrategy, Values, WeightDtype,
 };
 use crate::error::{Result, zeroed};
 
-/// Columns of a packed panel: two vectors.
+/// Columns of a packed panel: two vectors of four.
 const PANEL: usize = 8;
-/// Rows of a tile of f32 kernels, whose eight sums stay in registers; in attention, queries that share a pass over the keys.
+/// Rows of a tile of the f32 kernels. A tile's sums are eight vectors, which stay in registers. In
+/// attention, it is the number of queries that share one pass over the keys.
 const TILE: usize = 4;
-/// Rows whose sums a product hands on at once: their inputs and outputs share the nearest cache with the weights of a
-/// strip.
+/// Rows whose sums a product passes to its epilogue at once. Their inputs and outputs fit the L1
+/// cache together with the weights of a strip.
 const BAND: usize = 16;
-/// Rows that a product takes through all panels before it goes on to the next: their activations stay in the cache.
+/// Rows that a product takes through all panels before it continues with the next rows. Their
+/// activations stay in the L2 cache.
 const BLOCK: usize = 64;
 
-/// A row's elements in the eight columns of a panel.
+/// One row of a product in the eight columns of a panel.
 type Sums = [F32x4; 2];
-/// A row's elements in as many columns as a product hands on at once: a group of the next product's input.
+/// One row of a product in 64 columns: a quantisation group of the next product's input.
 type Strip = [f32; GROUP];
 
-/// The CPU, with the integer kernel that its engine computes exactly.
+/// The CPU, with the fastest integer kernel that its engine computes exactly.
 pub struct Cpu {
     kernel: DotKernel,
-    pool: Pool,
+    pool: ScratchPool,
 }
 
 impl Cpu {
-    /// Probes the engine.
+    /// Probes the engine for its integer kernel.
     pub fn new() -> Self {
         Self {
             kernel: DotKernel::detect(),
-            pool: Pool::default(),
+            pool: ScratchPool::default(),
         }
     }
 
@@ -72,7 +74,7 @@ impl Cpu {
         self.kernel
     }
 
-    /// Of unspecified content.
+    /// Activations of unspecified content.
     fn activations(&self, rows: usize, width: usize) -> Result<Activations> {
         let values = self.pool.take(rows * width)?;
         Ok(Activations { values, width })
@@ -102,9 +104,9 @@ impl Activations {
     }
 }
 
-/// A packed weight matrix `[out, in]`.
+/// A packed weight matrix `[out, in]`, whose rows can be read.
 #[allow(private_interfaces)]
-pub enum Matrix {
+pub enum CpuMatrix {
     /// 32-bit floating point
     F32(PackedF32),
     /// 16-bit floating point, widened
@@ -115,100 +117,67 @@ pub enum Matrix {
     Q4(PackedInt<Nibbles>),
 }
 
-/// Calls a method of whichever matrix it is.
+/// Evaluates `$call` with `$name` bound to the packed matrix of any variant.
 macro_rules! each {
     ($matrix:expr, $name:ident => $call:expr) => {
         match $matrix {
-            Matrix::F32($name) | Matrix::F16($name) => $call,
-            Matrix::Q8($name) => $call,
-            Matrix::Q4($name) => $call,
+            CpuMatrix::F32($name) | CpuMatrix::F16($name) => $call,
+            CpuMatrix::Q8($name) => $call,
+            CpuMatrix::Q4($name) => $call,
         }
     };
 }
 
-impl Matrix {
-    fn rows(&self) -> usize {
+impl CpuMatrix {
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
         each!(self, matrix => matrix.rows())
     }
 
-    fn columns(&self) -> usize {
+    /// Number of columns.
+    pub fn columns(&self) -> usize {
         each!(self, matrix => matrix.columns())
+    }
+
+    /// Number format.
+    pub fn dtype(&self) -> WeightDtype {
+        match self {
+            Self::F32(_) => WeightDtype::F32,
+            Self::F16(_) => WeightDtype::F16,
+            Self::Q8(_) => WeightDtype::Q8,
+            Self::Q4(_) => WeightDtype::Q4,
+        }
+    }
+
+    /// Reads one row, `[columns]`, in f32.
+    pub fn row(&self, row: usize, out: &mut [f32]) {
+        // -0 is the identity of addition for every f32; +0 would turn -0 to +0.
+        out.fill(-0.0);
+        each!(self, matrix => matrix.add_row(row, out));
+    }
+
+    /// Reads the codes `[groups · GROUP]` and scales `[groups]` of one row of an integer matrix.
+    pub fn codes(&self, row: usize, codes: &mut [i8], scales: &mut [f32]) {
+        match self {
+            Self::F32(_) | Self::F16(_) => unreachable!("floating-point matrices have no codes"),
+            Self::Q8(matrix) => matrix.codes(row, codes, scales),
+            Self::Q4(matrix) => matrix.codes(row, codes, scales),
+        }
     }
 }
 
-impl Backend for Cpu {
+impl std::fmt::Debug for CpuMatrix {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let (rows, columns) = (self.rows(), self.columns());
+        write!(f, "CpuMatrix({:?}, {rows} × {columns})", self.dtype())
+    }
+}
+
+impl Compute for Cpu {
     type Tensor = Activations;
-    type Matrix = Matrix;
+    type Matrix = CpuMatrix;
 
-    fn pass_tokens(&self) -> usize {
-        512
-    }
-
-    fn matrix(&self, rows: usize, columns: usize, dtype: WeightDtype) -> Result<Matrix> {
-        Ok(match dtype {
-            WeightDtype::F32 => Matrix::F32(PackedF32::new(rows, columns)?),
-            WeightDtype::F16 => Matrix::F16(PackedF32::new(rows, columns)?),
-            WeightDtype::Q8 => Matrix::Q8(PackedInt::new(rows, columns, self.kernel)?),
-            WeightDtype::Q4 => Matrix::Q4(PackedInt::new(rows, columns, self.kernel)?),
-        })
-    }
-
-    fn set_row(&self, matrix: &mut Matrix, row: usize, values: &[f32]) {
-        if let Matrix::F16(matrix) = matrix {
-            let rounded = values.iter().map(|value| f16::from_f32(*value).to_f32());
-            return matrix.set_row(row, &rounded.collect::<Vec<_>>());
-        }
-        each!(matrix, matrix => matrix.set_row(row, values));
-    }
-
-    fn check_read(&self) -> Result<()> {
-        Ok(())
-    }
-
-    fn row(&self, matrix: &Matrix, row: usize, out: &mut [f32]) {
-        // The one number that leaves every other as it is when they are added.
-        out.fill(-0.0);
-        each!(matrix, matrix => matrix.add_row(row, out));
-    }
-
-    fn set_codes(&self, matrix: &mut Matrix, row: usize, codes: &[i8], scales: &[f32]) {
-        match matrix {
-            Matrix::F32(_) | Matrix::F16(_) => unreachable!("these have no codes"),
-            Matrix::Q8(matrix) => matrix.set_codes(row, codes, scales),
-            Matrix::Q4(matrix) => matrix.set_codes(row, codes, scales),
-        }
-    }
-
-    fn codes(&self, matrix: &Matrix, row: usize, codes: &mut [i8], scales: &mut [f32]) {
-        match matrix {
-            Matrix::F32(_) | Matrix::F16(_) => unreachable!("these have no codes"),
-            Matrix::Q8(matrix) => matrix.codes(row, codes, scales),
-            Matrix::Q4(matrix) => matrix.codes(row, codes, scales),
-        }
-    }
-
-    fn rows(&self, matrix: &Matrix) -> usize {
-        matrix.rows()
-    }
-
-    fn columns(&self, matrix: &Matrix) -> usize {
-        matrix.columns()
-    }
-
-    fn dtype(&self, matrix: &Matrix) -> WeightDtype {
-        match matrix {
-            Matrix::F32(_) => WeightDtype::F32,
-            Matrix::F16(_) => WeightDtype::F16,
-            Matrix::Q8(_) => WeightDtype::Q8,
-            Matrix::Q4(_) => WeightDtype::Q4,
-        }
-    }
-
-    fn bytes(&self, matrix: &Matrix) -> usize {
-        each!(matrix, matrix => matrix.bytes())
-    }
-
-    fn embed(&self, tables: &[(&Matrix, &[u32])], scale: f32) -> Result<Activations> {
+    fn embed(&self, tables: &[(&CpuMatrix, &[u32])], scale: f32) -> Result<Activations> {
         let (rows, width) = tables
             .first()
             .map_or((0, 0), |(table, ids)| (ids.len(), table.columns()));
@@ -255,7 +224,7 @@ impl Backend for Cpu {
     fn linear(
         &self,
         x: &Activations,
-        weight: &Matrix,
+        weight: &CpuMatrix,
         bias: Option<&[f32]>,
         activation: Activation,
     ) -> Result<Activations> {
@@ -268,11 +237,11 @@ impl Backend for Cpu {
         [up, down]: [Linear<Self>; 2],
         activation: Activation,
     ) -> Result<Activations> {
-        if matches!(down.weight, Matrix::F32(_) | Matrix::F16(_)) {
+        if matches!(down.weight, CpuMatrix::F32(_) | CpuMatrix::F16(_)) {
             let inner = self.linear(x, up.weight, up.bias, activation)?;
             return self.linear(&inner, down.weight, down.bias, Activation::Identity);
         }
-        // What lies between is quantised as it comes out of the first product.
+        // The inner activations are quantised as they leave the first product.
         let (rows, columns) = (x.rows(), up.weight.rows());
         let mut inner = QuantizedRows::new(rows, columns, self.kernel, &self.pool)?;
         let input = self.input(x, up.weight)?;
@@ -338,13 +307,13 @@ impl Backend for Cpu {
         &self,
         x: &Activations,
         offsets: &[usize],
-        weight: &Matrix,
+        weight: &CpuMatrix,
         bias: Option<&[f32]>,
         splade: Splade,
     ) -> Result<Activations> {
         let columns = weight.rows();
         let sequences: Vec<_> = offsets.windows(2).map(|pair| pair[0]..pair[1]).collect();
-        // Both reductions begin at 0: no weight is less.
+        // Both reductions start from 0, the least weight.
         let mut out = self.zeros(sequences.len(), columns)?;
         let input = self.input(x, weight)?;
         product(
@@ -369,7 +338,7 @@ impl Backend for Cpu {
             },
         );
         if splade.strategy == SpladeStrategy::Max {
-            // The activation rises with the logit, so it can wait until here.
+            // The activation is monotonic, so it is applied to the maximum only.
             out.values
                 .iter_mut()
                 .filter(|logit| **logit > 0.0)
@@ -407,14 +376,70 @@ impl Backend for Cpu {
         Ok(out)
     }
 
-    fn read(&self, wanted: Vec<Wanted<Activations>>) -> Result<Reading> {
-        let values = wanted.iter().map(Wanted::values).collect::<Result<_>>()?;
+    fn read(&self, tensors: Vec<ReadBack<Activations>>) -> Result<Reading> {
+        let values = tensors
+            .iter()
+            .map(ReadBack::values)
+            .collect::<Result<_>>()?;
         Ok(Box::pin(std::future::ready(Ok(values))))
     }
 }
 
-impl<T: Borrow<Activations>> Wanted<T> {
-    /// What is wanted.
+impl Backend for Cpu {
+    fn pass_tokens(&self) -> usize {
+        512
+    }
+
+    fn matrix(&self, rows: usize, columns: usize, dtype: WeightDtype) -> Result<CpuMatrix> {
+        Ok(match dtype {
+            WeightDtype::F32 => CpuMatrix::F32(PackedF32::new(rows, columns)?),
+            WeightDtype::F16 => CpuMatrix::F16(PackedF32::new(rows, columns)?),
+            WeightDtype::Q8 => CpuMatrix::Q8(PackedInt::new(rows, columns, self.kernel)?),
+            WeightDtype::Q4 => CpuMatrix::Q4(PackedInt::new(rows, columns, self.kernel)?),
+        })
+    }
+
+    fn set_row(&self, matrix: &mut CpuMatrix, row: usize, values: &[f32]) {
+        if let CpuMatrix::F16(matrix) = matrix {
+            let rounded = values.iter().map(|value| f16::from_f32(*value).to_f32());
+            return matrix.set_row(row, &rounded.collect::<Vec<_>>());
+        }
+        each!(matrix, matrix => matrix.set_row(row, values));
+    }
+
+    fn set_codes(&self, matrix: &mut CpuMatrix, row: usize, codes: &[i8], scales: &[f32]) {
+        match matrix {
+            CpuMatrix::F32(_) | CpuMatrix::F16(_) => {
+                unreachable!("floating-point matrices have no codes")
+            }
+            CpuMatrix::Q8(matrix) => matrix.set_codes(row, codes, scales),
+            CpuMatrix::Q4(matrix) => matrix.set_codes(row, codes, scales),
+        }
+    }
+
+    fn on_host<'a>(&self, matrix: &'a CpuMatrix) -> Result<&'a CpuMatrix> {
+        Ok(matrix)
+    }
+
+    fn rows(&self, matrix: &CpuMatrix) -> usize {
+        matrix.rows()
+    }
+
+    fn columns(&self, matrix: &CpuMatrix) -> usize {
+        matrix.columns()
+    }
+
+    fn dtype(&self, matrix: &CpuMatrix) -> WeightDtype {
+        matrix.dtype()
+    }
+
+    fn bytes(&self, matrix: &CpuMatrix) -> usize {
+        each!(matrix, matrix => matrix.bytes())
+    }
+}
+
+impl<T: Borrow<Activations>> ReadBack<T> {
+    /// A copy of the values.
     pub(super) fn values(&self) -> Result<Values> {
         match self {
             Self::All(x) => {
@@ -424,15 +449,15 @@ impl<T: Borrow<Activations>> Wanted<T> {
                 Ok(Values::All(out))
             }
             Self::Positive(x) => {
-                let places = (0u32..).zip(x.borrow().values.iter().copied());
+                let indexed = (0u32..).zip(x.borrow().values.iter().copied());
                 let positive = |(_, value): &(u32, f32)| *value > 0.0 || value.is_nan();
-                Ok(Values::Positive(places.filter(positive).collect()))
+                Ok(Values::Positive(indexed.filter(positive).collect()))
             }
         }
     }
 }
 
-/// Codes and scales of a row in the grid of `dtype`, which has codes.
+/// Quantises a row to the grid of `dtype`, an integer dtype: codes and scales.
 pub fn quantize(dtype: WeightDtype, values: &[f32]) -> (Vec<i8>, Vec<f32>) {
     let groups = values.chunks(GROUP);
     let groups: Vec<_> = match dtype {
@@ -443,17 +468,17 @@ pub fn quantize(dtype: WeightDtype, values: &[f32]) -> (Vec<i8>, Vec<f32>) {
     (codes.into_flattened(), scales)
 }
 
-/// The left side of a product, as its weights want it.
+/// The left side of a product: f32 for floating-point weights, quantised for integer weights.
 enum Input<'a> {
     Rows(&'a Activations),
     Quantized(QuantizedRows),
 }
 
 impl Cpu {
-    fn input<'a>(&self, x: &'a Activations, weight: &Matrix) -> Result<Input<'a>> {
+    fn input<'a>(&self, x: &'a Activations, weight: &CpuMatrix) -> Result<Input<'a>> {
         Ok(match weight {
-            Matrix::F32(_) | Matrix::F16(_) => Input::Rows(x),
-            Matrix::Q8(_) | Matrix::Q4(_) => Input::Quantized(QuantizedRows::from_rows(
+            CpuMatrix::F32(_) | CpuMatrix::F16(_) => Input::Rows(x),
+            CpuMatrix::Q8(_) | CpuMatrix::Q4(_) => Input::Quantized(QuantizedRows::from_rows(
                 &x.values,
                 x.width,
                 self.kernel,
@@ -467,7 +492,7 @@ impl Cpu {
         &self,
         x: &Input,
         rows: usize,
-        weight: &Matrix,
+        weight: &CpuMatrix,
         bias: Option<&[f32]>,
         activation: Activation,
     ) -> Result<Activations> {
@@ -492,7 +517,7 @@ impl Cpu {
     }
 }
 
-/// Which part of a product it is.
+/// The position of a block of sums in a product.
 #[derive(Clone, Copy)]
 struct Place {
     /// Index of the range of rows.
@@ -503,61 +528,63 @@ struct Place {
     column: usize,
 }
 
-/// What a product hands on: what the bias adds to each row of a strip, and the sums of some rows; beyond the last
-/// column they are of no meaning.
-type Done<'a> = dyn FnMut(Place, &Strip, &[Strip]) + 'a;
+/// Epilogue of a product. It gets the position of a block, the bias of its 64 columns and the sums
+/// of up to [`BAND`] rows. Bias and sums beyond the last column are unspecified.
+type Epilogue<'a> = dyn FnMut(Place, &Strip, &[Strip]) + 'a;
 
-/// `x · weightᵀ` for the rows in each of `ranges`, which ascend, and `bias` beside it.
+/// Computes `x · weightᵀ` for the rows in each of `ranges`, which ascend, and passes sums and bias
+/// to `done`.
 fn product(
     x: &Input,
-    weight: &Matrix,
+    weight: &CpuMatrix,
     bias: Option<&[f32]>,
     ranges: &[Range<usize>],
-    done: &mut Done,
+    done: &mut Epilogue,
 ) {
     let columns = weight.rows();
-    let mut waiting = Waiting::new();
+    let mut pending = PendingSums::new();
     match (weight, x) {
-        (Matrix::F32(weight) | Matrix::F16(weight), Input::Rows(x)) => {
+        (CpuMatrix::F32(weight) | CpuMatrix::F16(weight), Input::Rows(x)) => {
             each_strip(columns, bias, ranges, done, |rows, column, out| {
                 gemm_f32::strips(&x.values, rows, weight, column, out);
             });
         }
-        (Matrix::Q8(weight), Input::Quantized(x)) => {
+        (CpuMatrix::Q8(weight), Input::Quantized(x)) => {
             each_strip(columns, bias, ranges, done, |rows, column, out| {
-                gemm_int::strips(x, rows, weight, column, &mut waiting, out);
+                gemm_int::strips(x, rows, weight, column, &mut pending, out);
             });
         }
-        (Matrix::Q4(weight), Input::Quantized(x)) => {
+        (CpuMatrix::Q4(weight), Input::Quantized(x)) => {
             each_strip(columns, bias, ranges, done, |rows, column, out| {
-                gemm_int::strips(x, rows, weight, column, &mut waiting, out);
+                gemm_int::strips(x, rows, weight, column, &mut pending, out);
             });
         }
-        _ => unreachable!("`Cpu::input` quantises rows for integer weights alone"),
+        _ => unreachable!("`Cpu::input` quantises rows exactly where weights are integers"),
     }
 }
 
-/// Runs `sums(rows, first column, out)` for all strips of all rows, in blocks of rows.
+/// Calls `sums(rows, first column, out)` for all strips of all rows, in blocks of rows, and passes
+/// the results to `done`.
 fn each_strip(
     columns: usize,
     bias: Option<&[f32]>,
     ranges: &[Range<usize>],
-    done: &mut Done,
+    done: &mut Epilogue,
     mut sums: impl FnMut(Range<usize>, usize, &mut [Strip]),
 ) {
-    // Ranges cut so that none has more than a block's rows, and gathered until a block is full.
+    // Ranges are cut into pieces of at most a block's rows; small pieces share a block.
     let pieces = ranges.iter().enumerate().flat_map(|(index, range)| {
         let pieces = cut(range.clone(), BLOCK);
         pieces.map(move |piece| (index, piece))
     });
-    let mut pending = pieces.peekable();
+    let mut pieces = pieces.peekable();
     let mut block = Vec::new();
     let mut strips = [[0.0; GROUP]; BAND];
-    while pending.peek().is_some() {
+    while pieces.peek().is_some() {
         block.clear();
         let mut count = 0;
         while let Some(piece) =
-            pending.next_if(|(_, piece)| count == 0 || count + piece.len() <= BLOCK)
+            pieces.next_if(|(_, piece)| count == 0 || count + piece.len() <= BLOCK)
         {
             count += piece.1.len();
             block.push(piece);
@@ -584,20 +611,20 @@ fn each_strip(
     }
 }
 
-/// `out` becomes the larger of the two. (`f32::max` is a call on wasm.)
+/// Sets `out` to the larger of the two. (`f32::max` compiles to a call on wasm.)
 #[inline(always)]
 fn raise(out: &mut f32, value: f32) {
     *out = if *out < value { value } else { *out };
 }
 
-/// Pieces of up to `most` that cover `range`.
+/// Splits `range` into pieces of up to `most`.
 #[inline(always)]
 fn cut(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
     let end = range.end;
     range.step_by(most).map(move |row| row..end.min(row + most))
 }
 
-/// Tiles that cover `range`.
+/// Splits `range` into tiles.
 #[inline(always)]
 fn tiles(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     cut(range, TILE)
@@ -612,7 +639,7 @@ fn halves<T>(lanes: &[T; PANEL]) -> [&[T; 4]; 2] {
     [low, high]
 }
 
-/// Writes the first `out.len()` of eight columns.
+/// Writes the first `out.len()` of eight sums.
 #[inline(always)]
 fn store(sums: Sums, out: &mut [f32]) {
     if let Ok(out) = <&mut [f32; PANEL]>::try_from(&mut *out) {

@@ -15,13 +15,14 @@ pub fn normalize(rows: &mut [f32], norm: Norm) {
     }
 }
 
-/// Two passes, mean first: the variance of values with a large mean would cancel in one.
+/// LayerNorm in two passes, mean first. In one pass the variance of values with a large mean
+/// cancels.
 fn layer_norm(row: &mut [f32], norm: Norm) {
     let zero = F32x4::splat(0.0);
     let count = count(row);
     let mean = fold(row, zero, 0.0, F32x4::add).sum() / count;
     let centre = F32x4::splat(mean);
-    // Missing lanes count as the mean, so that they add nothing.
+    // Padded lanes are the mean, so they add nothing.
     let squares = fold(row, zero, mean, |sum, x| {
         let distance = x.sub(centre);
         sum.add(distance.mul(distance))
@@ -48,9 +49,10 @@ fn count(row: &[f32]) -> f32 {
     row.len() as f32
 }
 
-/// Scales `row` to length 1. A row shorter than 1e-12 is divided by that, as in torch's `F.normalize`.
+/// Scales `row` to length 1. A row shorter than 1e-12 is divided by 1e-12, as in torch's
+/// `F.normalize`.
 ///
-/// Summed in f64, in order: the same bits everywhere.
+/// The sum is in f64 and in order, so it has the same bits everywhere.
 pub fn l2_normalize(row: &mut [f32]) {
     let squares: f64 = row.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
     let length = squares.sqrt().max(1e-12);

@@ -1,10 +1,12 @@
-//! Pooling: the token states of a sequence become one vector, `[tokens, width]` in, `[sequences, width]` out.
+//! Pooling: `[tokens, width]` token states in, one vector for each sequence out, `[sequences,
+//! width]`.
 
-use super::scratch::{Buffer, Pool};
+use super::scratch::{Buffer, ScratchPool};
 use crate::backend::Pooling;
 use crate::error::Result;
 
-/// Pools each sequence's tokens after its first `skip` ones. A sequence with none left gives zeros.
+/// Pools each sequence's tokens after its first `skip` ones. A sequence with no token left gives
+/// zeros.
 #[expect(clippy::cast_precision_loss, reason = "token counts are small")]
 pub fn pool(
     x: &[f32],
@@ -12,7 +14,7 @@ pub fn pool(
     offsets: &[usize],
     skip: &[usize],
     pooling: Pooling,
-    scratch: &Pool,
+    scratch: &ScratchPool,
 ) -> Result<Buffer> {
     let mut out = scratch.zeroed(skip.len() * width)?;
     for ((pair, skip), out) in offsets

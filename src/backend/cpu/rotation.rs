@@ -1,12 +1,14 @@
-//! A Hadamard rotation of each group of 64 elements, which makes groups fit for few bits.
+//! A Hadamard rotation of each group of 64 elements, which lowers the error of quantisation.
 //!
-//! A product does not change when both of its sides are multiplied by one orthogonal matrix. H₆₄ / 8 spreads an outlier
-//! channel over its whole group, so that no element takes the range from the others (Ashkboos et al. 2024; there across a
-//! whole row). Weights are rotated as they are packed, activations as they are quantised: 2.5 operations an element, and
-//! no statistics of the model are needed.
+//! A product does not change when both of its sides are multiplied by the same orthogonal matrix.
+//! H₆₄ / 8 spreads an outlier channel over its whole group, so that no element claims the range of
+//! the others (Ashkboos et al. 2024, who rotate whole rows). Weights are rotated when they are
+//! packed, activations when they are quantised. It takes six additions an element and no statistics
+//! of the model.
 
 use super::simd::{F32x4, I32x4};
 use crate::backend::GROUP;
+
 /// Vectors of a group.
 const VECTORS: usize = GROUP / 4;
 
@@ -18,12 +20,12 @@ pub fn rotate(values: &mut [f32]) {
     }
 }
 
-/// 64 elements of a row; a row's last group is filled up with zeros.
+/// 64 elements of a row. A row's last group is padded with zeros.
 #[derive(Clone, Copy)]
 pub struct Group(pub [F32x4; VECTORS]);
 
 impl Group {
-    /// Up to 64 values.
+    /// A group of up to 64 values.
     #[inline(always)]
     pub fn load(values: &[f32]) -> Self {
         match values.first_chunk() {
@@ -32,6 +34,7 @@ impl Group {
         }
     }
 
+    /// A group of 64 values.
     #[inline(always)]
     pub fn whole(values: &[f32; GROUP]) -> Self {
         let (vectors, _) = values.as_chunks();
@@ -53,15 +56,15 @@ impl Group {
         values
     }
 
-    /// H₆₄ · x, which is 8 times the rotation and, like it, its own inverse but for the scale. Sums are taken in the same
-    /// order everywhere. Half a group at a time as far as that goes, as many vectors as there are registers for.
+    /// H₆₄ · x, which is 8 times the rotation. Sums are taken in the same order everywhere. The
+    /// first five of the six steps work on half a group at a time, which fits the registers.
     #[inline(always)]
     pub fn hadamard(mut self) -> Self {
         let (halves, _) = self.0.as_chunks_mut::<8>();
         for half in &mut *halves {
             let (pairs, _) = half.as_chunks_mut::<2>();
             for [x, y] in pairs {
-                // Neighbouring lanes, twice; then back in order.
+                // Two steps between neighbouring lanes, then the lanes in their old order.
                 let (sums, differences) = butterfly(x.even_lanes(*y), x.odd_lanes(*y));
                 let (low, high) =
                     butterfly(sums.even_lanes(differences), sums.odd_lanes(differences));
@@ -89,8 +92,8 @@ impl Group {
         Self(self.0.map(|x| x.mul(factor)))
     }
 
-    /// The element of largest magnitude of a rotated group. NaN if there is a NaN, which the rotation has then brought to
-    /// all elements.
+    /// The element of largest magnitude of a rotated group. It is NaN if the group has a NaN, which
+    /// the rotation spreads to all elements.
     pub fn extreme(&self) -> f32 {
         let largest = self.largest();
         let zero = F32x4::splat(0.0);
@@ -102,10 +105,10 @@ impl Group {
         }
     }
 
-    /// The magnitude of that.
+    /// The largest magnitude.
     #[inline(always)]
     pub fn largest(&self) -> f32 {
-        // Without their signs, numbers have the order of their bits.
+        // Non-negative floats are ordered as their bits are. The shift removes the sign.
         let largest = self
             .0
             .map(|x| x.cast_i32().shl::<1>())

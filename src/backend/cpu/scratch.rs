@@ -1,18 +1,19 @@
-//! Memory for activations that is taken once and used again: by every layer of a pass, and by the next pass.
+//! A pool of memory for activations. Every layer of a pass, and the next pass, reuse the same
+//! buffers.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Result, zeroed};
 
-/// Bytes that a pool keeps for later; what a single long text has taken beyond it is given back.
+/// Bytes of free buffers that a pool keeps. What a single long text took beyond that is freed.
 const KEPT: usize = 16 << 20;
 
-/// Buffers that are not in use.
+/// Free buffers.
 #[derive(Clone, Default)]
-pub struct Pool(Arc<Mutex<Vec<Vec<f32>>>>);
+pub struct ScratchPool(Arc<Mutex<Vec<Vec<f32>>>>);
 
-impl Pool {
+impl ScratchPool {
     /// A buffer of unspecified content.
     pub fn take(&self, len: usize) -> Result<Buffer> {
         let values = {
@@ -27,7 +28,7 @@ impl Pool {
         };
         let values = match values {
             Some(mut values) => {
-                // Never shortened, so that no element is zeroed twice.
+                // Vectors are never shortened, so no element is zeroed twice.
                 if values.len() < len {
                     values.resize(len, 0.0);
                 }
@@ -46,7 +47,7 @@ impl Pool {
         Ok(buffer)
     }
 
-    /// Takes a vector over.
+    /// A buffer of these values, whose memory joins the pool later.
     pub fn adopt(&self, values: Vec<f32>) -> Buffer {
         Buffer {
             len: values.len(),
@@ -56,11 +57,11 @@ impl Pool {
     }
 }
 
-/// Values whose memory goes back to its pool.
+/// Values whose memory returns to its pool when they are dropped.
 pub struct Buffer {
     values: Vec<f32>,
     len: usize,
-    pool: Pool,
+    pool: ScratchPool,
 }
 
 impl Deref for Buffer {
@@ -94,7 +95,7 @@ mod tests {
 
     #[test]
     fn memory_is_used_again_and_does_not_pile_up() {
-        let pool = Pool::default();
+        let pool = ScratchPool::default();
         let buffer = pool.take(1000).unwrap();
         let place = buffer.as_ptr();
         drop(buffer);

@@ -1,8 +1,8 @@
-//! Four f32 or i32 lanes, or sixteen i8: the only vector types that the kernels know.
+//! The kernels' vector types: four f32, four i32 or sixteen i8 lanes.
 //!
-//! Every kernel is written once over these. On wasm they are a `v128`; elsewhere an array, which is the scalar
-//! twin: the same operations in the same order. No operation here fuses a multiplication with an addition, so a
-//! kernel gives the same bits in every engine and natively.
+//! Every kernel is written once over these types. On wasm they are a `v128`; elsewhere they are an
+//! array with the same operations in the same order. No operation fuses a multiplication with an
+//! addition, so a kernel gives the same bits in every engine and natively.
 
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod lanes {
@@ -28,11 +28,13 @@ mod lanes {
             Self(f32x4_splat(value))
         }
         pub fn load(values: &[f32; 4]) -> Self {
-            // SAFETY: the reference covers the 16 bytes that are read; v128_load needs no alignment.
+            // SAFETY: the reference covers the 16 bytes that are read; v128_load needs no
+            // alignment.
             Self(unsafe { v128_load(values.as_ptr().cast()) })
         }
         pub fn store(self, values: &mut [f32; 4]) {
-            // SAFETY: the reference covers the 16 bytes that are written; v128_store needs no alignment.
+            // SAFETY: the reference covers the 16 bytes that are written; v128_store needs no
+            // alignment.
             unsafe { v128_store(values.as_mut_ptr().cast(), self.0) }
         }
         pub fn add(self, other: Self) -> Self {
@@ -98,14 +100,16 @@ mod lanes {
             Self(i32x4_splat(value))
         }
         pub fn load(values: &[i32; 4]) -> Self {
-            // SAFETY: the reference covers the 16 bytes that are read; v128_load needs no alignment.
+            // SAFETY: the reference covers the 16 bytes that are read; v128_load needs no
+            // alignment.
             Self(unsafe { v128_load(values.as_ptr().cast()) })
         }
         pub fn add(self, other: Self) -> Self {
             Self(i32x4_add(self.0, other.0))
         }
         pub fn store(self, words: &mut [u32; 4]) {
-            // SAFETY: the reference covers the 16 bytes that are written; v128_store needs no alignment.
+            // SAFETY: the reference covers the 16 bytes that are written; v128_store needs no
+            // alignment.
             unsafe { v128_store(words.as_mut_ptr().cast(), self.0) }
         }
         pub fn sub(self, other: Self) -> Self {
@@ -141,12 +145,14 @@ mod lanes {
 
     impl I8x16 {
         pub fn load(values: &[i8; 16]) -> Self {
-            // SAFETY: the reference covers the 16 bytes that are read; v128_load needs no alignment.
+            // SAFETY: the reference covers the 16 bytes that are read; v128_load needs no
+            // alignment.
             Self(unsafe { v128_load(values.as_ptr().cast()) })
         }
-        /// The lower halves of sixteen bytes, and the upper ones, each as the upper half of an i8.
+        /// The lower halves of sixteen bytes and the upper halves, each as the upper half of an i8.
         pub fn upper_halves(bytes: &[u8; 16]) -> [Self; 2] {
-            // SAFETY: the reference covers the 16 bytes that are read; v128_load needs no alignment.
+            // SAFETY: the reference covers the 16 bytes that are read; v128_load needs no
+            // alignment.
             let bytes = unsafe { v128_load(bytes.as_ptr().cast()) };
             [i16x8_shl(bytes, 4), bytes].map(|bytes| Self(v128_and(bytes, u8x16_splat(0xf0))))
         }
@@ -304,7 +310,7 @@ mod lanes {
         pub fn load(values: &[i8; 16]) -> Self {
             Self(*values)
         }
-        /// The lower halves of sixteen bytes, and the upper ones, each as the upper half of an i8.
+        /// The lower halves of sixteen bytes and the upper halves, each as the upper half of an i8.
         pub fn upper_halves(bytes: &[u8; 16]) -> [Self; 2] {
             [bytes.map(|byte| byte << 4), bytes.map(|byte| byte & 0xf0)]
                 .map(|bytes| Self(bytes.map(u8::cast_signed)))
@@ -345,11 +351,12 @@ impl F32x4 {
     }
 }
 
-/// 1.5 · 2²³: added to it, a value of a magnitude below 2²² leaves its nearest whole number, of two the even one, in the
-/// last bits, in two's complement.
+/// 1.5 · 2²³. The sum of it and a value of magnitude below 2²² is rounded to a whole number, ties
+/// to even: at that magnitude an f32's last bit is worth 1. Its low 23 bits are that number in
+/// two's complement plus 2²², and subtracting `SHIFT` gives the number as an f32.
 pub const SHIFT: f32 = 12_582_912.0;
 
-/// Four vectors.
+/// Reads four vectors.
 #[inline(always)]
 pub fn load(values: &[f32; 16]) -> [F32x4; 4] {
     let (vectors, _) = values.as_chunks();
@@ -365,13 +372,13 @@ pub fn store(vectors: [F32x4; 4], values: &mut [f32; 16]) {
     }
 }
 
-/// Up to three values, and `pad` in the other lanes.
+/// A vector of up to three values, with `pad` in the other lanes.
 fn load_part(values: &[f32], pad: f32) -> F32x4 {
     let value = |i: usize| values.get(i).copied().unwrap_or(pad);
     F32x4::load(&core::array::from_fn(value))
 }
 
-/// Applies `f` to every element, four at a time; the last lanes of a partial chunk are padded with `pad`.
+/// Applies `f` to every element, four at a time. A partial chunk is padded with `pad`.
 pub fn map_in_place(values: &mut [f32], pad: f32, f: impl Fn(F32x4) -> F32x4) {
     let (chunks, rest) = values.as_chunks_mut::<4>();
     for chunk in chunks {
@@ -380,7 +387,7 @@ pub fn map_in_place(values: &mut [f32], pad: f32, f: impl Fn(F32x4) -> F32x4) {
     if rest.is_empty() {
         return;
     }
-    // One by one, since engines call out for a copy of unknown length.
+    // One by one: for a copy of unknown length engines call a function.
     let last = f(load_part(rest, pad)).to_array();
     match rest {
         [x, y, z] => [*x, *y, *z] = [last[0], last[1], last[2]],
@@ -390,7 +397,8 @@ pub fn map_in_place(values: &mut [f32], pad: f32, f: impl Fn(F32x4) -> F32x4) {
     }
 }
 
-/// Folds all elements into four lanes, lane `i` taking elements `i`, `i + 4`, …; missing ones count as `pad`.
+/// Folds all elements into four lanes; lane `i` takes elements `i`, `i + 4`, …. A partial chunk is
+/// padded with `pad`.
 pub fn fold(values: &[f32], start: F32x4, pad: f32, f: impl Fn(F32x4, F32x4) -> F32x4) -> F32x4 {
     let (chunks, rest) = values.as_chunks::<4>();
     let lanes = chunks

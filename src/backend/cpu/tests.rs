@@ -1,4 +1,4 @@
-//! Kernels against plain f64 loops, on odd shapes; run natively (the scalar twin) and as wasm (SIMD).
+//! The kernels against plain f64 loops, on odd shapes. The tests run natively and as wasm.
 
 #![expect(clippy::float_cmp, reason = "equal bits are the claim")]
 
@@ -8,14 +8,14 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use super::rotation::Group;
 use super::*;
 use crate::backend::GROUP;
-use crate::backend::{Heads, Mask, NormKind, RelativeBias, Rotary, SpladeActivation};
+use crate::backend::{Heads, Mask, NUMERICS, NormKind, RelativeBias, Rotary, SpladeActivation};
 
 #[cfg(not(target_arch = "wasm32"))]
 use core::prelude::v1::test as kernel_test;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as kernel_test;
 
-/// Reproducible values in [-1, 1): Knuth's linear congruential generator, upper bits.
+/// Reproducible values in [-1, 1): the upper bits of Knuth's linear congruential generator.
 struct Random(u64);
 
 impl Random {
@@ -34,7 +34,8 @@ impl Random {
     }
 }
 
-/// Shapes (rows, out, in) with every residue of the tile sizes: four rows, eight columns, groups of 64.
+/// Shapes (rows, out, in) with every residue of the tile sizes: four rows, eight columns, groups of
+/// 64.
 fn shapes() -> Vec<(usize, usize, usize)> {
     let mut shapes = Vec::new();
     for rows in 1..=9 {
@@ -47,7 +48,7 @@ fn shapes() -> Vec<(usize, usize, usize)> {
     shapes
 }
 
-fn packed(cpu: &Cpu, values: &[f32], rows: usize, columns: usize, dtype: WeightDtype) -> Matrix {
+fn packed(cpu: &Cpu, values: &[f32], rows: usize, columns: usize, dtype: WeightDtype) -> CpuMatrix {
     let mut matrix = cpu.matrix(rows, columns, dtype).unwrap();
     for (row, values) in values.chunks_exact(columns).enumerate() {
         cpu.set_row(&mut matrix, row, values);
@@ -98,8 +99,8 @@ fn linear_equals_the_plain_loop_on_all_shapes() {
         );
         let want = product64(&x, &weight, &bias, input);
         let tensor = cpu.upload(x, rows).unwrap();
-        // Rotated groups reach to 8 at the most and to 3 as a rule; a step is 1/127 of that in q8, 1/7 in q4. Errors of
-        // half a step on products of size 1/3 add up as a random walk.
+        // Elements of rotated groups are at most 8 and mostly below 3. A step is 1/127 of that in q8,
+        // 1/7 in q4. Errors of half a step on products of size 1/3 add up as a random walk.
         let error = f64::from(u16::try_from(input).unwrap()).sqrt() * 0.015 + 0.03;
         for (dtype, tolerance) in [
             (WeightDtype::F32, 1e-4),
@@ -149,14 +150,15 @@ fn a_row_has_the_same_bits_alone_and_among_others() {
 fn with_kernel(kernel: DotKernel) -> Cpu {
     Cpu {
         kernel,
-        pool: Pool::default(),
+        pool: ScratchPool::default(),
     }
 }
 
 #[kernel_test]
 fn every_dot_kernel_gives_the_bits_of_the_scalar_one() {
     let mut random = Random(3);
-    // Extremes: outliers of 1e4, constant rows, all zeros, and values that quantise to both ends of the range.
+    // Extremes: outliers of 1e4, constant rows, all zeros, and values that quantise to both ends of
+    // the range.
     let extreme: [fn(usize, f32) -> f32; 5] = [
         |_, x| x,
         |i, x| if i % 37 == 0 { 1e4 * x.signum() } else { x },
@@ -192,7 +194,7 @@ fn every_dot_kernel_gives_the_bits_of_the_scalar_one() {
     }
 }
 
-/// Rows, columns out and in, and for each value what is made of a number in [-1, 1).
+/// A strategy for rows, columns out, columns in, activations and weights of products.
 fn any_product() -> impl Strategy<Value = (usize, usize, Vec<f32>, Vec<f32>)> {
     let value = prop_oneof![
         8 => -1f32..1.0,
@@ -215,7 +217,7 @@ fn any_product() -> impl Strategy<Value = (usize, usize, Vec<f32>, Vec<f32>)> {
 
 #[kernel_test]
 fn every_dot_kernel_gives_the_bits_of_the_scalar_one_on_any_shape_and_values() {
-    // The same cases everywhere: wasm has no entropy, and bits are to be compared between hosts.
+    // The cases are the same everywhere: wasm has no entropy, and hosts' bits are compared.
     let mut runner = TestRunner::new_with_rng(
         Config {
             cases: 300,
@@ -271,7 +273,7 @@ fn this_build_runs_the_kernel_it_was_made_for() {
     } else if cfg!(not(feature = "relaxed-simd")) {
         assert_eq!(kernel, DotKernel::I16);
     } else {
-        // An engine may still compute the relaxed instruction inexactly; then the probe must fall back.
+        // Where the engine computes the relaxed instruction inexactly, the probe must reject it.
         assert_ne!(kernel, DotKernel::Scalar);
     }
 }
@@ -284,7 +286,7 @@ fn packed_rows_read_back() {
         let table = random.vec(rows * columns);
         for (dtype, tolerance) in [
             (WeightDtype::F32, 0.0),
-            // Half a step of a group whose largest element is up to 4, on an element that 64 errors add up to.
+            // Half a step of a group whose largest element is up to 4, times the norm of 64 errors.
             (WeightDtype::Q8, 0.03),
             (WeightDtype::Q4, 0.5),
         ] {
@@ -302,9 +304,8 @@ fn packed_rows_read_back() {
     }
 }
 
-/// As many query heads as key heads, and nothing but the scores' usual scale.
-/// Codes of rows that are too small for a scale with a finite inverse stay in their range; and what is written of a row
-/// makes the same row again.
+/// Codes stay in their range even in rows so small that the inverse of their scale is infinite, and
+/// the codes and scales of a row make the same row again.
 #[kernel_test]
 fn rows_of_any_size_keep_to_their_grid() {
     let cpu = Cpu::new();
@@ -323,7 +324,7 @@ fn rows_of_any_size_keep_to_their_grid() {
         let mut copy = cpu.matrix(sizes.len(), columns, dtype).unwrap();
         let (mut codes, mut scales) = ([0; 2 * GROUP], [0.0; 2]);
         for (row, size) in sizes.into_iter().enumerate() {
-            cpu.codes(&matrix, row, &mut codes, &mut scales);
+            matrix.codes(row, &mut codes, &mut scales);
             let range = if dtype == WeightDtype::Q8 {
                 -127..=127
             } else {
@@ -335,16 +336,17 @@ fn rows_of_any_size_keep_to_their_grid() {
             );
             cpu.set_codes(&mut copy, row, &codes, &scales);
             let (mut a, mut b) = (vec![0.0; columns], vec![0.0; columns]);
-            cpu.row(&matrix, row, &mut a);
-            cpu.row(&copy, row, &mut b);
+            matrix.row(row, &mut a);
+            copy.row(row, &mut b);
             assert_eq!(a, b);
             let largest = a.iter().fold(0f32, |most, x| most.max(x.abs()));
-            // Where a scale has no finite inverse, all codes are at the ends.
+            // Where the inverse of a scale is infinite, all codes are at the ends of the range.
             assert!(largest <= 8.0 * size, "{dtype:?} {size}: {largest}");
         }
     }
 }
 
+/// Attention with as many key heads as query heads and the usual scale, and nothing else.
 fn plain(count: usize, size: usize) -> Attention<'static> {
     #[expect(clippy::cast_precision_loss, reason = "small")]
     let scale = 1.0 / (size as f32).sqrt();
@@ -362,7 +364,7 @@ fn plain(count: usize, size: usize) -> Attention<'static> {
     }
 }
 
-/// What a query or key becomes on its way into the product, in f64.
+/// Norm and rotation of a query or key, in f64.
 fn prepared64(
     row: &[f32],
     position: usize,
@@ -538,7 +540,7 @@ fn norms_equal_their_formulas() {
     let mut random = Random(6);
     for width in [1, 2, 3, 5, 48, 100, 384] {
         let rows = 3;
-        // A large common offset would show a one-pass variance.
+        // With a large common offset, a one-pass variance would fail the comparison.
         let x: Vec<f32> = random.vec(rows * width).iter().map(|x| x + 100.0).collect();
         let residual = random.vec(rows * width);
         let (weight, bias) = (random.vec(width), random.vec(width));
@@ -684,10 +686,43 @@ fn splade_is_the_maximum_or_the_sum_of_activated_logits() {
     assert!((twice[2] - (1.0 + 2f32.ln()).ln()).abs() < 1e-7);
 }
 
-/// One number for all kernels on fixed inputs: natively, in every build and in every engine the same.
+/// The versions of the numerics, each with the hashes of [`layers`] and [`heads`]. Whoever changes the
+/// results of a kernel raises `NUMERICS` and appends a line; no line is changed. Otherwise vectors that
+/// differ would have the same `spaceId`. (A new operation in a hash changes that hash without a change
+/// of results; then it is updated in the last line.)
+const RESULTS: &[(u32, [&str; 2])] = &[(3, ["44871347dfec2549", "8af81b57512a96fe"])];
+
+/// The kernels' results on fixed inputs have the same bits natively, in every build and in every engine,
+/// and these belong to the version of the numerics.
 #[kernel_test]
-fn the_bits_are_the_same_on_every_platform() {
+fn the_bits_are_the_same_on_every_platform_and_belong_to_the_version() {
     let cpu = Cpu::new();
+    let hashes = [layers(&cpu), heads(&cpu)].map(|hash| format!("{hash:016x}"));
+    let (version, expected) = RESULTS[RESULTS.len() - 1];
+    assert_eq!(
+        (NUMERICS, hashes.each_ref().map(String::as_str)),
+        (version, expected)
+    );
+    assert!(RESULTS.windows(2).all(|pair| pair[0].0 < pair[1].0));
+}
+
+/// FNV-1a over the bits of values, a word at a time.
+struct Fnv(u64);
+
+impl Fnv {
+    fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    fn add(&mut self, values: &[f32]) {
+        for value in values {
+            self.0 = (self.0 ^ u64::from(value.to_bits())).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+}
+
+/// The hash of what transformer layers consist of.
+fn layers(cpu: &Cpu) -> u64 {
     let mut random = Random(8);
     let bias = RelativeBias {
         reach: 19,
@@ -711,7 +746,7 @@ fn the_bits_are_the_same_on_every_platform() {
         },
     ];
     let x = cpu.upload(random.vec(29 * 48), 29).unwrap();
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut hash = Fnv::new();
     for dtype in [WeightDtype::F32, WeightDtype::Q8, WeightDtype::Q4] {
         for activation in [
             Activation::Gelu,
@@ -720,7 +755,7 @@ fn the_bits_are_the_same_on_every_platform() {
             Activation::Sigmoid,
             Activation::Tanh,
         ] {
-            let weight = packed(&cpu, &random.vec(144 * 48), 144, 48, dtype);
+            let weight = packed(cpu, &random.vec(144 * 48), 144, 48, dtype);
             let qkv = cpu.linear(&x, &weight, None, activation).unwrap();
             for attention in attentions {
                 let context = cpu.attention(&qkv, &[0, 9, 29], attention).unwrap();
@@ -738,11 +773,77 @@ fn the_bits_are_the_same_on_every_platform() {
                 };
                 let y = cpu.norm(&context, Some(&x), layer_norm).unwrap();
                 let z = cpu.norm(&x, Some(&y), rms_norm).unwrap();
-                for value in [y, z, gated].iter().flat_map(|x| values(&cpu, x)) {
-                    hash = (hash ^ u64::from(value.to_bits())).wrapping_mul(0x0000_0100_0000_01b3);
+                for x in [y, z, gated] {
+                    hash.add(&x.values);
                 }
             }
         }
     }
-    assert_eq!(format!("{hash:016x}"), "44871347dfec2549");
+    hash.0
+}
+
+/// The hash of all other operations: tables, feed-forward blocks, normed heads, pooling and SPLADE.
+fn heads(cpu: &Cpu) -> u64 {
+    let mut random = Random(9);
+    let offsets = [0, 3, 29];
+    let (norm, table) = (random.vec(12), random.vec(90 * 48));
+    let ids: Vec<u32> = (0..29).map(|i| i * 3).collect();
+    let norm = Norm {
+        kind: NormKind::RmsPlusOne,
+        weight: &norm,
+        bias: None,
+        eps: 1e-6,
+    };
+    let causal = Attention {
+        heads: Heads {
+            count: 6,
+            kv_count: 1,
+            size: 12,
+        },
+        mask: Mask {
+            before: None,
+            after: Some(0),
+        },
+        head_norms: Some([norm; 2]),
+        ..plain(6, 12)
+    };
+    let mut hash = Fnv::new();
+    for dtype in [
+        WeightDtype::F32,
+        WeightDtype::F16,
+        WeightDtype::Q8,
+        WeightDtype::Q4,
+    ] {
+        let table = packed(cpu, &table, 90, 48, dtype);
+        let x = cpu.embed(&[(&table, &ids), (&table, &ids)], 1.5).unwrap();
+        let up = packed(cpu, &random.vec(96 * 48), 96, 48, dtype);
+        let down = packed(cpu, &random.vec(48 * 96), 48, 96, dtype);
+        let bias = random.vec(96);
+        let layers = [(&up, Some(&*bias)), (&down, None)];
+        for activation in [Activation::Identity, Activation::Relu, Activation::Gelu] {
+            let layers = layers.map(|(weight, bias)| Linear { weight, bias });
+            hash.add(&cpu.feed_forward(&x, layers, activation).unwrap().values);
+        }
+        let qkv = cpu.linear(&x, &up, None, Activation::Identity).unwrap();
+        hash.add(&cpu.attention(&qkv, &offsets, causal).unwrap().values);
+        for mode in Pooling::MODES {
+            let pooled = cpu.pool(&x, &offsets, &[0, 2], mode.pooling).unwrap();
+            let scaled = cpu.normalize(&pooled).unwrap();
+            hash.add(&cpu.concatenate(&[&pooled, &scaled]).unwrap().values);
+        }
+        for strategy in [SpladeStrategy::Max, SpladeStrategy::Sum] {
+            for activation in [
+                SpladeActivation::Log1pRelu,
+                SpladeActivation::Log1pLog1pRelu,
+            ] {
+                let splade = Splade {
+                    strategy,
+                    activation,
+                };
+                let weights = cpu.splade(&x, &offsets, &up, Some(&bias), splade).unwrap();
+                hash.add(&weights.values);
+            }
+        }
+    }
+    hash.0
 }

@@ -1,9 +1,10 @@
-//! The codes of a group as the 32-bit words that dot kernels read: of activations two i16 or four bytes, of weights as
-//! many bytes.
+//! The codes of a group as the 32-bit words that dot kernels read. A word holds two or four
+//! elements of k: of activations two i16 or four bytes, of weights two or four bytes.
 //!
-//! Which elements share a word means nothing to a product as long as both sides agree. So it is those that come together
-//! without a shuffle, the same lane of neighbouring vectors: with two k to a word, elements 8 i + j and 8 i + 4 + j make
-//! word 4 i + j; with four, 16 i + j, 16 i + 4 + j, 16 i + 8 + j and 16 i + 12 + j.
+//! A product is the same whichever elements share a word, as long as both sides agree. The choice
+//! here needs no shuffle: elements of the same lane of neighbouring vectors. With two k to a word,
+//! elements 8 i + j and 8 i + 4 + j make word 4 i + j; with four, elements 16 i + j, 16 i + 4 + j,
+//! 16 i + 8 + j and 16 i + 12 + j.
 
 use core::hint::black_box;
 
@@ -13,13 +14,14 @@ use crate::backend::GROUP;
 /// Vectors of a group.
 const VECTORS: usize = GROUP / 4;
 
-/// Element of a group that is in word `word` at `place`, with so many k to a word.
+/// Index in the group of the element at `place` of word `word`, with `depth` elements to a word.
 #[inline(always)]
 pub fn element(depth: usize, word: usize, place: usize) -> usize {
     word / 4 * 4 * depth + place * 4 + word % 4
 }
 
-/// Four to a word, of codes in their order: `element(4, …)`, spelled out so that a compiler sees one shuffle for 16.
+/// Codes in order → four to a word. It is `element(4, …)`, spelled out so that the compiler finds
+/// one shuffle for 16 codes.
 #[inline(always)]
 pub fn of_bytes(codes: &[i8; GROUP]) -> [[i8; 4]; GROUP / 4] {
     let mut words = [[0; 4]; GROUP / 4];
@@ -33,16 +35,17 @@ pub fn of_bytes(codes: &[i8; GROUP]) -> [[i8; 4]; GROUP / 4] {
     words
 }
 
-/// Four i8 to a word, of values within [-127, 127], which are rounded.
+/// Rounds values within [-127, 127] to i8, four to a word.
 #[inline(always)]
 pub fn bytes(values: &[F32x4; VECTORS]) -> [I32x4; VECTORS / 4] {
     unsigned_bytes(values).map(|word| word.xor(I32x4::splat(0x8080_8080_u32.cast_signed())))
 }
 
-/// The same with 128 added to each.
+/// Rounds values within [-127, 127], adds 128, and packs them as u8, four to a word.
 #[inline(always)]
 pub fn unsigned_bytes(values: &[F32x4; VECTORS]) -> [I32x4; VECTORS / 4] {
-    // So none is negative, and none borrows from the next. What the shift brings along is taken off at the end.
+    // With 128 added no value is negative, so none borrows from the byte above it. `SHIFT`'s own
+    // bits, once in the low byte's value and once in the next byte's, are subtracted at the end.
     let shift = F32x4::splat(*black_box(&(SHIFT + 128.0)));
     let bits = SHIFT.to_bits();
     let excess = I32x4::splat((bits.wrapping_add(bits << 8)).cast_signed());
@@ -54,7 +57,7 @@ pub fn unsigned_bytes(values: &[F32x4; VECTORS]) -> [I32x4; VECTORS / 4] {
     })
 }
 
-/// Two i16 to a word, of values within [-127, 127], which are rounded.
+/// Rounds values within [-127, 127] to i16, two to a word.
 #[inline(always)]
 pub fn halves(values: &[F32x4; VECTORS]) -> [I32x4; VECTORS / 2] {
     let shift = F32x4::splat(*black_box(&SHIFT));

@@ -1,7 +1,8 @@
-//! GPU memory for activations that is taken once and used again: by every layer of a pass, and by the next pass.
+//! A pool of GPU buffers for activations. Every layer of a pass, and the next pass, reuse the same
+//! buffers.
 //!
-//! A buffer may be taken again as soon as no operation to come needs what is in it: the GPU does everything in the order
-//! in which it was noted down.
+//! A buffer may be reused as soon as no operation that is still to be recorded needs its contents:
+//! the GPU runs all operations in the order in which they were recorded.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -9,24 +10,26 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use super::device::Device;
 use crate::error::Result;
 
-/// Bytes that a pool keeps for later.
+/// Bytes of free buffers that a pool keeps.
 const KEPT: u64 = 256 << 20;
 
 /// A pool of buffers.
 #[derive(Clone)]
-pub struct Pool(Arc<Mutex<Arc<Free>>>);
+pub struct BufferPool(Arc<Mutex<Arc<Free>>>);
 
-/// Buffers that are not in use.
+/// Free buffers of a pool. After a failed allocation the pool takes a new `Free`, and buffers in
+/// use return to the old one, which is dropped with the last of them.
 pub struct Free {
     buffers: Mutex<Vec<wgpu::Buffer>>,
-    /// Set when one of them was not to be had: its bytes, and those of all before.
+    /// Set when the allocation of one of its buffers failed: the bytes of that buffer, and of all
+    /// buffers before it.
     short: OnceLock<[u64; 2]>,
     /// Bytes of all buffers of the device.
     taken: Arc<AtomicU64>,
 }
 
 impl Free {
-    /// What was not to be had, and what was taken before.
+    /// The bytes of the failed allocation and of all buffers before it, if one failed.
     pub fn short(&self) -> Option<[u64; 2]> {
         self.short.get().copied()
     }
@@ -53,8 +56,8 @@ impl Drop for Free {
     }
 }
 
-impl Pool {
-    /// One for a device's buffers.
+impl BufferPool {
+    /// A pool of a device's buffers.
     pub fn new(device: &Device) -> Self {
         Self(Arc::new(Mutex::new(Self::free(&device.taken))))
     }
@@ -71,12 +74,13 @@ impl Pool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What there is now.
+    /// The present free list, to which buffers taken now return.
     pub fn home(&self) -> Arc<Free> {
         Arc::clone(&self.lock())
     }
 
-    /// Gives all of `home` up, with those in use, since one was not to be had: of so many bytes, beside so many.
+    /// Gives up all buffers of `home`, also those in use, after an allocation of `bytes` beside
+    /// `taken` bytes failed.
     pub fn give_up(&self, home: &Arc<Free>, bytes: u64, taken: u64) {
         if home.short.set([bytes, taken]).is_ok() {
             *self.lock() = Self::free(&home.taken);
@@ -91,7 +95,8 @@ impl Pool {
         })
     }
 
-    /// As [`Pool::take`]; it comes back by [`Pool::put_back`] alone. One that is being mapped must not before that is done.
+    /// As [`BufferPool::take`], but the buffer returns by [`BufferPool::put_back`] only: a buffer
+    /// that is being mapped must not return before.
     pub fn take_out(
         &self,
         device: &Device,
@@ -102,7 +107,7 @@ impl Pool {
             let home = self.home();
             let mut free = home.buffers();
             let fitting = free.iter().enumerate();
-            // One that is far too large is wanted elsewhere.
+            // A buffer that is far too large is left for larger tensors.
             let fitting = fitting.filter(|(_, buffer)| {
                 buffer.usage() == usage && (bytes..=4 * bytes.max(4096)).contains(&buffer.size())
             });
@@ -116,19 +121,20 @@ impl Pool {
         }
     }
 
-    /// Takes a buffer back.
+    /// Returns a buffer to the pool.
     pub fn put_back(&self, buffer: wgpu::Buffer) {
         self.lock().put_back(buffer);
     }
 }
 
-/// To an eighth of a power of two, so that buffers of about one size serve for each other.
+/// Rounds up to a multiple of an eighth of a power of two, so that tensors of similar sizes can
+/// share buffers.
 fn rounded(bytes: u64) -> u64 {
     let step = (bytes.next_power_of_two() / 8).max(256);
     bytes.next_multiple_of(step)
 }
 
-/// A buffer that goes back to its pool.
+/// A buffer that returns to its pool when it is dropped.
 pub struct Lease {
     buffer: wgpu::Buffer,
     home: Arc<Free>,

@@ -1,4 +1,4 @@
-//! The adapter, its device, and what goes wrong with them.
+//! The adapter, its device, and their errors.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,27 +7,27 @@ use std::task::{Context, Poll, Waker};
 
 use crate::error::{Error, Result};
 
-/// A device that is in use.
+/// An open device.
 pub struct Device {
     pub gpu: wgpu::Device,
     pub queue: wgpu::Queue,
-    /// Which adapter it is.
+    /// The adapter's name.
     pub name: String,
     /// Whether shaders have `dot4I8Packed`.
     pub has_dot: bool,
-    /// Whether they have `f16`.
+    /// Whether shaders have `f16`.
     pub has_f16: bool,
     health: Arc<Health>,
     /// Bytes of all buffers.
     pub taken: Arc<AtomicU64>,
-    /// Of buffers of which is not known whether they are there.
-    ordered: Mutex<Vec<Order>>,
+    /// Allocations that are not yet confirmed.
+    allocations: Mutex<Vec<Allocation>>,
 }
 
-/// Tells, once the GPU knows, whether a buffer was to be had.
-pub type Order = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+/// The outcome of an allocation, which the GPU reports later.
+pub type Allocation = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
-/// What went wrong, of which wgpu tells by callbacks alone.
+/// Errors that wgpu reports by callbacks only.
 #[derive(Default)]
 struct Health(Mutex<Option<Trouble>>);
 
@@ -37,9 +37,10 @@ enum Trouble {
 }
 
 impl Health {
-    fn note(&self, trouble: Trouble) {
+    fn report(&self, trouble: Trouble) {
         let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // What follows a lost device is its consequence; nothing else is worse than the first trouble.
+        // The first error is kept, since later ones may be its consequence; a lost device replaces
+        // it.
         if first.is_none() || matches!(trouble, Trouble::Lost(_)) {
             *first = Some(trouble);
         }
@@ -63,7 +64,7 @@ impl Device {
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("gossamer"),
             required_features: features,
-            // As large as it has them.
+            // The adapter's own limits, which exceed WebGPU's defaults.
             required_limits: limits,
             memory_hints: wgpu::MemoryHints::Performance,
             ..wgpu::DeviceDescriptor::default()
@@ -71,13 +72,13 @@ impl Device {
         let device = adapter.request_device(&descriptor).await;
         let (device, queue) = device.map_err(|error| Error::NoGpu(error.to_string()))?;
         let health = Arc::new(Health::default());
-        let noted = Arc::clone(&health);
+        let reports = Arc::clone(&health);
         device.on_uncaptured_error(Arc::new(move |error| {
-            noted.note(Trouble::Failed(error.to_string()));
+            reports.report(Trouble::Failed(error.to_string()));
         }));
-        let noted = Arc::clone(&health);
+        let reports = Arc::clone(&health);
         device.set_device_lost_callback(move |reason, message| {
-            noted.note(Trouble::Lost(format!("{reason:?}: {message}")));
+            reports.report(Trouble::Lost(format!("{reason:?}: {message}")));
         });
         let info = adapter.get_info();
         let language = instance.wgsl_language_features();
@@ -89,7 +90,7 @@ impl Device {
             queue,
             health,
             taken: Arc::default(),
-            ordered: Mutex::default(),
+            allocations: Mutex::default(),
         })
     }
 
@@ -97,22 +98,22 @@ impl Device {
         self.health.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first thing that went wrong.
+    /// Errors if the device is lost or a command failed.
     pub fn check(&self) -> Result<()> {
-        self.check_there()?;
+        self.check_not_lost()?;
         match &*self.trouble() {
             Some(Trouble::Failed(reason)) => {
-                // Perhaps for want of memory.
-                self.check_orders()?;
+                // A failed allocation makes commands fail; it is the better error.
+                self.check_allocations()?;
                 Err(refused(reason))
             }
             _ => Ok(()),
         }
     }
 
-    /// Whether the device is not lost.
-    pub fn check_there(&self) -> Result<()> {
-        // Natively it says so only when it is asked, and refuses commands before.
+    /// Errors if the device is lost.
+    pub fn check_not_lost(&self) -> Result<()> {
+        // Natively the callback runs only when the device is polled.
         let _ = self.gpu.poll(wgpu::PollType::Poll);
         match &*self.trouble() {
             Some(Trouble::Lost(reason)) => Err(Error::GpuLost(reason.clone())),
@@ -120,31 +121,32 @@ impl Device {
         }
     }
 
-    pub fn ordered(&self) -> MutexGuard<'_, Vec<Order>> {
-        self.ordered.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn allocations(&self) -> MutexGuard<'_, Vec<Allocation>> {
+        let allocations = self.allocations.lock();
+        allocations.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the buffers are there of which that is known by now.
-    pub fn check_orders(&self) -> Result<()> {
+    /// Errors if an allocation is known to have failed, and forgets those that are confirmed.
+    pub fn check_allocations(&self) -> Result<()> {
         let mut context = Context::from_waker(Waker::noop());
         let mut outcome = Ok(());
-        self.ordered()
-            .retain_mut(|order| match order.as_mut().poll(&mut context) {
+        self.allocations()
+            .retain_mut(|allocation| match allocation.as_mut().poll(&mut context) {
                 Poll::Pending => true,
-                Poll::Ready(filled) => {
-                    outcome = std::mem::replace(&mut outcome, Ok(())).and(filled);
+                Poll::Ready(own) => {
+                    outcome = std::mem::replace(&mut outcome, Ok(())).and(own);
                     false
                 }
             });
         outcome
     }
 
-    /// Takes the list of all others.
-    pub fn orders(&self) -> Vec<Order> {
-        std::mem::take(&mut *self.ordered())
+    /// Takes the list of allocations that are not yet confirmed.
+    pub fn take_allocations(&self) -> Vec<Allocation> {
+        std::mem::take(&mut *self.allocations())
     }
 
-    /// The largest buffer that a kernel can be given.
+    /// Bytes of the largest buffer that a kernel can bind.
     pub fn largest(&self) -> u64 {
         let limits = self.gpu.limits();
         limits
@@ -152,7 +154,7 @@ impl Device {
             .min(limits.max_storage_buffer_binding_size)
     }
 
-    /// A buffer of unspecified content, of the bytes that are left of a multiple of four.
+    /// Allocates a buffer of unspecified content. `bytes` is a multiple of four.
     pub fn buffer(&self, bytes: u64, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
         if bytes > self.largest() {
             return Err(Error::GpuLimit {
@@ -169,7 +171,7 @@ impl Device {
         });
         let taken = self.taken.fetch_add(buffer.size(), Ordering::Relaxed);
         let verdict = scope.pop();
-        self.ordered().push(Box::pin(async move {
+        self.allocations().push(Box::pin(async move {
             match verdict.await {
                 Some(wgpu::Error::OutOfMemory { .. }) => Err(Error::GpuMemory { bytes, taken }),
                 _ => Ok(()),
@@ -179,7 +181,7 @@ impl Device {
     }
 }
 
-/// A command was none that the GPU takes.
+/// The error of a command that failed validation.
 pub fn refused(reason: &str) -> Error {
     Error::Internal(format!("the GPU refused a command: {reason}"))
 }

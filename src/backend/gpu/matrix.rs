@@ -1,5 +1,6 @@
-//! Weights on their way to the GPU. Rows are packed as they arrive and go up in pieces; host memory holds one piece of each
-//! matrix that is being filled. A matrix that is larger than what a kernel can be given is several buffers.
+//! Weight matrices on the GPU. Rows are packed as they arrive and uploaded in blocks; host memory
+//! holds one block of each matrix that is being filled. A matrix that is larger than a kernel can
+//! bind is split into several buffers.
 
 use half::f16;
 
@@ -7,46 +8,46 @@ use super::device::Device;
 use crate::backend::{GROUP, WeightDtype, cpu};
 use crate::error::Result;
 
-/// Words of a step of the GEMM kernel: every row is filled up to whole ones.
-const STEP: usize = 16;
-/// Rows of a part are a multiple of this, a tile of the kernel.
+/// 32-bit words of a step of the GEMM kernel. Rows are padded to whole steps.
+pub const STEP: usize = 16;
+/// The rows of a part are a multiple of this: columns of a tile of the GEMM kernel.
 const TILE: usize = 64;
-/// Bytes of a piece.
-const PIECE: usize = 1 << 16;
+/// Bytes of packed rows that are uploaded at once.
+const BLOCK_BYTES: usize = 1 << 16;
 
 /// A weight matrix `[rows, columns]`.
-pub struct Matrix {
+pub struct GpuMatrix {
     pub(super) rows: usize,
     pub(super) columns: usize,
     pub(super) dtype: WeightDtype,
-    /// One below the other.
-    pub(super) parts: Vec<Part>,
-    /// Rows that are set.
+    /// Consecutive ranges of rows.
+    pub(super) parts: Vec<MatrixPart>,
+    /// Number of rows that are set.
     set: usize,
-    piece: Piece,
+    block: RowBlock,
 }
 
-/// Some of a matrix's rows.
-pub struct Part {
-    /// Number of the first row.
+/// A range of a matrix's rows.
+pub struct MatrixPart {
+    /// Index of the first row.
     pub first: usize,
     pub rows: usize,
-    /// `[row][step][words]`
+    /// `[row][step][word]`
     pub words: wgpu::Buffer,
-    /// `[row][step]`; of no meaning where weights are not codes
+    /// `[row][step]`; unused for floating-point weights
     pub scales: wgpu::Buffer,
 }
 
-/// Rows, one after the other, that are packed and not gone up.
+/// Consecutive rows that are packed and not yet uploaded.
 #[derive(Default)]
-struct Piece {
+struct RowBlock {
     first: usize,
     rows: usize,
     words: Vec<u32>,
     scales: Vec<f32>,
 }
 
-/// Steps of a row: of 16 or 32 elements, or of a group.
+/// Steps of a row. A step has 16 elements in f32, 32 in f16, and a group of 64 in integers.
 pub fn steps(columns: usize, dtype: WeightDtype) -> usize {
     match dtype {
         WeightDtype::F32 => columns.div_ceil(STEP),
@@ -63,13 +64,13 @@ fn words(dtype: WeightDtype) -> usize {
     }
 }
 
-/// Words of a row of weights that are not codes.
+/// Words of a row of floating-point weights.
 pub fn row_words(columns: usize, dtype: WeightDtype) -> usize {
     steps(columns, dtype) * words(dtype)
 }
 
-impl Matrix {
-    /// Room for one, in buffers of at most `limit` bytes.
+impl GpuMatrix {
+    /// Allocates a matrix, in buffers of at most `limit` bytes.
     pub fn new(
         device: &Device,
         [rows, columns]: [usize; 2],
@@ -89,7 +90,7 @@ impl Matrix {
                 WeightDtype::F32 | WeightDtype::F16 => 4,
                 WeightDtype::Q8 | WeightDtype::Q4 => rows * steps * 4,
             };
-            Ok(Part {
+            Ok(MatrixPart {
                 first,
                 rows,
                 words: device.buffer(row * rows as u64, usage)?,
@@ -103,7 +104,7 @@ impl Matrix {
             dtype,
             parts,
             set: 0,
-            piece: Piece::default(),
+            block: RowBlock::default(),
         })
     }
 
@@ -127,10 +128,10 @@ impl Matrix {
             let words = values
                 .chunks(2)
                 .map(|pair| half(&pair[0]) | pair.get(1).map_or(0, half) << 16);
-            self.piece.words.extend(words);
+            self.block.words.extend(words);
         } else {
             let words = values.iter().map(|value| value.to_bits());
-            self.piece.words.extend(words);
+            self.block.words.extend(words);
         }
         self.advance(device);
     }
@@ -146,47 +147,48 @@ impl Matrix {
                 let [low, high] = [word(&pair[0]), word(&pair[1])];
                 (low & 0x0f0f_0f0f) | (high & 0x0f0f_0f0f) << 4
             });
-            self.piece.words.extend(pairs);
-            // The kernel gets codes times 16.
-            self.piece
+            self.block.words.extend(pairs);
+            // Kernels read codes as the upper halves of bytes, that is times 16.
+            self.block
                 .scales
                 .extend(scales.iter().map(|scale| scale / 16.0));
         } else {
-            self.piece.words.extend(quads.iter().map(word));
-            self.piece.scales.extend_from_slice(scales);
+            self.block.words.extend(quads.iter().map(word));
+            self.block.scales.extend_from_slice(scales);
         }
         self.advance(device);
     }
 
-    /// Makes ready for a row.
+    /// Begins a row; a row that does not follow the last one begins a new block.
     fn next(&mut self, device: &Device, row: usize) {
-        if self.piece.first + self.piece.rows != row {
+        if self.block.first + self.block.rows != row {
             self.send(device);
-            self.piece.first = row;
+            self.block.first = row;
         }
     }
 
-    /// Fills a row up, and sends what is due.
+    /// Ends a row: pads it, and uploads the block if it is full or the matrix complete.
     fn advance(&mut self, device: &Device) {
-        self.piece.rows += 1;
+        self.block.rows += 1;
         let row = steps(self.columns, self.dtype) * words(self.dtype);
-        self.piece.words.resize(self.piece.rows * row, 0);
+        self.block.words.resize(self.block.rows * row, 0);
         self.set += 1;
-        if self.piece.words.len() * 4 >= PIECE || self.set == self.rows {
+        if self.block.words.len() * 4 >= BLOCK_BYTES || self.set == self.rows {
             self.send(device);
         }
         if self.set == self.rows {
-            self.piece = Piece::default();
+            self.block = RowBlock::default();
         }
     }
 
+    /// Uploads the block.
     fn send(&mut self, device: &Device) {
-        let Piece {
+        let RowBlock {
             first,
             rows,
             words,
             scales,
-        } = &mut self.piece;
+        } = &mut self.block;
         if *rows == 0 {
             return;
         }
@@ -215,17 +217,17 @@ impl Matrix {
     }
 }
 
-/// A row that has come back.
+/// A row that was read back.
 pub enum Row<'a> {
     Values(&'a [f32]),
     Codes(&'a [i8], &'a [f32]),
 }
 
-impl Part {
-    /// The rows of this part of `matrix`, from what is in its buffers.
+impl MatrixPart {
+    /// Unpacks the rows of this part of `matrix` from the contents of its buffers.
     pub fn unpack(
         &self,
-        matrix: &Matrix,
+        matrix: &GpuMatrix,
         words: &[u32],
         scales: &[f32],
         mut take: impl FnMut(usize, Row),
@@ -248,7 +250,8 @@ impl Part {
                 }
                 WeightDtype::Q8 => take(row, Row::Codes(bytemuck::cast_slice(words), scales)),
                 WeightDtype::Q4 => {
-                    // Upper halves of bytes, and down again with their signs.
+                    // Each code becomes the upper half of a byte; an arithmetic shift then extends
+                    // its sign.
                     let codes = words.iter().flat_map(|word| {
                         [(word & 0x0f0f_0f0f) << 4, word & 0xf0f0_f0f0]
                             .map(|word| word.to_le_bytes().map(|byte| byte.cast_signed() >> 4))

@@ -1,15 +1,19 @@
-//! Kernels, specialised and compiled, each once.
+//! Compute pipelines: kernels, specialised and compiled once each.
 //!
-//! A kernel is a file of WGSL that is valid by itself. Override constants specialise it, and a few lines that others take the
-//! place of: `activate` (kernels/activation.wgsl), `dot_of` where the language lacks `dot4I8Packed`, `Half` where it has f16,
-//! and the size of a head.
+//! A kernel is a file of WGSL. [`PRELUDE`] stands before it; it declares the numbers of enums.
+//! Override constants specialise a kernel. What WGSL cannot override is substituted: a kernel
+//! contains a valid line that stands for the general case, and [`specialised`] replaces it. It is
+//! an error if the file lacks that line.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::device::Device;
+use crate::backend::{Activation, NormKind, Pooling};
+use crate::error::{Error, Result};
 
-/// A kernel: an entry of a file.
+/// A kernel: an entry point of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kernel {
     Add,
@@ -28,7 +32,25 @@ pub enum Kernel {
 }
 
 impl Kernel {
-    /// Its file, and the name of its entry.
+    /// All kernels.
+    #[cfg(test)]
+    pub const ALL: [Self; 13] = [
+        Self::Add,
+        Self::Attention,
+        Self::Concatenate,
+        Self::Gate,
+        Self::Gather,
+        Self::Halve,
+        Self::Linear,
+        Self::Norm,
+        Self::Pool,
+        Self::Positive,
+        Self::Prepare,
+        Self::Quantize,
+        Self::Splade,
+    ];
+
+    /// Its file, and the name of its entry point.
     pub fn source(self) -> (&'static str, &'static str) {
         const GEMM: &str = include_str!("kernels/gemm.wgsl");
         match self {
@@ -49,7 +71,17 @@ impl Kernel {
     }
 }
 
-/// What specialises a kernel: names of override constants, and their values.
+/// WGSL declarations of the numbers of enums.
+pub const PRELUDE: [&str; 3] = [Activation::WGSL, NormKind::WGSL, Pooling::WGSL];
+
+/// Lines of kernels that are replaced.
+const ACTIVATE: &str = "fn activate(x: f32) -> f32 { return x; }";
+const DOT: &str = "fn dot_of(a: u32, b: u32) -> i32 { return dot4I8Packed(a, b); }";
+const HALF: &str = "alias Half = f32;";
+const HEAD_SIZE: &str = "const SIZE = 64u;";
+
+/// Names and values of override constants. `SIZE` of the attention kernel is substituted instead,
+/// since it is the length of an array.
 pub type Constants = Vec<(&'static str, u32)>;
 
 /// A compiled kernel.
@@ -58,33 +90,32 @@ pub struct Pipeline {
     pub layout: wgpu::BindGroupLayout,
 }
 
-/// All that were needed so far.
+/// The pipelines that were needed so far.
 #[derive(Default)]
 pub struct Pipelines(Mutex<HashMap<(Kernel, Constants), Arc<Pipeline>>>);
 
 impl Pipelines {
-    /// Compiles a kernel, unless that is done.
-    pub fn get(&self, device: &Device, kernel: Kernel, constants: Constants) -> Arc<Pipeline> {
+    /// The pipeline of a kernel, which is compiled if it is new.
+    pub fn get(
+        &self,
+        device: &Device,
+        kernel: Kernel,
+        constants: Constants,
+    ) -> Result<Arc<Pipeline>> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = known.entry((kernel, constants));
-        let compiled = entry.or_insert_with_key(|(kernel, constants)| {
-            Arc::new(compile(device, *kernel, constants))
-        });
-        Arc::clone(compiled)
+        let key = (kernel, constants);
+        if let Some(pipeline) = known.get(&key) {
+            return Ok(Arc::clone(pipeline));
+        }
+        let pipeline = Arc::new(compile(device, kernel, &key.1)?);
+        known.insert(key, Arc::clone(&pipeline));
+        Ok(pipeline)
     }
 }
 
-fn compile(device: &Device, kernel: Kernel, constants: &Constants) -> Pipeline {
-    let (file, entry) = kernel.source();
-    let value = |name| {
-        let mut constants = constants.iter();
-        constants.find_map(|(known, value)| (*known == name).then_some(*value))
-    };
-    let mut source = specialised(file, kernel, value("SIZE"), device.has_dot);
-    if device.has_f16 && value("BITS") == Some(16) {
-        source = source.replace("alias Half = f32;", "alias Half = f16;");
-        source.insert_str(0, "enable f16;\n");
-    }
+fn compile(device: &Device, kernel: Kernel, constants: &Constants) -> Result<Pipeline> {
+    let source = specialised(kernel, constants, device.has_dot, device.has_f16)?;
+    let (_, entry) = kernel.source();
     let device = &device.gpu;
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
         label: Some(entry),
@@ -109,23 +140,51 @@ fn compile(device: &Device, kernel: Kernel, constants: &Constants) -> Pipeline {
         cache: None,
     });
     let layout = pipeline.get_bind_group_layout(0);
-    Pipeline { pipeline, layout }
+    Ok(Pipeline { pipeline, layout })
 }
 
-/// A kernel's file with the lines of others in place.
-fn specialised(file: &str, kernel: Kernel, size: Option<u32>, has_dot: bool) -> String {
-    let mut source = file.replace(
-        "fn activate(x: f32) -> f32 { return x; }",
-        include_str!("kernels/activation.wgsl"),
-    );
-    if !has_dot {
-        source = source.replace(
-            "fn dot_of(a: u32, b: u32) -> i32 { return dot4I8Packed(a, b); }",
-            include_str!("kernels/dot.wgsl"),
-        );
+/// The source of a kernel with its prelude, and with the lines of the general case replaced.
+pub fn specialised(
+    kernel: Kernel,
+    constants: &Constants,
+    has_dot: bool,
+    has_f16: bool,
+) -> Result<String> {
+    let (file, entry) = kernel.source();
+    let value = |name| {
+        let mut constants = constants.iter();
+        constants.find_map(|(known, value)| (*known == name).then_some(*value))
+    };
+    let is_product = matches!(kernel, Kernel::Linear | Kernel::Splade);
+    let mut lines: Vec<(&str, Cow<str>)> = Vec::new();
+    if is_product || kernel == Kernel::Gate {
+        lines.push((ACTIVATE, include_str!("kernels/activation.wgsl").into()));
     }
-    if let (Kernel::Attention, Some(size)) = (kernel, size) {
-        source = source.replace("const SIZE = 64u;", &format!("const SIZE = {size}u;"));
+    if is_product && !has_dot {
+        lines.push((DOT, include_str!("kernels/dot.wgsl").into()));
     }
-    source
+    let halves = is_product && has_f16 && value("BITS") == Some(16);
+    if halves {
+        lines.push((HALF, "alias Half = f16;".into()));
+    }
+    if let (Kernel::Attention, Some(size)) = (kernel, value("SIZE")) {
+        lines.push((HEAD_SIZE, format!("const SIZE = {size}u;").into()));
+    }
+    let mut source = if halves { "enable f16;\n" } else { "" }.to_owned();
+    source.extend(PRELUDE);
+    source.push_str(file);
+    for (line, replacement) in lines {
+        source = replaced(&source, entry, line, &replacement)?;
+    }
+    Ok(source)
+}
+
+/// The source with a line replaced, which it must have.
+pub fn replaced(source: &str, entry: &str, line: &str, replacement: &str) -> Result<String> {
+    match source.split_once(line) {
+        Some((before, after)) => Ok([before, replacement, after].concat()),
+        None => Err(Error::Internal(format!(
+            "the source of the GPU kernel {entry} lacks the line {line:?}"
+        ))),
+    }
 }

@@ -1,32 +1,35 @@
-//! What a pass does, noted down until its results are asked for: one upload, one submission.
+//! Records the commands of passes until results are read. Then there is one upload and one
+//! submission.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::buffers::{Lease, Pool};
+use super::buffers::{BufferPool, Lease};
 use super::device::Device;
 use super::pipelines::Pipeline;
 use crate::error::Result;
 
-/// Where uploads begin: what every device can bind at.
+/// Alignment of values in the upload. WebGPU guarantees that buffers can be bound at multiples of
+/// 256.
 const ALIGNMENT: usize = 256;
 
-/// Something that a kernel is given.
+/// An argument of a kernel.
 #[derive(Clone, Copy)]
 pub enum Argument<'a> {
+    /// A buffer on the GPU.
     Buffer(&'a wgpu::Buffer),
-    /// Values of the host's, which go up with all others.
+    /// Values of the host, which become part of the upload.
     Host(&'a [u8]),
 }
 
-/// Values of the host's.
+/// Values of the host as an argument.
 pub fn host(values: &[impl bytemuck::NoUninit]) -> Argument<'_> {
     Argument::Host(bytemuck::cast_slice(values))
 }
 
 enum Bound {
     Buffer(wgpu::Buffer),
-    /// A part of the upload: its place and size.
+    /// A part of the upload: its offset and size in bytes.
     Upload(usize, usize),
 }
 
@@ -44,13 +47,14 @@ enum Command {
     Clear(wgpu::Buffer),
 }
 
-/// Commands that are not submitted yet.
+/// Commands that are not yet submitted.
 #[derive(Default)]
 pub struct Recorder {
     commands: Vec<Command>,
-    /// What the host has to say, in one piece.
+    /// All values of the host, each at a multiple of `ALIGNMENT`.
     upload: Vec<u8>,
-    /// Places of host values by their address and size: a table that every layer uses goes up once.
+    /// Offsets of values in the upload by their host address and size, so that a table that every
+    /// layer uses is uploaded once.
     places: HashMap<(usize, usize), usize>,
 }
 
@@ -62,21 +66,21 @@ impl Recorder {
         };
         let key = (bytes.as_ptr().addr(), bytes.len());
         if let Some(place) = self.places.get(&key)
-            // The same address, but the same values?
+            // Memory at the same address may have been freed and reused since.
             && self.upload[*place..][..bytes.len()] == *bytes
         {
             return Bound::Upload(*place, bytes.len());
         }
         let place = self.upload.len();
         self.upload.extend_from_slice(bytes);
-        // No binding is empty.
+        // An empty binding is invalid.
         let end = self.upload.len().max(place + 4);
         self.upload.resize(end.next_multiple_of(ALIGNMENT), 0);
         self.places.insert(key, place);
         Bound::Upload(place, bytes.len().max(4))
     }
 
-    /// Notes a kernel down, with its bindings from 0 on.
+    /// Records a kernel, with its bindings from 0 on.
     pub fn dispatch(&mut self, pipeline: Arc<Pipeline>, arguments: &[Argument], groups: [u32; 2]) {
         if groups.contains(&0) {
             return;
@@ -90,20 +94,20 @@ impl Recorder {
         });
     }
 
-    /// Notes a copy down.
+    /// Records a copy.
     pub fn copy(&mut self, from: Argument, to: (&wgpu::Buffer, u64), bytes: u64) {
         let from = self.bound(from);
         let to = (to.0.clone(), to.1);
         self.commands.push(Command::Copy { from, to, bytes });
     }
 
-    /// Notes down that a buffer is filled with zeros.
+    /// Records that a buffer is filled with zeros.
     pub fn clear(&mut self, buffer: &wgpu::Buffer) {
         self.commands.push(Command::Clear(buffer.clone()));
     }
 
-    /// Submits all that is noted down.
-    pub fn submit(&mut self, device: &Device, pool: &Pool) -> Result<()> {
+    /// Submits all recorded commands.
+    pub fn submit(&mut self, device: &Device, pool: &BufferPool) -> Result<()> {
         let arena = self.arena(device, pool)?;
         device.queue.write_buffer(&arena, 0, &self.upload);
         let descriptor = wgpu::CommandEncoderDescriptor::default();
@@ -146,7 +150,7 @@ impl Recorder {
     }
 
     /// A buffer that the upload fits in.
-    fn arena(&self, device: &Device, pool: &Pool) -> Result<Lease> {
+    fn arena(&self, device: &Device, pool: &BufferPool) -> Result<Lease> {
         let bytes = self.upload.len().next_power_of_two().max(ALIGNMENT) as u64;
         let usage = wgpu::BufferUsages::STORAGE
             | wgpu::BufferUsages::UNIFORM

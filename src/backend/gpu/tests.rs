@@ -1,12 +1,15 @@
-//! Kernels against the CPU's, on odd shapes; on whichever adapter there is.
+//! The GPU's kernels against the CPU's, on odd shapes, on the adapter of the machine.
 
 use std::sync::LazyLock;
 
+use super::pipelines::{PRELUDE, specialised};
+use super::reading::ENTRIES;
 use super::*;
+use crate::backend::cpu::Cpu;
 use crate::backend::either::Either;
-use crate::backend::{Mask, RelativeBias, Rotary};
+use crate::backend::{Mask, RelativeBias, Rotary, Values};
 
-/// One for all: an adapter that is a CPU takes its time to start.
+/// One device for all tests: an adapter that is a CPU starts slowly.
 static GPU: LazyLock<Gpu> = LazyLock::new(|| {
     pollster::block_on(Gpu::open())
         .expect("a Vulkan or Metal adapter: Debian's mesa-vulkan-drivers has one")
@@ -20,7 +23,7 @@ const DTYPES: [WeightDtype; 4] = [
     WeightDtype::Q4,
 ];
 
-/// A GPU whose language lacks what it may lack.
+/// A GPU without the language features that are optional.
 static BARE: LazyLock<Gpu> = LazyLock::new(|| {
     let mut gpu = pollster::block_on(Gpu::open()).unwrap();
     let device = Arc::get_mut(&mut gpu.device).unwrap();
@@ -28,8 +31,9 @@ static BARE: LazyLock<Gpu> = LazyLock::new(|| {
     gpu
 });
 
-/// How far products may be off. Integer sums are exact; with 16 bits both sides are rounded to 11, and so may be each sum of two
-/// products: by 1.4e-4 of the largest on average, which is 1.4e-3 for a sum of 200.
+/// Relative tolerance of products. Integer sums are exact. With 16 bits both sides have 11
+/// significant bits, and so may each sum of two products: the error is 1.4e-4 of the largest on
+/// average, which is 1.4e-3 for a sum of 200.
 fn tolerance(dtype: WeightDtype) -> f32 {
     match dtype {
         WeightDtype::F16 => 8e-3,
@@ -37,7 +41,7 @@ fn tolerance(dtype: WeightDtype) -> f32 {
     }
 }
 
-/// Reproducible values in [-1, 1): Knuth's linear congruential generator, upper bits.
+/// Reproducible values in [-1, 1): the upper bits of Knuth's linear congruential generator.
 struct Random(u64);
 
 impl Random {
@@ -56,7 +60,7 @@ impl Random {
 }
 
 fn read<B: Backend>(backend: &B, tensor: B::Tensor) -> Vec<f32> {
-    let reading = backend.read(vec![Wanted::All(tensor)]).unwrap();
+    let reading = backend.read(vec![ReadBack::All(tensor)]).unwrap();
     let values = pollster::block_on(reading).unwrap();
     let Some(Values::All(values)) = values.into_iter().next() else {
         panic!("all values were asked for");
@@ -78,7 +82,7 @@ fn packed<B: Backend>(
     matrix
 }
 
-/// Runs `$body` on the CPU and on a GPU, as `$backend`, and compares the tensors that it gives.
+/// Runs `$body` with the CPU and with a GPU as `$backend`, and compares the resulting tensors.
 macro_rules! same {
     ($tolerance:expr, $what:expr, $backend:ident => $body:expr) => {
         same!(GPU, $tolerance, $what, $backend => $body)
@@ -104,28 +108,72 @@ macro_rules! same {
     }};
 }
 
+/// Checks WGSL as browsers do.
+fn validate(what: &str, source: &str) {
+    let module = naga::front::wgsl::parse_str(source);
+    let module = module.unwrap_or_else(|error| panic!("{what}: {}", error.emit_to_string(source)));
+    let (flags, capabilities) = (
+        naga::valid::ValidationFlags::all(),
+        // `unpack2x16float`, which WebGPU always has, and f16.
+        naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32
+            | naga::valid::Capabilities::SHADER_FLOAT16,
+    );
+    naga::valid::Validator::new(flags, capabilities)
+        .validate(&module)
+        .unwrap_or_else(|error| panic!("{what}: {error:?}"));
+}
+
 #[test]
-fn every_kernel_is_valid_by_itself() {
+fn every_file_is_valid_after_the_prelude() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/backend/gpu/kernels");
     let mut kernels = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let source = std::fs::read_to_string(&path).unwrap();
-        let module = naga::front::wgsl::parse_str(&source);
-        let module = module.unwrap_or_else(|error| {
-            panic!("{}: {}", path.display(), error.emit_to_string(&source))
-        });
-        let (flags, capabilities) = (
-            naga::valid::ValidationFlags::all(),
-            // What `unpack2x16float` takes, which WebGPU has everywhere.
-            naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32,
-        );
-        naga::valid::Validator::new(flags, capabilities)
-            .validate(&module)
-            .unwrap_or_else(|error| panic!("{}: {error:?}", path.display()));
+        validate(&path.display().to_string(), &(PRELUDE.concat() + &source));
         kernels += 1;
     }
     assert!(kernels >= 12, "{kernels}");
+}
+
+#[test]
+fn every_kernel_is_valid_in_every_specialisation() {
+    for kernel in Kernel::ALL {
+        for (has_dot, has_f16) in [(true, true), (true, false), (false, true), (false, false)] {
+            for bits in [32, 16, 8, 4] {
+                let constants = vec![("BITS", bits), ("SIZE", 33)];
+                let source = specialised(kernel, &constants, has_dot, has_f16).unwrap();
+                validate(&format!("{kernel:?} {constants:?}"), &source);
+                // Every line of the general case is replaced where it must be.
+                let product = matches!(kernel, Kernel::Linear | Kernel::Splade);
+                assert_eq!(
+                    source.contains("dot4I8Packed(a, b)"),
+                    product && has_dot,
+                    "{kernel:?}"
+                );
+                assert_eq!(
+                    source.contains("alias Half = f16;"),
+                    product && has_f16 && bits == 16,
+                    "{kernel:?}"
+                );
+                assert_eq!(
+                    source.contains("const SIZE = 33u;"),
+                    kernel == Kernel::Attention,
+                    "{kernel:?}"
+                );
+                assert!(!source.contains("-> f32 { return x; }"), "{kernel:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_kernel_without_the_line_to_replace_is_an_error() {
+    let error = pipelines::replaced("fn main() {}", "main", "const SIZE = 64u;", "").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the source of the GPU kernel main lacks the line \"const SIZE = 64u;\""
+    );
 }
 
 #[test]
@@ -484,10 +532,10 @@ fn splade() {
     }
 }
 
-/// Positive values of `values`, by the GPU's list.
+/// Lists the positive values of `values` on the GPU.
 fn positive(values: &[f32]) -> Vec<(u32, f32)> {
     let x = GPU.upload(values.to_vec(), 1).unwrap();
-    let reading = GPU.read(vec![Wanted::Positive(x)]).unwrap();
+    let reading = GPU.read(vec![ReadBack::Positive(x)]).unwrap();
     match pollster::block_on(reading).unwrap().into_iter().next() {
         Some(Values::Positive(entries)) => entries,
         _ => panic!("positive values were asked for"),
@@ -507,7 +555,7 @@ fn few_positive_values_come_as_a_list_and_many_too() {
         .for_each(|value| *value = 0.5);
     sparse[17] = -1.0;
     assert_eq!(positive(&sparse), want(&sparse));
-    // More than a list has room for.
+    // More values than a list has room for.
     let dense = Random(9).vec(30_000);
     assert!(want(&dense).len() > ENTRIES);
     assert_eq!(positive(&dense), want(&dense));
@@ -528,7 +576,7 @@ fn what_is_not_a_number_is_not_lost() {
     let found = positive(&broken);
     let places: Vec<u32> = found.iter().map(|(at, _)| *at).collect();
     assert_eq!(places, [0, 1, 2, 6, 7]);
-    // In each dtype a NaN among the states comes out of a product, and of SPLADE's maximum.
+    // In each dtype, products and SPLADE's maximum propagate a NaN of the states.
     let mut x = Random(10).vec(3 * 70);
     x[75] = f32::NAN;
     let weight = Random(11).vec(5 * 70);
@@ -606,14 +654,15 @@ fn what_is_too_large_is_an_error_with_sizes_in_it() {
     assert!(error.to_string().contains(&limit.to_string()), "{error}");
 }
 
-/// A driver that has no memory gives buffers that are none, and says so later. Only passes that have them fail.
+/// A driver without free memory returns invalid buffers and reports the failure later. Only passes
+/// that use these buffers fail.
 #[test]
 fn memory_that_runs_out_is_an_error_with_sizes_in_it_and_no_more() {
     let gpu = pollster::block_on(Gpu::open()).unwrap();
     let start = || {
         let x = gpu.upload(vec![1.0; 3000], 2).unwrap();
         let sum = gpu.add(&x, &x).unwrap();
-        gpu.read(vec![Wanted::All(sum)]).unwrap()
+        gpu.read(vec![ReadBack::All(sum)]).unwrap()
     };
     let code = |reading: Reading| {
         pollster::block_on(reading)
@@ -628,11 +677,11 @@ fn memory_that_runs_out_is_an_error_with_sizes_in_it_and_no_more() {
     let taken = || gpu.device.taken.load(std::sync::atomic::Ordering::Relaxed);
     let before = taken();
     assert!((24_000..200_000).contains(&before), "{before}");
-    // Another pass takes no more.
+    // Another pass allocates nothing.
     assert_eq!(code(start()), Ok(()));
     assert_eq!(taken(), before);
 
-    // Buffers that the GPU has not got, as where it had no memory, of which it tells later.
+    // Destroyed buffers stand for failed allocations, and the report comes later.
     for buffer in gpu.pool.home().buffers().iter() {
         buffer.destroy();
     }
@@ -640,20 +689,20 @@ fn memory_that_runs_out_is_an_error_with_sizes_in_it_and_no_more() {
         bytes: 12_345,
         taken: 678,
     }));
-    gpu.device.ordered().push(Box::pin(order));
+    gpu.device.allocations().push(Box::pin(order));
     let [first, neighbour] = [start(), start()];
     assert_eq!(code(first), Err("out_of_memory"));
     assert_eq!(code(neighbour), Err("out_of_memory"));
-    // All that could be spared was given back, and what there is serves.
+    // The pool's buffers were freed, and passes run again.
     assert!(taken() < before, "{}", taken());
     assert_eq!(code(start()), Ok(()));
     assert_eq!(code(start()), Ok(()));
-    // A matrix that was not to be had is an error while the model is loaded.
+    // A failed allocation of a matrix is an error of loading.
     let order = std::future::ready(Err(Error::GpuMemory {
         bytes: 12_345,
         taken: 678,
     }));
-    gpu.device.ordered().push(Box::pin(order));
+    gpu.device.allocations().push(Box::pin(order));
     let matrix = gpu.matrix(8, 8, WeightDtype::F32).map(drop);
     assert_eq!(matrix.unwrap_err().code(), "out_of_memory");
     assert!(gpu.matrix(8, 8, WeightDtype::F32).is_ok());
@@ -666,7 +715,7 @@ fn a_gpu_without_room_leaves_all_to_the_cpu_if_that_has_the_weights() {
         let (bytes, taken) = (12_345, 678);
         Box::pin(std::future::ready(Err(Error::GpuMemory { bytes, taken })))
     };
-    gpu.device.ordered().push(short());
+    gpu.device.allocations().push(short());
     let both = Either::gpu(gpu, true);
     let weight = Random(14).vec(6 * 40);
     let table = packed(&both, &weight, 40, WeightDtype::F32);
@@ -675,7 +724,7 @@ fn a_gpu_without_room_leaves_all_to_the_cpu_if_that_has_the_weights() {
     assert_eq!(rows, [&weight[80..120], &weight[200..]].concat());
     assert_eq!(both.check_loaded().unwrap_err().code(), "out_of_memory");
     let gpu = pollster::block_on(Gpu::open()).unwrap();
-    gpu.device.ordered().push(short());
+    gpu.device.allocations().push(short());
     let alone = Either::gpu(gpu, false);
     let refused = alone.matrix(6, 40, WeightDtype::F32).map(drop);
     assert_eq!(refused.unwrap_err().code(), "out_of_memory");
@@ -685,9 +734,9 @@ fn a_gpu_without_room_leaves_all_to_the_cpu_if_that_has_the_weights() {
 fn a_lost_device_is_an_error() {
     let gpu = pollster::block_on(Gpu::open()).unwrap();
     let x = gpu.upload(vec![1.0; 8], 2).unwrap();
-    // As a driver may do at any time.
+    // A driver may lose the device at any time.
     gpu.device.gpu.destroy();
-    let result = gpu.read(vec![Wanted::All(x)]);
+    let result = gpu.read(vec![ReadBack::All(x)]);
     let result = result.and_then(pollster::block_on);
     assert_eq!(result.map(drop).unwrap_err().code(), "gpu_lost");
     assert_eq!(gpu.check().unwrap_err().code(), "gpu_lost");

@@ -1,8 +1,8 @@
 //! BERT (Devlin et al. 2018): learned positions, LayerNorm after each block, GELU feed-forward.
 
 use super::{
-    BERT_HEADS, Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, MlmNames, Names, NormNames, always,
-    attention_scale, encoder, heads,
+    BERT_HEADS, ClassifierNames, Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, MlmNames, Names,
+    NormNames, always, attention_scale, encoder, heads,
 };
 use crate::backend::NormKind;
 use crate::error::Result;
@@ -27,6 +27,7 @@ pub const FAMILY: Family = Family {
         bias: "cls.predictions.bias",
         activation: None,
     }),
+    classifier: Some(ClassifierNames::BERT),
     instruction: None,
     m3_heads: false,
 };

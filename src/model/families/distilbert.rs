@@ -1,10 +1,10 @@
 //! DistilBERT (Sanh et al. 2019): BERT of half the layers, without token types, under names of its own.
 
 use super::{
-    Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, MlmNames, Names, NormNames, always,
-    attention_scale, bert, encoder, heads,
+    ClassifierNames, Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, MlmNames, Names, NormNames,
+    always, attention_scale, bert, encoder, heads,
 };
-use crate::backend::NormKind;
+use crate::backend::{Activation, NormKind};
 use crate::error::Result;
 use crate::model::families::config::Config;
 use crate::model::transformer::spec::{Biases, LayerSpec, Positions, Spec};
@@ -35,6 +35,11 @@ pub const FAMILY: Family = Family {
         decoder: "vocab_projector.weight",
         bias: "vocab_projector.bias",
         activation: None,
+    }),
+    classifier: Some(ClassifierNames {
+        dense: "pre_classifier",
+        activation: Activation::Relu,
+        ..ClassifierNames::BERT
     }),
     instruction: None,
     m3_heads: false,

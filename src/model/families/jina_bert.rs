@@ -21,6 +21,8 @@ pub const FAMILY: Family = Family {
         ffn_norms: NormNames::post("mlp.layernorm"),
         ..bert::NAMES
     }],
+    // transformers has no class for it to compare with.
+    classifier: None,
     code: &[
         "configuration_bert.JinaBertConfig",
         "modeling_bert.JinaBertModel",

@@ -22,6 +22,7 @@ pub const FAMILY: Family = Family {
     spec,
     spellings: &[NAMES],
     mlm: None,
+    classifier: None,
     instruction: Some("Instruct: {}\nQuery: "),
     m3_heads: false,
 };

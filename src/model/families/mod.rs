@@ -16,7 +16,7 @@ mod roberta;
 mod t5;
 
 use self::config::Config;
-use crate::backend::{Activation, Heads};
+use crate::backend::{Activation, Heads, Pooling};
 use crate::error::{Error, Result};
 use crate::model::transformer::spec::Spec;
 
@@ -43,6 +43,8 @@ pub struct Family {
     pub spellings: &'static [Names],
     /// Head for masked-language modelling, which SPLADE reads.
     pub mlm: Option<MlmNames>,
+    /// Head for sequence classification, which gives rerankers their scores.
+    pub classifier: Option<ClassifierNames>,
     /// What its authors put in front of a text to say what it is for.
     pub instruction: Option<&'static str>,
     /// Whether BGE-M3's heads may lie beside the weights.
@@ -136,6 +138,43 @@ pub struct MlmNames {
     pub bias: &'static str,
     /// Its activation, where that is not the feed-forward block's.
     pub activation: Option<Activation>,
+}
+
+/// Tensor names of a head for sequence classification, and how it works: a token's state, or the mean of all, goes through a
+/// dense layer with an activation, a norm where there is one, and a product that gives a number for each label.
+#[derive(Clone, Copy)]
+pub struct ClassifierNames {
+    /// Which state.
+    pub pooling: fn(&Config) -> Result<Pooling>,
+    /// Module: dense layer, with a bias unless there is a norm.
+    pub dense: &'static str,
+    /// Its activation.
+    pub activation: Activation,
+    /// Module: norm after the activation.
+    pub norm: Option<&'static str>,
+    /// Module: the product, with a bias.
+    pub output: &'static str,
+}
+
+impl ClassifierNames {
+    /// RoBERTa's.
+    const ROBERTA: Self = Self {
+        pooling: first_token,
+        dense: "classifier.dense",
+        activation: Activation::Tanh,
+        norm: None,
+        output: "classifier.out_proj",
+    };
+    /// BERT's: the pooler of its pre-training, and a product.
+    const BERT: Self = Self {
+        dense: "pooler.dense",
+        output: "classifier",
+        ..Self::ROBERTA
+    };
+}
+
+fn first_token(_: &Config) -> Result<Pooling> {
+    Ok(Pooling::Cls)
 }
 
 /// The heads that BERT and its relatives are trained with, and their pooler, whose output is not the last layer's.

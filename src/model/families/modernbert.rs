@@ -2,10 +2,10 @@
 //! layer and local in the others.
 
 use super::{
-    Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, MlmNames, Names, NormNames, always,
-    attention_scale, encoder, heads,
+    ClassifierNames, Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, MlmNames, Names, NormNames,
+    always, attention_scale, encoder, heads,
 };
-use crate::backend::{Activation, Mask, NormKind};
+use crate::backend::{Activation, Mask, NormKind, Pooling};
 use crate::error::Result;
 use crate::model::families::config::Config;
 use crate::model::transformer::rope::{LayerKind, Ropes};
@@ -48,9 +48,25 @@ pub const FAMILY: Family = Family {
         bias: "decoder.bias",
         activation: Some(Activation::Gelu),
     }),
+    classifier: Some(ClassifierNames {
+        pooling: classifier_pooling,
+        dense: "head.dense",
+        activation: Activation::Gelu,
+        norm: Some("head.norm"),
+        output: "classifier",
+    }),
     instruction: None,
     m3_heads: false,
 };
+
+/// What the head for sequence classification reads.
+fn classifier_pooling(config: &Config) -> Result<Pooling> {
+    match config.text("classifier_pooling")? {
+        None | Some("cls") => Ok(Pooling::Cls),
+        Some("mean") => Ok(Pooling::Mean),
+        Some(_) => Err(config.wrong("classifier_pooling", "\"cls\" or \"mean\"")),
+    }
+}
 
 fn spec(config: &Config) -> Result<Spec> {
     encoder(config)?;

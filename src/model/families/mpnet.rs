@@ -1,6 +1,6 @@
 //! MPNet (Song et al. 2020): BERT with RoBERTa's positions, and T5's relative bias shared by all layers.
 
-use super::{BERT_HEADS, Family, Names, NormNames, always, bert, roberta};
+use super::{BERT_HEADS, ClassifierNames, Family, Names, NormNames, always, bert, roberta};
 use crate::error::Result;
 use crate::model::families::config::Config;
 use crate::model::transformer::spec::{Relative, Spec};
@@ -22,6 +22,7 @@ pub const FAMILY: Family = Family {
         ..bert::NAMES
     }],
     mlm: Some(roberta::LM_HEAD),
+    classifier: Some(ClassifierNames::ROBERTA),
     instruction: None,
     m3_heads: false,
 };

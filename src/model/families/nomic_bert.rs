@@ -3,8 +3,8 @@
 //! Its own config is in GPT-2's spelling; transformers 5 writes BERT's, and other tensor names.
 
 use super::{
-    BERT_HEADS, Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names, NormNames, always,
-    attention_scale, bert, encoder, heads,
+    BERT_HEADS, ClassifierNames, Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names, NormNames,
+    always, attention_scale, bert, encoder, heads,
 };
 use crate::backend::{Activation, NormKind};
 use crate::error::Result;
@@ -49,6 +49,7 @@ pub const FAMILY: Family = Family {
         },
     ],
     mlm: None,
+    classifier: Some(ClassifierNames::BERT),
     instruction: None,
     m3_heads: false,
 };

@@ -26,6 +26,7 @@ pub const FAMILY: Family = Family {
         NAMES,
     ],
     mlm: None,
+    classifier: None,
     instruction: None,
     m3_heads: false,
 };

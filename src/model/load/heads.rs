@@ -9,11 +9,12 @@ use crate::backend::{Pooling, Splade, SpladeActivation, SpladeStrategy};
 use crate::error::{Error, Result};
 use crate::model::families;
 use crate::model::families::config::Config;
+use crate::model::kind::Kind;
 use crate::model::load::files::{COLBERT, CONFIG, Files, LEXICAL, WEIGHTS};
-use crate::model::load::kind::Kind;
+use crate::model::load::kind::CLASSIFIER;
 use crate::model::load::layout_builder::LayoutBuilder;
 use crate::model::load::pipeline::{Module, ModuleEntry};
-use crate::model::load::sentence::Sentence;
+use crate::model::load::sentence::{CLASSIFICATION, Sentence};
 use crate::model::transformer::heads::{DenseHead, SparseHead, Step};
 use crate::model::transformer::layout::{Linear, Precision};
 use crate::text::Tokenizer;
@@ -31,11 +32,16 @@ pub fn assumed(config: &Config, kind: Option<Kind>) -> Result<Module> {
         .flatten()
         .filter_map(Value::as_str);
     let is = |head: &str| names.clone().any(|name| name.ends_with(head));
-    let sparse = match kind {
-        Some(kind) => kind == Kind::Sparse,
-        None => is("ForMaskedLM"),
-    };
-    Ok(if sparse {
+    let kind = kind.unwrap_or(if is("ForMaskedLM") {
+        Kind::Sparse
+    } else if is(CLASSIFIER) {
+        Kind::Reranker
+    } else {
+        Kind::Dense
+    });
+    Ok(if kind == Kind::Reranker {
+        Module::Classifier
+    } else if kind == Kind::Sparse {
         Module::Splade(Splade {
             strategy: SpladeStrategy::Max,
             activation: SpladeActivation::Log1pRelu,
@@ -59,6 +65,7 @@ pub fn assumed(config: &Config, kind: Option<Kind>) -> Result<Module> {
 pub fn check_task(kind: &str, sentence: &Sentence, modules: &[Module], file: &str) -> Result<()> {
     let needed = match modules {
         [Module::Splade(_)] => "fill-mask",
+        [Module::Classifier] => CLASSIFICATION,
         _ => "feature-extraction",
     };
     let usual = match kind {
@@ -117,7 +124,7 @@ pub fn dense(layout: &mut LayoutBuilder, hidden: usize, modules: &[Module]) -> R
                 let linear = layout.linear(file, "linear", *shape, *bias, Precision::Full);
                 Step::Linear(linear, *activation)
             }
-            Module::Pooling { .. } | Module::Splade(_) => {
+            Module::Pooling { .. } | Module::Splade(_) | Module::Classifier => {
                 return Err(Error::UnsupportedModel(
                     "modules.json has a second pooling module; one is supported".to_owned(),
                 ));

@@ -1,5 +1,5 @@
-//! Tells from a model's files whether it is an embedder that is supported. Rerankers, late
-//! interaction and models with code of their own are refused, unless the caller asks for a kind
+//! Tells from a model's files what it is. Late interaction, rerankers whose head is not implemented,
+//! and models with code of their own are refused, unless the caller asks for a kind
 //! (`LoadOptions::kind`).
 
 use serde_json::Value;
@@ -7,37 +7,6 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 use crate::model::families;
 use crate::model::families::config::Config;
-
-/// A kind of embedder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// One vector per text.
-    Dense,
-    /// Weights of vocabulary entries, one list per text.
-    Sparse,
-}
-
-impl Kind {
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Dense => "dense",
-            Self::Sparse => "sparse",
-        }
-    }
-
-    /// The kind of a name.
-    pub fn from_name(name: &str) -> Result<Self> {
-        match name {
-            "dense" => Ok(Self::Dense),
-            "sparse" => Ok(Self::Sparse),
-            _ => Err(Error::input(
-                "kind",
-                format!("kind is {name:?}; it must be \"dense\" or \"sparse\""),
-            )),
-        }
-    }
-}
 
 /// Beginnings of class names in `architectures`, for the families that are implemented.
 const FAMILIES: [&str; 16] = [
@@ -68,14 +37,21 @@ const STATES: [&str; 4] = [
     "ForConditionalGeneration",
 ];
 
+/// The end of the names of classes whose models give a logit for each label.
+pub const CLASSIFIER: &str = "ForSequenceClassification";
+
+/// The model type of sentence-transformers for models that score pairs.
+const CROSS_ENCODER: &str = "CrossEncoder";
+
 /// The class of facebookresearch/contriever: BERT with mean pooling, as is assumed without
 /// modules.json.
 const CONTRIEVER: &str = "Contriever";
 
 /// What the config says about the transformer that is not implemented. `has_modules` is whether
 /// there is a modules.json. If so, a class with another head makes no difference:
-/// sentence-transformers ignores the head.
-pub fn foreign(config: &Config, has_modules: bool) -> Vec<String> {
+/// sentence-transformers ignores the head. `classifies` is whether the head for sequence
+/// classification is used.
+pub fn foreign(config: &Config, has_modules: bool, classifies: bool) -> Vec<String> {
     let is_own = |name: &str| {
         if name == CONTRIEVER {
             return config.get("model_type").is_some_and(|name| name == "bert");
@@ -83,7 +59,13 @@ pub fn foreign(config: &Config, has_modules: bool) -> Vec<String> {
         let mut rests = FAMILIES
             .iter()
             .filter_map(|family| name.strip_prefix(family));
-        rests.any(|rest| STATES.contains(&rest) || (has_modules && rest.starts_with("For")))
+        rests.any(|rest| {
+            if classifies {
+                rest == CLASSIFIER
+            } else {
+                STATES.contains(&rest) || (has_modules && rest.starts_with("For"))
+            }
+        })
     };
     let classes = config.get("architectures").and_then(Value::as_array);
     let classes = classes.into_iter().flatten().filter_map(Value::as_str);
@@ -96,6 +78,7 @@ pub fn foreign(config: &Config, has_modules: bool) -> Vec<String> {
         for (class, place) in map {
             let counts = match class.as_str() {
                 "AutoConfig" | "AutoModel" | "AutoModelForMaskedLM" => true,
+                "AutoModelForSequenceClassification" if classifies => true,
                 other => !has_model && other.starts_with("AutoModel"),
             };
             let known = place
@@ -110,16 +93,22 @@ pub fn foreign(config: &Config, has_modules: bool) -> Vec<String> {
         }
     }
     // Cross-encoders of sentence-transformers 4 and 5 have their settings there.
-    if !has_modules && config.get("sentence_transformers").is_some() {
+    if !has_modules && !classifies && config.get("sentence_transformers").is_some() {
         found.push("a CrossEncoder (sentence_transformers in config.json)".to_owned());
     }
     found
 }
 
+/// Whether `config_sentence_transformers.json` says that the model scores pairs.
+pub fn is_cross_encoder(config: &Config) -> Result<bool> {
+    Ok(config.text("model_type")? == Some(CROSS_ENCODER))
+}
+
 /// What `config_sentence_transformers.json` says about the model that is not implemented.
 pub fn foreign_type(config: &Config) -> Result<Option<String>> {
     let name = config.text("model_type")?;
-    let name = name.filter(|name| !matches!(*name, "SentenceTransformer" | "SparseEncoder"));
+    let known = ["SentenceTransformer", "SparseEncoder", CROSS_ENCODER];
+    let name = name.filter(|name| !known.contains(name));
     Ok(name.map(|name| format!("{name} (config_sentence_transformers.json)")))
 }
 

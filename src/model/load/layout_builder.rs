@@ -1,7 +1,7 @@
 //! Builds a [`Layout`]: registers weight files, matrices and vectors, and the tensors that fill
 //! them.
 
-use crate::model::families::{Family, MlmNames, Names, NormNames};
+use crate::model::families::{ClassifierNames, Family, MlmNames, Names, NormNames};
 use crate::model::transformer::layout::{
     Encoder, Layer, Layout, Linear, MatrixId, MatrixShape, MlmHead, Norm, Norms, Precision, Slot,
     VectorId, WantedTensor, WeightFile,
@@ -192,6 +192,26 @@ impl LayoutBuilder {
     ) -> Linear {
         let one = vec![vec![(name.to_owned(), out)]];
         self.stacked(file, &one, input, bias, precision)
+    }
+
+    /// Adds a head for sequence classification in the encoder's file: its dense layer, its norm, and
+    /// its output. All are f32 whatever the model's dtype: they are small, and scores come straight
+    /// from them.
+    pub fn classifier(
+        &mut self,
+        file: usize,
+        spec: &Spec,
+        names: &ClassifierNames,
+        labels: usize,
+    ) -> (Linear, Option<Norm>, Linear) {
+        let hidden = spec.hidden_size;
+        let bias = names.norm.is_none();
+        let dense = self.linear(file, names.dense, [hidden; 2], bias, Precision::Full);
+        let norm = names
+            .norm
+            .map(|norm| self.norm(file, &[norm.to_owned()], hidden, spec.biases.norm));
+        let output = self.linear(file, names.output, [labels, hidden], true, Precision::Full);
+        (dense, norm, output)
     }
 
     /// Linear modules over the same input as one product.

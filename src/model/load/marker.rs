@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::backend::WeightDtype;
 use crate::error::Result;
 use crate::model::families::config::Config;
-use crate::model::load::kind::Kind;
+use crate::model::kind::Kind;
 
 /// The field of config.json that holds it.
 pub const MARKER: &str = "gossamer";

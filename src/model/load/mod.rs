@@ -30,6 +30,7 @@ mod read;
 pub mod save;
 mod saved_config;
 mod saved_file;
+mod scoring;
 mod sentence;
 pub mod step;
 mod store;

@@ -1,7 +1,7 @@
 //! What a caller can say about the model to load.
 
 use crate::backend::WeightDtype;
-use crate::model::load::kind::Kind;
+use crate::model::kind::Kind;
 
 /// What to load.
 #[derive(Clone, Debug, Default)]

@@ -75,6 +75,8 @@ pub enum Module {
     Normalize,
     /// Token logits to weights of vocabulary entries.
     Splade(Splade),
+    /// Token states to the logits of the transformer's own head for sequence classification.
+    Classifier,
 }
 
 /// The most modules in a list. Each route has its own copy of the modules after the router.
@@ -245,35 +247,15 @@ fn sentence_only(config: &Config) -> Result<()> {
     config.only("module_output_name", &only)
 }
 
-const MODES: [(&str, &str, Pooling); 6] = [
-    ("cls", "pooling_mode_cls_token", Pooling::Cls),
-    ("max", "pooling_mode_max_tokens", Pooling::Max),
-    ("mean", "pooling_mode_mean_tokens", Pooling::Mean),
-    (
-        "mean_sqrt_len_tokens",
-        "pooling_mode_mean_sqrt_len_tokens",
-        Pooling::MeanSqrtLen,
-    ),
-    (
-        "weightedmean",
-        "pooling_mode_weightedmean_tokens",
-        Pooling::WeightedMean,
-    ),
-    ("lasttoken", "pooling_mode_lasttoken", Pooling::LastToken),
-];
-
 fn pooling(config: &Config) -> Result<Module> {
     let include_prompt = config.flag("include_prompt", true)?;
     let by_name = |name: &Value| {
-        let mode = MODES
+        let mode = Pooling::MODES
             .iter()
-            .find(|(mode, ..)| name.as_str() == Some(mode))
-            .map(|(.., mode)| *mode);
-        mode.ok_or_else(|| {
-            config.wrong(
-                "pooling_mode",
-                &format!("one of {}", MODES.map(|(mode, ..)| mode).join(", ")),
-            )
+            .find(|mode| name.as_str() == Some(mode.name));
+        mode.map(|mode| mode.pooling).ok_or_else(|| {
+            let names: Vec<_> = Pooling::MODES.iter().map(|mode| mode.name).collect();
+            config.wrong("pooling_mode", &format!("one of {}", names.join(", ")))
         })
     };
     let mut modes: Vec<Pooling> = match config.get("pooling_mode") {
@@ -281,9 +263,9 @@ fn pooling(config: &Config) -> Result<Module> {
         Some(name) => vec![by_name(name)?],
         None => {
             let mut modes = Vec::new();
-            for (_, flag, mode) in MODES {
-                if config.flag(flag, false)? {
-                    modes.push(mode);
+            for mode in Pooling::MODES {
+                if config.flag(mode.flag, false)? {
+                    modes.push(mode.pooling);
                 }
             }
             modes

@@ -7,19 +7,22 @@ use crate::backend::{Backend, Pooling, WeightDtype};
 use crate::error::{Error, Result};
 use crate::model::families::config::Config;
 use crate::model::families::{self, Family};
+use crate::model::kind::Kind;
 use crate::model::load::checkpoint::{Checkpoint, Reading};
 use crate::model::load::discovery;
 use crate::model::load::files::{CONFIG, Files, MODEL_SETTINGS, MODULES, WEIGHTS};
 use crate::model::load::heads;
-use crate::model::load::kind::{self, Kind};
+use crate::model::load::kind;
 use crate::model::load::layout_builder::LayoutBuilder;
 use crate::model::load::marker::Marker;
 use crate::model::load::options::LoadOptions;
 use crate::model::load::pipeline::{self, Module, ModuleEntry, RouteEntries};
 use crate::model::load::quantization;
+use crate::model::load::scoring;
 use crate::model::load::sentence::{self, Sentence};
 use crate::model::load::tokenizers::{Tokenizers, Use, check_ids};
 use crate::model::transformer::candle;
+use crate::model::transformer::classifier::Classifier;
 use crate::model::transformer::heads::{DenseHead, SparseHead};
 use crate::model::transformer::layout::{Linear, MlmHead};
 use crate::model::transformer::route::{AnyEncoder, Body, Route, Transformer};
@@ -74,11 +77,14 @@ impl<B: Backend> Plan<B> {
             kind: options.kind,
             insists: false,
             foreign: Vec::new(),
+            is_cross_encoder: false,
+            has_modules,
         };
         if let Some(config) = files.config(MODEL_SETTINGS)? {
             planner.foreign.extend(kind::foreign_type(&config)?);
+            planner.is_cross_encoder = kind::is_cross_encoder(&config)?;
         }
-        let routes = match planner.routes(listed, has_modules) {
+        let routes = match planner.routes(listed) {
             // That the model is not supported is more useful to know than what else is wrong with
             // it.
             Err(_) if planner.kind.is_none() && !planner.foreign.is_empty() => {
@@ -86,7 +92,7 @@ impl<B: Backend> Plan<B> {
             }
             routes => routes?,
         };
-        planner.finish(backend, options, routes, default_route, has_modules)
+        planner.finish(backend, options, routes, default_route)
     }
 
     /// Streams `path` instead of its folder's `model.safetensors`.
@@ -118,6 +124,10 @@ struct Planner<'a> {
     insists: bool,
     /// What the files say that is not supported.
     foreign: Vec<String>,
+    /// Whether sentence-transformers' settings say that the model scores pairs.
+    is_cross_encoder: bool,
+    /// Whether there is a modules.json that is followed.
+    has_modules: bool,
 }
 
 /// A route and what is to be known about it.
@@ -152,6 +162,7 @@ struct Heads {
     dense: Option<DenseHead>,
     sparse: Option<SparseHead>,
     colbert: Option<Linear>,
+    classifier: Option<Classifier>,
 }
 
 impl Backbone {
@@ -183,11 +194,7 @@ impl Backbone {
 
 impl Planner<'_> {
     /// All routes of a model.
-    fn routes(
-        &mut self,
-        listed: Vec<RouteEntries>,
-        has_modules: bool,
-    ) -> Result<Vec<PlannedRoute>> {
+    fn routes(&mut self, listed: Vec<RouteEntries>) -> Result<Vec<PlannedRoute>> {
         let mut all = Vec::new();
         for route in listed {
             let Some((first, rest)) = route.modules.split_first() else {
@@ -195,7 +202,7 @@ impl Planner<'_> {
             };
             all.push(match first.kind.as_str() {
                 "Transformer" | "MLMTransformer" => {
-                    let rest = has_modules.then_some(rest);
+                    let rest = self.has_modules.then_some(rest);
                     self.transformer(route.name, first, rest)?
                 }
                 "SparseStaticEmbedding" | "IDF" if rest.is_empty() => {
@@ -228,11 +235,22 @@ impl Planner<'_> {
             self.kind.get_or_insert(kind);
             self.insists = true;
         }
-        let modules = self.modules(&config, rest)?;
+        // The modules of a model that scores pairs say nothing about vectors.
+        let asked_for_vectors = self.kind.is_some_and(|kind| kind != Kind::Reranker);
+        if self.is_cross_encoder && asked_for_vectors {
+            self.has_modules = false;
+        }
+        let rest = rest.filter(|_| self.has_modules);
+        let modules = match rest {
+            Some([]) if self.is_cross_encoder => vec![Module::Classifier],
+            rest => self.modules(&config, rest)?,
+        };
         if !candle::is_candle(&config) {
             families::find(&config)?;
         }
-        self.foreign.extend(kind::foreign(&config, rest.is_some()));
+        let classifies = modules == [Module::Classifier];
+        self.foreign
+            .extend(kind::foreign(&config, rest.is_some(), classifies));
         if rest.is_some() {
             heads::check_task(
                 &entry.kind,
@@ -242,7 +260,7 @@ impl Planner<'_> {
             )?;
         }
         let body = self.body(entry, &config, marker)?;
-        let mut heads = self.heads(&body, &modules)?;
+        let mut heads = self.heads(&body, &modules, &config)?;
         let usage = Use {
             rows: body.vocab_size,
             last: body.last_token(heads.dense.as_ref()),
@@ -260,7 +278,11 @@ impl Planner<'_> {
             None => self.tokenizers.max_tokens(entry)?,
         };
         let max_tokens = max_tokens.min(body.max_positions);
-        if max_tokens <= tokenizer.added() {
+        let added = match (&heads.classifier, &body.encoder) {
+            (Some(_), AnyEncoder::Native { spec, .. }) => scoring::check_pairs(&tokenizer, spec)?,
+            _ => tokenizer.added(),
+        };
+        if max_tokens <= added {
             return Err(Error::config(
                 entry.file(sentence::NAMES[0]),
                 format!("the maximum of {max_tokens} tokens leaves no room for text"),
@@ -269,7 +291,10 @@ impl Planner<'_> {
         Ok(PlannedRoute {
             family: body.name,
             instruction: body.family.and_then(|family| family.instruction),
-            modules: format!("{modules:?}"),
+            modules: match &heads.classifier {
+                Some(head) => format!("{modules:?} {:?} {:?}", head.pooling, head.scores),
+                None => format!("{modules:?}"),
+            },
             route: Route {
                 name,
                 tokenizer,
@@ -280,6 +305,7 @@ impl Planner<'_> {
                     dense: heads.dense,
                     sparse: heads.sparse,
                     colbert: heads.colbert,
+                    classifier: heads.classifier,
                 })),
             },
         })
@@ -376,7 +402,7 @@ impl Planner<'_> {
     }
 
     /// The heads that the modules describe.
-    fn heads(&mut self, body: &Backbone, modules: &[Module]) -> Result<Heads> {
+    fn heads(&mut self, body: &Backbone, modules: &[Module], config: &Config) -> Result<Heads> {
         Ok(match modules {
             [Module::Splade(splade)] => Heads {
                 sparse: Some(SparseHead::Splade {
@@ -385,11 +411,36 @@ impl Planner<'_> {
                 }),
                 ..Heads::default()
             },
+            [Module::Classifier] => Heads {
+                classifier: Some(self.classifier(body, config)?),
+                ..Heads::default()
+            },
             modules => Heads {
                 dense: Some(heads::dense(&mut self.layout, body.hidden_size, modules)?),
                 ..Heads::default()
             },
         })
+    }
+
+    /// The head of a reranker.
+    fn classifier(&mut self, body: &Backbone, config: &Config) -> Result<Classifier> {
+        let settings = if self.has_modules {
+            self.files.config(MODEL_SETTINGS)?
+        } else {
+            None
+        };
+        match (&body.encoder, body.family) {
+            (AnyEncoder::Native { spec, .. }, Some(family)) => scoring::classifier(
+                &mut self.layout,
+                (body.file, family, spec),
+                config,
+                settings.as_ref(),
+            ),
+            _ => Err(kind::refuse(&[format!(
+                "a reranker of the family {}",
+                body.name
+            )])),
+        }
     }
 
     /// A table of weights by token, for queries without a transformer.
@@ -445,7 +496,6 @@ impl Planner<'_> {
         options: &LoadOptions,
         routes: Vec<PlannedRoute>,
         default_route: usize,
-        has_modules: bool,
     ) -> Result<Plan<B>> {
         let layout = self.layout.finish();
         let all = layout.files.iter().enumerate();
@@ -468,7 +518,7 @@ impl Planner<'_> {
             checkpoint.set_vector(vector, values);
         }
         let default = &routes[default_route];
-        check_kind(self.kind, default.route.dense().is_some())?;
+        check_kind(self.kind, default.route.kind())?;
         let (family, instruction) = (default.family, default.instruction);
         let modules: Vec<&str> = routes.iter().map(|route| route.modules.as_str()).collect();
         Ok(Plan {
@@ -483,7 +533,7 @@ impl Planner<'_> {
                 .collect(),
             checkpoint,
             dtype,
-            has_modules,
+            has_modules: self.has_modules,
             kind: self.kind,
             insists: self.insists || !self.foreign.is_empty(),
             left_out: self.foreign,
@@ -497,14 +547,14 @@ impl Planner<'_> {
 }
 
 /// Refuses a kind that the model's modules contradict.
-fn check_kind(kind: Option<Kind>, is_dense: bool) -> Result<()> {
-    let Some(kind) = kind.filter(|kind| (*kind == Kind::Dense) != is_dense) else {
+fn check_kind(kind: Option<Kind>, own: Kind) -> Result<()> {
+    let Some(kind) = kind.filter(|kind| *kind != own) else {
         return Ok(());
     };
-    let other = if is_dense { "dense" } else { "sparse" };
     let reason = format!(
-        "kind is {:?}, but the model's modules make it {other}",
-        kind.name()
+        "kind is {:?}, but the model's modules make it {}",
+        kind.name(),
+        own.name()
     );
     Err(Error::input("kind", reason))
 }

@@ -12,12 +12,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use crate::backend::cpu::CpuMatrix;
 use crate::backend::either::Either;
 use crate::backend::{Backend, GROUP, WeightDtype};
 use crate::error::{Error, Result};
 use crate::model::load::saved_config;
 pub use crate::model::load::saved_file::SavedFile;
-use crate::model::load::saved_file::{CodedModule, SavedTensor, Segment, Source};
+use crate::model::load::saved_file::{CodedModule, MatrixCopy, SavedTensor, Segment, Source};
 use crate::model::loaded::{Model, Tensor};
 use crate::model::transformer::layout::{Encoder, MatrixId, Slot};
 use crate::model::transformer::route::{AnyEncoder, Body, Road};
@@ -36,21 +37,42 @@ struct Contents {
 }
 
 impl Model<Either> {
-    /// As [`Model::read_saved`], also for weights that only a GPU has: they are read back one
-    /// matrix at a time.
+    /// As [`Model::read_saved`], also where only a GPU stores the weights: the matrices that these
+    /// bytes come from are copied to host memory. The file keeps the last copy, since the next bytes
+    /// mostly come from the same matrix.
     pub async fn fetch_saved(
         &self,
         file: &SavedFile,
         offset: u64,
         out: &mut [u8],
     ) -> Result<usize> {
-        loop {
-            let read = self.fill(file, offset, out);
-            let matrices = self.weights.matrices.iter().flatten();
-            if !self.backend().bring_back(matrices).await? {
-                return Ok(read);
+        let mut copies: Vec<MatrixCopy> = Vec::new();
+        for id in file.matrices(offset, out.len()) {
+            let matrix = self.weights.matrix(id);
+            if self.backend().on_host(matrix).is_ok() {
+                continue;
             }
+            let last = file.copy().clone().filter(|(of, _)| *of == id);
+            let copy = match last {
+                Some((_, copy)) => copy,
+                None => Arc::new(self.backend().fetch(matrix).await?),
+            };
+            *file.copy() = Some((id, Arc::clone(&copy)));
+            copies.push((id, copy));
         }
+        let read = fill(file, offset, out, |segment, row| {
+            self.row_of(segment, row, |id| {
+                let copy = copies.iter().find(|(of, _)| *of == id);
+                match copy {
+                    Some((_, copy)) => Ok(&**copy),
+                    None => self.backend().on_host(self.weights.matrix(id)),
+                }
+            })
+        })?;
+        if offset + read as u64 >= file.size {
+            *file.copy() = None;
+        }
+        Ok(read)
     }
 }
 
@@ -109,79 +131,44 @@ impl<B: Backend> Model<B> {
         }
     }
 
-    /// Writes bytes of a file of [`Model::save`], from `offset` on, as many as fit in `out`.
-    /// Returns how many these are.
+    /// Reads the bytes of a file of [`Model::save`] from `offset` on, as many as fit in `out`, and
+    /// returns how many these are. Errors if only a GPU stores the weights: see
+    /// [`Model::fetch_saved`].
     pub fn read_saved(&self, file: &SavedFile, offset: u64, out: &mut [u8]) -> Result<usize> {
-        let read = self.fill(file, offset, out);
-        self.backend().check_read()?;
-        Ok(read)
+        fill(file, offset, out, |segment, row| {
+            self.row_of(segment, row, |id| {
+                self.backend().on_host(self.weights.matrix(id))
+            })
+        })
     }
 
-    fn fill(&self, file: &SavedFile, offset: u64, out: &mut [u8]) -> usize {
-        let (mut start, mut filled) = (0, 0);
-        for segment in &file.segments {
-            let end = start + segment.size();
-            while filled < out.len() && (start..end).contains(&(offset + filled as u64)) {
-                let at = offset + filled as u64 - start;
-                let row_bytes = segment.row_bytes as u64;
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    reason = "the segment is in memory, so its size fits"
-                )]
-                let (row, skip) = ((at / row_bytes) as usize, (at % row_bytes) as usize);
-                let bytes = self.row_of(segment, row);
-                let taken = (segment.row_bytes - skip).min(out.len() - filled);
-                out[filled..filled + taken].copy_from_slice(&bytes[skip..skip + taken]);
-                filled += taken;
-            }
-            start = end;
-        }
-        filled
-    }
-
-    /// Row number `row` of a segment.
-    fn row_of<'a>(&self, segment: &'a Segment, row: usize) -> Cow<'a, [u8]> {
+    /// The bytes of row `row` of a segment. `matrix` gives matrices in host memory.
+    fn row_of<'a, 'm>(
+        &self,
+        segment: &'a Segment,
+        row: usize,
+        matrix: impl Fn(MatrixId) -> Result<&'m CpuMatrix>,
+    ) -> Result<Cow<'a, [u8]>> {
         let floats = |values: &[f32]| -> Vec<u8> {
             values
                 .iter()
                 .flat_map(|value| value.to_le_bytes())
                 .collect()
         };
-        match segment.source {
-            Source::Bytes(ref bytes) => return bytes.as_slice().into(),
-            Source::Codes(id, first) => self.codes_of(id, first + row).0,
-            Source::Scales(id, first) => floats(&self.codes_of(id, first + row).1),
+        Ok(match segment.source {
+            Source::Bytes(ref bytes) => return Ok(bytes.as_slice().into()),
+            Source::Codes(id, first) => stored_codes(matrix(id)?, first + row).0,
+            Source::Scales(id, first) => floats(&stored_codes(matrix(id)?, first + row).1),
             Source::Rows(id, first) => {
                 let mut values = vec![0.0; segment.row_bytes / 4];
-                self.backend()
-                    .row(self.weights.matrix(id), first + row, &mut values);
+                matrix(id)?.row(first + row, &mut values);
                 floats(&values)
             }
             Source::Elements(id, first) => {
                 floats(&self.weights.vector(id)[first..][..segment.row_bytes / 4])
             }
         }
-        .into()
-    }
-
-    /// A row of a matrix: codes as they are stored, and scales.
-    fn codes_of(&self, id: MatrixId, row: usize) -> (Vec<u8>, Vec<f32>) {
-        let matrix = self.weights.matrix(id);
-        let groups = self.groups(id);
-        let (mut codes, mut scales) = (vec![0; groups * GROUP], vec![0.0; groups]);
-        self.backend().codes(matrix, row, &mut codes, &mut scales);
-        let bytes = if self.backend().dtype(matrix) == WeightDtype::Q4 {
-            // Two codes in a byte, the first one in the low bits. 8 is added, so that they are not
-            // negative.
-            let (pairs, _) = codes.as_chunks::<2>();
-            let pairs = pairs
-                .iter()
-                .map(|pair| pair.map(|code| (code + 8).cast_unsigned()));
-            pairs.map(|[low, high]| low | high << 4).collect()
-        } else {
-            codes.into_iter().map(i8::cast_unsigned).collect()
-        };
-        (bytes, scales)
+        .into())
     }
 
     /// Groups in a row of a matrix.
@@ -273,4 +260,52 @@ impl<B: Backend> Model<B> {
         let module = CodedModule::new(&tensor.name, dtype, is_table);
         contents.modules.push(module);
     }
+}
+
+/// Fills `out` with the bytes of a file from `offset` on, and returns how many these are. `row_of`
+/// gives the bytes of a row of a segment.
+fn fill<'a>(
+    file: &'a SavedFile,
+    offset: u64,
+    out: &mut [u8],
+    row_of: impl Fn(&'a Segment, usize) -> Result<Cow<'a, [u8]>>,
+) -> Result<usize> {
+    let (mut start, mut filled) = (0, 0);
+    for segment in &file.segments {
+        let end = start + segment.size();
+        while filled < out.len() && (start..end).contains(&(offset + filled as u64)) {
+            let at = offset + filled as u64 - start;
+            let row_bytes = segment.row_bytes as u64;
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "the segment is in memory, so its size fits"
+            )]
+            let (row, skip) = ((at / row_bytes) as usize, (at % row_bytes) as usize);
+            let bytes = row_of(segment, row)?;
+            let taken = (segment.row_bytes - skip).min(out.len() - filled);
+            out[filled..filled + taken].copy_from_slice(&bytes[skip..skip + taken]);
+            filled += taken;
+        }
+        start = end;
+    }
+    Ok(filled)
+}
+
+/// A row of an integer matrix: codes as files have them, and scales.
+fn stored_codes(matrix: &CpuMatrix, row: usize) -> (Vec<u8>, Vec<f32>) {
+    let groups = matrix.columns().div_ceil(GROUP);
+    let (mut codes, mut scales) = (vec![0; groups * GROUP], vec![0.0; groups]);
+    matrix.codes(row, &mut codes, &mut scales);
+    let bytes = if matrix.dtype() == WeightDtype::Q4 {
+        // Two codes in a byte, the first one in the low bits. 8 is added, so that they are not
+        // negative.
+        let (pairs, _) = codes.as_chunks::<2>();
+        let pairs = pairs
+            .iter()
+            .map(|pair| pair.map(|code| (code + 8).cast_unsigned()));
+        pairs.map(|[low, high]| low | high << 4).collect()
+    } else {
+        codes.into_iter().map(i8::cast_unsigned).collect()
+    };
+    (bytes, scales)
 }

@@ -1,11 +1,12 @@
 //! The files of a saved model: which bytes they consist of, row by row, and the headers of
 //! safetensors.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value, json};
 
 use crate::backend::WeightDtype;
+use crate::backend::cpu::CpuMatrix;
 use crate::model::transformer::layout::{MatrixId, VectorId};
 
 /// A file of a saved model. [`Model::read_saved`](crate::Model::read_saved) makes its bytes.
@@ -16,7 +17,11 @@ pub struct SavedFile {
     /// Bytes.
     pub size: u64,
     pub(super) segments: Vec<Segment>,
+    copy: Mutex<Option<MatrixCopy>>,
 }
+
+/// A copy of a matrix that only a GPU stores. It belongs to a [`SavedFile`] that is being read.
+pub(super) type MatrixCopy = (MatrixId, Arc<CpuMatrix>);
 
 /// Consecutive bytes of a file, in rows of the same size.
 #[derive(Clone, Debug)]
@@ -180,7 +185,32 @@ impl SavedFile {
             path,
             size: segments.iter().map(Segment::size).sum(),
             segments,
+            copy: Mutex::default(),
         }
+    }
+
+    /// The copy of the matrix that was read last.
+    pub(super) fn copy(&self) -> MutexGuard<'_, Option<MatrixCopy>> {
+        self.copy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The matrices that `len` bytes from `offset` on come from.
+    pub(super) fn matrices(&self, offset: u64, len: usize) -> Vec<MatrixId> {
+        let (mut start, end) = (0, offset + len as u64);
+        let mut ids = Vec::new();
+        for segment in &self.segments {
+            let from = start;
+            start += segment.size();
+            if let Source::Codes(id, _) | Source::Scales(id, _) | Source::Rows(id, _) =
+                segment.source
+                && from < end
+                && offset < start
+                && !ids.contains(&id)
+            {
+                ids.push(id);
+            }
+        }
+        ids
     }
 
     /// A safetensors file of these tensors.

@@ -17,6 +17,9 @@ pub const NAMES: [&str; 7] = [
     "sentence_xlnet_config.json",
 ];
 
+/// The task of a transformer whose head for sequence classification gives scores.
+pub const CLASSIFICATION: &str = "sequence-classification";
+
 /// The settings.
 #[derive(Default)]
 pub struct Sentence {
@@ -83,22 +86,26 @@ impl Sentence {
                 "return_tensors",
                 "truncation",
             ])?;
-            let cuts = ["longest_first", "only_first"].map(Value::from);
-            call.0
-                .only("truncation", &[&[true.into()], &cuts[..]].concat())?;
+            // Of one text both cut the same; of a pair `only_first` leaves the second text whole.
+            let mut cuts = vec![true.into(), Value::from("longest_first")];
+            if config.text("transformer_task")? != Some(CLASSIFICATION) {
+                cuts.push("only_first".into());
+            }
+            call.0.only("truncation", &cuts)?;
             max_tokens = limit(&call.0, "max_length")?.or(max_tokens);
         }
         for name in ["query_length", "document_length", "query_expansion"] {
             config.only(name, &[])?;
         }
-        config.only("module_output_name", &["token_embeddings".into()])?;
         let task = config.text("transformer_task")?.map(str::to_owned);
         let modality = Arguments::of(config, "modality_config")?.0;
         let text = Arguments::of(&modality, "text")?.0;
-        let output = match task.as_deref() {
-            Some("fill-mask") => "logits",
-            _ => "last_hidden_state",
+        let (output, name) = match task.as_deref() {
+            Some("fill-mask") => ("logits", "token_embeddings"),
+            Some(CLASSIFICATION) => ("logits", "scores"),
+            _ => ("last_hidden_state", "token_embeddings"),
         };
+        config.only("module_output_name", &[name.into()])?;
         text.only("method", &["forward".into()])?;
         text.only("method_output_name", &[output.into()])?;
         Ok(Self {

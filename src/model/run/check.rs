@@ -2,12 +2,13 @@
 
 use crate::backend::WeightDtype;
 use crate::backend::either::Either;
+use crate::backend::rehearsal::Rehearsal;
 use crate::error::{Error, Result};
 use crate::model::loaded::Model;
-use crate::model::run::options::{EncodeOptions, SparseOptions};
-use crate::model::run::outputs::Output;
-use crate::model::run::{Run, start};
-use crate::text::Input;
+use crate::model::run::pass::{self, Pass, PassKey, Vectors};
+use crate::model::transformer::route::Body;
+
+use crate::text::{Direction, Input, Rules, Tokens};
 
 /// A short text, and one that takes several tiles of every kernel.
 const TEXTS: [&str; 2] = [
@@ -20,42 +21,36 @@ const TEXTS: [&str; 2] = [
 const MEDIUM: usize = 24;
 
 impl Model<Either> {
-    /// Compares the GPU's vectors of fixed texts with the CPU's. Weights that only the GPU has are
-    /// read back one matrix at a time. No other run may be under way meanwhile.
+    /// Compares the vectors of fixed texts with those that the CPU computes. The CPU gets weights that
+    /// only the GPU stores one matrix at a time.
     pub async fn check(&self) -> Result<()> {
         self.backend().check_loaded()?;
-        let text = |text: &str| Input::Text(text.to_owned());
-        let long = self.default_route().tokenizer.describe(TEXTS[1], true)?;
-        let special = long.iter().filter(|token| token.special).count();
-        // The special tokens, and as many of the text's own as give the size.
-        let room = MEDIUM.min(self.info().max_tokens).saturating_sub(special);
-        let mut own = 0;
-        let medium = long.iter().filter(|token| {
-            own += usize::from(!token.special);
-            token.special || own <= room
-        });
-        let medium = Input::Ids(medium.map(|token| token.id).collect());
-        // Passes of each size have their own kernels. The check compiles all of them.
-        for inputs in [vec![text(TEXTS[0])], vec![medium], TEXTS.map(text).to_vec()] {
-            let begin = || {
-                if self.kind() == "dense" {
-                    start::dense(self, inputs.clone(), &EncodeOptions::default())
-                } else {
-                    start::sparse(self, inputs.clone(), &SparseOptions::default())
-                }
-            };
-            let mut run = begin()?;
-            while !run.step(self)? {
-                if let Some(values) = run.waits_for() {
-                    values.await;
-                }
-            }
-            let cosine = least_cosine(&run.finish(), &self.rehearse(begin).await?);
+        let route = self.default_route;
+        let Body::Transformer(transformer) = &self.routes[route].body else {
+            return Ok(());
+        };
+        let key = PassKey {
+            route,
+            dense: transformer.dense.is_some(),
+            late: false,
+            sparse: transformer.sparse.is_some() && transformer.dense.is_none(),
+            tokens: None,
+            scores: transformer.classifier.is_some(),
+        };
+        let [short, long] = TEXTS.map(|text| Input::Text(text.to_owned()));
+        // Small passes have kernels of their own. These are compiled and checked, too.
+        for inputs in [vec![short.clone()], vec![self.medium()?], vec![short, long]] {
+            let tokens = self.tokens(route, &inputs)?;
+            let tokens: Vec<&Tokens> = tokens.iter().collect();
+            let cosine = least_cosine(
+                &self.compute(key, &tokens).await?,
+                &self.rehearse(key, &tokens).await?,
+            );
             let least = match self.info().dtype {
                 WeightDtype::F32 | WeightDtype::F16 => 0.999,
                 WeightDtype::Q8 | WeightDtype::Q4 => 0.995,
             };
-            // NaN is an error as well.
+            // A NaN fails, too.
             if cosine.is_nan() || cosine < least {
                 let adapter = self.backend().device().map_or("", |gpu| gpu.name());
                 return Err(Error::GpuWrong {
@@ -68,40 +63,77 @@ impl Model<Either> {
         Ok(())
     }
 
-    /// Does a run on the CPU, even if only the GPU has the weights.
-    async fn rehearse(&self, begin: impl Fn() -> Result<Run>) -> Result<Output> {
-        let backend = self.backend();
-        backend.begin_rehearsal();
-        let output = loop {
-            let output = begin().and_then(|run| run.complete(self));
-            let matrices = self.weights.matrices.iter().flatten();
-            match (output, backend.lend_missing(matrices).await) {
-                (Err(_), Ok(true)) => {}
-                (Err(_), Err(error)) => break Err(error),
-                (output, _) => break output,
-            }
+    /// The long text, cut to [`MEDIUM`] tokens.
+    fn medium(&self) -> Result<Input> {
+        let long = self.default_route().tokenizer.describe(TEXTS[1], true)?;
+        let special = long.iter().filter(|token| token.special).count();
+        let room = MEDIUM.min(self.info().max_tokens).saturating_sub(special);
+        let mut own = 0;
+        let medium = long.iter().filter(|token| {
+            own += usize::from(!token.special);
+            token.special || own <= room
+        });
+        Ok(Input::Ids(medium.map(|token| token.id).collect()))
+    }
+
+    fn tokens(&self, route: usize, inputs: &[Input]) -> Result<Vec<Tokens>> {
+        let route = &self.routes[route];
+        let rules = Rules {
+            prompt: "",
+            skip_prompt: false,
+            limit: route.max_tokens,
+            truncate: true,
+            direction: Direction::Model,
         };
-        backend.end_rehearsal();
-        output
+        let tokens = inputs.iter().enumerate();
+        tokens
+            .map(|(index, input)| route.tokenizer.tokens(index, input, rules))
+            .collect()
+    }
+
+    /// Vectors by way of this embedder's backend.
+    async fn compute(&self, key: PassKey, tokens: &[&Tokens]) -> Result<Vectors> {
+        let pass = Pass::start(self, key, tokens)?;
+        pass.clone().await;
+        let mut vectors = Vectors::default();
+        match pass.vectors(&self.routes[key.route], &mut |own| {
+            vectors = std::mem::take(own)
+        }) {
+            Some(outcome) => outcome.map(|()| vectors),
+            None => Err(Error::Internal("a pass did not end".to_owned())),
+        }
+    }
+
+    /// Vectors by way of the CPU, also where only the GPU stores the weights.
+    async fn rehearse(&self, key: PassKey, tokens: &[&Tokens]) -> Result<Vectors> {
+        let rehearsal = Rehearsal::new(self.backend());
+        let weights = self.weights.referred();
+        let route = &self.routes[key.route];
+        loop {
+            match pass::vectors_of(&rehearsal, &weights, route, key, tokens) {
+                Err(error) => {
+                    if !rehearsal.fetch_missing().await? {
+                        return Err(error);
+                    }
+                }
+                vectors => return vectors,
+            }
+        }
     }
 }
 
-/// The smallest cosine between the two vectors of an input.
-fn least_cosine(ours: &Output, theirs: &Output) -> f64 {
-    let dense = |output: &Output| -> Vec<Vec<(u32, f32)>> {
-        let values = output.dense.as_deref().unwrap_or_default();
-        let rows = values.chunks_exact(output.dimensions.max(1));
-        rows.map(|row| (0..).zip(row.iter().copied()).collect())
+/// The least cosine between the vectors of each input.
+fn least_cosine(ours: &Vectors, theirs: &Vectors) -> f64 {
+    let all = |vectors: &Vectors| -> Vec<Vec<(u32, f32)>> {
+        let rows = vectors.dense.chunks_exact(vectors.dimensions.max(1));
+        let rows = rows.map(|row| (0..).zip(row.iter().copied()).collect());
+        // The direction of (logit, 1) tells how much logits differ. One number has no direction.
+        let logits = vectors.logits.iter().flatten();
+        let logits = logits.map(|logit| vec![(0, *logit), (1, 1.0)]);
+        rows.chain(vectors.sparse.iter().cloned())
+            .chain(logits)
             .collect()
     };
-    let sparse = |output: &Output| -> Vec<Vec<(u32, f32)>> {
-        let vectors = output.sparse.iter().flatten();
-        let entries = vectors.map(|vector| vector.indices.iter().zip(&vector.values));
-        entries
-            .map(|entries| entries.map(|(index, value)| (*index, *value)).collect())
-            .collect()
-    };
-    let all = |output: &Output| [dense(output), sparse(output)].concat();
     let (ours, theirs) = (all(ours), all(theirs));
     let cosines = ours.iter().zip(&theirs).map(|(a, b)| cosine(a, b));
     cosines.fold(1.0, |least, cosine| {
@@ -113,7 +145,7 @@ fn least_cosine(ours: &Output, theirs: &Output) -> f64 {
     })
 }
 
-/// The cosine of two vectors, given as entries in ascending order of index.
+/// The cosine of two lists of entries in ascending order of index.
 fn cosine(a: &[(u32, f32)], b: &[(u32, f32)]) -> f64 {
     let product = |a: &[(u32, f32)], b: &[(u32, f32)]| -> f64 {
         let terms = a.iter().filter_map(|(index, x)| {

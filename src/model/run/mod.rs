@@ -141,6 +141,7 @@ impl Run {
             late: self.queue.chunking.is_some_and(|chunking| chunking.late),
             sparse: self.requested.sparse.is_some(),
             tokens: self.requested.tokens.map(|tokens| tokens.head),
+            scores: self.requested.scores.is_some(),
         }
     }
 
@@ -198,6 +199,9 @@ impl Run {
         for entries in vectors.sparse.get_mut(own.clone()).into_iter().flatten() {
             let label = |id| route.tokenizer.entry(id).unwrap_or_default();
             requested.push_sparse(out, std::mem::take(entries), label);
+        }
+        for logits in vectors.logits.get_mut(own.clone()).into_iter().flatten() {
+            requested.push_scores(out, std::mem::take(logits));
         }
         for vectors in vectors.tokens.get_mut(own).into_iter().flatten() {
             requested.push_tokens(out, std::mem::take(vectors));

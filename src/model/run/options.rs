@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::model::run::outputs::OutputDtype;
+use crate::model::transformer::classifier::ScoreActivation;
 use crate::model::transformer::heads::TokenHead;
 use crate::text::Direction;
 
@@ -113,6 +114,36 @@ options! {
         threshold: f32,
         /// As in [`SparseOptions`].
         labels: bool,
+    }
+}
+
+/// How to score pairs of texts.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ScoreOptions {
+    /// What makes scores of the model's logits; by default what its files say, or else a sigmoid for one label and nothing
+    /// for several.
+    pub activation: Option<ScoreActivation>,
+    /// Name of one of the model's prompts, which goes before the first text of a pair.
+    pub prompt_name: Option<String>,
+    /// Text to put in front of the first text of a pair; goes before a named prompt.
+    pub prompt: Option<String>,
+    /// Cut off what is too long of the longer text of a pair (the default) instead of refusing it.
+    pub truncate: Option<bool>,
+    /// Which end is cut off.
+    pub truncation_direction: Direction,
+}
+
+impl ScoreOptions {
+    pub(in crate::model) fn text(&self) -> TextOptions<'_> {
+        TextOptions {
+            prompt_name: self.prompt_name.as_deref(),
+            prompt: self.prompt.as_deref(),
+            instruction: None,
+            task: None,
+            truncate: self.truncate,
+            direction: self.truncation_direction,
+        }
     }
 }
 

@@ -56,12 +56,14 @@ pub struct Output {
     pub dense: Option<Vec<f32>>,
     /// Quantised dense vectors. If there are any, `dense` is empty.
     pub quantized: Option<Quantized>,
-    /// Width of a dense vector.
+    /// Width of a dense vector, or the number of scores of an input.
     pub dimensions: usize,
     /// Sparse vectors.
     pub sparse: Option<Vec<SparseVector>>,
     /// Vectors of tokens.
     pub token_vectors: Option<Vec<TokenVectors>>,
+    /// Scores, row by row: one for each label.
+    pub scores: Option<Vec<f32>>,
     /// Tokens that were read of each input.
     pub tokens: Vec<u32>,
     /// Whether a part of the input was cut off.
@@ -83,12 +85,61 @@ impl Output {
         }
     }
 
+    /// The scores; empty if they were not asked for.
+    pub fn into_scores(self) -> ScoreBatch {
+        ScoreBatch {
+            scores: self.scores.unwrap_or_default(),
+            labels: self.dimensions,
+            tokens: self.tokens,
+            truncated: self.truncated,
+        }
+    }
+
     /// The sparse vectors; empty if they were not asked for.
     pub fn into_sparse(self) -> SparseBatch {
         SparseBatch {
             vectors: self.sparse.unwrap_or_default(),
             tokens: self.tokens,
         }
+    }
+}
+
+/// Scores of pairs of texts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ScoreBatch {
+    /// All scores, row by row, `[inputs, labels]`.
+    pub scores: Vec<f32>,
+    /// Scores of an input: one for each of the model's labels.
+    pub labels: usize,
+    /// Tokens that were read of each input.
+    pub tokens: Vec<u32>,
+    /// Whether something of the input was cut off.
+    pub truncated: Vec<bool>,
+}
+
+/// A document's place in a ranking.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ranked {
+    /// Its place in the list that was ranked.
+    pub index: usize,
+    /// Its score.
+    pub score: f32,
+}
+
+impl ScoreBatch {
+    /// The inputs by the score of their first label, the highest first, `top_k` at most. Of equal scores the one that
+    /// comes first in the list is first.
+    pub fn ranked(&self, top_k: Option<usize>) -> Vec<Ranked> {
+        let scores = self.scores.iter().step_by(self.labels.max(1)).enumerate();
+        let mut ranked: Vec<Ranked> = scores
+            .map(|(index, score)| Ranked {
+                index,
+                score: *score,
+            })
+            .collect();
+        ranked.sort_by(|a, b| b.score.total_cmp(&a.score));
+        ranked.truncate(top_k.unwrap_or(usize::MAX));
+        ranked
     }
 }
 

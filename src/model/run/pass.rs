@@ -6,10 +6,11 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
-use crate::backend::{Activation, Backend, Reading, Values, Wanted};
+use crate::backend::{Activation, Backend, Compute, ReadBack, Reading, Values};
 use crate::error::{Error, Result};
 use crate::model::loaded::Model;
 use crate::model::run::outputs::TokenVectors;
+use crate::model::transformer::forward::Weights;
 use crate::model::transformer::heads::{self, TokenHead};
 use crate::model::transformer::route::{Body, Route, Transformer};
 use crate::text::{Batch, Tokens};
@@ -27,6 +28,8 @@ pub struct PassKey {
     pub sparse: bool,
     /// The head of tokens' vectors, if there are any.
     pub tokens: Option<TokenHead>,
+    /// Whether there are scores.
+    pub scores: bool,
 }
 
 /// The vectors of a pass. Each kind is empty, or has an entry for each input.
@@ -40,6 +43,8 @@ pub struct Vectors {
     pub sparse: Vec<Vec<(u32, f32)>>,
     /// Vectors of tokens.
     pub tokens: Vec<TokenVectors>,
+    /// Logits of each input's labels.
+    pub logits: Vec<Vec<f32>>,
 }
 
 /// A pass that is under way or done. Clones are handles of the same pass.
@@ -83,7 +88,9 @@ impl Pass {
                 })
             }
             Body::Transformer(transformer) => {
-                State::UnderWay(transform(model, key, transformer, &batch, inputs)?)
+                let (backend, weights) = (&model.backend, &model.weights);
+                let reading = transform(backend, weights, key, transformer, &batch, inputs)?;
+                State::UnderWay(reading)
             }
         };
         Ok(Self(Arc::new(Shared {
@@ -138,23 +145,26 @@ impl Future for Pass {
 }
 
 /// Computes the forward pass and the heads of the key, and starts to read their values.
-fn transform<B: Backend>(
-    model: &Model<B>,
+fn transform<B: Compute>(
+    backend: &B,
+    weights: &Weights<B>,
     key: PassKey,
     transformer: &Transformer,
     batch: &Batch,
     inputs: &[&Tokens],
 ) -> Result<Reading> {
-    let (backend, weights) = (&model.backend, &model.weights);
     let states = transformer.states(backend, weights, batch)?;
     let mut wanted = Vec::new();
     if let (true, Some(head)) = (key.sparse, &transformer.sparse) {
         wanted.push(head.run(backend, weights, &states, batch)?);
     }
+    if let (true, Some(head)) = (key.scores, &transformer.classifier) {
+        wanted.push(ReadBack::All(head.run(backend, weights, &states, batch)?));
+    }
     // There is one for each span, so these come last.
     let mut last = Vec::new();
     if let (true, Some(head)) = (key.dense, &transformer.dense) {
-        let whole = |batch: &Batch| Ok(Wanted::All(head.run(backend, weights, &states, batch)?));
+        let whole = |batch: &Batch| Ok(ReadBack::All(head.run(backend, weights, &states, batch)?));
         if key.late {
             let spans = spans(batch, inputs);
             last.extend(spans.map(|span| whole(&span)).collect::<Result<Vec<_>>>()?);
@@ -163,7 +173,7 @@ fn transform<B: Backend>(
         }
     }
     if let Some(head) = key.tokens {
-        wanted.push(Wanted::All(match (head, transformer.colbert) {
+        wanted.push(ReadBack::All(match (head, transformer.colbert) {
             (TokenHead::Colbert, Some(linear)) => {
                 weights.linear(backend, &states, linear, Activation::Identity)?
             }
@@ -174,12 +184,35 @@ fn transform<B: Backend>(
     backend.read(wanted)
 }
 
+/// The vectors of one batch of inputs, computed by `backend`, whose readings need no event loop.
+pub fn vectors_of<B: Compute>(
+    backend: &B,
+    weights: &Weights<B>,
+    route: &Route,
+    key: PassKey,
+    inputs: &[&Tokens],
+) -> Result<Vectors> {
+    let Body::Transformer(transformer) = &route.body else {
+        return Ok(Vectors::default());
+    };
+    let batch = Batch::pack(inputs.iter().copied());
+    let mut reading = transform(backend, weights, key, transformer, &batch, inputs)?;
+    match reading
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+    {
+        Poll::Ready(values) => vectors(route, key, &batch, values?),
+        Poll::Pending => Err(Error::Internal("a reading needs the event loop".to_owned())),
+    }
+}
+
 /// Each span of each input as a batch of its own, since spans overlap.
 fn spans<'a>(batch: &'a Batch, inputs: &'a [&Tokens]) -> impl Iterator<Item = Batch> + 'a {
     let all = inputs.iter().zip(&batch.offsets);
     all.flat_map(|(tokens, at)| {
         tokens.spans.iter().map(move |span| Batch {
             ids: Vec::new(),
+            types: Vec::new(),
             offsets: vec![at + span.start, at + span.end],
             skip: vec![0],
         })
@@ -199,6 +232,11 @@ fn vectors(route: &Route, key: PassKey, batch: &Batch, values: Vec<Values>) -> R
     };
     if let (true, Some(head)) = (key.sparse, &transformer.sparse) {
         vectors.sparse = head.entries(next()?, transformer.vocab_size, batch)?;
+    }
+    if let (true, Some(head)) = (key.scores, &transformer.classifier) {
+        let values = heads::all(next()?)?;
+        let rows = values.chunks_exact(head.labels.len());
+        vectors.logits = rows.map(<[f32]>::to_vec).collect();
     }
     if let Some(head) = key.tokens {
         let values = heads::all(next()?)?;

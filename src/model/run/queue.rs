@@ -39,7 +39,7 @@ enum Splitting {
 }
 
 impl Queue {
-    /// Errors if there are no inputs.
+    /// A queue of inputs that get vectors. Errors if there are none, or if one is a pair of texts.
     pub fn new(
         inputs: Vec<Input>,
         prompt: String,
@@ -51,7 +51,18 @@ impl Queue {
                 "there is nothing to embed: pass at least one text".to_owned(),
             ));
         }
-        Ok(Self {
+        if inputs.iter().any(|input| matches!(input, Input::Pair(..))) {
+            return Err(Error::input(
+                "input",
+                "pairs of texts have scores, not vectors",
+            ));
+        }
+        Ok(Self::of(inputs, prompt, skip_prompt, options))
+    }
+
+    /// A queue of any inputs, or of none.
+    pub fn of(inputs: Vec<Input>, prompt: String, skip_prompt: bool, options: TextOptions) -> Self {
+        Self {
             inputs: inputs.into_iter(),
             number: 0,
             waiting: VecDeque::new(),
@@ -62,7 +73,7 @@ impl Queue {
             skip_prompt,
             truncate: options.truncate.unwrap_or(true),
             direction: options.direction,
-        })
+        }
     }
 
     /// Whether no input waits.
@@ -122,7 +133,7 @@ impl Queue {
                 self.chunks.push(Vec::new());
                 Ok(())
             }
-            (Some(_), Input::Ids(_)) => Err(Error::input(
+            (Some(_), Input::Ids(_) | Input::Pair(..)) => Err(Error::input(
                 "texts",
                 "token ids cannot be cut in chunks: they have no sentences; pass texts",
             )),
@@ -180,23 +191,25 @@ impl Queue {
 /// Errors if a text would take long only to be refused, or if token ids are not from the model's
 /// own tokenizer: these begin and end with the special tokens of its template.
 pub fn check_input(index: usize, route: &Route, input: &Input, rules: Rules) -> Result<()> {
-    match input {
-        Input::Text(text) => {
-            let limit = route.max_tokens.saturating_mul(CHARACTERS);
-            // The number of bytes is at least the number of characters, and needs no counting.
-            if rules.truncate || text.len() <= limit {
-                return Ok(());
-            }
-            let characters = text.chars().count();
-            if characters <= limit {
-                return Ok(());
-            }
-            Err(Error::TextTooLong {
-                index,
-                characters,
-                limit,
-            })
+    let check_text = |text: &str| {
+        let limit = route.max_tokens.saturating_mul(CHARACTERS);
+        // The number of bytes is at least the number of characters, and needs no counting.
+        if rules.truncate || text.len() <= limit {
+            return Ok(());
         }
+        let characters = text.chars().count();
+        if characters <= limit {
+            return Ok(());
+        }
+        Err(Error::TextTooLong {
+            index,
+            characters,
+            limit,
+        })
+    };
+    match input {
+        Input::Text(text) => check_text(text),
+        Input::Pair(first, second) => check_text(first).and_then(|()| check_text(second)),
         Input::Ids(ids) => {
             check_ids(ids, route.vocab_size())?;
             let frame = route.tokenizer.frame();

@@ -3,6 +3,7 @@
 
 use crate::backend::cpu;
 use crate::model::run::outputs::{Output, OutputDtype, Quantized, SparseVector, TokenVectors};
+use crate::model::transformer::classifier::ScoreActivation;
 use crate::model::transformer::heads::TokenHead;
 
 /// The kinds of vectors that a run was asked for.
@@ -11,6 +12,7 @@ pub struct Requested {
     pub dense: Option<DenseRequest>,
     pub sparse: Option<SparseRequest>,
     pub tokens: Option<TokenRequest>,
+    pub scores: Option<ScoreRequest>,
 }
 
 /// Dense vectors.
@@ -32,6 +34,15 @@ pub struct SparseRequest {
     pub labels: bool,
 }
 
+/// Scores.
+#[derive(Clone, Copy)]
+pub struct ScoreRequest {
+    /// The number of labels, each of which has a score.
+    pub labels: usize,
+    /// Turns logits into scores.
+    pub activation: ScoreActivation,
+}
+
 /// A vector for each token.
 #[derive(Clone, Copy)]
 pub struct TokenRequest {
@@ -47,7 +58,12 @@ impl Requested {
         Output {
             dense: output.is_some().then(Vec::new),
             quantized: quantized.map(Quantized::new),
-            dimensions: self.dense.as_ref().map_or(0, |dense| dense.dimensions),
+            dimensions: match (&self.dense, self.scores) {
+                (Some(dense), _) => dense.dimensions,
+                (None, Some(scores)) => scores.labels,
+                (None, None) => 0,
+            },
+            scores: self.scores.is_some().then(Vec::new),
             sparse: self.sparse.is_some().then(Vec::new),
             token_vectors: self.tokens.is_some().then(Vec::new),
             ..Output::default()
@@ -80,6 +96,13 @@ impl Requested {
         let Some(request) = self.sparse else { return };
         let vector = select(entries, request, label);
         out.sparse.get_or_insert_default().push(vector);
+    }
+
+    /// Adds the scores of an input.
+    pub fn push_scores(&self, out: &mut Output, mut logits: Vec<f32>) {
+        let Some(request) = self.scores else { return };
+        request.activation.apply(&mut logits);
+        out.scores.get_or_insert_default().append(&mut logits);
     }
 
     /// Adds the vectors of one input's tokens.

@@ -6,12 +6,16 @@ use crate::model::info::quoted;
 use crate::model::loaded::Model;
 use crate::model::run::Run;
 use crate::model::run::options::{
-    ChunkOptions, EncodeOptions, MultiOptions, SparseOptions, TextOptions, TokenOptions,
+    ChunkOptions, EncodeOptions, MultiOptions, ScoreOptions, SparseOptions, TextOptions,
+    TokenOptions,
 };
 use crate::model::run::outputs::OutputDtype;
 use crate::model::run::queue::{Queue, check_input};
-use crate::model::run::requested::{DenseRequest, Requested, SparseRequest, TokenRequest};
+use crate::model::run::requested::{
+    DenseRequest, Requested, ScoreRequest, SparseRequest, TokenRequest,
+};
 use crate::model::run::text::ChunkRun;
+use crate::model::transformer::classifier::Classifier;
 use crate::model::transformer::heads::TokenHead;
 use crate::model::transformer::route::Route;
 use crate::text::{Chunking, Input, Rules};
@@ -121,8 +125,54 @@ pub fn multi<B: Backend>(
         dense: options.dense.then(dense).transpose()?,
         sparse: options.sparse.then(sparse).transpose()?,
         tokens: options.tokens.then(tokens).transpose()?,
+        scores: None,
     };
     run(model, inputs, route, options.text(), requested)
+}
+
+/// Scores of pairs of texts. A text by itself has scores too, as models that classify texts take
+/// it. Without inputs there are no scores.
+pub fn scores<B: Backend>(
+    model: &Model<B>,
+    inputs: Vec<Input>,
+    options: &ScoreOptions,
+) -> Result<Run> {
+    let head = classifier(model)?;
+    let requested = Requested {
+        scores: Some(ScoreRequest {
+            labels: head.labels.len(),
+            activation: options.activation.unwrap_or(head.scores),
+        }),
+        ..Requested::default()
+    };
+    let prompt = prompt(model, options.text())?;
+    let queue = Queue::of(inputs, prompt, false, options.text());
+    Ok(Run::new(queue, model.default_route, requested))
+}
+
+/// Scores of documents for a query, in the order of the documents.
+pub fn rerank<B: Backend>(
+    model: &Model<B>,
+    query: &str,
+    documents: Vec<String>,
+    options: &ScoreOptions,
+) -> Result<Run> {
+    let labels = classifier(model)?.labels.len();
+    if labels != 1 {
+        return Err(Error::input(
+            "model",
+            format!(
+                "the model gives {labels} scores for a pair, one for each of its labels, so it cannot rank documents; ask for the scores (score), or load a reranker with one label"
+            ),
+        ));
+    }
+    if query.trim().is_empty() {
+        return Err(Error::EmptyInput(
+            "the query is empty: documents cannot be ranked for it".to_owned(),
+        ));
+    }
+    let pair = |document| Input::Pair(query.to_owned(), document);
+    scores(model, documents.into_iter().map(pair).collect(), options)
 }
 
 /// The places where [`chunks`] cuts texts.
@@ -270,7 +320,21 @@ fn token_request<B: Backend>(
     })
 }
 
+fn classifier<B: Backend>(model: &Model<B>) -> Result<&Classifier> {
+    model.default_route().classifier().ok_or_else(|| {
+        wrong_kind(
+            model,
+            "ask it for vectors (encode, encodeSparse), or load a reranker for scores of pairs",
+        )
+    })
+}
+
 fn wrong_kind<B: Backend>(model: &Model<B>, advice: &'static str) -> Error {
+    let advice = if model.default_route().classifier().is_some() {
+        "ask it for scores of pairs (rerank, score), or load an embedding model"
+    } else {
+        advice
+    };
     Error::WrongModelKind {
         model: model.info.model.clone(),
         kind: model.kind(),

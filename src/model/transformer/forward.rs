@@ -1,8 +1,8 @@
-//! The forward pass, written once over [`Backend`]: token ids in, token states `[tokens, hidden]`
+//! The forward pass, written once over [`Compute`]: token ids in, token states `[tokens, hidden]`
 //! out.
 
 use crate::backend::{
-    self, Activation, Attention, Backend, NormKind, RelativeBias, Rotary, Splade,
+    self, Activation, Attention, Compute, NormKind, RelativeBias, Rotary, Splade,
 };
 use crate::error::Result;
 use crate::model::transformer::layout::{
@@ -12,14 +12,14 @@ use crate::model::transformer::spec::{Rope, Spec};
 use crate::text::Batch;
 
 /// Loaded weights, by the indices of a `Layout`.
-pub struct Weights<B: Backend> {
+pub struct Weights<B: Compute> {
     /// Packed matrices; none for a matrix that is tied to another one, which is used instead.
     pub matrices: Vec<Option<B::Matrix>>,
     /// Vectors.
     pub vectors: Vec<Vec<f32>>,
 }
 
-impl<B: Backend> Weights<B> {
+impl<B: Compute> Weights<B> {
     /// Matrix `id`. Loading has stored every matrix that the model uses.
     pub(in crate::model) fn matrix(&self, id: MatrixId) -> &B::Matrix {
         self.matrices[id]
@@ -32,7 +32,16 @@ impl<B: Backend> Weights<B> {
         &self.vectors[id]
     }
 
-    fn norm(&self, norm: Norm, kind: NormKind, eps: f32) -> backend::Norm<'_> {
+    /// The same weights for a backend that refers to the matrices of this one. Vectors are copied.
+    pub fn referred<'a, R: Compute<Matrix = &'a B::Matrix>>(&'a self) -> Weights<R> {
+        Weights {
+            matrices: self.matrices.iter().map(Option::as_ref).collect(),
+            vectors: self.vectors.clone(),
+        }
+    }
+
+    /// A norm with its parameters.
+    pub fn norm(&self, norm: Norm, kind: NormKind, eps: f32) -> backend::Norm<'_> {
         backend::Norm {
             kind,
             weight: self.vector(norm.weight),
@@ -62,7 +71,7 @@ impl<B: Backend> Weights<B> {
 }
 
 /// A forward pass over a batch.
-struct ForwardPass<'a, B: Backend> {
+struct ForwardPass<'a, B: Compute> {
     backend: &'a B,
     spec: &'a Spec,
     weights: &'a Weights<B>,
@@ -73,7 +82,7 @@ struct ForwardPass<'a, B: Backend> {
 }
 
 /// States of all tokens after the last layer.
-pub fn forward<B: Backend>(
+pub fn forward<B: Compute>(
     backend: &B,
     spec: &Spec,
     encoder: &Encoder,
@@ -114,18 +123,17 @@ pub fn forward<B: Backend>(
     }
 }
 
-impl<B: Backend> ForwardPass<'_, B> {
+impl<B: Compute> ForwardPass<'_, B> {
     fn embed(&self, encoder: &Encoder, batch: &Batch) -> Result<B::Tensor> {
         let weights = self.weights;
         let positions = self.spec.positions.ids(batch);
-        let types = vec![0; batch.ids.len()];
         let mut tables: Vec<(_, &[u32])> =
             vec![(weights.matrix(encoder.word_embeddings), &batch.ids)];
         if let Some(table) = encoder.position_embeddings {
             tables.push((weights.matrix(table), &positions));
         }
         if let Some(table) = encoder.token_type_embeddings {
-            tables.push((weights.matrix(table), &types));
+            tables.push((weights.matrix(table), &batch.types));
         }
         let sum = self.backend.embed(&tables, self.spec.embedding_scale)?;
         match encoder.embedding_norm {
@@ -202,7 +210,7 @@ impl<B: Backend> ForwardPass<'_, B> {
 
 /// For each sequence, the weight of every vocabulary entry: `[sequences, vocab]`. The `[tokens,
 /// vocab]` logits are never stored.
-pub fn splade<B: Backend>(
+pub fn splade<B: Compute>(
     backend: &B,
     head: &MlmHead,
     splade: Splade,

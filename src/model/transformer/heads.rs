@@ -1,7 +1,7 @@
 //! Heads: from token states to a dense or sparse vector for each sequence, or a vector for each
 //! token.
 
-use crate::backend::{Activation, Backend, Pooling, Splade, Values, Wanted};
+use crate::backend::{Activation, Compute, Pooling, ReadBack, Splade, Values};
 use crate::error::{Error, Result};
 use crate::model::transformer::forward::{self, Weights};
 use crate::model::transformer::layout::{Linear, MlmHead};
@@ -64,7 +64,7 @@ pub enum SparseHead {
 impl DenseHead {
     /// `[sequences, dimensions]`, before the final normalisation.
     #[inline(never)]
-    pub fn run<B: Backend>(
+    pub fn run<B: Compute>(
         &self,
         backend: &B,
         weights: &Weights<B>,
@@ -99,20 +99,21 @@ impl DenseHead {
 
 impl SparseHead {
     /// The values that [`SparseHead::entries`] turns into entries.
-    pub fn run<B: Backend>(
+    pub fn run<B: Compute>(
         &self,
         backend: &B,
         weights: &Weights<B>,
         states: &B::Tensor,
         batch: &Batch,
-    ) -> Result<Wanted<B::Tensor>> {
+    ) -> Result<ReadBack<B::Tensor>> {
         match self {
             Self::Splade { mlm, splade } => {
-                forward::splade(backend, mlm, *splade, weights, states, batch).map(Wanted::Positive)
+                forward::splade(backend, mlm, *splade, weights, states, batch)
+                    .map(ReadBack::Positive)
             }
             Self::Lexical { linear, .. } => weights
                 .linear(backend, states, *linear, Activation::Relu)
-                .map(Wanted::Positive),
+                .map(ReadBack::Positive),
         }
     }
 

@@ -3,6 +3,7 @@
 //! [`route`] has all of these.
 
 pub(in crate::model) mod candle;
+pub mod classifier;
 pub mod forward;
 pub mod heads;
 pub mod layout;

@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
-use crate::backend::Backend;
+use crate::backend::Compute;
 use crate::error::Result;
+use crate::model::kind::Kind;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::model::transformer::candle::Candle;
+use crate::model::transformer::classifier::Classifier;
 use crate::model::transformer::forward::{self, Weights};
 use crate::model::transformer::heads::{DenseHead, SparseHead, TokenHead};
 use crate::model::transformer::layout::{Encoder, Linear, VectorId};
@@ -51,6 +53,8 @@ pub struct Transformer {
     pub sparse: Option<SparseHead>,
     /// Gives token vectors for late interaction (Khattab & Zaharia 2020).
     pub colbert: Option<Linear>,
+    /// Gives scores of pairs; then there is no other head.
+    pub classifier: Option<Classifier>,
 }
 
 /// Which implementation runs a model.
@@ -83,7 +87,7 @@ pub enum AnyEncoder {
 
 impl Transformer {
     /// States of all tokens after the last layer, `[tokens, hidden]`.
-    pub fn states<B: Backend>(
+    pub fn states<B: Compute>(
         &self,
         backend: &B,
         weights: &Weights<B>,
@@ -119,6 +123,25 @@ impl Route {
         match &self.body {
             Body::Transformer(transformer) => transformer.dense.as_ref(),
             Body::Table { .. } => None,
+        }
+    }
+
+    /// The head that gives scores.
+    pub fn classifier(&self) -> Option<&Classifier> {
+        match &self.body {
+            Body::Transformer(transformer) => transformer.classifier.as_ref(),
+            Body::Table { .. } => None,
+        }
+    }
+
+    /// What the route is for.
+    pub fn kind(&self) -> Kind {
+        if self.classifier().is_some() {
+            Kind::Reranker
+        } else if self.dense().is_some() {
+            Kind::Dense
+        } else {
+            Kind::Sparse
         }
     }
 

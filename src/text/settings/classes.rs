@@ -48,6 +48,8 @@ const FOREIGN: &str = " \
     Qwen3_5 Rag Reformer RemBert RoCBert RoFormer SeamlessM4T Siglip2 Siglip Speech2Text \
     SpeechT5 Splinter Tapas Tipsv2 Udop VideoPrism Vits Wav2Vec2CTC Wav2Vec2PhonemeCTC Whisper \
     XGLM XLM XLNet ";
+/// The tokenizer class of BERT.
+pub const BERT_TOKENIZER: &str = "BertTokenizer";
 const BERT: &str = r#"{"type":"BertPreTokenizer"}"#;
 const WORDS: &str = r#"{"type":"Sequence","pretokenizers":[{"type":"WhitespaceSplit"},{"type":"Metaspace","replacement":"▁","prepend_scheme":"SCHEME","split":true}]}"#;
 const ROBERTA_TOKENS: &[(&str, &str)] = &[
@@ -63,7 +65,7 @@ const ROBERTA_TOKENS: &[(&str, &str)] = &[
 const CLASSES: [Class; 9] = [
     Class {
         names: &[
-            "BertTokenizer",
+            BERT_TOKENIZER,
             "DistilBertTokenizer",
             "ElectraTokenizer",
             "MobileBertTokenizer",
@@ -203,6 +205,32 @@ fn usual(model_type: &str) -> Option<&'static str> {
 }
 
 impl Settings {
+    /// Whether the tokenizer gives token types to the model: if the files list them among the
+    /// model's inputs, otherwise if the class does.
+    pub fn token_types(&self) -> bool {
+        const TYPES: &str = "token_type_ids";
+        if let Some(names) = self
+            .config
+            .get("model_input_names")
+            .and_then(Value::as_array)
+        {
+            return names.iter().any(|name| name == TYPES);
+        }
+        let usual = usual(&self.model_type);
+        if usual == Some("") {
+            return false;
+        }
+        let named = self.config.get("tokenizer_class").and_then(Value::as_str);
+        let name = named
+            .or(self.class.as_deref())
+            .or(usual)
+            .unwrap_or_default();
+        matches!(
+            name.strip_suffix("Fast").unwrap_or(name),
+            BERT_TOKENIZER | "ElectraTokenizer" | "MobileBertTokenizer" | "DebertaV2Tokenizer"
+        )
+    }
+
     /// The class that transformers uses. `None` if it uses tokenizer.json as it is.
     pub fn class(&self, parts: &Parts) -> Result<Option<&'static Class>> {
         let usual = usual(&self.model_type);

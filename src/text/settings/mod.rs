@@ -18,6 +18,7 @@ use self::files::wrong;
 pub use self::files::{Settings, lists_tokens};
 use self::rebuild::lowercase;
 use self::token::token;
+use super::pair::Pair;
 use super::parts::Parts;
 use super::rules::Direction;
 use crate::error::Result;
@@ -35,6 +36,10 @@ pub struct Applied {
     pub end: Option<String>,
     /// Whether it is added if the template does not add it.
     pub closes: bool,
+    /// The template of the tokenizer's class for two texts, which replaces the file's.
+    pub pair: Option<Pair>,
+    /// Whether the model is given token types.
+    pub token_types: bool,
 }
 
 impl Settings {
@@ -59,10 +64,11 @@ impl Settings {
             ));
         }
         let class = self.class(parts)?;
+        applied.token_types = self.token_types();
         let changes = &mut applied.changes;
         self.add_tokens(parts, class, changes)?;
         if let Some(class) = class {
-            self.rebuild(parts, class, changes)?;
+            applied.pair = self.rebuild(parts, class, changes)?;
         }
         if self.lowercase_text {
             lowercase(&mut parts.normalizer, changes);

@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::classes::{Class, Kind};
+use super::classes::{BERT_TOKENIZER, Class, Kind};
 use super::files::{Fields, Settings, wrong};
 use super::token::token;
 use crate::error::{Error, Result};
 use crate::text::model::Model;
+use crate::text::pair::Pair;
 use crate::text::parts::Parts;
 use crate::text::template::Template;
 
@@ -33,8 +34,14 @@ impl Settings {
         Ok((content, id))
     }
 
-    /// Replaces the parts that a class builds itself, if they differ from the file's.
-    pub fn rebuild(&self, parts: &mut Parts, class: &Class, changes: &mut String) -> Result<()> {
+    /// Replaces the parts that a class builds itself, if they differ from the file's. Returns the
+    /// class's template for two texts, if it has one.
+    pub fn rebuild(
+        &self,
+        parts: &mut Parts,
+        class: &Class,
+        changes: &mut String,
+    ) -> Result<Option<Pair>> {
         self.rebuild_model(parts, class, changes)?;
         let kind = class.kind;
         let prefix = match self.config.get("add_prefix_space") {
@@ -89,28 +96,36 @@ impl Settings {
             ));
         }
         replace(&mut parts.pre_tokenizer, pre_tokenizer, changes);
-        if !class.template[1].is_empty() {
-            let mut ends = Vec::new();
-            for field in class.template {
-                ends.push(match field {
-                    "" => None,
-                    field => Some(self.special(parts, class, field)?),
-                });
-            }
-            let ids = ends
-                .iter()
-                .map(|end| end.iter().map(|(_, id)| *id).collect());
-            let is_same = around(&parts.post_processor) == Some(ids.collect());
-            let is_trimmed = |json| Template::new(json).is_ok_and(|own| !own.trims.is_empty());
-            if !is_same || (class.trims && !is_trimmed(&parts.post_processor)) {
-                parts.post_processor = template(&ends, class.trims);
-            }
-            // The places of tokens do not change vectors.
-            if !is_same {
-                let _ = write!(changes, "{}", parts.post_processor);
-            }
+        if class.template[1].is_empty() {
+            return Ok(None);
         }
-        Ok(())
+        let mut ends = Vec::new();
+        for field in class.template {
+            ends.push(match field {
+                "" => None,
+                field => Some(self.special(parts, class, field)?),
+            });
+        }
+        let ids: Vec<Vec<u32>> = ends
+            .iter()
+            .map(|end| end.iter().map(|(_, id)| *id).collect())
+            .collect();
+        let pair = match kind {
+            Kind::Deberta => Pair::bert(&ids[0], &ids[1]),
+            Kind::Bert if class.names[0] == BERT_TOKENIZER => Pair::bert(&ids[0], &ids[1]),
+            Kind::T5 => Pair::t5(&ids[1]),
+            _ => Pair::roberta(&ids[0], &ids[1]),
+        };
+        let is_same = around(&parts.post_processor) == Some(ids);
+        let is_trimmed = |json| Template::new(json).is_ok_and(|own| !own.trims.is_empty());
+        if !is_same || (class.trims && !is_trimmed(&parts.post_processor)) {
+            parts.post_processor = template(&ends, class.trims);
+        }
+        // The places of tokens do not change vectors.
+        if !is_same {
+            let _ = write!(changes, "{}", parts.post_processor);
+        }
+        Ok(Some(pair))
     }
 
     /// Sets the options of the model to those of the class.

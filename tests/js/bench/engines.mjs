@@ -4,6 +4,9 @@ import { dot, median } from "/tests/js/support/numbers.mjs";
 
 const MINILM = "sentence-transformers/all-MiniLM-L6-v2";
 const SPLADE = "sized-splade-base";
+const RERANKER = "sized-reranker";
+/** What documents are ranked for. */
+const QUERY = "where do ships sleep at night";
 
 /** transformers.js with files of this server only. */
 async function transformers(threads) {
@@ -65,6 +68,25 @@ const ours = {
       close: () => model.dispose(),
     };
   },
+  async rerank(threads) {
+    const { load } = await import("gossamer-embed");
+    const fixture = "tests/fixtures/rerankers/sized-minilm";
+    const [config, tokenizer, weights] = await Promise.all(
+      [`${fixture}/config.json`, `models/${MINILM}/tokenizer.json`, `${fixture}/model.safetensors`].map(
+        (path) => fetch(`/${path}`),
+      ),
+    );
+    const files = { "config.json": config, "tokenizer.json": tokenizer, "model.safetensors": weights };
+    const model = await load(files, { dtype: "q8", workers: threads > 1 ? threads : 0 });
+    return {
+      about: about(model.info),
+      embed: async (texts) => {
+        const ranked = await model.rerank(QUERY, texts, { activation: "identity" });
+        return ranked.sort((a, b) => a.index - b.index).map(({ score }) => score);
+      },
+      close: () => model.dispose(),
+    };
+  },
   sparseGpu: (dtype) => ours.sparse(1, { dtype, device: "webgpu" }),
 };
 
@@ -98,6 +120,23 @@ const theirs = {
         const inputs = await tokenizer(texts, { padding: true, truncation: true });
         const { logits } = await model(inputs);
         return weights(logits, inputs.attention_mask);
+      },
+      close: () => model.dispose(),
+    };
+  },
+  async rerank(threads) {
+    const { AutoModelForSequenceClassification, AutoTokenizer, about } = await transformers(threads);
+    const tokenizer = await AutoTokenizer.from_pretrained(RERANKER);
+    const model = await AutoModelForSequenceClassification.from_pretrained(RERANKER, {
+      dtype: "q8",
+      device: "wasm",
+    });
+    return {
+      about,
+      embed: async (texts) => {
+        const queries = texts.map(() => QUERY);
+        const inputs = await tokenizer(queries, { text_pair: texts, padding: true, truncation: true });
+        return (await model(inputs)).logits.data;
       },
       close: () => model.dispose(),
     };
@@ -147,7 +186,7 @@ globalThis.compare = async (kind, how, cases) => {
   return {
     about: both.map(({ about }) => about),
     results,
-    cosine: kind.startsWith("sparse") ? undefined : dot(a, b),
+    cosine: kind.startsWith("sparse") || kind === "rerank" ? undefined : dot(a, b),
   };
 };
 

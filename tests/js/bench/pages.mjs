@@ -5,7 +5,7 @@ import { sentences } from "../support/sentences.mjs";
 import { serve } from "../support/server.mjs";
 
 const BENCH =
-  /^(pkg\/dist|models|target\/bench\/models|tests\/fixtures\/sized-\w+-\w+|tests\/js\/(bench|support))\//;
+  /^(pkg\/dist|models|target\/bench\/models|tests\/fixtures\/(sized-\w+-\w+|rerankers)|tests\/js\/(bench|support))\//;
 const ISOLATED = {
   "cross-origin-opener-policy": "same-origin",
   "cross-origin-embedder-policy": "require-corp",

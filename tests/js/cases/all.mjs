@@ -13,10 +13,13 @@ import * as output from "./output.mjs";
 import * as parity from "./parity.mjs";
 import * as pool from "./pool.mjs";
 import * as requests from "./requests.mjs";
+import * as rerank from "./rerank.mjs";
+import * as rerankFormats from "./rerank-formats.mjs";
 import * as save from "./save.mjs";
 import * as semanticEmbedder from "./semantic-embedder.mjs";
 import * as stream from "./stream.mjs";
 import * as tokens from "./tokens.mjs";
+import * as topK from "./top-k.mjs";
 
 export const topics = {
   memory: memory.cases,
@@ -26,8 +29,11 @@ export const topics = {
   requests: requests.cases,
   families: families.cases,
   tokens: tokens.cases,
+  rerank: rerank.cases,
+  rerankFormats: rerankFormats.cases,
   output: output.cases,
   chunks: chunks.cases,
+  topK: topK.cases,
   stream: stream.cases,
   semanticEmbedder: semanticEmbedder.cases,
   hostile: hostile.cases,

@@ -300,6 +300,38 @@ export const cases = {
     is(await failure(() => load(files, { sha256: { "config.json": "abc" } })), "invalid_input");
   },
 
+  "hashes for files that the model does not have": async ({ origin }) => {
+    const files = await tinyFiles(origin);
+    const hub = { endpoint: `${origin}/hub`, cache: false };
+    const hash = "0".repeat(64);
+    const asked = [];
+    const get = (name) => asked.push(name) && files[name];
+    for (const [source, more] of [
+      [files, {}],
+      [get, {}],
+      [`${origin}/${TINY}`, {}],
+      [`${origin}/${TINY}`, { workers: 1 }],
+      ["org/tiny", hub],
+    ]) {
+      const misspelt = { sha256: { "model.safetensor": hash }, ...more };
+      const error = is(await failure(() => load(source, misspelt)), "invalid_input");
+      assert.include(error.message, '"model.safetensor"');
+      assert.include(error.message, "perhaps model.safetensors was meant");
+      const other = is(
+        await failure(() => load(source, { ...misspelt, sha256: { other: hash } })),
+        "invalid_input",
+      );
+      assert.include(other.message, '"other"');
+      assert.include(other.message, "leave it out");
+    }
+    assert.include(asked, "model.safetensors");
+    // Where the files are listed, nothing is downloaded first.
+    const events = [];
+    const onProgress = (event) => events.push(event);
+    await failure(() => load("org/tiny", { ...hub, onProgress, sha256: { "model.safetensor": hash } }));
+    assert.deepEqual(events, []);
+  },
+
   "a GGUF file": async ({ origin }) => {
     const folder = `${origin}/tests/fixtures/gguf/`;
     const file = "bert-q8_0.gguf";
@@ -554,14 +586,13 @@ export const cases = {
     };
     const server = serve({ models: { tiny } });
     const asked = { method: "POST", body: '{"input":"a"}' };
-    const ask = async () =>
-      assert.equal((await server.fetch("http://localhost/v1/embeddings", asked)).status, 200);
-    await ask();
-    await ask();
+    const ask = async () => (await server.fetch("http://localhost/v1/embeddings", asked)).status;
+    assert.equal(await ask(), 200);
+    assert.equal(await ask(), 200);
     server[Symbol.dispose]();
-    await ask();
+    assert.equal(await ask(), 503);
     server[Symbol.dispose]();
-    assert.equal(loads, 2);
+    assert.equal(loads, 1);
   },
 
   "similarity of vectors and of tables": async ({ origin }) => {

@@ -158,6 +158,31 @@ export const cases = {
     }
   },
 
+  "aborting a load whose workers do not start is heard at once, and ends them": async ({ origin }) => {
+    const other = await otherWorker(origin);
+    const controller = new AbortController();
+    let ended = 0;
+    let made = 0;
+    const createWorker = () => {
+      const worker = other();
+      const terminate = worker.terminate.bind(worker);
+      worker.terminate = () => {
+        ended++;
+        return terminate();
+      };
+      if (++made === 2) setTimeout(() => controller.abort("enough"), 50);
+      return worker;
+    };
+    const before = performance.now();
+    const options = { workers: 2, createWorker, signal: controller.signal };
+    const error = await failure(() => load(`${origin}/${TINY}`, options));
+    assert.equal(error.code, "aborted", error.message);
+    assert.equal(error.cause, "enough");
+    assert.equal(ended, 2);
+    // After 8 seconds they would be given up in any case.
+    assert.isBelow(performance.now() - before, 5000);
+  },
+
   "one signal for 500 calls has one listener, and none afterwards": async ({ origin }) => {
     const { signal } = new AbortController();
     let listeners = 0;

@@ -287,6 +287,77 @@ export const cases = {
     two.dispose();
   },
 
+  "after dispose requests are answered with 503, and no model is loaded": async ({ origin }) => {
+    const { loads, source } = await late(origin, 0);
+    const server = serve({ models: { a: source } });
+    assert.equal((await json(server.fetch, { input: "a" })).status, 200);
+    const body = { input: Array(100).fill("a cat") };
+    const waiting = json(server.fetch, body).catch(({ code }) => code);
+    server.dispose();
+    for (const path of ["/v1/embeddings", "/embed"]) {
+      const late = await server.fetch(`http://localhost${path}`, { method: "POST", body: '{"inputs":"a"}' });
+      assert.equal(late.status, 503);
+      assert.isFalse(late.headers.has("retry-after"));
+      assert.match(await late.text(), /disposed/);
+    }
+    assert.include([200, 503, "disposed"], (await waiting).status ?? (await waiting));
+    assert.equal(loads.count, 1);
+    // Requests that wait for a model when the server is disposed of.
+    let open;
+    const opened = new Promise((resolve) => {
+      open = resolve;
+    });
+    const other = serve({ models: { a: async (name) => opened.then(() => source(name)) } });
+    const refused = json(other.fetch, { input: "a" });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    other.dispose();
+    open();
+    const { error } = await (await refused).json();
+    assert.equal(error.code, "disposed");
+    assert.equal(loads.count, 2);
+  },
+
+  "a body that is too large: the limit is named": async ({ origin }) => {
+    const model = await embedder(origin, TINY, "q8");
+    const handler = model.handler({ maxBodyBytes: 1000 });
+    const body = JSON.stringify({ input: "a".repeat(1000) });
+    // With its size announced, and without.
+    for (const headers of [{ "content-length": String(body.length) }, {}]) {
+      const refused = await post(handler, body, headers);
+      assert.equal(refused.status, 413);
+      assert.include((await refused.json()).error.message, "at most 1000 bytes");
+    }
+  },
+
+  "a token id beyond 32 bits is named as it was sent": async ({ origin }) => {
+    const model = await embedder(origin, TINY, "q8");
+    for (const [id, name] of [
+      ["1099511627776", "1099511627776"],
+      ["9007199254740993", "9007199254740993"],
+    ]) {
+      const wire = await post(model.fetch, `{"input": [[${id}]]}`);
+      const { error } = await wire.json();
+      assert.equal(error.code, "token_out_of_range");
+      assert.include(error.message, `token id ${name} `);
+    }
+    const error = await failure(() => model.encode([[5, 2 ** 40]]));
+    assert.equal(error.code, "token_out_of_range");
+    assert.include(error.message, "token id 1099511627776 ");
+  },
+
+  "the probes need no key": async ({ origin }) => {
+    const model = await embedder(origin, TINY, "q8");
+    const handler = model.handler({ apiKeys: ["k"] });
+    for (const path of ["/health", "/ping", "/", "/ready"]) {
+      assert.equal((await handler(`http://localhost${path}`)).status, 200, path);
+      const options = await handler(`http://localhost${path}`, { method: "OPTIONS" });
+      assert.equal(options.status, 405, path);
+      assert.include(options.headers.get("allow"), "GET");
+    }
+    const full = await model.handler({ maxRequests: 0 })("http://localhost/ready");
+    assert.equal(full.status, 503);
+  },
+
   "the time limit holds while a model loads": async ({ origin }) => {
     const files = await tinyFiles(origin);
     let open;

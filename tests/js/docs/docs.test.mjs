@@ -108,7 +108,11 @@ const STAND_INS = {
     [ "$1" = download ] && cp -r "$SCRATCH/splade/." "\${@: -1}"`,
   npm: `
     [ "$1" != run ] || grep -q "\\"$2\\":" "$HERE/package.json"`,
-  npx: "",
+  // The package's own command is run as it was built.
+  npx: `
+    [ "$1" = gossamer-embed ] || exit 0
+    shift
+    exec "$NODE" "$CLI" "$@"`,
   // What it runs takes torch.
   python: `
     [ -f "$HERE/$1" ]`,
@@ -135,6 +139,8 @@ async function inShell({ code }, id, page, context) {
     PATH: `${join(scratch, "bin")}:${process.env.PATH}`,
     SCRATCH: scratch,
     TARGET,
+    NODE: process.execPath,
+    CLI: join(root, "pkg/dist/cli.js"),
     XTASK: join(TARGET, "debug/xtask"),
     CURL: curl.trim(),
     HERE: page.startsWith("examples/") ? join(root, page, "..") : root,
@@ -147,7 +153,9 @@ async function inShell({ code }, id, page, context) {
     "set -eu; trap 'xargs --no-run-if-empty kill < servers' EXIT; touch servers; source ./script.sh";
   await run("bash", ["-c", script], { cwd: folder, env, timeout: 60_000 });
   const commands = (await readFile(join(scratch, "commands"), "utf8")).trim().split("\n");
-  for (const command of commands.filter((command) => !/^gossamer |localhost/.test(command)))
+  for (const command of commands.filter(
+    (command) => !/^gossamer |^npx gossamer-embed |localhost/.test(command),
+  ))
     context.diagnostic(`stand-in: ${command}`);
 }
 

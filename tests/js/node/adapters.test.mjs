@@ -2,13 +2,14 @@
 
 import { createServer } from "node:http";
 import { after, before, describe, test } from "node:test";
+import { BaseDocumentCompressor } from "@langchain/core/retrievers/document_compressors";
 import { FakeVectorStore } from "@langchain/core/utils/testing";
 import { BaseEmbedding, getTopKEmbeddings } from "@llamaindex/core/embeddings";
 import { TextNode } from "@llamaindex/core/schema";
 import { create, insert, insertMultiple, search } from "@orama/orama";
 import { Pinecone } from "@pinecone-database/pinecone";
 import { QdrantClient } from "@qdrant/js-client-rest";
-import { createProviderRegistry, embed, embedMany } from "ai";
+import { createProviderRegistry, embed, embedMany, rerank } from "ai";
 import { assert } from "chai";
 import {
   ChromaClient,
@@ -18,10 +19,10 @@ import {
   SparseVectorIndexConfig,
 } from "chromadb";
 import { GossamerError, load } from "gossamer-embed";
-import { embeddingModel } from "gossamer-embed/adapters/ai-sdk";
+import { embeddingModel, rerankingModel } from "gossamer-embed/adapters/ai-sdk";
 import { denseFunction, sparseFunction } from "gossamer-embed/adapters/chroma";
-import { GossamerEmbeddings } from "gossamer-embed/adapters/langchain";
-import { llamaIndexEmbedding } from "gossamer-embed/adapters/llamaindex";
+import { GossamerEmbeddings, GossamerReranker } from "gossamer-embed/adapters/langchain";
+import { llamaIndexEmbedding, llamaIndexReranker } from "gossamer-embed/adapters/llamaindex";
 import { oramaPlugin, withVectors } from "gossamer-embed/adapters/orama";
 import { pgvectorSparse } from "gossamer-embed/adapters/pgvector";
 import { pineconeSparse } from "gossamer-embed/adapters/pinecone";
@@ -33,20 +34,22 @@ import { root, serve } from "../support/server.mjs";
 
 const MINILM = `${root}models/sentence-transformers/all-MiniLM-L6-v2`;
 const M3 = "tests/fixtures/tiny-m3/";
+const RERANKER = "tests/fixtures/rerankers/bert/";
 const TEXTS = ["Ships sail at night.", "The stock market fell sharply.", "Bread is baked in the morning."];
 const QUESTION = "vessels on the sea in the dark";
 
 let model;
 let sparse;
 let multi;
+let reranker;
 let server;
 before(async () => {
   server = await serve();
-  const sources = [MINILM, root + SPLADE, `${server.origin}/${M3}`];
-  [model, sparse, multi] = await Promise.all(sources.map((source) => load(source)));
+  const sources = [MINILM, root + SPLADE, `${server.origin}/${M3}`, `${server.origin}/${RERANKER}`];
+  [model, sparse, multi, reranker] = await Promise.all(sources.map((source) => load(source)));
 });
 after(async () => {
-  for (const one of [model, sparse, multi]) one.dispose();
+  for (const one of [model, sparse, multi, reranker]) one.dispose();
   await server.close();
 });
 
@@ -223,6 +226,97 @@ describe("Vercel's AI SDK", () => {
     const registry = createProviderRegistry({ local: provider });
     const { embedding } = await embed({ model: registry.embeddingModel("local:minilm"), value: TEXTS[0] });
     assert.deepEqual(embedding, (await lists(TEXTS))[0]);
+  });
+});
+
+describe("rerankers", () => {
+  const ranking = (options) => reranker.rerank(QUESTION, TEXTS, options);
+
+  test("LangChain.js: a document compressor", async () => {
+    const compressor = new GossamerReranker(reranker, { topK: 2 });
+    assert.isTrue(BaseDocumentCompressor.isBaseDocumentCompressor(compressor));
+    const documents = TEXTS.map((pageContent, i) => ({ id: `${i}`, pageContent, metadata: { i } }));
+    const expected = (await ranking({ topK: 2 })).map(({ index, score }) => ({
+      id: `${index}`,
+      pageContent: TEXTS[index],
+      metadata: { i: index, relevanceScore: score },
+    }));
+    assert.deepEqual(await compressor.compressDocuments(documents, QUESTION), expected);
+    assert.deepEqual(await compressor.compressDocuments([], QUESTION), []);
+    assert.notProperty(documents[0].metadata, "relevanceScore");
+  });
+
+  test("LlamaIndex.TS: a postprocessor of nodes", async () => {
+    const postprocessor = llamaIndexReranker(reranker);
+    const nodes = TEXTS.map((text) => ({ node: new TextNode({ text }), score: 0.5 }));
+    const expected = (await ranking()).map(({ index, score }) => ({ node: nodes[index].node, score }));
+    assert.deepEqual(await postprocessor.postprocessNodes(nodes, QUESTION), expected);
+    const parts = [
+      { type: "image_url", image_url: { url: "x" } },
+      { type: "text", text: QUESTION },
+    ];
+    assert.deepEqual(await postprocessor.postprocessNodes(nodes, parts), expected);
+    assert.deepEqual(await postprocessor.postprocessNodes([], QUESTION), []);
+    for (const query of [undefined, [], ""]) {
+      const error = await failure(() => postprocessor.postprocessNodes(nodes, query));
+      assert.equal(error.code, "empty_input");
+    }
+  });
+
+  test("Vercel's AI SDK: rerank()", async () => {
+    const answer = await rerank({
+      model: rerankingModel(reranker),
+      query: QUESTION,
+      documents: TEXTS,
+      topN: 2,
+    });
+    const expected = await ranking({ topK: 2 });
+    assert.deepEqual(
+      answer.ranking.map(({ originalIndex, score, document }) => ({ index: originalIndex, score, document })),
+      expected.map((entry) => ({ ...entry, document: TEXTS[entry.index] })),
+    );
+    const objects = TEXTS.map((text) => ({ text }));
+    const json = await rerank({ model: rerankingModel(reranker), query: QUESTION, documents: objects });
+    const asJson = await reranker.rerank(
+      QUESTION,
+      objects.map((object) => JSON.stringify(object)),
+    );
+    assert.deepEqual(
+      json.ranking.map(({ originalIndex }) => originalIndex),
+      asJson.map(({ index }) => index),
+    );
+    const options = { documents: { type: "text", values: TEXTS }, query: QUESTION };
+    const sigmoid = await rerankingModel(reranker).doRerank({
+      ...options,
+      providerOptions: { gossamer: { activation: "sigmoid" } },
+    });
+    assert.deepEqual(
+      sigmoid.ranking.map(({ relevanceScore }) => relevanceScore),
+      (await ranking({ activation: "sigmoid" })).map(({ score }) => score),
+    );
+    const abortSignal = AbortSignal.abort();
+    const error = await failure(() => rerankingModel(reranker).doRerank({ ...options, abortSignal }));
+    assert.equal(error.name, "AbortError");
+  });
+
+  test("what is no text, and models of another kind", async () => {
+    for (const [call, code] of [
+      [() => new GossamerReranker(reranker).compressDocuments([{ pageContent: 7 }], "a"), "invalid_input"],
+      [() => new GossamerReranker(model).compressDocuments([{ pageContent: "a" }], "a"), "wrong_model_kind"],
+      [
+        () => rerankingModel(model).doRerank({ documents: { type: "text", values: ["a"] }, query: "a" }),
+        "wrong_model_kind",
+      ],
+      [
+        () =>
+          rerankingModel(reranker).doRerank({ documents: { type: "text", values: ["a", 7] }, query: "a" }),
+        "invalid_input",
+      ],
+    ]) {
+      const error = await failure(call);
+      assert.instanceOf(error, GossamerError);
+      assert.equal(error.code, code, error.message);
+    }
   });
 });
 

@@ -1,14 +1,19 @@
 /** The formats' own clients, unmodified, with an embedder in the place of their servers. */
 
+import { mkdtemp, rm } from "node:fs/promises";
 import { createServer, request as httpRequest } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { ChromaCloudSpladeEmbeddingFunction } from "@chroma-core/chroma-cloud-splade";
 import { InferenceClient } from "@huggingface/inference";
 import { OpenAIEmbeddings } from "@langchain/openai";
 import { assert } from "chai";
+import { CohereClient, CohereClientV2, CohereError } from "cohere-ai";
 import { load } from "gossamer-embed";
 import OpenAI from "openai";
 import { run } from "../support/child.mjs";
+import { materialise } from "../support/fixtures.mjs";
 import { failure, MINILM, rows, SPLADE, TINY } from "../support/models.mjs";
 import { root } from "../support/server.mjs";
 
@@ -170,14 +175,83 @@ test("@huggingface/inference, with the route and without", async () => {
   }
 });
 
-describe("Python", () => {
-  const python = async (client, url = denseServer.url) => {
-    const env = { ...process.env, PYTHONPATH: [`${TARGET}/python`, process.env.PYTHONPATH].join(":") };
-    const args = [`${root}tests/js/support/clients.py`, client, url];
-    const { stdout } = await run("python3", args, { env, timeout: 120_000 });
-    return JSON.parse(stdout);
-  };
+/** What a client of Python prints. */
+async function python(client, url = denseServer.url) {
+  const env = { ...process.env, PYTHONPATH: [`${TARGET}/python`, process.env.PYTHONPATH].join(":") };
+  const args = [`${root}tests/js/support/clients.py`, client, url];
+  const { stdout } = await run("python3", args, { env, timeout: 120_000 });
+  return JSON.parse(stdout);
+}
 
+describe("rerankers", () => {
+  const query = "what does a cat eat";
+  const documents = ["a dog sat", "a cat eats a mouse", "the mat", "night ships sail"];
+  let folder;
+  let reranker;
+  let server;
+  /** `[[index, score], …]`, the best first. */
+  let expected;
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), "reranker-"));
+    await materialise(`${root}tests/fixtures/rerankers/bert`, folder);
+    reranker = await load(folder);
+    server = await listen(reranker.fetch);
+    const ranked = await reranker.rerank(query, documents, { activation: "sigmoid" });
+    expected = ranked.map(({ index, score }) => [index, score]);
+  });
+  after(async () => {
+    await server.close();
+    await rm(folder, { recursive: true });
+  });
+
+  /** Whether a ranking is the expected one, or the first of it. */
+  function check(ranking, count = documents.length) {
+    assert.lengthOf(ranking, count);
+    for (const [i, [index, score]] of ranking.entries()) {
+      assert.equal(index, expected[i][0]);
+      assert.closeTo(score, expected[i][1], 1e-6);
+    }
+  }
+  const pairs = ({ results }) => results.map(({ index, relevanceScore }) => [index, relevanceScore]);
+
+  test("cohere-ai, both versions", async () => {
+    const options = { token: "unused", baseUrl: server.url };
+    const v2 = new CohereClientV2(options);
+    const answer = await v2.rerank({ model: "any", query, documents });
+    check(pairs(answer));
+    assert.equal(answer.meta.apiVersion.version, "2");
+    check(pairs(await v2.rerank({ model: "any", query, documents, topN: 2 })), 2);
+    const v1 = new CohereClient(options);
+    const objects = documents.map((text) => ({ text }));
+    const old = await v1.rerank({ query, documents: objects, returnDocuments: true, topN: 3 });
+    check(pairs(old), 3);
+    for (const { index, document } of old.results) assert.deepEqual(document, { text: documents[index] });
+    assert.isUndefined((await v1.rerank({ query, documents })).results[0].document);
+  });
+
+  test("cohere-ai throws its own errors", async () => {
+    const client = new CohereClientV2({ token: "unused", baseUrl: server.url, maxRetries: 0 });
+    for (const [body, part] of [
+      [{ query: "" }, "query"],
+      [{ topN: 0 }, "top_n is 0"],
+      [{ documents: [] }, "documents is an empty list"],
+      [{ documents: Array(2049).fill("a") }, "2049 inputs"],
+    ]) {
+      const error = await failure(() => client.rerank({ model: "any", query, documents, ...body }));
+      assert.instanceOf(error, CohereError);
+      assert.equal(error.statusCode, 400);
+      assert.include(error.body.message, part);
+    }
+  });
+
+  for (const client of ["cohere", "litellm_rerank"]) {
+    test(`Python's ${client}`, async () => {
+      for (const ranking of await python(client, server.url)) check(ranking);
+    });
+  }
+});
+
+describe("Python", () => {
   const clients = [
     "openai",
     "huggingface_hub",

@@ -613,21 +613,22 @@ describe("folders", () => {
     }
   });
 
-  test("a reranker is refused, unless it is to be loaded as a kind", async () => {
+  test("a classifier of tokens is refused, unless it is to be loaded as a kind", async () => {
     const { "modules.json": _, ...files } = await tinyFiles(server.origin);
     const config = JSON.parse(new TextDecoder().decode(files["config.json"]));
-    const asReranker = { ...config, architectures: ["BertForSequenceClassification"] };
-    const changed = { ...files, "config.json": new TextEncoder().encode(JSON.stringify(asReranker)) };
+    const asTagger = { ...config, architectures: ["BertForTokenClassification"] };
+    const changed = { ...files, "config.json": new TextEncoder().encode(JSON.stringify(asTagger)) };
     const error = await failure(() => load(changed));
     assert.equal(error.code, "unsupported_model", error.message);
-    assert.include(error.message, "BertForSequenceClassification");
+    assert.include(error.message, "BertForTokenClassification");
     const [plain, insisted] = [await load(files), await load(changed, { kind: "dense" })];
-    assert.deepEqual(insisted.info.leftOut, ["BertForSequenceClassification (architectures)"]);
+    assert.deepEqual(insisted.info.leftOut, ["BertForTokenClassification (architectures)"]);
     assert.isUndefined(plain.info.leftOut);
     assert.notEqual(insisted.info.spaceId, plain.info.spaceId);
     assert.deepEqual(await insisted.encode("The cat sat."), await plain.encode("The cat sat."));
     for (const model of [plain, insisted]) model.dispose();
-    assert.equal((await failure(() => load(files, { kind: "reranker" }))).code, "invalid_input");
+    assert.equal((await failure(() => load(files, { kind: "colbert" }))).code, "invalid_input");
+    assert.equal((await failure(() => load(files, { kind: "reranker" }))).code, "missing_tensor");
   });
 
   test("a folder that is not there, or not a model", async () => {

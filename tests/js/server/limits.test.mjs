@@ -99,6 +99,7 @@ describe("bodies", () => {
     const server = await serve();
     const large = await post(server.url, "/embed", { inputs: "a".repeat(2 << 20) });
     assert.equal(large.status, 413);
+    assert.include((await large.json()).error, "at most 2097152 bytes");
     const { got, socket } = raw(server.port, head(1e12));
     await until(() => statusOf(got()) === 413, "it is refused by its length");
     socket.destroy();
@@ -170,8 +171,16 @@ describe("health", () => {
       const answer = await fetch(server.url + path, { method: "HEAD" });
       assert.equal(answer.status, 200, path);
       assert.equal(await answer.text(), "");
+      const options = await fetch(server.url + path, { method: "OPTIONS" });
+      assert.deepEqual([options.status, options.headers.get("allow")], [405, "GET"], path);
     }
     await server.stop();
+    // A page of another origin may ask whether the server is ready.
+    const open = await serve("--cors", "*");
+    const headers = { origin: "https://page.example", "access-control-request-method": "GET" };
+    const preflight = await fetch(`${open.url}/ready`, { method: "OPTIONS", headers });
+    assert.equal(preflight.status, 204);
+    await open.stop();
   });
 });
 

@@ -6,6 +6,9 @@ import sys
 
 TEXTS = ["a cat", "the dog sat on the mat"]
 
+QUERY = "what does a cat eat"
+DOCUMENTS = ["a dog sat", "a cat eats a mouse", "the mat", "night ships sail"]
+
 name, url = sys.argv[1:]
 # No client asks anybody but us.
 os.environ |= {"OPENAI_API_KEY": "unused", "NO_PROXY": "*", "ANONYMIZED_TELEMETRY": "False"}
@@ -115,6 +118,39 @@ def litellm():
     vectors = [rows(entry["embedding"] for entry in answer.data) for answer in answers]
     assert vectors[0] == vectors[1] == vectors[2], vectors
     return vectors[0]
+
+
+def cohere():
+    from cohere import BadRequestError, Client, ClientV2
+
+    new = ClientV2(api_key="unused", base_url=url).rerank(model="any", query=QUERY, documents=DOCUMENTS)
+    client = Client(api_key="unused", base_url=url)
+    old = client.rerank(model="any", query=QUERY, documents=DOCUMENTS, return_documents=True)
+    assert all(one.document.text == DOCUMENTS[one.index] for one in old.results)
+    try:
+        client.rerank(query="", documents=DOCUMENTS)
+        raise AssertionError("an empty query was taken")
+    except BadRequestError as error:
+        assert "query" in error.body["message"], error
+    return [[[one.index, one.relevance_score] for one in answer.results] for answer in (new, old)]
+
+
+def litellm_rerank():
+    import litellm
+
+    def rerank(model, api_base):
+        options = {"query": QUERY, "documents": DOCUMENTS, "api_base": api_base, "api_key": "unused"}
+        answer = litellm.rerank(model=model, **options)
+        return [[one["index"], one["relevance_score"]] for one in answer.results]
+
+    return [
+        # text-embeddings-inference's request.
+        rerank("huggingface/any", url),
+        # Jina's.
+        rerank("jina_ai/any", f"{url}/v1/rerank"),
+        rerank("hosted_vllm/any", url),
+        rerank("cohere/any", f"{url}/v2/rerank"),
+    ]
 
 
 print(json.dumps(globals()[name]()))

@@ -1,4 +1,7 @@
-/** transformers.js on one thread, in a worker of its own. It asks the model host and ours alone, and keeps nothing. */
+/**
+ * transformers.js on one thread, in its own worker. It only uses the model's host and this page's,
+ * and caches nothing.
+ */
 
 import { AutoModel, AutoTokenizer, env, mean_pooling } from "@huggingface/transformers";
 import { expose, transfer } from "comlink";
@@ -7,7 +10,7 @@ import runtime from "onnxruntime-web/ort-wasm-simd-threaded.wasm?url";
 export interface Wanted {
   id: string;
   host: string;
-  /** Where texts are cut, which it does not read where sentence-transformers writes it. */
+  /** Maximum number of tokens. transformers.js does not read sentence-transformers' setting. */
   maxTokens: number;
   revision?: string | undefined;
   token?: string | undefined;
@@ -15,13 +18,13 @@ export interface Wanted {
 
 env.useBrowserCache = false;
 env.useWasmCache = false;
-// Unless told otherwise it asks a CDN.
+// By default it loads its runtime from a CDN.
 Object.assign(env.backends.onnx.wasm ?? {}, { wasmPaths: { wasm: runtime }, numThreads: 1, proxy: false });
 
 class Peer {
   #encode: ((texts: string[]) => Promise<Float32Array<ArrayBuffer>>) | undefined;
 
-  /** Its version. */
+  /** Loads the model. Returns the version of transformers.js. */
   async load({ id, host, maxTokens: max_length, revision = "main", token }: Wanted): Promise<string> {
     env.remoteHost = host;
     if (token) {
@@ -31,10 +34,10 @@ class Peer {
         return fetch(input, { ...init, headers });
       };
     }
-    // First: of a missing tokenizer it does not say which file it wants.
+    // The model is loaded first, since the error for a missing tokenizer does not name the file.
     const model = await AutoModel.from_pretrained(id, { revision, dtype: "q8", device: "wasm" });
     const tokenizer = await AutoTokenizer.from_pretrained(id, { revision });
-    // As its pipeline for feature extraction does, which takes no limit.
+    // Like its feature-extraction pipeline, which has no option for the maximum length.
     this.#encode = async (texts) => {
       const inputs = tokenizer(texts, { padding: true, truncation: true, max_length });
       const { last_hidden_state, logits, token_embeddings } = await model(inputs);

@@ -1,4 +1,4 @@
-/** Another library with the same model, to measure against. */
+/** The same model in transformers.js, to compare with. */
 
 import { wrap } from "comlink";
 import { OFFERS } from "../models.js";
@@ -21,7 +21,7 @@ export async function loadPeer(model: LoadedModel, signal: AbortSignal): Promise
   const start = performance.now();
   const worker = new Worker(new URL("./peer-worker.ts", import.meta.url), { type: "module" });
   const peer = wrap<Peer>(worker);
-  // A worker that is ended, or never began, answers nothing.
+  // A worker that was terminated, or failed to start, never answers.
   const lost = new Promise<never>((_, reject) => {
     worker.addEventListener("error", () =>
       reject(
@@ -47,7 +47,7 @@ export async function loadPeer(model: LoadedModel, signal: AbortSignal): Promise
   }
 }
 
-/** Where the model's ONNX export would be. */
+/** The repository of the model's ONNX export. */
 function exported({ name, embedder: { info }, options }: LoadedModel): Wanted {
   if (!info.outputs.includes("dense")) {
     throw new Error("transformers.js has no sparse vectors: load a dense model to measure it as well.");

@@ -1,17 +1,18 @@
-/** Two ways to do the same, timed by turns, so that whatever else the machine does falls on both. */
+/** Measures two functions in alternation, so that other load on the machine affects both alike. */
 
 const ROUNDS = 9;
-/** Milliseconds: of warming up, and of the slower one's turn. */
+/** Milliseconds of warming up. */
 const WARM = 500;
+/** Milliseconds of the slower function's turn. */
 const TURN = 200;
 
 type Work = () => Promise<unknown>;
 
 export interface Turns {
-  /** Median milliseconds a call. */
+  /** Median milliseconds per call of each. */
   first: number;
   second: number;
-  /** How many times as long the second takes: the median over the rounds. */
+  /** Time of the second divided by that of the first: the median over the rounds. */
   ratio: number;
 }
 
@@ -30,7 +31,9 @@ export async function byTurns(first: Work, second: Work, signal: AbortSignal): P
   };
 }
 
-/** Calls it until the engine has had time to compile it well; milliseconds of the last call. */
+/**
+ * Calls the function until the engine has optimised it. Returns the milliseconds of the last call.
+ */
 async function warm(work: Work): Promise<number> {
   const start = performance.now();
   let last: number;

@@ -1,4 +1,7 @@
-/** Times the loaded model on the visitor's own machine, as each kind of weights, with more workers, and beside a peer. */
+/**
+ * Measures the loaded model on the visitor's machine, with different weights and numbers of
+ * workers, and beside a peer.
+ */
 
 import { barX, text as label } from "@observablehq/plot";
 import { type LoadOptions, load } from "gossamer-embed";
@@ -19,26 +22,26 @@ const BATCH = 32;
 const SINGLE = [SENTENCE];
 const MANY = Array.from({ length: BATCH }, () => SENTENCE);
 const DTYPES = ["q8", "q4", "f32"] as const;
-/** Milliseconds for each figure. */
+/** Milliseconds of measurement for each figure. */
 const SPAN = 1500;
 const PEER = "transformers.js";
-/** What runs beside the peer: the same kind of weights, and one thread off the page. */
+/** Our options beside the peer: the same number of bits, and one worker. */
 const BESIDE = { dtype: "q8", workers: 1 } as const;
 
 interface Row {
-  /** Of its bar. */
+  /** Label of its bar. */
   name: string;
   weights: string;
   workers: number;
   loading: number;
-  /** Which transformers.js does not tell. */
+  /** Memory in bytes; transformers.js does not report it. */
   memory?: number;
   /** Median milliseconds for one text. */
   single: number;
   textsPerSecond: number;
 }
 
-/** How many times as fast as the peer. */
+/** Our speed divided by that of the peer. */
 interface Ratios {
   peer: string;
   single: number;
@@ -54,7 +57,7 @@ class BenchPanel extends Panel {
   };
   declare private rows: Row[];
   declare private ratios: Ratios | undefined;
-  /** What is measured now. */
+  /** Description of the current measurement. */
   declare private under: string | undefined;
 
   constructor() {
@@ -176,7 +179,7 @@ class BenchPanel extends Panel {
     if (!svg) return;
     const copy = svg.cloneNode(true) as SVGElement;
     copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
-    // Outside of the page nothing says what its colours are.
+    // The saved file has no style sheet, so its colours are written into it.
     const style = getComputedStyle(this);
     const markup = copy.outerHTML.replace(/var\((--[\w-]+)\)/g, (_, name: string) =>
       style.getPropertyValue(name).trim(),
@@ -193,7 +196,7 @@ function workerCounts(): number[] {
   return counts;
 }
 
-/** Loads the model anew. */
+/** Loads the model again, with other options. */
 async function reload(
   { source, options }: LoadedModel,
   variant: Pick<LoadOptions, "dtype" | "workers">,

@@ -1,4 +1,4 @@
-/** The code that does what the page has just done. */
+/** Shows the code that does what this page does. */
 
 import { html, type TemplateResult } from "lit";
 import { OFFERS } from "../models.js";
@@ -47,7 +47,7 @@ class CodePanel extends Panel {
     });
 }
 
-/** What another program would pass to `load`. */
+/** The argument of `load` in another program. */
 function sourceOf({ source, name }: LoadedModel): string {
   if (OFFERS.some(({ id }) => id === name)) return name;
   return typeof source === "string" ? source : `./${name}`;
@@ -55,7 +55,7 @@ function sourceOf({ source, name }: LoadedModel): string {
 
 function page(source: string, kind: "dense" | "sparse", model: LoadedModel | undefined): string {
   const { device = "cpu", dtype = "auto", workers = 1, file } = model?.options ?? {};
-  // The version of the files beside this page is none of the Hub's.
+  // The revision of the files that come with this page does not exist on the Hub.
   const bundled = OFFERS.some(({ bundled }) => bundled?.address === model?.source);
   const revision = bundled ? undefined : model?.options.revision;
   const choices = { ...(device !== "cpu" && { device }), ...(dtype !== "auto" && { dtype }) };

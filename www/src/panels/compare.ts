@@ -1,4 +1,7 @@
-/** How alike some texts are: a heat map of all pairs, and a map on which what is alike is near. */
+/**
+ * Compares texts: a heat map of the similarity of all pairs, and a map on which similar texts are
+ * near each other.
+ */
 
 import { axisX, axisY, cell, dot, text as label } from "@observablehq/plot";
 import type { Embedder, Matrix } from "gossamer-embed";
@@ -18,13 +21,13 @@ Mix flour, water and salt, and let the dough rise overnight.
 The harbour lights guide ships home at night.
 A lighthouse keeps sailors off the rocks.`;
 
-/** Texts beyond which numbers in the cells cannot be read. */
+/** Maximum number of texts for which the numbers in the cells are readable. */
 const READABLE = 14;
 
 interface Comparison {
   texts: string[];
   similarity: Matrix;
-  /** Where each text is on the map; dense vectors only. */
+  /** Position of each text on the map; only for dense vectors. */
   places: [number, number][] | undefined;
   milliseconds: number;
   tokens: number;
@@ -103,11 +106,8 @@ type Compared = Pick<Comparison, "similarity" | "places" | "tokens">;
 
 async function dense(embedder: Embedder, texts: string[], signal: AbortSignal): Promise<Compared> {
   const encoded = await embedder.encode(texts, { signal });
-  const [rows, width] = encoded.shape;
-  const vectors = Array.from({ length: rows }, (_, row) => [
-    ...encoded.data.subarray(row * width, (row + 1) * width),
-  ]);
-  // The two components that are shown, one after the other: all of them would take seconds.
+  const vectors = encoded.toList();
+  // NIPALS computes only the two components that are shown. All of them would take seconds.
   const plane = new PCA(vectors, { method: "NIPALS", nCompNIPALS: 2 }).predict(vectors, { nComponents: 2 });
   return {
     similarity: embedder.similarity(encoded, encoded),
@@ -116,15 +116,13 @@ async function dense(embedder: Embedder, texts: string[], signal: AbortSignal): 
   };
 }
 
-/** Dot products, which are what sparse models rank by. A plane of a vocabulary's size would say nothing. */
+/**
+ * Dot products, by which sparse models rank. There is no map: two components of a vocabulary's size
+ * would show little.
+ */
 async function sparse(embedder: Embedder, texts: string[], signal: AbortSignal): Promise<Compared> {
   const vectors = await embedder.encodeSparse(texts, { signal });
-  const data = vectors.flatMap((one) => vectors.map((other) => embedder.similarity(one, other)));
-  return {
-    similarity: { data: Float32Array.from(data), shape: [texts.length, texts.length] },
-    places: undefined,
-    tokens: 0,
-  };
+  return { similarity: embedder.similarity(vectors, vectors), places: undefined, tokens: 0 };
 }
 
 function heatMap(texts: string[], { data }: Matrix): Element {
@@ -186,7 +184,7 @@ function map(texts: string[], places: [number, number][]): Element {
     const [x = 0, y = 0] = places[at] ?? [];
     return { text: brief(text), number: at + 1, x, y };
   });
-  /** The names of points, towards the middle, where there is room for them. */
+  /** The labels of points, on the side towards the middle, where there is space. */
   const names = (where: "left" | "right") => {
     const sign = where === "left" ? 1 : -1;
     return label(

@@ -1,4 +1,4 @@
-/** Choose a model, watch it arrive, see what it is. */
+/** Choose a model, watch its download, and see what it is. */
 
 import { type CachedModel, cache, type LoadOptions, load, type ModelInfo } from "gossamer-embed";
 import { html, nothing, type TemplateResult } from "lit";
@@ -10,7 +10,7 @@ import { OFFERS, type Offer } from "../models.js";
 import { onSubmit, Panel } from "../panel.js";
 import { type LoadedModel, session } from "../session.js";
 
-/** The form's values for a model that is not in the list. */
+/** Values of the form for a model that is not in the list. */
 const OTHER = "other";
 const FILES = "files";
 
@@ -25,15 +25,15 @@ class LoadPanel extends Panel {
     warnings: { state: true },
     kept: { state: true },
   };
-  /** An offer's id, or one of the two other ways. */
+  /** The id of an offer, `OTHER` or `FILES`. */
   declare private choice: string;
   declare private dropped: DroppedModel | undefined;
   declare private download: Download | undefined;
   declare private gpu: FoundGpu;
   declare private dragging: boolean;
-  /** What went wrong without keeping the model from being loaded. */
+  /** Warnings of the load. */
   declare private warnings: string[];
-  /** Models in the cache. */
+  /** The models in the cache. */
   declare private kept: CachedModel[];
 
   constructor() {
@@ -268,7 +268,7 @@ class LoadPanel extends Panel {
       await this.#list();
     });
 
-  /** What the form names, and how to load it. */
+  /** The source and options that the form specifies. */
   #chosen(
     options: LoadedModel["options"],
     fields: FormData,
@@ -347,7 +347,7 @@ class LoadPanel extends Panel {
   }
 }
 
-/** A field's text, if there is any. */
+/** The text of a field; undefined if it is empty. */
 function text(fields: FormData, name: string): string | undefined {
   const value = fields.get(name);
   return typeof value === "string" && value.trim() !== "" ? value.trim() : undefined;

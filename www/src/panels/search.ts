@@ -1,4 +1,4 @@
-/** Dense, sparse and hybrid search side by side, over passages of the page or of the visitor. */
+/** Dense, sparse and hybrid search side by side, over the page's or the visitor's passages. */
 
 import { virtualize } from "@lit-labs/virtualizer/virtualize.js";
 import { type Remote, transfer, wrap } from "comlink";
@@ -14,11 +14,13 @@ import { indexTexts, type Models } from "../search/indexing.js";
 import type { Ranking, Rankings, SearchIndex } from "../search/worker.js";
 import { type LoadedModel, type Role, session } from "../session.js";
 
-/** Hits of each ranking that are shown. */
+/** Number of hits shown in each ranking. */
 const SHOWN = 10;
-/** Terms under a hit: those that made most of its score. */
+/** Number of terms shown with a hit: those with the largest share of its score. */
 const TERMS = 5;
-/** The kind of work that indexing is: it goes on while queries are answered. */
+/**
+ * The kind of work of indexing. It differs from that of queries, so both can run at the same time.
+ */
 const INDEX = "index";
 
 const KINDS = {
@@ -29,7 +31,7 @@ const KINDS = {
 
 type Kind = keyof typeof KINDS;
 
-/** Queries to begin with; a click asks them. */
+/** Example queries. A click runs one. */
 const EXAMPLES = [
   "how do birds find their way?",
   "harbour at night",
@@ -37,27 +39,27 @@ const EXAMPLES = [
   "a machine that learns",
 ];
 
-/** Decimals of a score, the same for all hits of a ranking. */
+/** Number of decimals of the scores in each ranking. */
 const DECIMALS: Record<Kind, number> = { dense: 3, hybrid: 4, sparse: 2 };
 
 interface Indexed {
   texts: string[];
   name: string;
-  /** The space of the vectors of each kind, for the kinds that are indexed. */
+  /** `spaceId` of each kind of vectors that is indexed. */
   spaces: Partial<Record<Role, string>>;
-  /** Texts that are indexed so far. */
+  /** Number of texts indexed so far. */
   done: number;
-  /** How long it took; unknown for what comes with the page. */
+  /** Duration of indexing; undefined for the index that comes with the page. */
   milliseconds?: number;
 }
 
 interface Answer {
   text: string;
   rankings: Rankings;
-  /** Milliseconds that each model took for the query. */
+  /** Milliseconds of each model for the query. */
   embedding: Partial<Record<Role, number>>;
   query: SparseVector | undefined;
-  /** Tokens of the documents that are shown, by the model of each ranking. */
+  /** Tokens of the shown documents, by ranking and document. */
   tokens: Record<Kind, Map<number, Token[]>>;
 }
 
@@ -71,22 +73,22 @@ class SearchPanel extends Panel {
     shown: { state: true },
     dragging: { state: true },
   };
-  /** What would be indexed. */
+  /** The texts to index. */
   declare private texts: { name: string; passages: string[] } | undefined;
   declare private indexed: Indexed | undefined;
-  /** When indexing began, while it is under way. */
+  /** Start of indexing, while it is in progress. */
   declare private indexing: number | undefined;
   declare private answer: Answer | undefined;
-  /** The ranking that a narrow screen shows. */
+  /** The ranking shown on a narrow screen. */
   declare private shown: Kind;
   declare private dragging: boolean;
   private readonly index: Remote<SearchIndex> = wrap(
     new Worker(new URL("../search/worker.ts", import.meta.url), { type: "module" }),
   );
-  /** The query of a visitor who has chosen no model yet. */
+  /** The initial query, for a visitor who has not chosen a model yet. */
   readonly #initial = session.models.length === 0 ? (EXAMPLES[0] ?? "") : "";
   #asked = 0;
-  /** Kinds of vectors that the latest answer could use. */
+  /** The kinds of vectors that were available for the latest answer. */
   #answered = "";
 
   constructor() {
@@ -97,7 +99,7 @@ class SearchPanel extends Panel {
 
   override connectedCallback(): void {
     super.connectedCallback();
-    // A visitor who has chosen no model gets those that come with the page.
+    // Without a chosen model, the models that come with the page are loaded.
     if (session.models.length === 0) for (const role of ROLES) void demo.load(role);
     void this.attempt(() => this.#useCorpus(), "texts");
     session.addEventListener("change", this.#askAgain);
@@ -128,7 +130,7 @@ class SearchPanel extends Panel {
     );
   }
 
-  /** Answers the query that is there once more when a model has arrived. */
+  /** Runs the current query again when another model is available. */
   readonly #askAgain = () => {
     const form = this.querySelector<HTMLFormElement>("form.ask");
     if (Object.keys(this.#models()).join() !== this.#answered) void this.#search(form);
@@ -219,7 +221,7 @@ class SearchPanel extends Panel {
       this.texts = { name: "Pasted texts", passages: await this.index.read("pasted.txt", pasted) };
     }, "texts");
 
-  /** The page's passages, and their vectors if the page has them. */
+  /** Uses the page's passages, and their vectors if the page has them. */
   async #useCorpus(): Promise<void> {
     const [response, vectors] = await Promise.all([
       fetch(new URL("../corpus.txt", import.meta.url)),
@@ -297,7 +299,7 @@ class SearchPanel extends Panel {
     `;
   }
 
-  /** The page's models that did not arrive. */
+  /** The page's models that failed to load. */
   #failed(): TemplateResult[] {
     return [...demo.problems].map(
       ([role, problem]) => html`<p class="message">
@@ -315,7 +317,7 @@ class SearchPanel extends Panel {
     void this.#search(form);
   };
 
-  /** Searches as one types; an answer that comes after that of a later question is dropped. */
+  /** Searches while the visitor types. The answer to an outdated query is dropped. */
   readonly #search = async (form: HTMLFormElement | null) => {
     const { indexed } = this;
     const models = this.#models();
@@ -357,7 +359,7 @@ class SearchPanel extends Panel {
       },
       query,
       tokens: {
-        // The meaning of a passage is no matter of single words.
+        // Dense scores do not depend on single words, so nothing is marked.
         dense: new Map(),
         sparse: await tokens("sparse"),
         hybrid: await tokens("hybrid"),
@@ -423,7 +425,7 @@ class SearchPanel extends Panel {
     });
 }
 
-/** A result with the time that it took. */
+/** The result of some work and its duration. */
 async function timed<T>(
   work: (() => Promise<T>) | undefined,
 ): Promise<{ result: T | undefined; milliseconds: number }> {
@@ -432,7 +434,7 @@ async function timed<T>(
   return { result, milliseconds: performance.now() - start };
 }
 
-/** The tokens of some documents, to mark words in them. */
+/** The tokens of documents, to mark words in them. */
 async function tokensOf(
   documents: number[],
   texts: string[],
@@ -458,7 +460,7 @@ function latency({ embedding, rankings }: Answer): TemplateResult {
   return html`${stages.join(" · ")}`;
 }
 
-/** What is indexed, where there is no answer to tell of. */
+/** The state of the index, shown while there is no answer. */
 function state({ texts, done, milliseconds }: Indexed): string {
   if (done < texts.length) return `${count(done)} of ${plural(texts.length, "passage")} indexed.`;
   if (milliseconds === undefined)
@@ -467,13 +469,13 @@ function state({ texts, done, milliseconds }: Indexed): string {
   return `${plural(texts.length, "passage")} indexed in ${time(milliseconds)}: ${rate} texts a second.`;
 }
 
-/** An answer for those who do not see it. */
+/** The announcement of an answer for screen readers. */
 function announcement({ text, rankings }: Answer): string {
   const results = Object.entries(rankings).map(([kind, { hits }]) => `${hits.length} ${kind}`);
   return `Results for “${text}”: ${results.join(", ")}.`;
 }
 
-/** The place of a ranking whose model is on its way. */
+/** Placeholder for a ranking whose model is being loaded. */
 function skeleton(kind: Kind): TemplateResult {
   const download = kind === "hybrid" ? undefined : demo.downloads.get(kind);
   const { loaded = 0, total } = download ?? {};
@@ -527,7 +529,9 @@ function column(kind: Kind, { hits }: Ranking, answer: Answer, texts: string[]):
   `;
 }
 
-/** A term that query and passage share: a word of the passage, or one that the model added to it. */
+/**
+ * A term that query and passage share: a word of the passage, or one that the model added to it.
+ */
 function term(label: string, share: number, isOwn: boolean): TemplateResult {
   const origin = isOwn ? "in the passage" : "added by the model";
   return html`<span class="term ${isOwn ? "" : "added"}" title=${origin}
@@ -544,7 +548,7 @@ function progress({ texts, done }: Indexed, since: number): TemplateResult {
   `;
 }
 
-/** All passages; only those in sight are in the document. */
+/** The list of all passages. Only the visible ones are in the document. */
 function browse(passages: string[]): TemplateResult {
   const characters = passages.reduce((sum, passage) => sum + passage.length, 0);
   return html`

@@ -1,4 +1,7 @@
-/** What a sparse model makes of a text: its words with weights, those that it added, and what makes a score. */
+/**
+ * Shows the sparse vector of a text: the weights of its words, the words that the model added, and
+ * the terms of a score.
+ */
 
 import { barX, text as label } from "@observablehq/plot";
 import type { Embedder, SparseVector } from "gossamer-embed";
@@ -12,13 +15,13 @@ import { session } from "../session.js";
 const QUERY = "where do ships rest at night?";
 const DOCUMENT = "The harbour is a haven: vessels lie at anchor there until the morning tide.";
 
-/** Bars of one plot; the rest is little. */
+/** Maximum number of bars in a plot; the remaining weights are small. */
 const SHOWN = 24;
 
 interface Term {
   term: string;
   weight: number;
-  /** Whether the text has it, or the model added it. */
+  /** Whether the term is in the text; otherwise the model added it. */
   origin: "in the text" | "added by the model";
 }
 
@@ -150,7 +153,7 @@ function figure(title: string, subtitle: string, terms: Term[]): TemplateResult 
 
 function bars(title: string, terms: Term[]): Element {
   const most = Math.max(...terms.map(({ weight }) => weight));
-  // A term may be there twice, as a word and as the start of one.
+  // A term may occur twice in the vocabulary, as a word and as the start of one.
   const rows = terms.map((term, row) => ({ ...term, row }));
   return plot(`${title}: terms by weight`, {
     width: 340,

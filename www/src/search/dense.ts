@@ -4,7 +4,7 @@ export class DenseIndex {
   readonly #parts: Float32Array[] = [];
   #dimensions = 0;
 
-  /** Vectors of the next documents, end to end. */
+  /** Adds the vectors of the next documents, end to end. */
   add(data: Float32Array, dimensions: number): void {
     this.#parts.push(data);
     this.#dimensions = dimensions;
@@ -14,7 +14,7 @@ export class DenseIndex {
     return this.#parts.length === 0;
   }
 
-  /** Each document's vector. */
+  /** The vector of each document. */
   *vectors(): Generator<Float32Array> {
     const dimensions = this.#dimensions;
     for (const part of this.#parts) {
@@ -22,7 +22,7 @@ export class DenseIndex {
     }
   }
 
-  /** Each document's cosine with the query. */
+  /** The cosine of each document with the query. */
   scores(query: Float32Array): Float64Array {
     const dimensions = this.#dimensions;
     const documents = this.#parts.reduce((sum, part) => sum + part.length, 0) / dimensions;

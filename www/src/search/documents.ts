@@ -1,13 +1,16 @@
-/** Files → passages. */
+/** Reads passages from files. */
 
 import papaparse from "papaparse";
 
-/** Fields and columns that are taken to hold the text, in this order; else it is the one with the longest texts. */
+/**
+ * Names of fields and columns that hold the text, in order of preference. If there is none of them,
+ * the one with the longest texts is used.
+ */
 const TEXT_FIELDS = ["text", "passage", "content", "body", "document", "abstract", "description"];
 
 const EXTENSIONS = ["txt", "md", "json", "jsonl", "ndjson", "csv", "tsv"];
 
-/** The passages of a file, whose format its name tells. */
+/** The passages of a file. Its extension determines the format. */
 export async function readDocuments(name: string, blob: Blob): Promise<string[]> {
   const extension = /\.(\w+)$/.exec(name)?.[1]?.toLowerCase();
   if (extension !== undefined && !EXTENSIONS.includes(extension)) {
@@ -37,7 +40,7 @@ function parse(name: string, content: string): string[] {
     return fromRecords(data);
   }
   const paragraphs = content.split(/\n\s*\n/);
-  // A file without empty lines has a passage a line.
+  // In a file without empty lines each line is a passage.
   return paragraphs.length > 1
     ? paragraphs.map((paragraph) => paragraph.replace(/^#+\s+/, ""))
     : content.split("\n");
@@ -71,7 +74,7 @@ function jsonLines(name: string, content: string): unknown[] {
     });
 }
 
-/** A record is a string, or an object with one in some field. */
+/** The texts of records. A record is a string, or an object with a string in some field. */
 function fromRecords(records: unknown[]): string[] {
   const objects = records.filter((record) => typeof record === "object" && record !== null);
   const field = textField(objects as Record<string, unknown>[]);

@@ -1,18 +1,18 @@
-/** An index as a file, in the wire formats that vector databases and clients read. */
+/** Exports an index as a file, in formats of vector databases and clients. */
 
 import type { SparseVector } from "gossamer-embed";
 
 export interface Vectors {
   dense: Iterable<Float32Array> | undefined;
   sparse: readonly SparseVector[] | undefined;
-  /** Tokens of all texts, as the dense model counted them. */
+  /** Number of tokens of all texts in the dense model. */
   tokens: number;
 }
 
 interface Format {
   title: string;
   extension: "json" | "jsonl";
-  /** The kind of vectors that it holds; both, where it holds what there is. */
+  /** The kind of vectors in the file. `both`: all that are available. */
   of: "dense" | "sparse" | "both";
   write(vectors: Vectors, texts: readonly string[], model: string): Iterable<string>;
 }
@@ -90,7 +90,7 @@ function plain({ indices, values }: SparseVector) {
   return { indices: [...indices], values: [...values] };
 }
 
-/** The entries of a JSON list, one by one: no more than one is in memory as objects. */
+/** Writes a JSON list entry by entry, so that only one entry is in memory as an object. */
 function* list<T>(rows: Iterable<T>, entry: (row: T, index: number) => unknown): Generator<string> {
   let index = 0;
   for (const row of rows) {

@@ -1,15 +1,24 @@
-/** Fills the index: models compute vectors in their workers, the index takes them in its own. */
+/**
+ * Fills the index: the models compute vectors in their workers, and the index stores them in its
+ * worker.
+ */
 
 import { type Remote, transfer } from "comlink";
 import type { LoadedModel, Role } from "../session.js";
 import type { SearchIndex } from "./worker.js";
 
-/** Texts of one call for each worker: enough to keep them busy, few enough for progress to move. */
+/**
+ * Number of texts per call and worker: enough to keep workers busy, few enough for frequent
+ * progress.
+ */
 const SHARE = 16;
 
 export type Models = Partial<Record<Role, LoadedModel>>;
 
-/** Embeds all texts with each model, and adds the vectors to the index; `onProgress` is told how many are done. */
+/**
+ * Embeds all texts with each model and adds the vectors to the index. `onProgress` is called with
+ * the number of texts done.
+ */
 export async function indexTexts(
   index: Remote<SearchIndex>,
   texts: readonly string[],

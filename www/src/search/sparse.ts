@@ -1,4 +1,6 @@
-/** An inverted index: for each term the documents that have it, so that a query visits no others. */
+/**
+ * An inverted index: for each term the documents that contain it, so that a query visits no others.
+ */
 
 import type { SparseVector } from "gossamer-embed";
 
@@ -7,7 +9,7 @@ interface Posting {
   weight: number;
 }
 
-/** What one term adds to a score. */
+/** The contribution of one term to a score. */
 export interface TermShare {
   index: number;
   share: number;
@@ -33,12 +35,12 @@ export class SparseIndex {
     return this.#vectors.length === 0;
   }
 
-  /** Each document's vector. */
+  /** The vector of each document. */
   get vectors(): readonly SparseVector[] {
     return this.#vectors;
   }
 
-  /** Each document's dot product with the query; 0 for those that share no term with it. */
+  /** The dot product of each document with the query; 0 if they share no term. */
   scores({ indices, values }: SparseVector): Float64Array {
     const scores = new Float64Array(this.#vectors.length);
     for (const [at, index] of indices.entries()) {
@@ -50,14 +52,17 @@ export class SparseIndex {
     return scores;
   }
 
-  /** What makes a document's score, the largest share first. */
+  /** The contributions to a document's score, the largest first. */
   shares(query: SparseVector, document: number): TermShare[] {
     const vector = this.#vectors[document];
     return vector ? overlap(query, vector) : [];
   }
 }
 
-/** The terms that two vectors share and what each adds to their dot product, the largest share first. */
+/**
+ * The terms that two vectors share and the contribution of each to their dot product, the largest
+ * first.
+ */
 export function overlap(a: SparseVector, b: SparseVector): TermShare[] {
   const weights = new Map([...b.indices].map((index, at) => [index, b.values[at] ?? 0]));
   return [...a.indices]

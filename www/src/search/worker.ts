@@ -1,4 +1,4 @@
-/** The search index, in a worker: the page stays free however many documents there are. */
+/** The search index, in a worker, so that the page stays responsive with many documents. */
 
 import { expose } from "comlink";
 import type { SparseVector } from "gossamer-embed";
@@ -9,10 +9,10 @@ import { FORMATS, type FormatName } from "./export.js";
 import { best, fuse, type Hit } from "./ranking.js";
 import { SparseIndex, type TermShare } from "./sparse.js";
 
-/** How deep each ranking goes before the two are fused. */
+/** Number of documents of each ranking that are fused. */
 const DEPTH = 100;
 
-/** Dense vectors of the next documents, end to end. */
+/** The dense vectors of the next documents, end to end. */
 export interface DenseRows {
   data: Float32Array;
   dimensions: number;
@@ -37,7 +37,10 @@ export class SearchIndex {
     return readDocuments(name, blob);
   }
 
-  /** Begins anew with other documents, or forgets the vectors of these kinds where the documents stay the same. */
+  /**
+   * Starts with other documents. If the documents are the same, deletes only the vectors of these
+   * kinds.
+   */
   reset(texts: readonly string[], kinds: readonly Role[] = ["dense", "sparse"]): void {
     this.#texts = texts;
     if (kinds.includes("dense")) {
@@ -47,7 +50,7 @@ export class SearchIndex {
     if (kinds.includes("sparse")) this.#sparse = new SparseIndex();
   }
 
-  /** Vectors of the next documents. */
+  /** Adds the vectors of the next documents. */
   add(dense: DenseRows | undefined, sparse: SparseVector[] | undefined): void {
     if (dense) {
       this.#dense.add(dense.data, dense.dimensions);
@@ -56,7 +59,7 @@ export class SearchIndex {
     if (sparse) this.#sparse.add(sparse);
   }
 
-  /** The best so many documents by each ranking that there are vectors for. */
+  /** The best documents of each ranking for which there are vectors. */
   search(dense: Float32Array | undefined, sparse: SparseVector | undefined, most: number): Rankings {
     const rankings: Rankings = {};
     if (dense && !this.#dense.isEmpty) rankings.dense = timed(() => best(this.#dense.scores(dense), DEPTH));
@@ -73,7 +76,7 @@ export class SearchIndex {
     return rankings;
   }
 
-  /** All vectors as a file. */
+  /** Exports all vectors as a file. */
   export(format: FormatName, model: string): Blob {
     const vectors = {
       dense: this.#dense.isEmpty ? undefined : this.#dense.vectors(),

@@ -1,9 +1,12 @@
-/** What databases take of sparse vectors. */
+/** Limits of databases for sparse vectors. */
 
 import { GossamerError } from "../../errors.js";
 import type { SparseVector } from "../../types.js";
 
-/** Throws if something is not a sparse vector: most often it is the list of them that encodeSparse gives. */
+/**
+ * Throws if a value is not a sparse vector. Most often it is the list of vectors that
+ * `encodeSparse` returns.
+ */
 export function checkSparse(vector: SparseVector): void {
   const [indices, values] = [vector?.indices?.length, vector?.values?.length];
   if (typeof indices === "number" && indices === values) return;
@@ -12,7 +15,7 @@ export function checkSparse(vector: SparseVector): void {
   });
 }
 
-/** Throws if a vector has too many entries for a database, or too few. */
+/** Throws if a vector has too many or too few entries for a database. */
 export function checkEntries(vector: SparseVector, least: number, most: number, where: string): void {
   checkSparse(vector);
   const entries = vector.indices.length;

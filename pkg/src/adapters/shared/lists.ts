@@ -1,15 +1,18 @@
-/** Vectors as the lists of numbers that other libraries take. */
+/** Converts vectors to the lists of numbers that other libraries take. */
 
 import type { Embedder } from "../../embedder.js";
 import { GossamerError } from "../../errors.js";
 import { lists } from "../../rows.js";
-import type { EncodeOptions, SparseVector } from "../../types.js";
+import type { EncodeOptions, RerankOptions, SparseVector } from "../../types.js";
 import { checkSparse } from "./limits.js";
 
 export { lists };
 
-/** What adapters do with texts: as `encode`, always in f32. */
+/** Options of adapters: those of `encode`. Vectors are always floats. */
 export type AdapterOptions = Omit<EncodeOptions, "output" | "signal">;
+
+/** What adapters do with documents: as `rerank`, and the list is always given whole. */
+export type RerankerOptions = Omit<RerankOptions, "signal" | "returnDocuments" | "batchTokens">;
 
 /** Throws if something is not an embedder: most often it is the promise of one. */
 export function checkEmbedder(embedder: Embedder): void {
@@ -17,7 +20,9 @@ export function checkEmbedder(embedder: Embedder): void {
   throw new GossamerError("invalid_input", "Pass an embedder: what `await load(…)` gives.", { status: 400 });
 }
 
-/** A dense vector for each text. None for none, where `encode` would refuse. */
+/**
+ * One dense vector for each text. An empty list gives an empty result, where `encode` would throw.
+ */
 export async function denseLists(
   embedder: Embedder,
   texts: readonly string[],
@@ -28,7 +33,10 @@ export async function denseLists(
   return texts.length === 0 ? [] : lists(await embedder.encode(texts, options));
 }
 
-/** Throws if something is not a text. To `encode` a list of numbers is a text's token ids, which adapters never mean. */
+/**
+ * Throws if a value is not a text. `encode` would read a list of numbers as token ids, which is
+ * never meant in adapters.
+ */
 export function checkTexts(texts: readonly unknown[], what = "text"): void {
   const list = Array.isArray(texts) ? texts : [texts];
   const at = list.findIndex((text) => typeof text !== "string");
@@ -38,7 +46,7 @@ export function checkTexts(texts: readonly unknown[], what = "text"): void {
   throw new GossamerError("invalid_input", `These texts cannot be embedded: ${found}.`, { status: 400 });
 }
 
-/** A sparse vector's indices and values. */
+/** The indices and values of a sparse vector as lists. */
 export function sparseLists(vector: SparseVector): { indices: number[]; values: number[] } {
   checkSparse(vector);
   const { indices, values } = vector;

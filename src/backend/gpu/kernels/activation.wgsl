@@ -1,9 +1,10 @@
-// Element-wise activations; takes the place of `activate` in kernels that end with one.
+// Element-wise activations. This file replaces `activate` in kernels that apply one.
 
-// 0 identity, 1 relu, 2 gelu, 3 gelu (tanh), 4 silu, 5 sigmoid, 6 tanh
-override ACTIVATION: u32 = 0u;
+// A number of `Activation`
+override ACTIVATION: u32 = Activation_Identity;
 
-// tanh that cannot overflow: e^−2|x| is at most 1. Near zero the difference would cancel, and the series is exact enough.
+// tanh by e^−2|x|, which is at most 1 and so cannot overflow. Near zero the difference would
+// cancel, so there it is the Taylor series.
 fn tanh_of(x: f32) -> f32 {
     let size = abs(x);
     let power = exp(-2.0 * size);
@@ -13,7 +14,8 @@ fn tanh_of(x: f32) -> f32 {
     return select(far, near, size < 0.1);
 }
 
-// x·Φ(x) by the polynomial of the CPU's kernel: max(x, 0) − a·Φ(−a), a = |x| up to 5.3, u = 2a / 5.3 − 1.
+// x·Φ(x) = max(x, 0) − a·Φ(−a) with a = |x|. Φ(−a) is a polynomial of degree 14 in u = 2a / 5.3 −
+// 1, fitted on 0 ≤ a ≤ 5.3. Beyond that a·Φ(−a) is below 4e-7.
 fn gelu(x: f32) -> f32 {
     let a = min(abs(x), 5.3);
     let u = a * (2.0 / 5.3) - 1.0;
@@ -37,12 +39,12 @@ fn gelu(x: f32) -> f32 {
 
 fn activate(x: f32) -> f32 {
     switch ACTIVATION {
-        case 1u: { return max(x, 0.0); }
-        case 2u: { return gelu(x); }
-        case 3u: { return 0.5 * x * (1.0 + tanh_of(0.7978846 * (x + 0.044715 * x * x * x))); }
-        case 4u: { return x / (1.0 + exp(-x)); }
-        case 5u: { return 1.0 / (1.0 + exp(-x)); }
-        case 6u: { return tanh_of(x); }
+        case Activation_Relu: { return max(x, 0.0); }
+        case Activation_Gelu: { return gelu(x); }
+        case Activation_GeluTanh: { return 0.5 * x * (1.0 + tanh_of(0.7978846 * (x + 0.044715 * x * x * x))); }
+        case Activation_Silu: { return x / (1.0 + exp(-x)); }
+        case Activation_Sigmoid: { return 1.0 / (1.0 + exp(-x)); }
+        case Activation_Tanh: { return tanh_of(x); }
         default: { return x; }
     }
 }

@@ -1,26 +1,27 @@
-// Attention of packed sequences with an online softmax (Dao et al. 2022): a workgroup has 32 queries of one head, and goes
-// through the keys that any of them sees, 32 at a time; scores never leave workgroup memory. A thread has four queries,
-// and four keys or every eighth element of their values.
+// Self-attention of packed sequences with an online softmax (Dao et al. 2022). A workgroup computes
+// 32 queries of one head. It goes through the keys that any of them sees, 32 at a time, and keeps
+// scores in workgroup memory. A thread computes four queries: their scores against four keys, and
+// every eighth element of their results.
 
 struct Shape {
-    // Widths of rows of queries and keys, and of queries, keys and values; where keys and values begin in them
+    // Widths of rows of `qk` and `v`, and the columns where keys begin in `qk` and values in `v`
     qk_stride: u32,
     v_stride: u32,
     keys: u32,
     values: u32,
-    // Query heads, and how many of them share a key head
+    // Query heads, and the number of them that share a key head
     heads: u32,
     share: u32,
     scale: f32,
-    // The most tokens before and after a query that it sees
+    // Maximum distance of a key before and after its query
     before: u32,
     after: u32,
-    // Largest distance of the bias, if there is one
+    // Largest distance of the bias, and whether there is one
     reach: u32,
     biased: u32,
 }
 
-// Of queries: the first one, the end of their sequence, and its start
+// A tile of queries: the first one, and the end and start of their sequence
 struct Tile {
     first: u32,
     end: u32,
@@ -35,14 +36,15 @@ struct Tile {
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 @group(0) @binding(5) var<storage, read_write> out: array<f32>;
 
-// Of a head
+// Size of a head; this line is replaced
 const SIZE = 64u;
 
 const TILE = 32u;
 const THREADS = 64u;
-// Odd, so that banks differ
+// Row pitch of tiles in workgroup memory. It is odd, so that the rows of a column are in different
+// banks.
 const PITCH = 33u;
-// Elements of a value that a thread has
+// Elements of a result that a thread computes
 const OWN = (SIZE + 7u) / 8u;
 const UNSEEN = -3.0e38;
 
@@ -78,7 +80,8 @@ fn attention(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_
     var result: array<vec4<f32>, OWN>;
     for (var key = begin; key < end; key += TILE) {
         var score: array<vec4<f32>, 4>;
-        // By hand: in SwiftShader a variable of a loop keeps its value from turn to turn.
+        // SwiftShader does not reset a variable that is declared in a loop, so this does it
+        // explicitly.
         for (var i = 0u; i < 4u; i++) { score[i] = vec4(0.0); }
         for (var d = 0u; d < SIZE; d += TILE) {
             for (var at = lane; at < TILE * TILE; at += THREADS) {

@@ -1,10 +1,10 @@
-// Puts rows in columns of wider rows.
+// Copies rows to a range of columns of wider rows.
 
 struct Shape {
-    // Values that are copied, and their width
+    // Number of values that are copied, and width of their rows
     size: u32,
     width: u32,
-    // Of the result, and where the columns begin in it
+    // Width of the result's rows, and the column where the copy begins
     total: u32,
     first: u32,
 }

@@ -1,4 +1,5 @@
-// Four products of signed bytes, added up; where the language lacks `dot4I8Packed`.
+// The sum of four products of signed bytes. This file replaces `dot_of` where the language lacks
+// `dot4I8Packed`.
 
 fn bytes_of(word: u32) -> vec4<i32> {
     let bytes = vec4<i32>(vec4(word) << vec4(24u, 16u, 8u, 0u));

@@ -1,7 +1,7 @@
 // activation(first half) · second half of each row.
 
 struct Shape {
-    // Values of the result, and its width
+    // Number of values of the result, and its width
     size: u32,
     width: u32,
 }
@@ -10,6 +10,7 @@ struct Shape {
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 
+// Replaced by activation.wgsl
 fn activate(x: f32) -> f32 { return x; }
 
 @compute @workgroup_size(256)

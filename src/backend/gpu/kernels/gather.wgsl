@@ -1,14 +1,15 @@
-// Rows of an embedding table, added to what is there or put in its place. A workgroup has 64 columns of one token.
+// Writes rows of an embedding table, or adds them to the result. A workgroup computes 64 columns of
+// one token.
 
 struct Shape {
     width: u32,
-    // Words of a row of f32 or f16; groups of a row of codes
+    // Words of a row of f32 or f16, or groups of a row of integers
     stride: u32,
-    // The part of the table that is bound
+    // First row and number of rows of the part of the table that is bound
     first: u32,
     rows: u32,
     scale: f32,
-    // Whether to add
+    // Whether to add to the result
     adds: u32,
 }
 
@@ -18,11 +19,12 @@ struct Shape {
 @group(0) @binding(3) var<storage, read> scales: array<f32>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 
+// Bits of an element of the table: 32, 16, 8 or 4
 override BITS: u32 = 32u;
 
 var<workgroup> values: array<f32, 64>;
 
-// An element of a row of codes, which is still rotated.
+// An element of a row of integers, times its scale. It is still rotated.
 fn code_at(row: u32, group: u32, lane: u32) -> f32 {
     let cell = row * shape.stride + group;
     var word = 0u;
@@ -31,7 +33,8 @@ fn code_at(row: u32, group: u32, lane: u32) -> f32 {
         word = table[cell * 16u + lane / 4u];
     } else {
         word = table[cell * 8u + lane / 8u];
-        // As `gemm` has them: times 16.
+        // As in gemm.wgsl: 4-bit codes are the upper halves of bytes, and scales are for codes
+        // times 16.
         word = select(word << 4u, word, (lane / 4u) % 2u == 1u) & 0xf0f0f0f0u;
     }
     let code = extractBits(bitcast<i32>(word), 8u * (lane % 4u), 8u);
@@ -42,7 +45,8 @@ fn code_at(row: u32, group: u32, lane: u32) -> f32 {
 fn gather(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let token = place.y;
     let column = place.x * 64u + lane;
-    // Uniform: one row for the whole workgroup. Beyond the part it is another dispatch's.
+    // The row is the same for the whole workgroup. Rows of other parts are left to their
+    // dispatches.
     let row = ids[token] - shape.first;
     let here = row < shape.rows;
     var value = 0.0;

@@ -1,18 +1,19 @@
-// x · weightᵀ in tiles of ROWS × 64, whose operands pass through workgroup memory in steps of 16 words; a thread has four rows
-// and four columns of a tile.
+// x · weightᵀ in tiles of ROWS × 64. Operands pass through workgroup memory in steps of 16 words. A
+// thread computes four rows and four columns of a tile.
 //
-// With weights of 32 bits a word of x is one f32. With 16 bits it is two halves, whose products are added up in f32. With 8 or
-// 4 bits it is four codes of 8 bits, and a step is a group: integer sums are exact. Sums of a step are scaled to f32, but for
-// 32 bits. An element is always one sequential sum over k.
+// With 32-bit weights a word of x is one f32. With 16 bits it is two halves, whose products are
+// added up in f32. With 8 or 4 bits it is four codes of 8 bits, and a step is a quantisation group,
+// whose integer sums are exact. With less than 32 bits the sums of a step are scaled to f32. An
+// element is always one sequential sum over k.
 
 struct Shape {
-    // Of x, and of the part of the weights that is bound
+    // Rows of x, and of the part of the weights that is bound
     rows: u32,
     columns: u32,
-    // Words of a row of x, and steps of a row of weights, which is filled up with zeros
+    // Words of a row of x, and steps of a row of weights, which is padded with zeros
     words: u32,
     steps: u32,
-    // Width of the result, and where the part's columns begin in it
+    // Width of the result, and the column where the part begins in it
     width: u32,
     first: u32,
     // Whether there is a bias
@@ -23,34 +24,41 @@ struct Shape {
 @group(0) @binding(1) var<storage, read> x: array<u32>;
 // [row][step]
 @group(0) @binding(2) var<storage, read> x_scales: array<f32>;
-// [column][step][16, or 8 with 4 bits]: codes of one word in the lower halves of its bytes, those of the next in the upper
+// [column][step][16, or 8 with 4 bits]. With 4 bits the lower halves of a word's bytes are the
+// codes of one word, and the upper halves those of the next.
 @group(0) @binding(3) var<storage, read> weight: array<u32>;
-// [column][step], of what `dot_of` gets
+// [column][step]; with 4 bits for codes times 16
 @group(0) @binding(4) var<storage, read> scales: array<f32>;
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
 // Where each sequence begins
 @group(0) @binding(7) var<storage, read> offsets: array<u32>;
 
+// Rows of a tile: 16, 32 or 64
 override ROWS: u32 = 64u;
+// Bits of a weight: 32, 16, 8 or 4
 override BITS: u32 = 32u;
-// SPLADE: whether to add up, and what: 0 the logit, 1 log(1 + relu(logit)), 2 log(1 + log(1 + relu(logit)))
+// SPLADE: whether tokens are summed (else the maximum is taken), and how often log(1 + relu(x)) is
+// applied
 override SUM: bool = false;
 override LOGS: u32 = 1u;
 
 const COLUMNS = 64u;
 const STEP = 16u;
-// Of a word's column of a tile; odd, so that banks differ
+// Pitch of a tile's words in workgroup memory. It is odd, so that the words of a row are in
+// different banks.
 const PITCH = 65u;
 const NOT_FINITE = 0x7f800000u;
 
 var<workgroup> x_tile: array<u32, STEP * PITCH>;
 var<workgroup> weight_tile: array<u32, STEP * PITCH>;
-// Of a thread's four rows, four columns each
+// Sums of a thread's four rows, four columns each
 var<private> sums: array<vec4<f32>, 4>;
 
+// Replaced by activation.wgsl
 fn activate(x: f32) -> f32 { return x; }
 
+// Replaced by dot.wgsl where the language lacks dot4I8Packed
 fn dot_of(a: u32, b: u32) -> i32 { return dot4I8Packed(a, b); }
 
 fn load_x(row: u32, end: u32, step: u32, thread: u32) {
@@ -94,14 +102,14 @@ fn add_floats(lane: vec2<u32>) {
     }
 }
 
-// f16 where the hardware has it
+// Replaced by f16 where the hardware has it
 alias Half = f32;
 
 fn halves(word: u32) -> vec2<Half> { return vec2<Half>(unpack2x16float(word)); }
 
 fn add_halves(row: u32, end: u32, step: u32, lane: vec2<u32>) {
     var part: array<vec4<f32>, 4>;
-    // By hand: in SwiftShader a variable of a loop keeps its value from turn to turn.
+    // SwiftShader does not reset a variable that is declared in a loop, so this does it explicitly.
     for (var i = 0u; i < 4u; i++) { part[i] = vec4(0.0); }
     for (var d = 0u; d < STEP; d++) {
         let words = weights_at(d, lane);
@@ -127,7 +135,7 @@ fn add_codes(row: u32, end: u32, column: u32, step: u32, lane: vec2<u32>) {
             exact[i] += vec4(dot_of(word, w.x), dot_of(word, w.y), dot_of(word, w.z), dot_of(word, w.w));
         }
     }
-    // Beyond the edges the sums are of no meaning.
+    // Sums beyond the edges are not used; the clamp keeps indices in range.
     let c = min(vec4(column + lane.x) + vec4(0u, 16u, 32u, 48u), vec4(shape.columns - 1u)) * shape.steps + step;
     let scale = vec4(scales[c.x], scales[c.y], scales[c.z], scales[c.w]);
     for (var i = 0u; i < 4u; i++) {
@@ -136,7 +144,7 @@ fn add_codes(row: u32, end: u32, column: u32, step: u32, lane: vec2<u32>) {
     }
 }
 
-// Sums of rows from `row` on, up to `end`, and columns from `column` on.
+// Computes `sums` for rows from `row` to `end` and columns from `column` on.
 fn product(row: u32, end: u32, column: u32, lane: vec2<u32>) {
     let thread = lane.y * 16u + lane.x;
     for (var i = 0u; i < 4u; i++) { sums[i] = vec4(0.0); }
@@ -184,7 +192,7 @@ fn is_finite(x: f32) -> bool {
 
 fn ln_1p(x: f32) -> f32 {
     let y = 1.0 + x;
-    // What rounding took from y is given back.
+    // The second term corrects the rounding of 1 + x.
     return log(y) - ((y - 1.0) - x) / y;
 }
 
@@ -194,14 +202,15 @@ fn splade_weight(logit: f32) -> f32 {
     return weight;
 }
 
-// What is not finite stays, as it would not in a maximum.
+// The sum or maximum of two weights. Values that are not finite win, which `max` does not
+// guarantee.
 fn joined(a: f32, b: f32) -> f32 {
     if (!is_finite(a)) { return a; }
     if (!is_finite(b) || SUM) { return a + b; }
     return max(a, b);
 }
 
-// For each sequence and column the largest logit's weight, or the sum of all weights.
+// SPLADE: for each sequence and column, the weight of the largest logit or the sum of all weights.
 @compute @workgroup_size(16, ROWS / 4u)
 fn splade(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_id) lane: vec3<u32>) {
     let column = tile.x * COLUMNS;
@@ -226,7 +235,7 @@ fn splade(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_id) 
         if (column + c >= shape.columns) { continue; }
         var all = 0.0;
         for (var i = 0u; i < ROWS / 4u; i++) { all = joined(all, bitcast<f32>(x_tile[i * COLUMNS + c])); }
-        // The weight rises with the logit, so it can wait until here.
+        // The weight is monotonic in the logit, so it is applied to the maximum only.
         if (!SUM && is_finite(all)) { all = splade_weight(all); }
         out[tile.y * shape.width + shape.first + column + c] = all;
     }

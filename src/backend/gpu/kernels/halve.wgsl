@@ -1,7 +1,7 @@
-// Activations → 16 bits: steps of 32 along a row are scaled by powers of two, so that neither they nor their products with
-// weights are out of range.
+// Converts activations to f16. Each step of 32 along a row is scaled by a power of two, so that
+// neither the activations nor their products with weights leave f16's range.
 //
-// A workgroup has one step, a thread one element of it.
+// A workgroup converts one step, a thread one element.
 
 struct Shape {
     width: u32,
@@ -16,7 +16,7 @@ struct Shape {
 @group(0) @binding(3) var<storage, read_write> scales: array<f32>;
 
 var<workgroup> values: array<f32, 32>;
-// Bits of absolute values, which have the order of the values; a NaN is the largest.
+// Bits of absolute values. They are ordered as the values are, and a NaN is the largest.
 var<workgroup> sizes: array<u32, 32>;
 
 @compute @workgroup_size(32)
@@ -33,14 +33,15 @@ fn halve(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_inde
     }
     workgroupBarrier();
     let largest = sizes[0];
-    // The largest comes to lie in [8, 16).
+    // The scale brings the largest value to [8, 16).
     let exponent = clamp(largest >> 23u, 4u, 253u);
     let inverse = bitcast<f32>((257u - exponent) << 23u);
     let cell = row * shape.steps + place.x;
     if (lane < 16u) {
         words[cell * 16u + lane] = pack2x16float(vec2(values[2u * lane], values[2u * lane + 1u]) * inverse);
     }
-    // What is not finite stays so, whatever became of its halves.
+    // With a largest value that is not finite the scale is that value, so that the product is not
+    // finite.
     let scale = select((exponent - 3u) << 23u, largest, largest >= 0x7f800000u);
     if (lane == 0u) { scales[cell] = bitcast<f32>(scale); }
 }

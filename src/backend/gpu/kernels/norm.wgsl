@@ -1,9 +1,10 @@
-// LayerNorm, RMSNorm or scaling to length 1 of each row, of a sum with a residual where there is one. A workgroup has a row.
+// LayerNorm, RMSNorm or scaling to length 1 of each row of x, or of x + residual. A workgroup
+// computes one row.
 
 struct Shape {
     width: u32,
     eps: f32,
-    // Whether there are a residual and a bias
+    // Whether the residual and the bias are added
     residual: u32,
     biased: u32,
 }
@@ -15,8 +16,10 @@ struct Shape {
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 @group(0) @binding(5) var<storage, read_write> out: array<f32>;
 
-// 0 LayerNorm, 1 RMSNorm, 2 RMSNorm times 1 + weight, 3 length 1
-override KIND: u32 = 0u;
+// A number of `NormKind`
+override KIND: u32 = NormKind_Layer;
+// Whether to scale to length 1 instead, without weight
+override UNIT: bool = false;
 
 const THREADS = 64u;
 
@@ -44,12 +47,12 @@ fn norm(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
     let row = place.x;
     let count = f32(shape.width);
     var mean = 0.0;
-    if (KIND == 0u) {
+    if (KIND == NormKind_Layer && !UNIT) {
         var sum = 0.0;
         for (var column = lane; column < shape.width; column += THREADS) { sum += value_at(row, column); }
         mean = total(sum, lane) / count;
     }
-    // Mean first: the variance of values with a large mean would cancel in one pass.
+    // The mean comes first: in one pass the variance of values with a large mean cancels.
     var squares = 0.0;
     for (var column = lane; column < shape.width; column += THREADS) {
         let distance = value_at(row, column) - mean;
@@ -57,11 +60,10 @@ fn norm(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
     }
     let square = total(squares, lane);
     var scale = 1.0 / sqrt(square / count + shape.eps);
-    if (KIND == 3u) { scale = 1.0 / max(sqrt(square), 1e-12); }
+    if (UNIT) { scale = 1.0 / max(sqrt(square), 1e-12); }
     for (var column = lane; column < shape.width; column += THREADS) {
         var value = (value_at(row, column) - mean) * scale;
-        if (KIND < 2u) { value *= weight[column]; }
-        if (KIND == 2u) { value *= 1.0 + weight[column]; }
+        if (!UNIT) { value *= select(weight[column], 1.0 + weight[column], KIND == NormKind_RmsPlusOne); }
         if (shape.biased != 0u) { value += bias[column]; }
         out[row * shape.width + column] = value;
     }

@@ -1,15 +1,16 @@
-// One vector a sequence, of its tokens after the first few. A sequence with none left gives zeros.
+// Pools the tokens of each sequence after its first few to one vector. A sequence with no token
+// left gives zeros.
 
 @group(0) @binding(0) var<uniform> width: u32;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 // Where each sequence begins
 @group(0) @binding(2) var<storage, read> offsets: array<u32>;
-// Tokens of each that are left out
+// Tokens at the beginning of each sequence that are left out
 @group(0) @binding(3) var<storage, read> skip: array<u32>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 
-// 0 the first token, 1 maximum, 2 mean, 3 sum over the root of the count, 4 mean weighted by position, 5 the last token
-override MODE: u32 = 2u;
+// A number of `Pooling`
+override MODE: u32 = Pooling_Mean;
 
 @compute @workgroup_size(64)
 fn pool(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) place: vec3<u32>) {
@@ -21,21 +22,21 @@ fn pool(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) pla
     let count = f32(end - first);
     var value = 0.0;
     if (first < end) {
-        if (MODE == 0u) {
+        if (MODE == Pooling_Cls) {
             value = x[first * width + column];
-        } else if (MODE == 5u) {
+        } else if (MODE == Pooling_LastToken) {
             value = x[(end - 1u) * width + column];
-        } else if (MODE == 1u) {
+        } else if (MODE == Pooling_Max) {
             value = x[first * width + column];
             for (var token = first + 1u; token < end; token++) { value = max(value, x[token * width + column]); }
         } else {
             var weights = 0.0;
             for (var token = first; token < end; token++) {
-                let weight = select(1.0, f32(token - offsets[sequence] + 1u), MODE == 4u);
+                let weight = select(1.0, f32(token - offsets[sequence] + 1u), MODE == Pooling_WeightedMean);
                 weights += weight;
                 value += x[token * width + column] * weight;
             }
-            value /= select(weights, sqrt(count), MODE == 3u);
+            value /= select(weights, sqrt(count), MODE == Pooling_MeanSqrtLen);
         }
     }
     out[sequence * width + column] = value;

@@ -1,5 +1,5 @@
-// Collects values above 0, and whatever is not a number, each after its place: a few of the many of a sparse vector. They come
-// in any order. If there are more than there is room for, the count tells.
+// Lists the values above 0 and NaNs of sparse vectors, each after its index, in any order. The
+// count includes values that the list has no room for.
 
 struct Shape {
     size: u32,
@@ -8,7 +8,7 @@ struct Shape {
 
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<storage, read> x: array<u32>;
-// The count, a word that is not used, then pairs
+// The count, an unused word, then pairs of index and value
 @group(0) @binding(2) var<storage, read_write> count: array<atomic<u32>>;
 
 @compute @workgroup_size(256)

@@ -1,32 +1,34 @@
-// Norms and rotation of queries and keys, head by head. A workgroup has one head of one token.
+// Norms and rotation of queries and keys. A workgroup computes one head of one token.
 
 struct Shape {
-    // Query heads, and these with the key heads
+    // Query heads, and query and key heads together
     queries: u32,
     heads: u32,
-    // Of queries, keys and values side by side
+    // Width of a row of queries, keys and values
     stride: u32,
     eps: f32,
     // Whether the norms have biases
     biased: u32,
-    // Angles of a token; 0 without rotation
+    // Number of angles, half the size of a head; 0 without rotation
     half: u32,
 }
 
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<storage, read> qkv: array<f32>;
-// Place of each token in its sequence
+// Position of each token in its sequence
 @group(0) @binding(2) var<storage, read> positions: array<u32>;
-// Weights and biases of the query heads' norm, and of the key heads'
+// Weight and bias of the query heads' norm, then of the key heads' norm
 @group(0) @binding(3) var<storage, read> norms: array<f32>;
 // [position][half]
 @group(0) @binding(4) var<storage, read> cosines: array<f32>;
 @group(0) @binding(5) var<storage, read> sines: array<f32>;
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
 
-// 0 LayerNorm, 1 RMSNorm, 2 RMSNorm times 1 + weight, 3 none
-override KIND: u32 = 3u;
-// The most that a head may have is 512.
+// Whether heads are normed
+override NORMS: bool = false;
+// A number of `NormKind`
+override KIND: u32 = NormKind_Layer;
+// Size of a head, at most 512
 override SIZE: u32 = 64u;
 
 const THREADS = 64u;
@@ -51,9 +53,9 @@ fn prepare(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_in
     let token = place.y;
     let source = token * shape.stride + head * SIZE;
     for (var i = lane; i < SIZE; i += THREADS) { row[i] = qkv[source + i]; }
-    if (KIND < 3u) {
+    if (NORMS) {
         var mean = 0.0;
-        if (KIND == 0u) {
+        if (KIND == NormKind_Layer) {
             var sum = 0.0;
             for (var i = lane; i < SIZE; i += THREADS) { sum += row[i]; }
             mean = total(sum, lane) / f32(SIZE);
@@ -63,7 +65,7 @@ fn prepare(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_in
         let scale = 1.0 / sqrt(total(squares, lane) / f32(SIZE) + shape.eps);
         let first = select(0u, 2u * SIZE, head >= shape.queries);
         for (var i = lane; i < SIZE; i += THREADS) {
-            let weight = norms[first + i] + select(0.0, 1.0, KIND == 2u);
+            let weight = norms[first + i] + select(0.0, 1.0, KIND == NormKind_RmsPlusOne);
             var value = (row[i] - mean) * scale * weight;
             if (shape.biased != 0u) { value += norms[first + SIZE + i]; }
             row[i] = value;

@@ -1,6 +1,7 @@
-// Activations → 8 bits: groups of 64 along a row are rotated by H₆₄ / 8 and scaled to [-127, 127], as on the CPU.
+// Quantises activations to 8 bits, as on the CPU: groups of 64 along a row are rotated by H₆₄ / 8
+// and scaled to [-127, 127].
 //
-// A workgroup has one group, a thread one element of it.
+// A workgroup quantises one group, a thread one element.
 
 struct Shape {
     width: u32,
@@ -46,7 +47,8 @@ fn quantize(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_i
         let bytes = vec4<u32>(vec4<i32>(round(four * inverse))) & vec4(255u);
         codes[cell * 16u + lane] = bytes.x | (bytes.y << 8u) | (bytes.z << 16u) | (bytes.w << 24u);
     }
-    // The rotation is an eighth of what the butterflies give. A NaN, which they bring to every element, stays one.
+    // The butterflies give 8 times the rotation. They spread a NaN to every element; the scale is
+    // then NaN, too.
     let broken = (bitcast<u32>(value) & 0x7f800000u) == 0x7f800000u;
     if (lane == 0u) { scales[cell] = select(largest / 127.0 * 0.125, value, broken); }
 }

@@ -2,10 +2,11 @@
 
     python export_onnx.py dense MODEL OUT
     python export_onnx.py masked-lm MODEL OUT TOKENIZER
+    python export_onnx.py sequence-classification MODEL OUT TOKENIZER
 
 MODEL is a folder with config and safetensors, which may be a list only (see synthetic.py); OUT gets config, tokenizer and
-onnx/model.onnx and onnx/model_quantized.onnx. The first gives token states, the second the logits over the vocabulary; TOKENIZER is the folder
-whose tokenizer it takes.
+onnx/model.onnx and onnx/model_quantized.onnx. The first gives token states, the second the logits over the vocabulary, the third those of labels; TOKENIZER is
+the folder whose tokenizer it takes.
 """
 
 import shutil
@@ -16,12 +17,16 @@ from pathlib import Path
 import onnx
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
-from transformers import AutoModel, AutoModelForMaskedLM
+from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
 sys.path.append(str(Path(__file__).parents[3] / "fixtures"))
 import synthetic
 
-KINDS = {"dense": (AutoModel, "last_hidden_state"), "masked-lm": (AutoModelForMaskedLM, "logits")}
+KINDS = {
+    "dense": (AutoModel, "last_hidden_state"),
+    "masked-lm": (AutoModelForMaskedLM, "logits"),
+    "sequence-classification": (AutoModelForSequenceClassification, "logits"),
+}
 
 
 class Output(torch.nn.Module):
@@ -47,6 +52,7 @@ def main(kind: str, model: Path, out: Path, tokenizer: Path) -> None:
         shutil.copytree(model, scratch, dirs_exist_ok=True)
         synthetic.realise(scratch)
         loaded = kind.from_pretrained(scratch, attn_implementation="eager").eval()
+        axes = {0: "batch", 1: "sequence"}
         names = ["input_ids", "attention_mask", "token_type_ids"]
         example = torch.ones(2, 8, dtype=torch.int64)
         whole = Path(scratch) / "model.onnx"
@@ -56,7 +62,8 @@ def main(kind: str, model: Path, out: Path, tokenizer: Path) -> None:
             whole,
             input_names=names,
             output_names=[output],
-            dynamic_axes=dict.fromkeys([*names, output], {0: "batch", 1: "sequence"}),
+            dynamic_axes=dict.fromkeys(names, axes)
+            | {output: {0: "batch"} if kind is AutoModelForSequenceClassification else axes},
             opset_version=17,
             dynamo=False,
         )

@@ -1,0 +1,49 @@
+//! The server's own routes: `GET /openapi.json`, which describes the routes of all formats, and
+//! `GET /ready`, a readiness probe. Errors are `OpenAI`'s.
+
+use super::{Access, Fields, Format, Route, Server, openai};
+#[cfg(test)]
+use crate::api::http::openapi::Document;
+use crate::api::http::{MAX_REQUESTS, Response};
+use crate::backend::Backend;
+
+/// Written by the test in `http/openapi.rs`, from the types.
+pub const OPENAPI: &str = include_str!("../http/openapi.json");
+
+pub const fn format<B: Backend + 'static>() -> Format<B> {
+    Format {
+        routes: const {
+            &[
+                Route::head("/openapi.json", Access::Key, |_| Some(Ok(document()))),
+                Route::head("/ready", Access::Open, |server| Some(Ok(ready(server)))),
+            ]
+        },
+        fields: Fields {
+            lists: &[],
+            scalars: &[],
+        },
+        model: |_, _| None,
+        key_header: None,
+        tell: openai::tell,
+        #[cfg(test)]
+        document: describe,
+    }
+}
+
+fn document() -> Response {
+    Response::json(200, OPENAPI.to_owned())
+}
+
+/// 200 if the server takes another request now, else 503.
+fn ready(server: &Server) -> Response {
+    let most = server.options.max_requests.unwrap_or(MAX_REQUESTS);
+    let full = server.options.under_way >= most;
+    Response::empty(if full { 503 } else { 200 })
+}
+
+#[cfg(test)]
+fn describe(doc: &mut Document) {
+    doc.errors::<openai::ErrorBody>(openai::tell);
+    doc.get("/openapi.json", "openapi", "This document");
+    doc.get("/ready", "ready", "Whether the server takes requests now");
+}

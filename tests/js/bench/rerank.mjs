@@ -1,0 +1,11 @@
+/** The same for a reranker of ms-marco-MiniLM-L6's size, random weights: one query, 50 documents. */
+
+import { introduce, table, texts, withPages } from "./pages.mjs";
+
+const CASES = { "50 documents of 64 tokens": { texts: texts(Array(50).fill(64)), rounds: 5, calls: 1 } };
+
+await withPages(async (inFreshPage) => {
+  const compared = await inFreshPage("compare", "rerank", 1, CASES);
+  introduce(compared);
+  table(compared.results);
+});
