@@ -18,12 +18,15 @@ use super::pair::{Pair, Piece};
 /// The most tokens around a text.
 const MOST: usize = 64;
 
+/// A special token: its id and its name.
+pub type Special = (u32, String);
+
 /// What is put around a text.
 #[derive(Default)]
 pub struct Template {
     /// Ids and names.
-    pub before: Vec<(u32, String)>,
-    pub after: Vec<(u32, String)>,
+    pub before: Vec<Special>,
+    pub after: Vec<Special>,
     /// How places of tokens lose the space around them: whether a first space may have been put
     /// there. In order.
     pub trims: Vec<bool>,
@@ -88,7 +91,7 @@ impl Template {
     }
 }
 
-type Tokens = Vec<(u32, String)>;
+type Tokens = Vec<Special>;
 
 /// What a template has before and after a text.
 fn single(fields: &Fields) -> Result<(Tokens, Tokens), String> {

@@ -97,7 +97,7 @@ impl Model<Either> {
         pass.clone().await;
         let mut vectors = Vectors::default();
         match pass.vectors(&self.routes[key.route], &mut |own| {
-            vectors = std::mem::take(own)
+            vectors = std::mem::take(own);
         }) {
             Some(outcome) => outcome.map(|()| vectors),
             None => Err(Error::Internal("a pass did not end".to_owned())),

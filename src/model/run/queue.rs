@@ -33,7 +33,7 @@ pub struct Queue {
 
 /// A text that is being split.
 enum Splitting {
-    Chunks(Chunker),
+    Chunks(Box<Chunker>),
     /// Late chunking: all chunks are known, and those before a number have had their pass.
     Passes(String, usize),
 }
@@ -129,7 +129,7 @@ impl Queue {
             (Some(chunking), Input::Text(text)) => {
                 let tokenizer = &route.tokenizer;
                 let chunker = Chunker::new(tokenizer, self.number, text, rules, chunking)?;
-                self.splitting = Some(Splitting::Chunks(chunker));
+                self.splitting = Some(Splitting::Chunks(Box::new(chunker)));
                 self.chunks.push(Vec::new());
                 Ok(())
             }
