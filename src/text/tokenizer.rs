@@ -14,7 +14,7 @@ use super::parts::Parts;
 use super::pipeline::{Encoding, Ends, Found, Need, Pipeline, broken};
 use super::rules::{Direction, Rules};
 use super::settings::Settings;
-use super::template::{Special, Template};
+use super::template::{SpecialToken, Template};
 use crate::error::{Error, Result};
 
 /// If a text has too many tokens, the error counts them exactly up to this number.
@@ -193,7 +193,7 @@ impl Tokenizer {
     }
 
     /// The special tokens that this tokenizer puts before and after a text.
-    fn around(&self) -> (&[Special], &[Special]) {
+    fn around(&self) -> (&[SpecialToken], &[SpecialToken]) {
         let Template { before, after, .. } = self.frame();
         if self.template {
             (before, after)
@@ -364,7 +364,7 @@ impl Tokenizer {
         budget: &mut usize,
         tokens: &mut Vec<Token>,
     ) -> Result<bool> {
-        let special = |(id, text): &Special| Token {
+        let special = |(id, text): &SpecialToken| Token {
             id: *id,
             text: text.clone(),
             special: true,

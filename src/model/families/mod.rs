@@ -186,7 +186,7 @@ impl ClassifierNames {
 
 #[expect(
     clippy::unnecessary_wraps,
-    reason = "other families read it from the config"
+    reason = "other families read it from their config"
 )]
 fn first_token(_: &Config) -> Result<Pooling> {
     Ok(Pooling::Cls)
