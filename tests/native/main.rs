@@ -18,7 +18,6 @@ mod quantized;
 mod rerank;
 mod save;
 mod shards;
-mod sized_reranker;
 mod sized_splade;
 mod sweep_models;
 mod tokenizer;

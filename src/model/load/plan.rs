@@ -534,12 +534,12 @@ impl Planner<'_> {
             }
         };
         let has_modules = rest.is_some();
-        let classifies = modules == [Module::Classifier];
+        let has_scores = modules == [Module::Classifier];
         if !candle::is_candle(&config) {
             families::find(&config)?;
         }
         self.foreign
-            .extend(kind::foreign(&config, has_modules, classifies));
+            .extend(kind::foreign(&config, has_modules, has_scores));
         if has_modules {
             check_task(&input.kind, &sentence, &modules, &path(sentence::NAMES[0]))?;
         }

@@ -45,7 +45,7 @@ pub(super) fn classifier(
 
 /// Names of the labels; transformers' where the config does not name them.
 fn labels(config: &Config) -> Result<Vec<String>> {
-    let Some(named) = config.get("id2label") else {
+    let Some(list) = config.get("id2label") else {
         let count = config.size_or("num_labels", 2, MOST_LABELS)?;
         return Ok((0..count).map(|label| format!("LABEL_{label}")).collect());
     };
@@ -55,20 +55,20 @@ fn labels(config: &Config) -> Result<Vec<String>> {
             "an object of labels by their numbers, from 0 on",
         )
     };
-    let named = named.as_object().ok_or_else(wrong)?;
-    if !(1..=MOST_LABELS).contains(&named.len()) {
+    let list = list.as_object().ok_or_else(wrong)?;
+    if !(1..=MOST_LABELS).contains(&list.len()) {
         return Err(wrong());
     }
     let name = |label: usize| {
-        let name = named.get(&label.to_string())?;
+        let name = list.get(&label.to_string())?;
         // transformers takes any value for a name.
         Some(
             name.as_str()
                 .map_or_else(|| name.to_string(), str::to_owned),
         )
     };
-    let names = (0..named.len()).map(name).collect::<Option<_>>();
-    names.ok_or_else(wrong)
+    let all = (0..list.len()).map(name).collect::<Option<_>>();
+    all.ok_or_else(wrong)
 }
 
 /// What makes scores of logits: as sentence-transformers 6 saves it, as 4 and 5 did, as older versions did, or else its

@@ -111,8 +111,7 @@ options! {
 }
 
 /// How to score pairs of texts.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, Debug, Default)]
 pub struct ScoreOptions {
     /// What makes scores of the model's logits; by default what its files say, or else a sigmoid for one label and nothing
     /// for several.
@@ -141,9 +140,7 @@ impl ScoreOptions {
 }
 
 /// What makes scores of logits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScoreActivation {
     /// Scores are the logits.
     Identity,
@@ -151,6 +148,18 @@ pub enum ScoreActivation {
     Sigmoid,
     /// Probabilities of a pair's labels, 1 in sum.
     Softmax,
+}
+
+impl ScoreActivation {
+    /// From the name that users give.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "identity" => Some(Self::Identity),
+            "sigmoid" => Some(Self::Sigmoid),
+            "softmax" => Some(Self::Softmax),
+            _ => None,
+        }
+    }
 }
 
 /// How to cut texts in chunks.
