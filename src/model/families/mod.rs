@@ -173,6 +173,7 @@ impl ClassifierNames {
     };
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as other families read a field")]
 fn first_token(_: &Config) -> Result<Pooling> {
     Ok(Pooling::Cls)
 }

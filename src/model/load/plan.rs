@@ -516,23 +516,7 @@ impl Planner<'_> {
             self.kind.get_or_insert(kind);
             self.insists = true;
         }
-        // The modules of a model that scores pairs say nothing of vectors.
-        let rest = if self.is_cross_encoder && self.kind.is_some_and(|kind| kind != Kind::Reranker)
-        {
-            self.has_modules = false;
-            None
-        } else {
-            rest
-        };
-        let modules = match rest {
-            Some([]) if self.is_cross_encoder => vec![Module::Classifier],
-            Some(entries) => self.modules(entries)?,
-            None => {
-                let module = assumed(&config, self.kind)?;
-                self.insists |= module != assumed(&config, None)?;
-                vec![module]
-            }
-        };
+        let (rest, modules) = self.steps(&config, rest)?;
         let has_modules = rest.is_some();
         let has_scores = modules == [Module::Classifier];
         if !candle::is_candle(&config) {
@@ -621,6 +605,32 @@ impl Planner<'_> {
             }
         }
         Ok(Sentence::default())
+    }
+
+    /// What comes after a transformer, and the entries of it that count.
+    fn steps<'a>(
+        &mut self,
+        config: &Config,
+        rest: Option<&'a [Entry]>,
+    ) -> Result<(Option<&'a [Entry]>, Vec<Module>)> {
+        // The modules of a model that scores pairs say nothing of vectors.
+        let wants_vectors = self.kind.is_some_and(|kind| kind != Kind::Reranker);
+        let rest = if self.is_cross_encoder && wants_vectors {
+            self.has_modules = false;
+            None
+        } else {
+            rest
+        };
+        let modules = match rest {
+            Some([]) if self.is_cross_encoder => vec![Module::Classifier],
+            Some(entries) => self.modules(entries)?,
+            None => {
+                let module = assumed(config, self.kind)?;
+                self.insists |= module != assumed(config, None)?;
+                vec![module]
+            }
+        };
+        Ok((rest, modules))
     }
 
     /// The head of a reranker.

@@ -16,6 +16,10 @@ use crate::text::{Batch, Tokens};
 
 /// What is asked of a model: runs that ask the same can share a pass.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "any of them may be asked for"
+)]
 pub struct Asked {
     /// Index of the embedder's route.
     pub route: usize,
