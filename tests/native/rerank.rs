@@ -129,7 +129,7 @@ fn the_beginning_is_cut_where_the_files_or_the_caller_say_so() {
     let folder = folder("bert");
     let theirs = reference(&folder.join("reference.safetensors"));
     let left = ScoreOptions {
-        truncation_direction: serde_json::from_str("\"left\"").unwrap(),
+        truncation_direction: gossamer::text::Direction::Left,
         ..identity()
     };
     let ours = load(&folder, WeightDtype::F32)
