@@ -164,7 +164,7 @@ const CLASSES: [Class; 10] = [
         names: &["AlbertTokenizer"],
         kind: Kind::Albert,
         pre_tokenizer: WORDS,
-        template: ["cls_token", "sep_token"],
+        template: ["", ""],
         tokens: &[
             ("bos_token", "[CLS]"),
             ("eos_token", "[SEP]"),
