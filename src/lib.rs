@@ -41,6 +41,7 @@ pub use model::info::Info;
 pub use model::load::kind::Kind;
 pub use model::load::loader::Loader;
 pub use model::load::options::LoadOptions;
+pub use model::load::pooling::modes as pooling_modes;
 pub use model::load::save::SavedFile;
 pub use model::load::step::Step;
 pub use model::loaded::Model;

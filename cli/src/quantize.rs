@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
-use gossamer::{Cpu, Embedder, Kind, SavedFile, WeightDtype};
+use gossamer::{Cpu, Embedder, Kind, LoadOptions, SavedFile, WeightDtype};
 
 use crate::source;
 
@@ -28,6 +28,8 @@ pub struct Options {
     /// Load the model as this kind of embedder, "dense" or "sparse", though its files say that it is something else
     #[arg(long, value_parser = source::kind)]
     kind: Option<Kind>,
+    #[command(flatten)]
+    stated: source::Stated,
     /// Bits of the weights: 8, or 4 in the feed-forward blocks
     #[arg(long, value_enum)]
     dtype: Bits,
@@ -58,15 +60,15 @@ pub fn run(options: &Options) -> Result<()> {
         Bits::Q8 => WeightDtype::Q8,
         Bits::Q4 => WeightDtype::Q4,
     };
-    let embedder = source::load(
-        Cpu::new(),
-        &options.model,
-        &options.model,
-        Some(dtype),
-        options.file.as_deref(),
-        options.kind,
-        true,
-    )?;
+    let load = options.stated.add_to(LoadOptions {
+        model: options.model.clone(),
+        dtype: Some(dtype),
+        file: options.file.clone(),
+        kind: options.kind,
+        saveable: true,
+        ..LoadOptions::default()
+    });
+    let embedder = source::load(Cpu::new(), &options.model, load)?;
     let files = embedder.save(options.shard.map(|size| size.as_u64()))?;
     // In a folder of its own until it is complete, which is removed if it is not.
     let parent = output.parent().filter(|parent| *parent != Path::new(""));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use gossamer::api::http::{self, Dialect, Incoming, Refusal};
-use gossamer::{Either, Gpu, Kind, WeightDtype};
+use gossamer::{Either, Gpu, Kind, LoadOptions, WeightDtype};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes};
 use hyper::{StatusCode, header};
@@ -58,6 +58,8 @@ pub struct Options {
     /// Load the model as this kind of embedder, "dense" or "sparse", though its files say that it is something else
     #[arg(long, value_parser = source::kind)]
     kind: Option<Kind>,
+    #[command(flatten)]
+    stated: source::Stated,
     /// How weights are held; auto: as the model was quantised by `gossamer quantize`, else q8
     #[arg(long, value_enum, default_value = "auto")]
     dtype: Dtype,
@@ -225,8 +227,14 @@ impl Server {
                 // One thread keeps it busy, and larger batches are what it is good at.
                 Device::Gpu => (Either::gpu(pollster::block_on(Gpu::open())?, false), 1),
             };
-            let file = options.file.as_deref();
-            let embedder = source::load(backend, source, &name, dtype, file, options.kind, false)?;
+            let load = options.stated.add_to(LoadOptions {
+                model: name.clone(),
+                dtype,
+                file: options.file.clone(),
+                kind: options.kind,
+                ..LoadOptions::default()
+            });
+            let embedder = source::load(backend, source, load)?;
             if let Some(gpu) = embedder.backend().device() {
                 pollster::block_on(embedder.check())?;
                 println!("{name} runs on {}", gpu.name());

@@ -50,6 +50,21 @@ export type Device = "cpu" | "webgpu" | "auto";
 /** How weights are held. */
 export type WeightDtype = "f32" | "f16" | "q8" | "q4";
 
+/**
+ * How the states of tokens become one vector, by sentence-transformers' names; transformers.js' `"last_token"`, `"eos"` and
+ * `"first_token"` are `"lasttoken"`, the same, and `"cls"`.
+ */
+export type PoolingMode =
+  | "mean"
+  | "cls"
+  | "lasttoken"
+  | "max"
+  | "weightedmean"
+  | "mean_sqrt_len_tokens"
+  | "last_token"
+  | "eos"
+  | "first_token";
+
 /** Options of {@link load}. */
 export interface LoadOptions {
   /**
@@ -79,6 +94,19 @@ export interface LoadOptions {
    * token's state for a causal language model), or SPLADE. Such a model is not cached.
    */
   kind?: "dense" | "sparse" | undefined;
+  /**
+   * How the states of tokens become a vector, instead of what the model's own files say. The results of several modes are
+   * concatenated. Without this option and without modules.json (repositories of ONNX files often have none), sentence-
+   * transformers' assumption is taken, with a warning: the mean (the last token for causal language models), not normalised;
+   * `info.assumed` says which. What the files say otherwise is in `info.overridden`.
+   */
+  pooling?: PoolingMode | readonly PoolingMode[] | undefined;
+  /** Whether vectors are scaled to length 1, instead of what the model's own files say. */
+  normalize?: boolean | undefined;
+  /** Prompts by name, instead of the model's own (`info.prompts`). */
+  prompts?: Readonly<Record<string, string>> | undefined;
+  /** The most tokens of one text, special tokens included, instead of the model's own limit; no more than it has positions. */
+  maxTokens?: number | undefined;
   /**
    * SHA-256 of files by name, in hexadecimal: `{ "model.safetensors": "53aa…" }`. A file that has another one is refused.
    * Of the Hub's files, those that are stored apart from its repositories, as all large ones are, are checked in any case.
@@ -202,6 +230,11 @@ export type Output = "float" | "int8" | "uint8" | "binary" | "ubinary";
 
 /** Options of `encode`. */
 export interface EncodeOptions extends TextOptions, DenseOptions {
+  /**
+   * The pooling mode that the model is expected to have, as in transformers.js' `{ pooling: "mean", normalize: true }`. It is an
+   * error if the model is loaded with another one: that is an option of `load`.
+   */
+  pooling?: PoolingMode | undefined;
   /** What the components of vectors are; `"float"` by default. */
   output?: Output | undefined;
 }
@@ -526,6 +559,12 @@ export interface ModelInfo {
   files: string[];
   /** What the model's files say of it that was left out because `kind` was given: classes, code, tensors. */
   leftOut?: string[];
+  /** What is assumed of a model without modules.json that was loaded without `pooling`: a pooling mode, or `"splade"`. */
+  assumed?: string;
+  /** What the model's own files say otherwise than the options of `load`, by the name of the option. */
+  overridden?: Partial<Record<"kind" | "pooling" | "normalize" | "maxTokens" | "prompts", unknown>>;
+  /** How the states of tokens become a dense vector; the results of several modes are concatenated. */
+  pooling?: PoolingMode[];
   /** Number of weights. */
   parameters: number;
   /** Memory that the weights take. */

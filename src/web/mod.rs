@@ -17,6 +17,7 @@ use crate::api::{Pending, http, openai, tei};
 use crate::error::Error;
 use crate::{
     ChunkOptions, Either, EncodeOptions, Gpu, Input, Kind, LoadOptions, Output, Run, WeightDtype,
+    pooling_modes,
 };
 
 type Thrown<T> = Result<T, JsValue>;
@@ -38,7 +39,7 @@ pub struct Loader(crate::Loader<Either>);
 
 #[wasm_bindgen]
 impl Loader {
-    /// `options`: `{ model, revision?, dtype?, file?, kind?, sha256? }`. With a GPU the weights go there, and if `both`, the CPU has
+    /// `options`: see `convert::LoadRequest`. With a GPU the weights go there, and if `both`, the CPU has
     /// them too.
     #[wasm_bindgen(constructor)]
     pub fn new(options: JsValue, gpu: Option<GpuDevice>, both: bool) -> Thrown<Self> {
@@ -59,6 +60,13 @@ impl Loader {
             dtype,
             file: options.file,
             kind: options.kind.as_deref().map(Kind::from_name).transpose()?,
+            pooling: options
+                .pooling
+                .map(|names| pooling_modes(&names))
+                .transpose()?,
+            normalize: options.normalize,
+            prompts: options.prompts,
+            max_tokens: options.max_tokens,
             saveable: options.saveable,
         };
         let backend = match gpu {
@@ -257,7 +265,7 @@ impl Model {
     /// Options `{ shard? }` → `[{ path, size }]`: the files of a folder that loads as this model.
     pub fn save(&self, _: JsValue, options: JsValue) -> Thrown<Job> {
         let options: convert::SaveOptions = from_js("options", options)?;
-        let files = self.0.embedder.save(options.shard())?;
+        let files = options.files(&self.0.embedder)?;
         let list = to_js(&convert::saved(&files))?;
         self.job(Ok(Work::Done(list)))
     }
@@ -271,7 +279,7 @@ impl Model {
         let (shared, out) = (Rc::clone(&self.0), Rc::new(RefCell::default()));
         let filled = Rc::clone(&out);
         let reading = async move {
-            let bytes = read_saved(&shared.embedder, &piece, options.shard()).await;
+            let bytes = read_saved(&shared.embedder, &piece, &options).await;
             *filled.borrow_mut() = Some(bytes.map_err(Into::into));
             Ok(JsValue::UNDEFINED)
         };
@@ -448,9 +456,9 @@ impl Drop for Job {
 async fn read_saved(
     embedder: &crate::Embedder<Either>,
     piece: &convert::Piece,
-    shard: Option<u64>,
+    options: &convert::SaveOptions,
 ) -> crate::Result<JsValue> {
-    let files = embedder.save(shard)?;
+    let files = options.files(embedder)?;
     let file = files.get(piece.file);
     let file = file.ok_or_else(|| Error::input("file", "there is no file of that number"))?;
     let mut bytes = crate::error::zeroed(piece.length)?;

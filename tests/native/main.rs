@@ -18,6 +18,7 @@ mod quantized;
 mod save;
 mod shards;
 mod sized_splade;
+mod stated;
 mod sweep_models;
 mod tokenizer;
 mod tokenizer_settings;

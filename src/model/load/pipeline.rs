@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use crate::backend::{Activation, Pooling, Splade, SpladeActivation, SpladeStrategy};
 use crate::error::{Error, Result};
 use crate::model::families::config::{self, Config};
+use crate::model::load::pooling::MODES;
 
 /// One entry of modules.json.
 #[derive(Clone, Debug)]
@@ -244,23 +245,6 @@ fn sentence_only(config: &Config) -> Result<()> {
     config.only("module_input_name", &only)?;
     config.only("module_output_name", &only)
 }
-
-const MODES: [(&str, &str, Pooling); 6] = [
-    ("cls", "pooling_mode_cls_token", Pooling::Cls),
-    ("max", "pooling_mode_max_tokens", Pooling::Max),
-    ("mean", "pooling_mode_mean_tokens", Pooling::Mean),
-    (
-        "mean_sqrt_len_tokens",
-        "pooling_mode_mean_sqrt_len_tokens",
-        Pooling::MeanSqrtLen,
-    ),
-    (
-        "weightedmean",
-        "pooling_mode_weightedmean_tokens",
-        Pooling::WeightedMean,
-    ),
-    ("lasttoken", "pooling_mode_lasttoken", Pooling::LastToken),
-];
 
 fn pooling(config: &Config) -> Result<Module> {
     let include_prompt = config.flag("include_prompt", true)?;

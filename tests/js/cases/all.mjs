@@ -15,6 +15,7 @@ import * as pool from "./pool.mjs";
 import * as requests from "./requests.mjs";
 import * as save from "./save.mjs";
 import * as semanticEmbedder from "./semantic-embedder.mjs";
+import * as stated from "./stated.mjs";
 import * as stream from "./stream.mjs";
 import * as tokens from "./tokens.mjs";
 
@@ -36,6 +37,7 @@ export const topics = {
   pool: pool.cases,
   save: save.cases,
   cache: cache.cases,
+  stated: stated.cases,
 };
 export const once = { ...parity.once, ...bits.once };
 /** Topics that depend on the host: its files, threads, streams, network and memory. The others are the engine's work. */
