@@ -136,10 +136,10 @@ fn the_beginning_is_cut_where_the_files_or_the_caller_say_so() {
         .score(pairs(), &left)
         .unwrap();
     assert_scores("asked", &ours, &theirs["left_logits"]);
-    let settings = with(&folder, "tokenizer_config.json", |config| {
-        config["truncation_side"] = json!("left");
+    let config = with(&folder, "tokenizer_config.json", |value| {
+        value["truncation_side"] = json!("left");
     });
-    let changes = [("tokenizer_config.json", Some(settings.as_slice()))];
+    let changes = [("tokenizer_config.json", Some(config.as_slice()))];
     let embedder = load_with(&folder, WeightDtype::F32, &changes, 1000).unwrap();
     let ours = embedder.score(pairs(), &identity()).unwrap();
     assert_scores("said", &ours, &theirs["left_logits"]);

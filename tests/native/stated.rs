@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use crate::common::saved::{open, saved};
 use crate::common::{fixture, inputs, load_as, load_with, read, reference, rows, texts};
-use gossamer::backend::Pooling;
 use gossamer::{Cpu, Embedder, EncodeOptions, Kind, LoadOptions, Pooling, WeightDtype};
 use serde_json::{Value, json};
 
