@@ -164,7 +164,7 @@ const CLASSES: [Class; 10] = [
         names: &["AlbertTokenizer"],
         kind: Kind::Albert,
         pre_tokenizer: WORDS,
-        template: ["", ""],
+        template: ["cls_token", "sep_token"],
         tokens: &[
             ("bos_token", "[CLS]"),
             ("eos_token", "[SEP]"),
@@ -670,7 +670,9 @@ impl Settings {
             ));
         }
         replace(&mut parts.pre_tokenizer, pre_tokenizer, changes);
-        if !class.template[1].is_empty() {
+        // ALBERT's class keeps a template that the file has.
+        let keeps = kind == Kind::Albert && !parts.post_processor.is_null();
+        if !class.template[1].is_empty() && !keeps {
             let mut ends = Vec::new();
             for field in class.template {
                 ends.push(match field {
