@@ -112,7 +112,9 @@ impl Settings {
             ));
         }
         replace(&mut parts.pre_tokenizer, pre_tokenizer, changes);
-        if class.template[1].is_empty() {
+        // ALBERT's class keeps a template that the file has.
+        let keeps = kind == Kind::Albert && !parts.post_processor.is_null();
+        if class.template[1].is_empty() || keeps {
             return Ok(None);
         }
         let mut ends = Vec::new();
