@@ -17,10 +17,6 @@ use crate::text::{Batch, Tokens};
 
 /// The kind of a pass: runs with equal keys can share one.
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each kind of output is asked for or not"
-)]
 pub struct PassKey {
     /// Index of the model's route.
     pub route: usize,
