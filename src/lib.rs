@@ -33,10 +33,10 @@ pub mod text;
 mod web;
 pub mod weights;
 
-pub use backend::WeightDtype;
 pub use backend::cpu::Cpu;
 pub use backend::either::Either;
 pub use backend::gpu::Gpu;
+pub use backend::{Pooling, WeightDtype};
 pub use error::{Error, Result};
 pub use model::embedder::Embedder;
 pub use model::info::Info;

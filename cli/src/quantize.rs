@@ -28,6 +28,8 @@ pub struct Options {
     /// Load the model as this kind, "dense", "sparse" or "reranker", even if its files say otherwise
     #[arg(long, value_parser = source::kind)]
     kind: Option<Kind>,
+    #[command(flatten)]
+    stated: source::Stated,
     /// Bits of the weights: 8, or 4 in the feed-forward blocks
     #[arg(long, value_enum)]
     dtype: Bits,
@@ -58,13 +60,13 @@ pub fn run(options: &Options) -> Result<()> {
         Bits::Q8 => WeightDtype::Q8,
         Bits::Q4 => WeightDtype::Q4,
     };
-    let load = LoadOptions {
+    let load = options.stated.add_to(LoadOptions {
         dtype: Some(dtype),
         file: options.file.clone(),
         kind: options.kind,
         saveable: true,
         ..LoadOptions::default()
-    };
+    });
     let embedder = source::load(Cpu::new(), &options.model, load)?;
     let files = embedder.save(options.shard.map(|size| size.as_u64()))?;
     // The files are written to a temporary folder, which is renamed when it is complete, and

@@ -60,6 +60,8 @@ pub struct Options {
     /// Load the model as this kind, "dense", "sparse" or "reranker", even if its files say otherwise
     #[arg(long, value_parser = source::kind)]
     kind: Option<Kind>,
+    #[command(flatten)]
+    stated: source::Stated,
     /// How weights are stored in memory; auto: as `gossamer quantize` wrote them, else q8
     #[arg(long, value_enum, default_value = "auto")]
     dtype: Dtype,
@@ -233,13 +235,13 @@ impl Server {
                 // One thread keeps a GPU busy, and makes larger batches.
                 Device::Gpu => (Either::gpu(pollster::block_on(Gpu::open())?, false), 1),
             };
-            let load = LoadOptions {
+            let load = options.stated.add_to(LoadOptions {
                 model: name.clone(),
                 dtype,
                 file: options.file.clone(),
                 kind: options.kind,
                 ..LoadOptions::default()
-            };
+            });
             let embedder = source::load(backend, source, load)?;
             if let Some(gpu) = embedder.backend().device() {
                 pollster::block_on(embedder.check())?;

@@ -5,8 +5,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use clap::Args;
 use gossamer::backend::Backend;
-use gossamer::{Embedder, Kind, LoadOptions, Loader};
+use gossamer::{Embedder, Kind, LoadOptions, Loader, Pooling};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::hub::Repository;
@@ -16,8 +17,57 @@ pub fn kind(name: &str) -> Result<Kind, gossamer::Error> {
     Kind::from_name(name)
 }
 
+/// What is stated about a model, instead of what its files say.
+#[derive(Args, Clone)]
+pub struct Stated {
+    /// How the states of tokens become a vector: mean, cls, lasttoken, max, weightedmean or `mean_sqrt_len_tokens`; the
+    /// results of several, with commas between them, are concatenated. By default as the model's files say
+    #[arg(long, value_name = "MODE", value_delimiter = ',', value_parser = mode)]
+    pooling: Option<Vec<Pooling>>,
+    /// Whether vectors are scaled to length 1; by default as the model's files say
+    #[arg(
+        long,
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    normalize: Option<bool>,
+    /// A prompt by its name, such as `query=find: `; may be given several times. Replaces the model's prompts
+    #[arg(long, value_name = "NAME=TEXT", value_parser = prompt)]
+    prompt: Vec<(String, String)>,
+    /// The most tokens of a text; by default as the model's files say
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<usize>,
+}
+
+fn mode(name: &str) -> Result<Pooling, gossamer::Error> {
+    Pooling::from_name(name)
+}
+
+fn prompt(argument: &str) -> Result<(String, String), String> {
+    let pair = argument.split_once('=');
+    let pair = pair.map(|(name, text)| (name.to_owned(), text.to_owned()));
+    pair.ok_or_else(|| "it must be NAME=TEXT".to_owned())
+}
+
+impl Stated {
+    /// Adds it to options of loading.
+    pub fn add_to(&self, options: LoadOptions) -> LoadOptions {
+        let prompts = Some(&self.prompt).filter(|prompts| !prompts.is_empty());
+        LoadOptions {
+            pooling: self.pooling.clone(),
+            normalize: self.normalize,
+            prompts: prompts.map(|prompts| prompts.iter().cloned().collect()),
+            max_tokens: self.max_tokens,
+            ..options
+        }
+    }
+}
+
 /// Loads a model from `source`: `ID`, `ID@REVISION` or a folder. The revision in `options` is set
-/// here, and the model is called `source` unless `options` name it. A bar shows the progress.
+/// here, and the model is called `source` unless `options` name it. A bar shows the progress. What
+/// is assumed because the model's files do not say it is written to the standard error.
 pub fn load<B: Backend>(backend: B, source: &str, mut options: LoadOptions) -> Result<Embedder<B>> {
     let files = Files::find(source, options.file.as_deref().unwrap_or("config.json"))?;
     options.revision = files.revision();
@@ -28,10 +78,23 @@ pub fn load<B: Backend>(backend: B, source: &str, mut options: LoadOptions) -> R
     let embedder = Loader::new(backend, options).read_files(|file| files.open(file, &bar));
     bar.finish_and_clear();
     let embedder = embedder.with_context(|| format!("{source} cannot be loaded"))?;
+    if let Some(warning) = embedder.info().warning() {
+        eprintln!("gossamer: {warning}: {}", advice(embedder.info().assumed));
+    }
     if let Files::Hub(repository) = &files {
         repository.note();
     }
     Ok(embedder)
+}
+
+/// How to state what was assumed.
+fn advice(assumed: Option<&str>) -> String {
+    match assumed {
+        Some("splade") | None => {
+            "state it with --kind sparse, or for dense vectors --pooling mean".to_owned()
+        }
+        Some(mode) => format!("state it with --pooling {mode}, and --normalize if it applies"),
+    }
 }
 
 /// Creates a progress bar that counts bytes.

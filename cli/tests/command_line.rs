@@ -54,6 +54,40 @@ fn it_quantises_to_a_folder() {
 }
 
 #[test]
+fn what_is_stated_is_saved() {
+    let tiny = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/tiny-bert");
+    let folder = std::env::temp_dir().join(format!("gossamer-stated-{}", std::process::id()));
+    let output = folder.to_str().expect("a plain name");
+    let options = [
+        "quantize",
+        tiny,
+        "--dtype",
+        "q8",
+        "--pooling",
+        "cls,mean",
+        "--normalize=false",
+        "--prompt",
+        "query=find: ",
+        "--max-tokens",
+        "16",
+        "-o",
+        output,
+    ];
+    let run = gossamer(&options);
+    assert!(
+        run.status.success(),
+        "{}",
+        String::from_utf8_lossy(&run.stderr)
+    );
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect("it was written");
+    assert!(read("1_Pooling/config.json").contains(r#""pooling_mode":["cls","mean"]"#));
+    assert!(!read("modules.json").contains("Normalize"));
+    assert!(read("config_sentence_transformers.json").contains(r#"{"query":"find: "}"#));
+    assert!(read("sentence_bert_config.json").contains(r#""max_seq_length":16"#));
+    std::fs::remove_dir_all(&folder).expect("it was made");
+}
+
+#[test]
 fn what_is_wrong_is_told_on_stderr() {
     let tiny = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/tiny-bert");
     let gguf = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/gguf");

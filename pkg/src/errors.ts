@@ -16,6 +16,7 @@ export type ErrorCode =
   | "unsupported_model"
   | "invalid_tokenizer"
   | "missing_file"
+  | "pooling_assumed"
   // a request
   | "invalid_input"
   | "empty_input"

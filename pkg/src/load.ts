@@ -64,9 +64,13 @@ export async function loadModel(host: Host, source: ModelSource, all: WrapOption
     const visit = cache ? await visited(cache.visit(wanted), signal) : passing(wanted);
     try {
       const engine = await new Loading(host, visit, { ...options, onProgress }).load();
-      const { fallback } = engine.info;
+      const { fallback, assumed, overridden } = engine.info;
       if (fallback !== undefined) onWarning(onCpuInstead(fallback));
-      return new Embedder(engine, visit.keep(engine), () => ensureStarted(host));
+      if (assumed !== undefined) onWarning(isAssumed(place.model, assumed));
+      // Without the option the model would be of another kind, and need weights that this one does not have.
+      if (overridden?.kind !== undefined) visit.leave();
+      const kept = overridden?.kind === undefined ? visit.keep(engine) : Promise.resolve(false);
+      return new Embedder(engine, kept, () => ensureStarted(host));
     } catch (error) {
       const again = await visit.forget(error);
       visit.leave();
@@ -144,14 +148,17 @@ class Loading {
   }
 
   #loaderOptions(listing: Listing | undefined): LoaderOptions {
-    const { dtype, kind, device = "cpu" } = this.#options;
+    const { dtype, kind, normalize, prompts, maxTokens, device = "cpu" } = this.#options;
+    const { pooling: modes } = this.#options;
+    const pooling = typeof modes === "string" ? [modes] : modes;
     const file = this.#file ?? (listing && chooseFile(listing, dtype));
     const { model, revision } = this.#source;
     const hashes = [...(listing ?? [])].flatMap(([name, { sha256 }]) =>
       sha256 === undefined ? [] : [[name, sha256]],
     );
     const sha256 = { ...Object.fromEntries(hashes), ...this.#sha256 };
-    return { model, revision, dtype, file, kind, sha256, saveable: this.#saveable, device };
+    const stated = { pooling, normalize, prompts, maxTokens };
+    return { model, revision, dtype, file, kind, ...stated, sha256, saveable: this.#saveable, device };
   }
 
   /**
@@ -258,6 +265,19 @@ function checkDevice(device = "cpu"): void {
     `device is ${JSON.stringify(device)}; it must be "cpu", "webgpu" or "auto".`,
     { status: 400 },
   );
+}
+
+/** The warning about a model that does not say how it pools. */
+function isAssumed(model: string, assumed: string): GossamerError {
+  const how =
+    assumed === "splade"
+      ? 'it is taken for a SPLADE model, because its architecture has a head for masked language modelling. State it with kind: "sparse", or for dense vectors with'
+      : `its vectors are pooled by ${assumed} and not normalised, as sentence-transformers assumes. State it with`;
+  const mode = assumed === "splade" ? "mean" : assumed;
+  const call = `load(${JSON.stringify(model)}, { pooling: "${mode}", normalize: true })`;
+  return new GossamerError("pooling_assumed", `${model} has no modules.json; ${how} ${call}.`, {
+    status: 400,
+  });
 }
 
 function onCpuInstead(reason: string): GossamerError {

@@ -25,6 +25,18 @@ const HASHES: Rule = [
   (value) => isPlain(value) && Object.values(value).every((hash) => typeof hash === "string"),
   "an object that has the hash of each file under its name",
 ];
+const POOLING: Rule = [
+  (value) => [value].flat().every((mode) => typeof mode === "string"),
+  "the name of a pooling mode, or a list of several",
+];
+const PROMPTS: Rule = [
+  (value) => isPlain(value) && Object.values(value).every((text) => typeof text === "string"),
+  "an object that has the text of each prompt under its name",
+];
+const COUNT: Rule = [
+  (value) => Number.isSafeInteger(value) && Number(value) > 0,
+  "a whole number, 1 or more",
+];
 const CACHE: Rule = [
   (value) =>
     typeof value === "boolean" ||
@@ -39,6 +51,10 @@ const LOAD: Readonly<Record<keyof LoadOptions, Rule>> = {
   file: TEXT,
   sha256: HASHES,
   kind: TEXT,
+  pooling: POOLING,
+  normalize: FLAG,
+  prompts: PROMPTS,
+  maxTokens: COUNT,
   saveable: FLAG,
   revision: TEXT,
   subfolder: TEXT,
@@ -57,6 +73,7 @@ const LOAD: Readonly<Record<keyof LoadOptions, Rule>> = {
 /** Options of `encode` that users often pass to other calls. */
 const ENCODE = [
   "normalize",
+  "pooling",
   "dimensions",
   "output",
   "prompt",
@@ -73,7 +90,8 @@ const MEANT: Readonly<Record<string, string>> = {
   local_files_only: "offline",
   cache_dir: "set HF_HUB_CACHE in the environment",
   model_file_name: "file",
-  pooling: "leave it out, the model's own files say it",
+  max_tokens: "maxTokens",
+  max_length: "maxTokens",
   batch_size: "leave it out, or write batchTokens for stream",
   batchSize: "leave it out, or write batchTokens for stream",
   chunk_size: "write chunkSize",

@@ -12,9 +12,15 @@ type Run = <Name extends keyof Results>(
   signal: AbortSignal | undefined,
 ) => Promise<Results[Name]>;
 
+/** Options of {@link save}. */
+interface Saving extends SaveOptions, CallOptions {
+  /** Whether to save the model without what the options of `load` changed, as caches do. */
+  original?: boolean;
+}
+
 /** Lists the files. Their bytes are produced when they are read. */
-export async function save(run: Run, { shard, signal }: SaveOptions & CallOptions): Promise<SavedFile[]> {
-  const options = shard === undefined ? {} : { shard };
+export async function save(run: Run, { shard, original, signal }: Saving): Promise<SavedFile[]> {
+  const options = { ...(shard !== undefined && { shard }), ...(original && { original }) };
   const files = await run({ name: "save", inputs: undefined, options }, signal);
   return files.map(({ path, size }, file) => {
     const read = (offset: number) => {

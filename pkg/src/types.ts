@@ -56,6 +56,21 @@ export type ModelKind = "dense" | "sparse" | "reranker";
 /** Number format in which weights are held in memory. */
 export type WeightDtype = "f32" | "f16" | "q8" | "q4";
 
+/**
+ * How the states of tokens become one vector, by sentence-transformers' names; transformers.js' `"last_token"`, `"eos"` and
+ * `"first_token"` are `"lasttoken"`, the same, and `"cls"`.
+ */
+export type PoolingMode =
+  | "mean"
+  | "cls"
+  | "lasttoken"
+  | "max"
+  | "weightedmean"
+  | "mean_sqrt_len_tokens"
+  | "last_token"
+  | "eos"
+  | "first_token";
+
 /** Options of {@link load}. */
 export interface LoadOptions {
   /**
@@ -99,6 +114,23 @@ export interface LoadOptions {
    * model is not cached.
    */
   kind?: ModelKind | undefined;
+  /**
+   * How token states become a vector, instead of what the model's own files say. The results of
+   * several modes are concatenated. Without this option and without `modules.json` (repositories of
+   * ONNX files often have none), the assumption of sentence-transformers is followed, with a
+   * warning: the mean (the last token for causal language models), not normalised. `info.assumed`
+   * names it. What the files say otherwise is in `info.overridden`.
+   */
+  pooling?: PoolingMode | readonly PoolingMode[] | undefined;
+  /** Whether vectors are scaled to length 1, instead of what the model's own files say. */
+  normalize?: boolean | undefined;
+  /** Prompts by name, instead of the model's own (`info.prompts`). */
+  prompts?: Readonly<Record<string, string>> | undefined;
+  /**
+   * The most tokens of one text, special tokens included, instead of the model's own limit; no more
+   * than the model has positions.
+   */
+  maxTokens?: number | undefined;
   /**
    * SHA-256 of files by name, in hexadecimal: `{ "model.safetensors": "53aa…" }`. A file with
    * another hash is an error (`wrong_hash`), and so is the name of a file that the model does not
@@ -301,6 +333,12 @@ export type Output = "float" | "int8" | "uint8" | "binary" | "ubinary";
 
 /** Options of `encode`. */
 export interface EncodeOptions extends TextOptions, DenseOptions {
+  /**
+   * The pooling mode that the model is expected to have, as in transformers.js'
+   * `{ pooling: "mean", normalize: true }`. It is an error if the model was loaded with another one,
+   * which is an option of `load`.
+   */
+  pooling?: PoolingMode | undefined;
   /** Number format of the vectors' components; `"float"` by default. */
   output?: Output | undefined;
 }
@@ -684,6 +722,12 @@ export interface ModelInfo {
   files: string[];
   /** What the option `kind` made the loader ignore in the model's files: classes, code, tensors. */
   leftOut?: string[];
+  /** What is assumed of a model without modules.json that was loaded without `pooling`: a pooling mode, or `"splade"`. */
+  assumed?: string;
+  /** What the model's own files say otherwise than the options of `load`, by the name of the option. */
+  overridden?: Partial<Record<"kind" | "pooling" | "normalize" | "maxTokens" | "prompts", unknown>>;
+  /** How the states of tokens become a dense vector; the results of several modes are concatenated. */
+  pooling?: PoolingMode[];
   /** Number of weights. */
   parameters: number;
   /** Memory of the weights in bytes. */

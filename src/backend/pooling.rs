@@ -1,5 +1,7 @@
 //! Pooling modes, with the names that they have in files and on the wire.
 
+use crate::error::{Error, Result};
+
 kernel_enum! {
     /// How the token states of a sequence become one vector: sentence-transformers' pooling modes.
     pub enum Pooling {
@@ -18,6 +20,13 @@ kernel_enum! {
     }
 }
 
+/// Names that transformers.js has for some modes.
+const ALIASES: [(&str, Pooling); 3] = [
+    ("first_token", Pooling::Cls),
+    ("last_token", Pooling::LastToken),
+    ("eos", Pooling::LastToken),
+];
+
 /// A pooling mode and its names.
 pub struct PoolingMode {
     /// The mode.
@@ -35,6 +44,42 @@ impl Pooling {
     pub fn mode(self) -> &'static PoolingMode {
         // In the order of the enum.
         &Self::MODES[self as usize]
+    }
+
+    /// The mode that a caller names, as sentence-transformers or transformers.js call it.
+    pub fn from_name(name: &str) -> Result<Self> {
+        let modes = Self::MODES.iter().map(|mode| (mode.name, mode.pooling));
+        let mut all = modes.chain(ALIASES);
+        let found = all.find(|(known, _)| *known == name).map(|(_, mode)| mode);
+        found.ok_or_else(|| {
+            let known: Vec<&str> = Self::MODES.iter().map(|mode| mode.name).collect();
+            let known = known.join(", ");
+            Error::input(
+                "pooling",
+                format!("pooling is {name:?}; it must be one of {known}"),
+            )
+        })
+    }
+
+    /// The modes of a list of names. The results of several modes are concatenated.
+    pub fn list<S: AsRef<str>>(names: &[S]) -> Result<Vec<Self>> {
+        let mut modes = Vec::new();
+        for name in names {
+            let name = name.as_ref();
+            let mode = Self::from_name(name)?;
+            if modes.contains(&mode) {
+                let reason = format!("pooling has {name:?} twice");
+                return Err(Error::input("pooling", reason));
+            }
+            modes.push(mode);
+        }
+        if modes.is_empty() {
+            return Err(Error::input(
+                "pooling",
+                "pooling is an empty list; name a mode",
+            ));
+        }
+        Ok(modes)
     }
 
     /// All modes, in the order of the enum.

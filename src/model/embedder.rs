@@ -254,6 +254,11 @@ impl<B: Backend> Embedder<B> {
         self.model.save(shard)
     }
 
+    /// As [`Model::save_original`].
+    pub fn save_original(&self, shard: Option<u64>) -> Result<Vec<SavedFile>> {
+        self.model.save_original(shard)
+    }
+
     /// Bytes of a file of [`Self::save`] from `offset` on, as many as fit in `out`. Returns how
     /// many these are.
     pub fn read_saved(&self, file: &SavedFile, offset: u64, out: &mut [u8]) -> Result<usize> {

@@ -89,6 +89,21 @@ pub(in crate::model) fn quoted<'a>(names: impl Iterator<Item = &'a String>) -> S
     }
 }
 
+impl Info {
+    /// What was assumed for lack of a modules.json, as a sentence without a full stop.
+    pub fn warning(&self) -> Option<String> {
+        let model = &self.model;
+        Some(match self.assumed? {
+            "splade" => format!(
+                "{model} has no modules.json; it is taken for a SPLADE model, because its architecture has a head for masked language modelling"
+            ),
+            mode => format!(
+                "{model} has no modules.json; its vectors are pooled by {mode}, as sentence-transformers assumes"
+            ),
+        })
+    }
+}
+
 /// What is known about a loaded model.
 #[derive(Clone, Debug)]
 pub struct Info {
@@ -120,6 +135,11 @@ pub struct Info {
     pub kind: Option<Kind>,
     /// What is ignored because the caller insisted on a kind: classes, code, tensors.
     pub left_out: Vec<String>,
+    /// The head that was assumed because the model has no modules.json and the caller stated none: the name of a pooling mode,
+    /// or `splade`.
+    pub assumed: Option<&'static str>,
+    /// What the model's own files state otherwise than the options of loading, by the name of the option.
+    pub overridden: Vec<(&'static str, serde_json::Value)>,
     /// Dimensions of dense vectors unless the caller asks for others, if the model's files say so.
     pub(in crate::model) truncate_dim: Option<usize>,
     /// The most entries of a sparse vector unless the caller asks for others, if the model's files

@@ -32,6 +32,11 @@ pub struct LoadRequest {
     pub dtype: Option<String>,
     pub file: Option<String>,
     pub kind: Option<String>,
+    pub pooling: Option<Vec<String>>,
+    pub normalize: Option<bool>,
+    pub prompts: Option<BTreeMap<String, String>>,
+    #[serde(rename = "maxTokens")]
+    pub max_tokens: Option<usize>,
     #[serde(default)]
     pub saveable: bool,
     #[serde(default)]
@@ -99,18 +104,26 @@ pub fn chunk_options(request: &serde_json::Value) -> Result<ChunkOptions, Error>
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SaveOptions {
+    /// The largest size of a file, in bytes.
     shard: Option<f64>,
+    /// Whether to save the model without what the options of loading changed.
+    original: bool,
 }
 
 impl SaveOptions {
-    /// The most bytes of a file.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "saturates, and no file is of less than a byte"
-    )]
-    pub fn shard(&self) -> Option<u64> {
-        self.shard.map(|bytes| bytes as u64)
+    /// The files of the saved model.
+    pub fn files(&self, embedder: &Embedder<Either>) -> Result<Vec<SavedFile>, Error> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "saturates, and no file has less than a byte"
+        )]
+        let shard = self.shard.map(|bytes| bytes as u64);
+        if self.original {
+            embedder.save_original(shard)
+        } else {
+            embedder.save(shard)
+        }
     }
 }
 
@@ -170,6 +183,12 @@ pub struct ModelInfo<'a> {
     files: &'a [String],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     left_out: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    assumed: Option<&'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    overridden: BTreeMap<&'a str, &'a serde_json::Value>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pooling: Vec<&'a str>,
     parameters: usize,
     weight_bytes: usize,
     prompts: &'a std::collections::BTreeMap<String, String>,
@@ -209,6 +228,16 @@ pub fn info(embedder: &Embedder<Either>) -> ModelInfo<'_> {
         stored: info.stored.as_deref(),
         files: &info.files,
         left_out: &info.left_out,
+        assumed: info.assumed,
+        overridden: info
+            .overridden
+            .iter()
+            .map(|(option, value)| (*option, value))
+            .collect(),
+        pooling: {
+            let modes = embedder.pooling().unwrap_or_default();
+            modes.iter().map(|mode| mode.mode().name).collect()
+        },
         parameters: info.parameters,
         weight_bytes: embedder.weight_bytes(),
         prompts: &info.prompts.named,

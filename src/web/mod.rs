@@ -15,7 +15,7 @@ use self::model::Model;
 use self::request::incoming;
 use crate::api::http;
 use crate::error::Error;
-use crate::{Either, Gpu, Kind, LoadOptions, WeightDtype};
+use crate::{Either, Gpu, Kind, LoadOptions, Pooling, WeightDtype};
 
 /// A GPU, to load a model on.
 #[wasm_bindgen]
@@ -34,8 +34,8 @@ pub struct Loader(crate::Loader<Either>);
 
 #[wasm_bindgen]
 impl Loader {
-    /// `options`: `{ model, revision?, dtype?, file?, kind?, sha256? }`. With a GPU the weights go
-    /// there, and if `both`, the CPU has them too.
+    /// `options`: see `convert::LoadRequest`. With a GPU the weights go there, and if `both`, the CPU
+    /// has them too.
     #[wasm_bindgen(constructor)]
     pub fn new(options: JsValue, gpu: Option<GpuDevice>, both: bool) -> Thrown<Self> {
         let options: convert::LoadRequest = from_js("options", options)?;
@@ -55,6 +55,13 @@ impl Loader {
             dtype,
             file: options.file,
             kind: options.kind.as_deref().map(Kind::from_name).transpose()?,
+            pooling: options
+                .pooling
+                .map(|names| Pooling::list(&names))
+                .transpose()?,
+            normalize: options.normalize,
+            prompts: options.prompts,
+            max_tokens: options.max_tokens,
             saveable: options.saveable,
         };
         let backend = match gpu {

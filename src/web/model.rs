@@ -180,7 +180,7 @@ impl Model {
     /// Options `{ shard? }` → `[{ path, size }]`: the files of a folder that loads as this model.
     pub fn save(&self, _: JsValue, options: JsValue) -> Thrown<Job> {
         let options: convert::SaveOptions = from_js("options", options)?;
-        let files = self.0.embedder.save(options.shard())?;
+        let files = options.files(&self.0.embedder)?;
         let list = to_js(&convert::saved(&files))?;
         self.job(Ok(Work::Done(list)))
     }
@@ -194,7 +194,7 @@ impl Model {
         let (shared, out) = (Rc::clone(&self.0), Rc::new(RefCell::default()));
         let filled = Rc::clone(&out);
         let reading = async move {
-            let bytes = read_saved(&shared.embedder, &piece, options.shard()).await;
+            let bytes = read_saved(&shared.embedder, &piece, &options).await;
             *filled.borrow_mut() = Some(bytes.map_err(Into::into));
             Ok(JsValue::UNDEFINED)
         };
@@ -216,9 +216,9 @@ impl Model {
 async fn read_saved(
     embedder: &Embedder<Either>,
     piece: &convert::Piece,
-    shard: Option<u64>,
+    options: &convert::SaveOptions,
 ) -> crate::Result<JsValue> {
-    let files = embedder.save(shard)?;
+    let files = options.files(embedder)?;
     let file = files.get(piece.file);
     let file = file.ok_or_else(|| Error::input("file", "there is no file of that number"))?;
     let mut bytes = crate::error::zeroed(piece.length)?;

@@ -22,6 +22,7 @@ mod rerank_formats;
 mod save;
 mod shards;
 mod sized_splade;
+mod stated;
 mod sweep_models;
 mod tokenizer;
 mod tokenizer_settings;

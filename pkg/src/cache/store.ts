@@ -135,7 +135,7 @@ export class StoreCache implements LoadCache {
   }
 
   async #write(engine: Engine, entry: Entry): Promise<void> {
-    const files = await save((call, signal) => engine.run(call, signal), {});
+    const files = await save((call, signal) => engine.run(call, signal), { original: true });
     const size = files.reduce((sum, file) => sum + file.size, 0);
     if (!(await this.hasRoom(size))) {
       throw new Error(`its ${Math.ceil(size / 1e6)} MB are more than there is room for`);

@@ -23,6 +23,10 @@ export interface LoaderOptions {
   dtype: string | undefined;
   file: string | undefined;
   kind: string | undefined;
+  pooling: readonly string[] | undefined;
+  normalize: boolean | undefined;
+  prompts: Readonly<Record<string, string>> | undefined;
+  maxTokens: number | undefined;
   sha256: Readonly<Record<string, string>>;
   saveable: boolean;
   device: Device;

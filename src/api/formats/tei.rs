@@ -4,9 +4,8 @@
 //!
 //! `truncate` is false by default, as Trieve documents it: a text that is too long is an error.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::{Access, Call, Fields, Format, Route, Server, model_field, openai, ranking};
 use crate::api::body::{self, Body, Field};
@@ -449,19 +448,20 @@ enum ModelType {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Labels {
-    id2label: BTreeMap<String, String>,
-    label2id: BTreeMap<String, usize>,
+    #[cfg_attr(test, schemars(with = "std::collections::BTreeMap<String, String>"))]
+    id2label: Map<String, Value>,
+    #[cfg_attr(test, schemars(with = "std::collections::BTreeMap<String, usize>"))]
+    label2id: Map<String, Value>,
 }
 
 impl Labels {
     fn new(labels: &[String]) -> Self {
-        let numbered = || labels.iter().cloned().enumerate();
-        Self {
-            id2label: numbered()
-                .map(|(id, label)| (id.to_string(), label))
-                .collect(),
-            label2id: numbered().map(|(id, label)| (label, id)).collect(),
+        let (mut id2label, mut label2id) = (Map::new(), Map::new());
+        for (id, label) in labels.iter().enumerate() {
+            id2label.insert(id.to_string(), label.as_str().into());
+            label2id.insert(label.clone(), id.into());
         }
+        Self { id2label, label2id }
     }
 }
 

@@ -229,6 +229,7 @@ impl<B: Backend> Checkpoint<B> {
                 tensors,
                 tied,
                 files: BTreeMap::new(),
+                replaced: BTreeMap::new(),
             },
         })
     }

@@ -29,22 +29,42 @@ pub const COLBERT: &str = "colbert_linear.safetensors";
 
 /// Small files by path. `None` means that the source has no file of the name.
 #[derive(Default)]
-pub struct Files(BTreeMap<String, Option<Vec<u8>>>);
+pub struct Files {
+    /// As the source has them.
+    original: BTreeMap<String, Option<Vec<u8>>>,
+    /// Files that are read instead, because the caller has stated something.
+    replaced: BTreeMap<String, Option<Vec<u8>>>,
+}
+
+/// Small files that the source has, by path.
+pub type PresentFiles = BTreeMap<String, Arc<Vec<u8>>>;
+/// Files that are read instead, by path. `None` for files that count as absent.
+pub type ReplacedFiles = BTreeMap<String, Option<Arc<Vec<u8>>>>;
 
 impl Files {
     /// The file's bytes, if the source has it.
     pub fn bytes(&self, name: &str) -> Option<&[u8]> {
-        self.0.get(name)?.as_deref()
+        self.get(name)?.as_deref()
+    }
+
+    fn get(&self, name: &str) -> Option<&Option<Vec<u8>>> {
+        let replaced = self.replaced.get(name);
+        replaced.or_else(|| self.original.get(name))
+    }
+
+    /// Whether the source itself has the file.
+    pub fn is_original(&self, name: &str) -> bool {
+        self.original.get(name).is_some_and(Option::is_some)
     }
 
     /// Whether the source was asked for the file.
     pub fn is_known(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.get(name).is_some()
     }
 
     /// Whether the source was asked for the file and does not have it.
     pub fn is_absent(&self, name: &str) -> bool {
-        self.0.get(name).is_some_and(Option::is_none)
+        self.get(name).is_some_and(Option::is_none)
     }
 
     /// The bytes of a file that the model cannot do without.
@@ -62,19 +82,26 @@ impl Files {
 
     /// Records a file, or with `None` that the source does not have it.
     pub fn insert(&mut self, name: &str, bytes: Option<Vec<u8>>) {
-        self.0.insert(name.to_owned(), bytes);
+        self.original.insert(name.to_owned(), bytes);
+    }
+
+    /// Has `bytes` read instead of a file of the source; `None` as if the source did not have it.
+    pub fn replace(&mut self, name: &str, bytes: Option<Vec<u8>>) {
+        self.replaced.insert(name.to_owned(), bytes);
     }
 
     /// Drops all files but those that `keep` returns true for.
     pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
-        self.0.retain(|name, _| keep(name));
+        self.original.retain(|name, _| keep(name));
+        self.replaced.retain(|name, _| keep(name));
     }
 
-    /// The files that the source has.
-    pub fn into_present(self) -> BTreeMap<String, Arc<Vec<u8>>> {
-        let files = self.0.into_iter();
-        files
-            .filter_map(|(name, file)| Some((name, file?.into())))
-            .collect()
+    /// The files that the source has, and those that are read instead.
+    pub fn into_present(self) -> (PresentFiles, ReplacedFiles) {
+        let original = self.original.into_iter();
+        let original = original.filter_map(|(name, file)| Some((name, file?.into())));
+        let replaced = self.replaced.into_iter();
+        let replaced = replaced.map(|(name, file)| (name, file.map(Into::into)));
+        (original.collect(), replaced.collect())
     }
 }

@@ -82,12 +82,14 @@ pub fn embedder<B: Backend>(
             .kind
             .filter(|_| plan.insists || !plan.left_out.is_empty()),
         left_out: plan.left_out,
+        assumed: plan.assumed,
+        overridden: plan.overridden,
         pipeline: plan.pipeline,
         fingerprint: plan.fingerprint.unwrap_or(fingerprint),
         text: plan.text,
     };
     if options.saveable {
-        origin.files = files.into_present();
+        (origin.files, origin.replaced) = files.into_present();
     }
     Ok(Embedder::new(Model {
         backend,

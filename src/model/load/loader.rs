@@ -104,17 +104,22 @@ impl<B: Backend> Loader<B> {
         }
         let unknown = discovery::unknown_files(&self.files)?;
         if unknown.is_empty() {
-            let mut plan = Plan::new(&self.backend, &self.files, &self.options)?;
+            let mut plan = Plan::new(&self.backend, &mut self.files, &self.options)?;
             if let Some(file) = &self.options.file {
                 plan.replace_weights(file)?;
             }
-            // The plan has read all of them but the model's settings.
-            let saveable = self.options.saveable;
-            self.files
-                .retain(|name| name == MODEL_SETTINGS || (saveable && !weights::is_file(name)));
+            self.forget_files();
             self.stage = Stage::Weights(Box::new(Streaming::new(plan)));
         }
         Ok(unknown)
+    }
+
+    /// Forgets the small files that the plan has read, unless they are needed for saving. The
+    /// model's settings are still to be read.
+    fn forget_files(&mut self) {
+        let saveable = self.options.saveable;
+        self.files
+            .retain(|name| name == MODEL_SETTINGS || (saveable && !weights::is_file(name)));
     }
 
     /// Takes a small file, or `None` if the source does not have a file that was asked for. It is
@@ -167,13 +172,12 @@ impl<B: Backend> Loader<B> {
             return Ok(&bytes[taken..]);
         };
         let name = metadata.file().to_owned();
-        let files = gguf_files::files(&metadata, stream)?;
+        let mut files = gguf_files::files(&metadata, stream)?;
         drop(metadata);
-        let plan = Plan::new(&self.backend, &files, &self.options);
+        let plan = Plan::new(&self.backend, &mut files, &self.options);
         let plan = plan.map_err(|error| gguf_files::explain(&name, error))?;
-        if self.options.saveable {
-            self.files = files;
-        }
+        self.files = files;
+        self.forget_files();
         if let Stage::Header(stream) = std::mem::replace(&mut self.stage, Stage::Small) {
             let streaming = Streaming::resume(plan, name, Stream::Gguf(stream))?;
             self.stage = Stage::Weights(Box::new(streaming));

@@ -1,11 +1,12 @@
 //! From a model's files to an [`Embedder`](crate::Embedder).
 //!
 //! [`loader`] is the state machine that the caller drives, one [`step`] after the other. First it
-//! reads the small files: `discovery` knows which there are, `plan` reads them with the help of
-//! `pipeline` (modules), `tokenizers`, `heads`, `quantization` and [`kind`] (what is refused), and
-//! `layout_builder` lays out the weights. Then `streaming` reads the weight files: `matching` finds
-//! the tensors in a file, `inventory` records them, and `store` stores their rows, all for
-//! `checkpoint`. `finish` makes the model. [`save`] writes it back.
+//! reads the small files: `discovery` knows which there are, `stated` writes the caller's options
+//! into them, `plan` reads them with the help of `pipeline` (modules), `tokenizers`, `heads`,
+//! `quantization` and [`kind`] (what is refused), and `layout_builder` lays out the weights. Then
+//! `streaming` reads the weight files: `matching` finds the tensors in a file, `inventory` records
+//! them, and `store` stores their rows, all for `checkpoint`. `finish` makes the model. [`save`]
+//! writes it back.
 
 mod arrival;
 mod checkpoint;
@@ -32,6 +33,7 @@ mod saved_config;
 mod saved_file;
 mod scoring;
 mod sentence;
+mod stated;
 pub mod step;
 mod store;
 mod streaming;

@@ -1,6 +1,8 @@
 //! What a caller can say about the model to load.
 
-use crate::backend::WeightDtype;
+use std::collections::BTreeMap;
+
+use crate::backend::{Pooling, WeightDtype};
 use crate::model::kind::Kind;
 
 /// What to load.
@@ -21,6 +23,16 @@ pub struct LoadOptions {
     /// nothing uses. [`Info::left_out`](crate::Info::left_out) lists what is ignored for it.
     /// Without modules.json it also selects the head: pooling, or SPLADE.
     pub kind: Option<Kind>,
+    /// How token states become a vector, instead of what the model's files say or of what is
+    /// assumed without modules.json. The results of several modes are concatenated.
+    /// [`Pooling::list`] reads names.
+    pub pooling: Option<Vec<Pooling>>,
+    /// Whether vectors are normalised, instead of what the model's files say.
+    pub normalize: Option<bool>,
+    /// Prompts by name, instead of the model's own.
+    pub prompts: Option<BTreeMap<String, String>>,
+    /// The maximum number of tokens in a text, special tokens included, instead of the model's own.
+    pub max_tokens: Option<usize>,
     /// Whether to keep the small files for [`Model::save`](crate::Model::save). A `tokenizer.json`
     /// may have 17 MB.
     pub saveable: bool,

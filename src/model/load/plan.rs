@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use crate::backend::{Backend, Pooling, WeightDtype};
 use crate::error::{Error, Result};
 use crate::model::families::config::Config;
@@ -20,6 +22,7 @@ use crate::model::load::pipeline::{self, Module, ModuleEntry, RouteEntries};
 use crate::model::load::quantization;
 use crate::model::load::scoring;
 use crate::model::load::sentence::{self, Sentence};
+use crate::model::load::stated::{self, Stated};
 use crate::model::load::tokenizers::{Tokenizers, Use, check_ids};
 use crate::model::transformer::candle;
 use crate::model::transformer::classifier::Classifier;
@@ -54,6 +57,10 @@ pub struct Plan<B: Backend> {
     pub insists: bool,
     /// What is ignored because a kind was asked for: classes, code, tensors.
     pub left_out: Vec<String>,
+    /// The head that is assumed without modules.json: a pooling mode, or `splade`.
+    pub assumed: Option<&'static str>,
+    /// What the model's files state otherwise than the caller, by the name of the option.
+    pub overridden: Vec<(&'static str, Value)>,
     /// Hash of the tokenizers.
     pub text: u64,
     /// Hash of the weights that a saved model was quantised from, if it is loaded in the dtype that
@@ -62,8 +69,11 @@ pub struct Plan<B: Backend> {
 }
 
 impl<B: Backend> Plan<B> {
-    /// Reads all small files. `backend` takes the weights among them.
-    pub fn new(backend: &B, files: &Files, options: &LoadOptions) -> Result<Self> {
+    /// Reads all small files, after it has written into them what the options state. `backend`
+    /// takes the weights among them.
+    pub fn new(backend: &B, files: &mut Files, options: &LoadOptions) -> Result<Self> {
+        let stated = stated::apply(files, options)?;
+        let files = &*files;
         let modules = discovery::modules(files)?;
         let has_modules = modules.is_some();
         let modules = modules.unwrap_or_else(|| vec![discovery::root()]);
@@ -75,7 +85,8 @@ impl<B: Backend> Plan<B> {
             saved: None,
             tables: Vec::new(),
             kind: options.kind,
-            insists: false,
+            insists: stated.insists,
+            stated,
             foreign: Vec::new(),
             is_cross_encoder: false,
             has_modules,
@@ -128,6 +139,8 @@ struct Planner<'a> {
     is_cross_encoder: bool,
     /// Whether there is a modules.json that is followed.
     has_modules: bool,
+    /// What the options replace, and what is assumed without them.
+    stated: Stated,
 }
 
 /// A route and what is to be known about it.
@@ -249,8 +262,9 @@ impl Planner<'_> {
             families::find(&config)?;
         }
         let classifies = modules == [Module::Classifier];
+        let has_own_modules = rest.is_some() && self.files.is_original(MODULES);
         self.foreign
-            .extend(kind::foreign(&config, rest.is_some(), classifies));
+            .extend(kind::foreign(&config, has_own_modules, classifies));
         if rest.is_some() {
             heads::check_task(
                 &entry.kind,
@@ -283,6 +297,10 @@ impl Planner<'_> {
             _ => tokenizer.added(),
         };
         if max_tokens <= added {
+            if self.stated.has_max_tokens {
+                let reason = format!("maxTokens is {max_tokens}, which leaves no room for text");
+                return Err(Error::input("maxTokens", reason));
+            }
             return Err(Error::config(
                 entry.file(sentence::NAMES[0]),
                 format!("the maximum of {max_tokens} tokens leaves no room for text"),
@@ -329,6 +347,7 @@ impl Planner<'_> {
         let Some(listed) = listed else {
             let module = heads::assumed(config, self.kind)?;
             self.insists |= module != heads::assumed(config, None)?;
+            self.stated.assumed = stated::assumed(&module, self.kind);
             return Ok(vec![module]);
         };
         let modules = listed.iter().map(|entry| {
@@ -519,6 +538,9 @@ impl Planner<'_> {
         }
         let default = &routes[default_route];
         check_kind(self.kind, default.route.kind())?;
+        for PlannedRoute { route, .. } in &routes {
+            check_max_tokens(options.max_tokens, route)?;
+        }
         let (family, instruction) = (default.family, default.instruction);
         let modules: Vec<&str> = routes.iter().map(|route| route.modules.as_str()).collect();
         Ok(Plan {
@@ -537,6 +559,8 @@ impl Planner<'_> {
             kind: self.kind,
             insists: self.insists || !self.foreign.is_empty(),
             left_out: self.foreign,
+            assumed: self.stated.assumed,
+            overridden: self.stated.overridden,
             text: self.tokenizers.hash(),
             fingerprint: self
                 .saved
@@ -557,4 +581,18 @@ fn check_kind(kind: Option<Kind>, own: Kind) -> Result<()> {
         own.name()
     );
     Err(Error::input("kind", reason))
+}
+
+/// Refuses a maximum that the caller states and that the model cannot take.
+fn check_max_tokens(stated: Option<usize>, route: &Route) -> Result<()> {
+    match stated.filter(|most| *most > route.max_tokens) {
+        None => Ok(()),
+        Some(most) => Err(Error::input(
+            "maxTokens",
+            format!(
+                "maxTokens is {most}; the model can take at most {} tokens",
+                route.max_tokens
+            ),
+        )),
+    }
 }

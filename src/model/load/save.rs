@@ -81,6 +81,16 @@ impl<B: Backend> Model<B> {
     /// quantised again: its vectors are the same bits. `shard` is the largest size of a file in
     /// bytes; weights are split into shards to keep it.
     pub fn save(&self, shard: Option<u64>) -> Result<Vec<SavedFile>> {
+        self.saved_files(shard, false)
+    }
+
+    /// As [`Model::save`], but without what the options of loading changed: the folder loads as
+    /// this model with the same options. For caches of models.
+    pub fn save_original(&self, shard: Option<u64>) -> Result<Vec<SavedFile>> {
+        self.saved_files(shard, true)
+    }
+
+    fn saved_files(&self, shard: Option<u64>, original: bool) -> Result<Vec<SavedFile>> {
         if self.routes.iter().any(|route| route.road() == Road::Candle) {
             return Err(Error::UnsupportedModel(
                 "a model that candle-transformers runs is in f32 as it is, and cannot be saved; use the original files"
@@ -95,6 +105,12 @@ impl<B: Backend> Model<B> {
         }
         let mut files = Vec::new();
         let mut small = self.origin.files.clone();
+        for (path, bytes) in self.origin.replaced.iter().filter(|_| !original) {
+            match bytes {
+                Some(bytes) => small.insert(path.clone(), Arc::clone(bytes)),
+                None => small.remove(path),
+            };
+        }
         for (index, path) in self.origin.weights.iter().enumerate() {
             let tensors = self.origin.tensors.iter();
             let tensors: Vec<&Tensor> = tensors.filter(|tensor| tensor.file == index).collect();

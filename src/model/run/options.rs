@@ -68,6 +68,9 @@ options! {
         dimensions: Option<u64>,
         /// Format of the vectors' components.
         output: OutputDtype,
+        /// The pooling mode that the caller expects. It is an error if the model has another one: how a model pools is an
+        /// option of loading.
+        pooling: Option<String>,
     }
 }
 

@@ -34,11 +34,34 @@ pub fn dense<B: Backend>(
         ..
     } = *options;
     let dense = dense_request(model, route, normalize, dimensions, output)?;
+    if let Some(name) = &options.pooling {
+        check_pooling(&model.routes[route], name)?;
+    }
     let requested = Requested {
         dense: Some(dense),
         ..Requested::default()
     };
     run(model, inputs, route, options.text(), requested)
+}
+
+/// Refuses a pooling mode other than the model's.
+fn check_pooling(route: &Route, name: &str) -> Result<()> {
+    if name == "none" {
+        let reason = "pooling is \"none\"; encodeTokens gives the vectors of all tokens";
+        return Err(Error::input("pooling", reason));
+    }
+    let mode = Pooling::from_name(name)?;
+    let own = route.dense().map_or(&[][..], |head| &head.pooling);
+    if own == [mode] {
+        return Ok(());
+    }
+    let own: Vec<&str> = own.iter().map(|mode| mode.mode().name).collect();
+    let reason = format!(
+        "pooling is {name:?}, and the model is loaded with {}; to change it, give the option to load: {{ pooling: {:?} }}",
+        own.join(", "),
+        mode.mode().name
+    );
+    Err(Error::input("pooling", reason))
 }
 
 /// Dense vectors of chunks.

@@ -17,6 +17,7 @@ import * as rerank from "./rerank.mjs";
 import * as rerankFormats from "./rerank-formats.mjs";
 import * as save from "./save.mjs";
 import * as semanticEmbedder from "./semantic-embedder.mjs";
+import * as stated from "./stated.mjs";
 import * as stream from "./stream.mjs";
 import * as tokens from "./tokens.mjs";
 import * as topK from "./top-k.mjs";
@@ -42,6 +43,7 @@ export const topics = {
   pool: pool.cases,
   save: save.cases,
   cache: cache.cases,
+  stated: stated.cases,
 };
 export const once = { ...parity.once, ...bits.once };
 /** Topics that depend on the host: its files, threads, streams, network and memory. The others are the engine's work. */

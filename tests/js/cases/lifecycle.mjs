@@ -672,8 +672,8 @@ export const cases = {
       [{ progress_callback: () => {} }, "onProgress"],
       [{ onprogress: () => {} }, "`onProgress`"],
       [{ worker: 2 }, "`workers`"],
-      [{ pooling: "mean" }, "the model's own files"],
-      [{ normalize: true }, "an option of encode"],
+      [{ max_length: 256 }, "maxTokens"],
+      [{ dimensions: 5 }, "an option of encode"],
       [{ nonsense: 1 }, "createWorker"],
       [{ dtype: "q4f16" }, '"q8"'],
       [{ device: "gpu" }, '"webgpu"'],
@@ -700,7 +700,7 @@ export const cases = {
   "options and fields that calls do not have": async ({ origin }) => {
     const model = await embedder(origin, TINY, "q8");
     for (const [call, word] of [
-      [() => model.encode(TEXT, { pooling: "mean", normalize: true }), "the model's own files"],
+      [() => model.encodeSparse(TEXT, { pooling: "mean" }), "an option of encode"],
       [() => model.encode(TEXT, { normalise: true }), "`normalize` was meant"],
       [() => model.encode(TEXT, { prompt_name: "query" }), "`promptName` was meant"],
       [() => model.encode(TEXT, { dtype: "q8" }), "an option of load"],
