@@ -14,6 +14,7 @@ mod matcher;
 mod model;
 mod normalizer;
 mod pair;
+mod pair_tokens;
 mod parts;
 mod pattern;
 mod pipeline;

@@ -13,6 +13,9 @@ use crate::{
     TokenVectors,
 };
 
+/// A result whose error is thrown in JavaScript.
+pub type Thrown<T> = Result<T, JsValue>;
+
 /// Which build this is.
 const SIMD: &str = if cfg!(feature = "relaxed-simd") {
     "relaxed-simd"

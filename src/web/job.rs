@@ -6,8 +6,7 @@ use std::rc::Rc;
 use js_sys::{Array, Promise};
 use wasm_bindgen::prelude::*;
 
-use super::Thrown;
-use super::convert::{chunks, to_js};
+use super::convert::{Thrown, chunks, to_js};
 use crate::api::{Pending, http};
 use crate::jobs::Jobs;
 use crate::text::STEP;

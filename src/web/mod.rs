@@ -10,14 +10,12 @@ mod request;
 use js_sys::{Array, Uint8Array};
 use wasm_bindgen::prelude::*;
 
-use self::convert::{from_js, to_js};
+use self::convert::{Thrown, from_js, to_js};
 use self::model::Model;
 use self::request::incoming;
 use crate::api::http;
 use crate::error::Error;
 use crate::{Either, Gpu, Kind, LoadOptions, Pooling, WeightDtype};
-
-type Thrown<T> = Result<T, JsValue>;
 
 /// A GPU, to load a model on.
 #[wasm_bindgen]

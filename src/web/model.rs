@@ -7,9 +7,8 @@ use js_sys::{Promise, Uint8Array};
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
-use super::Thrown;
 use super::convert::{
-    self, chunked, dense, from_js, info, multi, scores, sparse, to_js, token_vectors,
+    self, Thrown, chunked, dense, from_js, info, multi, scores, sparse, to_js, token_vectors,
 };
 use super::job::{Job, Listed, Shared, Work};
 use super::pairs;

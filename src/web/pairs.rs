@@ -4,7 +4,7 @@
 use js_sys::{Array, Reflect};
 use wasm_bindgen::prelude::*;
 
-use super::Thrown;
+use super::convert::Thrown;
 use crate::error::Error;
 use crate::text::Direction;
 use crate::{Input, ScoreActivation, ScoreOptions};

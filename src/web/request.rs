@@ -4,8 +4,7 @@ use js_sys::{Reflect, Uint8Array};
 use serde::de::DeserializeSeed;
 use wasm_bindgen::prelude::*;
 
-use super::Thrown;
-use super::convert::{self, from_js};
+use super::convert::{self, Thrown, from_js};
 use crate::api::body::{self, Body, Reader};
 use crate::api::http;
 use crate::error::Error;
