@@ -37,6 +37,7 @@ pub use backend::either::Either;
 pub use backend::gpu::Gpu;
 pub use error::{Error, Result};
 pub use model::embedder::{Embedder, Info};
+pub use model::load::checkpoint::{Outcome, Stored};
 pub use model::load::kind::Kind;
 pub use model::load::loader::{LoadOptions, Loader};
 pub use model::load::save::SavedFile;

@@ -485,6 +485,20 @@ export interface SavedFile {
   stream(): ReadableStream<Uint8Array<ArrayBuffer>>;
 }
 
+/** How a model's files store quantised matrices, and what became of them. */
+export interface StoredWeights {
+  /**
+   * The library and the bits, `"MLX, 4 bits"`, `"block-wise FP8, FP8"` or `"GGUF, Q8_0"`. Several are separated by `"; "`.
+   * What `save` wrote is `"compressed-tensors, 8 bits, rotated"`.
+   */
+  layout: string;
+  /**
+   * `"kept"`: the model holds the codes of the files as they are. `"requantized"`: they were decoded and quantised to
+   * `dtype`. `"widened"`: they were decoded to `"f32"` or `"f16"`.
+   */
+  outcome: "kept" | "requantized" | "widened";
+}
+
 /** What an embedder is. */
 export interface ModelInfo {
   /** The model's name, or its address. */
@@ -517,11 +531,8 @@ export interface ModelInfo {
   simd: "simd128" | "relaxed-simd";
   /** The integer kernel that was found exact on this engine. */
   dotKernel: "relaxed-u8" | "relaxed-i8" | "i16" | "scalar";
-  /**
-   * How matrices were quantised in the model's files, if they were, and what became of them: `"MLX, 4 bits (quantised
-   * anew)"`, `"compressed-tensors, 8 bits, rotated (kept)"`, or in f32 `"GPTQ, 4 bits (widened)"`.
-   */
-  stored?: string;
+  /** How matrices were quantised in the model's files, if they were, and what became of them. */
+  stored?: StoredWeights;
   /** The weight files that it was loaded from. */
   files: string[];
   /** What the model's files say of it that was left out because `kind` was given: classes, code, tensors. */

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::backend::{Backend, Pooling, WeightDtype};
 use crate::error::{Error, Result};
 use crate::model::families::config::Config;
+use crate::model::load::checkpoint::Stored;
 use crate::model::load::kind::Kind;
 use crate::model::load::save::Origin;
 use crate::model::run::options::{
@@ -115,8 +116,8 @@ pub struct Info {
     pub max_tokens: usize,
     /// How the weights are held.
     pub dtype: WeightDtype,
-    /// How matrices were quantised in the model's files, if they were: "MLX, 4 bits".
-    pub stored: Option<String>,
+    /// How matrices were quantised in the model's files, if they were, and what became of them.
+    pub stored: Option<Stored>,
     /// The weight files that it was loaded from.
     pub files: Vec<String>,
     /// Whose code runs it.

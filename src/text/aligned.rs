@@ -1,11 +1,11 @@
-//! A text that is changed step by step, and for each of its bytes the place in the original that it comes from.
+//! A text that is changed in several steps, with the place of each byte in the original text.
 
 use std::ops::Range;
 
 /// The changed text.
 pub struct Aligned {
     text: String,
-    /// For each byte the bytes of the original; none where nobody asks for places.
+    /// The range in the original for each byte, or none if places are not needed.
     places: Option<Vec<(usize, usize)>>,
 }
 
@@ -30,13 +30,13 @@ impl Aligned {
         &self.text
     }
 
-    /// Where a range of the text is in the original; nowhere for an empty one.
+    /// The range of a part of the text in the original, or none for an empty part.
     pub fn place(&self, range: Range<usize>) -> Option<(usize, usize)> {
         let places = self.places.as_ref()?.get(range)?;
         Some((places.first()?.0, places.last()?.1))
     }
 
-    /// Puts what `change` writes for each character in its place.
+    /// Replaces each character with what `change` writes.
     pub fn each(&mut self, mut change: impl FnMut(char, &mut String)) {
         let mut changed = Self {
             text: String::with_capacity(self.text.len() + 16),
@@ -54,8 +54,8 @@ impl Aligned {
         *self = changed;
     }
 
-    /// Puts other characters in the place of all. With each comes how many there are more (1: it was inserted after the one
-    /// before) or fewer (-n: it stands for itself and the n after it).
+    /// Replaces all characters. With each new character comes the change of length: 1 if it was
+    /// inserted after the one before, -n if it replaces n + 1 characters, 0 if it replaces one.
     pub fn transform(&mut self, characters: impl Iterator<Item = (char, isize)>) {
         let Some(old) = &self.places else {
             self.text = characters.map(|(c, _)| c).collect();
@@ -85,7 +85,7 @@ impl Aligned {
         self.places = Some(places);
     }
 
-    /// A range of the text.
+    /// A copy of a range of the text.
     pub fn part(&self, range: Range<usize>) -> Self {
         Self {
             text: self.text[range.clone()].to_owned(),
@@ -93,7 +93,7 @@ impl Aligned {
         }
     }
 
-    /// Leaves a range of the text.
+    /// Removes everything but a range of the text.
     pub fn keep(&mut self, range: Range<usize>) {
         self.text.truncate(range.end);
         self.text.drain(..range.start);
@@ -103,7 +103,7 @@ impl Aligned {
         }
     }
 
-    /// Builds a text of pieces of this one and other text.
+    /// Starts a text that is made of ranges of this one and of other text.
     pub fn rebuilt(&self) -> Rebuilt<'_> {
         Rebuilt {
             old: self,
@@ -118,14 +118,14 @@ impl Aligned {
     }
 }
 
-/// A text in the making.
+/// A text that is being built.
 pub struct Rebuilt<'a> {
     old: &'a Aligned,
     new: Aligned,
 }
 
 impl Rebuilt<'_> {
-    /// Adds a range of the old text.
+    /// Appends a range of the old text.
     pub fn take(&mut self, range: Range<usize>) {
         self.new.text.push_str(&self.old.text[range.clone()]);
         if let (Some(old), Some(new)) = (&self.old.places, &mut self.new.places) {
@@ -133,7 +133,7 @@ impl Rebuilt<'_> {
         }
     }
 
-    /// Adds other text, in the place of the old text's byte `at`.
+    /// Appends other text, placed at byte `at` of the old text.
     pub fn put(&mut self, text: &str, at: usize) {
         self.new.text.push_str(text);
         if let (Some(old), Some(new)) = (&self.old.places, &mut self.new.places) {
@@ -142,7 +142,7 @@ impl Rebuilt<'_> {
         }
     }
 
-    /// Bytes so far.
+    /// Length so far, in bytes.
     pub fn len(&self) -> usize {
         self.new.text.len()
     }

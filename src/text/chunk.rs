@@ -1,4 +1,5 @@
-//! Long texts → chunks that fit: cut where a paragraph or a sentence ends, else between words, with an overlap.
+//! Splits long texts into chunks with an overlap. Cuts are at the ends of paragraphs or sentences
+//! where possible, else between words.
 
 use std::ops::Range;
 
@@ -6,32 +7,34 @@ use super::Tokenizer;
 use super::tokenizer::{Rules, Tokens};
 use crate::error::{Error, Result};
 
-/// How texts are cut.
+/// How texts are split.
 #[derive(Clone, Copy, Debug)]
 pub struct Chunking {
     /// The most tokens of a chunk, special tokens and the prompt included.
     pub size: usize,
-    /// About so many tokens of a chunk are repeated at the beginning of the next one, at most.
+    /// The most tokens at the end of a chunk that are repeated at the beginning of the next one,
+    /// approximately.
     pub overlap: usize,
-    /// Whether chunks are pooled from passes over as much of the text as the model takes, instead of each by itself
-    /// (late chunking, Günther et al. 2024).
+    /// Whether chunks are pooled from passes over as much of the text as fits into the model (late
+    /// chunking, Günther et al. 2024), rather than embedded one by one.
     pub late: bool,
 }
 
 /// A part of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
-    /// Where it is in the text, in bytes.
+    /// Range in the text, in bytes.
     pub bytes: Range<usize>,
-    /// Where it is in the text, in units of UTF-16, as JavaScript counts.
+    /// Range in the text, in UTF-16 code units, as JavaScript counts.
     pub utf16: Range<usize>,
-    /// Which of the text's tokens it has, without special tokens.
+    /// Range of the text's tokens, without special tokens.
     pub tokens: Range<usize>,
 }
 
 impl Tokenizer {
-    /// Cuts a text in chunks, each with its tokens. White space at their ends is left out, and a text that has nothing
-    /// else has no chunks. Errors name the text by its `index` in the request.
+    /// Splits a text into chunks, each with its tokens. White space at the ends of chunks is
+    /// removed; a text of white space has no chunks. Errors name the text by its `index` in the
+    /// request.
     pub fn chunks(
         &self,
         index: usize,
@@ -56,7 +59,7 @@ impl Tokenizer {
                 let end = end(&cuts, start, room);
                 let bytes = trimmed(text, place(text, &places, start)..place(text, &places, end));
                 let tokens = self.tokens(0, &(&text[bytes.clone()]).into(), whole)?;
-                // By itself a chunk may have some more tokens than as a part of the text.
+                // A chunk may have a few more tokens when it is tokenised on its own.
                 let excess = tokens.ids.len().saturating_sub(chunking.size);
                 if excess == 0 || room <= excess {
                     break (end, bytes, tokens);
@@ -80,8 +83,9 @@ impl Tokenizer {
         Ok(chunks)
     }
 
-    /// The chunks of a text, and for each pass over some of them the tokens, with a span for each chunk. A pass has as
-    /// many chunks as the model takes, and begins with the last one of the pass before, which it has no vector for.
+    /// The chunks of a text, and the tokens of each pass over some of them, with a span for each
+    /// chunk. A pass has as many chunks as fit into the model. It begins with the last chunk of the
+    /// pass before, for context only.
     pub fn late_chunks(
         &self,
         index: usize,
@@ -128,7 +132,7 @@ impl Tokenizer {
     }
 }
 
-/// What cannot be cut may have more tokens than a model has positions.
+/// A text that cannot be cut may have more tokens than the model has positions.
 fn check_fits(index: usize, tokens: &Tokens, limit: usize) -> Result<()> {
     let tokens = tokens.ids.len();
     if tokens <= limit {
@@ -141,7 +145,7 @@ fn check_fits(index: usize, tokens: &Tokens, limit: usize) -> Result<()> {
     })
 }
 
-/// Room for a chunk's own tokens.
+/// The number of tokens that a chunk has for its own text.
 fn check(chunking: Chunking, around: usize, limit: usize) -> Result<usize> {
     let Chunking { size, overlap, .. } = chunking;
     if size > limit || size <= around {
@@ -165,7 +169,7 @@ fn check(chunking: Chunking, around: usize, limit: usize) -> Result<usize> {
     Ok(room)
 }
 
-/// How good a place between two tokens is to cut at.
+/// How good a place between two tokens is for a cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Cut {
     /// In the middle of a character.
@@ -176,7 +180,7 @@ enum Cut {
     Paragraph,
 }
 
-/// For each token, what its beginning is to a cut; and one for the end of the text.
+/// The cut before each token, and the cut at the end of the text.
 fn cuts(text: &str, places: &[(usize, usize)]) -> Vec<Cut> {
     let mut around = Around::new(text);
     let mut before = 0;
@@ -193,13 +197,15 @@ fn cuts(text: &str, places: &[(usize, usize)]) -> Vec<Cut> {
     starts.chain([Cut::Paragraph]).collect()
 }
 
-/// What is around a place in a text that only moves on, so that each character is looked at twice at most.
+/// The surroundings of a place in a text. The place only moves forward, so that each character is
+/// read at most twice.
 struct Around<'a> {
     text: &'a str,
     at: usize,
-    /// The last character before the place that closes no quotation.
+    /// The last character before the place, not counting closing quotation marks.
     last: Option<char>,
-    /// White space that the place is in, or at the end of: where it ends, its line feeds, and `last` before it.
+    /// The white space around or before the place: its end, its number of line feeds, and `last`
+    /// before it.
     gap: Option<(usize, usize, Option<char>)>,
 }
 
@@ -249,7 +255,8 @@ impl<'a> Around<'a> {
     }
 }
 
-/// White space that begins at a place: where it ends, its line feeds, and what was before it.
+/// The white space that begins at a place: its end, its number of line feeds, and the character
+/// before it.
 fn gap(text: &str, at: usize, last: Option<char>) -> Option<(usize, usize, Option<char>)> {
     let rest = &text[at..];
     let length = rest.len() - rest.trim_start().len();
@@ -257,8 +264,8 @@ fn gap(text: &str, at: usize, last: Option<char>) -> Option<(usize, usize, Optio
     (length > 0).then_some((at + length, lines, last))
 }
 
-/// The end of a chunk that begins at token `start` and has at most `room` tokens: of the best places in its second half
-/// the last.
+/// The end of a chunk that begins at token `start` and has at most `room` tokens: the last of the
+/// best cuts in its second half.
 fn end(cuts: &[Cut], start: usize, room: usize) -> usize {
     let all = cuts.len() - 1;
     if all - start <= room {
@@ -268,13 +275,14 @@ fn end(cuts: &[Cut], start: usize, room: usize) -> usize {
     let most = start + room;
     let best = (least..=most).max_by_key(|at| cuts[*at]);
     let fallback = || (start + 1..least).rev().chain(most + 1..=all);
-    // No place but within a character: then rather a smaller chunk, and a larger one if need be.
+    // If all cuts there are within a character, the chunk becomes smaller, or else larger.
     best.filter(|at| cuts[*at] > Cut::Never)
         .or_else(|| fallback().find(|at| cuts[*at] > Cut::Never))
         .unwrap_or(all)
 }
 
-/// Where the chunk after one of tokens `start..end` begins: of the best places among the last `overlap` tokens the first.
+/// The start of the chunk after tokens `start..end`: the first of the best cuts among the last
+/// `overlap` tokens.
 fn next(cuts: &[Cut], start: usize, end: usize, overlap: usize) -> usize {
     let first = (start + 1).max(end.saturating_sub(overlap));
     let best = (first..end).rev().max_by_key(|at| cuts[*at]);
@@ -286,7 +294,7 @@ fn place(text: &str, places: &[(usize, usize)], token: usize) -> usize {
     places.get(token).map_or(text.len(), |(start, _)| *start)
 }
 
-/// A range of bytes without white space at its ends, and of whole characters.
+/// A range of bytes without white space at its ends, rounded to whole characters.
 fn trimmed(text: &str, range: Range<usize>) -> Range<usize> {
     let start = text.floor_char_boundary(range.start);
     let end = text.floor_char_boundary(range.end).max(start);
@@ -295,7 +303,7 @@ fn trimmed(text: &str, range: Range<usize>) -> Range<usize> {
     end - part.trim_start().len()..end
 }
 
-/// Counts units of UTF-16, from where it counted last.
+/// Counts UTF-16 code units, continuing from the last count.
 struct Utf16<'a> {
     text: &'a str,
     /// Bytes, units.
@@ -320,7 +328,7 @@ impl Utf16<'_> {
 mod tests {
     use super::*;
 
-    /// A token for each word and each mark.
+    /// One token for each word and each punctuation mark.
     fn places(text: &str) -> Vec<(usize, usize)> {
         let mut places: Vec<(usize, usize)> = Vec::new();
         let mut in_word = false;
@@ -363,14 +371,15 @@ mod tests {
         let places = places(text);
         let cuts = cuts(text, &places);
         let token = |at: usize| &text[places[at].0..places[at].1];
-        // Of ten tokens the second half has one end of a sentence.
+        // The second half of ten tokens has one end of a sentence.
         let first = end(&cuts, 0, 10);
         assert_eq!(token(first), "h");
-        // The sentence before begins within six tokens, "f" within three.
+        // The start of the sentence before is among the last six tokens, but not among the last
+        // three.
         assert_eq!(token(next(&cuts, 0, first, 6)), "d");
         assert_eq!(token(next(&cuts, 0, first, 3)), "f");
         assert_eq!(next(&cuts, 0, first, 0), first);
-        // No sentence ends there: as many words as there is room for.
+        // No sentence ends there, so that the chunk has as many words as fit.
         assert_eq!(end(&cuts, first, 4), first + 4);
         assert_eq!(end(&cuts, first, 100), places.len());
     }

@@ -1,24 +1,26 @@
-//! Where a long text may be cut in windows, so that the tokens of the windows are those of the text.
+//! Where a long text may be cut into windows, so that the tokens of the windows are those of the
+//! whole text.
 //!
-//! Two kinds of places are considered: before a single space between a letter or digit of ASCII and a letter of ASCII, and between
-//! a Han character and a punctuation mark. At load each part of a tokenizer says whether it looks across such a place
-//! ([`Cuts`]). Where one does, texts are tokenised in one piece.
+//! Two kinds of places are considered: before a single space between an ASCII letter or digit and
+//! an ASCII letter, and between a Han character and a punctuation mark. When a tokenizer is loaded,
+//! each of its parts says whether its result depends on both sides of such a place ([`Cuts`]). If
+//! one does, texts are tokenised as a whole.
 
 use std::ops::Range;
 
 use super::pattern::Set;
 
-/// A window has at least so many bytes, if the text has.
+/// The least bytes of a window, unless the text is shorter.
 const WINDOW: usize = 4096;
-/// Punctuation that a Han character may be cut from.
+/// Punctuation marks of [`Cuts::punctuation`].
 pub const PUNCTUATION: [char; 7] = ['，', '。', '、', '！', '？', '；', '：'];
-/// Han characters that may be cut from punctuation.
+/// Han characters of [`Cuts::punctuation`].
 const HAN: (u32, u32) = (0x4e00, 0x9fff);
 
 /// The places where a text may be cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cuts {
-    /// Before a space, which by now has become this character.
+    /// Before a space. The parts so far have replaced the space with this character.
     pub space: Option<char>,
     /// Between a Han character and punctuation.
     pub punctuation: bool,
@@ -70,7 +72,7 @@ impl Cuts {
     }
 }
 
-/// Letters and digits of ASCII.
+/// ASCII letters and digits.
 pub fn plain() -> Set {
     Set::new(vec![(48, 57), (65, 90), (97, 122)])
 }

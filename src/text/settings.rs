@@ -1,9 +1,10 @@
-//! What a model's other files say about its tokenizer: `tokenizer_config.json`, `added_tokens.json`,
-//! `special_tokens_map.json`, config.json and `sentence_bert_config.json`.
+//! What a model's other files say about its tokenizer: `tokenizer_config.json`,
+//! `added_tokens.json`, `special_tokens_map.json`, config.json and `sentence_bert_config.json`.
 //!
-//! transformers 5 is followed: a tokenizer class that it knows builds normalizer, pre-tokenizer and
-//! template itself, and takes from tokenizer.json the vocabulary alone; any other takes
-//! tokenizer.json as it is. docs/tokenizers.md has every field, and what transformers 4 does.
+//! The rules are those of transformers 5. A tokenizer class that it knows builds the normalizer,
+//! pre-tokenizer and template itself, and takes only the vocabulary from tokenizer.json. Any other
+//! class takes tokenizer.json as it is. docs/tokenizers.md has every field, and what transformers 4
+//! does.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -27,43 +28,44 @@ pub struct Settings {
     pub special_tokens: Fields,
     /// Ids by token, of `added_tokens.json`.
     pub added_tokens: Fields,
-    /// The model type of config.json; "" if it has none.
+    /// `model_type` of config.json; empty if there is none.
     pub model_type: String,
-    /// The tokenizer class of config.json.
+    /// `tokenizer_class` of config.json.
     pub class: Option<String>,
-    /// Whether sentence-transformers' own files want texts in lower case.
+    /// Whether sentence-transformers' files ask for lower case.
     pub lowercase_text: bool,
-    /// Rows of the model's embedding table. Tokens that only the tokenizer class asks for are left
-    /// out where there is no row for them.
+    /// Rows of the model's embedding table. Tokens that only the tokenizer class asks for are
+    /// omitted if there is no row for them.
     pub rows: usize,
 }
 
-/// What a tokenizer is besides its parts.
+/// Results that are no parts of the tokenizer.json.
 #[derive(Clone, Debug, Default)]
 pub struct Applied {
-    /// What the settings changed, if anything, for hashes.
+    /// A description of the changes, for hashes; empty if there are none.
     pub changes: String,
-    /// Which end of a long text is cut off.
+    /// Which end of a long text is truncated.
     pub direction: Direction,
-    /// Whether special tokens in a text are text.
+    /// Whether special tokens in a text are treated as text.
     pub split_special_tokens: bool,
-    /// The token that is to end every text, if the files name one.
+    /// The eos token, if the files name one.
     pub end: Option<String>,
-    /// Whether it does so where the template does not.
+    /// Whether the eos token is appended if the template does not add it.
     pub closes: bool,
 }
 
 /// A tokenizer class of transformers 5 that does not take tokenizer.json as it is.
 struct Class {
-    /// Its names, without "Fast".
+    /// Names of the class, without "Fast".
     names: &'static [&'static str],
-    /// Its model.
+    /// Type of its model.
     kind: Kind,
     /// The pre-tokenizer, as JSON.
     pre_tokenizer: &'static str,
-    /// Fields of the tokens before and after a text; the file's template is kept where there are none.
+    /// Fields of the tokens before and after a text. If empty, the file's template is kept.
     template: [&'static str; 2],
-    /// Its special tokens by field, in transformers' order; `*` for one that takes the space before it.
+    /// Special tokens by field, in transformers' order. `*` marks a token that includes the space
+    /// before it.
     tokens: &'static [(&'static str, &'static str)],
 }
 
@@ -88,8 +90,8 @@ const ATTRIBUTES: [&str; 7] = [
     "cls_token",
     "mask_token",
 ];
-/// Tokenizer classes that transformers 5 knows and that are not implemented, without their ending
-/// `Tokenizer`. With names that it does not know it takes tokenizer.json as it is.
+/// Tokenizer classes of transformers 5 that are not implemented, without the suffix `Tokenizer`.
+/// For names that it does not know, transformers takes tokenizer.json as it is.
 const FOREIGN: &str = " \
     Albert Barthez Bartpho BertGeneration BertJapanese Bertweet BigBird BioGpt BlenderbotSmall \
     Blenderbot ByT5 CLIP CTRL Canine Clvp CodeLlama Cohere CpmAnt Cpm DPRQuestionEncoder Deberta \
@@ -226,8 +228,8 @@ const CLASSES: [Class; 9] = [
     },
 ];
 
-/// The class that transformers takes for a model type where no file names one, of the types that
-/// have families here. "" takes tokenizer.json as it is, whatever the files name.
+/// The class that transformers uses for a model type if no file names one, for the types that have
+/// families here. An empty name takes tokenizer.json as it is, whatever the files name.
 fn usual(model_type: &str) -> Option<&'static str> {
     Some(match model_type {
         "bert" | "distilbert" | "nomic_bert" => "BertTokenizer",
@@ -248,12 +250,12 @@ fn wrong(field: &str, reason: &str) -> Error {
     Error::config("tokenizer_config.json", format!("{field} {reason}"))
 }
 
-/// The content of a token of a file.
+/// The content of a token.
 fn content_of(value: &Value) -> Option<&str> {
     value.as_str().or_else(|| value.get("content")?.as_str())
 }
 
-/// A token of a file: a string, or an object with its content and how it is looked for.
+/// A token: a string, or an object with its content and how it is searched for.
 fn token(field: &str, value: &Value, special: bool) -> Result<AddedToken> {
     let content = content_of(value).ok_or_else(|| {
         wrong(
@@ -290,7 +292,7 @@ impl Settings {
         lists_tokens(&self.config)
     }
 
-    /// A field that is true, false, or left out; null counts as left out.
+    /// A Boolean field; null counts as missing.
     fn flag(&self, field: &str) -> Result<Option<bool>> {
         match self.config.get(field) {
             None | Some(Value::Null) => Ok(None),
@@ -302,7 +304,7 @@ impl Settings {
         }
     }
 
-    /// The class that transformers takes; none if it takes tokenizer.json as it is.
+    /// The class that transformers uses, or none if it takes tokenizer.json as it is.
     fn class(&self, parts: &Parts) -> Result<Option<&'static Class>> {
         let usual = usual(&self.model_type);
         if usual == Some("") {
@@ -318,7 +320,8 @@ impl Settings {
                 .any(|part| part.to_string().contains("\"ByteLevel\""))
         };
         if let Some(class) = CLASSES.iter().find(|class| class.names.contains(&name)) {
-            // Version 5 builds nonsense of a vocabulary of another kind; version 4 takes the file.
+            // Version 5 makes wrong tokens of a vocabulary of another type. Version 4 takes the
+            // file as it is, and so do we.
             return Ok(Some(class).filter(|class| class.fits(&parts.model)));
         }
         let stem = name.strip_suffix("Tokenizer").unwrap_or_default();
@@ -373,13 +376,14 @@ impl Settings {
                 .map(|value| token("eos_token", value, true))
                 .transpose()?;
             applied.end = end.map(|token| token.content);
-            // transformers 4 appends it, as such models were trained; 5 ignores the field.
+            // transformers 4 appends the eos token, and such models were trained so. Version 5
+            // ignores the field.
             applied.closes = self.model_type == "mistral";
         }
         Ok(applied)
     }
 
-    /// Which end is cut off.
+    /// Which end is truncated.
     fn direction(&self, parts: &Parts) -> Result<Direction> {
         let side = self.config.get("truncation_side");
         let side = side.or_else(|| parts.truncation.get("direction"));
@@ -390,14 +394,14 @@ impl Settings {
         }
     }
 
-    /// Has the tokens found in texts that transformers would find.
+    /// Makes the tokenizer search for the tokens that transformers would search for.
     fn add_tokens(
         &self,
         parts: &mut Parts,
         class: Option<&Class>,
         changes: &mut String,
     ) -> Result<()> {
-        // Tokens that files list, by the ids that they give; only the order of those counts.
+        // Tokens that the files list, by their ids. Only the order of the ids matters.
         let mut listed = BTreeMap::new();
         if let Some(Value::Object(tokens)) = self.config.get("added_tokens_decoder") {
             for (id, value) in tokens {
@@ -457,7 +461,7 @@ impl Settings {
             }
         }
         if class.is_some_and(|class| class.kind == Kind::Qwen2) {
-            // This class adds them again, without their properties.
+            // This class adds the tokens again, without their properties.
             for (token, _) in all {
                 list.add(added(&token.content, true));
             }
@@ -474,7 +478,7 @@ impl Settings {
         Ok(())
     }
 
-    /// The special tokens that have fields of their own, and whether only the class asks for each.
+    /// The special tokens that have their own fields, and whether only the class asks for each.
     fn named(&self, class: Option<&Class>) -> Result<Vec<(AddedToken, bool)>> {
         let mut named = Vec::new();
         for field in ATTRIBUTES {
@@ -482,14 +486,15 @@ impl Settings {
                 (Some(Value::Null), _) | (None, None) => {}
                 (Some(value), default) => {
                     let mut token = token(field, value, true)?;
-                    // A string is looked for as the class does.
+                    // A token that is given as a string is searched for as the class does.
                     token.lstrip |= value.is_string() && default.is_some_and(|token| token.lstrip);
                     named.push((token, false));
                 }
                 (None, Some(token)) => named.push((token, true)),
             }
         }
-        // Tokens of the model's own: any other field of that ending, and those of an object.
+        // The model's own special tokens: other fields with this suffix, and the entries of an
+        // object.
         let of_its_own = |(field, value): &(&String, &Value)| {
             let token = value.is_string() || value.get("__type").is_some();
             field.ends_with("_token") && token && !ATTRIBUTES.contains(&field.as_str())
@@ -509,8 +514,8 @@ impl Settings {
         Ok(named)
     }
 
-    /// Special tokens without fields of their own, and whether only the class asks for each; and whether
-    /// `extra_special_tokens` has them.
+    /// Special tokens without their own fields, and whether only the class asks for each; and
+    /// whether `extra_special_tokens` lists them.
     fn extra(&self, class: Option<&Class>) -> Result<(Vec<(AddedToken, bool)>, bool)> {
         const EXTRA: &str = "extra_special_tokens";
         const ADDITIONAL: &str = "additional_special_tokens";
@@ -581,7 +586,7 @@ impl Settings {
         Ok((content, id))
     }
 
-    /// Replaces the parts that a class makes itself, where they differ from the file's.
+    /// Replaces the parts that a class builds itself, if they differ from the file's.
     fn rebuild(&self, parts: &mut Parts, class: &Class, changes: &mut String) -> Result<()> {
         self.rebuild_model(parts, class, changes)?;
         let kind = class.kind;
@@ -656,7 +661,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Gives the model the options of its class.
+    /// Sets the model's options to those of its class.
     fn rebuild_model(&self, parts: &mut Parts, class: &Class, changes: &mut String) -> Result<()> {
         let kind = class.kind;
         let unknown = match self.get("unk_token") {
@@ -713,7 +718,7 @@ pub fn lists_tokens(config: &Fields) -> bool {
 }
 
 impl Class {
-    /// Whether the class can be built over a vocabulary of this kind.
+    /// Whether the class can use a vocabulary of this type.
     fn fits(&self, model: &Model) -> bool {
         match self.kind {
             Kind::Bert => matches!(model, Model::WordPiece(_)),
@@ -724,7 +729,7 @@ impl Class {
         }
     }
 
-    /// A special token that the class has where no file names one.
+    /// The class's default for a special token.
     fn token(&self, field: &str) -> Option<AddedToken> {
         let (_, content) = self.tokens.iter().find(|(name, _)| *name == field)?;
         let bare = content.strip_prefix('*');
@@ -734,7 +739,7 @@ impl Class {
     }
 }
 
-/// A token without properties; special ones are looked for in the text as it is.
+/// A token without properties. A special one is searched for in the raw text.
 fn added(content: &str, special: bool) -> AddedToken {
     AddedToken {
         content: content.to_owned(),
@@ -748,15 +753,15 @@ fn added(content: &str, special: bool) -> AddedToken {
 #[derive(Clone)]
 struct List<'a> {
     tokens: Vec<Added>,
-    /// Where each was added last, by its content.
+    /// The last index of each token, by its content.
     places: HashMap<String, usize>,
-    /// The id of the next one that the vocabulary lacks.
+    /// The id of the next token that the vocabulary lacks.
     next: u32,
     model: &'a Model,
 }
 
 impl List<'_> {
-    /// Whether the token is there with all its properties.
+    /// Whether the token is there with the same properties.
     fn has(&self, token: &AddedToken) -> bool {
         let place = self.places.get(&token.content);
         place.is_some_and(|place| self.tokens[*place].token == *token)
@@ -789,12 +794,12 @@ impl List<'_> {
     }
 }
 
-/// JSON of this file.
+/// Parses JSON that is part of this source file.
 fn parse(json: &str) -> Value {
     serde_json::from_str(json).unwrap_or_default()
 }
 
-/// Puts a part in place of another, unless they are alike.
+/// Replaces a part, unless both mean the same.
 fn replace(part: &mut Value, new: Value, changes: &mut String) {
     if plain(part) != plain(&new) {
         *part = new;
@@ -802,7 +807,7 @@ fn replace(part: &mut Value, new: Value, changes: &mut String) {
     }
 }
 
-/// A part without what makes no difference to ids, and with defaults filled in.
+/// A part with defaults filled in and without fields that have no effect on ids.
 fn plain(part: &Value) -> Value {
     let Value::Object(fields) = part else {
         return match part {
@@ -842,7 +847,7 @@ fn plain(part: &Value) -> Value {
     Value::Object(fields)
 }
 
-/// A normalizer's table of characters, which sentencepiece's classes keep.
+/// A normalizer's `Precompiled` step, which sentencepiece's classes keep.
 fn precompiled(normalizer: &Value) -> Value {
     let list = normalizer.get("normalizers").and_then(Value::as_array);
     let mut all = list
@@ -852,7 +857,7 @@ fn precompiled(normalizer: &Value) -> Value {
     table.cloned().unwrap_or_default()
 }
 
-/// Puts texts in lower case first, as sentence-transformers does, unless the normalizer does so.
+/// Lower-cases texts first, as sentence-transformers does, unless the normalizer does so.
 fn lowercase(normalizer: &mut Value, changes: &mut String) {
     let mut all = vec![parse(r#"{"type":"Lowercase"}"#)];
     match normalizer.get("normalizers").and_then(Value::as_array) {
@@ -867,7 +872,7 @@ fn lowercase(normalizer: &mut Value, changes: &mut String) {
     }
 }
 
-/// Ids that a post-processor puts before and after a text; none if that is not plain to see.
+/// Ids that a post-processor puts before and after a text, or none if they are not evident.
 fn around(processor: &Value) -> Option<Vec<Vec<u32>>> {
     let id = |value: &Value| u32::try_from(value.as_u64()?).ok();
     let kind = processor.get("type").and_then(Value::as_str);

@@ -17,13 +17,14 @@ use super::fields::{Fields, flat};
 /// The most tokens around a text.
 const MOST: usize = 64;
 
-/// What is put around a text.
+/// Tokens around a text, and trimming of places.
 #[derive(Default)]
 pub struct Template {
     /// Ids and names.
     pub before: Vec<(u32, String)>,
     pub after: Vec<(u32, String)>,
-    /// How places of tokens lose the space around them: whether a first space may have been put there. In order.
+    /// Trims white space from the places of tokens, in order: whether a leading space may have been
+    /// added by the tokenizer.
     pub trims: Vec<bool>,
 }
 
@@ -76,7 +77,7 @@ impl Template {
 
 type Tokens = Vec<(u32, String)>;
 
-/// What a template has before and after a text.
+/// The tokens of a template before and after a text.
 fn single(fields: &Fields) -> Result<(Tokens, Tokens), String> {
     let Some(pieces) = fields.value("single").as_array() else {
         return fields.wrong("single", "must be a list");
@@ -106,7 +107,7 @@ fn single(fields: &Fields) -> Result<(Tokens, Tokens), String> {
     Ok((tokens, after))
 }
 
-/// The tokens of a name.
+/// The tokens of a special token's name.
 fn special(fields: &Fields, name: &str) -> Result<Tokens, String> {
     let token = &fields.value("special_tokens")[name];
     let list = |field: &str| token[field].as_array().map_or(&[][..], Vec::as_slice);

@@ -53,7 +53,7 @@ fn error(json: &Value) -> String {
         .unwrap_or_default()
 }
 
-/// Tokens, their texts and places, and what they are decoded to; unless the reference panics.
+/// Tokens, their texts and places, and the decoded text; none if the reference panics.
 fn same(name: &str, (ours, reference): &(Tokenizer, Reference), text: &str) {
     let (tokens, special) = (ours.describe(text, true).unwrap(), |skip| {
         let tokens = ours.describe(text, true).unwrap();
@@ -87,12 +87,12 @@ fn same(name: &str, (ours, reference): &(Tokenizer, Reference), text: &str) {
     }
 }
 
-/// Nothing where the reference panics, as it does over some parts.
+/// None if the reference panics, as it does for some parts.
 fn quietly<T>(run: impl FnOnce() -> T) -> Option<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).ok()
 }
 
-/// Where tokens are, in bytes. The Python package has characters, and takes space off by those.
+/// Places of tokens in bytes. The Python package counts characters, and trims spaces by those.
 fn places(encoding: &tokenizers::Encoding, text: &str) -> Vec<(usize, usize)> {
     let starts = text.char_indices().map(|(at, _)| at);
     let bytes: Vec<usize> = starts.chain([text.len()]).collect();
@@ -128,7 +128,7 @@ fn rules(limit: usize, truncate: bool, direction: Direction) -> Rules<'static> {
     }
 }
 
-/// Strings of the kinds of characters that parts tell apart.
+/// Strings of the kinds of characters that parts distinguish.
 fn texts() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         3 => "[a-zA-Z]{1,9}",
@@ -171,7 +171,7 @@ fn generated_strings_are_tokenised_as_the_reference_does() {
     });
 }
 
-/// A tokenizer with other parts around a small BPE of bytes and characters.
+/// A small BPE tokenizer of bytes and characters with other parts.
 fn with_parts(parts: &Value) -> Value {
     let mut vocab = serde_json::Map::new();
     for c in (0x20..0x180)
@@ -219,7 +219,7 @@ fn with_parts(parts: &Value) -> Value {
     json
 }
 
-/// Sets of parts that fixtures have not.
+/// Combinations of parts that the fixtures lack.
 fn other_parts() -> Vec<Value> {
     let split = |pattern: Value, behavior: &str, invert: bool| json!({ "pre_tokenizer": { "type": "Split", "pattern": pattern, "behavior": behavior, "invert": invert } });
     let behaviors = [
@@ -306,7 +306,7 @@ fn other_parts() -> Vec<Value> {
             "normalized": flag(3), "special": flag(4) })
     };
     for flags in 0..32 {
-        // With one that is the space that others may take.
+        // With a token that is the space that others may include.
         let space = token(2003, "  ", flags >> 2);
         all.push(json!({ "added_tokens": [token(2000, "ab", flags), token(2001, "<s>", flags), token(2002, "éà", flags), space],
             "normalizer": { "type": "Lowercase" }, "pre_tokenizer": { "type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": true } }));
@@ -315,7 +315,7 @@ fn other_parts() -> Vec<Value> {
         { "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true },
         { "type": "RobertaProcessing", "sep": ["c", 67], "cls": ["d", 68], "trim_offsets": true, "add_prefix_space": false }] } }));
     for prefix in [false, true] {
-        // Space of several bytes is taken off tokens that take it.
+        // White space of several bytes is removed from tokens that include it.
         all.push(json!({ "added_tokens": [token(2000, "<s>", 0b10010), token(2001, "[MASK]", 0b10110)],
             "pre_tokenizer": { "type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": true },
             "post_processor": { "type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": true } }));
@@ -323,8 +323,8 @@ fn other_parts() -> Vec<Value> {
     all
 }
 
-/// Where two ways to cut a text are equally likely, rounding decides. The crate reads scores with rounding errors; classes that
-/// build the model anew get them from Python, which has none.
+/// Rounding decides between segmentations of equal probability. The crate reads scores with
+/// rounding errors; classes that build the model anew get exact scores from Python.
 #[test]
 fn scores_are_read_as_the_builder_of_the_model_reads_them() {
     let mut json = kinds().pop().unwrap().1;
@@ -394,7 +394,8 @@ fn long_texts_are_cut_as_if_all_were_tokenised() {
             let Some((theirs, offsets)) = theirs else {
                 continue;
             };
-            // With a table of characters the reference's places drift off, after characters that the table takes away.
+            // With a table of characters, the reference's places are wrong after characters that
+            // the table removes.
             if !["tiny-t5", "tiny-m3"].contains(&name.as_str()) {
                 prop_assert_eq!(ours.places(&text).unwrap(), offsets, "{}", name);
             }
@@ -510,7 +511,7 @@ fn dropout_is_off() {
     assert!((0..50).all(|_| ids().unwrap() == first));
 }
 
-/// With all 16 MB tokenised this would take minutes.
+/// Tokenising all 16 MB would take minutes.
 #[test]
 fn of_a_huge_text_only_what_counts_is_tokenised() {
     let text = "The quick brown fox jumps over the lazy dog, 42 times. ".repeat(300_000);
@@ -531,7 +532,8 @@ fn of_a_huge_text_only_what_counts_is_tokenised() {
     }
 }
 
-/// Pieces of 100,000 generated strings, for patterns of all kinds, as Oniguruma cuts them. The fixture has a hash of them.
+/// Pieces of 100,000 generated strings, for patterns of all kinds, as Oniguruma splits them. The
+/// fixture has a hash of them.
 #[test]
 fn patterns_match_what_oniguruma_matches() {
     let json = std::fs::read(fixtures().join("patterns.json")).unwrap();
@@ -599,7 +601,8 @@ fn patterns_match_what_oniguruma_matches() {
     }
 }
 
-/// Each character is looked at a few times, however many tokens and marks there are: what was quadratic took minutes.
+/// The time is linear in the number of characters, however many tokens and marks there are. It was
+/// quadratic once, and took minutes.
 #[test]
 fn chunks_of_marks_and_of_short_sentences_take_linear_time() {
     let kind = kinds().swap_remove(0).1;
@@ -621,7 +624,7 @@ fn chunks_of_marks_and_of_short_sentences_take_linear_time() {
     }
 }
 
-/// A character that is many tokens cannot be cut.
+/// A character that is several tokens is not split.
 #[test]
 fn what_cannot_be_cut_and_does_not_fit_is_an_error() {
     let tokenizer = ours(&with_parts(&json!({})));

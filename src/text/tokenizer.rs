@@ -1,12 +1,13 @@
-//! Text → token ids with the model's tokenizer.json: added tokens are found, the rest is normalized, cut into words, and each word
-//! into tokens by the model; the template goes around them.
+//! Text → token ids with the model's tokenizer.json: added tokens are found, the rest is normalized
+//! and split into words, the model splits words into tokens, and the template adds special tokens.
 //!
-//! Every part is an enum of ours whose fields are checked when the file is read (`text::fields`), and a few texts are tokenised
-//! then: what loads does not fail later. The results are those of the `tokenizers` crate. The truncation and padding that a
-//! tokenizer.json may carry are ignored: the model's own limit decides, and nothing is padded.
+//! Every part is an enum whose fields are checked when the file is read (`text::fields`), and a few
+//! texts are then tokenised, so that a tokenizer that loads does not fail later. The results are
+//! those of the `tokenizers` crate. The truncation and padding of a tokenizer.json are ignored: the
+//! model's own limit applies, and nothing is padded.
 //!
-//! A long text is tokenised in windows, cut where no part looks across (`text::cut`). With a limit only as many windows are
-//! tokenised as it takes to reach it.
+//! A long text is tokenised in windows, which are cut where no part looks across (`text::cut`).
+//! With a limit, only as many windows are tokenised as are needed to reach it.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,57 +25,57 @@ use super::settings::Settings;
 use super::template::Template;
 use crate::error::{Error, Result};
 
-/// Tokens are counted exactly up to so many, if they are too many.
+/// The number of tokens up to which a text that is too long is counted exactly.
 const COUNTED: usize = 100_000;
-/// What is tokenised when a tokenizer is made, to find what it cannot do.
+/// Texts that are tokenised when a tokenizer is made, to find parts that fail.
 const SAMPLES: [&str; 3] = ["", "Hello world", " \u{e9}\u{4e2d}\u{1f600}\u{378}\n1st. "];
 
-/// Which end of a text that is too long is cut off.
+/// Which end of a text that is too long is truncated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Direction {
-    /// As the model's files say: the end unless they say otherwise.
+    /// As the model's files say, by default the end.
     #[default]
     #[serde(skip)]
     Model,
-    /// The beginning goes.
+    /// The beginning is removed.
     #[serde(alias = "Left")]
     Left,
-    /// The end goes.
+    /// The end is removed.
     #[serde(alias = "Right")]
     Right,
 }
 
-/// What to do with one input.
+/// How to tokenise one input.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a> {
-    /// Text put in front.
+    /// Text that is put before the input.
     pub prompt: &'a str,
-    /// Whether pooling leaves the prompt out.
+    /// Whether pooling omits the prompt.
     pub skip_prompt: bool,
-    /// The most tokens, special ones included.
+    /// The most tokens, including special tokens.
     pub limit: usize,
-    /// Whether a longer input is cut; otherwise it is an error.
+    /// Whether a longer input is truncated. Otherwise it is an error.
     pub truncate: bool,
-    /// Which end is cut.
+    /// Which end is truncated.
     pub direction: Direction,
 }
 
 /// One tokenised input.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tokens {
-    /// Token ids, special tokens included.
+    /// Token ids, including special tokens.
     pub ids: Vec<u32>,
-    /// Whether something was cut off.
+    /// Whether tokens were removed.
     pub truncated: bool,
-    /// Tokens at the start that pooling leaves out.
+    /// Number of tokens at the start that pooling omits.
     pub prompt: usize,
-    /// Tokens that get a vector each range; where there are none, all get one together.
+    /// Ranges of tokens that get one vector each. If empty, all tokens together get one.
     pub spans: Vec<Range<usize>>,
 }
 
-/// One token, for people to look at.
+/// One token, for display.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Token {
@@ -84,9 +85,9 @@ pub struct Token {
     pub text: String,
     /// Whether the tokenizer added it (`[CLS]`, `</s>`, …).
     pub special: bool,
-    /// Byte offset of its first byte in the text; none for special tokens.
+    /// Byte offset of its start in the text; none for special tokens.
     pub start: Option<usize>,
-    /// Byte offset after its last byte.
+    /// Byte offset of its end.
     pub stop: Option<usize>,
 }
 
@@ -102,19 +103,19 @@ struct Steps {
     cuts: Cuts,
 }
 
-/// Tokens of a text without those of the template.
+/// Tokens of a text, without special tokens of the template.
 #[derive(Default)]
 struct Found {
     ids: Vec<u32>,
-    /// Where each is in the text, if that was asked for.
+    /// The range of each token in the text, if places were requested.
     places: Vec<(usize, usize)>,
-    /// Where tokens are told by other text than their entries: their numbers, and the text.
+    /// Indices and texts of tokens whose display text is not their entry.
     texts: Vec<(usize, String)>,
 }
 
-/// How many tokens are wanted, at least.
+/// How many tokens are needed, at least.
 #[derive(Clone, Copy)]
-enum Wanted {
+enum Extent {
     All,
     /// From the beginning.
     First(usize),
@@ -127,11 +128,11 @@ pub struct Tokenizer {
     steps: Arc<Steps>,
     /// Whether the template's special tokens are added.
     template: bool,
-    /// Put after every text, behind what the template adds.
+    /// Appended to every text, after the template's tokens.
     eos: Option<u32>,
-    /// Which end is cut off unless a caller says so.
+    /// Which end is truncated unless the caller says otherwise.
     direction: Direction,
-    /// What the model's files change in the tokenizer, for hashes.
+    /// A description of what the model's files change in the tokenizer, for hashes.
     changes: String,
 }
 
@@ -143,7 +144,7 @@ impl Tokenizer {
         let steps = Steps::new(parts, applied.split_special_tokens);
         let steps = steps.map_err(Error::InvalidTokenizer)?;
         for sample in SAMPLES {
-            steps.encode(sample, false, Wanted::All)?;
+            steps.encode(sample, false, Extent::All)?;
         }
         let mut tokenizer = Self {
             steps: Arc::new(steps),
@@ -165,12 +166,12 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// What the model's files change in its tokenizer.json.
+    /// A description of what the model's files change in its tokenizer.json.
     pub fn changes(&self) -> &str {
         &self.changes
     }
 
-    /// Which end is cut off: the left one or the right one.
+    /// Which end is truncated: left or right.
     fn direction(&self, rules: Rules) -> Direction {
         match rules.direction {
             Direction::Model => self.direction,
@@ -178,7 +179,7 @@ impl Tokenizer {
         }
     }
 
-    /// Adds no special tokens to any text.
+    /// Disables special tokens.
     #[must_use]
     pub fn without_special_tokens(&self) -> Self {
         Self {
@@ -196,7 +197,7 @@ impl Tokenizer {
         steps.added.id(token).or_else(|| steps.model.id(token))
     }
 
-    /// Number of entries, added tokens included.
+    /// Number of entries, including added tokens.
     pub fn size(&self) -> usize {
         self.steps.model.size() + self.steps.added.beyond(&self.steps.model)
     }
@@ -210,7 +211,7 @@ impl Tokenizer {
         last.max(self.eos).unwrap_or(0)
     }
 
-    /// Special tokens that are added to every text.
+    /// Number of special tokens that are added to every text.
     pub fn added(&self) -> usize {
         let template = &self.steps.template;
         let around = template.before.len() + template.after.len();
@@ -222,7 +223,7 @@ impl Tokenizer {
         self.steps.entry(id).map(str::to_owned)
     }
 
-    /// The text that tokens stand for.
+    /// The text of token ids.
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String> {
         let tokens = ids.iter().filter_map(|id| self.steps.entry(*id));
         let is_left_out = |token: &&str| skip_special_tokens && self.steps.added.is_special(token);
@@ -231,7 +232,7 @@ impl Tokenizer {
         self.steps.decoder.decode(tokens).map_err(broken)
     }
 
-    /// The template's tokens around others.
+    /// Puts the template's tokens around others.
     fn around(&self, inner: &[u32]) -> Vec<u32> {
         let Template { before, after, .. } = &self.steps.template;
         let (before, after) = if self.template {
@@ -247,7 +248,7 @@ impl Tokenizer {
         ids
     }
 
-    /// Tokens of input number `index`, which the errors name.
+    /// Tokens of input number `index`. Errors name that number.
     pub fn tokens(&self, index: usize, input: &Input, rules: Rules) -> Result<Tokens> {
         match input {
             Input::Text(text) => self.text(index, text, rules),
@@ -281,10 +282,10 @@ impl Tokenizer {
         let enough = room.saturating_add(1);
         let direction = self.direction(rules);
         let wanted = match direction {
-            _ if rules.limit == usize::MAX => Wanted::All,
-            _ if !rules.truncate => Wanted::First(enough.max(COUNTED)),
-            Direction::Left => Wanted::Last(enough),
-            _ => Wanted::First(enough),
+            _ if rules.limit == usize::MAX => Extent::All,
+            _ if !rules.truncate => Extent::First(enough.max(COUNTED)),
+            Direction::Left => Extent::Last(enough),
+            _ => Extent::First(enough),
         };
         let found = self.steps.encode(text, false, wanted)?.ids;
         let truncated = found.len() > room;
@@ -314,13 +315,14 @@ impl Tokenizer {
         })
     }
 
-    /// Where the tokens of a text are in it, in bytes, without special tokens.
+    /// The range of each of a text's tokens in bytes, without special tokens.
     pub(super) fn places(&self, text: &str) -> Result<Vec<(usize, usize)>> {
-        Ok(self.steps.encode(text, true, Wanted::All)?.places)
+        Ok(self.steps.encode(text, true, Extent::All)?.places)
     }
 
-    /// As [`Self::tokens`] of a text that is not cut, with a span for each of some ranges of its bytes, in order. The
-    /// first span takes in what is in front of it if `opens`, and the last what is behind it if `closes`.
+    /// As [`Self::tokens`] of a text that is not truncated, with a span for each of some ranges of
+    /// its bytes, in order. With `opens`, the first span includes the tokens before it; with
+    /// `closes`, the last one includes the tokens after it.
     pub(super) fn spanned(
         &self,
         text: &str,
@@ -338,7 +340,7 @@ impl Tokenizer {
         )?;
         let with_prompt = [rules.prompt, text].concat();
         let places = self.places(&with_prompt)?;
-        // Where these are among all, special tokens included.
+        // Spans count special tokens.
         let before = self.steps.template.before.len();
         let lead = if self.template { before } else { 0 };
         for range in ranges {
@@ -357,18 +359,18 @@ impl Tokenizer {
         Ok(tokens)
     }
 
-    /// Tokens that a prompt takes at the start of a text: those of the prompt alone without the closing special
-    /// token, as sentence-transformers counts them.
+    /// Number of tokens of a prompt at the start of a text: those of the prompt on its own, without
+    /// the closing special token, as sentence-transformers counts them.
     fn prompt_length(&self, prompt: &str) -> Result<usize> {
-        let found = self.steps.encode(prompt, false, Wanted::All)?.ids.len();
+        let found = self.steps.encode(prompt, false, Extent::All)?.ids.len();
         let Template { before, after, .. } = &self.steps.template;
         let around = before.len() + after.len().saturating_sub(1);
         Ok(found + usize::from(self.template) * around)
     }
 
-    /// Tokens of a text as people want to see them: nothing is cut off.
+    /// Tokens of a text for display, without truncation.
     pub fn describe(&self, text: &str, add_special_tokens: bool) -> Result<Vec<Token>> {
-        let found = self.steps.encode(text, true, Wanted::All)?;
+        let found = self.steps.encode(text, true, Extent::All)?;
         let Template { before, after, .. } = &self.steps.template;
         let special = |(id, text): &(u32, String)| Token {
             id: *id,
@@ -403,11 +405,11 @@ impl Tokenizer {
 }
 
 impl Tokenizer {
-    /// The special tokens that are put before and behind every text.
+    /// The special tokens before and after every text.
     pub fn frame(&self) -> Result<(Vec<Token>, Vec<Token>)> {
         let mut all = self.describe("a", true)?;
         let inner = |token: &Token| !token.special;
-        // Without a token for a letter nothing tells what is behind it.
+        // If a letter has no token, the tokens after the text cannot be told apart.
         let first = all.iter().position(inner).unwrap_or(all.len());
         let mut after = all.split_off(first);
         let last = after.iter().rposition(inner).map_or(0, |last| last + 1);
@@ -443,12 +445,12 @@ impl Steps {
         self.added.entry(id).or_else(|| self.model.entry(id))
     }
 
-    /// The tokens of a text, or as many windows of them as have those that are wanted.
+    /// The tokens of a text, or of as many windows as are needed for the wanted ones.
     #[inline(never)]
-    fn encode(&self, text: &str, with_places: bool, wanted: Wanted) -> Result<Found> {
+    fn encode(&self, text: &str, with_places: bool, wanted: Extent) -> Result<Found> {
         let parts = self.added.in_raw(text);
         let mut found = Found::default();
-        if let Wanted::Last(count) = wanted {
+        if let Extent::Last(count) = wanted {
             let mut windows: Vec<Vec<u32>> = Vec::new();
             let mut total = 0;
             for (id, part) in parts.into_iter().rev() {
@@ -472,7 +474,7 @@ impl Steps {
             return Ok(found);
         }
         let count = match wanted {
-            Wanted::First(count) => count,
+            Extent::First(count) => count,
             _ => usize::MAX,
         };
         for (id, part) in parts {
@@ -494,7 +496,8 @@ impl Steps {
         Ok(found)
     }
 
-    /// Adds the tokens of a window, which may be the beginning and the end of what is between added tokens.
+    /// Adds the tokens of a window of a part between added tokens. The window may be at the
+    /// beginning or the end of the part.
     fn part(
         &self,
         text: &str,
@@ -513,7 +516,7 @@ impl Steps {
         let mut aligned = Aligned::new(part, window.start, track);
         self.normalizer.apply(&mut aligned, first, last)?;
         let parts = self.added.in_normalized(aligned.text());
-        // Words between added tokens are cut together, so that the text is changed once.
+        // The words between added tokens are split together, so that the text is changed once.
         let mut words: Vec<Range<usize>> = Vec::new();
         if parts.iter().all(|(id, _)| id.is_none()) {
             words.extend(parts.into_iter().map(|(_, range)| range));
@@ -533,7 +536,7 @@ impl Steps {
         Ok(())
     }
 
-    /// Adds the tokens of a text without added tokens.
+    /// Adds the tokens of a text that has no added tokens.
     fn words(
         &self,
         text: &mut Aligned,
@@ -563,7 +566,8 @@ impl Steps {
         Ok(())
     }
 
-    /// Takes white space off the places of tokens, as the template says: as many characters of the text as the token has.
+    /// Removes white space from the places of tokens, as the template says: as many characters of
+    /// the text as the token has.
     fn trim(&self, all: &str, found: &mut Found) {
         let is_space = |c: &char| *c == '\u{120}' || c.is_whitespace();
         for prefix in &self.template.trims {
@@ -577,7 +581,7 @@ impl Steps {
                 let text = text.unwrap_or_default();
                 let mut leading = text.chars().take_while(is_space).count();
                 let trailing = text.chars().rev().take_while(is_space).count();
-                // The one space in front that may have been put there.
+                // The one leading space may have been added by the tokenizer.
                 if leading == 1 && *prefix && (number == 0 || *start == 0) {
                     leading = 0;
                 }
@@ -597,7 +601,7 @@ impl Steps {
 }
 
 impl Found {
-    /// Adds a token whose text is that of the input.
+    /// Adds a token whose display text is the input.
     fn add_text(&mut self, id: u32, text: &str, place: Option<(usize, usize)>) {
         if let Some(place) = place {
             self.texts.push((self.ids.len(), text.to_owned()));

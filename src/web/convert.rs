@@ -142,7 +142,7 @@ pub struct ModelInfo<'a> {
     simd: &'a str,
     dot_kernel: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    stored: Option<&'a str>,
+    stored: Option<StoredInfo<'a>>,
     files: &'a [String],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     left_out: &'a [String],
@@ -156,6 +156,13 @@ pub struct ModelInfo<'a> {
     similarity: &'a str,
     normalized: bool,
     space_id: String,
+}
+
+/// `ModelInfo::stored`.
+#[derive(Serialize)]
+struct StoredInfo<'a> {
+    layout: &'a str,
+    outcome: &'static str,
 }
 
 pub fn info(embedder: &Embedder<Either>) -> ModelInfo<'_> {
@@ -181,7 +188,10 @@ pub fn info(embedder: &Embedder<Either>) -> ModelInfo<'_> {
             .map(|_| backend.gpu_from()),
         simd: SIMD,
         dot_kernel: backend.host().kernel().name(),
-        stored: info.stored.as_deref(),
+        stored: info.stored.as_ref().map(|stored| StoredInfo {
+            layout: &stored.layout,
+            outcome: stored.outcome.name(),
+        }),
         files: &info.files,
         left_out: &info.left_out,
         parameters: info.parameters,

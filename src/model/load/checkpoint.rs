@@ -15,7 +15,7 @@ use crate::model::transformer::forward::Weights;
 use crate::model::transformer::layout::{Layout, MatrixId, Slot, VectorId, Wanted, WeightFile};
 use crate::weights::dtype::Dtype;
 use crate::weights::gguf::{self, Block};
-use crate::weights::quantized::{self, Found, Role, Row};
+use crate::weights::quantized::{self, Found, QuantizedMatrix, Role, Row};
 use crate::weights::rows::{Encoding, Rows};
 use crate::weights::{Stream, TensorInfo, Visitor, invalid};
 
@@ -65,7 +65,7 @@ pub struct Tensor {
 struct Quantized {
     file: usize,
     slot: Slot,
-    matrix: quantized::Matrix,
+    matrix: QuantizedMatrix,
     hash: Fingerprint,
 }
 
@@ -80,11 +80,42 @@ pub struct Finished<B: Backend> {
     /// Hash of all values.
     pub fingerprint: u64,
     /// How matrices were quantised in the files, if any was.
-    pub stored: Option<String>,
+    pub stored: Option<Stored>,
     /// Tensors that were left out though they may have an effect.
     pub left_out: Vec<String>,
     /// The weight files, and what was found in them.
     pub origin: Origin,
+}
+
+/// How matrices were quantised in a model's files, and what became of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Library and bits, `"MLX, 4 bits"` or `"GGUF, Q8_0"`; several are separated by semicolons.
+    pub layout: String,
+    /// What became of the codes.
+    pub outcome: Outcome,
+}
+
+/// What became of codes in a model's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The model holds the codes of the files: they are in our own grid.
+    Kept,
+    /// The codes were decoded, and quantised to the model's dtype.
+    Requantized,
+    /// The codes were decoded to floating point.
+    Widened,
+}
+
+impl Outcome {
+    /// The name that users see.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::Requantized => "requantized",
+            Self::Widened => "widened",
+        }
+    }
 }
 
 /// A tensor that was kept as it is.
@@ -109,7 +140,7 @@ pub struct Reading {
 enum Target {
     Plain(Plain),
     /// To the checkpoint's quantised matrix of that number
-    Part(usize, Role),
+    Component(usize, Role),
 }
 
 /// A tensor that has values by itself.
@@ -265,16 +296,16 @@ impl<B: Backend> Checkpoint<B> {
             }
             fingerprint = fingerprint.wrapping_add(hash.0);
         }
-        let mut stored: Vec<String> = Vec::new();
-        for layout in self.quantized.iter().filter_map(|one| one.matrix.layout()) {
-            if !stored.contains(&layout) {
-                stored.push(layout);
+        let mut layouts: Vec<String> = Vec::new();
+        for layout in self.quantized.iter().filter_map(|one| one.matrix.label()) {
+            if !layouts.contains(&layout) {
+                layouts.push(layout);
             }
         }
         let mut blocks = self.blocks;
         blocks.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         let blocks = blocks.iter();
-        stored.extend(blocks.map(|(block, _)| format!("GGUF, {}", block.name())));
+        layouts.extend(blocks.map(|(block, _)| format!("GGUF, {}", block.name())));
         let names = self.tied.iter().filter_map(|(replaced, stand_in)| {
             let slot = Slot::Rows {
                 matrix: *replaced,
@@ -288,10 +319,10 @@ impl<B: Backend> Checkpoint<B> {
             Some((wanted.file, wanted.name.clone(), *stand_in))
         });
         let tied = names.collect();
-        let fate = match (self.dtype, self.kept) {
-            (_, true) => " (kept)",
-            (WeightDtype::F32 | WeightDtype::F16, false) => " (widened)",
-            (_, false) => " (quantised anew)",
+        let outcome = match (self.dtype, self.kept) {
+            (_, true) => Outcome::Kept,
+            (WeightDtype::F32 | WeightDtype::F16, false) => Outcome::Widened,
+            (_, false) => Outcome::Requantized,
         };
         Ok(Finished {
             weights: self.weights,
@@ -299,7 +330,10 @@ impl<B: Backend> Checkpoint<B> {
             collected: self.collected,
             fingerprint,
             left_out: self.left_out,
-            stored: (!stored.is_empty()).then(|| stored.join("; ") + fate),
+            stored: (!layouts.is_empty()).then(|| Stored {
+                layout: layouts.join("; "),
+                outcome,
+            }),
             origin: Origin {
                 weights: self
                     .layout
@@ -456,13 +490,13 @@ impl<B: Backend> Checkpoint<B> {
                         }
                     }
                 }
-                Place::Parts(found) => {
+                Place::Quantized(found) => {
                     let number = quantized_matrix(&mut self.quantized, file, wanted, found)?;
-                    for (role, at) in &found.parts {
+                    for (role, at) in &found.components {
                         if let Some(at) = resolve(*at) {
                             let matrix = &mut self.quantized[number].matrix;
                             matrix.describe(*role, &tensors[at])?;
-                            targets[at] = Some(Target::Part(number, *role));
+                            targets[at] = Some(Target::Component(number, *role));
                         }
                     }
                 }
@@ -564,7 +598,7 @@ impl<B: Backend> Checkpoint<B> {
 /// Where a wanted tensor is, by the numbers of tensors.
 enum Place {
     Plain(usize),
-    Parts(Found<usize>),
+    Quantized(Found<usize>),
 }
 
 /// How a file fits the names of one spelling.
@@ -592,8 +626,8 @@ impl<'a> Match<'a> {
             .filter(|wanted| wanted.spelling.is_none_or(|own| own == spelling));
         for wanted in spelt {
             let mut prefixes = file.prefixes.iter();
-            let found =
-                prefixes.find_map(|prefix| Some((*prefix, find(names, prefix, &wanted.name)?)));
+            let found = prefixes
+                .find_map(|prefix| Some((*prefix, find(file, names, prefix, &wanted.name)?)));
             match (found, wanted.tied, wanted.slot) {
                 (Some((prefix, at)), ..) => matched.found.push((wanted, prefix, at)),
                 (None, Some(stand_in), Slot::Rows { matrix, .. }) => {
@@ -611,7 +645,7 @@ impl Match<'_> {
     fn tie(&mut self, tensors: &[TensorInfo]) {
         let first = |place: &Place| match place {
             Place::Plain(at) => Some(tensors[*at].same_as.unwrap_or(*at)),
-            Place::Parts(_) => None,
+            Place::Quantized(_) => None,
         };
         let places: Vec<_> = self
             .found
@@ -677,7 +711,12 @@ impl WeightFile {
 }
 
 /// Where `prefix` + `name` is, or the same under an older spelling.
-fn find(names: &HashMap<&str, usize>, prefix: &str, name: &str) -> Option<Place> {
+fn find(
+    file: &WeightFile,
+    names: &HashMap<&str, usize>,
+    prefix: &str,
+    name: &str,
+) -> Option<Place> {
     // TensorFlow's names for LayerNorm's parameters live on in old BERT checkpoints.
     let older = match name.rsplit_once('.') {
         Some((module, "weight")) => format!("{prefix}{module}.gamma"),
@@ -686,8 +725,8 @@ fn find(names: &HashMap<&str, usize>, prefix: &str, name: &str) -> Option<Place>
     };
     let name = format!("{prefix}{name}");
     let at = |name: &str| names.get(name).copied();
-    if let Some(found) = quantized::find(&name, at) {
-        return Some(Place::Parts(found));
+    if let Some(found) = quantized::find(&name, &file.quantization, at) {
+        return Some(Place::Quantized(found));
     }
     at(&name).or_else(|| at(&older)).map(Place::Plain)
 }
@@ -710,7 +749,13 @@ fn quantized_matrix(
     all.push(Quantized {
         file: wanted.file,
         slot: wanted.slot,
-        matrix: quantized::Matrix::new(found, &wanted.name, rows, columns, file.quantization),
+        matrix: QuantizedMatrix::new(
+            found,
+            &wanted.name,
+            rows,
+            columns,
+            file.quantization.clone(),
+        ),
         hash: Fingerprint::new(&wanted.name),
     });
     Ok(all.len() - 1)
@@ -818,7 +863,7 @@ impl<B: Backend> Visitor for Filler<'_, B> {
                 });
                 result
             }
-            Some(Target::Part(number, role)) => {
+            Some(Target::Component(number, role)) => {
                 // Taken out, so that its rows can be stored.
                 let mut all = std::mem::take(&mut self.checkpoint.quantized);
                 let Quantized {

@@ -335,65 +335,6 @@ pub(in crate::model) fn shards(path: &str, index: &[u8]) -> Result<Vec<(String, 
     }
 }
 
-/// Whether a checkpoint that says how it was quantised is of GPTQ's second version; an error if we cannot read it.
-fn is_gptq_v2(config: &Config, path: &str) -> Result<bool> {
-    /// Those whose layouts `weights::quantized` has; MLX does not name itself.
-    const METHODS: [&str; 7] = [
-        "compressed-tensors",
-        "gptq",
-        "awq",
-        "bitsandbytes",
-        "fp8",
-        "quanto",
-        "torchao",
-    ];
-    let Some(quantization) = config.get("quantization_config") else {
-        return Ok(false);
-    };
-    match quantization.get("quant_method").and_then(Value::as_str) {
-        Some(other) if !METHODS.contains(&other) => Err(Error::config(
-            path.to_owned(),
-            format!(
-                "the weights are quantised with {other}, which cannot be read; use a checkpoint in 16 bits or one of {}",
-                METHODS.join(", ")
-            ),
-        )),
-        _ => {
-            let format = quantization
-                .get("checkpoint_format")
-                .and_then(Value::as_str);
-            Ok(format == Some("gptq_v2"))
-        }
-    }
-}
-
-/// Refuses weights that fit transformed activations only.
-fn refuse_transforms(config: &Config, path: &str) -> Result<()> {
-    let groups = config.get("quantization_config").and_then(|quantization| {
-        quantization
-            .get("transform_config")?
-            .get("config_groups")?
-            .as_object()
-    });
-    let places = groups.into_iter().flat_map(serde_json::Map::values);
-    let mut places = places
-        .filter_map(|group| group.get("apply")?.as_array())
-        .flatten();
-    // Others are in the weights, once and for all.
-    let fused = ["weight_input", "weight_output"];
-    let online = |place: &Value| {
-        let location = place.get("location").and_then(Value::as_str);
-        location.is_none_or(|location| !fused.contains(&location))
-    };
-    if places.any(online) {
-        return Err(Error::config(
-            path.to_owned(),
-            "quantization_config has a transform_config for activations, which only models that Gossamer saved may have; use a checkpoint without it",
-        ));
-    }
-    Ok(())
-}
-
 /// A plan in the making.
 struct Planner<'a> {
     files: &'a Files,
@@ -608,13 +549,9 @@ impl Planner<'_> {
     fn encoder(&mut self, input: &Entry, config: &Config, marker: Option<Marker>) -> Result<Draft> {
         let draft = self.roads(input, config)?;
         let file = &mut self.layout.files[draft.file];
-        file.quantization = Quantization {
-            gptq_v2: is_gptq_v2(config, &input.file(CONFIG))?,
-            own_grid: marker.is_some(),
-        };
-        if marker.is_none() {
-            refuse_transforms(config, &input.file(CONFIG))?;
-        }
+        let quantization = config.get("quantization_config");
+        file.quantization = Quantization::read(quantization, marker.is_some())
+            .map_err(|reason| Error::config(input.file(CONFIG), reason))?;
         self.saved = self.saved.or(marker);
         Ok(draft)
     }

@@ -1,14 +1,12 @@
 //! A loaded model → a folder that loads as it is: packed codes and scales are written, so that nothing is quantised again
 //! and the vectors are the same bits.
 //!
-//! Weights are safetensors in two of compressed-tensors' formats, 8 bits as `int-quantized` and 4 as `pack-quantized`, in
-//! groups of 64. That they are rotated is what its `transform_config` says: online Hadamard transforms of 64 at the inputs
-//! of linear modules, and at the outputs of tables. What is no codes is f32.
+//! Weights are safetensors. Quantised matrices are written in [`own_grid`]; unquantised tensors are f32.
 //!
 //! A file's bytes are made on demand, at any offset, from the packed weights: saving takes no memory.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -23,6 +21,7 @@ use crate::model::load::kind::Kind;
 use crate::model::transformer::layout::{Encoder, MatrixId, Slot, VectorId};
 use crate::model::transformer::route::{AnyEncoder, Body, Road};
 use crate::weights;
+use crate::weights::quantized::own_grid::{self, Module, TensorSpec};
 
 /// Where config.json says what is ours alone.
 const MARKER: &str = "gossamer";
@@ -113,14 +112,6 @@ struct Entry {
     dtype: &'static str,
     shape: Vec<usize>,
     part: Part,
-}
-
-/// A module whose weight is written in codes.
-struct Module {
-    /// Its name, without prefix and with patterns for numbers: a regular expression.
-    pattern: String,
-    dtype: WeightDtype,
-    is_table: bool,
 }
 
 impl Part {
@@ -313,16 +304,7 @@ impl<B: Backend> Embedder<B> {
         let groups = self.backend().columns(matrix).div_ceil(GROUP);
         let (mut codes, mut scales) = (vec![0; groups * GROUP], vec![0.0; groups]);
         self.backend().codes(matrix, row, &mut codes, &mut scales);
-        let bytes = if self.backend().dtype(matrix) == WeightDtype::Q4 {
-            // With half of their range added, the first one low.
-            let (pairs, _) = codes.as_chunks::<2>();
-            let pairs = pairs
-                .iter()
-                .map(|pair| pair.map(|code| (code + 8).cast_unsigned()));
-            pairs.map(|[low, high]| low | high << 4).collect()
-        } else {
-            codes.into_iter().map(i8::cast_unsigned).collect()
-        };
+        let bytes = own_grid::bytes(self.backend().dtype(matrix), codes);
         (bytes, scales)
     }
 
@@ -356,8 +338,8 @@ impl<B: Backend> Embedder<B> {
     ) -> (Vec<Entry>, Vec<Module>) {
         // The shapes come first, so that all others are at multiples of their elements' sizes.
         let (mut shapes, mut entries, mut modules) = (Vec::new(), Vec::new(), Vec::new());
-        let entry = |name: String, dtype: &'static str, shape: &[usize], source: Source| {
-            let (rows, width) = match *shape {
+        let entry = |(name, dtype, shape): TensorSpec, source: Source| {
+            let (rows, width) = match shape[..] {
                 [] => (1, 1),
                 [ref outer @ .., width] => (outer.iter().product(), width),
             };
@@ -371,7 +353,7 @@ impl<B: Backend> Embedder<B> {
             Entry {
                 name,
                 dtype,
-                shape: shape.to_vec(),
+                shape,
                 part,
             }
         };
@@ -380,11 +362,8 @@ impl<B: Backend> Embedder<B> {
                 .backend()
                 .columns(self.weights.matrix(id))
                 .div_ceil(GROUP);
-            let name = format!("{module}.weight_scale");
-            (
-                groups,
-                entry(name, "F32", &[rows, groups], Source::Scales(id, first)),
-            )
+            let tensor = own_grid::scales_tensor(module, rows, groups);
+            (groups, entry(tensor, Source::Scales(id, first)))
         };
         for tensor in tensors {
             let name = format!("{}{}", tensor.prefix, tensor.name);
@@ -392,8 +371,8 @@ impl<B: Backend> Embedder<B> {
                 Slot::Rows { matrix, first } => (matrix, first),
                 Slot::Elements { vector, first } => {
                     let elements: usize = tensor.shape.iter().product();
-                    let mut entry =
-                        entry(name, "F32", &tensor.shape, Source::Elements(vector, first));
+                    let values = (name, "F32", tensor.shape.clone());
+                    let mut entry = entry(values, Source::Elements(vector, first));
                     (entry.part.rows, entry.part.row_bytes) = (1, elements * 4);
                     entries.push(entry);
                     continue;
@@ -405,35 +384,23 @@ impl<B: Backend> Embedder<B> {
             let (Some(module), [rows, _]) =
                 (module.filter(|_| dtype.is_codes()), &tensor.shape[..])
             else {
-                entries.push(entry(name, "F32", &tensor.shape, Source::Rows(id, first)));
+                let values = (name, "F32", tensor.shape.clone());
+                entries.push(entry(values, Source::Rows(id, first)));
                 continue;
             };
             let (groups, scales) = scales(module, id, first, *rows);
             entries.push(scales);
-            let columns = groups * GROUP;
-            let codes = Source::Codes(id, first);
-            if dtype == WeightDtype::Q4 {
-                let shape: Vec<u8> = [*rows, columns]
-                    .iter()
-                    .flat_map(|size| (*size as u64).to_le_bytes())
-                    .collect();
-                let part = Part::bytes(shape);
+            if let Some((shape, bytes)) = own_grid::shape_tensor(module, dtype, *rows, groups) {
+                let (name, dtype, shape) = shape;
                 shapes.push(Entry {
-                    name: format!("{module}.weight_shape"),
-                    dtype: "I64",
-                    shape: vec![2],
-                    part,
+                    name,
+                    dtype,
+                    shape,
+                    part: Part::bytes(bytes),
                 });
-                // A word has eight codes.
-                entries.push(entry(
-                    format!("{module}.weight_packed"),
-                    "I32",
-                    &[*rows, columns / 8],
-                    codes,
-                ));
-            } else {
-                entries.push(entry(name.clone(), "I8", &[*rows, columns], codes));
             }
+            let codes = own_grid::codes_tensor(module, dtype, *rows, groups);
+            entries.push(entry(codes, Source::Codes(id, first)));
             let is_table = encoder.is_some_and(|encoder| encoder.word_embeddings == id);
             modules.push(Module::new(&tensor.name, dtype, is_table));
         }
@@ -463,7 +430,7 @@ impl<B: Backend> Embedder<B> {
         if !modules.is_empty() {
             config.insert(
                 "quantization_config".to_owned(),
-                quantization_config(modules),
+                own_grid::quantization_config(modules),
             );
         }
         let info = self.info();
@@ -480,72 +447,6 @@ impl<B: Backend> Embedder<B> {
         let text = text.map_err(|error| Error::Internal(error.to_string()))?;
         Ok((text + "\n").into_bytes())
     }
-}
-
-impl Module {
-    /// `tensor` is the name of its weight, without prefix.
-    fn new(tensor: &str, dtype: WeightDtype, is_table: bool) -> Self {
-        let module = tensor.strip_suffix(".weight").unwrap_or(tensor);
-        let number =
-            |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        let parts = module
-            .split('.')
-            .map(|part| if number(part) { r"\d+" } else { part });
-        let pattern = parts.collect::<Vec<_>>().join(r"\.");
-        Self {
-            pattern: format!(r"re:(.*\.)?{pattern}$"),
-            dtype,
-            is_table,
-        }
-    }
-}
-
-/// compressed-tensors' description of the modules.
-fn quantization_config(modules: &[Module]) -> Value {
-    let targets = |chosen: &dyn Fn(&Module) -> bool| -> Vec<&str> {
-        let chosen = modules.iter().filter(|module| chosen(module));
-        let patterns: BTreeSet<&str> = chosen.map(|module| module.pattern.as_str()).collect();
-        patterns.into_iter().collect()
-    };
-    let mut groups = Map::new();
-    for (dtype, bits, format) in [
-        (WeightDtype::Q8, 8, "int-quantized"),
-        (WeightDtype::Q4, 4, "pack-quantized"),
-    ] {
-        let targets = targets(&|module| module.dtype == dtype);
-        if !targets.is_empty() {
-            let weights = json!({
-                "num_bits": bits,
-                "type": "int",
-                "symmetric": true,
-                "strategy": "group",
-                "group_size": GROUP,
-            });
-            let group = json!({ "format": format, "targets": targets, "weights": weights });
-            groups.insert(dtype.name().to_owned(), group);
-        }
-    }
-    let formats: Vec<&Value> = groups.values().map(|group| &group["format"]).collect();
-    let format = match formats.as_slice() {
-        [one] => (*one).clone(),
-        _ => json!("mixed-precision"),
-    };
-    let mut apply = Vec::new();
-    for (is_table, location) in [(false, "input"), (true, "output")] {
-        let targets = targets(&|module| module.is_table == is_table);
-        if !targets.is_empty() {
-            apply.push(json!({ "targets": targets, "location": location }));
-        }
-    }
-    let hadamard = json!({ "type": "hadamard", "head_dim": GROUP, "apply": apply });
-    json!({
-        "quant_method": "compressed-tensors",
-        "quantization_status": "compressed",
-        "format": format,
-        "config_groups": groups,
-        "ignore": [],
-        "transform_config": { "config_groups": { "hadamard": hadamard } },
-    })
 }
 
 /// The weight file at `path`, or its shards and their index.
