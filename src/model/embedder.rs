@@ -19,7 +19,10 @@ use crate::model::run::queue::{Queue, check_input};
 use crate::model::run::{Dense, PerToken, Run, Sparse};
 use crate::model::transformer::forward::Weights;
 use crate::model::transformer::heads::DenseHead;
+#[cfg(target_arch = "wasm32")]
+use crate::model::transformer::route::Body;
 use crate::model::transformer::route::{Road, Route};
+use crate::model::transformer::static_table::StaticTable;
 use crate::text::tokenizer::Rules;
 use crate::text::{Chunk, Chunking, Input, Token};
 
@@ -199,6 +202,13 @@ impl<B: Backend> Embedder<B> {
         }
     }
 
+    /// Whether the backend computes anything: a static table is on the CPU.
+    #[cfg(target_arch = "wasm32")]
+    pub(crate) fn uses_backend(&self) -> bool {
+        let body = &self.default_route().body;
+        !matches!(body, Body::Static(embedding) if embedding.head.steps.is_empty())
+    }
+
     /// The kinds of vectors that it gives, of `dense`, `sparse`, `tokens` and `colbert`.
     pub fn outputs(&self) -> Vec<&'static str> {
         let route = self.default_route();
@@ -207,7 +217,7 @@ impl<B: Backend> Embedder<B> {
         [
             ("dense", dense),
             ("sparse", route.is_sparse()),
-            ("tokens", dense),
+            ("tokens", route.gives_tokens()),
             ("colbert", colbert),
         ]
         .into_iter()
@@ -254,7 +264,8 @@ impl<B: Backend> Embedder<B> {
             .vectors
             .iter()
             .map(|vector| size_of_val(vector.as_slice()));
-        matrices.chain(vectors).sum()
+        let tables = self.weights.tables.iter().map(StaticTable::bytes);
+        matrices.chain(vectors).chain(tables).sum()
     }
 
     /// Names the space that the model's vectors live in: equal for equal weights, tokenizer, dtype and pipeline, wherever they
@@ -571,6 +582,11 @@ impl<B: Backend> Embedder<B> {
         if route.dense().is_none() {
             return Err(self.wrong_kind(
                 "ask it for sparse vectors (encodeSparse, embedSparse), or load a dense model for vectors of tokens",
+            ));
+        }
+        if !route.gives_tokens() {
+            return Err(self.wrong_kind(
+                "its vectors are means of static ones, and it has none of tokens in their context: ask it for dense vectors (encode), or load a model with a transformer",
             ));
         }
         let own = route.token_head();

@@ -79,6 +79,11 @@ impl Bpe {
         })
     }
 
+    /// The token for characters that the vocabulary lacks.
+    pub fn unknown(&self) -> Option<u32> {
+        self.options.unknown
+    }
+
     /// Sets the unknown token and whether to fall back to bytes, as a tokenizer class does. Returns
     /// whether this is a change, or none if words have a prefix or a suffix.
     pub fn set_unknown(&mut self, unknown: Option<u32>, bytes: bool) -> Option<bool> {

@@ -94,6 +94,16 @@ impl Model {
         }
     }
 
+    /// The id of text that the vocabulary lacks.
+    pub fn unknown(&self) -> Option<u32> {
+        match self {
+            Self::WordLevel { unknown, .. } => Some(*unknown),
+            Self::WordPiece(model) => Some(model.unknown()),
+            Self::Bpe(model) => model.unknown(),
+            Self::Unigram(model) => model.unknown().and_then(|id| u32::try_from(id).ok()),
+        }
+    }
+
     /// Whether an id is only that of unknown text.
     pub fn is_unknown(&self, id: u32) -> bool {
         matches!(self, Self::Unigram(model) if model.unknown() == Some(id as usize))

@@ -12,6 +12,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::Input;
 use super::added::Added;
 use super::aligned::Aligned;
@@ -123,6 +125,16 @@ enum Extent {
     Last(usize),
 }
 
+/// The first or the last characters of a text.
+fn cut_characters(text: &str, most: usize, direction: Direction) -> &str {
+    let mut places = text.char_indices().map(|(at, _)| at);
+    match direction {
+        Direction::Left if most == 0 => "",
+        Direction::Left => places.nth_back(most - 1).map_or(text, |at| &text[at..]),
+        _ => places.nth(most).map_or(text, |at| &text[..at]),
+    }
+}
+
 /// A model's tokenizer.
 pub struct Tokenizer {
     steps: Arc<Steps>,
@@ -134,12 +146,17 @@ pub struct Tokenizer {
     direction: Direction,
     /// A description of what the model's files change in the tokenizer, for hashes.
     changes: String,
+    /// The limit of tokens in tokenizer.json.
+    truncation: Option<usize>,
+    /// The most characters of a text, where a text is cut before it is tokenised.
+    characters: Option<usize>,
 }
 
 impl Tokenizer {
     /// Reads tokenizer.json, changes it as the model's other files say, and builds the tokenizer.
     pub fn new(json: &[u8], settings: &Settings) -> Result<Self> {
         let mut parts = Parts::parse(json)?;
+        let truncation = parts.truncation.get("max_length").and_then(Value::as_u64);
         let applied = settings.apply(&mut parts)?;
         let steps = Steps::new(parts, applied.split_special_tokens);
         let steps = steps.map_err(Error::InvalidTokenizer)?;
@@ -152,6 +169,8 @@ impl Tokenizer {
             eos: None,
             direction: applied.direction,
             changes: applied.changes,
+            truncation: truncation.and_then(|limit| usize::try_from(limit).ok()),
+            characters: None,
         };
         if let Some(end) = applied.end {
             let id = tokenizer.id(&end);
@@ -188,6 +207,44 @@ impl Tokenizer {
             eos: None,
             direction: self.direction,
             changes: self.changes.clone(),
+            truncation: self.truncation,
+            characters: self.characters,
+        }
+    }
+
+    /// The same tokenizer, which cuts texts to so many characters before it tokenises them. It truncates the end unless the
+    /// caller says otherwise.
+    #[must_use]
+    pub fn with_characters(&self, most: usize) -> Self {
+        Self {
+            characters: Some(most),
+            direction: Direction::Right,
+            template: self.template,
+            eos: self.eos,
+            ..self.without_special_tokens()
+        }
+    }
+
+    /// The limit of tokens in tokenizer.json, which is not applied here.
+    pub fn truncation(&self) -> Option<usize> {
+        self.truncation
+    }
+
+    /// The id of text that the vocabulary lacks.
+    pub fn unknown(&self) -> Option<u32> {
+        self.steps.model.unknown()
+    }
+
+    /// The median number of characters of an entry, rounded down.
+    pub fn median_length(&self) -> usize {
+        let entries = (0..=self.last()).filter_map(|id| self.steps.entry(id));
+        let mut lengths: Vec<usize> = entries.map(|entry| entry.chars().count()).collect();
+        lengths.sort_unstable();
+        let middle = lengths.len() / 2;
+        match lengths.get(middle) {
+            Some(upper) if lengths.len().is_multiple_of(2) => (lengths[middle - 1] + upper) / 2,
+            Some(middle) => *middle,
+            None => 0,
         }
     }
 
@@ -278,9 +335,22 @@ impl Tokenizer {
             with_prompt = [rules.prompt, text].concat();
             &with_prompt
         };
+        let direction = self.direction(rules);
+        let whole = text;
+        let text = match self.characters {
+            Some(most) if rules.limit != usize::MAX => cut_characters(text, most, direction),
+            _ => text,
+        };
+        let is_cut = text.len() < whole.len();
+        if is_cut && !rules.truncate {
+            return Err(Error::TextTooLong {
+                index,
+                characters: whole.chars().count(),
+                limit: self.characters.unwrap_or(0),
+            });
+        }
         let room = rules.limit.saturating_sub(self.added());
         let enough = room.saturating_add(1);
-        let direction = self.direction(rules);
         let wanted = match direction {
             _ if rules.limit == usize::MAX => Extent::All,
             _ if !rules.truncate => Extent::First(enough.max(COUNTED)),
@@ -288,7 +358,7 @@ impl Tokenizer {
             _ => Extent::First(enough),
         };
         let found = self.steps.encode(text, false, wanted)?.ids;
-        let truncated = found.len() > room;
+        let truncated = is_cut || found.len() > room;
         check_length(index, found.len() + self.added(), rules)?;
         let kept = match direction {
             Direction::Left => &found[found.len().saturating_sub(room)..],

@@ -24,6 +24,11 @@ impl WordPiece {
         }
     }
 
+    /// The token for words that cannot be split into entries.
+    pub fn unknown(&self) -> u32 {
+        self.unknown
+    }
+
     /// Sets the unknown token, with the prefix and the longest word of BERT's class. Returns
     /// whether this is a change.
     pub fn set_unknown(&mut self, unknown: u32) -> bool {

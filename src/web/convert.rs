@@ -170,6 +170,7 @@ pub fn info(embedder: &Embedder<Either>) -> ModelInfo<'_> {
     let backend = embedder.backend();
     let gpu = backend
         .device()
+        .filter(|_| embedder.uses_backend())
         .filter(|_| !backend.has_both() || backend.gpu_from() < usize::MAX);
     ModelInfo {
         model: &info.model,

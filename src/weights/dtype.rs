@@ -19,6 +19,10 @@ pub enum Dtype {
     F8E5M2,
     /// 8-bit integers; only as codes of quantised weights
     I8,
+    /// 32-bit integers; only as indices
+    I32,
+    /// 64-bit integers; only as indices
+    I64,
 }
 
 impl Dtype {
@@ -42,11 +46,21 @@ impl Dtype {
         Self::from_name(name).filter(|dtype| *dtype != Self::I8)
     }
 
+    /// From the name, for types whose elements are integers.
+    pub fn of_integers(name: &str) -> Option<Self> {
+        match name {
+            "I8" => Some(Self::I8),
+            "I32" => Some(Self::I32),
+            "I64" => Some(Self::I64),
+            _ => None,
+        }
+    }
+
     /// Bytes of one element.
     pub fn size(self) -> usize {
         match self {
-            Self::F64 => 8,
-            Self::F32 => 4,
+            Self::F64 | Self::I64 => 8,
+            Self::F32 | Self::I32 => 4,
             Self::F16 | Self::Bf16 => 2,
             Self::F8E4M3 | Self::F8E5M2 | Self::I8 => 1,
         }
@@ -65,6 +79,10 @@ impl Dtype {
                 f16::from_bits(u16::from(byte) << 8).to_f32()
             }),
             Self::I8 => each(bytes, out, |bytes| f32::from(i8::from_le_bytes(bytes))),
+            #[expect(clippy::cast_precision_loss, reason = "indices are smaller than 2²⁴")]
+            Self::I32 => each(bytes, out, |bytes| i32::from_le_bytes(bytes) as f32),
+            #[expect(clippy::cast_precision_loss, reason = "indices are smaller than 2²⁴")]
+            Self::I64 => each(bytes, out, |bytes| i64::from_le_bytes(bytes) as f32),
         }
     }
 }

@@ -18,6 +18,7 @@ mod quantized;
 mod save;
 mod shards;
 mod sized_splade;
+mod static_tables;
 mod sweep_models;
 mod tokenizer;
 mod tokenizer_settings;

@@ -3,8 +3,11 @@
 //! When a file's header is complete, every tensor that the model needs is looked up and checked, before any memory
 //! is taken for it. Then each tensor goes, row by row, straight into its final form.
 
+pub mod table;
+
 use std::collections::{BTreeMap, HashMap};
 
+use self::table::{Arriving, FinishedTable, TableTensor};
 use crate::backend::{Backend, GROUP, WeightDtype, cpu};
 use crate::error::{Error, Result};
 use crate::model::load::fingerprint::Fingerprint;
@@ -32,6 +35,10 @@ pub struct Checkpoint<B: Backend> {
     collected: Vec<(usize, Collected)>,
     /// Matrices that files hold in several tensors.
     quantized: Vec<Quantized>,
+    /// Static tables.
+    tables: Vec<Arriving>,
+    /// The dtype that the caller asks for.
+    asked: Option<WeightDtype>,
     /// Whether all of those were in the grid that they are held in, so far.
     kept: bool,
     /// All that was found, for saving.
@@ -71,8 +78,10 @@ struct Quantized {
 
 /// What a checkpoint has become.
 pub struct Finished<B: Backend> {
-    /// Packed weights.
+    /// Packed weights, without static tables.
     pub weights: Weights<B>,
+    /// Static tables.
+    pub tables: Vec<FinishedTable>,
     /// Matrices that others stand in for, as (replaced, stand-in).
     pub tied: Vec<(MatrixId, MatrixId)>,
     /// Tensors that were kept as they are, by the index of their file.
@@ -139,6 +148,8 @@ pub struct Reading {
 /// Where one tensor of the file goes.
 enum Target {
     Plain(Plain),
+    /// To a static table
+    Table(TableTensor),
     /// To the checkpoint's quantised matrix of that number
     Component(usize, Role),
 }
@@ -160,12 +171,15 @@ impl Reading {
 
 impl<B: Backend> Checkpoint<B> {
     /// Nothing loaded yet.
-    pub fn new(layout: Layout, dtype: WeightDtype) -> Self {
+    pub fn new(layout: Layout, dtype: WeightDtype, asked: Option<WeightDtype>) -> Self {
         let weights = Weights {
             matrices: layout.matrices.iter().map(|_| None).collect(),
             vectors: layout.vectors.iter().map(|_| Vec::new()).collect(),
+            tables: Vec::new(),
         };
         Self {
+            tables: layout.tables.iter().map(|_| Arriving::default()).collect(),
+            asked,
             layout,
             dtype,
             weights,
@@ -283,8 +297,12 @@ impl<B: Backend> Checkpoint<B> {
     }
 
     /// The weights, once all files are read.
-    pub fn finish(self) -> Result<Finished<B>> {
+    pub fn finish(mut self) -> Result<Finished<B>> {
         let mut fingerprint = self.fingerprint;
+        let (tables, mut layouts) = self.finish_tables()?;
+        for FinishedTable { table, .. } in &tables {
+            fingerprint = fingerprint.wrapping_add(table.fingerprint());
+        }
         for Quantized {
             file, matrix, hash, ..
         } in &self.quantized
@@ -296,7 +314,6 @@ impl<B: Backend> Checkpoint<B> {
             }
             fingerprint = fingerprint.wrapping_add(hash.0);
         }
-        let mut layouts: Vec<String> = Vec::new();
         for layout in self.quantized.iter().filter_map(|one| one.matrix.label()) {
             if !layouts.contains(&layout) {
                 layouts.push(layout);
@@ -326,6 +343,7 @@ impl<B: Backend> Checkpoint<B> {
         };
         Ok(Finished {
             weights: self.weights,
+            tables,
             tied: self.tied,
             collected: self.collected,
             fingerprint,
@@ -357,6 +375,11 @@ impl<B: Backend> Checkpoint<B> {
             .map(|(_, shape)| shape.rows * shape.columns)
             .sum::<usize>()
             + self.layout.vectors.iter().sum::<usize>()
+            + self
+                .tables
+                .iter()
+                .map(|arriving| arriving.table.parameters())
+                .sum::<usize>()
             + self
                 .collected
                 .iter()
@@ -574,6 +597,9 @@ impl<B: Backend> Checkpoint<B> {
         match slot {
             Slot::Rows { matrix: id, first } => {
                 backend.set_row(self.matrix(backend, id)?, first + row, values);
+            }
+            Slot::Table { .. } => {
+                return Err(Error::Internal("a table has no slots".to_owned()));
             }
             Slot::Whole { index } => {
                 let tensor = &mut self.collected[index].1.values;
@@ -838,7 +864,11 @@ struct Filler<'a, B: Backend> {
 
 impl<B: Backend> Visitor for Filler<'_, B> {
     fn header(&mut self, tensors: &[TensorInfo]) -> Result<()> {
-        *self.targets = self.checkpoint.assign(self.index, self.file, tensors)?;
+        let checkpoint = &mut *self.checkpoint;
+        *self.targets = match checkpoint.layout.files[self.index].table {
+            Some(table) => checkpoint.assign_table(self.index, self.file, tensors, table)?,
+            None => checkpoint.assign(self.index, self.file, tensors)?,
+        };
         Ok(())
     }
 
@@ -863,6 +893,7 @@ impl<B: Backend> Visitor for Filler<'_, B> {
                 });
                 result
             }
+            Some(Target::Table(tensor)) => self.checkpoint.fill_table(self.file, tensor, bytes),
             Some(Target::Component(number, role)) => {
                 // Taken out, so that its rows can be stored.
                 let mut all = std::mem::take(&mut self.checkpoint.quantized);

@@ -24,6 +24,7 @@ pub fn encoder(
         unused: family.unused,
         layers: Some((starts.collect(), spec.layers.len())),
         collect: false,
+        table: None,
         shards: Vec::new(),
         quantization: Quantization::default(),
     });

@@ -26,6 +26,7 @@ use crate::model::load::checkpoint::{Checkpoint, Finished, Reading};
 use crate::model::load::kind::Kind;
 use crate::model::load::pipeline;
 use crate::model::load::plan::{self, PROMPTS, Plan};
+use crate::model::load::static_files;
 use crate::model::transformer::heads::SparseHead;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::model::transformer::route::{AnyEncoder, Route};
@@ -422,7 +423,8 @@ impl<B: Backend> Loader<B> {
         let parameters = plan.checkpoint.parameters();
         let finished = plan.checkpoint.finish()?;
         let Finished {
-            weights,
+            mut weights,
+            tables,
             tied,
             fingerprint,
             stored,
@@ -443,6 +445,13 @@ impl<B: Backend> Loader<B> {
                 mlm.decoder.weight = *stand_in;
             }
         }
+        let has_modules = plan.has_modules;
+        for route in &mut plan.routes {
+            if static_files::finish(route, &tables, &self.files, has_modules)? {
+                plan.pipeline += " as model2vec";
+            }
+        }
+        weights.tables = tables.into_iter().map(|finished| finished.table).collect();
         // As sentence-transformers, which reads them where there are modules.
         let config = if plan.has_modules {
             self.files.config(PROMPTS)?
@@ -471,9 +480,10 @@ impl<B: Backend> Loader<B> {
             revision: self.options.revision,
             family: plan.family,
             max_tokens: default.max_tokens,
-            dtype: match road {
-                Road::Native => plan.dtype,
-                Road::Candle => WeightDtype::F32,
+            dtype: match (road, &default.body) {
+                (Road::Candle, _) => WeightDtype::F32,
+                (_, Body::Static(embedding)) => weights.tables[embedding.table].dtype(),
+                _ => plan.dtype,
             },
             stored,
             files: plan.streamed.into_iter().map(|(_, path)| path).collect(),

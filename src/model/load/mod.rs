@@ -12,3 +12,4 @@ pub mod pipeline;
 pub(in crate::model) mod plan;
 pub mod save;
 pub(in crate::model) mod sentence;
+pub(in crate::model) mod static_files;

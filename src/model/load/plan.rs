@@ -19,17 +19,19 @@ use crate::model::load::loader::Files;
 use crate::model::load::pipeline::{self, Entry, Module, ROUTER};
 use crate::model::load::save::Marker;
 use crate::model::load::sentence::{self, Sentence};
+use crate::model::load::static_files;
 use crate::model::transformer::candle;
 use crate::model::transformer::heads::{DenseHead, SparseHead, Step};
 use crate::model::transformer::layout::{Layout, Linear, MlmHead, Precision};
 use crate::model::transformer::route::{AnyEncoder, Body, Route, Transformer};
+use crate::model::transformer::static_table::StaticEmbedding;
 use crate::text::{self, Settings, Tokenizer};
 use crate::weights;
 use crate::weights::quantized::Quantization;
 
-const MODULES: &str = "modules.json";
-const CONFIG: &str = "config.json";
-const TOKENIZER: &str = "tokenizer.json";
+pub(in crate::model) const MODULES: &str = "modules.json";
+pub(in crate::model) const CONFIG: &str = "config.json";
+pub(in crate::model) const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 /// sentence-transformers' settings of the whole model.
 pub(in crate::model) const PROMPTS: &str = "config_sentence_transformers.json";
@@ -92,6 +94,7 @@ pub(in crate::model) fn wanted(files: &Files) -> Result<Vec<String>> {
     for route in routes {
         for (index, entry) in route.modules.iter().enumerate() {
             names.extend(match entry.kind.as_str() {
+                "StaticEmbedding" if index == 0 => static_files::wanted(entry),
                 "SparseStaticEmbedding" | "IDF" if index == 0 => {
                     let mut names = [CONFIG, TOKENIZER, TOKENIZER_CONFIG]
                         .map(|name| entry.file(name))
@@ -251,8 +254,8 @@ impl<B: Backend> Plan<B> {
             .map(|file| (*file, layout.files[*file].path.clone()))
             .collect();
         let usual = saved.map_or(WeightDtype::Q8, |saved| saved.dtype);
-        let dtype = dtype.unwrap_or(usual);
-        let mut checkpoint = Checkpoint::new(layout, dtype);
+        let held = dtype.unwrap_or(usual);
+        let mut checkpoint = Checkpoint::new(layout, held, dtype);
         match kind {
             Some(_) => checkpoint.insist(),
             // The header of the weights tells which tensors it is about.
@@ -286,14 +289,14 @@ impl<B: Backend> Plan<B> {
             routes: all.into_iter().map(|planned| planned.route).collect(),
             streamed,
             checkpoint,
-            dtype,
+            dtype: held,
             has_modules: entries.is_some(),
             kind,
             insists: insists || !foreign.is_empty(),
             left_out: foreign,
             text: text.0,
             fingerprint: saved
-                .filter(|saved| saved.dtype == dtype)
+                .filter(|saved| saved.dtype == held)
                 .map(|saved| saved.fingerprint),
         })
     }
@@ -412,6 +415,10 @@ impl Planner<'_> {
                 return Err(Error::config(MODULES, "lists no modules"));
             };
             all.push(match input.kind.as_str() {
+                "StaticEmbedding" => self.static_table(route.name, input, Some(rest))?,
+                "Transformer" if !has_modules && static_files::is_model2vec(self.files)? => {
+                    self.static_table(route.name, input, None)?
+                }
                 "Transformer" | "MLMTransformer" => {
                     let rest = has_modules.then_some(rest);
                     self.transformer(route.name, input, rest)?
@@ -695,6 +702,49 @@ impl Planner<'_> {
             family: "table",
             instruction: None,
             modules: "SparseStaticEmbedding".to_owned(),
+        })
+    }
+
+    /// A table of static embeddings, with the modules after it; without modules.json it is one of model2vec's.
+    fn static_table(
+        &mut self,
+        name: String,
+        input: &Entry,
+        rest: Option<&[Entry]>,
+    ) -> Result<Planned> {
+        let tokenizer = static_files::tokenizer(self.files, input, &mut self.text)?;
+        let tokens = tokenizer.last() as usize + 1;
+        let table = self.layout.table_file(input.file(WEIGHTS), tokens);
+        let mut modules = vec![Module::Pooling {
+            modes: vec![Pooling::Mean],
+            include_prompt: true,
+        }];
+        match rest {
+            Some(rest) => modules.extend(self.modules(rest)?),
+            None if static_files::normalizes(self.files)? => modules.push(Module::Normalize),
+            None => {}
+        }
+        let width = modules.iter().find_map(|module| match module {
+            Module::Dense { shape, .. } => Some(shape[1]),
+            _ => None,
+        });
+        let head = self.dense_head(width.unwrap_or(0), &modules)?;
+        Ok(Planned {
+            route: Route {
+                name,
+                max_tokens: tokenizer.truncation().unwrap_or(static_files::UNLIMITED),
+                tokenizer: Arc::new(tokenizer),
+                body: Body::Static(Box::new(StaticEmbedding {
+                    table,
+                    head,
+                    input: width,
+                    vocab_size: tokens,
+                    dropped: None,
+                })),
+            },
+            family: "static",
+            instruction: None,
+            modules: format!("StaticEmbedding {:?}", &modules[1..]),
         })
     }
 

@@ -16,10 +16,11 @@ use crate::backend::{Backend, GROUP, WeightDtype};
 use crate::error::{Error, Result};
 use crate::model::embedder::Embedder;
 use crate::model::families::config::Config;
-use crate::model::load::checkpoint::Tensor;
+use crate::model::load::checkpoint::{Tensor, table};
 use crate::model::load::kind::Kind;
 use crate::model::transformer::layout::{Encoder, MatrixId, Slot, VectorId};
 use crate::model::transformer::route::{AnyEncoder, Body, Road};
+use crate::model::transformer::static_table::TableId;
 use crate::weights;
 use crate::weights::quantized::own_grid::{self, Module, TensorSpec};
 
@@ -104,6 +105,8 @@ enum Source {
     Rows(MatrixId, usize),
     /// Elements of a vector, from one on.
     Elements(VectorId, usize),
+    /// Rows of a static table, as they are held.
+    Table(TableId),
 }
 
 /// A tensor that is to be written.
@@ -291,6 +294,7 @@ impl<B: Backend> Embedder<B> {
                     .row(self.weights.matrix(id), first + row, &mut values);
                 floats(&values)
             }
+            Source::Table(id) => self.weights.tables[id].row_bytes(row),
             Source::Elements(id, first) => {
                 floats(&self.weights.vector(id)[first..][..part.row_bytes / 4])
             }
@@ -325,8 +329,55 @@ impl<B: Backend> Embedder<B> {
                 #[cfg(not(target_arch = "wasm32"))]
                 AnyEncoder::Candle { .. } => None,
             },
-            Body::Table { .. } => None,
+            Body::Static(_) | Body::Table { .. } => None,
         })
+    }
+
+    /// The tensors of a static table, as it is held. Larger elements come first.
+    fn table_entries(&self, id: TableId) -> Vec<Entry> {
+        let table = &self.weights.tables[id];
+        let [rows, columns] = table.shape();
+        let entry = |name: &str, dtype, shape: Vec<usize>, part| Entry {
+            name: name.to_owned(),
+            dtype,
+            shape,
+            part,
+        };
+        let list = |name: &str, values: &[f32], shape| {
+            let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+            entry(name, "F32", shape, Part::bytes(bytes))
+        };
+        // Plain integers, mapping and weights are read in model2vec's files alone.
+        let is_plain = table.dtype() == WeightDtype::Q8 && table.scales().is_none();
+        let is_model2vec = is_plain || table.mapping().is_some() || table.weights().is_some();
+        let name = table::VECTORS[usize::from(is_model2vec)];
+        let mut entries = Vec::new();
+        if let Some(mapping) = table.mapping() {
+            let bytes: Vec<u8> = mapping
+                .iter()
+                .flat_map(|row| u64::from(*row).to_le_bytes())
+                .collect();
+            let shape = vec![mapping.len()];
+            entries.push(entry(table::MAPPING, "I64", shape, Part::bytes(bytes)));
+        }
+        if let Some(weights) = table.weights() {
+            entries.push(list(table::WEIGHTS, weights, vec![weights.len()]));
+        }
+        if let Some(scales) = table.scales() {
+            entries.push(list(&[name, table::SCALES].concat(), scales, vec![rows, 1]));
+        }
+        let (dtype, size) = match table.dtype() {
+            WeightDtype::F32 => ("F32", 4),
+            WeightDtype::F16 => ("F16", 2),
+            WeightDtype::Q8 | WeightDtype::Q4 => ("I8", 1),
+        };
+        let part = Part {
+            source: Source::Table(id),
+            rows,
+            row_bytes: columns * size,
+        };
+        entries.push(entry(name, dtype, vec![rows, columns], part));
+        entries
     }
 
     /// What a file is to hold, and the modules whose weights are codes.
@@ -375,6 +426,10 @@ impl<B: Backend> Embedder<B> {
                     let mut entry = entry(values, Source::Elements(vector, first));
                     (entry.part.rows, entry.part.row_bytes) = (1, elements * 4);
                     entries.push(entry);
+                    continue;
+                }
+                Slot::Table { table } => {
+                    entries.extend(self.table_entries(table));
                     continue;
                 }
                 Slot::Whole { .. } => continue,

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::backend::{Activation, Backend, Reading, Values, Wanted};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, zeroed};
 use crate::model::embedder::Embedder;
 use crate::model::run::options::TokenHead;
 use crate::model::run::outputs::TokenVectors;
 use crate::model::transformer::heads;
 use crate::model::transformer::route::{Body, Route, Transformer};
+use crate::model::transformer::static_table::StaticEmbedding;
 use crate::text::{Batch, Tokens};
 
 /// What is asked of a model: runs that ask the same can share a pass.
@@ -72,6 +73,7 @@ impl Pass {
                     ..Vectors::default()
                 })
             }
+            Body::Static(embedding) => average(embedder, asked, embedding, inputs)?,
             Body::Transformer(transformer) => {
                 let batch = Batch::pack(inputs.iter().copied());
                 let reading = transform(embedder, asked, transformer, &batch, inputs)?;
@@ -136,6 +138,43 @@ impl Future for Pass {
     }
 }
 
+/// Means of rows of a static table, and the steps after them.
+fn average<B: Backend>(
+    embedder: &Embedder<B>,
+    asked: Asked,
+    embedding: &StaticEmbedding,
+    inputs: &[&Tokens],
+) -> Result<State> {
+    let StaticEmbedding { head, dropped, .. } = embedding;
+    let table = &embedder.weights.tables[embedding.table];
+    let [_, columns] = table.shape();
+    let mut lists: Vec<&[u32]> = Vec::new();
+    for tokens in inputs {
+        if asked.late {
+            let spans = tokens.spans.iter();
+            lists.extend(spans.map(|span| &tokens.ids[span.clone()]));
+        } else {
+            lists.push(&tokens.ids);
+        }
+    }
+    let mut values = zeroed(lists.len() * columns)?;
+    for (ids, out) in lists.iter().zip(values.chunks_exact_mut(columns)) {
+        table.mean(ids, *dropped, out);
+    }
+    if head.steps.is_empty() {
+        return Ok(State::Done(Vectors {
+            dense: values,
+            dimensions: columns,
+            ..Vectors::default()
+        }));
+    }
+    let backend = embedder.backend();
+    let x = backend.upload(values, lists.len())?;
+    let x = head.after_pooling(backend, &embedder.weights, x)?;
+    let reading = backend.read(vec![Wanted::All(x)])?;
+    Ok(State::UnderWay(reading, Batch::pack([]), asked))
+}
+
 /// The forward pass, and the heads that are asked for.
 fn transform<B: Backend>(
     embedder: &Embedder<B>,
@@ -188,8 +227,16 @@ fn spans<'a>(batch: &'a Batch, inputs: &'a [&Tokens]) -> impl Iterator<Item = Ba
 /// Values → vectors, in the order in which [`transform`] asks for them.
 fn vectors(route: &Route, asked: Asked, batch: &Batch, values: Vec<Values>) -> Result<Vectors> {
     let mut vectors = Vectors::default();
-    let Body::Transformer(transformer) = &route.body else {
-        return Ok(vectors);
+    let transformer = match &route.body {
+        Body::Transformer(transformer) => transformer,
+        Body::Static(embedding) => {
+            vectors.dimensions = embedding.head.dimensions;
+            for values in values {
+                vectors.dense.extend(heads::all(values)?);
+            }
+            return Ok(vectors);
+        }
+        Body::Table { .. } => return Ok(vectors),
     };
     let mut values = values.into_iter();
     let mut next = || {

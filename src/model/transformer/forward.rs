@@ -8,6 +8,7 @@ use crate::model::transformer::layout::{
     Encoder, Layer, Linear, MatrixId, MlmHead, Norm, Norms, VectorId,
 };
 use crate::model::transformer::spec::{Rope, Spec};
+use crate::model::transformer::static_table::StaticTable;
 use crate::text::Batch;
 
 /// Loaded weights, by the indices of a `Layout`.
@@ -16,6 +17,8 @@ pub struct Weights<B: Backend> {
     pub matrices: Vec<Option<B::Matrix>>,
     /// Vectors.
     pub vectors: Vec<Vec<f32>>,
+    /// Static tables.
+    pub tables: Vec<StaticTable>,
 }
 
 impl<B: Backend> Weights<B> {

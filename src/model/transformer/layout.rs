@@ -5,6 +5,7 @@
 //! Queries, keys and values become one matrix, each a block of its rows; so do a gate and what it gates.
 
 use crate::backend::{Activation, NormKind, WeightDtype};
+use crate::model::transformer::static_table::TableId;
 use crate::weights::quantized::Quantization;
 
 /// Index of a matrix in [`Layout::matrices`].
@@ -111,6 +112,11 @@ pub enum Slot {
         /// Its place among those.
         index: usize,
     },
+    /// A static table.
+    Table {
+        /// Which one.
+        table: TableId,
+    },
     /// Elements of a vector, from `first` on.
     Elements {
         /// Which vector.
@@ -150,6 +156,8 @@ pub struct WeightFile {
     pub layers: Option<(Vec<&'static str>, usize)>,
     /// Whether all of its tensors are kept as they are, for candle-transformers.
     pub collect: bool,
+    /// The static table that the file has, if it has nothing else.
+    pub table: Option<TableId>,
     /// Where it is cut into shards: each tensor, and the path of its shard. Else empty.
     pub shards: Vec<(String, String)>,
     /// What the config says of its quantised matrices.
@@ -204,6 +212,8 @@ pub struct Layout {
     pub matrices: Vec<MatrixShape>,
     /// Length of each vector.
     pub vectors: Vec<usize>,
+    /// Of each static table the number of token ids that must have a vector. Its shape is known when its file's header is.
+    pub tables: Vec<usize>,
     /// Tensors by name.
     pub wanted: Vec<Wanted>,
 }
@@ -226,9 +236,18 @@ impl Layout {
             unused: &[],
             layers: None,
             collect: false,
+            table: None,
             shards: Vec::new(),
             quantization: Quantization::default(),
         })
+    }
+
+    /// A file with a static table that has a vector for each of `tokens` ids.
+    pub fn table_file(&mut self, path: String, tokens: usize) -> TableId {
+        let file = self.head_file(path);
+        self.tables.push(tokens);
+        self.files[file].table = Some(self.tables.len() - 1);
+        self.tables.len() - 1
     }
 
     /// A file whose tensors are all kept as they are.

@@ -12,6 +12,7 @@ use crate::model::transformer::forward::{self, Weights};
 use crate::model::transformer::heads::{DenseHead, SparseHead};
 use crate::model::transformer::layout::{Encoder, Linear, VectorId};
 use crate::model::transformer::spec::Spec;
+use crate::model::transformer::static_table::StaticEmbedding;
 use crate::text::{Batch, Tokenizer};
 
 /// One way through a model.
@@ -30,6 +31,8 @@ pub struct Route {
 pub enum Body {
     /// A transformer and its heads.
     Transformer(Box<Transformer>),
+    /// The mean of tokens' vectors in a table, and no transformer: dense vectors only.
+    Static(Box<StaticEmbedding>),
     /// A weight for each vocabulary entry, and no transformer: sparse vectors only.
     Table {
         /// `[vocab]`
@@ -110,6 +113,7 @@ impl Route {
     pub fn vocab_size(&self) -> usize {
         match &self.body {
             Body::Transformer(transformer) => transformer.vocab_size,
+            Body::Static(embedding) => embedding.vocab_size,
             Body::Table { vocab_size, .. } => *vocab_size,
         }
     }
@@ -118,8 +122,14 @@ impl Route {
     pub fn dense(&self) -> Option<&DenseHead> {
         match &self.body {
             Body::Transformer(transformer) => transformer.dense.as_ref(),
+            Body::Static(embedding) => Some(&embedding.head),
             Body::Table { .. } => None,
         }
+    }
+
+    /// Whether it gives vectors of tokens. sentence-transformers' `StaticEmbedding` has none.
+    pub fn gives_tokens(&self) -> bool {
+        matches!(&self.body, Body::Transformer(transformer) if transformer.dense.is_some())
     }
 
     /// The head that token vectors come from unless the caller says otherwise.
@@ -147,6 +157,7 @@ impl Route {
     pub fn is_sparse(&self) -> bool {
         match &self.body {
             Body::Transformer(transformer) => transformer.sparse.is_some(),
+            Body::Static(_) => false,
             Body::Table { .. } => true,
         }
     }

@@ -1,4 +1,4 @@
-//! AWQ (AutoAWQ, its GEMM version): 4 bits, eight rows of the matrix in a word.
+//! AWQ (`AutoAWQ`, its GEMM version): 4 bits, eight rows of the matrix in a word.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use crate::error::Result;
 pub static LIBRARY: Library = Library {
     name: "AWQ",
     method: Some("awq"),
-    check,
+    check: Some(check),
     layouts: &[Layout {
         tensors: &[
             (".qweight", Role::Codes, true),

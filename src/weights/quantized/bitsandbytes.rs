@@ -4,14 +4,14 @@ use serde::Deserialize;
 
 use super::affine::{Affine, element_bits, unpack_elements};
 use super::matrix::{Component, QuantizedMatrix};
-use super::{Decoder, Layout, Library, Role, RowDecoder, TensorName, any_config};
+use super::{Decoder, Layout, Library, Role, RowDecoder, TensorName};
 use crate::error::Result;
 use crate::weights::dtype::Dtype;
 
 pub static LIBRARY: Library = Library {
     name: "bitsandbytes",
     method: Some("bitsandbytes"),
-    check: any_config,
+    check: None,
     layouts: &[
         Layout {
             tensors: &[

@@ -15,7 +15,7 @@ pub const NAME: &str = "compressed-tensors";
 pub static LIBRARY: Library = Library {
     name: NAME,
     method: Some(NAME),
-    check,
+    check: Some(check),
     layouts: &[
         Layout {
             tensors: &[

@@ -1,4 +1,4 @@
-//! GPTQ (AutoGPTQ, GPTQModel): words of codes lie one below the other.
+//! GPTQ (`AutoGPTQ`, `GPTQModel`): words of codes lie one below the other.
 
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ const SECOND: &str = "gptq_v2";
 pub static LIBRARY: Library = Library {
     name: "GPTQ",
     method: Some("gptq"),
-    check,
+    check: Some(check),
     layouts: &[Layout {
         tensors: &[
             (".qweight", Role::Codes, true),

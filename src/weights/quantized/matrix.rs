@@ -377,9 +377,9 @@ impl QuantizedMatrix {
             codes.taken += codes.bytes.len();
             codes.bytes = Vec::new();
         } else {
-            let decoded = arrived * row_bytes;
-            codes.taken += decoded;
-            codes.bytes.drain(..decoded);
+            let taken = arrived * row_bytes;
+            codes.taken += taken;
+            codes.bytes.drain(..taken);
         }
         Ok(())
     }

@@ -2,13 +2,13 @@
 
 use super::affine::{Grid, packed_bits, unpack};
 use super::matrix::QuantizedMatrix;
-use super::{Decoder, Layout, Library, Role, RowDecoder, any_config};
+use super::{Decoder, Layout, Library, Role, RowDecoder};
 use crate::error::Result;
 
 pub static LIBRARY: Library = Library {
     name: "MLX",
     method: None,
-    check: any_config,
+    check: None,
     layouts: &[Layout {
         tensors: &[
             (".weight", Role::Codes, true),

@@ -49,14 +49,18 @@ static LIBRARIES: [&Library; 8] = [
     &bitsandbytes::LIBRARY,
 ];
 
+/// Says what in a `quantization_config` cannot be read.
+pub type ConfigCheck = fn(&Value) -> Result<(), String>;
+
 /// A library that writes quantised checkpoints.
 pub struct Library {
     /// Its name, for `info` and for errors.
     pub name: &'static str,
     /// Its `quant_method` in config.json. MLX has none.
     pub method: Option<&'static str>,
-    /// Checks `quantization_config` for variants that the layouts do not cover. The error says what is wrong with it.
-    pub check: fn(&Value) -> Result<(), String>,
+    /// Checks `quantization_config`, if there are variants that the layouts do not cover. The error says what is wrong
+    /// with it.
+    pub check: Option<ConfigCheck>,
     /// How it stores a matrix; the first layout that fits is taken.
     pub layouts: &'static [Layout],
 }
@@ -148,7 +152,9 @@ impl Quantization {
                     methods.join(", ")
                 ));
             }
-            libraries.try_for_each(|library| (library.check)(config))?;
+            libraries
+                .filter_map(|library| library.check)
+                .try_for_each(|check| check(config))?;
         }
         Ok(Self {
             config: config.cloned().map(Arc::new),
@@ -160,11 +166,6 @@ impl Quantization {
     fn text(&self, field: &str) -> Option<&str> {
         self.config.as_ref()?.get(field)?.as_str()
     }
-}
-
-/// Accepts every `quantization_config`.
-fn any_config(_: &Value) -> Result<(), String> {
-    Ok(())
 }
 
 /// Checks that a text field of `quantization_config`, where it is given, is one of `values`.

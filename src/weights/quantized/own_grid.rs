@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::affine::{Grid, element_bits, packed_bits};
 use super::matrix::{Component, QuantizedMatrix};
-use super::{Layout, Library, Role, RowDecoder, any_config, compressed_tensors};
+use super::{Layout, Library, Role, RowDecoder, compressed_tensors};
 use crate::backend::{GROUP, WeightDtype};
 use crate::error::{Error, Result};
 
@@ -24,7 +24,7 @@ const SHAPE: &str = ".weight_shape";
 pub(super) static LIBRARY: Library = Library {
     name: compressed_tensors::NAME,
     method: None,
-    check: any_config,
+    check: None,
     layouts: &[
         Layout {
             tensors: &[(WEIGHT, Role::Codes, true), (SCALES, Role::Scales, true)],

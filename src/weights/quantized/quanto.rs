@@ -1,12 +1,12 @@
 //! optimum-quanto: one element of 8 bits a weight.
 
 use super::affine::{element_bits, element_decoder};
-use super::{Layout, Library, Role, any_config};
+use super::{Layout, Library, Role};
 
 pub static LIBRARY: Library = Library {
     name: "quanto",
     method: Some("quanto"),
-    check: any_config,
+    check: None,
     layouts: &[Layout {
         tensors: &[
             (".weight._data", Role::Codes, true),

@@ -15,6 +15,7 @@ import * as pool from "./pool.mjs";
 import * as requests from "./requests.mjs";
 import * as save from "./save.mjs";
 import * as semanticEmbedder from "./semantic-embedder.mjs";
+import * as staticTables from "./static.mjs";
 import * as stream from "./stream.mjs";
 import * as tokens from "./tokens.mjs";
 
@@ -25,6 +26,7 @@ export const topics = {
   formats: formats.cases,
   requests: requests.cases,
   families: families.cases,
+  staticTables: staticTables.cases,
   tokens: tokens.cases,
   output: output.cases,
   chunks: chunks.cases,
