@@ -39,7 +39,7 @@ pub struct Settings {
     pub rows: usize,
 }
 
-/// Results that are no parts of the tokenizer.json.
+/// Results that are not parts of the tokenizer.json.
 #[derive(Clone, Debug, Default)]
 pub struct Applied {
     /// A description of the changes, for hashes; empty if there are none.

@@ -293,7 +293,7 @@ impl<'a> Pickle<'a> {
         let top = self.top()?;
         match &mut self.objects[top] {
             Value::Sequence(sequence) => sequence.extend(items),
-            _ => return Err("its pickle appends to what is no list".to_owned()),
+            _ => return Err("its pickle appends to a value that is not a list".to_owned()),
         }
         Ok(())
     }
@@ -310,7 +310,7 @@ impl<'a> Pickle<'a> {
                         .map(|pair| (pair[0], pair[1])),
                 );
             }
-            _ => return Err("its pickle sets an item of what is no dict".to_owned()),
+            _ => return Err("its pickle sets an item of a value that is not a dict".to_owned()),
         }
         Ok(())
     }
@@ -349,14 +349,16 @@ impl<'a> Pickle<'a> {
         let [arguments, function] = [self.pop()?, self.pop()?];
         let arguments = self.as_sequence(arguments)?;
         let Value::Global(function) = &self.objects[function] else {
-            return Err("its pickle calls what is no function".to_owned());
+            return Err("its pickle calls a value that is not a function".to_owned());
         };
         match (&**function, arguments) {
             ("collections.OrderedDict", []) => self.push(Value::Dict(Vec::new())),
             ("torch._utils._rebuild_parameter", &[tensor, ..]) => self.stack.push(tensor),
             ("torch._utils._rebuild_tensor_v2", &[storage, offset, shape, strides, ..]) => {
                 let Value::Storage(storage) = self.objects[storage] else {
-                    return Err("its pickle makes a tensor of what is no storage".to_owned());
+                    return Err(
+                        "its pickle makes a tensor of a value that is not a storage".to_owned()
+                    );
                 };
                 let tensor = Tensor {
                     storage,

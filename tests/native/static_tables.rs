@@ -375,3 +375,32 @@ fn every_truncation_is_reported() {
         assert_eq!(error.code(), "truncated_stream", "{end}: {error}");
     }
 }
+
+/// Files with a byte changed load or are refused, and never panic.
+#[test]
+fn damaged_files_are_refused_or_load() {
+    let name = "model2vec-f16";
+    let tokenizer = std::fs::read(folder(name).join("tokenizer.json")).unwrap();
+    let weights = weights(name);
+    let header = usize::try_from(u64::from_le_bytes(weights[..8].try_into().unwrap())).unwrap();
+    let (mut loaded, mut refused) = (0, 0);
+    for at in (0..header + 8).chain((header + 8..weights.len()).step_by(97)) {
+        for byte in [b'0', b'9', b'"', 0xff] {
+            let mut damaged = weights.clone();
+            damaged[at] = byte;
+            let changes = [
+                (WEIGHTS, Some(&damaged[..])),
+                ("tokenizer.json", Some(&tokenizer[..])),
+            ];
+            match load_with(&folder(name), None, &changes, 64) {
+                Ok(embedder) => {
+                    loaded += 1;
+                    let options = EncodeOptions::default();
+                    assert!(embedder.encode(vec!["a cat".into()], &options).is_ok());
+                }
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    assert!(loaded > 0 && refused > 0, "{loaded} {refused}");
+}

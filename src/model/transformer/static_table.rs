@@ -285,6 +285,7 @@ fn row_scale(values: &[f32]) -> f32 {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp, reason = "sums of these numbers are exact")]
 mod tests {
     use super::*;
 

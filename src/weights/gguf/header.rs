@@ -566,7 +566,7 @@ impl Header {
                 if exact && low.is_power_of_two() && low <= 1 << 16 {
                     Ok(low.into())
                 } else {
-                    Err(self.invalid(format!("its key {KEY} is no power of two up to 65536")))
+                    Err(self.invalid(format!("its key {KEY} is not a power of two up to 65536")))
                 }
             }
             Some(_) => Err(self.invalid(format!("its key {KEY} must be a whole number"))),

@@ -24,7 +24,7 @@ pub fn decoder(matrix: &QuantizedMatrix, packing: Packing) -> Result<RowDecoder>
             .map_or(&[][..], |(one, _)| &one.shape)
     };
     let [groups, rows] = *shape(Role::Scales) else {
-        return Err(matrix.wrong("its scales are no matrix"));
+        return Err(matrix.wrong("its scales are not a matrix"));
     };
     let packed = [groups, (matrix.rows * packing.bits).div_ceil(32)];
     let (zeros, stored) = matrix.needed(Role::Zeros)?;

@@ -89,7 +89,7 @@ impl Reader {
             .for_each(|(out, code)| *out = code);
         if out.contains(&i8::MIN) {
             return Err(Error::UnsupportedModel(format!(
-                "{name} has a code of -128, which its grid has not; save the model again"
+                "{name} has a code of -128, which saved models do not have; save the model again"
             )));
         }
         Ok(self.dtype)

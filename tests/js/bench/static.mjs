@@ -4,8 +4,8 @@ import { readFile } from "node:fs/promises";
 import { load } from "gossamer-embed";
 import { median } from "../support/numbers.mjs";
 import { root } from "../support/server.mjs";
+import { staticFiles } from "../support/static-table.mjs";
 
-const COLUMNS = 256;
 const TEXTS = 20_000;
 const RUNS = 5;
 const SENTENCES = [
@@ -20,29 +20,7 @@ const SENTENCES = [
 ];
 
 const tokenizer = await readFile(`${root}models/sentence-transformers/all-MiniLM-L6-v2/tokenizer.json`);
-const rows = Object.keys(JSON.parse(tokenizer).model.vocab).length;
-const header = JSON.stringify({
-  embeddings: { dtype: "F32", shape: [rows, COLUMNS], data_offsets: [0, rows * COLUMNS * 4] },
-}).padEnd(128);
-const weights = new Uint8Array(8 + header.length + rows * COLUMNS * 4);
-const view = new DataView(weights.buffer);
-view.setBigUint64(0, BigInt(header.length), true);
-weights.set(new TextEncoder().encode(header), 8);
-let seed = 1;
-for (let at = 8 + header.length; at < weights.length; at += 4) {
-  seed = (Math.imul(seed, 1_664_525) + 1_013_904_223) >>> 0;
-  view.setFloat32(at, seed / 2 ** 32 - 0.5, true);
-}
-const files = {
-  "modules.json": new TextEncoder().encode(
-    JSON.stringify([
-      { path: ".", type: "sentence_transformers.models.StaticEmbedding" },
-      { path: "1_Normalize", type: "sentence_transformers.models.Normalize" },
-    ]),
-  ),
-  "tokenizer.json": new Uint8Array(tokenizer),
-  "model.safetensors": weights,
-};
+const files = staticFiles(tokenizer);
 const texts = Array.from({ length: TEXTS }, (_, i) => `${SENTENCES[i % SENTENCES.length]} ${i % 97}`);
 
 const table = [];
