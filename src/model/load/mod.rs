@@ -2,10 +2,10 @@
 //!
 //! [`loader`] is the state machine that the caller drives, one [`step`] after the other. First it
 //! reads the small files: `discovery` knows which there are, `plan` reads them with the help of
-//! `pipeline` (modules), `tokenizers`, `heads`, `quantization` and [`kind`] (what is refused), and
+//! `pipeline` (modules), `tokenizers`, `heads`, `static_files` and [`kind`] (what is refused), and
 //! `layout_builder` lays out the weights. Then `streaming` reads the weight files: `matching` finds
-//! the tensors in a file, `inventory` records them, and `store` stores their rows, all for
-//! `checkpoint`. `finish` makes the model. [`save`] writes it back.
+//! the tensors in a file, `inventory` records them, and `store` stores their rows (`table` does both
+//! for static embeddings), all for `checkpoint`. `finish` makes the model. [`save`] writes it back.
 
 mod arrival;
 mod checkpoint;
@@ -24,7 +24,6 @@ mod matching;
 pub mod options;
 mod pipeline;
 mod plan;
-mod quantization;
 #[cfg(not(target_arch = "wasm32"))]
 mod read;
 pub mod save;
@@ -32,7 +31,9 @@ mod saved_config;
 mod saved_file;
 mod scoring;
 mod sentence;
+mod static_files;
 pub mod step;
 mod store;
 mod streaming;
+mod table;
 mod tokenizers;
