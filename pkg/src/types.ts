@@ -515,7 +515,7 @@ export interface ModelInfo {
   tasks: string[];
   /** Length of its vectors; for sparse models, of the vocabulary. */
   dimensions: number;
-  /** The most tokens of one text, special tokens included. */
+  /** The most tokens of one text, special tokens included. 4294967295: nothing limits it (static tables). */
   maxTokens: number;
   /** How the weights are held. */
   dtype: WeightDtype;

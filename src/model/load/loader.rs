@@ -447,7 +447,7 @@ impl<B: Backend> Loader<B> {
         }
         let has_modules = plan.has_modules;
         for route in &mut plan.routes {
-            if static_files::finish(route, &tables, &self.files, has_modules)? {
+            if static_files::finish(route, &tables, has_modules)? {
                 plan.pipeline += " as model2vec";
             }
         }
