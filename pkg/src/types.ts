@@ -672,7 +672,10 @@ export interface ModelInfo {
    * reranker, the number of labels.
    */
   dimensions: number;
-  /** Maximum number of tokens of a text, including special tokens. */
+  /**
+   * Maximum number of tokens of a text, including special tokens. 4294967295 if there is no limit
+   * (static tables).
+   */
   maxTokens: number;
   /** Number format in which the weights are held. */
   dtype: WeightDtype;

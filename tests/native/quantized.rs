@@ -59,9 +59,9 @@ fn open(
     load_with(&fixture("quantized"), dtype, &changes, chunk)
 }
 
-fn stored_as(layout: &str, outcome: Outcome) -> Option<Stored> {
+fn stored_as(layout: &str, outcome: Outcome) -> Stored {
     let layout = layout.to_owned();
-    Some(Stored { layout, outcome })
+    Stored { layout, outcome }
 }
 
 /// The error of a layout's file, changed.
@@ -83,7 +83,10 @@ fn every_layout_gives_the_vectors_of_its_library() {
         let theirs = rows(&references[layout]);
         let bytes = file(layout);
         let embedder = open(layout, &bytes, WeightDtype::F32, 1 << 20).unwrap();
-        assert_eq!(embedder.info().stored, stored_as(stored, Outcome::Widened));
+        assert_eq!(
+            embedder.info().stored,
+            Some(stored_as(stored, Outcome::Widened))
+        );
         let options = EncodeOptions::default();
         let ours = embedder.encode(inputs(&list), &options).unwrap();
         let vectors = ours.data.chunks_exact(ours.dimensions);
@@ -95,7 +98,10 @@ fn every_layout_gives_the_vectors_of_its_library() {
             assert_eq!(again.encode(inputs(&list), &options).unwrap(), ours);
         }
         let q8 = open(layout, &bytes, WeightDtype::Q8, 1 << 20).unwrap();
-        assert_eq!(q8.info().stored, stored_as(stored, Outcome::Requantized));
+        assert_eq!(
+            q8.info().stored,
+            Some(stored_as(stored, Outcome::Requantized))
+        );
         // What that costs by itself: the new codes, computed with in f32.
         let codes = saved(&q8, None, 1 << 20);
         let exact = saved::open(&codes, Some(WeightDtype::F32)).unwrap();

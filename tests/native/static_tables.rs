@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use crate::common::files::{self, Tensor, shards};
 use crate::common::saved::{self, saved};
 use crate::common::{
-    assert_close, cosine, fixture, inputs, load, load_with, reference, rows, texts, zip,
+    assert_close, cosine, fixture, inputs, load, load_as, load_with, reference, rows, texts, zip,
 };
 use gossamer::{
-    ChunkOptions, Cpu, Embedder, EncodeOptions, Input, Outcome, TokenOptions, WeightDtype,
+    ChunkOptions, Cpu, Embedder, EncodeOptions, Input, LoadOptions, Outcome, TokenOptions,
+    WeightDtype,
 };
 use serde_json::{Value, json};
 
@@ -85,6 +86,14 @@ fn every_model_gives_the_vectors_of_its_library() {
             assert_eq!(again.space_id(), embedder.space_id(), "{name}, {chunk}");
             assert_eq!(vectors(&again, &EncodeOptions::default()), ours, "{name}");
         }
+        // The small files are not kept where nothing is saved.
+        let options = LoadOptions {
+            dtype: Some(WeightDtype::F32),
+            ..LoadOptions::default()
+        };
+        let again = load_as(Cpu::new(), &folder(name), options, &[], 1000).unwrap();
+        assert_eq!(again.space_id(), embedder.space_id(), "{name}");
+        assert_eq!(vectors(&again, &EncodeOptions::default()), ours, "{name}");
         // As it is held unless a caller says otherwise.
         let usual = load_with(&folder(name), None, &[], 1000).unwrap();
         assert_eq!(usual.info().dtype, held, "{name}");

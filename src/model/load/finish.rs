@@ -48,7 +48,7 @@ pub fn embedder<B: Backend>(
     drop(collected);
     tie_decoders(&mut plan.routes, &tied);
     for route in &mut plan.routes {
-        if static_files::finish(route, &tables, &files, plan.has_modules)? {
+        if static_files::finish(route, &tables, plan.has_modules)? {
             plan.pipeline += " as model2vec";
         }
     }

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::model::embedder::Embedder;
 use crate::model::load::arrival::{Arrival, Pins};
 use crate::model::load::discovery;
-use crate::model::load::files::{CONFIG, Files, MODEL_SETTINGS};
+use crate::model::load::files::{Files, MODEL_SETTINGS};
 use crate::model::load::finish;
 use crate::model::load::gguf as gguf_files;
 use crate::model::load::options::LoadOptions;
@@ -108,11 +108,10 @@ impl<B: Backend> Loader<B> {
             if let Some(file) = &self.options.file {
                 plan.replace_weights(file)?;
             }
-            // The plan has read all of them. The end of loading reads these two.
+            // The plan has read all of them but the model's settings.
             let saveable = self.options.saveable;
-            self.files.retain(|name| {
-                [MODEL_SETTINGS, CONFIG].contains(&name) || (saveable && !weights::is_file(name))
-            });
+            self.files
+                .retain(|name| name == MODEL_SETTINGS || (saveable && !weights::is_file(name)));
             self.stage = Stage::Weights(Box::new(Streaming::new(plan)));
         }
         Ok(unknown)

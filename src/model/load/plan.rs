@@ -494,6 +494,7 @@ impl Planner<'_> {
                     input: width,
                     vocab_size: tokens,
                     dropped: None,
+                    model2vec_limit: static_files::max_length(self.files)?,
                 })),
             },
             family: "static",

@@ -9,7 +9,6 @@
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::model::families::config::Config;
 use crate::model::load::files::{CONFIG, Files, TOKENIZER};
 use crate::model::load::pipeline::ModuleEntry;
 use crate::model::load::table::FinishedTable;
@@ -43,12 +42,7 @@ pub fn normalizes(files: &Files) -> Result<bool> {
 }
 
 /// Completes a route with what its table turned out to be. Returns whether texts are tokenised by model2vec's rules.
-pub fn finish(
-    route: &mut Route,
-    tables: &[FinishedTable],
-    files: &Files,
-    has_modules: bool,
-) -> Result<bool> {
+pub fn finish(route: &mut Route, tables: &[FinishedTable], has_modules: bool) -> Result<bool> {
     let Body::Static(embedding) = &mut route.body else {
         return Ok(false);
     };
@@ -79,7 +73,7 @@ pub fn finish(
         )));
     }
     embedding.dropped = tokenizer.unknown();
-    if let Some(limit) = max_length(files.config(CONFIG)?)? {
+    if let Some(limit) = embedding.model2vec_limit {
         let characters = limit.saturating_mul(tokenizer.median_length());
         route.tokenizer = tokenizer.with_characters(characters).into();
         route.max_tokens = limit;
@@ -90,9 +84,9 @@ pub fn finish(
 }
 
 /// model2vec's limit of tokens; none if config.json has null.
-fn max_length(config: Option<Config>) -> Result<Option<usize>> {
+pub fn max_length(files: &Files) -> Result<Option<usize>> {
     const FIELD: &str = "max_length";
-    let Some(config) = config else {
+    let Some(config) = files.config(CONFIG)? else {
         return Ok(Some(MAX_LENGTH));
     };
     let limit = config.size_or(FIELD, MAX_LENGTH, UNLIMITED)?;

@@ -27,6 +27,8 @@ pub struct StaticEmbedding {
     pub vocab_size: usize,
     /// A token that is left out of the mean.
     pub dropped: Option<u32>,
+    /// The most tokens of a text where model2vec's rules hold, which the table decides.
+    pub model2vec_limit: Option<usize>,
 }
 
 /// Vectors of tokens, `[rows, columns]`.

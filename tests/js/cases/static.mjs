@@ -60,7 +60,7 @@ export const cases = {
       assert.equal(again.info.spaceId, model.info.spaceId);
       assert.deepEqual(await again.encode("The cat sat on the mat."), expected);
       again.dispose();
-      const error = await failure(model.encodeTokens("a cat"));
+      const error = await failure(() => model.encodeTokens("a cat"));
       assert.equal(error.code, "wrong_model_kind");
       assert.deepEqual(await model.encode("The cat sat on the mat."), expected);
       model.dispose();
@@ -75,7 +75,7 @@ export const cases = {
       "tokenizer.json": await get("sentence-dense/0_StaticEmbedding/tokenizer.json"),
       "model.safetensors": await get("model2vec/model.safetensors"),
     };
-    const error = await failure(load(files));
+    const error = await failure(() => load(files));
     assert.equal(error.code, "invalid_safetensors");
     assert.match(error.message, /embeddings has \d+ rows, and the tokenizer has \d+ ids/);
   },
