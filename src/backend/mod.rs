@@ -52,7 +52,7 @@ pub use self::pooling::Pooling;
 use crate::error::Result;
 
 /// Version of the numbers that kernels compute, part of every `spaceId`. It is raised whenever a
-/// change gives other vectors, so that vectors of two versions are told apart. `cpu::tests` pins
+/// change gives other vectors, so that vectors of two versions are told apart. `cpu::numerics` pins
 /// each version together with the hashes of the kernels' results.
 pub const NUMERICS: u32 = 3;
 

@@ -52,7 +52,7 @@ pub struct Chunker {
 /// What a [`Chunker`] does next.
 enum Stage {
     /// Looks for the places of tokens.
-    Places(Encoding),
+    Places(Box<Encoding>),
     /// Rates the places between tokens. The number is the byte at which the tokens so far end.
     Cuts(Around, usize),
     /// Makes the chunk that begins at a token.
@@ -81,7 +81,7 @@ impl Chunker {
         let around = tokenizer.tokens(0, &"".into(), whole(rules))?.ids.len();
         Ok(Self {
             room: check(chunking, around, rules.limit)?,
-            stage: Stage::Places(tokenizer.begin_places(&text)),
+            stage: Stage::Places(Box::new(tokenizer.begin_places(&text))),
             text,
             index,
             chunking,

@@ -34,6 +34,7 @@ pub const STEP: usize = 1 << 15;
 
 pub use rules::{Direction, Rules};
 pub use settings::{Settings, lists_tokens};
+pub use template::SpecialToken;
 pub use tokenizer::{Token, Tokenizer, Tokens};
 
 /// One thing to embed.

@@ -259,7 +259,8 @@ impl Pipeline {
 
     /// Splits a text without added tokens into words.
     fn split(&self, mut text: Aligned) -> Result<(Aligned, std::vec::IntoIter<Range<usize>>)> {
-        let mut words = Vec::from([0..text.text().len()]);
+        let mut words = Vec::new();
+        words.push(0..text.text().len());
         let split = self.pre_tokenizer.apply(&mut text, &mut words);
         split.map_err(broken)?;
         Ok((text, words.into_iter()))

@@ -18,12 +18,15 @@ use super::pair::{Pair, Piece};
 /// The most tokens around a text.
 const MOST: usize = 64;
 
+/// Id and name of a special token.
+pub type SpecialToken = (u32, String);
+
 /// What is put around a text.
 #[derive(Default)]
 pub struct Template {
     /// Ids and names.
-    pub before: Vec<(u32, String)>,
-    pub after: Vec<(u32, String)>,
+    pub before: Vec<SpecialToken>,
+    pub after: Vec<SpecialToken>,
     /// How places of tokens lose the space around them: whether a first space may have been put
     /// there. In order.
     pub trims: Vec<bool>,
@@ -88,7 +91,7 @@ impl Template {
     }
 }
 
-type Tokens = Vec<(u32, String)>;
+type Tokens = Vec<SpecialToken>;
 
 /// What a template has before and after a text.
 fn single(fields: &Fields) -> Result<(Tokens, Tokens), String> {

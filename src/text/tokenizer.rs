@@ -16,7 +16,7 @@ use super::parts::Parts;
 use super::pipeline::{Encoding, Ends, Found, Need, Pipeline, broken};
 use super::rules::{Direction, Rules};
 use super::settings::Settings;
-use super::template::Template;
+use super::template::{SpecialToken, Template};
 use crate::error::{Error, Result};
 
 /// If a text has too many tokens, the error counts them exactly up to this number.
@@ -249,7 +249,7 @@ impl Tokenizer {
     }
 
     /// The special tokens that this tokenizer puts before and after a text.
-    fn around(&self) -> (&[(u32, String)], &[(u32, String)]) {
+    fn around(&self) -> (&[SpecialToken], &[SpecialToken]) {
         let Template { before, after, .. } = self.frame();
         if self.template {
             (before, after)
@@ -433,7 +433,7 @@ impl Tokenizer {
         budget: &mut usize,
         tokens: &mut Vec<Token>,
     ) -> Result<bool> {
-        let special = |(id, text): &(u32, String)| Token {
+        let special = |(id, text): &SpecialToken| Token {
             id: *id,
             text: text.clone(),
             special: true,

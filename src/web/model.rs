@@ -115,17 +115,17 @@ impl Model {
     }
 
     /// `[[text, text], …]` → `{ data, shape, tokens, truncated }`, scores row by row.
-    pub fn score(&self, inputs: &JsValue, options: JsValue) -> Thrown<Job> {
+    pub fn score(&self, inputs: &JsValue, options: &JsValue) -> Thrown<Job> {
         let inputs = pairs::pairs(inputs)?;
-        let options = from_js("options", options)?;
+        let options = pairs::options(options)?;
         let run = self.0.embedder.start_scores(inputs, &options);
         self.job(run.map(|run| Work::Native(Box::new(run), scores)))
     }
 
     /// `{ query, documents }` → as `score`, in the order of the documents.
-    pub fn rerank(&self, request: &JsValue, options: JsValue) -> Thrown<Job> {
+    pub fn rerank(&self, request: &JsValue, options: &JsValue) -> Thrown<Job> {
         let (query, documents) = pairs::documents(request)?;
-        let options = from_js("options", options)?;
+        let options = pairs::options(options)?;
         let run = self.0.embedder.start_rerank(&query, documents, &options);
         self.job(run.map(|run| Work::Native(Box::new(run), scores)))
     }

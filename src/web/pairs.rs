@@ -1,11 +1,13 @@
-//! Pairs of texts from JavaScript.
+//! Pairs of texts from JavaScript, and how to score them. Options are read by hand: a derived reader of them has several KB.
+//! TypeScript has refused those that do not exist.
 
 use js_sys::{Array, Reflect};
 use wasm_bindgen::prelude::*;
 
 use super::Thrown;
-use crate::Input;
 use crate::error::Error;
+use crate::text::Direction;
+use crate::{Input, ScoreActivation, ScoreOptions};
 
 /// `[[text, text], …]`
 pub fn pairs(value: &JsValue) -> Thrown<Vec<Input>> {
@@ -44,6 +46,51 @@ pub fn documents(request: &JsValue) -> Thrown<(String, Vec<String>)> {
         .map(read)
         .collect::<Thrown<_>>()?;
     Ok((query, documents))
+}
+
+/// `{ activation?, promptName?, prompt?, truncate?, truncationDirection? }`
+pub fn options(value: &JsValue) -> Thrown<ScoreOptions> {
+    let field = |name: &str| Reflect::get(value, &name.into());
+    let text = |name: &'static str| match field(name)? {
+        value if value.is_undefined() => Ok(None),
+        value => match value.as_string() {
+            Some(text) => Ok(Some(text)),
+            None => Err(wrong(name, format!("{name} must be a string"))),
+        },
+    };
+    let activation = match text("activation")? {
+        None => None,
+        Some(name) => Some(ScoreActivation::from_name(&name).ok_or_else(|| {
+            let reason = format!(
+                "activation is {name:?}; it must be \"identity\", \"sigmoid\" or \"softmax\""
+            );
+            wrong("activation", reason)
+        })?),
+    };
+    let truncate = field("truncate")?;
+    if truncate.as_bool().is_none() && !truncate.is_undefined() {
+        return Err(wrong(
+            "truncate",
+            "truncate must be true or false".to_owned(),
+        ));
+    }
+    let truncation_direction = match text("truncationDirection")?.as_deref() {
+        None => Direction::Model,
+        Some("left") => Direction::Left,
+        Some("right") => Direction::Right,
+        Some(other) => {
+            let reason =
+                format!("truncationDirection is {other:?}; it must be \"left\" or \"right\"");
+            return Err(wrong("truncationDirection", reason));
+        }
+    };
+    Ok(ScoreOptions {
+        activation,
+        prompt_name: text("promptName")?,
+        prompt: text("prompt")?,
+        truncate: truncate.as_bool(),
+        truncation_direction,
+    })
 }
 
 fn list(

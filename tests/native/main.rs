@@ -21,7 +21,6 @@ mod rerank;
 mod rerank_formats;
 mod save;
 mod shards;
-mod sized_reranker;
 mod sized_splade;
 mod static_tables;
 mod sweep_models;

@@ -1,5 +1,5 @@
-//! Rerankers of each head and layout of files against sentence-transformers' CrossEncoder
-//! (tests/fixtures/reranker_files.py).
+//! Rerankers of each head and layout of files against sentence-transformers' `CrossEncoder`
+//! (`tests/fixtures/reranker_files.py`).
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -129,17 +129,17 @@ fn the_beginning_is_cut_where_the_files_or_the_caller_say_so() {
     let folder = folder("bert");
     let theirs = reference(&folder.join("reference.safetensors"));
     let left = ScoreOptions {
-        truncation_direction: serde_json::from_str("\"left\"").unwrap(),
+        truncation_direction: gossamer::text::Direction::Left,
         ..identity()
     };
     let ours = load(&folder, WeightDtype::F32)
         .score(pairs(), &left)
         .unwrap();
     assert_scores("asked", &ours, &theirs["left_logits"]);
-    let changed = with(&folder, "tokenizer_config.json", |config| {
+    let settings = with(&folder, "tokenizer_config.json", |config| {
         config["truncation_side"] = json!("left");
     });
-    let changes = [("tokenizer_config.json", Some(changed.as_slice()))];
+    let changes = [("tokenizer_config.json", Some(settings.as_slice()))];
     let embedder = load_with(&folder, WeightDtype::F32, &changes, 1000).unwrap();
     let ours = embedder.score(pairs(), &identity()).unwrap();
     assert_scores("said", &ours, &theirs["left_logits"]);
@@ -479,7 +479,7 @@ fn tokenizers_that_make_no_pairs_are_refused() {
 
     // A limit that leaves no room for text.
     let limit = with(&folder, "tokenizer_config.json", |config| {
-        config["model_max_length"] = json!(3)
+        config["model_max_length"] = json!(3);
     });
     let changes = [("tokenizer_config.json", Some(limit.as_slice()))];
     let error = load_with(&folder, WeightDtype::Q8, &changes, 1000);

@@ -214,6 +214,7 @@ fn jina_ranks_documents() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a case for each field")]
 fn each_api_reports_bad_requests_in_its_own_way() {
     let embedder = reranker("bert");
     let dense = load(&fixture("tiny-bert"), WeightDtype::Q8);

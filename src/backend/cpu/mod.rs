@@ -8,6 +8,8 @@ mod dot;
 mod gemm_f32;
 mod gemm_int;
 mod norm;
+#[cfg(test)]
+mod numerics;
 mod packed_int;
 mod pooling;
 mod rotation;

@@ -184,6 +184,10 @@ impl ClassifierNames {
     };
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "other families read it from their config"
+)]
 fn first_token(_: &Config) -> Result<Pooling> {
     Ok(Pooling::Cls)
 }

@@ -65,8 +65,8 @@ fn labels(config: &Config) -> Result<Vec<String>> {
                 .map_or_else(|| name.to_string(), str::to_owned),
         )
     };
-    let names = (0..named.len()).map(name).collect::<Option<_>>();
-    names.ok_or_else(wrong)
+    let all = (0..named.len()).map(name).collect::<Option<_>>();
+    all.ok_or_else(wrong)
 }
 
 /// What makes scores of logits: as sentence-transformers 6 saves it, as 4 and 5 did, as older versions did, or else its

@@ -5,7 +5,7 @@ use crate::backend::either::Either;
 use crate::backend::rehearsal::Rehearsal;
 use crate::error::{Error, Result};
 use crate::model::loaded::Model;
-use crate::model::run::pass::{self, Pass, PassKey, Vectors};
+use crate::model::run::pass::{self, DenseOf, Pass, PassKey, Vectors};
 use crate::model::transformer::route::Body;
 
 use crate::text::{Direction, Input, Rules, Tokens};
@@ -31,8 +31,7 @@ impl Model<Either> {
         };
         let key = PassKey {
             route,
-            dense: transformer.dense.is_some(),
-            late: false,
+            dense: transformer.dense.as_ref().map(|_| DenseOf::Input),
             sparse: transformer.sparse.is_some() && transformer.dense.is_none(),
             tokens: None,
             scores: transformer.classifier.is_some(),
@@ -97,7 +96,7 @@ impl Model<Either> {
         pass.clone().await;
         let mut vectors = Vectors::default();
         match pass.vectors(&self.routes[key.route], &mut |own| {
-            vectors = std::mem::take(own)
+            vectors = std::mem::take(own);
         }) {
             Some(outcome) => outcome.map(|()| vectors),
             None => Err(Error::Internal("a pass did not end".to_owned())),

@@ -20,7 +20,7 @@ use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::loaded::Model;
 use crate::model::run::outputs::Output;
-use crate::model::run::pass::{Pass, PassKey, Vectors};
+use crate::model::run::pass::{DenseOf, Pass, PassKey, Vectors};
 use crate::model::run::queue::Queue;
 use crate::model::run::requested::Requested;
 use crate::model::transformer::route::Route;
@@ -135,10 +135,11 @@ impl Run {
 
     /// The kind of passes that this run needs.
     fn pass_key(&self) -> PassKey {
+        let late = self.queue.chunking.is_some_and(|chunking| chunking.late);
+        let dense_of = if late { DenseOf::Span } else { DenseOf::Input };
         PassKey {
             route: self.route,
-            dense: self.requested.dense.is_some(),
-            late: self.queue.chunking.is_some_and(|chunking| chunking.late),
+            dense: self.requested.dense.as_ref().map(|_| dense_of),
             sparse: self.requested.sparse.is_some(),
             tokens: self.requested.tokens.map(|tokens| tokens.head),
             scores: self.requested.scores.is_some(),

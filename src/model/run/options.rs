@@ -118,8 +118,7 @@ options! {
 }
 
 /// How to score pairs of texts.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, Debug, Default)]
 pub struct ScoreOptions {
     /// What makes scores of the model's logits; by default what its files say, or else a sigmoid for one label and nothing
     /// for several.

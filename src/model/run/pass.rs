@@ -21,16 +21,23 @@ use crate::text::{Batch, Tokens};
 pub struct PassKey {
     /// Index of the model's route.
     pub route: usize,
-    /// Whether there are dense vectors.
-    pub dense: bool,
-    /// Whether these are one for each of the inputs' spans.
-    pub late: bool,
+    /// What a dense vector stands for, if there are any.
+    pub dense: Option<DenseOf>,
     /// Whether there are sparse vectors.
     pub sparse: bool,
     /// The head of tokens' vectors, if there are any.
     pub tokens: Option<TokenHead>,
     /// Whether there are scores.
     pub scores: bool,
+}
+
+/// What a dense vector stands for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum DenseOf {
+    /// A whole input.
+    Input,
+    /// One of the input's spans (late chunking).
+    Span,
 }
 
 /// The vectors of a pass. Each kind is empty, or has an entry for each input.
@@ -201,13 +208,14 @@ fn transform<B: Compute>(
     }
     // There is one for each span, so these come last.
     let mut last = Vec::new();
-    if let (true, Some(head)) = (key.dense, &transformer.dense) {
+    if let (Some(of), Some(head)) = (key.dense, &transformer.dense) {
         let whole = |batch: &Batch| Ok(ReadBack::All(head.run(backend, weights, &states, batch)?));
-        if key.late {
-            let spans = spans(batch, inputs);
-            last.extend(spans.map(|span| whole(&span)).collect::<Result<Vec<_>>>()?);
-        } else {
-            last.push(whole(batch)?);
+        match of {
+            DenseOf::Input => last.push(whole(batch)?),
+            DenseOf::Span => {
+                let spans = spans(batch, inputs);
+                last.extend(spans.map(|span| whole(&span)).collect::<Result<Vec<_>>>()?);
+            }
         }
     }
     if let Some(head) = key.tokens {
@@ -295,7 +303,7 @@ fn vectors(route: &Route, key: PassKey, batch: &Batch, values: Vec<Values>) -> R
         });
         vectors.tokens = sequences.collect();
     }
-    if let (true, Some(head)) = (key.dense, &transformer.dense) {
+    if let (Some(_), Some(head)) = (key.dense, &transformer.dense) {
         vectors.dimensions = head.dimensions;
         for values in values {
             vectors.dense.extend(heads::all(values)?);

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::model::run::options::TextOptions;
 use crate::model::transformer::route::Route;
 use crate::text::chunk::{ChunkStep, Chunker, late_pass};
-use crate::text::{Chunk, Chunking, Direction, Input, Rules, Tokens};
+use crate::text::{Chunk, Chunking, Direction, Input, Rules, SpecialToken, Tokens};
 
 /// A text that must not be cut is refused before it is tokenised if it has more than this many
 /// characters for each token that the model takes. Words that long do not occur.
@@ -33,7 +33,7 @@ pub struct Queue {
 
 /// A text that is being split.
 enum Splitting {
-    Chunks(Chunker),
+    Chunks(Box<Chunker>),
     /// Late chunking: all chunks are known, and those before a number have had their pass.
     Passes(String, usize),
 }
@@ -129,7 +129,7 @@ impl Queue {
             (Some(chunking), Input::Text(text)) => {
                 let tokenizer = &route.tokenizer;
                 let chunker = Chunker::new(tokenizer, self.number, text, rules, chunking)?;
-                self.splitting = Some(Splitting::Chunks(chunker));
+                self.splitting = Some(Splitting::Chunks(Box::new(chunker)));
                 self.chunks.push(Vec::new());
                 Ok(())
             }
@@ -213,7 +213,7 @@ pub fn check_input(index: usize, route: &Route, input: &Input, rules: Rules) -> 
         Input::Ids(ids) => {
             check_ids(ids, route.vocab_size())?;
             let frame = route.tokenizer.frame();
-            let same = |(own, (id, _)): (&u32, &(u32, String))| own == id;
+            let same = |(own, (id, _)): (&u32, &SpecialToken)| own == id;
             let (before, after) = (&frame.before, &frame.after);
             let rest = ids.get(before.len()..).unwrap_or_default();
             let end = rest.len().checked_sub(after.len()).map(|at| &rest[at..]);
@@ -223,7 +223,7 @@ pub fn check_input(index: usize, route: &Route, input: &Input, rules: Rules) -> 
             {
                 return Ok(());
             }
-            let names = |tokens: &[(u32, String)]| {
+            let names = |tokens: &[SpecialToken]| {
                 let names: Vec<&str> = tokens.iter().map(|(_, name)| name.as_str()).collect();
                 names.join(" ")
             };

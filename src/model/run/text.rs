@@ -111,9 +111,9 @@ impl ChunkRun {
         };
         let tokenizer = &route.tokenizer;
         let begin = |text| Chunker::new(tokenizer, self.number, text, rules, self.chunking);
-        let begun = self.current.take().map(Ok);
-        let begun = begun.or_else(|| self.texts.next().map(begin));
-        let Some(mut chunker) = begun.transpose()? else {
+        let current = self.current.take().map(Ok);
+        let current = current.or_else(|| self.texts.next().map(begin));
+        let Some(mut chunker) = current.transpose()? else {
             return Ok(TextStep::Done);
         };
         *budget = budget.saturating_sub(OVERHEAD);

@@ -1,7 +1,5 @@
 //! The head of a reranker (a cross-encoder): the states of a pair's tokens → a number for each label.
 
-use serde::Deserialize;
-
 use crate::backend::{Activation, Compute, NormKind, Pooling};
 use crate::error::Result;
 use crate::model::transformer::forward::Weights;
@@ -46,9 +44,7 @@ impl Classifier {
 }
 
 /// What makes scores of logits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScoreActivation {
     /// Scores are the logits.
     Identity,
@@ -59,6 +55,16 @@ pub enum ScoreActivation {
 }
 
 impl ScoreActivation {
+    /// The activation of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "identity" => Some(Self::Identity),
+            "sigmoid" => Some(Self::Sigmoid),
+            "softmax" => Some(Self::Softmax),
+            _ => None,
+        }
+    }
+
     /// Makes scores of the logits of one sequence; through f64, so that engines and platforms agree on the f32.
     #[expect(clippy::cast_possible_truncation, reason = "f32s in, f32s out")]
     pub(in crate::model) fn apply(self, logits: &mut [f32]) {

@@ -51,7 +51,7 @@ pub enum SparseHead {
         splade: Splade,
     },
     /// BGE-M3's lexical weights (Chen et al. 2024): the weight of a token's vocabulary entry is the
-    /// ReLU of a linear function of the token's state. If a token occurs several times, its largest
+    /// `ReLU` of a linear function of the token's state. If a token occurs several times, its largest
     /// weight counts.
     Lexical {
         /// `[1, hidden]`

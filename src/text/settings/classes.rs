@@ -119,7 +119,7 @@ const CLASSES: [Class; 10] = [
         names: &["AlbertTokenizer"],
         kind: Kind::Albert,
         pre_tokenizer: WORDS,
-        template: ["cls_token", "sep_token"],
+        template: ["", ""],
         trims: false,
         tokens: &[
             ("bos_token", "[CLS]"),
