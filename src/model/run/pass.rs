@@ -165,11 +165,12 @@ fn average<B: Backend>(
     let [_, columns] = table.shape();
     let mut lists: Vec<&[u32]> = Vec::new();
     for tokens in inputs {
-        if key.late {
-            let spans = tokens.spans.iter();
-            lists.extend(spans.map(|span| &tokens.ids[span.clone()]));
-        } else {
-            lists.push(&tokens.ids);
+        match key.dense {
+            Some(DenseOf::Span) => {
+                let spans = tokens.spans.iter();
+                lists.extend(spans.map(|span| &tokens.ids[span.clone()]));
+            }
+            _ => lists.push(&tokens.ids),
         }
     }
     let mut means = zeroed(lists.len() * columns)?;
