@@ -139,6 +139,15 @@ pub fn invalid(file: &str, reason: String) -> Error {
     }
 }
 
+/// Errors if a tensor has values that are not finite.
+pub fn check_finite(file: &str, tensor: &str, values: &[f32]) -> Result<()> {
+    if values.iter().all(|value| value.is_finite()) {
+        return Ok(());
+    }
+    let reason = format!("tensor {tensor} holds values that are not finite");
+    Err(invalid(file, reason))
+}
+
 /// The shape of tensor `name` in a complete file; empty if the file does not have it.
 pub fn shape_of(file: &str, bytes: &[u8], name: &str) -> Result<Vec<u64>> {
     struct Find<'a>(&'a str, Vec<u64>);

@@ -21,7 +21,7 @@ use crate::model::transformer::layout::{Layout, MatrixId, Slot, VectorId, Wanted
 use crate::model::transformer::static_table::TableId;
 use crate::weights::dtype::Dtype;
 use crate::weights::quantized::Row;
-use crate::weights::{Stream, TensorInfo, Visitor, invalid};
+use crate::weights::{Stream, TensorInfo, Visitor, check_finite, invalid};
 
 /// Weights that are being read.
 pub struct Checkpoint<B: Backend> {
@@ -488,13 +488,4 @@ impl<B: Backend> Visitor for Filler<'_, B> {
             }
         }
     }
-}
-
-/// Errors if a tensor has values that are not finite.
-pub fn check_finite(file: &str, tensor: &str, values: &[f32]) -> Result<()> {
-    if values.iter().all(|value| value.is_finite()) {
-        return Ok(());
-    }
-    let reason = format!("tensor {tensor} holds values that are not finite");
-    Err(invalid(file, reason))
 }

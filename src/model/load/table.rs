@@ -4,13 +4,12 @@
 
 use crate::backend::WeightDtype;
 use crate::error::{Error, Result};
-use crate::model::load::checkpoint::check_finite;
 use crate::model::load::fingerprint::Fingerprint;
 use crate::model::transformer::layout::Layout;
 use crate::model::transformer::static_table::{StaticTable, TableDtype, TableId};
 use crate::weights::dtype::Dtype;
 use crate::weights::rows::{Encoding, Rows};
-use crate::weights::{TensorInfo, invalid};
+use crate::weights::{TensorInfo, check_finite, invalid};
 
 /// The vectors, in each spelling.
 pub const VECTORS: [&str; 2] = ["embedding.weight", "embeddings"];
