@@ -1,10 +1,10 @@
-//! Bytes → tensors, while the bytes arrive.
+//! Reads weight files while their bytes arrive.
 //!
-//! A [`Stream`] takes a file in chunks of any size and says which bytes of which tensor each holds: [`safetensors`], a
-//! [`torch`] checkpoint, whose [`pickle`] is read without executing anything, or [`gguf`]. [`dtype`] turns bytes into f32, as
-//! [`gguf`]'s blocks do; [`rows`] hands on whole rows, and [`quantized`] those of matrices that are stored in few bits, in
-//! several tensors. Nothing here keeps more than the header, a row, and of quantised matrices what arrives before all that
-//! its rows need.
+//! A [`Stream`] takes a file in chunks of any size and says which bytes belong to which tensor.
+//! Formats are [`safetensors`], [`torch`] checkpoints, whose [`pickle`] is read without executing
+//! anything, and [`gguf`]. [`dtype`] and [`gguf`]'s blocks decode bytes to f32, [`rows`] assembles
+//! rows, and [`quantized`] does so for matrices that are several tensors. Memory holds the header,
+//! one row, and of a quantised matrix the tensors that arrive before its rows can be decoded.
 
 pub mod dtype;
 pub mod gguf;
@@ -16,24 +16,24 @@ pub mod torch;
 
 use crate::error::{Error, Result};
 
-/// One tensor, as a file describes it.
+/// One tensor, as a file's header describes it.
 #[derive(Clone, Debug)]
 pub struct TensorInfo {
     /// Name in the file.
     pub name: String,
-    /// Element type in safetensors' spelling, or ggml's name of the block type.
+    /// Element type in safetensors' spelling, or the name of ggml's block type.
     pub dtype: String,
-    /// How elements are decoded that come in blocks.
+    /// The block type of elements that are stored in blocks.
     pub block: Option<gguf::Block>,
     /// Dimensions, outermost first.
     pub shape: Vec<u64>,
-    /// An earlier tensor that is the very same bytes in the same shape.
+    /// An earlier tensor that is a view of the same bytes in the same shape.
     pub same_as: Option<usize>,
 }
 
-/// What a file holds, called as it becomes known.
+/// Receives the contents of a file as they arrive.
 pub trait Visitor {
-    /// The description is complete.
+    /// The header is complete.
     fn header(&mut self, tensors: &[TensorInfo]) -> Result<()>;
     /// The next bytes of tensor `index`.
     fn data(&mut self, index: usize, bytes: &[u8]) -> Result<()>;
@@ -41,7 +41,7 @@ pub trait Visitor {
 
 /// A weight file that is being read.
 pub enum Stream {
-    /// By name, all that is not torch's
+    /// Every file whose name has none of the other extensions
     Safetensors(safetensors::Stream),
     /// `.bin`, `.pt`, `.pth`
     Torch(torch::Stream),
@@ -50,7 +50,7 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// A stream of nothing yet, of the format that the file's name tells.
+    /// An empty stream, of the format that the file's name implies.
     pub fn new(file: &str) -> Self {
         if is_torch(file) {
             Self::Torch(torch::Stream::new(file))
@@ -61,7 +61,7 @@ impl Stream {
         }
     }
 
-    /// Size of the whole file, where its header tells.
+    /// Size of the whole file, if its header has arrived and says so.
     pub fn size(&self) -> Option<u64> {
         match self {
             Self::Safetensors(stream) => stream.size(),
@@ -89,18 +89,18 @@ impl Stream {
     }
 }
 
-/// The file that lists the shards, where a weight file is cut into several.
+/// The index that lists the shards of a weight file, if it is split into shards.
 pub fn index(path: &str) -> Option<String> {
     let name = path.rsplit('/').next();
     (name == Some("model.safetensors")).then(|| format!("{path}.index.json"))
 }
 
-/// The folder of a file, with the slash after it.
+/// The folder of a path, with a slash at its end.
 pub fn folder(path: &str) -> &str {
     &path[..path.rfind('/').map_or(0, |slash| slash + 1)]
 }
 
-/// The file that some models have in place of this one.
+/// The name under which other models have the same file.
 pub fn alternative(path: &str) -> Option<String> {
     let folder = folder(path);
     let name = &path[folder.len()..];
@@ -113,7 +113,7 @@ pub fn alternative(path: &str) -> Option<String> {
     Some(format!("{folder}{other}"))
 }
 
-/// Whether it is a weight file, by its name.
+/// Whether a name is that of a weight file.
 pub fn is_file(name: &str) -> bool {
     let path = std::path::Path::new(name);
     is_torch(name)
@@ -127,7 +127,7 @@ fn is_torch(file: &str) -> bool {
     extension.is_some_and(|extension| extension == "bin" || extension == "pt" || extension == "pth")
 }
 
-/// A file whose contents are wrong.
+/// An error about the contents of a file.
 pub fn invalid(file: &str, reason: String) -> Error {
     let file = file.to_owned();
     if is_torch(&file) {
@@ -139,7 +139,16 @@ pub fn invalid(file: &str, reason: String) -> Error {
     }
 }
 
-/// The shape of tensor `name` in a file that is here in whole; empty if there is none of the name.
+/// Errors if a tensor has values that are not finite.
+pub fn check_finite(file: &str, tensor: &str, values: &[f32]) -> Result<()> {
+    if values.iter().all(|value| value.is_finite()) {
+        return Ok(());
+    }
+    let reason = format!("tensor {tensor} holds values that are not finite");
+    Err(invalid(file, reason))
+}
+
+/// The shape of tensor `name` in a complete file; empty if the file does not have it.
 pub fn shape_of(file: &str, bytes: &[u8], name: &str) -> Result<Vec<u64>> {
     struct Find<'a>(&'a str, Vec<u64>);
     impl Visitor for Find<'_> {

@@ -23,6 +23,7 @@ mod save;
 mod shards;
 mod sized_splade;
 mod stated;
+mod static_tables;
 mod sweep_models;
 mod tokenizer;
 mod tokenizer_settings;

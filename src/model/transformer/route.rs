@@ -13,6 +13,7 @@ use crate::model::transformer::forward::{self, Weights};
 use crate::model::transformer::heads::{DenseHead, SparseHead, TokenHead};
 use crate::model::transformer::layout::{Encoder, Linear, VectorId};
 use crate::model::transformer::spec::Spec;
+use crate::model::transformer::static_table::StaticEmbedding;
 use crate::text::{Batch, Tokenizer};
 
 /// A way through a model.
@@ -31,6 +32,9 @@ pub struct Route {
 pub enum Body {
     /// A transformer and its heads.
     Transformer(Box<Transformer>),
+    /// The mean of tokens' vectors in a table. There is no transformer, and only dense vectors are
+    /// given.
+    Static(Box<StaticEmbedding>),
     /// A weight for each vocabulary entry. There is no transformer, and only sparse vectors are
     /// given.
     Table {
@@ -114,6 +118,7 @@ impl Route {
     pub fn vocab_size(&self) -> usize {
         match &self.body {
             Body::Transformer(transformer) => transformer.vocab_size,
+            Body::Static(embedding) => embedding.vocab_size,
             Body::Table { vocab_size, .. } => *vocab_size,
         }
     }
@@ -122,15 +127,21 @@ impl Route {
     pub fn dense(&self) -> Option<&DenseHead> {
         match &self.body {
             Body::Transformer(transformer) => transformer.dense.as_ref(),
+            Body::Static(embedding) => Some(&embedding.head),
             Body::Table { .. } => None,
         }
+    }
+
+    /// Whether it gives vectors of tokens. sentence-transformers' `StaticEmbedding` has none.
+    pub fn gives_tokens(&self) -> bool {
+        matches!(&self.body, Body::Transformer(transformer) if transformer.dense.is_some())
     }
 
     /// The head that gives scores.
     pub fn classifier(&self) -> Option<&Classifier> {
         match &self.body {
             Body::Transformer(transformer) => transformer.classifier.as_ref(),
-            Body::Table { .. } => None,
+            Body::Static(_) | Body::Table { .. } => None,
         }
     }
 
@@ -170,6 +181,7 @@ impl Route {
     pub fn is_sparse(&self) -> bool {
         match &self.body {
             Body::Transformer(transformer) => transformer.sparse.is_some(),
+            Body::Static(_) => false,
             Body::Table { .. } => true,
         }
     }
