@@ -7,7 +7,6 @@ mod common;
 mod bad_input;
 mod batching;
 mod chunks;
-mod circles;
 mod families;
 mod formats;
 mod gguf;

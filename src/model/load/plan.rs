@@ -28,8 +28,8 @@ use crate::model::transformer::candle;
 use crate::model::transformer::classifier::Classifier;
 use crate::model::transformer::heads::{DenseHead, SparseHead};
 use crate::model::transformer::layout::{Linear, MlmHead};
+use crate::model::transformer::route::StaticEmbedding;
 use crate::model::transformer::route::{AnyEncoder, Body, Route, Transformer};
-use crate::model::transformer::static_table::StaticEmbedding;
 use crate::weights;
 use crate::weights::quantized::Quantization;
 

@@ -12,8 +12,8 @@ use crate::model::loaded::Model;
 use crate::model::run::outputs::TokenVectors;
 use crate::model::transformer::forward::Weights;
 use crate::model::transformer::heads::{self, TokenHead};
+use crate::model::transformer::route::StaticEmbedding;
 use crate::model::transformer::route::{Body, Route, Transformer};
-use crate::model::transformer::static_table::StaticEmbedding;
 use crate::text::{Batch, Tokens};
 
 /// The kind of a pass: runs with equal keys can share one.

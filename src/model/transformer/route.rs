@@ -13,7 +13,7 @@ use crate::model::transformer::forward::{self, Weights};
 use crate::model::transformer::heads::{DenseHead, SparseHead, TokenHead};
 use crate::model::transformer::layout::{Encoder, Linear, VectorId};
 use crate::model::transformer::spec::Spec;
-use crate::model::transformer::static_table::StaticEmbedding;
+use crate::model::transformer::static_table::TableId;
 use crate::text::{Batch, Tokenizer};
 
 /// A way through a model.
@@ -59,6 +59,22 @@ pub struct Transformer {
     pub colbert: Option<Linear>,
     /// Gives scores of pairs; then there is no other head.
     pub classifier: Option<Classifier>,
+}
+
+/// A text's vector as the mean of its tokens' vectors.
+pub struct StaticEmbedding {
+    /// Which table.
+    pub table: TableId,
+    /// The steps after the mean.
+    pub head: DenseHead,
+    /// Width that the first of the steps takes, if there is one that has a width.
+    pub input: Option<usize>,
+    /// Number of token ids: rows of the table, or entries of its mapping.
+    pub vocab_size: usize,
+    /// A token that is left out of the mean.
+    pub dropped: Option<u32>,
+    /// The most tokens of a text where model2vec's rules hold, which the table decides.
+    pub model2vec_limit: Option<usize>,
 }
 
 /// Which implementation runs a model.

@@ -7,29 +7,12 @@ use half::f16;
 
 use crate::backend::WeightDtype;
 use crate::error::{Error, Result};
-use crate::model::transformer::heads::DenseHead;
 
 /// Index of a table in the layout.
 pub type TableId = usize;
 
 /// How much memory is taken ahead of the rows that arrive, in bytes: a header may claim any size.
 const STEP: usize = 16 << 20;
-
-/// A text's vector as the mean of its tokens' vectors.
-pub struct StaticEmbedding {
-    /// Which table.
-    pub table: TableId,
-    /// The steps after the mean.
-    pub head: DenseHead,
-    /// Width that the first of the steps takes, if there is one that has a width.
-    pub input: Option<usize>,
-    /// Number of token ids: rows of the table, or entries of its mapping.
-    pub vocab_size: usize,
-    /// A token that is left out of the mean.
-    pub dropped: Option<u32>,
-    /// The most tokens of a text where model2vec's rules hold, which the table decides.
-    pub model2vec_limit: Option<usize>,
-}
 
 /// Vectors of tokens, `[rows, columns]`.
 #[derive(Default)]

@@ -1,6 +1,7 @@
 //! What GPTQ and AWQ share: codes run along the columns, and scales and zero points are transposed.
 
-use super::affine::{Affine, Grid, Unpack, group_index};
+use super::affine::{Affine, Unpack, group_index};
+use super::grid::Grid;
 use super::matrix::QuantizedMatrix;
 use super::{Role, RowDecoder};
 use crate::error::{Result, zeroed};

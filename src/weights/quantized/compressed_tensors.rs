@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::affine::{
-    Affine, Grid, code, element_bits, element_decoder, group_index, packed_bits, unpack, words,
+    Affine, code, element_bits, element_decoder, group_index, packed_bits, unpack, words,
 };
+use super::grid::Grid;
 use super::matrix::QuantizedMatrix;
 use super::{Layout, Library, Role, RowDecoder};
 use crate::error::{Result, zeroed};

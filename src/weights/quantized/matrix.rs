@@ -1,6 +1,6 @@
 //! A quantised matrix whose tensors arrive in any order and in pieces of any size → its rows.
 
-use super::affine::Grid;
+use super::grid::Grid;
 use super::{Found, Layout, Library, Quantization, Role, RowDecoder};
 use crate::backend::{GROUP, WeightDtype};
 use crate::error::{Error, Result, zeroed};

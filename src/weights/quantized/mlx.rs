@@ -1,6 +1,7 @@
 //! MLX's affine mode (`mlx.nn.quantize`): code · scale + bias, with codes packed along a row.
 
-use super::affine::{Grid, packed_bits, unpack};
+use super::affine::{packed_bits, unpack};
+use super::grid::Grid;
 use super::matrix::QuantizedMatrix;
 use super::{Decoder, Layout, Library, Role, RowDecoder};
 use crate::error::Result;

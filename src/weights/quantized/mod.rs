@@ -24,6 +24,7 @@ mod block_fp8;
 mod columns;
 mod compressed_tensors;
 mod gptq;
+mod grid;
 mod matrix;
 mod mlx;
 pub mod own_grid;

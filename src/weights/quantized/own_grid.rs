@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::affine::{Grid, element_bits, packed_bits};
+use super::affine::{element_bits, packed_bits};
+use super::grid::Grid;
 use super::matrix::{Component, QuantizedMatrix};
 use super::{Layout, Library, Role, RowDecoder, compressed_tensors};
 use crate::backend::{GROUP, WeightDtype};
