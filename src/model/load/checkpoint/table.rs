@@ -2,8 +2,6 @@
 //! (`embeddings`), and model2vec's `mapping` and `weights` of a quantised vocabulary. Their shapes are in no config, so they
 //! are checked against the tokenizer.
 
-use std::collections::HashSet;
-
 use super::{Checkpoint, Target, Tensor, check_finite};
 use crate::backend::{Backend, WeightDtype};
 use crate::error::{Error, Result};
@@ -176,15 +174,13 @@ impl<B: Backend> Checkpoint<B> {
     ) -> Result<Vec<Option<Target>>> {
         let file = &self.layout.files[index];
         let is_whole = file.shards.is_empty();
-        let names: HashSet<&str> = if is_whole {
+        let names: Vec<&str> = if is_whole {
             tensors.iter().map(|tensor| tensor.name.as_str()).collect()
         } else {
             file.shards.iter().map(|(name, _)| name.as_str()).collect()
         };
         let Some(vectors) = VECTORS.into_iter().find(|name| names.contains(name)) else {
-            let mut present: Vec<&str> = names.into_iter().collect();
-            present.sort_unstable();
-            return Err(self.missing(path, &[&VECTORS.join(" or ")], &present));
+            return Err(self.missing(path, &[&VECTORS.join(" or ")], &names));
         };
         let arriving = &mut self.tables[table];
         let scales = [vectors, SCALES].concat();
