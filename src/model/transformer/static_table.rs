@@ -281,7 +281,7 @@ mod tests {
         let row: Vec<f32> = (0..96u8).map(|at| f32::from(at).sin() / 3.0).collect();
         for (dtype, most) in [
             (TableDtype::F32, 0.0),
-            (TableDtype::F16, 1e-4),
+            (TableDtype::F16, 2f32.powi(-13)),
             (TableDtype::Quantized, 0.5 / 127.0 / 3.0 + 1e-6),
         ] {
             let mut table = StaticTable::new([2, 96], dtype);

@@ -2,7 +2,7 @@
 //! is several tensors: codes, scales, zero points, and so on.
 //!
 //! Each library is one file of this folder: the names of its tensors, the check of its codes, and its decoder. Adding one
-//! takes such a file and its line in [`LIBRARIES`]. A layout is recognised by the names of its tensors, and the number of
+//! takes such a file and its line in `LIBRARIES`. A layout is recognised by the names of its tensors, and the number of
 //! bits and the group size by their shapes. [`QuantizedMatrix`] keeps tensors as they are stored until everything that a row
 //! needs has arrived; then it hands out rows in f32, one at a time.
 //!
