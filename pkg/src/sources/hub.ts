@@ -18,7 +18,7 @@ import { encodePath, isHash, isId, isPath, isSize } from "./trust.js";
 /** The most bytes of a list of files. */
 const LIST_BYTES = 1 << 25;
 /** Weight files to choose from: neither `model.safetensors`, which every model has, nor shards. */
-const WEIGHTS = /(?<!^model|-of-\d{5})\.(safetensors|gguf|bin)$/i;
+const WEIGHTS = /(?<!^model|-of-\d{5})\.(safetensors|gguf|bin)$|\.onnx$/i;
 const HUB = "https://huggingface.co";
 
 /** What the Hub says of a model with `?blobs=true`. */

@@ -15,6 +15,7 @@ use crate::model::transformer::forward::Weights;
 use crate::model::transformer::layout::{Layout, MatrixId, Slot, VectorId, Wanted, WeightFile};
 use crate::weights::dtype::Dtype;
 use crate::weights::gguf::{self, Block};
+use crate::weights::onnx;
 use crate::weights::quantized::{self, Found, Role, Row};
 use crate::weights::rows::{Encoding, Rows};
 use crate::weights::{Stream, TensorInfo, Visitor, invalid};
@@ -44,6 +45,10 @@ pub struct Checkpoint<B: Backend> {
     /// Block types that tensors are stored in, and of how many.
     blocks: Vec<(Block, usize)>,
     fingerprint: u64,
+    /// How matrices of ONNX files are stored that are not stored as values.
+    stored: Vec<String>,
+    /// An ONNX file that has ended, whose tensors are in files beside it.
+    unfinished: Option<Reading>,
 }
 
 /// A tensor of a file, and where its values went.
@@ -103,6 +108,8 @@ pub struct Reading {
     name: String,
     stream: Stream,
     targets: Vec<Option<Target>>,
+    /// How many files beside it are left, once it has ended itself.
+    beside: Option<usize>,
 }
 
 /// Where one tensor of the file goes.
@@ -148,6 +155,8 @@ impl<B: Backend> Checkpoint<B> {
             foreign: Vec::new(),
             blocks: Vec::new(),
             fingerprint: 0,
+            stored: Vec::new(),
+            unfinished: None,
         }
     }
 
@@ -183,12 +192,20 @@ impl<B: Backend> Checkpoint<B> {
     }
 
     /// Starts weight file number `index` of the layout, or the one of another `name` that stands in for it.
-    pub fn begin(&self, index: usize, name: &str) -> Reading {
+    pub fn begin(&mut self, index: usize, name: &str) -> Reading {
+        if let Some(mut reading) = self.unfinished.take() {
+            if let Stream::Onnx(stream) = &mut reading.stream {
+                stream.go_on(name);
+            }
+            name.clone_into(&mut reading.name);
+            return reading;
+        }
         Reading {
             index,
             name: name.to_owned(),
             stream: Stream::new(name),
             targets: Vec::new(),
+            beside: None,
         }
     }
 
@@ -199,6 +216,7 @@ impl<B: Backend> Checkpoint<B> {
             name: name.to_owned(),
             stream: Stream::Gguf(stream),
             targets: Vec::new(),
+            beside: None,
         }
     }
 
@@ -227,6 +245,7 @@ impl<B: Backend> Checkpoint<B> {
             name,
             stream,
             targets,
+            ..
         } = reading;
         stream.push(
             bytes,
@@ -240,15 +259,33 @@ impl<B: Backend> Checkpoint<B> {
         )
     }
 
-    /// Ends a file.
-    pub fn end(&mut self, reading: &Reading) -> Result<()> {
+    /// Ends a file. Gives those that are to be read next: the files beside an ONNX file that hold its tensors.
+    pub fn end(&mut self, mut reading: Reading) -> Result<Vec<String>> {
         reading.stream.finish()?;
+        if let Stream::Onnx(stream) = &reading.stream {
+            let files = match reading.beside {
+                None => stream.beside_files()?,
+                Some(_) => Vec::new(),
+            };
+            let left = reading.beside.map_or(files.len(), |left| left - 1);
+            if left > 0 {
+                reading.beside = Some(left);
+                self.unfinished = Some(reading);
+                return Ok(files);
+            }
+            stream.finish_all()?;
+        }
         for target in reading.targets.iter().flatten() {
             if let Target::Plain(plain) = target {
                 self.fingerprint = self.fingerprint.wrapping_add(plain.hash.0);
             }
         }
-        Ok(())
+        Ok(Vec::new())
+    }
+
+    /// Whether the next file is one beside an ONNX file.
+    pub fn goes_on(&self) -> bool {
+        self.unfinished.is_some()
     }
 
     /// The weights, once all files are read.
@@ -265,7 +302,7 @@ impl<B: Backend> Checkpoint<B> {
             }
             fingerprint = fingerprint.wrapping_add(hash.0);
         }
-        let mut stored: Vec<String> = Vec::new();
+        let mut stored = self.stored;
         for layout in self.quantized.iter().filter_map(|one| one.matrix.layout()) {
             if !stored.contains(&layout) {
                 stored.push(layout);
@@ -795,6 +832,24 @@ impl<B: Backend> Visitor for Filler<'_, B> {
     fn header(&mut self, tensors: &[TensorInfo]) -> Result<()> {
         *self.targets = self.checkpoint.assign(self.index, self.file, tensors)?;
         Ok(())
+    }
+
+    fn graph(&mut self, graph: &onnx::Graph) -> Result<onnx::Plan> {
+        let file = &self.checkpoint.layout.files[self.index];
+        let Some(blueprint) = &file.blueprint else {
+            return Err(Error::UnsupportedModel(format!(
+                "{} is an ONNX file, and graphs of this model's family are not known; take its safetensors",
+                self.file
+            )));
+        };
+        let plan = crate::model::load::onnx::find(self.file, graph, blueprint)?;
+        for stored in plan.stored() {
+            self.checkpoint.kept = false;
+            if !self.checkpoint.stored.contains(&stored) {
+                self.checkpoint.stored.push(stored);
+            }
+        }
+        Ok(plan)
     }
 
     fn data(&mut self, index: usize, bytes: &[u8]) -> Result<()> {

@@ -1,5 +1,6 @@
 //! A `Spec` and a family's names → the layout of an encoder, and of a head for masked-language modelling.
 
+use crate::model::load::onnx::Blueprint;
 use crate::model::families::{Family, MlmNames, Names, NormNames};
 use crate::model::transformer::layout::{
     Encoder, Layer, Layout, Linear, MatrixId, MlmHead, Norm, Norms, Precision, Stacked, WeightFile,
@@ -26,6 +27,11 @@ pub fn encoder(
         collect: false,
         shards: Vec::new(),
         quantization: Quantization::default(),
+        blueprint: Some(Box::new(Blueprint {
+            spec: spec.clone(),
+            family,
+            mlm: None,
+        })),
     });
     let drawing = Drawing {
         layout,
@@ -45,6 +51,9 @@ pub fn mlm_head(
     encoder: &Encoder,
     tied: bool,
 ) -> MlmHead {
+    if let Some(blueprint) = &mut layout.files[file].blueprint {
+        blueprint.mlm = Some(tied);
+    }
     let hidden = spec.hidden_size;
     let transform = layout.linear(
         file,

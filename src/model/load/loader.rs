@@ -283,16 +283,24 @@ impl<B: Backend> Loader<B> {
         let plan = self.plan.as_mut().filter(|_| self.reading.is_none());
         let due = plan.and_then(|plan| {
             let (file, path) = plan.streamed.get_mut(self.done)?;
-            Some((path, plan.checkpoint.is_cut(*file)))
+            let is_part = plan.checkpoint.is_cut(*file) || plan.checkpoint.goes_on();
+            Some((path, is_part))
         });
-        let Some((path, is_cut)) = due else {
+        let Some((path, is_part)) = due else {
             return Err(misuse("absent where no weight file is due"));
         };
         if let Some(absent) = &self.absent {
-            return Ok(Some(absent.path.clone()));
+            return Ok(match weights::next(path) {
+                Some(next) => {
+                    *path = next;
+                    None
+                }
+                None => Some(absent.path.clone()),
+            });
         }
-        // Nothing stands in for a shard, whatever its name: another index would be the same one.
-        if is_cut {
+        // Nothing stands in for a shard, whatever its name: another index would be the same one. Nor for a file beside an
+        // ONNX file.
+        if is_part {
             return Ok(Some(path.clone()));
         }
         let other = weights::alternative(path);
@@ -323,7 +331,7 @@ impl<B: Backend> Loader<B> {
         }
         let plan = self
             .plan
-            .as_ref()
+            .as_mut()
             .ok_or_else(|| misuse("begin before all wanted files"))?;
         match plan.streamed.get(self.done) {
             Some((file, path)) if self.reading.is_none() && path == name => {
@@ -399,9 +407,12 @@ impl<B: Backend> Loader<B> {
         }
         match (&mut self.plan, self.reading.take()) {
             (Some(plan), Some(reading)) => {
-                plan.checkpoint.end(&reading)?;
-                let (_, path) = &plan.streamed[self.done];
+                let more = plan.checkpoint.end(reading)?;
+                let file = plan.streamed[self.done].0;
                 self.done += 1;
+                let more = more.into_iter().map(|path| (file, path));
+                plan.streamed.splice(self.done..self.done, more);
+                let (_, path) = &plan.streamed[self.done - 1];
                 match self.hash.take() {
                     Some(hash) => {
                         let path = path.clone();

@@ -5,6 +5,7 @@
 pub mod checkpoint;
 pub mod fingerprint;
 pub(in crate::model) mod gguf;
+pub mod onnx;
 pub mod kind;
 pub(in crate::model) mod layout_builder;
 pub mod loader;

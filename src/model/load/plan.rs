@@ -261,7 +261,7 @@ impl<B: Backend> Plan<B> {
         for (file, path) in paths {
             let mut reading = checkpoint.begin(file, &path);
             checkpoint.push(backend, &mut reading, files.required(&path)?)?;
-            checkpoint.end(&reading)?;
+            checkpoint.end(reading)?;
         }
         for (vector, values) in tables {
             checkpoint.set_vector(vector, values);
@@ -300,7 +300,7 @@ impl<B: Backend> Plan<B> {
 
     /// Has `path` streamed in place of its folder's `model.safetensors`.
     pub(in crate::model) fn take_instead(&mut self, path: &str) -> Result<()> {
-        let usual = format!("{}{WEIGHTS}", weights::folder(path));
+        let usual = weights::usual(path);
         let mut files = self.streamed.iter_mut().map(|(_, file)| file);
         let Some(file) = files.find(|file| **file == usual) else {
             let reason =

@@ -5,6 +5,7 @@
 //! Queries, keys and values become one matrix, each a block of its rows; so do a gate and what it gates.
 
 use crate::backend::{Activation, NormKind, WeightDtype};
+use crate::model::load::onnx::Blueprint;
 use crate::weights::quantized::Quantization;
 
 /// Index of a matrix in [`Layout::matrices`].
@@ -154,6 +155,8 @@ pub struct WeightFile {
     pub shards: Vec<(String, String)>,
     /// What the config says of its quantised matrices.
     pub quantization: Quantization,
+    /// What its graph must be, if it is an ONNX file.
+    pub blueprint: Option<Box<Blueprint>>,
 }
 
 /// Rows of the largest table of embeddings that is held in f32: as a rule those of positions and token types, in which an
@@ -228,6 +231,7 @@ impl Layout {
             collect: false,
             shards: Vec::new(),
             quantization: Quantization::default(),
+            blueprint: None,
         })
     }
 
