@@ -89,15 +89,7 @@ pub const GGUF: [&str; 6] = [
 ];
 
 /// Files of `tests/fixtures/onnx`: one for each way of storing weights and graphs, all of `tiny-bert`.
-pub const ONNX: [&str; 7] = [
-    "slim",
-    "O2",
-    "O4",
-    "int8",
-    "q4",
-    "q4-tables",
-    "external",
-];
+pub const ONNX: [&str; 7] = ["slim", "O2", "O4", "int8", "q4", "q4-tables", "external"];
 
 /// A weight file, in chunks of any size. Byte 0: dtype in bits 0 and 1; bit 2 chooses between the file as it is and edits of a
 /// file that is quantised in the layout of the bits above, or was saved by us. Byte 1: how it is cut into chunks.

@@ -100,7 +100,7 @@ pub fn onnx() -> Vec<Seed> {
         })
     });
     // A node, an initializer of one number, an output; then the opset.
-    let graph = b"\x0a\x12\x0a\x01w\x0a\x01x\x12\x06logits\x22\x03Add\x2a\x0d\x08\x01\x10\x01\x42\x01w\x4a\x04\0\0\x80\x3f\x62\x08\x0a\x06logits";
+    let graph = b"\x0a\x13\x0a\x01w\x0a\x01x\x12\x06logits\x22\x03Add\x2a\x0d\x08\x01\x10\x01\x42\x01w\x4a\x04\0\0\x80\x3f\x62\x08\x0a\x06logits";
     let length = u8::try_from(graph.len()).unwrap_or_default();
     let whole = [&[0, 3, 0x3a, length][..], graph, b"\x42\x02\x10\x11"].concat();
     edited.chain([("graph".to_owned(), whole)]).collect()

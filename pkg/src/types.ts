@@ -67,9 +67,10 @@ export interface LoadOptions {
   dtype?: "auto" | WeightDtype | "fp32" | "fp16" | "int8" | undefined;
   /**
    * The weight file to load, by its path in the folder: a GGUF file (`"model-Q8_0.gguf"`), in which the tokenizer and the
-   * configuration are too, or one to take in place of that folder's `model.safetensors` (`"model.fp16.safetensors"`).
+   * configuration are too, or one to take in place of that folder's `model.safetensors` (`"model.fp16.safetensors"`,
+   * `"onnx/model_quantized.onnx"`).
    * By default the smallest that will do of those that a Hub model has: one in 8 or 16 bits unless `dtype` is `"f32"`, then
-   * `model.safetensors`, its shards, a torch checkpoint, a GGUF file. `info.files` says which it was.
+   * `model.safetensors`, its shards, a torch checkpoint, an ONNX file, a GGUF file. `info.files` says which it was.
    */
   file?: string | undefined;
   /**

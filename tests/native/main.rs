@@ -11,6 +11,7 @@ mod families;
 mod formats;
 mod gguf;
 mod kinds;
+mod onnx;
 mod oracle;
 mod parity;
 mod published_models;

@@ -50,12 +50,14 @@ export function hubAddress(url: URL, options: LoadOptions, host: Host): HubModel
   if (id === undefined) return undefined;
   // Files have endings, or are said to be some.
   const isFile = name !== "" && kind !== "tree" && (kind === "blob" || /\.\w+$/.test(name));
+  // The ONNX files of a model have a folder of their own within its folder.
+  const above = isFile && /\.onnx$/i.test(name) ? /^(|.*\/)onnx\/$/.exec(folder)?.[1] : undefined;
   return {
     id,
     revision: revision && decode(revision),
-    subfolder: decode(isFile ? folder : folder + name) || undefined,
+    subfolder: decode(isFile ? (above ?? folder) : folder + name) || undefined,
     // A small file of a model stands for all of it.
-    file: isFile && WEIGHTS.test(name) ? decode(name) : undefined,
+    file: isFile && WEIGHTS.test(name) ? decode(above === undefined ? name : `onnx/${name}`) : undefined,
   };
 }
 

@@ -1,7 +1,7 @@
 //! A `Spec` and a family's names → the layout of an encoder, and of a head for masked-language modelling.
 
-use crate::model::load::onnx::Blueprint;
 use crate::model::families::{Family, MlmNames, Names, NormNames};
+use crate::model::load::onnx::Blueprint;
 use crate::model::transformer::layout::{
     Encoder, Layer, Layout, Linear, MatrixId, MlmHead, Norm, Norms, Precision, Stacked, WeightFile,
 };

@@ -45,7 +45,7 @@ pub struct LoadOptions {
     /// How to hold the weights; where it is not given, as the model was saved ([`Embedder::save`]), or else in q8.
     pub dtype: Option<WeightDtype>,
     /// The weight file to load, by its path in the model's folder: a GGUF file, which is a whole model, or the one to take in
-    /// place of that folder's `model.safetensors`.
+    /// place of that folder's `model.safetensors`. That of an ONNX file in `onnx/` is the folder above.
     pub file: Option<String>,
     /// The kind of embedder that the model is to be loaded as, though its files say that it is something else that is not
     /// supported: a reranker, a model with code of its own, one with tensors that nothing uses. What is left out for it

@@ -5,10 +5,10 @@
 pub mod checkpoint;
 pub mod fingerprint;
 pub(in crate::model) mod gguf;
-pub mod onnx;
 pub mod kind;
 pub(in crate::model) mod layout_builder;
 pub mod loader;
+pub mod onnx;
 pub mod pipeline;
 pub(in crate::model) mod plan;
 pub mod save;

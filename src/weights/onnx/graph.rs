@@ -48,6 +48,8 @@ pub struct Constant {
     pub count: u64,
     /// The element, if it is one.
     pub scalar: Option<f64>,
+    /// Whether it is a vector or more of floating-point numbers, and not all are 0.
+    pub is_weight: bool,
 }
 
 impl Graph {
@@ -136,11 +138,15 @@ impl Node {
         let one = |value| Constant {
             count: 1,
             scalar: Some(value),
+            is_weight: false,
         };
         match attribute {
             Attribute::Tensor(constant) => constant.clone(),
             Attribute::Float(value) => one(f64::from(*value)),
-            #[expect(clippy::cast_precision_loss, reason = "compared with small numbers only")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "compared with small numbers only"
+            )]
             Attribute::Int(value) => one(*value as f64),
             Attribute::Text(_) | Attribute::Other => Constant::default(),
         }
@@ -196,7 +202,16 @@ fn constant(bytes: &[u8]) -> Result<Constant, &'static str> {
         Some((field, value)) if count == 1 => scalar(dtype, field, value),
         _ => None,
     };
-    Ok(Constant { count, scalar })
+    let all_zero = match data {
+        Some((_, Value::Bytes(bytes))) => bytes.iter().all(|byte| *byte == 0),
+        Some(_) => false,
+        None => true,
+    };
+    Ok(Constant {
+        count,
+        scalar,
+        is_weight: count > 1 && matches!(dtype, 1 | 10 | 11 | 16) && !all_zero,
+    })
 }
 
 fn scalar(dtype: u64, field: u32, value: Value) -> Option<f64> {
@@ -212,9 +227,7 @@ fn scalar(dtype: u64, field: u32, value: Value) -> Option<f64> {
     )]
     match (dtype, field, value) {
         (1, 4, Value::Fixed32(bytes)) => Some(f32::from_le_bytes(bytes).into()),
-        (1, 4 | 9, Value::Bytes(bytes)) => {
-            Some(f32::from_le_bytes(*bytes.first_chunk()?).into())
-        }
+        (1, 4 | 9, Value::Bytes(bytes)) => Some(f32::from_le_bytes(*bytes.first_chunk()?).into()),
         (10, 9, Value::Bytes(bytes)) => {
             Some(half::f16::from_le_bytes(*bytes.first_chunk()?).to_f64())
         }

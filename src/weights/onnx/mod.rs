@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 /// The most bytes of nodes, of initializers that come before them, and of values that come before their tensor's name.
 const MOST_KEPT: u64 = 64 << 20;
 /// The most nodes, and the most initializers. Graphs of the largest encoders have 10,000.
-const MOST: usize = 1 << 17;
+const MOST: usize = 1 << 16;
 /// Versions of ONNX's own operators that are known: from 7 on the operators are as they are read here.
 const OPSETS: core::ops::RangeInclusive<u64> = 7..=26;
 /// The most files that hold values of one model.
@@ -38,6 +38,8 @@ pub struct Plan {
     pub placements: Vec<Placement>,
     /// Initializers that must be one number each.
     pub numbers: Vec<Id>,
+    /// Initializers that must be 0.
+    pub zeros: Vec<Id>,
 }
 
 impl Plan {
@@ -80,6 +82,7 @@ pub struct Stream {
     opset: Option<u64>,
     seen: HashSet<Id>,
     numbers: HashSet<Id>,
+    zeros: HashSet<Id>,
     /// The initializer that is being read.
     tensor: Tensor,
     external: Vec<External>,
@@ -103,6 +106,8 @@ enum State {
     Keep { field: u32, wire: u8, size: u64 },
     /// In the values of an initializer.
     Data { id: Id, left: u64 },
+    /// In those of one that must be 0.
+    Zeros { left: u64 },
     /// In a file beside the first.
     Beside,
 }
@@ -154,6 +159,7 @@ impl Stream {
             opset: None,
             seen: HashSet::new(),
             numbers: HashSet::new(),
+            zeros: HashSet::new(),
             tensor: Tensor::default(),
             external: Vec::new(),
             segments: Vec::new(),
@@ -189,6 +195,12 @@ impl Stream {
                     }
                     let left = left - taken.len() as u64;
                     self.state = after(left, |left| State::Data { id, left });
+                    taken.len()
+                }
+                State::Zeros { left } => {
+                    let taken = part(bytes, left);
+                    self.zeros(taken)?;
+                    self.state = after(left - taken.len() as u64, |left| State::Zeros { left });
                     taken.len()
                 }
                 State::Beside => {
@@ -356,12 +368,35 @@ impl Stream {
         self.tensor.is_done = true;
         let dims = std::mem::take(&mut self.tensor.dims);
         let Some((id, expected)) = self.describe(&name, dims, self.tensor.dtype)? else {
-            return Ok(Some(after(size, |left| State::Skip { left })));
+            let must_be_zero = self.must_be_zero(&name);
+            return Ok(Some(after(size, |left| {
+                if must_be_zero {
+                    State::Zeros { left }
+                } else {
+                    State::Skip { left }
+                }
+            })));
         };
         if expected != size {
             return Err(self.wrong_size(&name, size));
         }
         Ok(Some(after(size, |left| State::Data { id, left })))
+    }
+
+    fn must_be_zero(&self, name: &str) -> bool {
+        let id = self.graph.known(name);
+        id.is_some_and(|id| self.zeros.contains(&id))
+    }
+
+    /// Checks values that must be 0.
+    fn zeros(&self, bytes: &[u8]) -> Result<()> {
+        if bytes.iter().all(|byte| *byte == 0) {
+            return Ok(());
+        }
+        Err(Error::UnsupportedModel(format!(
+            "the graph of {} has biases where the model that config.json describes has none; take the model's safetensors, or an export of this model as it is",
+            self.file
+        )))
     }
 
     fn wrong_size(&self, name: &str, size: u64) -> Error {
@@ -446,6 +481,7 @@ impl Stream {
         self.store = Some(store);
         self.output = plan.output;
         self.numbers = plan.numbers.into_iter().collect();
+        self.zeros = plan.zeros.into_iter().collect();
         for bytes in std::mem::take(&mut self.early) {
             self.tensor = Tensor::default();
             let tensor = &mut self.tensor;
@@ -466,6 +502,11 @@ impl Stream {
             return Err(self.invalid("an initializer has no name"));
         };
         let Some((id, size)) = self.describe(&name, tensor.dims, tensor.dtype)? else {
+            if self.must_be_zero(&name) {
+                // Those in another file are not looked at.
+                self.zeros(&[u8::from(tensor.is_external)])?;
+                self.zeros(tensor.values.as_ref().map_or(&[], |(_, values)| values))?;
+            }
             return Ok(());
         };
         if tensor.is_external {
@@ -672,7 +713,9 @@ fn widths(field: u32, dtype: u64, values: Vec<u8>) -> core::result::Result<Vec<u
 fn external(id: Id, size: u64, entries: &HashMap<String, String>) -> Option<External> {
     let location = entries.get("location")?;
     let is_inside = !location.contains(['\\', ':', '\0'])
-        && location.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        && location
+            .split('/')
+            .all(|part| !matches!(part, "" | "." | ".."));
     let number = |key: &str| entries.get(key).map(|text| text.parse::<u64>().ok());
     let start = number("offset").unwrap_or(Some(0))?;
     let length = number("length").unwrap_or(Some(size))?;

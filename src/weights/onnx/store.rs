@@ -185,7 +185,9 @@ impl Placement {
             } => columns.div_ceil(block) * block * bits,
             Codes::Blocks { bits, .. } => columns * bits,
             Codes::Table { .. } => columns * 4,
-            Codes::Plain | Codes::Scaled { .. } => columns * usize::try_from(element.bits()).ok()?,
+            Codes::Plain | Codes::Scaled { .. } => {
+                columns * usize::try_from(element.bits()).ok()?
+            }
         };
         bits.is_multiple_of(8).then_some(bits / 8)
     }
@@ -200,7 +202,10 @@ impl Placement {
                 // A vector may have been shaped for an addition.
                 || (self.shape.len() == 1 && dims.skip_while(|size| *size == 1).eq(sizes.skip(1)))
         };
-        let all = || dims.iter().try_fold(1u64, |all, size| all.checked_mul(*size));
+        let all = || {
+            dims.iter()
+                .try_fold(1u64, |all, size| all.checked_mul(*size))
+        };
         let bytes = || self.row_bytes(element);
         match self.weight.codes {
             Codes::Plain => element.is_value() && is(&self.stored()),
@@ -268,7 +273,12 @@ impl Store {
             name: tensor.placement.name.clone(),
             dtype: "F32".to_owned(),
             block: None,
-            shape: tensor.placement.shape.iter().map(|size| *size as u64).collect(),
+            shape: tensor
+                .placement
+                .shape
+                .iter()
+                .map(|size| *size as u64)
+                .collect(),
             same_as: None,
         });
         tensors.collect()
@@ -305,24 +315,31 @@ impl Store {
             let placement = &self.tensors[*at].placement;
             if *role == Role::Codes && !placement.fits(&dims, element) {
                 let whole = placement.stored();
-                return Err(if placement.fits(&dims, Element::U8)
-                    || placement.fits(&dims, Element::Known(crate::weights::dtype::Dtype::F32))
-                {
-                    Error::WrongDtype {
-                        tensor: format!("{name} ({})", placement.name),
-                        dtype: format!("of ONNX's type {dtype}"),
-                    }
-                } else {
-                    Error::WrongShape {
-                        tensor: format!("{name} ({})", placement.name),
-                        got: dims,
-                        expected: whole.to_vec(),
-                    }
-                });
+                return Err(
+                    if placement.fits(&dims, Element::U8)
+                        || placement.fits(&dims, Element::Known(crate::weights::dtype::Dtype::F32))
+                    {
+                        Error::WrongDtype {
+                            tensor: format!("{name} ({})", placement.name),
+                            dtype: format!("of ONNX's type {dtype}"),
+                        }
+                    } else {
+                        Error::WrongShape {
+                            tensor: format!("{name} ({})", placement.name),
+                            got: dims,
+                            expected: whole.to_vec(),
+                        }
+                    },
+                );
             }
         }
-        let bits = dims.iter().try_fold(element.bits(), |all, size| all.checked_mul(*size));
-        let Some(size) = bits.filter(|bits| *bits <= 1 << 53).map(|bits| bits.div_ceil(8)) else {
+        let bits = dims
+            .iter()
+            .try_fold(element.bits(), |all, size| all.checked_mul(*size));
+        let Some(size) = bits
+            .filter(|bits| *bits <= 1 << 53)
+            .map(|bits| bits.div_ceil(8))
+        else {
             let reason = format!("initializer {name} is larger than any real one");
             return Err(invalid(&self.file, reason));
         };
@@ -394,11 +411,26 @@ impl Store {
             tensor.next = rows.end;
             return Ok(());
         }
-        let Some(row_bytes) = placement.row_bytes(element).filter(|bytes| *bytes > 0) else {
-            let reason = format!("rows of {} are no whole bytes", placement.name);
-            return Err(invalid(&self.file, reason));
-        };
         let mut values: Vec<f32> = Vec::new();
+        let Some(row_bytes) = placement.row_bytes(element).filter(|bytes| *bytes > 0) else {
+            // Nibbles of rows that begin within a byte.
+            if codes.is_complete() && tensor.next < rows.end {
+                values = zeroed(columns)?;
+                for row in rows.clone() {
+                    placement.read(
+                        tables,
+                        element,
+                        (&codes.bytes, row * columns),
+                        row,
+                        &mut values,
+                    );
+                    placement.finish(tables, row, &mut values);
+                    visitor.data(at, bytemuck::cast_slice(&values[own.clone()]))?;
+                }
+                tensor.next = rows.end;
+            }
+            return Ok(());
+        };
         loop {
             let row = tensor.next;
             let from = row * row_bytes;
@@ -412,7 +444,7 @@ impl Store {
                 if values.is_empty() {
                     values = zeroed(columns)?;
                 }
-                placement.read(tables, element, bytes, row, &mut values);
+                placement.read(tables, element, (bytes, 0), row, &mut values);
                 placement.finish(tables, row, &mut values);
                 visitor.data(at, bytemuck::cast_slice(&values[own.clone()]))?;
             }
@@ -445,7 +477,9 @@ impl Store {
                     Role::Scale | Role::Zero => 0,
                 });
             }
-            let count = until.saturating_sub(initializer.dropped).min(initializer.bytes.len());
+            let count = until
+                .saturating_sub(initializer.dropped)
+                .min(initializer.bytes.len());
             if count == initializer.bytes.len() && initializer.is_complete() {
                 initializer.bytes = Vec::new();
             } else {
@@ -471,7 +505,8 @@ impl Store {
             Ok(Some(values))
         };
         let wrong = |what: &str, count: usize| {
-            let what = format!("{name} has {count} {what}, which do not fit its {rows} × {columns}");
+            let what =
+                format!("{name} has {count} {what}, which do not fit its {rows} × {columns}");
             Err(self.invalid(what))
         };
         let (scale, zero) = match placement.weight.codes {
@@ -547,15 +582,22 @@ impl Store {
 }
 
 impl Placement {
-    /// Decodes the codes of a row that lie together.
-    fn read(&self, tables: &Tables, element: Element, bytes: &[u8], row: usize, out: &mut [f32]) {
+    /// Decodes the codes of a row that lie together, from element number `first` of `bytes` on.
+    fn read(
+        &self,
+        tables: &Tables,
+        element: Element,
+        (bytes, first): (&[u8], usize),
+        row: usize,
+        out: &mut [f32],
+    ) {
         match self.weight.codes {
-            Codes::Plain | Codes::Scaled { .. } => element.decode(bytes, 0, out),
+            Codes::Plain | Codes::Scaled { .. } => element.decode(bytes, first, out),
             Codes::Blocks { bits, block, .. } => {
                 if element == Element::U8 {
                     unpack(bytes, bits, out);
                 } else {
-                    element.decode(bytes, 0, out);
+                    element.decode(bytes, first, out);
                 }
                 let blocks = out.len().div_ceil(block);
                 // Without zero points, codes without sign are around the middle of their range.
@@ -567,7 +609,9 @@ impl Placement {
                 for (at, values) in (row * blocks..).zip(out.chunks_mut(block)) {
                     let zero = tables.zeros.get(at).copied().unwrap_or(middle);
                     let scale = tables.scales[at];
-                    values.iter_mut().for_each(|value| *value = (*value - zero) * scale);
+                    values
+                        .iter_mut()
+                        .for_each(|value| *value = (*value - zero) * scale);
                 }
             }
             Codes::Table { block, normal, .. } => {

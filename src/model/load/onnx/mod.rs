@@ -32,7 +32,11 @@ impl core::fmt::Debug for Blueprint {
 }
 
 /// Names of outputs that are states of tokens, or made of them; the first that a graph has is taken.
-const STATES: [&str; 3] = ["last_hidden_state", "token_embeddings", "sentence_embedding"];
+const STATES: [&str; 3] = [
+    "last_hidden_state",
+    "token_embeddings",
+    "sentence_embedding",
+];
 /// The output of a head for masked-language modelling.
 const LOGITS: &str = "logits";
 
@@ -48,6 +52,7 @@ pub fn find(file: &str, graph: &Graph, blueprint: &Blueprint) -> Result<Plan> {
             family: blueprint.family,
             names,
             placements: Vec::new(),
+            zeros: Vec::new(),
         };
         match finder.model(blueprint.mlm) {
             Ok(output) => {
@@ -55,6 +60,7 @@ pub fn find(file: &str, graph: &Graph, blueprint: &Blueprint) -> Result<Plan> {
                     output: output.to_owned(),
                     placements: finder.placements,
                     numbers: finder.skeleton.numbers,
+                    zeros: finder.zeros,
                 });
             }
             Err(error) => {
@@ -84,6 +90,8 @@ struct Finder<'a> {
     family: &'static Family,
     names: &'static Names,
     placements: Vec<Placement>,
+    /// Initializers that must be 0.
+    zeros: Vec<Id>,
 }
 
 impl Finder<'_> {
@@ -114,9 +122,15 @@ impl Finder<'_> {
     fn model(&mut self, mlm: Option<bool>) -> Result<&'static str> {
         let graph = self.graph;
         let states = STATES.iter().filter(|_| mlm.is_none());
-        let known = states.chain([&LOGITS]).find_map(|name| Some((*name, graph.known(name)?)));
+        let known = states
+            .chain([&LOGITS])
+            .find_map(|name| Some((*name, graph.known(name)?)));
         let Some((output, id)) = known else {
-            let names = if mlm.is_some() { LOGITS } else { "last_hidden_state, token_embeddings, sentence_embedding, logits" };
+            let names = if mlm.is_some() {
+                LOGITS
+            } else {
+                "last_hidden_state, token_embeddings, sentence_embedding, logits"
+            };
             return Err(self.refuse(&format!("it has none of the outputs {names}")));
         };
         let mut state = self.skeleton.state(id).map_err(|node| {
@@ -142,7 +156,8 @@ impl Finder<'_> {
         if let (Some(true), Some(decoder)) = (mlm, self.family.mlm.as_ref()) {
             // As in other files, a tied decoder is left out.
             let words = self.placements.last().map(|words| words.weight.id);
-            let same = |one: &Placement| one.name == decoder.decoder && Some(one.weight.id) == words;
+            let same =
+                |one: &Placement| one.name == decoder.decoder && Some(one.weight.id) == words;
             head.retain(|one| !same(one));
         }
         self.placements.append(&mut head);
@@ -209,7 +224,14 @@ impl Finder<'_> {
     }
 
     /// Notes where a tensor is: some of `of` rows, or elements of a vector.
-    fn place(&mut self, name: String, used: &Used, shape: &[usize], first: usize, of: usize) -> Result<()> {
+    fn place(
+        &mut self,
+        name: String,
+        used: &Used,
+        shape: &[usize],
+        first: usize,
+        of: usize,
+    ) -> Result<()> {
         if let Codes::Scaled { scale: UNKNOWN, .. } = used.weight.codes {
             return Err(self.refuse(&format!("{name} has codes without scales")));
         }
@@ -242,7 +264,13 @@ impl Finder<'_> {
             let place = self.skeleton.place(linear.step);
             return Err(self.refuse(&format!("{module} at node {place} has {what}")));
         }
-        self.place(format!("{module}.weight"), &linear.weight, &[rows, columns], first, of)?;
+        self.place(
+            format!("{module}.weight"),
+            &linear.weight,
+            &[rows, columns],
+            first,
+            of,
+        )?;
         if let Some((used, part)) = &linear.bias {
             // A vector of queries', keys' and values' biases belongs to three products.
             let (first, of) = match part {
@@ -280,16 +308,19 @@ impl Finder<'_> {
                 (weight.clone(), bias.clone(), *of)
             }
             Step::Shift(bias, None, scaled) => match self.skeleton.step(scaled.step) {
-                Step::Scale(weight, of) if scaled.marks & mark::ALL == 0 => {
-                    (weight.clone(), Some(bias.clone()), self.normed(*of, false, &wanted)?)
-                }
+                Step::Scale(weight, of) if scaled.marks & mark::ALL == 0 => (
+                    weight.clone(),
+                    Some(bias.clone()),
+                    self.normed(*of, false, &wanted)?,
+                ),
                 _ => return Err(self.odd(state, &wanted)),
             },
             Step::Scale(weight, of) => (weight.clone(), None, self.normed(*of, is_rms, &wanted)?),
             _ => return Err(self.odd(state, &wanted)),
         };
-        if bias.is_some() && !self.spec.biases.norm {
-            return Err(self.refuse(&format!("the norm {module} has a bias")));
+        // Exporters write one of zeros, since the operator of old opsets has to have one.
+        if let Some(bias) = bias.as_ref().filter(|_| !self.spec.biases.norm) {
+            self.zeros.push(bias.weight.id);
         }
         self.place(format!("{module}.weight"), &weight, &[width], 0, width)?;
         let is_plus_one = self.spec.norm == NormKind::RmsPlusOne;
@@ -380,7 +411,10 @@ impl Finder<'_> {
 
     fn in_layer(&self, layer: usize, module: &str) -> String {
         let prefix = self.family.prefixes.first().copied().unwrap_or_default();
-        format!("{prefix}{}{module}", self.names.layer.replace("{}", &layer.to_string()))
+        format!(
+            "{prefix}{}{module}",
+            self.names.layer.replace("{}", &layer.to_string())
+        )
     }
 
     fn encoder(&mut self, mut state: State) -> Result<State> {
@@ -404,7 +438,13 @@ impl Finder<'_> {
         let (hidden, ffn) = (spec.hidden_size, spec.intermediate_size);
         let (rest, down) = self.block(layer, state, names.ffn_norms)?;
         let module = self.in_layer(layer, names.ffn_down);
-        self.place_linear(&module, &down, [hidden, ffn], (0, hidden), spec.biases.ffn_down)?;
+        self.place_linear(
+            &module,
+            &down,
+            [hidden, ffn],
+            (0, hidden),
+            spec.biases.ffn_down,
+        )?;
         let inside = if spec.gated {
             self.gated(layer, down.of)?
         } else {
@@ -446,7 +486,9 @@ impl Finder<'_> {
             return Ok(());
         }
         let place = self.skeleton.place(step);
-        Err(self.refuse(&format!("another activation than {activation:?} follows on node {place}")))
+        Err(self.refuse(&format!(
+            "another activation than {activation:?} follows on node {place}"
+        )))
     }
 
     fn gated(&mut self, layer: usize, state: State) -> Result<State> {
@@ -464,7 +506,8 @@ impl Finder<'_> {
                 (second, first)
             };
             self.activated(spec.activation, gate.marks, gate.step)?;
-            if up.marks & mark::ALL != 0 || gate.of.step != up.of.step || names.ffn_gated.len() != 2 {
+            if up.marks & mark::ALL != 0 || gate.of.step != up.of.step || names.ffn_gated.len() != 2
+            {
                 return Err(self.odd(state, "a gate and what it gates"));
             }
             self.plain(gate.of)?;
@@ -514,17 +557,26 @@ impl Finder<'_> {
             if layer + 1 == spec.layers.len() {
                 let shape = [buckets, spec.heads.count];
                 self.place(name, &table, &shape, 0, buckets)?;
-            } else if !self.placements.iter().any(|one| one.weight.id == table.weight.id) {
+            } else if !self
+                .placements
+                .iter()
+                .any(|one| one.weight.id == table.weight.id)
+            {
                 return Err(self.odd(scores, "the distances of the other layers"));
             }
         }
         let Step::Product(query, key) = *self.skeleton.step(scores.step) else {
             return Err(self.odd(scores, "scores of queries and keys"));
         };
-        let rope = spec.layers.get(layer).is_some_and(|layer| layer.rope.is_some());
+        let rope = spec
+            .layers
+            .get(layer)
+            .is_some_and(|layer| layer.rope.is_some());
         let turned = if rope { mark::TURNED } else { 0 };
         let mut parts = [query, key, value];
-        let heads = names.head_norms.map(|names| names.map(|name| self.in_layer(layer, name)));
+        let heads = names
+            .head_norms
+            .map(|names| names.map(|name| self.in_layer(layer, name)));
         for (at, part) in parts.iter_mut().enumerate() {
             let expected = if at < 2 { turned } else { 0 };
             // A factor of the scores may be in both, before or after the angles.
@@ -536,13 +588,24 @@ impl Finder<'_> {
             } else if part.marks & mark::ALL == expected {
                 part.marks = 0;
             } else {
-                return Err(self.odd(*part, if rope { "a product with angles" } else { "none" }));
+                return Err(self.odd(
+                    *part,
+                    if rope {
+                        "a product with angles"
+                    } else {
+                        "none"
+                    },
+                ));
             }
         }
         let [query, key, value] = parts;
         let (query, key, value) = (self.linear(query)?, self.linear(key)?, self.linear(value)?);
         let is_one = query.step == key.step && key.step == value.step;
-        let widths = [spec.heads.query_width(), spec.heads.kv_width(), spec.heads.kv_width()];
+        let widths = [
+            spec.heads.query_width(),
+            spec.heads.kv_width(),
+            spec.heads.kv_width(),
+        ];
         let all: usize = widths.iter().sum();
         let (hidden, bias) = (spec.hidden_size, spec.biases.qkv);
         let of = query.of;
@@ -557,7 +620,9 @@ impl Finder<'_> {
             }
             [_, _, _] => {
                 let mut first = 0;
-                for ((linear, module), rows) in [query, key, value].iter().zip(names.qkv).zip(widths) {
+                for ((linear, module), rows) in
+                    [query, key, value].iter().zip(names.qkv).zip(widths)
+                {
                     let module = self.in_layer(layer, module);
                     let place = if is_one { (first, all) } else { (0, rows) };
                     self.place_linear(&module, linear, [rows, hidden], place, bias)?;
@@ -616,8 +681,16 @@ impl Finder<'_> {
             }
         }
         let tables = [
-            (names.word_embeddings, Some(spec.vocab_size), Some("input_ids")),
-            (names.token_type_embeddings, spec.token_types, Some("token_type_ids")),
+            (
+                names.word_embeddings,
+                Some(spec.vocab_size),
+                Some("input_ids"),
+            ),
+            (
+                names.token_type_embeddings,
+                spec.token_types,
+                Some("token_type_ids"),
+            ),
             (names.position_embeddings, spec.positions.rows(), None),
         ];
         let tables: Vec<_> = tables
@@ -659,7 +732,13 @@ impl Finder<'_> {
         self.plain(state)?;
         let decoder = self.linear(state)?;
         let module = names.decoder.trim_end_matches(".weight");
-        self.place_linear(module, &decoder, [spec.vocab_size, hidden], (0, spec.vocab_size), true)?;
+        self.place_linear(
+            module,
+            &decoder,
+            [spec.vocab_size, hidden],
+            (0, spec.vocab_size),
+            true,
+        )?;
         if let Some(bias) = self.placements.last_mut() {
             names.bias.clone_into(&mut bias.name);
         }

@@ -102,6 +102,8 @@ struct Side {
     scale: Option<Id>,
     /// Its value, if that is one number.
     number: Option<f64>,
+    /// Whether it is a constant that may be a weight.
+    is_weight: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -124,6 +126,9 @@ pub struct Skeleton<'a> {
     pub numbers: Vec<Id>,
     node: usize,
 }
+
+/// Elements of a block of codes.
+const BLOCKS: core::ops::RangeInclusive<usize> = 16..=1 << 16;
 
 /// A scale that is not known yet.
 pub const UNKNOWN: Id = Id::MAX;
@@ -179,7 +184,13 @@ impl<'a> Skeleton<'a> {
         }
         // No node gives it, so it is an input or an initializer, of which only names are known yet.
         let name = self.graph.name(id);
-        if ["input_ids", "attention_mask", "token_type_ids", "position_ids"].contains(&name)
+        if [
+            "input_ids",
+            "attention_mask",
+            "token_type_ids",
+            "position_ids",
+        ]
+        .contains(&name)
             || name.starts_with("past_key_values")
         {
             return Meaning::Side(Side {
@@ -254,15 +265,32 @@ impl<'a> Skeleton<'a> {
             other => other,
         };
         match op {
-            "Constant" => Meaning::Side(Side {
-                number: node.constant().scalar,
-                ..Side::default()
-            }),
+            "Constant" => {
+                let constant = node.constant();
+                Meaning::Side(Side {
+                    number: constant.scalar,
+                    is_weight: constant.is_weight,
+                    ..Side::default()
+                })
+            }
             // Where a value is, not what it is.
-            "Identity" | "Cast" | "CastLike" | "Dropout" | "Reshape" | "Squeeze" | "Unsqueeze"
-            | "Flatten" | "QuantizeLinear" | "DynamicQuantizeLinear" | "Neg" => input(0),
+            "Identity"
+            | "Cast"
+            | "CastLike"
+            | "Dropout"
+            | "Reshape"
+            | "Squeeze"
+            | "Unsqueeze"
+            | "Flatten"
+            | "QuantizeLinear"
+            | "DynamicQuantizeLinear"
+            | "Neg" => input(0),
             "Expand" | "Tile" | "Slice" | "Split" => match input(0) {
                 Meaning::Weight(_) => none,
+                Meaning::Side(side) => Meaning::Side(Side {
+                    is_weight: false,
+                    ..side
+                }),
                 other => other,
             },
             "Transpose" => match input(0) {
@@ -272,8 +300,8 @@ impl<'a> Skeleton<'a> {
                 }
                 other => other,
             },
-            "Shape" | "Size" | "IsNaN" | "IsInf" | "Not" | "Equal" | "Greater" | "GreaterOrEqual"
-            | "Less" | "LessOrEqual" | "ConstantOfShape" | "Range" => none,
+            "Shape" | "Size" | "IsNaN" | "IsInf" | "Not" | "Equal" | "Greater"
+            | "GreaterOrEqual" | "Less" | "LessOrEqual" | "ConstantOfShape" | "Range" => none,
             "Erf" => marked(mark::ERF),
             "Tanh" => marked(mark::TANH),
             "Sigmoid" => marked(mark::SIGMOID),
@@ -296,7 +324,11 @@ impl<'a> Skeleton<'a> {
             },
             "BiasGelu" => self.shifted(input(0), input(1), mark::ERF),
             "FastGelu" => self.shifted(input(0), input(1), mark::FAST_GELU),
-            "Swish" if node.float("alpha").is_none_or(|alpha| (alpha - 1.0).abs() < 1e-6) => {
+            "Swish"
+                if node
+                    .float("alpha")
+                    .is_none_or(|alpha| (alpha - 1.0).abs() < 1e-6) =>
+            {
                 marked(mark::SIGMOID)
             }
             "RotaryEmbedding" if node.int("interleaved").unwrap_or(0) == 0 => marked(mark::TURNED),
@@ -314,7 +346,10 @@ impl<'a> Skeleton<'a> {
                 self.matmul(input(0), input(1), node.int("transB") == Some(1))
             }
             "Gemm" => {
-                let is_one = |name| node.float(name).is_none_or(|value| (value - 1.0).abs() < 1e-6);
+                let is_one = |name| {
+                    node.float(name)
+                        .is_none_or(|value| (value - 1.0).abs() < 1e-6)
+                };
                 if node.int("transA").unwrap_or(0) != 0 || !is_one("alpha") || !is_one("beta") {
                     return self.strange();
                 }
@@ -331,7 +366,10 @@ impl<'a> Skeleton<'a> {
             "DequantizeLinear" => self.dequantized(node, inputs),
             "LayerNormalization" | "SimplifiedLayerNormalization" | "RMSNormalization" => {
                 // Of the last dimension, whether it is counted from the end or not.
-                if node.int("axis").is_some_and(|axis| !matches!(axis, -1 | 2 | 3)) {
+                if node
+                    .int("axis")
+                    .is_some_and(|axis| !matches!(axis, -1 | 2 | 3))
+                {
                     return self.strange();
                 }
                 self.norm(node, input(0), op != "LayerNormalization", inputs, [1, 2])
@@ -422,7 +460,12 @@ impl<'a> Skeleton<'a> {
                 Some(state) => Meaning::State(state),
                 None => self.add(Step::Sum(first, second)),
             },
-            (Meaning::State(state), Meaning::Side(_)) | (Meaning::Side(_), Meaning::State(state)) => {
+            (Meaning::State(state), Meaning::Side(side))
+            | (Meaning::Side(side), Meaning::State(state)) => {
+                // A weight that is a constant cannot be taken.
+                if side.is_weight {
+                    return self.strange();
+                }
                 Meaning::State(state)
             }
             (Meaning::State(state), Meaning::Weight(used))
@@ -462,9 +505,8 @@ impl<'a> Skeleton<'a> {
                 Some(state) => Meaning::State(state),
                 None => self.add(Step::Gate(first, second)),
             },
-            (Meaning::State(state), Meaning::Side(side)) | (Meaning::Side(side), Meaning::State(state)) => {
-                self.times(state, side)
-            }
+            (Meaning::State(state), Meaning::Side(side))
+            | (Meaning::Side(side), Meaning::State(state)) => self.times(state, side),
             (Meaning::State(state), Meaning::Weight(used))
             | (Meaning::Weight(used), Meaning::State(state)) => self.add(Step::Scale(used, state)),
             (Meaning::Side(side), Meaning::Weight(used))
@@ -482,6 +524,9 @@ impl<'a> Skeleton<'a> {
 
     /// A state times what depends on no weight: angles, the scale of an integer product, or numbers.
     fn times(&mut self, state: State, side: Side) -> Meaning {
+        if side.is_weight {
+            return self.strange();
+        }
         if let (Some(id), Step::Linear(used, _)) = (side.scale, &mut self.steps[state.step]) {
             match &mut used.weight.codes {
                 Codes::Scaled { scale, .. } if *scale == UNKNOWN => *scale = id,
@@ -504,7 +549,7 @@ impl<'a> Skeleton<'a> {
                 }),
                 None => self.strange(),
             },
-            (Meaning::State(state), Meaning::Side(_)) => Meaning::State(state),
+            (Meaning::State(state), Meaning::Side(side)) => self.times(state, side),
             (Meaning::Side(_) | Meaning::Weight(_), Meaning::State(state)) => {
                 Meaning::State(State {
                     marks: state.marks | mark::ROOT,
@@ -557,9 +602,15 @@ impl<'a> Skeleton<'a> {
             Some(Meaning::Weight(used)) => Some(used.clone()),
             _ => None,
         };
+        let is_known = !matches!(inputs.get(bias), Some(Meaning::Side(side)) if side.is_weight);
         match (of, used(weight)) {
-            (Meaning::State(of), Some(weight)) => {
-                let epsilon = node.float("epsilon").unwrap_or(1e-5);
+            (Meaning::State(of), Some(weight)) if is_known => {
+                let usual = if node.op.contains(".Skip") || node.op.contains(".Embed") {
+                    1e-12
+                } else {
+                    1e-5
+                };
+                let epsilon = node.float("epsilon").unwrap_or(usual);
                 self.add(Step::Norm {
                     rms,
                     weight,
@@ -574,7 +625,14 @@ impl<'a> Skeleton<'a> {
     }
 
     /// A weight with scales, and zero points if it has any.
-    fn scaled(&self, codes: Meaning, scale: Id, zero: Meaning, axis: usize, block: usize) -> Meaning {
+    fn scaled(
+        &self,
+        codes: Meaning,
+        scale: Id,
+        zero: Meaning,
+        axis: usize,
+        block: usize,
+    ) -> Meaning {
         match codes {
             Meaning::Weight(mut used) if matches!(used.weight.codes, Codes::Plain) => {
                 let zero = match zero {
@@ -598,8 +656,7 @@ impl<'a> Skeleton<'a> {
     /// A product with a matrix of codes: the places of these, of scales, zero points and bias among the inputs.
     fn scaled_product(&mut self, _: &Node, places: [usize; 4], inputs: &[Meaning]) -> Meaning {
         let none = Meaning::Side(Side::default());
-        let [codes, scale, zero, bias] =
-            places.map(|at| inputs.get(at).unwrap_or(&none).clone());
+        let [codes, scale, zero, bias] = places.map(|at| inputs.get(at).unwrap_or(&none).clone());
         let (Some(state), Meaning::Weight(scale)) = (inputs.first(), scale) else {
             return self.strange();
         };
@@ -623,7 +680,8 @@ impl<'a> Skeleton<'a> {
         };
         let number = |name: &str| node.int(name).and_then(|value| usize::try_from(value).ok());
         let scale = scale.weight.id;
-        let block = number("block_size").filter(|block| block.is_power_of_two() && *block >= 16);
+        let block =
+            number("block_size").filter(|block| BLOCKS.contains(block) && block.is_power_of_two());
         weight.weight.codes = match (node.op.ends_with("Bnb4"), block, number("bits")) {
             (true, Some(block), _) => Codes::Table {
                 scale,
@@ -661,7 +719,7 @@ impl<'a> Skeleton<'a> {
         let is_usual = node.int("gather_axis").unwrap_or(0) == 0
             && node.int("quantize_axis").unwrap_or(1) == 1
             && block.is_power_of_two()
-            && block >= 16
+            && BLOCKS.contains(&block)
             && matches!(bits, 4 | 8);
         match (used(0), used(2)) {
             (Some(mut table), Some(scale)) if is_usual => {
@@ -696,9 +754,12 @@ impl<'a> Skeleton<'a> {
                 let Ok(block) = usize::try_from(block) else {
                     return self.strange();
                 };
-                if used.weight.transposed {
-                    return self.strange();
-                }
+                // Of the codes as they are stored.
+                let axis = if used.weight.transposed {
+                    1 - axis
+                } else {
+                    axis
+                };
                 let codes = Meaning::Weight(used.clone());
                 self.scaled(codes, scale.weight.id, zero, axis, block.max(1))
             }
@@ -733,7 +794,8 @@ impl<'a> Skeleton<'a> {
             let at = |at: usize| inputs.get(at).unwrap_or(&empty).clone();
             return self.heads(&[at(0), at(1), at(2), empty.clone(), empty.clone(), at(3)]);
         }
-        let (Some(Meaning::State(_)), Some(Meaning::Weight(weight))) = (inputs.first(), inputs.get(1))
+        let (Some(Meaning::State(_)), Some(Meaning::Weight(weight))) =
+            (inputs.first(), inputs.get(1))
         else {
             return match inputs.first() {
                 Some(strange @ Meaning::Strange(_)) => strange.clone(),
