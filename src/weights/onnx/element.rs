@@ -71,3 +71,52 @@ impl Element {
         }
     }
 }
+
+/// Codes without sign, low bits first.
+pub fn unpack(bytes: &[u8], bits: usize, out: &mut [f32]) {
+    let mask = u8::MAX >> (8 - bits);
+    for (at, out) in out.iter_mut().enumerate() {
+        let at = at * bits;
+        *out = f32::from(bytes[at / 8] >> (at % 8) & mask);
+    }
+}
+
+/// bitsandbytes' NF4 (Dettmers et al. 2023): quantiles of the normal distribution.
+pub const NF4: [f32; 16] = [
+    -1.0,
+    -0.696_192_8,
+    -0.525_073_05,
+    -0.394_917_5,
+    -0.284_441_38,
+    -0.184_773_43,
+    -0.091_050_036,
+    0.0,
+    0.079_580_3,
+    0.160_930_2,
+    0.246_112_3,
+    0.337_915_24,
+    0.440_709_83,
+    0.562_617,
+    0.722_956_84,
+    1.0,
+];
+
+/// bitsandbytes' FP4: a sign, two bits of exponent, one of mantissa.
+pub const FP4: [f32; 16] = [
+    0.0,
+    0.005_208_333_3,
+    0.666_666_7,
+    1.0,
+    0.333_333_34,
+    0.5,
+    0.166_666_67,
+    0.25,
+    0.0,
+    -0.005_208_333_3,
+    -0.666_666_7,
+    -1.0,
+    -0.333_333_34,
+    -0.5,
+    -0.166_666_67,
+    -0.25,
+];

@@ -53,7 +53,7 @@ pub fn fields<'a, E: From<&'static str>>(
     mut each: impl FnMut(u32, Value<'a>) -> Result<(), E>,
 ) -> Result<(), E> {
     const SHORT: &str = "a message ends within a field";
-    fn take<'a>(bytes: &mut &'a [u8]) -> Result<u64, &'static str> {
+    fn take(bytes: &mut &[u8]) -> Result<u64, &'static str> {
         let (value, length) = varint(bytes)?.ok_or(SHORT)?;
         *bytes = &bytes[length..];
         Ok(value)

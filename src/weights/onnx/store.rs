@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::element::Element;
+use super::element::{Element, FP4, NF4, unpack};
 use super::graph::Id;
 use crate::error::{Error, Result, zeroed};
 use crate::weights::{TensorInfo, Visitor, invalid};
@@ -467,14 +467,15 @@ impl Store {
                 let tensor = &self.tensors[*at];
                 let placement = &tensor.placement;
                 let is_done = tensor.next >= placement.rows().end;
+                let is_kept = match role {
+                    Role::Codes => placement.weight.transposed && placement.shape.len() == 2,
+                    Role::Scale | Role::Zero => tensor.tables.is_none(),
+                };
                 until = until.min(match role {
                     _ if is_done => usize::MAX,
-                    Role::Codes if !placement.weight.transposed || placement.shape.len() == 1 => {
-                        tensor.next * placement.row_bytes(element).unwrap_or(0)
-                    }
-                    Role::Codes => 0,
-                    Role::Scale | Role::Zero if tensor.tables.is_some() => usize::MAX,
-                    Role::Scale | Role::Zero => 0,
+                    _ if is_kept => 0,
+                    Role::Codes => tensor.next * placement.row_bytes(element).unwrap_or(0),
+                    Role::Scale | Role::Zero => usize::MAX,
                 });
             }
             let count = until
@@ -653,52 +654,3 @@ impl Placement {
         }
     }
 }
-
-/// Codes without sign, low bits first.
-fn unpack(bytes: &[u8], bits: usize, out: &mut [f32]) {
-    let mask = u8::MAX >> (8 - bits);
-    for (at, out) in out.iter_mut().enumerate() {
-        let at = at * bits;
-        *out = f32::from(bytes[at / 8] >> (at % 8) & mask);
-    }
-}
-
-/// bitsandbytes' NF4 (Dettmers et al. 2023): quantiles of the normal distribution.
-const NF4: [f32; 16] = [
-    -1.0,
-    -0.696_192_8,
-    -0.525_073_05,
-    -0.394_917_5,
-    -0.284_441_38,
-    -0.184_773_43,
-    -0.091_050_036,
-    0.0,
-    0.079_580_3,
-    0.160_930_2,
-    0.246_112_3,
-    0.337_915_24,
-    0.440_709_83,
-    0.562_617,
-    0.722_956_84,
-    1.0,
-];
-
-/// bitsandbytes' FP4: a sign, two bits of exponent, one of mantissa.
-const FP4: [f32; 16] = [
-    0.0,
-    0.005_208_333_3,
-    0.666_666_7,
-    1.0,
-    0.333_333_34,
-    0.5,
-    0.166_666_67,
-    0.25,
-    0.0,
-    -0.005_208_333_3,
-    -0.666_666_7,
-    -1.0,
-    -0.333_333_34,
-    -0.5,
-    -0.166_666_67,
-    -0.25,
-];

@@ -5,6 +5,9 @@
 //! value. What does is a [`State`]: the last [`Step`] that it has come through, and [`marks`](mark) for what was done
 //! since without a weight. Exporters and optimisers write the same model in many ways; as steps they are one.
 
+mod attention;
+mod quantised;
+
 use std::collections::HashMap;
 
 use crate::weights::onnx::{Codes, Graph, Id, Node, Weight};
@@ -15,7 +18,7 @@ pub mod mark {
     pub const ERF: u16 = 1;
     /// Hyperbolic tangent: part of GELU's approximation.
     pub const TANH: u16 = 1 << 1;
-    /// Logistic function: part of SiLU.
+    /// Logistic function: part of `SiLU`.
     pub const SIGMOID: u16 = 1 << 2;
     /// Negative values are 0.
     pub const RELU: u16 = 1 << 3;
@@ -126,9 +129,6 @@ pub struct Skeleton<'a> {
     pub numbers: Vec<Id>,
     node: usize,
 }
-
-/// Elements of a block of codes.
-const BLOCKS: core::ops::RangeInclusive<usize> = 16..=1 << 16;
 
 /// A scale that is not known yet.
 pub const UNKNOWN: Id = Id::MAX;
@@ -253,8 +253,8 @@ impl<'a> Skeleton<'a> {
 
     #[expect(clippy::too_many_lines, reason = "a table of operators")]
     fn understand(&mut self, node: &Node, inputs: &[Meaning]) -> Meaning {
-        let none = Meaning::Side(Side::default());
-        let input = |at: usize| inputs.get(at).unwrap_or(&none).clone();
+        let nothing = Meaning::Side(Side::default());
+        let input = |at: usize| inputs.get(at).unwrap_or(&nothing).clone();
         let op = node.op.strip_prefix("com.microsoft.").unwrap_or(&node.op);
         let marked = |mark| match input(0) {
             Meaning::State(state) => Meaning::State(State {
@@ -286,7 +286,7 @@ impl<'a> Skeleton<'a> {
             | "DynamicQuantizeLinear"
             | "Neg" => input(0),
             "Expand" | "Tile" | "Slice" | "Split" => match input(0) {
-                Meaning::Weight(_) => none,
+                Meaning::Weight(_) => nothing,
                 Meaning::Side(side) => Meaning::Side(Side {
                     is_weight: false,
                     ..side
@@ -301,7 +301,7 @@ impl<'a> Skeleton<'a> {
                 other => other,
             },
             "Shape" | "Size" | "IsNaN" | "IsInf" | "Not" | "Equal" | "Greater"
-            | "GreaterOrEqual" | "Less" | "LessOrEqual" | "ConstantOfShape" | "Range" => none,
+            | "GreaterOrEqual" | "Less" | "LessOrEqual" | "ConstantOfShape" | "Range" => nothing,
             "Erf" => marked(mark::ERF),
             "Tanh" => marked(mark::TANH),
             "Sigmoid" => marked(mark::SIGMOID),
@@ -360,8 +360,8 @@ impl<'a> Skeleton<'a> {
                 let weight = self.scaled(input(1), UNKNOWN, input(3), 1, 1);
                 self.matmul(input(0), weight, false)
             }
-            "MatMulIntegerToFloat" => self.scaled_product(node, [1, 3, 5, 6], inputs),
-            "DynamicQuantizeMatMul" => self.scaled_product(node, [1, 2, 3, 4], inputs),
+            "MatMulIntegerToFloat" => self.scaled_product([1, 3, 5, 6], inputs),
+            "DynamicQuantizeMatMul" => self.scaled_product([1, 2, 3, 4], inputs),
             "MatMulNBits" | "MatMulBnb4" => self.packed_product(node, inputs),
             "DequantizeLinear" => self.dequantized(node, inputs),
             "LayerNormalization" | "SimplifiedLayerNormalization" | "RMSNormalization" => {
@@ -622,243 +622,6 @@ impl<'a> Skeleton<'a> {
             (strange @ Meaning::Strange(_), _) => strange,
             _ => self.strange(),
         }
-    }
-
-    /// A weight with scales, and zero points if it has any.
-    fn scaled(
-        &self,
-        codes: Meaning,
-        scale: Id,
-        zero: Meaning,
-        axis: usize,
-        block: usize,
-    ) -> Meaning {
-        match codes {
-            Meaning::Weight(mut used) if matches!(used.weight.codes, Codes::Plain) => {
-                let zero = match zero {
-                    Meaning::Weight(zero) => Some(zero.weight.id),
-                    _ => None,
-                };
-                used.weight.codes = Codes::Scaled {
-                    scale,
-                    zero,
-                    axis,
-                    block,
-                };
-                Meaning::Weight(used)
-            }
-            // Both are states: scores, whose scales are no weights.
-            state @ Meaning::State(_) => state,
-            _ => self.strange(),
-        }
-    }
-
-    /// A product with a matrix of codes: the places of these, of scales, zero points and bias among the inputs.
-    fn scaled_product(&mut self, _: &Node, places: [usize; 4], inputs: &[Meaning]) -> Meaning {
-        let none = Meaning::Side(Side::default());
-        let [codes, scale, zero, bias] = places.map(|at| inputs.get(at).unwrap_or(&none).clone());
-        let (Some(state), Meaning::Weight(scale)) = (inputs.first(), scale) else {
-            return self.strange();
-        };
-        let weight = self.scaled(codes, scale.weight.id, zero, 1, 1);
-        let product = self.matmul(state.clone(), weight, false);
-        self.shifted(product, bias, 0)
-    }
-
-    fn packed_product(&mut self, node: &Node, inputs: &[Meaning]) -> Meaning {
-        let used = |at: usize| match inputs.get(at) {
-            Some(Meaning::Weight(used)) => Some(used.clone()),
-            _ => None,
-        };
-        let (Some(Meaning::State(state)), Some(mut weight), Some(scale)) =
-            (inputs.first(), used(1), used(2))
-        else {
-            return match inputs.first() {
-                Some(strange @ Meaning::Strange(_)) => strange.clone(),
-                _ => self.strange(),
-            };
-        };
-        let number = |name: &str| node.int(name).and_then(|value| usize::try_from(value).ok());
-        let scale = scale.weight.id;
-        let block =
-            number("block_size").filter(|block| BLOCKS.contains(block) && block.is_power_of_two());
-        weight.weight.codes = match (node.op.ends_with("Bnb4"), block, number("bits")) {
-            (true, Some(block), _) => Codes::Table {
-                scale,
-                block,
-                normal: node.int("quant_type").unwrap_or(1) == 1,
-            },
-            // An order of columns (input 4) is what GPTQ's activation order needs.
-            (false, Some(block), bits) if used(4).is_none() => match bits.unwrap_or(4) {
-                bits @ (2 | 4 | 8) => Codes::Blocks {
-                    scale,
-                    zero: used(3).map(|zero| zero.weight.id),
-                    bits,
-                    block,
-                    padded: true,
-                },
-                _ => return self.strange(),
-            },
-            _ => return self.strange(),
-        };
-        let product = self.add(Step::Linear(weight, *state));
-        match inputs.get(5) {
-            Some(bias) if !node.op.ends_with("Bnb4") => self.shifted(product, bias.clone(), 0),
-            _ => product,
-        }
-    }
-
-    fn gather_blocks(&mut self, node: &Node, inputs: &[Meaning]) -> Meaning {
-        let used = |at: usize| match inputs.get(at) {
-            Some(Meaning::Weight(used)) => Some(used.clone()),
-            _ => None,
-        };
-        let number = |name: &str| node.int(name).and_then(|value| usize::try_from(value).ok());
-        let block = number("block_size").unwrap_or(128);
-        let bits = number("bits").unwrap_or(4);
-        let is_usual = node.int("gather_axis").unwrap_or(0) == 0
-            && node.int("quantize_axis").unwrap_or(1) == 1
-            && block.is_power_of_two()
-            && BLOCKS.contains(&block)
-            && matches!(bits, 4 | 8);
-        match (used(0), used(2)) {
-            (Some(mut table), Some(scale)) if is_usual => {
-                table.weight.codes = Codes::Blocks {
-                    scale: scale.weight.id,
-                    zero: used(3).map(|zero| zero.weight.id),
-                    bits,
-                    block,
-                    padded: false,
-                };
-                let index = inputs.get(1).and_then(index);
-                self.add(Step::Lookup(table, index))
-            }
-            _ => self.strange(),
-        }
-    }
-
-    fn dequantized(&mut self, node: &Node, inputs: &[Meaning]) -> Meaning {
-        let none = Meaning::Side(Side::default());
-        let (Some(codes), scale) = (inputs.first(), inputs.get(1).unwrap_or(&none)) else {
-            return self.strange();
-        };
-        let zero = inputs.get(2).unwrap_or(&none).clone();
-        match (codes, scale) {
-            (Meaning::Weight(used), Meaning::Weight(scale)) => {
-                let axis = match node.int("axis").unwrap_or(1) {
-                    0 | -2 => 0,
-                    1 | -1 => 1,
-                    _ => return self.strange(),
-                };
-                let block = node.int("block_size").unwrap_or(0);
-                let Ok(block) = usize::try_from(block) else {
-                    return self.strange();
-                };
-                // Of the codes as they are stored.
-                let axis = if used.weight.transposed {
-                    1 - axis
-                } else {
-                    axis
-                };
-                let codes = Meaning::Weight(used.clone());
-                self.scaled(codes, scale.weight.id, zero, axis, block.max(1))
-            }
-            // Rows of a table of codes.
-            (Meaning::State(state), Meaning::Weight(scale)) => {
-                let zero = match zero {
-                    Meaning::Weight(zero) => Some(zero.weight.id),
-                    _ => None,
-                };
-                if let Step::Lookup(table, _) = &mut self.steps[state.step]
-                    && state.marks == 0
-                    && matches!(table.weight.codes, Codes::Plain)
-                {
-                    table.weight.codes = Codes::Scaled {
-                        scale: scale.weight.id,
-                        zero,
-                        axis: 0,
-                        block: usize::MAX,
-                    };
-                }
-                Meaning::State(*state)
-            }
-            (other, _) => other.clone(),
-        }
-    }
-
-    /// Attention of the operators: ONNX Runtime's has the product with queries', keys' and values' weights in it, ONNX'
-    /// has not.
-    fn attention(&mut self, node: &Node, inputs: &[Meaning]) -> Meaning {
-        if node.op == "Attention" {
-            let empty = Meaning::Side(Side::default());
-            let at = |at: usize| inputs.get(at).unwrap_or(&empty).clone();
-            return self.heads(&[at(0), at(1), at(2), empty.clone(), empty.clone(), at(3)]);
-        }
-        let (Some(Meaning::State(_)), Some(Meaning::Weight(weight))) =
-            (inputs.first(), inputs.get(1))
-        else {
-            return match inputs.first() {
-                Some(strange @ Meaning::Strange(_)) => strange.clone(),
-                _ => self.strange(),
-            };
-        };
-        let product = self.matmul(inputs[0].clone(), Meaning::Weight(weight.clone()), false);
-        let bias = inputs.get(2).cloned();
-        let bias = bias.unwrap_or(Meaning::Side(Side::default()));
-        let marks = if node.int("do_rotary").unwrap_or(0) == 1 {
-            mark::TURNED
-        } else {
-            0
-        };
-        let (turned, plain) = (
-            self.shifted(product.clone(), bias.clone(), 0),
-            inputs.get(5).cloned(),
-        );
-        let Meaning::State(value) = turned else {
-            return self.strange();
-        };
-        let query = State {
-            marks: value.marks | marks,
-            ..value
-        };
-        self.attend(query, query, value, plain)
-    }
-
-    /// Queries, keys and values; the bias of all three, a mask that is passed over, and what is added to scores.
-    fn heads(&mut self, inputs: &[Meaning]) -> Meaning {
-        let mut parts = Vec::new();
-        for at in 0..3 {
-            let Some(Meaning::State(mut state)) = inputs.get(at).cloned() else {
-                return match inputs.get(at) {
-                    Some(strange @ Meaning::Strange(_)) => strange.clone(),
-                    _ => self.strange(),
-                };
-            };
-            if let Some(Meaning::Weight(bias)) = inputs.get(3) {
-                let Meaning::State(shifted) = self.add(Step::Shift(bias.clone(), Some(at), state))
-                else {
-                    return self.strange();
-                };
-                state = shifted;
-            }
-            parts.push(state);
-        }
-        self.attend(parts[0], parts[1], parts[2], inputs.get(5).cloned())
-    }
-
-    fn attend(&mut self, query: State, key: State, value: State, bias: Option<Meaning>) -> Meaning {
-        let mut scores = self.add(Step::Product(query, key));
-        if let Some(bias @ Meaning::State(_)) = bias {
-            scores = self.sum(scores, bias);
-        }
-        let Meaning::State(scores) = scores else {
-            return self.strange();
-        };
-        let weights = State {
-            marks: scores.marks | mark::SOFTMAX,
-            ..scores
-        };
-        self.add(Step::Product(weights, value))
     }
 
     /// One of two values, by a condition that is no weight: a state, or a number in its place where it is masked.
