@@ -260,6 +260,27 @@ fn a_graph_of_another_architecture_is_refused() {
 }
 
 #[test]
+fn a_reranker_is_refused_as_one() {
+    let config = String::from_utf8(read(&fixture("tiny-splade"), "config.json").unwrap()).unwrap();
+    let config = config.replace("BertForMaskedLM", "BertForSequenceClassification");
+    // Without a head for tokens, and with it.
+    for onnx in ["tiny-bert.optimum.onnx", "tiny-distilbert-splade.int8.onnx"] {
+        let changes = [
+            ("config.json", Some(config.as_bytes())),
+            ("modules.json", None),
+        ];
+        let error = open("tiny-splade", &file(onnx), &changes, None, 4096).err();
+        let error = error.expect("it must be refused");
+        assert_eq!(error.code(), "unsupported_model");
+        let message = error.to_string();
+        assert!(
+            message.contains("BertForSequenceClassification"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
 fn damaged_files_are_errors() {
     let onnx = file("tiny-bert.optimum.onnx");
     // Ends early, wherever that is.

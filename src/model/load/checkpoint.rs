@@ -842,7 +842,13 @@ impl<B: Backend> Visitor for Filler<'_, B> {
                 self.file
             )));
         };
-        let plan = crate::model::load::onnx::find(self.file, graph, blueprint)?;
+        // The graph of a model that says that it is another one is another, too.
+        let foreign = &self.checkpoint.foreign;
+        let found = crate::model::load::onnx::find(self.file, graph, blueprint);
+        let plan = found.map_err(|error| match foreign.as_slice() {
+            [] => error,
+            foreign => kind::refuse(foreign),
+        })?;
         for stored in plan.stored() {
             self.checkpoint.kept = false;
             if !self.checkpoint.stored.contains(&stored) {
