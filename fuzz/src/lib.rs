@@ -305,7 +305,7 @@ static GGUF_FILES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
 
 static TINY_BERT: LazyLock<Files> = LazyLock::new(|| {
     let mut files = folder("tiny-bert");
-    files.retain(|name, _| !name.ends_with(".safetensors") && !name.ends_with(".onnx"));
+    files.retain(|name, _| !name.ends_with(".safetensors"));
     let tokenizer = small::BERT["tokenizer.json"].clone();
     files.insert("tokenizer.json".to_owned(), tokenizer);
     files

@@ -1,5 +1,5 @@
-//! ONNX files give the vectors of their weights, however they were exported, optimised and quantised; damaged ones, and graphs of
-//! another model, give an error.
+//! ONNX files give the vectors of their weights, however they were exported, optimised and
+//! quantised; damaged ones, and graphs of another model, give an error.
 
 use crate::common::{
     assert_close, assert_sparse, fixture, inputs, load_as, read, reference, rows, texts,

@@ -1,10 +1,11 @@
-//! ONNX files (github.com/onnx/onnx, onnx.proto) as a stream: a protocol buffer that holds a graph, its nodes first and then
-//! its initializers, which may be in files beside it.
+//! ONNX files (github.com/onnx/onnx, onnx.proto) as a stream: a protocol buffer that holds a graph,
+//! its nodes first and then its initializers, which may be in files beside it.
 //!
-//! The graph is never executed. It is read to learn which initializer is which weight: whoever takes the tensors is given
-//! the [`Graph`] when its nodes have arrived, and says where each tensor of torch's is ([`Placement`]). What then
-//! arrives comes out as these tensors, in f32. Kept are the graph (at most 64 MiB), what [`Store`] keeps of the
-//! initializers, and, of a file whose initializers come before its nodes, these initializers, up to 64 MiB.
+//! The graph is never executed. It is read to learn which initializer is which weight: whoever
+//! takes the tensors is given the [`Graph`] when its nodes have arrived, and says where each tensor
+//! of torch's is ([`Placement`]). What then arrives comes out as these tensors, in f32. Kept are
+//! the graph (at most 64 MiB), what [`Store`] keeps of the initializers, and, of a file whose
+//! initializers come before its nodes, these initializers, up to 64 MiB.
 
 mod element;
 mod graph;
@@ -23,11 +24,13 @@ use self::tensor::{External, Tensor, external, widths};
 use super::Visitor;
 use crate::error::{Error, Result};
 
-/// The most bytes of nodes, of initializers that come before them, and of values that come before their tensor's name.
+/// The most bytes of nodes, of initializers that come before them, and of values that come before
+/// their tensor's name.
 const MOST_KEPT: u64 = 64 << 20;
 /// The most nodes, and the most initializers. Graphs of the largest encoders have 10,000.
 const MOST: usize = 1 << 16;
-/// Versions of ONNX's own operators that are known: from 7 on the operators are as they are read here.
+/// Versions of ONNX's own operators that are known: from 7 on the operators are as they are read
+/// here.
 const OPSETS: core::ops::RangeInclusive<u64> = 7..=26;
 /// The most files that hold values of one model.
 const MOST_FILES: usize = 4096;
@@ -337,7 +340,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Before the raw values of an initializer: `None` if they have to be kept until its name is known.
+    /// Before the raw values of an initializer: `None` if they have to be kept until its name is
+    /// known.
     fn raw(&mut self, size: u64) -> Result<Option<State>> {
         let Some(name) = self.tensor.name.clone() else {
             return Ok(None);
@@ -449,7 +453,8 @@ impl Stream {
         .map_err(invalid)
     }
 
-    /// Has the tensors of the model found in the graph, once; then takes the initializers that came before its nodes.
+    /// Has the tensors of the model found in the graph, once; then takes the initializers that came
+    /// before its nodes.
     fn resolve(&mut self, visitor: &mut impl Visitor) -> Result<()> {
         if self.store.is_some() {
             return Ok(());
@@ -514,7 +519,8 @@ impl Stream {
         }
     }
 
-    /// The files beside this one that hold the rest, by their paths in the model's folder; once this one has ended.
+    /// The files beside this one that hold the rest, by their paths in the model's folder; once
+    /// this one has ended.
     pub fn beside_files(&self) -> Result<Vec<String>> {
         let mut files: Vec<String> = Vec::new();
         for external in &self.external {

@@ -1,5 +1,5 @@
-//! Protocol buffers' wire format: fields of a message that is here in whole. What is too large for that is
-//! walked by [`super::stream`], which only takes tags and lengths from here.
+//! Protocol buffers' wire format: fields of a message that is here in whole. What is too large for
+//! that is walked by [`super::stream`], which only takes tags and lengths from here.
 
 use core::result::Result;
 

@@ -1,8 +1,8 @@
 //! Initializers → the tensors that they are in torch, row by row.
 //!
-//! A matrix whose rows lie in the file one after the other comes out as its bytes arrive. One that is transposed is kept
-//! as it is stored until it is complete, and so is one in few bits until its scales are there: at most the stored bytes
-//! of the matrices that wait. No copy in f32 is made.
+//! A matrix whose rows lie in the file one after the other comes out as its bytes arrive. One that
+//! is transposed is kept as it is stored until it is complete, and so is one in few bits until its
+//! scales are there: at most the stored bytes of the matrices that wait. No copy in f32 is made.
 
 use std::collections::HashMap;
 
@@ -19,7 +19,8 @@ const TILE: usize = 16;
 pub enum Codes {
     /// As values.
     Plain,
-    /// value = (code − zero) · scale; scales of the whole, of each row or column as it is stored, or of blocks of these.
+    /// value = (code − zero) · scale; scales of the whole, of each row or column as it is stored,
+    /// or of blocks of these.
     Scaled {
         /// Scales.
         scale: Id,
@@ -30,8 +31,8 @@ pub enum Codes {
         /// Elements of a block along that axis.
         block: usize,
     },
-    /// The same, packed along rows of the matrix, with a scale for each block of a row (`MatMulNBits`,
-    /// `GatherBlockQuantized`).
+    /// The same, packed along rows of the matrix, with a scale for each block of a row
+    /// (`MatMulNBits`, `GatherBlockQuantized`).
     Blocks {
         /// Scales.
         scale: Id,

@@ -125,7 +125,8 @@ impl Finder<'_> {
             if state.marks & mark::ALL & !expected != 0 {
                 return Err(self.odd(state, "a norm of each head"));
             }
-            // A factor of the scores is a number, and the norm's weights are a vector behind a mean.
+            // A factor of the scores is a number, and the norm's weights are a vector behind a
+            // mean.
             if let Step::Scale(used, of) = self.skeleton.step(state.step)
                 && of.marks & mark::MEAN == 0
             {

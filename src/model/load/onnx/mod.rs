@@ -1,9 +1,10 @@
 //! Which initializer of an ONNX graph is which tensor of torch's.
 //!
-//! Names say too little: exporters drop those of matrices, and optimisers those of nodes. So the graph is reduced to what
-//! weights do in it ([`skeleton`]) and followed from its output back to its tables, a block of a layer at a time, as the
-//! model's `Spec` says that it must be. What is found where the `Spec` has something else is an error that names the
-//! node: a graph of another architecture is not read.
+//! Names say too little: exporters drop those of matrices, and optimisers those of nodes. So the
+//! graph is reduced to what weights do in it ([`skeleton`]) and followed from its output back to
+//! its tables, a block of a layer at a time, as the model's `Spec` says that it must be. What is
+//! found where the `Spec` has something else is an error that names the node: a graph of another
+//! architecture is not read.
 
 mod attention;
 mod skeleton;
@@ -58,7 +59,8 @@ impl core::fmt::Debug for Blueprint {
     }
 }
 
-/// Names of outputs that are states of tokens, or made of them; the first that a graph has is taken.
+/// Names of outputs that are states of tokens, or made of them; the first that a graph has is
+/// taken.
 const STATES: [&str; 3] = [
     "last_hidden_state",
     "token_embeddings",
@@ -397,8 +399,8 @@ impl Finder<'_> {
         }
     }
 
-    /// Undoes a block and its residual: x ← after(x + branch(block(before(x)))). Gives x before it, the last product of
-    /// the block, and the name of the norm before it.
+    /// Undoes a block and its residual: x ← after(x + branch(block(before(x)))). Gives x before it,
+    /// the last product of the block, and the name of the norm before it.
     fn block(
         &mut self,
         layer: usize,

@@ -4,8 +4,8 @@ use super::{Meaning, Side, Skeleton, State, Step, mark};
 use crate::weights::onnx::Node;
 
 impl Skeleton<'_> {
-    /// Attention of the operators: ONNX Runtime's has the product with queries', keys' and values' weights in it, ONNX'
-    /// has not.
+    /// Attention of the operators: ONNX Runtime's has the product with queries', keys' and values'
+    /// weights in it, ONNX' has not.
     pub(super) fn attention(&mut self, node: &Node, inputs: &[Meaning]) -> Meaning {
         if node.op == "Attention" {
             let empty = Meaning::Side(Side::default());
@@ -42,7 +42,8 @@ impl Skeleton<'_> {
         self.attend(query, query, value, plain)
     }
 
-    /// Queries, keys and values; the bias of all three, a mask that is passed over, and what is added to scores.
+    /// Queries, keys and values; the bias of all three, a mask that is passed over, and what is
+    /// added to scores.
     pub(super) fn heads(&mut self, inputs: &[Meaning]) -> Meaning {
         let mut parts = Vec::new();
         for at in 0..3 {

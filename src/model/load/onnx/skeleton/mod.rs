@@ -1,9 +1,10 @@
-//! A graph with all taken away that has no weights: which weights a value has gone through, and what happened to it in
-//! between.
+//! A graph with all taken away that has no weights: which weights a value has gone through, and
+//! what happened to it in between.
 //!
-//! Each value is looked at once, in the file's order. What depends on no weight (shapes, masks, angles) is a [`Side`]
-//! value. What does is a [`State`]: the last [`Step`] that it has come through, and [`marks`](mark) for what was done
-//! since without a weight. Exporters and optimisers write the same model in many ways; as steps they are one.
+//! Each value is looked at once, in the file's order. What depends on no weight (shapes, masks,
+//! angles) is a [`Side`] value. What does is a [`State`]: the last [`Step`] that it has come
+//! through, and [`marks`](mark) for what was done since without a weight. Exporters and optimisers
+//! write the same model in many ways; as steps they are one.
 
 mod attention;
 mod quantised;
@@ -63,7 +64,8 @@ pub struct Used {
 /// What a weight, or a second state, does to a state.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// Rows of a table, by what the graph's input of that name says, or by something that follows from it.
+    /// Rows of a table, by what the graph's input of that name says, or by something that follows
+    /// from it.
     Lookup(Used, Option<Id>),
     /// A product with a matrix.
     Linear(Used, State),
@@ -386,7 +388,8 @@ impl<'a> Skeleton<'a> {
             }
             "EmbedLayerNormalization" => {
                 let mut sum = None;
-                // Tables of words, positions and types, and what says which rows: words and types come first.
+                // Tables of words, positions and types, and what says which rows: words and types
+                // come first.
                 for (table, ids) in [(2, Some(0)), (3, None), (4, Some(1))] {
                     let Meaning::Weight(table) = input(table) else {
                         continue;
@@ -522,7 +525,8 @@ impl<'a> Skeleton<'a> {
         }
     }
 
-    /// A state times what depends on no weight: angles, the scale of an integer product, or numbers.
+    /// A state times what depends on no weight: angles, the scale of an integer product, or
+    /// numbers.
     fn times(&mut self, state: State, side: Side) -> Meaning {
         if side.is_weight {
             return self.strange();
@@ -624,7 +628,8 @@ impl<'a> Skeleton<'a> {
         }
     }
 
-    /// One of two values, by a condition that is no weight: a state, or a number in its place where it is masked.
+    /// One of two values, by a condition that is no weight: a state, or a number in its place where
+    /// it is masked.
     fn chosen(&mut self, first: &Meaning, second: &Meaning) -> Meaning {
         match (first, second) {
             (Meaning::Strange(_), _) => first.clone(),

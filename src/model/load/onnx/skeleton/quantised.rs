@@ -36,7 +36,8 @@ impl Skeleton<'_> {
         }
     }
 
-    /// A product with a matrix of codes: the places of these, of scales, zero points and bias among the inputs.
+    /// A product with a matrix of codes: the places of these, of scales, zero points and bias among
+    /// the inputs.
     pub(super) fn scaled_product(&mut self, places: [usize; 4], inputs: &[Meaning]) -> Meaning {
         let nothing = Meaning::Side(Side::default());
         let [codes, scale, zero, bias] =
