@@ -40,6 +40,16 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// An ONNX file that is damaged, or holds what cannot be read.
+    #[error(
+        "{file} cannot be read as an ONNX file: {reason}; download it again, or take another ONNX file or the safetensors of the model"
+    )]
+    InvalidOnnx {
+        /// File as the source names it.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The stream ended before the data that the header promises.
     #[error(
         "{file} ended after {got} bytes{}: the download is incomplete; load the model again",
@@ -301,6 +311,7 @@ impl Error {
             Self::InvalidSafetensors { .. } => "invalid_safetensors",
             Self::InvalidTorch { .. } => "invalid_torch",
             Self::InvalidGguf { .. } => "invalid_gguf",
+            Self::InvalidOnnx { .. } => "invalid_onnx",
             Self::TruncatedStream { .. } => "truncated_stream",
             Self::WrongHash { .. } => "wrong_hash",
             Self::MissingTensor { .. } => "missing_tensor",
@@ -350,6 +361,7 @@ impl Error {
             Self::InvalidSafetensors { .. }
             | Self::InvalidTorch { .. }
             | Self::InvalidGguf { .. }
+            | Self::InvalidOnnx { .. }
             | Self::TruncatedStream { .. }
             | Self::WrongHash { .. }
             | Self::MissingTensor { .. }

@@ -94,6 +94,11 @@ fn gguf() {
 }
 
 #[test]
+fn onnx() {
+    hold("onnx", fuzz::onnx, &seeds::onnx());
+}
+
+#[test]
 fn config() {
     hold("config", fuzz::config, &seeds::config());
 }

@@ -10,6 +10,7 @@ fn main() -> std::io::Result<()> {
         ("safetensors", seeds::safetensors()),
         ("torch", seeds::torch()),
         ("gguf", seeds::gguf()),
+        ("onnx", seeds::onnx()),
         ("config", seeds::config()),
         ("index", seeds::index()),
         ("tokenizer", seeds::tokenizer()),

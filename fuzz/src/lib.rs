@@ -88,6 +88,9 @@ pub const GGUF: [&str; 6] = [
     "xlm-roberta-q8_0",
 ];
 
+/// Files of `tests/fixtures/onnx`: one for each way of storing weights and graphs, all of `tiny-bert`.
+pub const ONNX: [&str; 7] = ["slim", "O2", "O4", "int8", "q4", "q4-tables", "external"];
+
 /// A weight file, in chunks of any size. Byte 0: dtype in bits 0 and 1; bit 2 chooses between the file as it is and edits of a
 /// file that is quantised in the layout of the bits above, or was saved by us. Byte 1: how it is cut into chunks.
 pub fn safetensors(input: &[u8]) {
@@ -155,6 +158,31 @@ pub fn gguf(input: &[u8]) {
     }
     let read = |name: &str| (name == GGUF_NAME).then_some(file.as_slice());
     check(dtype(*how), *cuts, Some(GGUF_NAME), read);
+}
+
+/// An ONNX file of `tiny-bert`. Byte 0: dtype in bits 0 and 1; bit 2 chooses between the file as it is and one of [`ONNX`], by the
+/// bits above, with changes of four bytes each: a place, and what is put there. Byte 1: how it is cut into chunks.
+pub fn onnx(input: &[u8]) {
+    let [how, cuts, rest @ ..] = input else {
+        return;
+    };
+    let mut file = Vec::new();
+    if how & 4 == 0 {
+        file.extend_from_slice(rest);
+    } else {
+        file.clone_from(&ONNX_FILES[usize::from(how >> 3) % ONNX.len()]);
+        for [low, middle, high, byte] in rest.as_chunks::<4>().0 {
+            let place = u32::from_le_bytes([*low, *middle, *high, 0]) as usize;
+            let place = place % file.len();
+            file[place] = *byte;
+        }
+    }
+    let read = |name: &str| match name {
+        "onnx/model.onnx" => Some(file.as_slice()),
+        "onnx/tiny-bert.external.onnx_data" => Some(EXTERNAL.as_slice()),
+        name => TINY_BERT.get(name).map(Vec::as_slice),
+    };
+    check(dtype(*how), *cuts, None, read);
 }
 
 /// A small file. Byte 0 chooses the model, byte 1 the file among the model's small ones.
@@ -274,6 +302,24 @@ static GGUF_FILES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let files = GGUF.map(|name| file(name).expect("the fixtures can be read"));
     files.into()
 });
+
+static TINY_BERT: LazyLock<Files> = LazyLock::new(|| {
+    let mut files = folder("tiny-bert");
+    files.retain(|name, _| !name.ends_with(".safetensors"));
+    let tokenizer = small::BERT["tokenizer.json"].clone();
+    files.insert("tokenizer.json".to_owned(), tokenizer);
+    files
+});
+
+static ONNX_FILES: LazyLock<Vec<Vec<u8>>> =
+    LazyLock::new(|| ONNX.map(|name| onnx_file(&format!("{name}.onnx"))).into());
+
+static EXTERNAL: LazyLock<Vec<u8>> = LazyLock::new(|| onnx_file("external.onnx_data"));
+
+fn onnx_file(name: &str) -> Vec<u8> {
+    let file = fixtures().join("onnx").join(format!("tiny-bert.{name}"));
+    std::fs::read(file).expect("the fixtures can be read")
+}
 
 static QUANTIZED: LazyLock<Vec<Files>> = LazyLock::new(|| {
     let quantized = folder("quantized");

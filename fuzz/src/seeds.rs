@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::files::Tensor;
 use super::models::MODELS;
-use super::{GGUF, LAYOUTS, fixtures, folder, small, small_files, zip};
+use super::{GGUF, LAYOUTS, ONNX, fixtures, folder, small, small_files, zip};
 
 /// An input's name, and its bytes.
 pub type Seed = (String, Vec<u8>);
@@ -82,6 +82,28 @@ pub fn gguf() -> Vec<Seed> {
             })
         })
         .collect()
+}
+
+/// For `onnx`: files with nothing changed, with a few of the first bytes, and a graph by itself.
+pub fn onnx() -> Vec<Seed> {
+    let files = (0u8..).zip(ONNX);
+    let edited = files.flat_map(|(file, name)| {
+        let how = file << 3 | 4 | (file % 3);
+        let edits = [
+            ("", &[][..]),
+            ("-changed", &[12, 0, 0, 7, 90, 0, 0, 9]),
+            ("-dims", &[0, 128, 0, 1, 200, 200, 0, 255]),
+        ];
+        edits.map(|(suffix, edits)| {
+            let seed = [&[how, 31 * file], edits].concat();
+            (format!("{name}{suffix}"), seed)
+        })
+    });
+    // A node, an initializer of one number, an output; then the opset.
+    let graph = b"\x0a\x13\x0a\x01w\x0a\x01x\x12\x06logits\x22\x03Add\x2a\x0d\x08\x01\x10\x01\x42\x01w\x4a\x04\0\0\x80\x3f\x62\x08\x0a\x06logits";
+    let length = u8::try_from(graph.len()).unwrap_or_default();
+    let whole = [&[0, 3, 0x3a, length][..], graph, b"\x42\x02\x10\x11"].concat();
+    edited.chain([("graph".to_owned(), whole)]).collect()
 }
 
 /// For `config`.

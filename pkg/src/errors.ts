@@ -6,6 +6,7 @@ export type ErrorCode =
   | "invalid_safetensors"
   | "invalid_torch"
   | "invalid_gguf"
+  | "invalid_onnx"
   | "truncated_stream"
   | "wrong_hash"
   | "missing_tensor"

@@ -140,7 +140,7 @@ export class Transfer {
     const code = places.every((place, index) => place === names[index]) ? "missing_file" : "not_found";
     const advice =
       this.#file === undefined
-        ? "Check the model's name or address: a complete model has config.json, tokenizer.json and model.safetensors"
+        ? "Check the model's name or address: a complete model has config.json, tokenizer.json and model.safetensors (or onnx/model.onnx)"
         : "Check the model's name or address, and the option file";
     const hint = code === "not_found" ? " (a local folder is written ./folder)" : "";
     return new GossamerError(

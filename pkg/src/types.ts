@@ -98,11 +98,11 @@ export interface LoadOptions {
   /**
    * Path of the weight file in the model's folder: a GGUF file (`"model-Q8_0.gguf"`), which also
    * holds the tokenizer and the configuration, or a file that replaces the folder's
-   * `model.safetensors` (`"model.fp16.safetensors"`).
+   * `model.safetensors` (`"model.fp16.safetensors"`, `"onnx/model_quantized.onnx"`).
    *
    * By default, a Hub model loads the smallest weight file that is exact enough: one in 8 or 16
-   * bits unless `dtype` is `"f32"`, then `model.safetensors`, its shards, a torch checkpoint, a
-   * GGUF file. `info.files` names the file that was loaded.
+   * bits unless `dtype` is `"f32"`, then `model.safetensors`, its shards, a torch checkpoint, an
+   * ONNX file, a GGUF file. `info.files` names the file that was loaded.
    */
   file?: string | undefined;
   /**

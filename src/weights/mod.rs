@@ -2,12 +2,14 @@
 //!
 //! A [`Stream`] takes a file in chunks of any size and says which bytes belong to which tensor.
 //! Formats are [`safetensors`], [`torch`] checkpoints, whose [`pickle`] is read without executing
-//! anything, and [`gguf`]. [`dtype`] and [`gguf`]'s blocks decode bytes to f32, [`rows`] assembles
-//! rows, and [`quantized`] does so for matrices that are several tensors. Memory holds the header,
-//! one row, and of a quantised matrix the tensors that arrive before its rows can be decoded.
+//! anything, [`gguf`], and [`onnx`], whose graph is not executed either. [`dtype`] and [`gguf`]'s
+//! blocks decode bytes to f32, [`rows`] assembles rows, and [`quantized`] does so for matrices that
+//! are several tensors. Memory holds the header, one row, and of a quantised matrix the tensors that
+//! arrive before its rows can be decoded.
 
 pub mod dtype;
 pub mod gguf;
+pub mod onnx;
 pub mod pickle;
 pub mod quantized;
 pub mod rows;
@@ -37,6 +39,12 @@ pub trait Visitor {
     fn header(&mut self, tensors: &[TensorInfo]) -> Result<()>;
     /// The next bytes of tensor `index`.
     fn data(&mut self, index: usize, bytes: &[u8]) -> Result<()>;
+    /// The nodes of an ONNX graph are complete: says where in it the tensors are, which are then described.
+    fn graph(&mut self, _: &onnx::Graph) -> Result<onnx::Plan> {
+        Err(Error::UnsupportedModel(
+            "an ONNX file is of use only where it stands in for the weights of a transformer; take safetensors".to_owned(),
+        ))
+    }
 }
 
 /// A weight file that is being read.
@@ -47,6 +55,8 @@ pub enum Stream {
     Torch(torch::Stream),
     /// `.gguf`
     Gguf(gguf::Stream),
+    /// `.onnx`
+    Onnx(Box<onnx::Stream>),
 }
 
 impl Stream {
@@ -56,6 +66,8 @@ impl Stream {
             Self::Torch(torch::Stream::new(file))
         } else if gguf::is_gguf(file) {
             Self::Gguf(gguf::Stream::new(file))
+        } else if onnx::is_onnx(file) {
+            Self::Onnx(Box::new(onnx::Stream::new(file)))
         } else {
             Self::Safetensors(safetensors::Stream::new(file))
         }
@@ -65,7 +77,7 @@ impl Stream {
     pub fn size(&self) -> Option<u64> {
         match self {
             Self::Safetensors(stream) => stream.size(),
-            Self::Torch(_) => None,
+            Self::Torch(_) | Self::Onnx(_) => None,
             Self::Gguf(stream) => stream.size(),
         }
     }
@@ -76,6 +88,7 @@ impl Stream {
             Self::Safetensors(stream) => stream.push(bytes, visitor),
             Self::Torch(stream) => stream.push(bytes, visitor),
             Self::Gguf(stream) => stream.push(bytes, visitor),
+            Self::Onnx(stream) => stream.push(bytes, visitor),
         }
     }
 
@@ -85,6 +98,7 @@ impl Stream {
             Self::Safetensors(stream) => stream.finish(),
             Self::Torch(stream) => stream.finish(),
             Self::Gguf(stream) => stream.finish(),
+            Self::Onnx(stream) => stream.finish(),
         }
     }
 }
@@ -98,6 +112,44 @@ pub fn index(path: &str) -> Option<String> {
 /// The folder of a path, with a slash at its end.
 pub fn folder(path: &str) -> &str {
     &path[..path.rfind('/').map_or(0, |slash| slash + 1)]
+}
+
+/// The ONNX files that are looked for where a folder has no weights in another format: those that lose the least first.
+/// Repositories of transformers.js have them in `onnx/`.
+const ONNX: [&str; 9] = [
+    "onnx/model.onnx",
+    "onnx/model_fp16.onnx",
+    "onnx/model_quantized.onnx",
+    "onnx/model_int8.onnx",
+    "onnx/model_uint8.onnx",
+    "onnx/model_q4.onnx",
+    "onnx/model_q4f16.onnx",
+    "onnx/model_bnb4.onnx",
+    "model.onnx",
+];
+
+/// What to look for after `path`, which is not there, where a model's weights are looked for in several formats.
+pub fn next(path: &str) -> Option<String> {
+    if let Some(folder) = path.strip_suffix("pytorch_model.bin") {
+        return Some(format!("{folder}{}", ONNX[0]));
+    }
+    // The longest name first: the last one is the end of another.
+    let (at, name) = (ONNX.iter().enumerate()).find(|(_, name)| {
+        let folder = path.strip_suffix(**name);
+        folder.is_some_and(|folder| folder.is_empty() || folder.ends_with('/'))
+    })?;
+    let folder = path.strip_suffix(name)?;
+    Some(format!("{folder}{}", ONNX.get(at + 1)?))
+}
+
+/// The usual weight file of the folder whose model `path` holds.
+pub fn usual(path: &str) -> String {
+    let folder = folder(path);
+    let folder = match folder.strip_suffix("onnx/") {
+        Some(above) if onnx::is_onnx(path) && (above.is_empty() || above.ends_with('/')) => above,
+        _ => folder,
+    };
+    format!("{folder}model.safetensors")
 }
 
 /// The name under which other models have the same file.
@@ -117,6 +169,7 @@ pub fn alternative(path: &str) -> Option<String> {
 pub fn is_file(name: &str) -> bool {
     let path = std::path::Path::new(name);
     is_torch(name)
+        || onnx::is_onnx(name)
         || path
             .extension()
             .is_some_and(|extension| extension == "safetensors")
@@ -134,6 +187,8 @@ pub fn invalid(file: &str, reason: String) -> Error {
         Error::InvalidTorch { file, reason }
     } else if gguf::is_gguf(&file) {
         Error::InvalidGguf { file, reason }
+    } else if onnx::is_onnx(&file) {
+        Error::InvalidOnnx { file, reason }
     } else {
         Error::InvalidSafetensors { file, reason }
     }

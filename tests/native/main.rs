@@ -12,6 +12,7 @@ mod formats;
 mod gguf;
 mod kinds;
 mod numerics;
+mod onnx;
 mod oracle;
 mod parity;
 mod published_models;

@@ -21,7 +21,7 @@ const LIST_BYTES = 1 << 25;
  * Weight files that an address can name. `model.safetensors`, which every model has, and shards are
  * excluded.
  */
-const WEIGHTS = /(?<!^model|-of-\d{5})\.(safetensors|gguf|bin)$/i;
+const WEIGHTS = /(?<!^model|-of-\d{5})\.(safetensors|gguf|bin)$|\.onnx$/i;
 const HUB = "https://huggingface.co";
 
 /** The Hub's answer about a model with `?blobs=true`. */
@@ -56,12 +56,14 @@ export function hubAddress(url: URL, options: LoadOptions, host: Host): HubModel
   if (id === undefined) return undefined;
   // A name with an extension is a file, and so is every path after `/blob/`.
   const isFile = name !== "" && kind !== "tree" && (kind === "blob" || /\.\w+$/.test(name));
+  // ONNX files are in a folder of their own within the model's folder.
+  const above = isFile && /\.onnx$/i.test(name) ? /^(|.*\/)onnx\/$/.exec(folder)?.[1] : undefined;
   return {
     id,
     revision: revision && decode(revision),
-    subfolder: decode(isFile ? folder : folder + name) || undefined,
+    subfolder: decode(isFile ? (above ?? folder) : folder + name) || undefined,
     // The address of another file, such as config.json, means the whole model.
-    file: isFile && WEIGHTS.test(name) ? decode(name) : undefined,
+    file: isFile && WEIGHTS.test(name) ? decode(above === undefined ? name : `onnx/${name}`) : undefined,
   };
 }
 

@@ -12,6 +12,7 @@ use crate::model::load::fingerprint::Fingerprint;
 use crate::model::load::inventory::{Inventory, Target, plain};
 use crate::model::load::kind;
 use crate::model::load::matching::{Matching, Names, has_no_effect, is_beyond_layers};
+use crate::model::load::onnx as graphs;
 use crate::model::load::store::Store;
 use crate::model::load::table::{FinishedTable, Tables, VECTORS};
 use crate::model::loaded::Origin;
@@ -20,6 +21,7 @@ use crate::model::transformer::forward::Weights;
 use crate::model::transformer::layout::{Layout, MatrixId, Slot, VectorId, WantedTensor};
 use crate::model::transformer::static_table::TableId;
 use crate::weights::dtype::Dtype;
+use crate::weights::onnx;
 use crate::weights::quantized::Row;
 use crate::weights::{Stream, TensorInfo, Visitor, check_finite, invalid};
 
@@ -31,6 +33,10 @@ pub struct Checkpoint<B: Backend> {
     tables: Tables,
     unused: Unused,
     fingerprint: u64,
+    /// How ONNX files store the matrices that they have quantised.
+    onnx: Vec<String>,
+    /// An ONNX file that has ended and whose tensors are in files beside it.
+    unfinished: Option<Reading>,
 }
 
 /// A checkpoint of which all files have been read.
@@ -61,6 +67,9 @@ pub struct Reading {
     path: String,
     stream: Stream,
     targets: Vec<Option<Target>>,
+    /// Number of files beside an ONNX file that are still to be read, once the file itself has
+    /// ended.
+    beside: Option<usize>,
 }
 
 impl Reading {
@@ -77,6 +86,7 @@ impl Reading {
             path: path.to_owned(),
             stream,
             targets: Vec::new(),
+            beside: None,
         }
     }
 
@@ -144,6 +154,8 @@ impl<B: Backend> Checkpoint<B> {
             inventory: Inventory::new(),
             unused: Unused::default(),
             fingerprint: 0,
+            onnx: Vec::new(),
+            unfinished: None,
         }
     }
 
@@ -183,6 +195,7 @@ impl<B: Backend> Checkpoint<B> {
             path,
             stream,
             targets,
+            ..
         } = reading;
         let mut filler = Filler {
             checkpoint: self,
@@ -194,15 +207,47 @@ impl<B: Backend> Checkpoint<B> {
         stream.push(bytes, &mut filler)
     }
 
-    /// Ends a file.
-    pub fn end(&mut self, reading: &Reading) -> Result<()> {
+    /// Starts to read weight file number `index` at `path`, or goes on with an ONNX file in the file
+    /// beside it at `path`.
+    pub fn begin(&mut self, index: usize, path: &str) -> Reading {
+        let Some(mut reading) = self.unfinished.take() else {
+            return Reading::new(index, path);
+        };
+        if let Stream::Onnx(stream) = &mut reading.stream {
+            stream.go_on(path);
+        }
+        path.clone_into(&mut reading.path);
+        reading
+    }
+
+    /// Whether the next file is one beside an ONNX file.
+    pub fn goes_on(&self) -> bool {
+        self.unfinished.is_some()
+    }
+
+    /// Ends a file. Returns the paths of the files beside an ONNX file that hold its tensors: they
+    /// are to be read next.
+    pub fn end(&mut self, mut reading: Reading) -> Result<Vec<String>> {
         reading.stream.finish()?;
+        if let Stream::Onnx(stream) = &reading.stream {
+            let files = match reading.beside {
+                None => stream.beside_files()?,
+                Some(_) => Vec::new(),
+            };
+            let left = reading.beside.map_or(files.len(), |left| left - 1);
+            if left > 0 {
+                reading.beside = Some(left);
+                self.unfinished = Some(reading);
+                return Ok(files);
+            }
+            stream.finish_all()?;
+        }
         for target in reading.targets.iter().flatten() {
             if let Target::Plain(plain) = target {
                 self.fingerprint = self.fingerprint.wrapping_add(plain.hash.0);
             }
         }
-        Ok(())
+        Ok(Vec::new())
     }
 
     /// The weights, once all files have been read.
@@ -220,6 +265,7 @@ impl<B: Backend> Checkpoint<B> {
         for finished in &tables {
             fingerprint = fingerprint.wrapping_add(finished.fingerprint);
         }
+        let layouts = [self.onnx, layouts].concat();
         let stored = stored(&self.inventory, self.store.dtype, layouts);
         let tied = tied_names(&self.inventory, &self.layout);
         let Inventory {
@@ -379,9 +425,9 @@ impl<B: Backend> Checkpoint<B> {
     }
 }
 
-/// How matrices were quantised in the files, if they were. `tables` are the layouts of static tables.
-fn stored(inventory: &Inventory, dtype: WeightDtype, tables: Vec<String>) -> Option<Stored> {
-    let mut layouts = tables;
+/// How matrices were quantised in the files, if they were. `layouts` are those of static tables and
+/// ONNX files.
+fn stored(inventory: &Inventory, dtype: WeightDtype, mut layouts: Vec<String>) -> Option<Stored> {
     let quantized = inventory.quantized.iter();
     for layout in quantized.filter_map(|partial| partial.matrix.label()) {
         if !layouts.contains(&layout) {
@@ -441,6 +487,30 @@ impl<B: Backend> Visitor for Filler<'_, B> {
     fn header(&mut self, tensors: &[TensorInfo]) -> Result<()> {
         *self.targets = self.checkpoint.assign(self.index, self.path, tensors)?;
         Ok(())
+    }
+
+    fn graph(&mut self, graph: &onnx::Graph) -> Result<onnx::Plan> {
+        let Checkpoint {
+            layout,
+            inventory,
+            unused,
+            onnx,
+            ..
+        } = &mut *self.checkpoint;
+        let blueprint = layout.files[self.index].blueprint.as_deref();
+        let plan = graphs::find(self.path, graph, blueprint);
+        // The model is refused as what its files say that it is, if they say so.
+        let plan = plan.map_err(|error| match unused.foreign.as_slice() {
+            [] => error,
+            foreign => kind::refuse(foreign),
+        })?;
+        for stored in plan.stored() {
+            inventory.kept = false;
+            if !onnx.contains(&stored) {
+                onnx.push(stored);
+            }
+        }
+        Ok(plan)
     }
 
     fn data(&mut self, index: usize, bytes: &[u8]) -> Result<()> {

@@ -2,6 +2,7 @@
 //! them.
 
 use crate::model::families::{ClassifierNames, Family, MlmNames, Names, NormNames};
+use crate::model::load::onnx::{Blueprint, Head};
 use crate::model::transformer::layout::{
     Encoder, Layer, Layout, Linear, MatrixId, MatrixShape, MlmHead, Norm, Norms, Precision, Slot,
     VectorId, WantedTensor, WeightFile,
@@ -52,6 +53,7 @@ impl LayoutBuilder {
             is_small: false,
             shards: Vec::new(),
             quantization: Quantization::default(),
+            blueprint: None,
         })
     }
 
@@ -106,6 +108,11 @@ impl LayoutBuilder {
             is_small: false,
             shards: Vec::new(),
             quantization: Quantization::default(),
+            blueprint: Some(Box::new(Blueprint {
+                spec: spec.clone(),
+                family,
+                head: Head::None,
+            })),
         });
         let encoder = EncoderBuilder {
             layout: self,
@@ -126,6 +133,7 @@ impl LayoutBuilder {
         encoder: &Encoder,
         tied: bool,
     ) -> MlmHead {
+        self.set_head(file, Head::Mlm { tied });
         let hidden = spec.hidden_size;
         let transform = self.linear(
             file,
@@ -150,6 +158,12 @@ impl LayoutBuilder {
                 weight,
                 bias: Some(bias),
             },
+        }
+    }
+
+    fn set_head(&mut self, file: usize, head: Head) {
+        if let Some(blueprint) = &mut self.0.files[file].blueprint {
+            blueprint.head = head;
         }
     }
 
@@ -216,6 +230,7 @@ impl LayoutBuilder {
         names: &ClassifierNames,
         labels: usize,
     ) -> (Linear, Option<Norm>, Linear) {
+        self.set_head(file, Head::Classifier);
         let hidden = spec.hidden_size;
         let bias = names.norm.is_none();
         let dense = self.linear(file, names.dense, [hidden; 2], bias, Precision::Full);

@@ -22,6 +22,7 @@ mod layout_builder;
 pub mod loader;
 mod marker;
 mod matching;
+pub mod onnx;
 pub mod options;
 mod pipeline;
 mod plan;

@@ -16,7 +16,8 @@ pub struct LoadOptions {
     /// ([`Model::save`](crate::Model::save)), and q8 for models that Gossamer did not save.
     pub dtype: Option<WeightDtype>,
     /// The weight file to load, by its path in the model's folder: a GGUF file, which is a whole
-    /// model, or a file to read instead of that folder's `model.safetensors`.
+    /// model, or a file to read instead of that folder's `model.safetensors`. The folder of an ONNX
+    /// file in `onnx/` is the one above.
     pub file: Option<String>,
     /// Loads the model as an embedder of this kind, although its files say that it is something
     /// that is not supported: a reranker, a model with code of its own, one with tensors that

@@ -110,7 +110,7 @@ impl<B: Backend> Plan<B> {
 
     /// Streams `path` instead of its folder's `model.safetensors`.
     pub fn replace_weights(&mut self, path: &str) -> Result<()> {
-        let usual = format!("{}{WEIGHTS}", weights::folder(path));
+        let usual = weights::usual(path);
         let mut files = self.streamed.iter_mut().map(|(_, file)| file);
         let Some(file) = files.find(|file| **file == usual) else {
             let reason =
@@ -591,7 +591,7 @@ impl Planner<'_> {
         for (_, file, path) in small {
             let mut reading = Reading::new(file, &path);
             checkpoint.push(backend, &mut reading, self.files.required(&path)?)?;
-            checkpoint.end(&reading)?;
+            checkpoint.end(reading)?;
         }
         for (vector, values) in self.tables {
             checkpoint.set_vector(vector, values);

@@ -107,8 +107,10 @@ impl<B: Backend> Streaming<B> {
     fn absent(&mut self, path: &str) -> Result<()> {
         self.missing.get_or_insert_with(|| path.to_owned());
         let (file, _) = self.plan.streamed[self.done];
-        // Nothing can be read instead of a shard, whatever its name: its index would be the same.
-        if self.plan.checkpoint.has_shards(file) {
+        // Nothing can be read instead of a shard, whatever its name: its index would be the same. Nor
+        // can anything be read instead of a file beside an ONNX file.
+        let checkpoint = &self.plan.checkpoint;
+        if checkpoint.has_shards(file) || checkpoint.goes_on() {
             return Err(self.missing());
         }
         match weights::index(path) {
@@ -124,7 +126,7 @@ impl<B: Backend> Streaming<B> {
     fn look_elsewhere(&mut self) -> Result<()> {
         self.search = Search::File;
         let (_, path) = &mut self.plan.streamed[self.done];
-        match weights::alternative(path) {
+        match weights::alternative(path).or_else(|| weights::next(path)) {
             Some(other) => {
                 *path = other;
                 Ok(())
@@ -157,7 +159,7 @@ impl<B: Backend> Streaming<B> {
         let checkpoint = &mut self.plan.checkpoint;
         let reading = match &mut self.reading {
             Some(reading) => reading,
-            empty => empty.insert(Reading::new(*file, path)),
+            empty => empty.insert(checkpoint.begin(*file, path)),
         };
         checkpoint.push(backend, reading, bytes)?;
         Ok(reading.size())
@@ -166,12 +168,15 @@ impl<B: Backend> Streaming<B> {
     /// Ends the current file.
     pub fn end(&mut self) -> Result<()> {
         let (file, path) = &self.plan.streamed[self.done];
+        let file = *file;
         let checkpoint = &mut self.plan.checkpoint;
         // A file without a byte is a truncated one.
         let reading = self.reading.take();
-        let reading = reading.unwrap_or_else(|| Reading::new(*file, path));
-        checkpoint.end(&reading)?;
+        let reading = reading.unwrap_or_else(|| checkpoint.begin(file, path));
+        let beside = checkpoint.end(reading)?;
         self.done += 1;
+        let beside = beside.into_iter().map(|path| (file, path));
+        self.plan.streamed.splice(self.done..self.done, beside);
         self.missing = None;
         Ok(())
     }

@@ -6,6 +6,7 @@
 //! feed-forward block.
 
 use crate::backend::{Activation, NormKind, WeightDtype};
+use crate::model::load::onnx::Blueprint;
 use crate::model::transformer::static_table::TableId;
 use crate::weights::quantized::Quantization;
 
@@ -170,6 +171,9 @@ pub struct WeightFile {
     pub shards: Vec<(String, String)>,
     /// What the config says about quantised matrices.
     pub quantization: Quantization,
+    /// What its graph must be if it is an ONNX file. Files of heads alone have no graph that is
+    /// supported.
+    pub blueprint: Option<Box<Blueprint>>,
 }
 
 /// How far a matrix may be quantised.

@@ -358,7 +358,58 @@ export const cases = {
     assert.deepEqual(asked, [file]);
     const absent = is(await failure(() => load(folder, { file: "none.gguf" })), "not_found");
     assert.include(absent.message, "none.gguf");
-    is(await failure(() => load(folder, { file: "model.onnx" })), "invalid_input");
+    is(await failure(() => load(folder, { file: "model.h5" })), "invalid_input");
+  },
+
+  "ONNX files": async ({ origin }) => {
+    const onnx = `${origin}/tests/fixtures/onnx/`;
+    const theirs = await reference(origin, "onnx/references.safetensors");
+    const own = await reference(origin, "tiny-bert/reference.safetensors");
+    const { "model.safetensors": _, ...small } = await tinyFiles(origin);
+    const of = async (name, path = "onnx/model.onnx") => ({
+      ...small,
+      [path]: await fetchBytes(`${onnx}${name}`),
+    });
+    // In a map of files, by the names of transformers.js; the data of one is beside it.
+    for (const [kind, path, expected] of [
+      ["int8", "onnx/model_quantized.onnx", theirs["tiny-bert.int8"]],
+      ["O4", "onnx/model_fp16.onnx", theirs["tiny-bert.O4"]],
+      ["q4-tables", "onnx/model_q4.onnx", theirs["tiny-bert.q4-tables"]],
+      ["optimum", "onnx/model.onnx", own.embeddings],
+      ["external", "onnx/model.onnx", own.embeddings],
+    ]) {
+      const files = await of(`tiny-bert.${kind}.onnx`, path);
+      if (kind === "external") {
+        const data = "tiny-bert.external.onnx_data";
+        files[`onnx/${data}`] = await fetchBytes(onnx + data);
+      }
+      const model = await load(files, { dtype: "f32" });
+      assert.equal(model.info.files[0], path);
+      const { data } = await model.encode(TEXT);
+      const row = rows(expected)[2];
+      for (const [index, value] of data.entries()) assert.closeTo(value, row[index], 2e-5, kind);
+      model.dispose();
+    }
+    // On the Hub, where there is nothing else; and named, though there is.
+    const hub = { endpoint: `${origin}/hub`, cache: false };
+    const file = "onnx/model_quantized.onnx";
+    for (const [source, options] of [
+      ["Xenova/all-MiniLM-L6-v2", hub],
+      ["org/tiny", { ...hub, file }],
+      [`${origin}/${TINY}`, { file }],
+      [`${origin}/hub/org/tiny/resolve/main/${file}`, hub],
+    ]) {
+      const model = await load(source, options);
+      assert.deepEqual(model.info.files, [file], source);
+      assert.deepEqual(model.info.stored, { layout: "ONNX, 8 bits", outcome: "requantized" });
+      const { data } = await model.encode(TEXT);
+      assert.isAbove(dot(data, rows(own.embeddings)[2]), 0.99, source);
+      model.dispose();
+    }
+    const other = await of("tiny-gemma3.fp16.onnx");
+    is(await failure(() => load(other)), "unsupported_model");
+    const cut = { ...small, "onnx/model.onnx": other["onnx/model.onnx"].subarray(0, 1000) };
+    assert.include(["truncated_stream", "invalid_onnx"], (await failure(() => load(cut))).code);
   },
 
   "a function that gets files": async ({ origin }) => {

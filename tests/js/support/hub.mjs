@@ -43,6 +43,7 @@ const MODELS = {
     names: { "Qwen3-Embedding-0.6B-Q8_0.gguf": "qwen3-q8_0.gguf" },
     silent: true,
   },
+  "Xenova/all-MiniLM-L6-v2": { folder: `${FIXTURES}tiny-bert/`, without: ".safetensors" },
   "sentence-transformers/all-MiniLM-L6-v2": { folder: `${FIXTURES}tiny-bert/` },
 };
 
@@ -228,10 +229,11 @@ function siblings(root, model) {
 }
 
 async function hashed(root, model) {
-  const { folder, only = "", damaged, made = {} } = model;
+  const { folder, only = "", without, damaged, made = {} } = model;
   const base = join(root, folder);
   const files = await readdir(join(base, only), { recursive: true, withFileTypes: true });
-  const found = files.filter((file) => file.isFile()).map((file) => join(file.parentPath, file.name));
+  const has = (file) => file.isFile() && !(without && file.name.endsWith(without));
+  const found = files.filter(has).map((file) => join(file.parentPath, file.name));
   const names = [...found.map((name) => name.slice(base.length)), ...Object.keys(made)];
   const list = names.map(async (name) => {
     const bytes = await contents(root, model, name);
