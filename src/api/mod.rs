@@ -1,12 +1,12 @@
 //! Wire formats: the request and response objects of other APIs, translated to and from the crate's
 //! own types.
 //!
-//! Each format is one file of [`formats`]: its routes, its fields, its requests, its responses and
+//! Each format is one file of `formats`: its routes, its fields, its requests, its responses and
 //! its errors. [`http`] finds the route of a request and answers it. Nothing here depends on
 //! tensors or on JavaScript.
 //!
-//! The files build on each other in this order: [`json`] reads JSON; `http/message.rs` and
-//! `http/problem.rs` define the requests, responses and problems that the formats use; [`formats`]
+//! The files build on each other in this order: `json.rs` reads JSON; `http/message.rs` and
+//! `http/problem.rs` define the requests, responses and problems that the formats use; `formats`
 //! has the formats and their list; [`body`] and [`http`] look names and routes up in that list.
 
 pub mod body;
