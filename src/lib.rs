@@ -39,7 +39,7 @@ pub use backend::gpu::Gpu;
 pub use backend::{Pooling, WeightDtype};
 pub use error::{Error, Result};
 pub use model::embedder::Embedder;
-pub use model::info::Info;
+pub use model::info::{Info, Outcome, Stored};
 pub use model::kind::Kind;
 pub use model::load::loader::Loader;
 pub use model::load::options::LoadOptions;

@@ -6,7 +6,9 @@ mod common;
 use std::sync::{Mutex, PoisonError};
 
 use common::{fixture, next_weights};
-use gossamer::{Cpu, Embedder, EncodeOptions, Input, LoadOptions, Loader, Step, WeightDtype};
+use gossamer::{
+    Cpu, Embedder, EncodeOptions, Input, LoadOptions, Loader, Outcome, Step, Stored, WeightDtype,
+};
 use peak_alloc::PeakAlloc;
 use serde_json::{Map, Value, json};
 
@@ -245,10 +247,11 @@ fn loading_takes_the_model_and_a_slice() {
     let loader = Loader::new(Cpu::new(), options);
     let (most, embedder) = stream(loader, "model.gguf", &gguf(&blocks), &blocks);
     assert!(most <= SLACK, "{most}");
-    assert_eq!(
-        embedder.info().stored.as_deref(),
-        Some("GGUF, Q8_0 (quantised anew)")
-    );
+    let stored = Stored {
+        layout: "GGUF, Q8_0".to_owned(),
+        outcome: Outcome::Requantized,
+    };
+    assert_eq!(embedder.info().stored, Some(stored));
 
     // As MLX writes them: what codes need is there before them, so that they pass through row by row.
     let (most, _) = beyond(&quantised(["biases", "scales", "weight"]));

@@ -672,6 +672,20 @@ export interface SavedFile {
   stream(): ReadableStream<Uint8Array<ArrayBuffer>>;
 }
 
+/** How a model's files store quantised matrices, and what became of them. */
+export interface StoredWeights {
+  /**
+   * The library and the bits, `"MLX, 4 bits"`, `"block-wise FP8, FP8"` or `"GGUF, Q8_0"`. Several
+   * are separated by `"; "`. What `save` wrote is `"compressed-tensors, 8 bits, rotated"`.
+   */
+  layout: string;
+  /**
+   * `"kept"`: the model holds the codes of the files as they are. `"requantized"`: they were decoded
+   * and quantised to `dtype`. `"widened"`: they were decoded to `"f32"` or `"f16"`.
+   */
+  outcome: "kept" | "requantized" | "widened";
+}
+
 /** A description of a loaded model. */
 export interface ModelInfo {
   /** The model's name or address. */
@@ -696,7 +710,10 @@ export interface ModelInfo {
    * reranker, the number of labels.
    */
   dimensions: number;
-  /** Maximum number of tokens of a text, including special tokens. */
+  /**
+   * Maximum number of tokens of a text, including special tokens. 4294967295 if there is no limit
+   * (static tables).
+   */
   maxTokens: number;
   /** Number format in which the weights are held. */
   dtype: WeightDtype;
@@ -712,12 +729,8 @@ export interface ModelInfo {
   simd: "simd128" | "relaxed-simd";
   /** The integer kernel in use: the fastest one that gives exact results on this engine. */
   dotKernel: "relaxed-u8" | "relaxed-i8" | "i16" | "scalar";
-  /**
-   * How the weights were quantised in the model's files, and how they were loaded: `"MLX, 4 bits
-   * (quantised anew)"`, `"compressed-tensors, 8 bits, rotated (kept)"`, or in f32 `"GPTQ, 4 bits
-   * (widened)"`. Absent if they were not quantised.
-   */
-  stored?: string;
+  /** How the weights were quantised in the model's files. Absent if they were not quantised. */
+  stored?: StoredWeights;
   /** The weight files that the model was loaded from. */
   files: string[];
   /** What the option `kind` made the loader ignore in the model's files: classes, code, tensors. */

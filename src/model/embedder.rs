@@ -45,6 +45,12 @@ impl<B: Backend> Embedder<B> {
         self.model.kind()
     }
 
+    /// Whether the backend computes anything, see [`Model::uses_backend`].
+    #[cfg(target_arch = "wasm32")]
+    pub(crate) fn uses_backend(&self) -> bool {
+        self.model.uses_backend()
+    }
+
     /// What it gives, of `dense`, `sparse`, `tokens`, `colbert` and `scores`.
     pub fn outputs(&self) -> Vec<&'static str> {
         self.model.outputs()

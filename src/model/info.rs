@@ -104,6 +104,37 @@ impl Info {
     }
 }
 
+/// How matrices are quantised in a model's files, and what became of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Library and bits, `"MLX, 4 bits"` or `"GGUF, Q8_0"`; several are separated by semicolons.
+    pub layout: String,
+    /// What became of the codes.
+    pub outcome: Outcome,
+}
+
+/// What became of the codes in a model's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The model holds the codes of the files: they are in our own grid, or those of a static table.
+    Kept,
+    /// The codes were decoded, and quantised to the model's dtype.
+    Requantized,
+    /// The codes were decoded to floating point.
+    Widened,
+}
+
+impl Outcome {
+    /// The name in `info`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::Requantized => "requantized",
+            Self::Widened => "widened",
+        }
+    }
+}
+
 /// What is known about a loaded model.
 #[derive(Clone, Debug)]
 pub struct Info {
@@ -117,8 +148,8 @@ pub struct Info {
     pub max_tokens: usize,
     /// Format of the weights in memory.
     pub dtype: WeightDtype,
-    /// How matrices are quantised in the model's files, if they are: "MLX, 4 bits".
-    pub stored: Option<String>,
+    /// How matrices are quantised in the model's files, if they are, and what became of them.
+    pub stored: Option<Stored>,
     /// The weight files that were loaded.
     pub files: Vec<String>,
     /// Which implementation runs it.

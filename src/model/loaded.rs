@@ -15,7 +15,10 @@ use crate::model::info::Info;
 use crate::model::transformer::forward::Weights;
 use crate::model::transformer::heads::{DenseHead, TokenHead};
 use crate::model::transformer::layout::{MatrixId, Slot};
+#[cfg(target_arch = "wasm32")]
+use crate::model::transformer::route::Body;
 use crate::model::transformer::route::Route;
+use crate::model::transformer::static_table::StaticTable;
 
 /// A loaded model.
 pub struct Model<B: Backend> {
@@ -110,6 +113,13 @@ impl<B: Backend> Model<B> {
         self.default_route().kind().name()
     }
 
+    /// Whether the backend computes anything: static tables are in host memory.
+    #[cfg(target_arch = "wasm32")]
+    pub(crate) fn uses_backend(&self) -> bool {
+        let body = &self.default_route().body;
+        !matches!(body, Body::Static(embedding) if embedding.head.steps.is_empty())
+    }
+
     /// What it gives, of `dense`, `sparse`, `tokens`, `colbert` and `scores`.
     pub fn outputs(&self) -> Vec<&'static str> {
         let route = self.default_route();
@@ -118,7 +128,7 @@ impl<B: Backend> Model<B> {
         [
             ("dense", dense),
             ("sparse", route.is_sparse()),
-            ("tokens", dense),
+            ("tokens", route.gives_tokens()),
             ("colbert", colbert),
             ("scores", route.classifier().is_some()),
         ]
@@ -182,7 +192,8 @@ impl<B: Backend> Model<B> {
             .vectors
             .iter()
             .map(|vector| size_of_val(vector.as_slice()));
-        matrices.chain(vectors).sum()
+        let tables = self.weights.tables.iter().map(StaticTable::bytes);
+        matrices.chain(vectors).chain(tables).sum()
     }
 
     /// Identifies the vector space: equal for equal weights, tokenizer, dtype and pipeline,

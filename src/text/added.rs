@@ -1,4 +1,4 @@
-//! Tokens that are looked for in a text before the model sees it.
+//! Added tokens: they are searched for in a text before the model sees it.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -11,15 +11,15 @@ use super::normalizer::Normalizer;
 use super::parts::AddedToken;
 use super::vocabulary::{Entries, Hash, Vocabulary};
 
-/// The longest token, in bytes.
+/// The most bytes of a token.
 const LONGEST: usize = 512;
 
 /// All added tokens.
 pub struct Added {
     tokens: Vec<Token>,
-    /// Those that are looked for in the text as it is.
+    /// Tokens that are searched for in the raw text.
     raw: Finder,
-    /// Those that are looked for in what the normalizer makes of it.
+    /// Tokens that are searched for in the normalized text.
     normalized: Finder,
     special: HashSet<String>,
 }
@@ -27,16 +27,16 @@ pub struct Added {
 struct Token {
     id: u32,
     rules: AddedToken,
-    /// What the normalizer makes of it.
+    /// The token after normalization.
     form: String,
 }
 
-/// A part of a text: an added token's, or none's.
+/// A part of a text: the id of an added token, or none, and the range of bytes.
 pub type Part = (Option<u32>, Range<usize>);
 
 impl Added {
-    /// Tokens in the order of the file. Those that the model lacks get the next ids, whatever the file says. Special
-    /// ones are not looked for if texts may `split` them.
+    /// Takes tokens in the order of the file. Tokens that the model lacks get the next ids,
+    /// whatever ids the file gives. With `split`, special tokens in a text are not searched for.
     pub fn new(
         list: Vec<AddedToken>,
         split: bool,
@@ -110,9 +110,9 @@ impl Added {
         Some(tokens.find(|token| token.rules.content == content)?.id)
     }
 
-    /// The token of an id, as texts have it.
+    /// The token with an id, as it appears in texts.
     pub fn entry(&self, id: u32) -> Option<&str> {
-        // Of several the last one counts.
+        // The last of several tokens with one id counts.
         let token = self.tokens.iter().rev().find(|token| token.id == id)?;
         Some(if token.form.is_empty() {
             &token.rules.content
@@ -126,7 +126,7 @@ impl Added {
         self.special.contains(content)
     }
 
-    /// Tokens that the model lacks.
+    /// Number of tokens that the model lacks.
     pub fn beyond(&self, model: &Model) -> usize {
         let tokens = self.tokens.iter();
         tokens
@@ -139,17 +139,17 @@ impl Added {
         self.tokens.iter().map(|token| token.id).max()
     }
 
-    /// The parts of a text as it is.
+    /// Splits a raw text at added tokens.
     pub fn in_raw(&self, text: &str) -> Vec<Part> {
         self.find(&self.raw, text)
     }
 
-    /// The parts of a normalized text.
+    /// Splits a normalized text at added tokens.
     pub fn in_normalized(&self, text: &str) -> Vec<Part> {
         self.find(&self.normalized, text)
     }
 
-    /// Where none of those that are looked for in normalized text goes across.
+    /// The places that no token that is searched for in normalized text spans.
     pub fn cuts(&self, cuts: Cuts) -> Cuts {
         let mut tokens = self.tokens.iter().filter(|token| token.rules.normalized);
         let plain = plain();
@@ -186,7 +186,7 @@ impl Added {
             if token.rstrip {
                 stop = text.len() - text[stop..].trim_start().len();
             }
-            // Space that the token before has taken, and that both would take.
+            // The token before has already taken the white space between them.
             if stop <= start {
                 continue;
             }
@@ -203,12 +203,12 @@ impl Added {
     }
 }
 
-/// Finds the longest of some texts at the first place where there is one.
+/// Finds the longest token at the first place where one begins.
 struct Finder {
     vocabulary: Vocabulary,
-    /// The place of each text's token.
+    /// The index of each entry's token.
     places: Vec<usize>,
-    /// What they begin with.
+    /// The first bytes of all tokens.
     firsts: [bool; 256],
 }
 
@@ -234,7 +234,7 @@ impl Finder {
         })
     }
 
-    /// The first token at or after a byte, and its range.
+    /// The first token at or after byte `from`: its index and its range.
     fn next(&self, text: &str, from: usize) -> Option<(usize, Range<usize>)> {
         if self.places.is_empty() {
             return None;

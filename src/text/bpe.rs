@@ -1,6 +1,7 @@
-//! Byte pair encoding (Sennrich et al. 2016): of all neighbours the pair with the lowest rank becomes one, again and again.
+//! Byte pair encoding (Sennrich et al. 2016): the adjacent pair with the lowest rank is merged,
+//! until no pair has a rank.
 //!
-//! Dropout is not done: it makes other tokens at each call, and belongs to training.
+//! Dropout is not applied. It gives different tokens at each call and is meant for training.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -9,24 +10,25 @@ use std::ops::Range;
 use super::unigram::byte_token;
 use super::vocabulary::Ids;
 
-/// Longest chain in the table of merges. A file without ill intent stays far below.
+/// The longest probe sequence in the table of merges. Files that are not crafted stay far below.
 const LONGEST_CHAIN: usize = 512;
-/// Characters whose ids are at hand: those that stand for bytes.
+/// Characters below this number have their ids in an array. They include the characters that stand
+/// for bytes.
 const NEAR: usize = 0x150;
 
-/// What a model is made of.
+/// Options of the model.
 pub struct Options {
-    /// For characters that the vocabulary lacks.
+    /// The token for characters that the vocabulary lacks.
     pub unknown: Option<u32>,
-    /// In front of what continues a word.
+    /// Put before every symbol of a word but the first.
     pub prefix: String,
-    /// Behind what ends a word.
+    /// Put after the last symbol of a word.
     pub suffix: String,
-    /// Neighbouring unknown characters are one token.
+    /// Whether adjacent unknown characters are one token.
     pub fuse_unknown: bool,
-    /// Bytes stand for characters that the vocabulary lacks.
+    /// Whether characters that the vocabulary lacks are replaced with tokens for their bytes.
     pub byte_fallback: bool,
-    /// A word that is an entry is that one token.
+    /// Whether a word that is an entry of the vocabulary is that token, without merging.
     pub whole_words: bool,
 }
 
@@ -38,11 +40,11 @@ pub struct Bpe {
     near: Vec<Option<u32>>,
 }
 
-/// A part of a word.
+/// A symbol of a word.
 #[derive(Clone, Copy)]
 struct Symbol {
     id: u32,
-    /// Its bytes; 0 once it is merged into the one before.
+    /// Length in bytes; 0 once it is merged into the symbol before.
     length: usize,
     before: Option<usize>,
     next: Option<usize>,
@@ -77,8 +79,13 @@ impl Bpe {
         })
     }
 
-    /// Takes another unknown token, and bytes for characters or not, as a tokenizer class has them; whether that is a
-    /// change, or none if words have a prefix or a suffix.
+    /// The token for characters that the vocabulary lacks.
+    pub fn unknown(&self) -> Option<u32> {
+        self.options.unknown
+    }
+
+    /// Sets the unknown token and whether to fall back to bytes, as a tokenizer class does. Returns
+    /// whether this is a change, or none if words have a prefix or a suffix.
     pub fn set_unknown(&mut self, unknown: Option<u32>, bytes: bool) -> Option<bool> {
         let options = &mut self.options;
         if !(options.prefix.is_empty() && options.suffix.is_empty()) {
@@ -97,8 +104,9 @@ impl Bpe {
         &self.ids
     }
 
-    /// Whether a text may be cut between one of ASCII's letters or digits and `▁`, with the same tokens: no entry has both,
-    /// all have ids, and words as a whole are no entries.
+    /// Whether a text may be cut between an ASCII letter or digit and `▁` without changing tokens.
+    /// This holds if no entry contains both, all of these characters have ids, and whole words are
+    /// not looked up.
     pub fn ends_before_spaces(&self) -> bool {
         let plain = |c: char| c.is_ascii_alphanumeric();
         let bridge = |entry: &str| {
@@ -141,7 +149,7 @@ impl Bpe {
         }
     }
 
-    /// A word's characters.
+    /// The characters of a word as symbols.
     fn symbols(&self, word: &str) -> Vec<Symbol> {
         let options = &self.options;
         let mut symbols = Vec::with_capacity(word.len());
@@ -154,7 +162,7 @@ impl Bpe {
                 next: Some(place + 1),
             });
         };
-        // Bytes of unknown characters that are not added yet.
+        // Bytes of unknown characters that have not become a symbol yet.
         let mut unknown = 0;
         let mut changed = String::new();
         for (start, c) in word.char_indices() {
@@ -209,7 +217,7 @@ impl Bpe {
     }
 
     fn merge(&self, symbols: &mut [Symbol]) {
-        // Lowest rank first, then the leftmost.
+        // The lowest rank comes first, then the leftmost pair.
         let mut queue = BinaryHeap::new();
         let pair = |symbols: &[Symbol], left: usize, right: usize| {
             let pair = (symbols[left].id, symbols[right].id);
@@ -223,7 +231,7 @@ impl Bpe {
             let Some(right) = symbols[left].next.filter(|_| symbols[left].length > 0) else {
                 continue;
             };
-            // The pair may have changed since.
+            // The pair may have changed since it was queued.
             let now = self.merges.get((symbols[left].id, symbols[right].id));
             if now.is_none_or(|(_, now)| now != merged) {
                 continue;
@@ -244,7 +252,7 @@ impl Bpe {
     }
 }
 
-/// Ranks and results of merges by their pairs, in a table with open addressing.
+/// A hash table with open addressing from pairs to their ranks and merged ids.
 struct Merges {
     slots: Vec<Option<Merge>>,
     bits: u32,
@@ -266,7 +274,7 @@ impl Merges {
         }
     }
 
-    /// The places where a pair may be.
+    /// The slots that a pair may be in.
     #[expect(clippy::cast_possible_truncation, reason = "at most 32 bits are left")]
     fn places(&self, (left, right): (u32, u32)) -> impl Iterator<Item = usize> + use<> {
         let both = u64::from(left) << 32 | u64::from(right);
@@ -276,7 +284,7 @@ impl Merges {
         (first..first + LONGEST_CHAIN).map(move |place| place & mask)
     }
 
-    /// False when there is no place. Of equal pairs the last one counts.
+    /// Returns false if no slot is free. The last of equal pairs counts.
     fn insert(&mut self, pair: (u32, u32), into: (u32, u32)) -> bool {
         for place in self.places(pair) {
             if self.slots[place].is_none_or(|merge| merge.pair == pair) {

@@ -1,4 +1,5 @@
-//! GPT-2's characters for bytes: printable ones stand for themselves, the others are counted from U+0100 on.
+//! GPT-2's characters for bytes. Printable bytes stand for themselves; the others are numbered from
+//! U+0100 on.
 
 /// The character for each byte.
 const CHARACTERS: [char; 256] = {

@@ -1,4 +1,4 @@
-//! sentencepiece's tables of what characters are replaced with.
+//! sentencepiece's tables of replacements for characters.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -6,24 +6,24 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use super::aligned::Aligned;
 
-/// The longest text that a character is replaced with, in bytes; in sentencepiece's own tables it is 33.
+/// The most bytes of a replacement. sentencepiece's own tables have at most 33.
 const MOST_REPLACEMENT: usize = 256;
-/// Longer clusters of characters are looked up one by one.
+/// The most bytes of a grapheme cluster that is looked up as a whole.
 const LONGEST_CLUSTER: usize = 5;
 
-/// A table.
+/// A table of replacements.
 pub struct Charsmap {
     /// A double-array trie (Aoe 1989, in the units of darts-clone).
     trie: Vec<u32>,
-    /// Each ends with a zero.
+    /// All replacements, each terminated by a zero byte.
     replacements: String,
-    /// Bytes of the longest one.
+    /// Bytes of the longest replacement.
     longest: usize,
 }
 
 impl Charsmap {
-    /// Reads a table in base64: the trie's size, the trie, and the replacements. None if anything that is looked up would end
-    /// outside of it.
+    /// Reads a table in base64: the trie's size, the trie, and the replacements. Returns none if a
+    /// lookup could leave the table.
     pub fn new(table: &str) -> Option<Self> {
         let table = STANDARD.decode(table).ok()?;
         let (size, rest) = table.split_first_chunk::<4>()?;
@@ -48,7 +48,7 @@ impl Charsmap {
         Some(*self.trie.get(at)? as usize)
     }
 
-    /// Where a unit's children are, but for their labels.
+    /// The index of a unit's children, before their labels are added.
     fn base(&self, at: usize) -> Option<usize> {
         let unit = self.unit(at)?;
         Some(at ^ (unit >> 10) << ((unit & 1 << 9) >> 6))
@@ -59,7 +59,7 @@ impl Charsmap {
         Some(rest.split_once('\0').map_or(rest, |(text, _)| text))
     }
 
-    /// Walks the whole trie.
+    /// Walks the whole trie, and returns the length of the longest replacement.
     fn check(&self) -> Option<usize> {
         let mut longest = 0;
         let mut seen = vec![false; self.trie.len()];
@@ -90,7 +90,7 @@ impl Charsmap {
         self.replacement(leaf & ((1 << 31) - 1))
     }
 
-    /// The replacement of the shortest key that a text begins with.
+    /// The replacement of the shortest key that is a prefix of the text.
     fn find(&self, text: &str) -> Option<&str> {
         let mut at = 0;
         for byte in text.bytes().take_while(|byte| *byte != 0) {
@@ -106,7 +106,8 @@ impl Charsmap {
         None
     }
 
-    /// Replaces what the table has: clusters of up to five bytes as a whole, others by characters, as sentencepiece does.
+    /// Replaces what the table has: clusters of up to five bytes as a whole, and longer ones
+    /// character by character, as sentencepiece does.
     pub fn apply(&self, text: &mut Aligned) {
         let old = text.text().to_owned();
         let mut changed = Vec::with_capacity(old.len());
@@ -114,7 +115,8 @@ impl Charsmap {
             let (before, after) = (old.chars().count(), new.chars().count());
             let first = changed.len();
             changed.extend(new.chars().map(|c| (c, 0)));
-            // Of more characters the last ones are new; of fewer the last one stands for the rest.
+            // If there are more characters than before, the last ones are inserted. If there are
+            // fewer, the last one replaces the rest.
             changed[first..]
                 .iter_mut()
                 .skip(before)
@@ -148,7 +150,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
 
-    /// `nmt_nfkc`'s table for some characters, as sentencepiece makes it.
+    /// The table of `nmt_nfkc` for some characters, as sentencepiece makes it.
     fn table() -> Vec<u8> {
         let json = include_bytes!("../../tests/fixtures/tiny-m3/tokenizer.json");
         let json: Value = serde_json::from_slice(json).unwrap();
@@ -177,10 +179,10 @@ mod tests {
             &table[..3],
             &table[..1000],
             &[&size, &table[4..]].concat(),
-            // No trie, and one without room for its children.
+            // An empty trie, and one whose children are outside of it.
             &[&[0; 4], &table[4..]].concat(),
             &[&[4, 0, 0, 0], &[0; 4][..]].concat(),
-            // Replacements that are missing, or have no end.
+            // Missing replacements, and one that is not terminated.
             &table[..table.len() / 2],
             &table
                 .iter()

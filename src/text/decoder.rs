@@ -1,4 +1,4 @@
-//! Makes a text of tokens.
+//! Turns tokens into text.
 //!
 //! | type | fields |
 //! |---|---|
@@ -17,10 +17,10 @@ use super::bytes;
 use super::fields::{Fields, flat};
 use super::matcher::Matcher;
 
-/// By what factor all replacements may make a text longer.
+/// The factor by which all replacements together may lengthen a text.
 const MOST_GROWTH: usize = 512;
 
-/// What makes a text of tokens.
+/// Turns tokens into text.
 pub struct Decoder(Vec<Step>);
 
 enum Step {
@@ -72,7 +72,7 @@ impl Decoder {
         Ok(Self(steps))
     }
 
-    /// The text of some tokens.
+    /// The text of tokens.
     pub fn decode(&self, mut tokens: Vec<String>) -> Result<String, String> {
         if self.0.is_empty() {
             return Ok(tokens.join(" "));
@@ -252,7 +252,7 @@ impl Step {
     }
 }
 
-/// Replaces a text that is not empty.
+/// Replaces a string that is not empty.
 fn replace(text: &str, old: &str, new: &str) -> String {
     if old.is_empty() {
         text.to_owned()
@@ -261,7 +261,7 @@ fn replace(text: &str, old: &str, new: &str) -> String {
     }
 }
 
-/// Takes out the spaces that tokens are joined with before punctuation and in contractions.
+/// Removes the spaces before punctuation and in contractions that joining tokens has added.
 fn cleaned(text: &str) -> String {
     const PAIRS: [(&str, &str); 11] = [
         (" .", "."),

@@ -1,23 +1,23 @@
-//! The parts of a tokenizer.json as fields that are checked one by one: an error names the part and the field.
+//! Typed access to the fields of a tokenizer.json's parts. Errors name the part and the field.
 
 use serde_json::{Map, Value};
 
-/// Parts of one sequence, with those of sequences in it.
+/// The most parts of a sequence, including those of nested sequences.
 const MOST_PARTS: usize = 64;
-/// Sequences within sequences.
+/// The deepest nesting of sequences.
 const DEEPEST: usize = 8;
-/// The longest text in a field, in bytes.
+/// The most bytes of a text in a field.
 const LONGEST: usize = 256;
 
 /// The fields of a part.
 pub struct Fields<'a> {
-    /// Its kind, for errors.
+    /// Its type, for errors.
     pub kind: &'a str,
     map: &'a Map<String, Value>,
 }
 
-/// All parts of a sequence of any depth, in order; a part alone is a sequence of one, null of none. `list` is the field of a
-/// sequence that has its parts.
+/// All parts of a sequence, flattened, in order. A single part counts as a sequence of one, null as
+/// an empty one. `list` is the field of a sequence that holds its parts.
 pub fn flat<'a>(json: &'a Value, name: &str, list: &str) -> Result<Vec<Fields<'a>>, String> {
     fn walk<'a>(
         json: &'a Value,
@@ -64,17 +64,17 @@ impl<'a> Fields<'a> {
         Err(format!("{}: {field} {must}", self.kind))
     }
 
-    /// The kind is none that is known.
+    /// An error about an unknown type.
     pub fn unknown<T>(&self) -> Result<T, String> {
         Err(format!("the type {:?} is not known", self.kind))
     }
 
-    /// A field, null if it is missing.
+    /// A field, or null if it is missing.
     pub fn value(&self, field: &str) -> &'a Value {
         self.map.get(field).unwrap_or(&Value::Null)
     }
 
-    /// True, false, or nothing.
+    /// A Boolean, or none if it is missing.
     pub fn flag(&self, field: &str) -> Result<Option<bool>, String> {
         match self.value(field) {
             Value::Null => Ok(None),
@@ -83,7 +83,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// True or false.
+    /// A Boolean that must be there.
     pub fn must_flag(&self, field: &str) -> Result<bool, String> {
         match self.flag(field)? {
             Some(flag) => Ok(flag),
@@ -91,7 +91,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A text of some length.
+    /// A text of limited length.
     pub fn text(&self, field: &str) -> Result<&'a str, String> {
         match self.value(field).as_str() {
             Some(text) if text.len() <= LONGEST => Ok(text),
@@ -99,7 +99,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// One character.
+    /// A text of one character.
     pub fn character(&self, field: &str) -> Result<char, String> {
         let mut chars = self.value(field).as_str().unwrap_or_default().chars();
         match (chars.next(), chars.next()) {
@@ -108,7 +108,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A whole number of at least `least`, or nothing.
+    /// An integer of at least `least`, or none if it is missing.
     pub fn count(&self, field: &str, least: u64) -> Result<Option<usize>, String> {
         let most = u64::from(u32::MAX);
         match self.value(field) {

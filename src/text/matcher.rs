@@ -1,4 +1,4 @@
-//! What splits and replacements look for.
+//! Matchers for splits and replacements.
 
 use unicode_categories::UnicodeCategories;
 
@@ -6,12 +6,12 @@ use super::cut;
 use super::fields::Fields;
 use super::pattern::{Pattern, Set, is_word};
 
-/// What is looked for.
+/// What a matcher searches for.
 pub enum Matcher {
-    /// A text that is not empty.
+    /// A string that is not empty.
     Text(String),
     Pattern(Pattern),
-    /// Single characters.
+    /// Single characters of a class.
     Characters(fn(char) -> bool),
 }
 
@@ -35,7 +35,7 @@ impl Matcher {
         }
     }
 
-    /// The least number of bytes of a match.
+    /// The least bytes of a match.
     pub fn least(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
@@ -44,7 +44,7 @@ impl Matcher {
         }
     }
 
-    /// All matches, one after the other: their first byte, and the byte after their last one.
+    /// Calls `found` with the start and the end of each match, in order.
     pub fn matches(&self, text: &str, mut found: impl FnMut(usize, usize)) -> Result<(), String> {
         match self {
             Self::Text(part) => {
@@ -64,7 +64,8 @@ impl Matcher {
         Ok(())
     }
 
-    /// Whether a text cut between characters of these has the same matches, none of which has both.
+    /// Whether matches stay the same if a text is cut between a character of `left` and one of
+    /// `right`: none spans such a place or looks across it.
     pub fn ends_between(&self, left: &Set, right: &Set) -> bool {
         match self {
             Self::Text(text) => {
@@ -76,7 +77,7 @@ impl Matcher {
         }
     }
 
-    /// Whether it matches the whole of a short text, in however many matches.
+    /// Whether matches cover the whole of a short text.
     pub fn covers(&self, text: &str) -> bool {
         let mut done = Some(0);
         let found = self.matches(text, |start, end| {
@@ -85,8 +86,8 @@ impl Matcher {
         found.is_ok() && done == Some(text.len())
     }
 
-    /// What a space within words becomes when matches are replaced by `content`; none if that depends on the words, or if these
-    /// change.
+    /// The character that a space between words becomes when matches are replaced with `content`.
+    /// None if that depends on the words, or if words change.
     pub fn replaced(&self, space: char, content: &str) -> Option<char> {
         let plain = cut::plain();
         let touches_words = match self {
@@ -105,7 +106,7 @@ impl Matcher {
     }
 }
 
-/// What BERT takes for punctuation.
+/// Punctuation as BERT defines it.
 pub fn is_punctuation(c: char) -> bool {
     if c.is_ascii() {
         c.is_ascii_punctuation()
@@ -114,7 +115,8 @@ pub fn is_punctuation(c: char) -> bool {
     }
 }
 
-/// What `\w` matches in the `regex` crate, which the type `Whitespace` and added tokens go by: joiners, too.
+/// `\w` of the `regex` crate, which includes joiners. The type `Whitespace` and added tokens use
+/// it.
 pub fn is_word_of_rust(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_alphanumeric() || c == '_';

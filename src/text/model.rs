@@ -19,10 +19,10 @@ use super::unigram::{Pieces, Unigram};
 use super::vocabulary::{Entries, Ids};
 use super::wordpiece::WordPiece;
 
-/// The longest prefix and suffix, in bytes.
+/// The most bytes of a prefix or a suffix.
 const LONGEST_AFFIX: usize = 256;
 
-/// Any model.
+/// A model of any type.
 pub enum Model {
     Unigram(Unigram),
     Bpe(Bpe),
@@ -30,7 +30,7 @@ pub enum Model {
     WordLevel {
         /// The vocabulary.
         ids: Ids,
-        /// For words that it lacks.
+        /// The id of words that the vocabulary lacks.
         unknown: u32,
     },
 }
@@ -94,18 +94,29 @@ impl Model {
         }
     }
 
-    /// Whether unknown text is told by itself, not by the entry for it.
+    /// The id of text that the vocabulary lacks.
+    pub fn unknown(&self) -> Option<u32> {
+        match self {
+            Self::WordLevel { unknown, .. } => Some(*unknown),
+            Self::WordPiece(model) => Some(model.unknown()),
+            Self::Bpe(model) => model.unknown(),
+            Self::Unigram(model) => model.unknown().and_then(|id| u32::try_from(id).ok()),
+        }
+    }
+
+    /// Whether an id is only that of unknown text.
     pub fn is_unknown(&self, id: u32) -> bool {
         matches!(self, Self::Unigram(model) if model.unknown() == Some(id as usize))
     }
 
-    /// Whether a text may be cut between one of ASCII's letters or digits and `space`, with the same tokens.
+    /// Whether a text may be cut between an ASCII letter or digit and `space` without changing
+    /// tokens.
     pub fn ends_before(&self, space: char) -> bool {
         matches!(self, Self::Bpe(model) if space == '▁' && model.ends_before_spaces())
     }
 }
 
-/// The fields of all kinds of models; each kind has some of them.
+/// The fields of all types of models. Each type has some of them.
 #[derive(Deserialize)]
 struct Fields {
     #[serde(rename = "type")]
@@ -141,7 +152,7 @@ impl<'de> Deserialize<'de> for Model {
 }
 
 impl Fields {
-    /// Old files do not name the kind.
+    /// Old files do not name the type.
     fn kind(&self) -> Kind {
         self.kind.unwrap_or(match &self.vocab {
             Vocabulary::Pieces(_) => Kind::Unigram,
@@ -214,7 +225,7 @@ impl Fields {
     }
 }
 
-/// A vocabulary, told by its shape.
+/// A vocabulary, in one of two shapes.
 enum Vocabulary {
     /// `[[piece, score], …]`
     Pieces(Pieces),
@@ -237,7 +248,7 @@ impl<'de> Deserialize<'de> for Vocabulary {
                 mut seq: A,
             ) -> std::result::Result<Vocabulary, A::Error> {
                 let mut pieces = Pieces::default();
-                while seq.next_element_seed(Entry(&mut pieces))?.is_some() {}
+                while seq.next_element_seed(PieceSeed(&mut pieces))?.is_some() {}
                 Ok(Vocabulary::Pieces(pieces))
             }
 
@@ -260,10 +271,10 @@ impl<'de> Deserialize<'de> for Vocabulary {
     }
 }
 
-/// One `[piece, score]`, put where it belongs.
-struct Entry<'a>(&'a mut Pieces);
+/// Reads one `[piece, score]` into the list.
+struct PieceSeed<'a>(&'a mut Pieces);
 
-impl<'de> DeserializeSeed<'de> for Entry<'_> {
+impl<'de> DeserializeSeed<'de> for PieceSeed<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(
@@ -274,7 +285,7 @@ impl<'de> DeserializeSeed<'de> for Entry<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Entry<'_> {
+impl<'de> Visitor<'de> for PieceSeed<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -302,11 +313,11 @@ impl<'de> Visitor<'de> for Entry<'_> {
     }
 }
 
-/// A string that is copied only where it has escapes.
+/// A string that is copied only if it has escapes.
 #[derive(Deserialize)]
 struct Borrowed<'a>(#[serde(borrow)] std::borrow::Cow<'a, str>);
 
-/// One merge, `"a b"` or `["a", "b"]`; none for the line that old files begin with.
+/// One merge, `"a b"` or `["a", "b"]`. None for the comment that old files begin with.
 struct Merge(Option<(String, String)>);
 
 impl<'de> Deserialize<'de> for Merge {

@@ -1,4 +1,4 @@
-//! What a text goes through before it is cut into words.
+//! Normalizes a text before it is split into words.
 //!
 //! | type | fields |
 //! |---|---|
@@ -10,7 +10,7 @@
 //! | `StripAccents`, `NFC`, `NFD`, `NFKC`, `NFKD`, `Lowercase`, `Nmt`, `ByteLevel` | none |
 //! | `Sequence` | `normalizers`: at most 64 parts, at most 8 deep |
 //!
-//! By how much all of them together can make a text longer is bounded, too.
+//! The factor by which all steps together may lengthen a text is bounded, too.
 
 use serde_json::Value;
 use unicode_categories::UnicodeCategories;
@@ -24,12 +24,12 @@ use super::cut::Cuts;
 use super::fields::{Fields, flat};
 use super::matcher::Matcher;
 
-/// How many times as long a text may become.
+/// The factor by which all steps together may lengthen a text.
 const MOST_GROWTH: usize = 512;
-/// A text that has become that much longer is refused.
+/// A text that has grown by this factor, plus this many bytes, is refused.
 const GROWN: (usize, usize) = (40, 1 << 16);
 
-/// What a text goes through.
+/// The steps of normalization.
 pub struct Normalizer(Vec<Step>);
 
 enum Step {
@@ -82,7 +82,8 @@ impl Normalizer {
         Ok(Self(steps))
     }
 
-    /// Changes a part of a text, of which it may be the beginning, and the end.
+    /// Normalizes a part of a text. `first` and `last` say whether it is the beginning and the end
+    /// of the text.
     pub fn apply(&self, text: &mut Aligned, first: bool, last: bool) -> Result<(), String> {
         let most = text.text().len() * GROWN.0 + GROWN.1;
         for step in &self.0 {
@@ -97,7 +98,7 @@ impl Normalizer {
         Ok(())
     }
 
-    /// Where it does the same to two parts of a text as to both together.
+    /// The places where normalizing both sides separately gives the same as normalizing the whole.
     pub fn cuts(&self) -> Cuts {
         self.0.iter().fold(Cuts::ALL, |cuts, step| step.cuts(cuts))
     }
@@ -143,7 +144,7 @@ impl Step {
         })
     }
 
-    /// By what factor it can make a text longer, again and again.
+    /// The factor by which the step can lengthen a text.
     fn growth(&self) -> usize {
         match self {
             Self::Replace { pattern, content } => match pattern.least() {
@@ -172,7 +173,7 @@ impl Step {
                         out.push(c);
                     }
                 };
-                // Only other forms have accents of their own.
+                // ASCII characters have no accents.
                 let forms = *accents && !text.text().is_ascii();
                 text.each(|c, out| {
                     let is_kept = matches!(c, '\t' | '\n' | '\r');
@@ -275,7 +276,8 @@ impl Step {
 
     fn cuts(&self, cuts: Cuts) -> Cuts {
         match self {
-            // Character by character, or by clusters and forms that end before ASCII and before punctuation.
+            // These change single characters, or clusters that end before ASCII and before
+            // punctuation.
             Self::Bert { .. }
             | Self::StripAccents
             | Self::Lowercase
@@ -319,7 +321,7 @@ fn lower(c: char, out: &mut String) {
     }
 }
 
-/// The blocks that BERT takes for Chinese.
+/// CJK characters as BERT defines them.
 fn is_chinese(c: char) -> bool {
     matches!(
         c as u32,

@@ -1,7 +1,7 @@
-//! What a tokenizer.json says, part by part, before anything is built from it.
+//! The parts of a tokenizer.json, before anything is built from them.
 //!
-//! Of the file's truncation only the direction is read, and of its padding nothing: the model's own limit decides, and
-//! nothing is padded.
+//! Only the direction of the file's truncation is read, and its padding is ignored. The model's own
+//! limit applies, and nothing is padded.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -9,15 +9,16 @@ use serde_json::Value;
 use super::model::Model;
 use crate::error::{Error, Result};
 
-/// The parts of a tokenizer.json. Only the model is built while the file is read, since it may have megabytes.
+/// The parts of a tokenizer.json. The model alone is built while the file is read, since it may
+/// have megabytes.
 #[derive(Deserialize)]
 pub struct Parts {
-    /// Version of the format; there is one.
+    /// Version of the format. Only one exists.
     version: Option<String>,
-    /// How texts are cut off, as JSON; null for none.
+    /// Truncation, as JSON; null for none.
     #[serde(default)]
     pub truncation: Value,
-    /// Tokens that are found in a text before the model sees it.
+    /// Added tokens.
     #[serde(default)]
     pub added_tokens: Vec<Added>,
     /// The normalizer, as JSON; null for none.
@@ -41,26 +42,26 @@ pub struct Parts {
 pub struct Added {
     /// Its token id.
     pub id: u32,
-    /// The token, and how it is looked for.
+    /// The token, and how it is searched for.
     #[serde(flatten)]
     pub token: AddedToken,
 }
 
-/// A token, and how it is looked for.
+/// A token, and how it is searched for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "the format has them")]
 pub struct AddedToken {
     /// The token.
     pub content: String,
-    /// Whether it is none within a word.
+    /// Whether it only matches between word boundaries.
     pub single_word: bool,
-    /// Whether white space before it belongs to it.
+    /// Whether it includes the white space before it.
     pub lstrip: bool,
-    /// Whether white space after it belongs to it.
+    /// Whether it includes the white space after it.
     pub rstrip: bool,
-    /// Whether it is looked for in normalized text.
+    /// Whether it is searched for in the normalized text.
     pub normalized: bool,
-    /// Whether decoding may leave it out.
+    /// Whether decoding may omit it.
     pub special: bool,
 }
 

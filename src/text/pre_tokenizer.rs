@@ -1,4 +1,4 @@
-//! Cuts a text into the words that the model sees.
+//! Splits a text into the words that the model sees.
 //!
 //! | type | fields |
 //! |---|---|
@@ -26,13 +26,13 @@ use super::fields::{Fields, flat};
 use super::matcher::{Matcher, is_punctuation, is_word_of_rust};
 use super::pattern::{Pattern, Set};
 
-/// What GPT-2 takes for words.
+/// Words as GPT-2 defines them.
 static GPT2: LazyLock<Option<Matcher>> = LazyLock::new(|| {
     let pattern = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
     Pattern::new(pattern).ok().map(Matcher::Pattern)
 });
 
-/// What cuts a text.
+/// The steps of pre-tokenization.
 pub struct PreTokenizer(Vec<Step>);
 
 enum Step {
@@ -41,7 +41,7 @@ enum Step {
         behavior: Behavior,
         invert: bool,
     },
-    /// Words of letters and digits, and words of other characters.
+    /// Runs of word characters, and runs of other characters.
     Words,
     Metaspace {
         replacement: char,
@@ -55,7 +55,7 @@ enum Step {
     FixedLength(usize),
 }
 
-/// What becomes of matches.
+/// What happens to matches.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Behavior {
     Removed,
@@ -65,7 +65,7 @@ enum Behavior {
     Contiguous,
 }
 
-/// Which words a replacement is put in front of.
+/// Which words the replacement is put before.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scheme {
     Always,
@@ -84,7 +84,7 @@ impl PreTokenizer {
         Ok(Self(steps))
     }
 
-    /// Whether it has to know the place of words in the whole text.
+    /// Whether the place of words in the whole text matters.
     pub fn needs_places(&self) -> bool {
         let first = |step: &Step| {
             let Step::Metaspace { scheme, .. } = step else {
@@ -95,7 +95,7 @@ impl PreTokenizer {
         self.0.iter().any(first)
     }
 
-    /// Cuts a part of a text into words, and may change it.
+    /// Splits a part of a text into words, and may change it.
     pub fn apply(&self, text: &mut Aligned, words: &mut Vec<Range<usize>>) -> Result<(), String> {
         let mut next = Vec::new();
         for step in &self.0 {
@@ -107,10 +107,11 @@ impl PreTokenizer {
         Ok(())
     }
 
-    /// Where words end in any case, or where it at least does not look across; of what a normalizer leaves.
+    /// The places where words are sure to end, and the places that no step looks across. `cuts` are
+    /// the places that remain after normalization.
     pub fn cuts(&self, cuts: Cuts) -> (Cuts, Cuts) {
         let mut cuts = cuts;
-        // Where words surely end, all that comes after sees words alone.
+        // Once words end at a place, later steps see only words, and do not look across it.
         let mut sure = Cuts::NONE;
         for step in &self.0 {
             if let Some(space) = cuts.space {
@@ -374,8 +375,8 @@ impl Step {
         Ok(())
     }
 
-    /// What a space within words becomes, unless the step looks across the place before it; and whether words surely end
-    /// there.
+    /// What a space between words becomes, or none if the step looks across the place before it;
+    /// and whether a word is sure to end there.
     fn at_space(&self, space: char) -> (Option<char>, bool) {
         let plain = cut::plain();
         let spaces = Set::of(&[space]);
@@ -390,7 +391,7 @@ impl Step {
                     return (None, false);
                 }
                 let takes_space = pattern.covers(&space_text);
-                // In a word that is matched as a whole, or not at all.
+                // Letters and digits are matched as whole words, or not at all.
                 let takes_words = ["a", "Z", "a0Bz"].iter().all(|word| pattern.covers(word));
                 match (behavior, invert) {
                     (Behavior::Removed | Behavior::Isolated | Behavior::MergedWithNext, false)
@@ -431,8 +432,8 @@ impl Step {
         }
     }
 
-    /// Whether the step does not look across the place between a Han character and punctuation, and whether words surely end
-    /// there.
+    /// Whether the step does not look across a place between a Han character and punctuation, and
+    /// whether a word is sure to end there.
     fn at_punctuation(&self) -> (bool, bool) {
         match self {
             Self::Split {
@@ -464,7 +465,7 @@ impl Step {
     }
 }
 
-/// Cuts a word at matches.
+/// Splits a word at matches.
 fn split(
     text: &str,
     word: &Range<usize>,

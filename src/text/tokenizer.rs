@@ -3,11 +3,13 @@
 //!
 //! Each part is an enum whose fields are checked when the file is read (`text::fields`). A few
 //! texts are tokenised then, too: a tokenizer that loads does not fail later. The results are those
-//! of the `tokenizers` crate. The truncation and padding of a tokenizer.json are ignored: the
+//! of the `tokenizers` crate. The truncation and padding of a tokenizer.json are not applied: the
 //! model's own limit applies, and nothing is padded.
 
 use std::ops::Range;
 use std::sync::Arc;
+
+use serde_json::Value;
 
 use super::Input;
 use super::parts::Parts;
@@ -60,6 +62,16 @@ pub struct Description {
     is_begun: bool,
 }
 
+/// The first or the last characters of a text.
+fn cut_characters(text: &str, most: usize, direction: Direction) -> &str {
+    let mut places = text.char_indices().map(|(at, _)| at);
+    match direction {
+        Direction::Left if most == 0 => "",
+        Direction::Left => places.nth_back(most - 1).map_or(text, |at| &text[at..]),
+        _ => places.nth(most).map_or(text, |at| &text[..at]),
+    }
+}
+
 /// A model's tokenizer.
 pub struct Tokenizer {
     pipeline: Arc<Pipeline>,
@@ -71,6 +83,10 @@ pub struct Tokenizer {
     types: bool,
     /// What the model's other files change in tokenizer.json, for hashes.
     changes: String,
+    /// The limit of tokens in tokenizer.json.
+    truncation: Option<usize>,
+    /// The most characters of a text, if texts are cut before they are tokenised.
+    characters: Option<usize>,
 }
 
 impl Tokenizer {
@@ -78,6 +94,7 @@ impl Tokenizer {
     /// tokenizer.
     pub fn new(json: &[u8], settings: &Settings) -> Result<Self> {
         let mut parts = Parts::parse(json)?;
+        let truncation = parts.truncation.get("max_length").and_then(Value::as_u64);
         let applied = settings.apply(&mut parts)?;
         let pipeline = Pipeline::new(parts, applied.split_special_tokens);
         let mut pipeline = pipeline.map_err(Error::InvalidTokenizer)?;
@@ -110,6 +127,8 @@ impl Tokenizer {
             direction: applied.direction,
             types: applied.token_types,
             changes,
+            truncation: truncation.and_then(|limit| usize::try_from(limit).ok()),
+            characters: None,
         })
     }
 
@@ -145,6 +164,43 @@ impl Tokenizer {
             direction: self.direction,
             types: self.types,
             changes: self.changes.clone(),
+            truncation: self.truncation,
+            characters: self.characters,
+        }
+    }
+
+    /// The same tokenizer, which cuts texts to this many characters before it tokenises them. It cuts
+    /// off the end unless the caller says otherwise.
+    #[must_use]
+    pub fn with_characters(&self, most: usize) -> Self {
+        Self {
+            characters: Some(most),
+            direction: Direction::Right,
+            template: self.template,
+            ..self.without_special_tokens()
+        }
+    }
+
+    /// The limit of tokens in tokenizer.json, which is not applied here.
+    pub fn truncation(&self) -> Option<usize> {
+        self.truncation
+    }
+
+    /// The id of text that the vocabulary lacks.
+    pub fn unknown(&self) -> Option<u32> {
+        self.pipeline.model.unknown()
+    }
+
+    /// The median number of characters of a vocabulary entry, rounded down.
+    pub fn median_length(&self) -> usize {
+        let entries = (0..=self.last()).filter_map(|id| self.pipeline.entry(id));
+        let mut lengths: Vec<usize> = entries.map(|entry| entry.chars().count()).collect();
+        lengths.sort_unstable();
+        let middle = lengths.len() / 2;
+        match lengths.get(middle) {
+            Some(upper) if lengths.len().is_multiple_of(2) => (lengths[middle - 1] + upper) / 2,
+            Some(middle) => *middle,
+            None => 0,
         }
     }
 
@@ -243,9 +299,22 @@ impl Tokenizer {
             with_prompt = [rules.prompt, text].concat();
             &with_prompt
         };
+        let direction = self.direction(rules);
+        let whole = text;
+        let text = match self.characters {
+            Some(most) if rules.limit != usize::MAX => cut_characters(text, most, direction),
+            _ => text,
+        };
+        let is_cut = text.len() < whole.len();
+        if is_cut && !rules.truncate {
+            return Err(Error::TextTooLong {
+                index,
+                characters: whole.chars().count(),
+                limit: self.characters.unwrap_or(0),
+            });
+        }
         let room = rules.limit.saturating_sub(self.added());
         let enough = room.saturating_add(1);
-        let direction = self.direction(rules);
         let need = match direction {
             _ if rules.limit == usize::MAX => Need::All,
             _ if !rules.truncate => Need::First(enough.max(COUNTED)),
@@ -253,7 +322,7 @@ impl Tokenizer {
             _ => Need::First(enough),
         };
         let found = self.pipeline.encode(text, false, need)?.ids;
-        let truncated = found.len() > room;
+        let truncated = is_cut || found.len() > room;
         check_length(index, found.len() + self.added(), rules)?;
         let kept = match direction {
             Direction::Left => &found[found.len().saturating_sub(room)..],

@@ -1,11 +1,11 @@
-//! The Unigram model (Kudo 2018). The results are those of the `tokenizers` crate, ties included: scores are added up in f64, in
-//! the order of that crate.
+//! The Unigram model (Kudo 2018). Its results are those of the `tokenizers` crate, including ties:
+//! scores are added in f64 and in the order of that crate.
 
 use std::ops::Range;
 
 use super::vocabulary::{Entries, Hash, Vocabulary};
 
-/// What an unknown character scores below the worst piece, as in sentencepiece.
+/// The score of an unknown character relative to the lowest score, as in sentencepiece.
 const UNKNOWN_PENALTY: f64 = 10.0;
 /// Pieces and their scores, in the order of their ids.
 #[derive(Clone, Debug, Default)]
@@ -15,11 +15,13 @@ pub struct Pieces {
     exact: Exact,
 }
 
-/// Scores that the `tokenizers` crate reads from a tokenizer.json with a rounding error: their ids, and what the file says.
+/// Ids and exact scores of the pieces whose score the `tokenizers` crate reads with a rounding
+/// error.
 type Exact = Vec<(usize, f64)>;
 
 impl Pieces {
-    /// Adds a piece with its score as the crate reads it, and as it is; false when there is no room for more.
+    /// Adds a piece, with its score as the crate reads it and its exact score. Returns false if
+    /// there is no room for more.
     pub fn push(&mut self, piece: &str, score: f64, exact: f64) -> bool {
         if score.to_bits() != exact.to_bits() {
             self.exact.push((self.scores.len(), exact));
@@ -39,17 +41,17 @@ pub struct Unigram {
     byte_fallback: bool,
 }
 
-/// The best way to an end within a text.
+/// The best segmentation up to a place in a text.
 #[derive(Clone, Copy)]
 struct Node {
     score: f64,
-    /// Where the last piece begins; none where no piece ends.
+    /// Start of its last piece, or none if no piece ends here.
     start: Option<usize>,
     id: usize,
 }
 
 impl Unigram {
-    /// Indexes the pieces; the error says what is wrong with them.
+    /// Indexes the pieces. The error says what is wrong with them.
     pub fn new(
         mut pieces: Pieces,
         unknown: Option<usize>,
@@ -76,19 +78,20 @@ impl Unigram {
         })
     }
 
-    /// The pieces; the place of each is its id.
+    /// The pieces. The index of each is its id.
     pub fn vocabulary(&self) -> &Vocabulary {
         &self.vocabulary
     }
 
-    /// The piece for what the vocabulary lacks.
+    /// The piece for unknown characters.
     pub fn unknown(&self) -> Option<usize> {
         self.unknown
     }
 
-    /// Has another piece stand for unknown characters, without falling back on bytes; whether that is a change, or
-    /// none if there is no such piece. As transformers builds this model anew from the file's numbers, which Python reads
-    /// exactly, the exact scores are taken: where ways to cut a text are equally likely, rounding decides.
+    /// Sets the piece for unknown characters, without fallback to bytes. Returns whether this is a
+    /// change, or none if there is no such piece. transformers builds this model from the numbers
+    /// of the file as Python reads them, that is exactly. Exact scores therefore replace the
+    /// crate's: rounding decides between segmentations of equal probability.
     pub fn set_unknown(&mut self, id: usize) -> Option<bool> {
         self.score(id)?;
         for (id, score) in std::mem::take(&mut self.exact) {
@@ -112,8 +115,8 @@ impl Unigram {
         self.vocabulary.place(piece)
     }
 
-    /// The likeliest pieces of a text (Viterbi), as (start, end, id) from its end to its beginning. Of equally likely
-    /// ones that which begins first.
+    /// The segmentation of highest probability (Viterbi), as (start, end, id) from the end of the
+    /// text to its beginning. Among equal ones, the last piece that begins first wins.
     fn best(&self, text: &str) -> Result<Vec<(usize, usize, usize)>, String> {
         let bytes = text.as_bytes();
         let unreached = Node {
@@ -171,9 +174,9 @@ impl Unigram {
         text: &str,
         token: &mut impl FnMut(u32, Range<usize>),
     ) -> Result<(), String> {
-        // Ids are below the number of pieces, which is a u32.
+        // Ids are smaller than the number of pieces, which fits into a u32.
         let mut token = |id: usize, bytes| token(u32::try_from(id).unwrap_or(u32::MAX), bytes);
-        // Neighbouring unknown characters are one piece.
+        // Adjacent unknown characters are one piece.
         let mut spans: Vec<(usize, usize, bool)> = Vec::new();
         for (start, end, id) in self.best(text)?.into_iter().rev() {
             let unknown = Some(id) == self.unknown;
@@ -208,7 +211,7 @@ fn unknown_score(scores: &[f64]) -> f64 {
     scores.iter().copied().fold(f64::INFINITY, f64::min) - UNKNOWN_PENALTY
 }
 
-/// What stands for a byte of a character that a vocabulary lacks.
+/// The token of a byte, for characters that the vocabulary lacks.
 pub fn byte_token(byte: u8) -> String {
     format!("<0x{byte:02X}>")
 }
@@ -220,7 +223,7 @@ mod tests {
     use tokenizers::Model;
     use tokenizers::models::unigram::Unigram as Reference;
 
-    /// Both models of one vocabulary.
+    /// This model and the crate's, for one vocabulary.
     fn both(vocab: &[(String, f64)], unknown: Option<usize>, bytes: bool) -> (Unigram, Reference) {
         let mut pieces = Pieces::default();
         for (piece, score) in vocab {
@@ -251,7 +254,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
-        // Few letters and few scores, so that pieces overlap, tie and come twice.
+        // Few letters and few scores make pieces overlap, tie and repeat.
         #[test]
         fn tokens_are_those_of_the_reference(
             vocab in prop::collection::vec(("[ab▁水é]{1,4}", -4i8..0), 1..40),

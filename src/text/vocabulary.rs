@@ -1,13 +1,13 @@
-//! Entries of a vocabulary: in one arena of bytes, found through a hash table, with a filter of all prefixes that says when no
-//! longer entry can follow.
+//! The entries of a vocabulary in one arena of bytes, with a hash table, and a filter of all
+//! prefixes that tells when no longer entry can match.
 //!
-//! XLM-R's 250,002 pieces take some 10 MB and a few dozen milliseconds to index. A `String` in a map and another in its
-//! reverse for each entry take seconds and hundreds of megabytes in wasm.
+//! Indexing XLM-R's 250,002 pieces takes about 10 MB and a few dozen milliseconds. A map with a
+//! `String` for each entry and its reverse take seconds and hundreds of megabytes in wasm.
 
-/// Longest chain in the table. A vocabulary without ill intent stays far below.
+/// The longest probe sequence in the table. Vocabularies that are not crafted stay far below.
 const LONGEST_CHAIN: usize = 512;
 
-/// Hash of a text so far; the next character's bytes lead to that of the longer one (FNV-1a).
+/// Hash of a text (FNV-1a). It can be extended by the bytes that follow.
 #[derive(Clone, Copy)]
 pub struct Hash(u64);
 
@@ -20,23 +20,24 @@ impl Hash {
         })
     }
 
-    /// A number of `bits` bits: the upper ones of a product (Fibonacci hashing), since FNV mixes upwards only.
+    /// A number of `bits` bits: the upper bits of a product (Fibonacci hashing), since FNV mixes
+    /// towards the upper bits only.
     #[expect(clippy::cast_possible_truncation, reason = "at most 32 bits are left")]
     fn index(self, bits: u32) -> usize {
         (self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - bits)) as usize
     }
 }
 
-/// Entries in the order in which they are listed.
+/// Entries in the order of the list.
 #[derive(Clone, Debug, Default)]
 pub struct Entries {
     bytes: Vec<u8>,
-    /// Where each entry ends in `bytes`.
+    /// The end of each entry in `bytes`.
     ends: Vec<u32>,
 }
 
 impl Entries {
-    /// Adds an entry; false when there is no room for more.
+    /// Adds an entry. Returns false if there is no room for more.
     pub fn push(&mut self, entry: &str) -> bool {
         self.bytes.extend_from_slice(entry.as_bytes());
         let Ok(end) = u32::try_from(self.bytes.len()) else {
@@ -60,25 +61,26 @@ impl Entries {
     }
 }
 
-/// Entries, indexed.
+/// Indexed entries.
 pub struct Vocabulary {
     entries: Entries,
-    /// Open addressing: 1 + place, 0 where empty.
+    /// A table with open addressing: 1 + index, or 0 if empty.
     table: Vec<u32>,
     table_bits: u32,
-    /// One bit for the hash of each entry and of each of its prefixes.
+    /// A Bloom filter with one bit for the hash of each entry and of each of its prefixes.
     prefixes: Vec<u64>,
     prefix_bits: u32,
-    /// Of equal entries all but the last are not found.
+    /// Number of distinct entries. Only the last of equal entries can be found.
     distinct: usize,
 }
 
 impl Vocabulary {
-    /// Indexes entries; the error says what is wrong with them.
+    /// Indexes entries. The error says what is wrong with them.
     pub fn new(mut entries: Entries) -> Result<Self, String> {
         entries.bytes.shrink_to_fit();
         entries.ends.shrink_to_fit();
-        // At most half full; and about eight bits for each prefix, of which there are no more than bytes.
+        // The table is at most half full. The filter has about eight bits for each prefix, of which
+        // there are at most as many as bytes.
         let table_bits = (2 * entries.len().max(8)).next_power_of_two().ilog2();
         let prefix_bits = (4 * entries.bytes.len().max(64))
             .next_power_of_two()
@@ -112,7 +114,7 @@ impl Vocabulary {
         let first = hash.index(self.table_bits);
         for slot in (first..first + LONGEST_CHAIN).map(|slot| slot & mask) {
             let taken = self.table[slot].checked_sub(1);
-            // Of equal entries the last one counts.
+            // The last of equal entries counts.
             if taken.is_none_or(|other| self.entries.bytes(other as usize) == entry) {
                 self.distinct += usize::from(taken.is_none());
                 self.table[slot] =
@@ -123,12 +125,12 @@ impl Vocabulary {
         Err("too many entries of its vocabulary have the same hash".to_owned())
     }
 
-    /// The place of the entry with these bytes and this hash.
+    /// The index of the entry with these bytes and this hash.
     pub fn find(&self, entry: &[u8], hash: Hash) -> Option<usize> {
         self.find_in_two(&[], entry, hash)
     }
 
-    /// The place of the entry that is `start` and `rest` together, with the hash of both.
+    /// The index of the entry that is `start` followed by `rest`, with the hash of both.
     pub fn find_in_two(&self, start: &[u8], rest: &[u8], hash: Hash) -> Option<usize> {
         let mask = self.table.len() - 1;
         let first = hash.index(self.table_bits);
@@ -141,7 +143,7 @@ impl Vocabulary {
         None
     }
 
-    /// Whether an entry may begin with the bytes of this hash.
+    /// Whether an entry may have a prefix with this hash.
     pub fn may_begin(&self, hash: Hash) -> bool {
         let bit = hash.index(self.prefix_bits);
         self.prefixes[bit / 64] >> (bit % 64) & 1 == 1
@@ -152,23 +154,23 @@ impl Vocabulary {
         self.entries.len()
     }
 
-    /// Number of different entries.
+    /// Number of distinct entries.
     pub fn distinct(&self) -> usize {
         self.distinct
     }
 
-    /// The place of an entry.
+    /// The index of an entry.
     pub fn place(&self, entry: &str) -> Option<usize> {
         let entry = entry.as_bytes();
         self.find(entry, Hash::START.then(entry))
     }
 
-    /// The entry at a place.
+    /// The entry at an index.
     pub fn get(&self, place: usize) -> Option<&str> {
         self.entries.get(place)
     }
 
-    /// All entries, in their order.
+    /// All entries, in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         (0..self.len()).filter_map(|place| self.get(place))
     }
@@ -177,9 +179,9 @@ impl Vocabulary {
 /// A vocabulary with an id for each entry.
 pub struct Ids {
     vocabulary: Vocabulary,
-    /// By place.
+    /// The id of each entry, by index.
     by_place: Vec<u32>,
-    /// Places in the order of their ids.
+    /// Indices, sorted by id.
     sorted: Vec<u32>,
 }
 
@@ -196,12 +198,12 @@ impl Ids {
         })
     }
 
-    /// The entries by text.
+    /// The entries.
     pub fn vocabulary(&self) -> &Vocabulary {
         &self.vocabulary
     }
 
-    /// The id of the entry at a place.
+    /// The id of the entry at an index.
     pub fn at(&self, place: usize) -> u32 {
         self.by_place[place]
     }
@@ -211,7 +213,7 @@ impl Ids {
         Some(self.by_place[self.vocabulary.place(entry)?])
     }
 
-    /// The entry with an id; of several the last in the list.
+    /// The entry with an id; the last one if there are several.
     pub fn entry(&self, id: u32) -> Option<&str> {
         let after = self
             .sorted

@@ -1,4 +1,4 @@
-//! The `WordPiece` model (Wu et al. 2016): the longest entry first, again and again.
+//! The `WordPiece` model (Wu et al. 2016): takes the longest matching entry, repeatedly.
 
 use std::ops::Range;
 
@@ -8,9 +8,9 @@ use super::vocabulary::{Hash, Ids};
 pub struct WordPiece {
     ids: Ids,
     unknown: u32,
-    /// In front of what continues a word.
+    /// Put before every token of a word but the first.
     prefix: String,
-    /// Longer words are unknown.
+    /// The most characters of a word. Longer words are unknown.
     longest: usize,
 }
 
@@ -24,7 +24,13 @@ impl WordPiece {
         }
     }
 
-    /// Takes another unknown token, and prefix and longest word of BERT's class; whether that is a change.
+    /// The token for words that cannot be split into entries.
+    pub fn unknown(&self) -> u32 {
+        self.unknown
+    }
+
+    /// Sets the unknown token, with the prefix and the longest word of BERT's class. Returns
+    /// whether this is a change.
     pub fn set_unknown(&mut self, unknown: u32) -> bool {
         const LONGEST: usize = 100;
         let old = (
@@ -58,7 +64,7 @@ impl WordPiece {
         }
     }
 
-    /// The longest entry that a word has at a byte: its id, and where it ends.
+    /// The longest entry that matches at a byte: its id and its end.
     fn longest_at(&self, word: &str, start: usize) -> Option<(u32, usize)> {
         let vocabulary = self.ids.vocabulary();
         let prefix = if start == 0 { "" } else { &self.prefix };

@@ -179,7 +179,7 @@ pub struct ModelInfo<'a> {
     simd: &'a str,
     dot_kernel: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    stored: Option<&'a str>,
+    stored: Option<StoredInfo<'a>>,
     files: &'a [String],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     left_out: &'a [String],
@@ -201,11 +201,19 @@ pub struct ModelInfo<'a> {
     space_id: String,
 }
 
+/// `ModelInfo::stored`.
+#[derive(Serialize)]
+struct StoredInfo<'a> {
+    layout: &'a str,
+    outcome: &'static str,
+}
+
 pub fn info(embedder: &Embedder<Either>) -> ModelInfo<'_> {
     let info = embedder.info();
     let backend = embedder.backend();
     let gpu = backend
         .device()
+        .filter(|_| embedder.uses_backend())
         .filter(|_| !backend.has_both() || backend.gpu_from() < usize::MAX);
     ModelInfo {
         model: &info.model,
@@ -225,7 +233,10 @@ pub fn info(embedder: &Embedder<Either>) -> ModelInfo<'_> {
             .map(|_| backend.gpu_from()),
         simd: SIMD,
         dot_kernel: backend.host().kernel().name(),
-        stored: info.stored.as_deref(),
+        stored: info.stored.as_ref().map(|stored| StoredInfo {
+            layout: &stored.layout,
+            outcome: stored.outcome.name(),
+        }),
         files: &info.files,
         left_out: &info.left_out,
         assumed: info.assumed,

@@ -1,11 +1,11 @@
-//! Bytes → tensors, while the bytes arrive.
+//! Reads weight files while their bytes arrive.
 //!
-//! A [`Stream`] takes a file in chunks of any size and says which bytes of which tensor each holds: [`safetensors`], a
-//! [`torch`] checkpoint, whose [`pickle`] is read without executing anything, [`gguf`], or [`onnx`], whose graph is not
-//! executed either. [`dtype`] turns bytes into f32, as
-//! [`gguf`]'s blocks do; [`rows`] hands on whole rows, and [`quantized`] those of matrices that are stored in few bits, in
-//! several tensors. Nothing here keeps more than the header, a row, and of quantised matrices what arrives before all that
-//! its rows need.
+//! A [`Stream`] takes a file in chunks of any size and says which bytes belong to which tensor.
+//! Formats are [`safetensors`], [`torch`] checkpoints, whose [`pickle`] is read without executing
+//! anything, [`gguf`], and [`onnx`], whose graph is not executed. [`dtype`] and [`gguf`]'s blocks
+//! decode bytes to f32, [`rows`] assembles rows, and [`quantized`] does so for matrices that are
+//! several tensors. Memory holds the header, one row, and of a quantised matrix the tensors that
+//! arrive before its rows can be decoded.
 
 pub mod dtype;
 pub mod gguf;
@@ -18,28 +18,29 @@ pub mod torch;
 
 use crate::error::{Error, Result};
 
-/// One tensor, as a file describes it.
+/// One tensor, as a file's header describes it.
 #[derive(Clone, Debug)]
 pub struct TensorInfo {
     /// Name in the file.
     pub name: String,
-    /// Element type in safetensors' spelling, or ggml's name of the block type.
+    /// Element type in safetensors' spelling, or the name of ggml's block type.
     pub dtype: String,
-    /// How elements are decoded that come in blocks.
+    /// The block type of elements that are stored in blocks.
     pub block: Option<gguf::Block>,
     /// Dimensions, outermost first.
     pub shape: Vec<u64>,
-    /// An earlier tensor that is the very same bytes in the same shape.
+    /// An earlier tensor that is a view of the same bytes in the same shape.
     pub same_as: Option<usize>,
 }
 
-/// What a file holds, called as it becomes known.
+/// Receives the contents of a file as they arrive.
 pub trait Visitor {
-    /// The description is complete.
+    /// The header is complete.
     fn header(&mut self, tensors: &[TensorInfo]) -> Result<()>;
     /// The next bytes of tensor `index`.
     fn data(&mut self, index: usize, bytes: &[u8]) -> Result<()>;
-    /// The nodes of an ONNX graph are complete: says where in it the tensors are, which are then described.
+    /// Takes the complete nodes of an ONNX graph. Returns where the tensors are in it, which
+    /// [`Self::header`] describes then.
     fn graph(&mut self, _: &onnx::Graph) -> Result<onnx::Plan> {
         Err(Error::UnsupportedModel(
             "an ONNX file is of use only where it stands in for the weights of a transformer; take safetensors".to_owned(),
@@ -49,7 +50,7 @@ pub trait Visitor {
 
 /// A weight file that is being read.
 pub enum Stream {
-    /// By name, all that is not torch's
+    /// Every file whose name has none of the other extensions
     Safetensors(safetensors::Stream),
     /// `.bin`, `.pt`, `.pth`
     Torch(torch::Stream),
@@ -60,7 +61,7 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// A stream of nothing yet, of the format that the file's name tells.
+    /// An empty stream, of the format that the file's name implies.
     pub fn new(file: &str) -> Self {
         if is_torch(file) {
             Self::Torch(torch::Stream::new(file))
@@ -73,7 +74,7 @@ impl Stream {
         }
     }
 
-    /// Size of the whole file, where its header tells.
+    /// Size of the whole file, if its header has arrived and says so.
     pub fn size(&self) -> Option<u64> {
         match self {
             Self::Safetensors(stream) => stream.size(),
@@ -103,19 +104,19 @@ impl Stream {
     }
 }
 
-/// The file that lists the shards, where a weight file is cut into several.
+/// The index that lists the shards of a weight file, if it is split into shards.
 pub fn index(path: &str) -> Option<String> {
     let name = path.rsplit('/').next();
     (name == Some("model.safetensors")).then(|| format!("{path}.index.json"))
 }
 
-/// The folder of a file, with the slash after it.
+/// The folder of a path, with a slash at its end.
 pub fn folder(path: &str) -> &str {
     &path[..path.rfind('/').map_or(0, |slash| slash + 1)]
 }
 
-/// The ONNX files that are looked for where a folder has no weights in another format: those that lose the least first.
-/// Repositories of transformers.js have them in `onnx/`.
+/// The ONNX files that are looked for in a folder without weights in another format, the most exact
+/// first. Repositories of transformers.js have them in `onnx/`.
 const ONNX: [&str; 9] = [
     "onnx/model.onnx",
     "onnx/model_fp16.onnx",
@@ -128,7 +129,7 @@ const ONNX: [&str; 9] = [
     "model.onnx",
 ];
 
-/// What to look for after `path`, which is not there, where a model's weights are looked for in several formats.
+/// The file to look for next if the weights of a model are not at `path`.
 pub fn next(path: &str) -> Option<String> {
     if let Some(folder) = path.strip_suffix("pytorch_model.bin") {
         return Some(format!("{folder}{}", ONNX[0]));
@@ -142,7 +143,7 @@ pub fn next(path: &str) -> Option<String> {
     Some(format!("{folder}{}", ONNX.get(at + 1)?))
 }
 
-/// The usual weight file of the folder whose model `path` holds.
+/// The `model.safetensors` that the weight file at `path` replaces.
 pub fn usual(path: &str) -> String {
     let folder = folder(path);
     let folder = match folder.strip_suffix("onnx/") {
@@ -152,7 +153,7 @@ pub fn usual(path: &str) -> String {
     format!("{folder}model.safetensors")
 }
 
-/// The file that some models have in place of this one.
+/// The name under which other models have the same file.
 pub fn alternative(path: &str) -> Option<String> {
     let folder = folder(path);
     let name = &path[folder.len()..];
@@ -165,7 +166,7 @@ pub fn alternative(path: &str) -> Option<String> {
     Some(format!("{folder}{other}"))
 }
 
-/// Whether it is a weight file, by its name.
+/// Whether a name is that of a weight file.
 pub fn is_file(name: &str) -> bool {
     let path = std::path::Path::new(name);
     is_torch(name)
@@ -180,7 +181,7 @@ fn is_torch(file: &str) -> bool {
     extension.is_some_and(|extension| extension == "bin" || extension == "pt" || extension == "pth")
 }
 
-/// A file whose contents are wrong.
+/// An error about the contents of a file.
 pub fn invalid(file: &str, reason: String) -> Error {
     let file = file.to_owned();
     if is_torch(&file) {
@@ -194,7 +195,16 @@ pub fn invalid(file: &str, reason: String) -> Error {
     }
 }
 
-/// The shape of tensor `name` in a file that is here in whole; empty if there is none of the name.
+/// Errors if a tensor has values that are not finite.
+pub fn check_finite(file: &str, tensor: &str, values: &[f32]) -> Result<()> {
+    if values.iter().all(|value| value.is_finite()) {
+        return Ok(());
+    }
+    let reason = format!("tensor {tensor} holds values that are not finite");
+    Err(invalid(file, reason))
+}
+
+/// The shape of tensor `name` in a complete file; empty if the file does not have it.
 pub fn shape_of(file: &str, bytes: &[u8], name: &str) -> Result<Vec<u64>> {
     struct Find<'a>(&'a str, Vec<u64>);
     impl Visitor for Find<'_> {

@@ -1,25 +1,25 @@
-//! The part of Python's pickle format (protocols 2 to 5) that torch checkpoints are written in.
+//! The part of Python's pickle format (protocols 2 to 5) that torch checkpoints use.
 //!
-//! Nothing is executed: the only calls that are understood make an `OrderedDict`, a tensor of a storage, or a parameter
-//! of a tensor. A checkpoint that asks for anything else is refused.
+//! Nothing is executed. The only calls that are understood make an `OrderedDict`, a tensor of a
+//! storage, or a parameter of a tensor. Checkpoints with any other call are refused.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Instructions that a pickle may have, each of which adds at most one object, one entry of the stack and one of the memo. A
-/// tensor takes some forty.
+/// The most instructions of a pickle. Each adds at most one object, one stack entry and one memo
+/// entry. A tensor takes about forty.
 const MOST_INSTRUCTIONS: usize = 1 << 22;
-/// Bytes of a name: of a class, a storage, or a tensor.
+/// The most bytes of the name of a class, a storage or a tensor.
 const MOST_NAME: usize = 1 << 10;
-/// Bytes of the name of a storage's class, which every tensor repeats.
+/// The most bytes of the name of a storage's class, which is repeated for every tensor.
 const MOST_CLASS: usize = 64;
-/// Dimensions of a tensor.
+/// The most dimensions of a tensor.
 const MOST_DIMENSIONS: usize = 8;
 
-/// An object, by its place in the [`Pickle`].
+/// An object, as an index into [`Pickle`].
 type Id = usize;
 
-/// A value. Those that hold others name them by their place.
+/// A value. Containers refer to their elements by index.
 #[derive(Clone, Debug)]
 enum Value {
     None,
@@ -36,10 +36,10 @@ enum Value {
     Mark,
 }
 
-/// A contiguous run of elements in the archive, in the file of its key under `data/`.
+/// A contiguous run of elements in the archive: the file `data/{key}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Storage {
-    /// Class of its elements, such as `torch.FloatStorage`.
+    /// Class of the elements, such as `torch.FloatStorage`.
     pub class: Arc<str>,
     /// Number of elements.
     pub len: u64,
@@ -54,22 +54,22 @@ pub struct Tensor {
     pub offset: u64,
     /// Dimensions, outermost first.
     pub shape: Vec<u64>,
-    /// Distance of neighbours along each, in elements.
+    /// Distance between neighbours along each dimension, in elements.
     pub strides: Vec<u64>,
 }
 
-/// What a checkpoint's pickle says.
+/// The contents of a checkpoint's pickle.
 #[derive(Debug, Default)]
 pub struct Contents {
-    /// All storages, in the order in which they are named.
+    /// All storages, in order of their first use.
     pub storages: Vec<Storage>,
-    /// Their indices by their keys.
+    /// Index of each storage, by its key.
     pub by_key: HashMap<String, usize>,
     /// Names and tensors of the state dict.
     pub tensors: Vec<(String, Arc<Tensor>)>,
 }
 
-/// Reads a whole pickle; the error says what is wrong with it.
+/// Reads a whole pickle. The error says what is wrong with it.
 pub fn read(bytes: &[u8]) -> Result<Contents, String> {
     let mut pickle = Pickle {
         bytes,
@@ -94,7 +94,7 @@ struct Pickle<'a> {
     stack: Vec<Id>,
     memo: HashMap<u64, Id>,
     storages: Vec<Storage>,
-    /// Indices of storages by their keys.
+    /// Index of each storage, by its key.
     by_key: HashMap<String, usize>,
 }
 
@@ -108,7 +108,7 @@ impl<'a> Pickle<'a> {
         Ok(taken)
     }
 
-    /// A little-endian number of so many bytes.
+    /// A little-endian number of `N` bytes.
     fn number(&mut self, count: usize) -> Result<u64, String> {
         let bytes = self.take(count)?.iter().rev();
         Ok(bytes.fold(0, |number, byte| number << 8 | u64::from(*byte)))
@@ -145,7 +145,7 @@ impl<'a> Pickle<'a> {
             .ok_or_else(|| "its pickle looks at an empty stack".to_owned())
     }
 
-    /// All that was pushed since the last mark.
+    /// Everything that was pushed since the last mark.
     fn marked(&mut self) -> Result<Vec<Id>, String> {
         let mark = self
             .stack
@@ -177,7 +177,7 @@ impl<'a> Pickle<'a> {
         Ok(())
     }
 
-    /// The object that the pickle makes.
+    /// The object that the pickle evaluates to.
     fn run(&mut self) -> Result<Id, String> {
         for _ in 0..MOST_INSTRUCTIONS {
             match self.take(1)?[0] {
@@ -186,7 +186,8 @@ impl<'a> Pickle<'a> {
                 0x95 => drop(self.take(8)?),
                 b'.' => return self.pop(),
                 b'(' => self.push(Value::Mark),
-                // An object that is dropped, or its attributes: none that is understood has any that matter.
+                // Drops an object, or sets its attributes. None of the objects that are understood
+                // has attributes that matter.
                 b'0' | b'b' => drop(self.pop()?),
                 b'N' => self.push(Value::None),
                 0x88 | 0x89 => self.push(Value::Bool),
@@ -243,7 +244,7 @@ impl<'a> Pickle<'a> {
         Err("its pickle has more instructions than any state dict needs".to_owned())
     }
 
-    /// The value that an instruction and the bytes after it spell.
+    /// The value of an instruction that pushes a constant.
     fn literal(&mut self, instruction: u8) -> Result<Value, String> {
         Ok(match instruction {
             b'J' => {
@@ -292,7 +293,7 @@ impl<'a> Pickle<'a> {
         let top = self.top()?;
         match &mut self.objects[top] {
             Value::Sequence(sequence) => sequence.extend(items),
-            _ => return Err("its pickle appends to what is no list".to_owned()),
+            _ => return Err("its pickle appends to a value that is not a list".to_owned()),
         }
         Ok(())
     }
@@ -309,7 +310,7 @@ impl<'a> Pickle<'a> {
                         .map(|pair| (pair[0], pair[1])),
                 );
             }
-            _ => return Err("its pickle sets an item of what is no dict".to_owned()),
+            _ => return Err("its pickle sets an item of a value that is not a dict".to_owned()),
         }
         Ok(())
     }
@@ -348,14 +349,16 @@ impl<'a> Pickle<'a> {
         let [arguments, function] = [self.pop()?, self.pop()?];
         let arguments = self.as_sequence(arguments)?;
         let Value::Global(function) = &self.objects[function] else {
-            return Err("its pickle calls what is no function".to_owned());
+            return Err("its pickle calls a value that is not a function".to_owned());
         };
         match (&**function, arguments) {
             ("collections.OrderedDict", []) => self.push(Value::Dict(Vec::new())),
             ("torch._utils._rebuild_parameter", &[tensor, ..]) => self.stack.push(tensor),
             ("torch._utils._rebuild_tensor_v2", &[storage, offset, shape, strides, ..]) => {
                 let Value::Storage(storage) = self.objects[storage] else {
-                    return Err("its pickle makes a tensor of what is no storage".to_owned());
+                    return Err(
+                        "its pickle makes a tensor of a value that is not a storage".to_owned()
+                    );
                 };
                 let tensor = Tensor {
                     storage,
@@ -404,7 +407,7 @@ impl<'a> Pickle<'a> {
         items.iter().map(|id| self.as_count(*id)).collect()
     }
 
-    /// The tensors of a dict, or of the one under its key `state_dict`.
+    /// The tensors of a dict, or of the dict under its key `state_dict`.
     fn state_dict(&self, id: Id) -> Result<Vec<(String, Arc<Tensor>)>, String> {
         let tensors = self.tensors(id)?;
         let Value::Dict(items) = &self.objects[id] else {
@@ -419,7 +422,7 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    /// The tensors of a dict. Of several under one name, the last one counts.
+    /// The tensors of a dict. The last of several under one name counts.
     fn tensors(&self, id: Id) -> Result<Vec<(String, Arc<Tensor>)>, String> {
         let Value::Dict(items) = &self.objects[id] else {
             return Err("it holds no dict of tensors".to_owned());

@@ -1,19 +1,19 @@
-//! One tensor's bytes, in any chunking → its rows in f32, one at a time.
+//! Assembles one tensor's rows in f32 from bytes in chunks of any size.
 
 use super::dtype::Dtype;
 use super::gguf::Block;
 
-/// How the bytes of a row hold its elements.
+/// How a row's elements are stored.
 #[derive(Clone, Copy, Debug)]
 pub enum Encoding {
-    /// One by one.
+    /// One after the other.
     Elements(Dtype),
-    /// In blocks; a row is whole blocks.
+    /// In blocks; a row is a whole number of blocks.
     Blocks(Block),
 }
 
 impl Encoding {
-    /// Bytes of a row of `width` elements; `None` where these are no whole blocks.
+    /// Bytes of a row of `width` elements, or `None` if the row is not a whole number of blocks.
     pub fn row_bytes(self, width: usize) -> Option<usize> {
         match self {
             Self::Elements(dtype) => width.checked_mul(dtype.size()),
@@ -31,10 +31,10 @@ impl Encoding {
     }
 }
 
-/// The most bytes of a row that there is room for before they arrive: a header may tell of any number.
+/// The most bytes that are reserved before a row's bytes arrive, since a header may claim any size.
 const ROOM: usize = 1 << 16;
 
-/// Gathers the bytes of one tensor into rows. Holds one row, once there are bytes of it.
+/// Assembles the bytes of one tensor into rows. Memory holds at most one row.
 pub struct Rows {
     encoding: Encoding,
     /// Bytes of the row that is being filled.
@@ -46,7 +46,7 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// For rows of `width` elements; `None` where these are no whole blocks.
+    /// For rows of `width` elements, or `None` if a row is not a whole number of blocks.
     pub fn new(encoding: Encoding, width: usize) -> Option<Self> {
         let row_bytes = encoding.row_bytes(width)?;
         Some(Self {
@@ -62,7 +62,7 @@ impl Rows {
     /// Takes the next bytes; calls `done(row index, values)` for each row that they complete.
     pub fn push(&mut self, mut bytes: &[u8], mut done: impl FnMut(usize, &[f32])) {
         while !bytes.is_empty() {
-            // A whole row in one piece needs no copy.
+            // A row that arrived in one piece needs no copy.
             let source = if self.bytes.is_empty() && bytes.len() >= self.row_bytes {
                 let (row, rest) = bytes.split_at(self.row_bytes);
                 bytes = rest;

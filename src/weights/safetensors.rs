@@ -12,12 +12,13 @@ use serde::Deserialize;
 use super::{TensorInfo, Visitor};
 use crate::error::{Error, Result};
 
-/// The format's own limit on the header, which bounds what a hostile file can make us allocate.
+/// The format's own limit for the header. It bounds the memory that a hostile file can make us
+/// allocate.
 const MAX_HEADER: u64 = 100_000_000;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct TensorEntry {
     dtype: String,
     shape: Vec<u64>,
     data_offsets: [u64; 2],
@@ -35,7 +36,8 @@ enum State {
     Length(Vec<u8>),
     /// The header, so far.
     Header { length: usize, bytes: Vec<u8> },
-    /// The data: where each tensor ends, in file order, the one that the next byte belongs to, and the size of the whole file.
+    /// In the data. `ends` has the end of each tensor in file order, `current` is the tensor of the
+    /// next byte, and `size` is the size of the whole file.
     Data {
         ends: Vec<u64>,
         current: usize,
@@ -45,7 +47,7 @@ enum State {
 }
 
 impl Stream {
-    /// A stream of nothing yet; `file` is the name for error messages.
+    /// An empty stream; `file` is the name for error messages.
     pub fn new(file: &str) -> Self {
         Self {
             file: file.to_owned(),
@@ -97,7 +99,7 @@ impl Stream {
         }
     }
 
-    /// Uses some of `bytes` (not empty) and says how many.
+    /// Consumes some of `bytes`, which are not empty, and returns how many.
     fn take(&mut self, bytes: &[u8], visitor: &mut impl Visitor) -> Result<usize> {
         match &mut self.state {
             State::Length(length) => {
@@ -178,7 +180,7 @@ fn parse(header: &[u8]) -> Result<(Vec<TensorInfo>, Vec<u64>), String> {
         if name == "__metadata__" {
             continue;
         }
-        let Entry {
+        let TensorEntry {
             dtype,
             shape,
             data_offsets: [begin, end],
@@ -235,8 +237,8 @@ fn parse(header: &[u8]) -> Result<(Vec<TensorInfo>, Vec<u64>), String> {
         .unzip())
 }
 
-/// Bits of one element of the dtypes that the format names; others are passed over unchecked, since a model may not
-/// need them.
+/// Bits of an element, for the dtypes of the format. Tensors of other dtypes are not checked, since
+/// the model may not need them.
 fn bits(dtype: &str) -> Option<u64> {
     Some(match dtype {
         "F64" | "I64" | "U64" | "C64" => 64,

@@ -1,8 +1,10 @@
-//! torch checkpoints (`torch.save` since 1.6) as a stream: a zip archive that is stored, not compressed, whose first entry
-//! is a pickle that describes tensors as views of storages, and whose entries `data/…` are the storages.
+//! torch checkpoints (`torch.save` since 1.6) as a stream. A checkpoint is an uncompressed zip
+//! archive. Its first entry is a pickle that describes tensors as views of storages; the entries
+//! `data/…` are the storages.
 //!
-//! torch writes no sizes before an entry's bytes. Those of a storage follow from the pickle; other entries end where a
-//! data descriptor gives the size that has passed.
+//! torch writes an entry's size after its bytes. The sizes of storages follow from the pickle. The
+//! end of any other entry is found by its data descriptor, which holds the number of bytes that
+//! preceded it.
 
 use std::collections::HashMap;
 
@@ -10,29 +12,29 @@ use super::pickle::{self, Contents, Storage};
 use super::{TensorInfo, Visitor};
 use crate::error::{Error, Result};
 
-/// The most bytes of a pickle, and of other entries that have to be gone through.
+/// The most bytes of the pickle, and of other entries of unknown size.
 const MOST_UNSIZED: usize = 1 << 26;
 const LOCAL: [u8; 4] = *b"PK\x03\x04";
 const DESCRIPTOR: [u8; 4] = *b"PK\x07\x08";
 const CENTRAL: [u8; 4] = *b"PK\x01\x02";
-/// How often the elements of a storage may be used, all in all: tied matrices are few.
+/// How many times the elements of a storage may be used in total. Tied matrices use them twice.
 const MOST_VIEWS: u64 = 16;
-/// Fixed part of an entry's header.
+/// Bytes of the fixed part of an entry's header.
 const HEADER: usize = 30;
 
 /// Reads one file in chunks of any size.
 pub struct Stream {
     file: String,
     received: u64,
-    /// Bytes that do not yet make a whole header, descriptor or small entry.
+    /// Bytes of an incomplete header, descriptor or small entry.
     held: Vec<u8>,
     state: State,
-    /// What the pickle says, once it is there: `described`.
+    /// The contents of the pickle; empty until `described`.
     contents: Contents,
     described: bool,
-    /// The tensors in each storage.
+    /// The indices of the tensors in each storage.
     views: Vec<Vec<usize>>,
-    /// Storages that have arrived.
+    /// Which storages have arrived.
     arrived: Vec<bool>,
 }
 
@@ -40,9 +42,9 @@ pub struct Stream {
 enum State {
     /// Before an entry's header.
     Header,
-    /// In an entry of unknown size; whether it is the pickle, and how much of it was searched for its end.
+    /// In an entry of unknown size. `searched` bytes have been searched for its end.
     Unsized { pickle: bool, searched: usize },
-    /// In an entry that is passed over, which has so many bytes left.
+    /// In an entry that is skipped; `left` bytes are still to come.
     Skip { left: u64 },
     /// In a storage, at byte `at` of `size`.
     Data {
@@ -51,14 +53,14 @@ enum State {
         size: u64,
         described: bool,
     },
-    /// Before the descriptor of an entry of so many bytes.
+    /// Before the descriptor of an entry of `size` bytes.
     Descriptor { size: u64 },
-    /// In the archive's directory, which says nothing new.
+    /// In the archive's central directory, which is not needed.
     End,
 }
 
 impl Stream {
-    /// A stream of nothing yet; `file` is the name for error messages.
+    /// An empty stream; `file` is the name for error messages.
     pub fn new(file: &str) -> Self {
         Self {
             file: file.to_owned(),
@@ -99,7 +101,7 @@ impl Stream {
                     self.state = self.in_storage(storage, at, size, described);
                 }
                 State::Header | State::Descriptor { .. } | State::Unsized { .. } => {
-                    // Small parts, taken a piece at a time so that what follows is not held.
+                    // Small entries are taken in pieces, so that the bytes after them are not held.
                     let taken = &bytes[..bytes.len().min(4096)];
                     bytes = &bytes[taken.len()..];
                     self.held.extend_from_slice(taken);
@@ -133,7 +135,7 @@ impl Stream {
         }
     }
 
-    /// Reads what is held, if it is complete; gives the bytes that come after it.
+    /// Reads what is held, if it is complete, and returns the bytes after it.
     fn small(&mut self, visitor: &mut impl Visitor) -> Result<Vec<u8>> {
         let used = match self.state {
             State::Header => self.header()?,
@@ -153,7 +155,7 @@ impl Stream {
         })
     }
 
-    /// An entry's header, or the end of the entries.
+    /// Reads an entry's header, or the start of the central directory.
     fn header(&mut self) -> Result<Option<usize>> {
         let held = &self.held;
         let Some(signature) = held.first_chunk::<4>() else {
@@ -215,7 +217,7 @@ impl Stream {
         Ok(Some(end))
     }
 
-    /// At byte `at` of a storage, or after it.
+    /// The state at byte `at` of a storage, or after its end.
     fn in_storage(&mut self, storage: usize, at: u64, size: u64, described: bool) -> State {
         if at < size {
             return State::Data {
@@ -245,7 +247,7 @@ impl Stream {
             .ok_or_else(|| self.invalid("a storage is larger than any real file"))
     }
 
-    /// An entry whose size is told after it.
+    /// Reads an entry of unknown size.
     fn unsized_entry(
         &mut self,
         pickle: bool,
@@ -256,7 +258,7 @@ impl Stream {
             if self.held.len() > MOST_UNSIZED {
                 return Err(self.invalid("an entry that should be small has no end"));
             }
-            // The longest descriptor may have begun.
+            // The last bytes may be the beginning of the longest descriptor.
             let searched = self.held.len().saturating_sub(24);
             self.state = State::Unsized { pickle, searched };
             return Ok(None);
@@ -274,7 +276,7 @@ impl Stream {
         Ok(Some(end))
     }
 
-    /// The tensors in each storage, checked against it.
+    /// The tensors in each storage, checked against its size.
     fn views(&self) -> Result<Vec<Vec<usize>>> {
         let Contents {
             storages, tensors, ..
@@ -294,7 +296,7 @@ impl Stream {
             if end.is_none_or(|end| end > len) {
                 return Err(self.invalid(format!("tensor {name} goes beyond its storage")));
             }
-            // Else few bytes would make a model of any size.
+            // Without this limit, few bytes could describe a model of any size.
             let used = &mut used[tensor.storage];
             *used = used.saturating_add(count.unwrap_or(0));
             if *used > len.saturating_mul(MOST_VIEWS) {
@@ -305,7 +307,7 @@ impl Stream {
         Ok(views)
     }
 
-    /// The tensors of the pickle.
+    /// Describes the tensors of the pickle.
     fn describe(&self) -> Vec<TensorInfo> {
         let Contents {
             storages, tensors, ..
@@ -330,7 +332,7 @@ impl Stream {
         described
     }
 
-    /// Bytes of a storage, from byte `at` on, to every tensor that has some of them.
+    /// Passes bytes of a storage, from byte `at` on, to every tensor that overlaps them.
     fn hand_on(
         &self,
         storage: usize,
@@ -356,14 +358,14 @@ impl Stream {
     }
 }
 
-/// As many of `bytes` as there are `left`.
+/// The first `left` of `bytes`.
 fn part(bytes: &[u8], left: u64) -> &[u8] {
     let left = usize::try_from(left).unwrap_or(usize::MAX);
     &bytes[..bytes.len().min(left)]
 }
 
-/// Length of the data descriptor after an entry of `size` bytes, once it is there: signature, CRC-32, and the size twice, in
-/// 32 or in 64 bits.
+/// Length of the data descriptor of an entry of `size` bytes, if it has arrived: signature, CRC-32,
+/// and the size twice, in 32 or 64 bits.
 fn descriptor_length(held: &[u8], size: u64) -> core::result::Result<Option<usize>, String> {
     let Some((signature, rest)) = held.split_first_chunk::<4>() else {
         return Ok(None);
@@ -388,7 +390,8 @@ fn descriptor_length(held: &[u8], size: u64) -> core::result::Result<Option<usiz
     }
 }
 
-/// Where an entry ends whose bytes are followed by a descriptor of just that size: size, and end of the descriptor.
+/// The end of an entry, found by a descriptor that holds its size: the size, and the end of the
+/// descriptor.
 fn find_descriptor(held: &[u8], searched: usize) -> Option<(usize, usize)> {
     held.windows(4)
         .enumerate()
@@ -400,7 +403,7 @@ fn find_descriptor(held: &[u8], searched: usize) -> Option<(usize, usize)> {
         })
 }
 
-/// Dtype, in safetensors' spelling, and bytes of an element of a storage class.
+/// Dtype of a storage class, in safetensors' spelling, and the bytes of an element.
 fn element(class: &str) -> Option<(&'static str, u64)> {
     Some(match class.strip_prefix("torch.")? {
         "FloatStorage" => ("F32", 4),
@@ -417,7 +420,7 @@ fn element(class: &str) -> Option<(&'static str, u64)> {
     })
 }
 
-/// Whether elements lie row by row without gaps.
+/// Whether elements are stored row by row without gaps.
 fn contiguous(shape: &[u64], strides: &[u64]) -> bool {
     let mut expected = 1u64;
     shape.len() == strides.len()

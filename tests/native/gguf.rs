@@ -3,7 +3,8 @@
 use crate::common::saved::{self, saved};
 use crate::common::{assert_close, cosine, fixture, inputs, reference, rows, texts};
 use gossamer::{
-    Cpu, Embedder, EncodeOptions, Error, Input, LoadOptions, Loader, Step, WeightDtype,
+    Cpu, Embedder, EncodeOptions, Error, Input, LoadOptions, Loader, Outcome, Step, Stored,
+    WeightDtype,
 };
 
 /// The files, their families, and what `Info::stored` says of them.
@@ -62,7 +63,10 @@ fn vectors_and_tokens_are_those_of_transformers() {
     for (name, family, stored) in FILES {
         let embedder = open(&file(name), WeightDtype::F32, 1 << 20).unwrap();
         let info = embedder.info();
-        let stored = stored.map(|stored| format!("{stored} (widened)"));
+        let stored = stored.map(|layout| Stored {
+            layout: layout.to_owned(),
+            outcome: Outcome::Widened,
+        });
         assert_eq!((info.family, &info.stored), (family, &stored));
         // What it is saved as is a model of the usual kind.
         let q8 = open(&file(name), WeightDtype::Q8, 1 << 20).unwrap();

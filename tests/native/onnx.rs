@@ -4,7 +4,9 @@
 use crate::common::{
     assert_close, assert_sparse, fixture, inputs, load_as, read, reference, rows, texts,
 };
-use gossamer::{Cpu, Embedder, EncodeOptions, Error, LoadOptions, SparseOptions, WeightDtype};
+use gossamer::{
+    Cpu, Embedder, EncodeOptions, Error, LoadOptions, Outcome, SparseOptions, Stored, WeightDtype,
+};
 
 /// The files, and what `Info::stored` says of them.
 const FILES: [(&str, Option<&str>); 19] = [
@@ -28,6 +30,13 @@ const FILES: [(&str, Option<&str>); 19] = [
     ("tiny-qwen3.dynamo", None),
     ("tiny-gemma3.fp16", None),
 ];
+
+fn widened(layout: &str) -> Stored {
+    Stored {
+        layout: layout.to_owned(),
+        outcome: Outcome::Widened,
+    }
+}
 
 const DATA: &str = "onnx/tiny-bert.external.onnx_data";
 
@@ -81,7 +90,7 @@ fn vectors_are_those_of_the_weights() {
         let onnx = file(&format!("{name}.onnx"));
         let embedder =
             open(model, &onnx, &[], None, 4096).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let stored = stored.map(|stored| format!("{stored} (widened)"));
+        let stored = stored.map(widened);
         assert_eq!(embedder.info().stored, stored, "{name}");
         assert!(
             embedder
@@ -155,10 +164,7 @@ fn a_file_is_found_or_named() {
     )
     .unwrap();
     assert_eq!(named.info().files, ["onnx/model_int8.onnx"]);
-    assert_eq!(
-        named.info().stored.as_deref(),
-        Some("ONNX, 8 bits (widened)")
-    );
+    assert_eq!(named.info().stored, Some(widened("ONNX, 8 bits")));
     // A named one that is not there is missing, whatever else there is.
     let changes = [("onnx/other.onnx", None)];
     let missing = open("tiny-bert", &onnx, &changes, Some("onnx/other.onnx"), 99);
@@ -291,6 +297,7 @@ fn families_without_tests_are_refused_by_name() {
         ("tiny-qwen2", "qwen2"),
         ("tiny-t5", "t5"),
         ("tiny-deberta", "DeBERTa-v2"),
+        ("static/sentence", "static embeddings"),
     ] {
         let error = open(model, &onnx, &[], None, 4096).err();
         let error = error.expect("it must be refused");

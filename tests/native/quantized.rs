@@ -5,7 +5,7 @@ use crate::common::saved::{self, saved};
 use crate::common::{assert_close, cosine, fixture, inputs, load_with, reference, rows, texts};
 use gossamer::weights::TensorInfo;
 use gossamer::weights::quantized;
-use gossamer::{Cpu, Embedder, EncodeOptions, WeightDtype};
+use gossamer::{Cpu, Embedder, EncodeOptions, Outcome, Stored, WeightDtype};
 use serde_json::{Value, json};
 
 const WEIGHTS: &str = "model.safetensors";
@@ -59,6 +59,11 @@ fn open(
     load_with(&fixture("quantized"), dtype, &changes, chunk)
 }
 
+fn stored_as(layout: &str, outcome: Outcome) -> Stored {
+    let layout = layout.to_owned();
+    Stored { layout, outcome }
+}
+
 /// The error of a layout's file, changed.
 fn error(layout: &str, change: impl Fn(&mut Vec<Tensor>)) -> gossamer::Error {
     let mut tensors = files::tensors(&file(layout));
@@ -78,7 +83,10 @@ fn every_layout_gives_the_vectors_of_its_library() {
         let theirs = rows(&references[layout]);
         let bytes = file(layout);
         let embedder = open(layout, &bytes, WeightDtype::F32, 1 << 20).unwrap();
-        assert_eq!(embedder.info().stored, Some(format!("{stored} (widened)")));
+        assert_eq!(
+            embedder.info().stored,
+            Some(stored_as(stored, Outcome::Widened))
+        );
         let options = EncodeOptions::default();
         let ours = embedder.encode(inputs(&list), &options).unwrap();
         let vectors = ours.data.chunks_exact(ours.dimensions);
@@ -90,7 +98,10 @@ fn every_layout_gives_the_vectors_of_its_library() {
             assert_eq!(again.encode(inputs(&list), &options).unwrap(), ours);
         }
         let q8 = open(layout, &bytes, WeightDtype::Q8, 1 << 20).unwrap();
-        assert_eq!(q8.info().stored, Some(format!("{stored} (quantised anew)")));
+        assert_eq!(
+            q8.info().stored,
+            Some(stored_as(stored, Outcome::Requantized))
+        );
         // What that costs by itself: the new codes, computed with in f32.
         let codes = saved(&q8, None, 1 << 20);
         let exact = saved::open(&codes, Some(WeightDtype::F32)).unwrap();
@@ -116,11 +127,11 @@ fn every_grid_of_mlx() {
             let tensor = |name: &str| tensors.iter().find(|(other, ..)| other == name);
             let found = |name: &str| tensor(name).map(|_| name.to_owned());
             let name = format!("{bits}-{group}.weight");
-            let found = quantized::find(&name, found).unwrap();
             let plain = quantized::Quantization::default();
-            let mut matrix = quantized::Matrix::new(&found, &name, 3, 128, plain);
+            let found = quantized::find(&name, &plain, found).unwrap();
+            let mut matrix = quantized::QuantizedMatrix::new(&found, &name, 3, 128, plain);
             let mut rows = Vec::new();
-            for (role, part) in &found.parts {
+            for (role, part) in &found.components {
                 let (name, entry, _) = tensor(part).unwrap();
                 let shape = entry["shape"].as_array().unwrap();
                 let info = TensorInfo {
@@ -132,7 +143,7 @@ fn every_grid_of_mlx() {
                 };
                 matrix.describe(*role, &info).unwrap();
             }
-            for (role, part) in &found.parts {
+            for (role, part) in &found.components {
                 let (_, _, bytes) = tensor(part).unwrap();
                 for chunk in bytes.chunks(7) {
                     let row = |_, row: quantized::Row| match row {
@@ -149,7 +160,7 @@ fn every_grid_of_mlx() {
                 .flatten_all()
                 .unwrap();
             assert_eq!(rows, expected.to_vec1::<f32>().unwrap(), "{bits} {group}");
-            assert_eq!(matrix.layout(), Some(format!("MLX, {bits} bits")));
+            assert_eq!(matrix.label(), Some(format!("MLX, {bits} bits")));
             grids += 1;
         }
     }
@@ -255,14 +266,28 @@ fn parts_that_are_missing() {
 }
 
 #[test]
-fn other_methods_are_named() {
-    let mut config = config("");
-    config["quantization_config"] = json!({ "quant_method": "aqlm" });
-    let config = config.to_string();
-    let changes = [("config.json", Some(config.as_bytes())), (WEIGHTS, None)];
-    let unknown = load_with(&fixture("quantized"), WeightDtype::Q8, &changes, 1);
-    let unknown = unknown.err().expect("it must be refused").to_string();
-    assert!(unknown.contains("aqlm"), "{unknown}");
+fn methods_and_variants_that_cannot_be_read_are_named() {
+    for (quantization, word) in [
+        (json!({ "quant_method": "aqlm" }), "aqlm"),
+        (
+            json!({ "quant_method": "gptq", "checkpoint_format": "marlin" }),
+            "checkpoint_format \"marlin\"",
+        ),
+        (
+            json!({ "quant_method": "awq", "version": "gemv" }),
+            "version \"gemv\"",
+        ),
+        (json!({ "version": 2 }), "version 2"),
+    ] {
+        let mut config = config("");
+        config["quantization_config"] = quantization;
+        let config = config.to_string();
+        let changes = [("config.json", Some(config.as_bytes())), (WEIGHTS, None)];
+        let result = load_with(&fixture("quantized"), WeightDtype::Q8, &changes, 1);
+        let error = result.err().expect("it must be refused");
+        assert_eq!(error.code(), "invalid_config", "{error}");
+        assert!(error.to_string().contains(word), "{error}");
+    }
 }
 
 #[test]

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use crate::common::models::MODELS;
 use crate::common::saved::{Folder, open, saved};
 use crate::common::{cosine, fixture, load, load_with, minilm};
-use gossamer::{Cpu, Embedder, EncodeOptions, Input, SparseOptions, TokenOptions, WeightDtype};
+use gossamer::{
+    Cpu, Embedder, EncodeOptions, Input, Outcome, SparseOptions, TokenOptions, WeightDtype,
+};
 use sha2::{Digest, Sha256};
 
 const DTYPES: [WeightDtype; 4] = [
@@ -73,14 +75,12 @@ fn check(what: &str, original: &Embedder<Cpu>, shard: Option<u64>) -> Folder {
         "{what}"
     );
     assert_eq!(again.weight_bytes(), original.weight_bytes(), "{what}");
-    let stored = again.info().stored.as_deref();
+    let stored = again.info().stored.as_ref();
     if dtype == WeightDtype::F32 {
         assert_eq!(stored, None, "{what}");
-    } else if stored.is_some() {
-        assert!(
-            stored.unwrap().ends_with(", rotated (kept)"),
-            "{what}: {stored:?}"
-        );
+    } else if let Some(stored) = stored {
+        assert!(stored.layout.ends_with(", rotated"), "{what}: {stored:?}");
+        assert_eq!(stored.outcome, Outcome::Kept, "{what}");
     }
     // And once more, in other pieces.
     assert_eq!(saved(&again, shard, 999_983), folder, "{what}");
@@ -170,12 +170,12 @@ fn what_was_saved_in_8_bits_loads_in_others() {
         // These are other weights than the original's, and another space.
         assert_ne!(embedder.space_id(), load(&minilm(), dtype).space_id());
         let stored = embedder.info().stored.clone().unwrap();
-        let fate = if dtype == WeightDtype::F32 {
-            "(widened)"
+        let outcome = if dtype == WeightDtype::F32 {
+            Outcome::Widened
         } else {
-            "(quantised anew)"
+            Outcome::Requantized
         };
-        assert!(stored.ends_with(fate), "{stored}");
+        assert_eq!(stored.outcome, outcome);
         let got = vector(&embedder);
         for (got, expected) in got.chunks(384).zip(expected.chunks(384)) {
             let cosine = cosine(got, expected);

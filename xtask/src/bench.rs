@@ -31,6 +31,8 @@ pub enum Bench {
     Large,
     /// Load, memory and time of tokenizers, in Node
     Tokenizers,
+    /// Texts per second of a static table, in one thread of Node
+    Static,
     /// Memory and CPU time of an edge worker, in Cloudflare's runtime
     Edge,
     /// First and second start of a model of the Hub, in browsers and Node
@@ -78,6 +80,7 @@ pub fn measure(what: Bench) -> Result<()> {
         Bench::Scale => "scale",
         Bench::Large => "large",
         Bench::Tokenizers => "tokenizers",
+        Bench::Static => "static",
         Bench::Edge => "edge",
         Bench::Cache => "cache",
         Bench::Stores => "stores",

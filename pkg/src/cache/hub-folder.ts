@@ -225,7 +225,7 @@ class Snapshot implements Visit {
       return false;
     }
     const { dtype, stored } = engine.info;
-    if (dtype !== "f32" && !stored?.includes("(kept)")) {
+    if (dtype !== "f32" && stored?.outcome !== "kept") {
       // Without it the next start takes longer, and no more.
       await this.#quantized.add(engine, this.#wanted, this.#commit).catch(() => {});
     }

@@ -7,26 +7,30 @@ use std::collections::BTreeMap;
 
 use crate::backend::{Backend, WeightDtype};
 use crate::error::{Error, Result};
+use crate::model::info::{Outcome, Stored};
 use crate::model::load::fingerprint::Fingerprint;
 use crate::model::load::inventory::{Inventory, Target, plain};
 use crate::model::load::kind;
 use crate::model::load::matching::{Matching, Names, has_no_effect, is_beyond_layers};
 use crate::model::load::onnx as graphs;
 use crate::model::load::store::Store;
+use crate::model::load::table::{FinishedTable, Tables, VECTORS};
 use crate::model::loaded::Origin;
 use crate::model::transformer::candle::{self, Collected};
 use crate::model::transformer::forward::Weights;
 use crate::model::transformer::layout::{Layout, MatrixId, Slot, VectorId, WantedTensor};
+use crate::model::transformer::static_table::TableId;
 use crate::weights::dtype::Dtype;
 use crate::weights::onnx;
 use crate::weights::quantized::Row;
-use crate::weights::{Stream, TensorInfo, Visitor, invalid};
+use crate::weights::{Stream, TensorInfo, Visitor, check_finite, invalid};
 
 /// Weights that are being read.
 pub struct Checkpoint<B: Backend> {
     layout: Layout,
     store: Store<B>,
     inventory: Inventory,
+    tables: Tables,
     unused: Unused,
     fingerprint: u64,
     /// How ONNX files store the matrices that they have quantised.
@@ -37,16 +41,18 @@ pub struct Checkpoint<B: Backend> {
 
 /// A checkpoint of which all files have been read.
 pub struct Finished<B: Backend> {
-    /// Packed weights.
+    /// Packed weights, without static tables.
     pub weights: Weights<B>,
+    /// Static tables.
+    pub tables: Vec<FinishedTable>,
     /// Tied matrices: the matrix, and the one that is used instead.
     pub tied: Vec<(MatrixId, MatrixId)>,
     /// Tensors that are kept in f32 as the file has them, with the index of their file.
     pub collected: Vec<(usize, Collected)>,
     /// Hash of all values.
     pub fingerprint: u64,
-    /// How matrices were quantised in the files, if they were.
-    pub stored: Option<String>,
+    /// How matrices were quantised in the files, if they were, and what became of them.
+    pub stored: Option<Stored>,
     /// Tensors that are ignored though they may have an effect.
     pub left_out: Vec<String>,
     /// The weight files, and what was found in them.
@@ -139,10 +145,11 @@ impl Unused {
 }
 
 impl<B: Backend> Checkpoint<B> {
-    /// Nothing read yet.
-    pub fn new(layout: Layout, dtype: WeightDtype) -> Self {
+    /// Nothing read yet. `dtype` is that of the model, `asked` the one that the caller asked for.
+    pub fn new(layout: Layout, dtype: WeightDtype, asked: Option<WeightDtype>) -> Self {
         Self {
             store: Store::new(&layout, dtype),
+            tables: Tables::new(&layout, asked),
             layout,
             inventory: Inventory::new(),
             unused: Unused::default(),
@@ -254,8 +261,13 @@ impl<B: Backend> Checkpoint<B> {
             }
             fingerprint = fingerprint.wrapping_add(partial.hash.0);
         }
-        let stored = self.stored();
-        let tied = self.tied_names();
+        let (tables, mut layouts) = self.tables.finish(&self.layout)?;
+        layouts.extend(self.onnx);
+        for finished in &tables {
+            fingerprint = fingerprint.wrapping_add(finished.fingerprint);
+        }
+        let stored = stored(&self.inventory, self.store.dtype, layouts);
+        let tied = tied_names(&self.inventory, &self.layout);
         let Inventory {
             tensors,
             tied: tied_matrices,
@@ -264,6 +276,7 @@ impl<B: Backend> Checkpoint<B> {
         let files = self.layout.files.into_iter();
         Ok(Finished {
             weights: self.store.weights,
+            tables,
             tied: tied_matrices,
             collected: self.store.collected,
             fingerprint,
@@ -279,42 +292,6 @@ impl<B: Backend> Checkpoint<B> {
         })
     }
 
-    /// How matrices were quantised in the files, if they were.
-    fn stored(&self) -> Option<String> {
-        let mut stored = self.onnx.clone();
-        let quantized = self.inventory.quantized.iter();
-        for layout in quantized.filter_map(|partial| partial.matrix.layout()) {
-            if !stored.contains(&layout) {
-                stored.push(layout);
-            }
-        }
-        let mut blocks = self.inventory.blocks.clone();
-        blocks.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        let blocks = blocks.iter();
-        stored.extend(blocks.map(|(block, _)| format!("GGUF, {}", block.name())));
-        let fate = match (self.store.dtype, self.inventory.kept) {
-            (_, true) => " (kept)",
-            (WeightDtype::F32 | WeightDtype::F16, false) => " (widened)",
-            (_, false) => " (quantised anew)",
-        };
-        (!stored.is_empty()).then(|| stored.join("; ") + fate)
-    }
-
-    /// Tied matrices by the index of their file and their name in it.
-    fn tied_names(&self) -> Vec<(usize, String, MatrixId)> {
-        let tied = self.inventory.tied.iter();
-        let named = tied.filter_map(|(matrix, other)| {
-            let slot = Slot::Rows {
-                matrix: *matrix,
-                first: 0,
-            };
-            let mut wanted = self.layout.wanted.iter();
-            let wanted = wanted.find(|wanted| wanted.slot == slot)?;
-            Some((wanted.file, wanted.name.clone(), *other))
-        });
-        named.collect()
-    }
-
     /// Number of parameters that the model uses.
     pub fn parameters(&self) -> usize {
         let tied = &self.inventory.tied;
@@ -325,7 +302,7 @@ impl<B: Backend> Checkpoint<B> {
         let vectors: usize = self.layout.vectors.iter().sum();
         let collected = self.store.collected.iter();
         let collected: usize = collected.map(|(_, tensor)| tensor.values.len()).sum();
-        matrices + vectors + collected
+        matrices + vectors + collected + self.tables.parameters()
     }
 
     /// Finds the target of each tensor of a file, or of the shard of it at `path`.
@@ -336,6 +313,9 @@ impl<B: Backend> Checkpoint<B> {
         tensors: &[TensorInfo],
     ) -> Result<Vec<Option<Target>>> {
         let file = &self.layout.files[index];
+        if let Some(table) = file.table {
+            return self.assign_table(index, path, tensors, table);
+        }
         if file.collect {
             return self.collect(index, path, tensors);
         }
@@ -368,6 +348,38 @@ impl<B: Backend> Checkpoint<B> {
         let unused = unused.into_iter().filter(|name| !has_no_effect(file, name));
         self.unused.check(path, &unused.collect::<Vec<_>>())?;
         Ok(targets)
+    }
+
+    /// As [`Self::assign`], for the file of a static table.
+    fn assign_table(
+        &mut self,
+        index: usize,
+        path: &str,
+        tensors: &[TensorInfo],
+        table: TableId,
+    ) -> Result<Vec<Option<Target>>> {
+        let file = &self.layout.files[index];
+        let names: Vec<&str> = if file.shards.is_empty() {
+            tensors.iter().map(|tensor| tensor.name.as_str()).collect()
+        } else {
+            file.shards.iter().map(|(name, _)| name.as_str()).collect()
+        };
+        let Some(vectors) = VECTORS.into_iter().find(|name| names.contains(name)) else {
+            return Err(self.unused.missing(path, &[&VECTORS.join(" or ")], &names));
+        };
+        let targets = self.tables.assign(table, vectors, tensors)?;
+        if file.shards.is_empty() {
+            self.tables.check(table, &self.layout)?;
+        }
+        if let Some(shape) = self.tables.shape(table) {
+            self.inventory.record_table(index, table, vectors, shape);
+        }
+        let unused = tensors.iter().zip(&targets);
+        let unused = unused.filter(|(_, target)| target.is_none());
+        let unused: Vec<&str> = unused.map(|(tensor, _)| tensor.name.as_str()).collect();
+        self.unused.check(path, &unused)?;
+        let targets = targets.into_iter();
+        Ok(targets.map(|target| target.map(Target::Table)).collect())
     }
 
     /// Keeps every tensor of floating-point numbers of a file as it is.
@@ -411,6 +423,44 @@ impl<B: Backend> Checkpoint<B> {
         }
         Ok(targets)
     }
+}
+
+/// How matrices were quantised in the files, if they were. `layouts` are those of static
+/// tables and ONNX files.
+fn stored(inventory: &Inventory, dtype: WeightDtype, mut layouts: Vec<String>) -> Option<Stored> {
+    let quantized = inventory.quantized.iter();
+    for layout in quantized.filter_map(|partial| partial.matrix.label()) {
+        if !layouts.contains(&layout) {
+            layouts.push(layout);
+        }
+    }
+    let mut blocks = inventory.blocks.clone();
+    blocks.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let blocks = blocks.iter();
+    layouts.extend(blocks.map(|(block, _)| format!("GGUF, {}", block.name())));
+    let outcome = match (dtype, inventory.kept) {
+        (_, true) => Outcome::Kept,
+        (WeightDtype::F32 | WeightDtype::F16, false) => Outcome::Widened,
+        (_, false) => Outcome::Requantized,
+    };
+    (!layouts.is_empty()).then(|| Stored {
+        layout: layouts.join("; "),
+        outcome,
+    })
+}
+
+/// Tied matrices by the index of their file and their name in it.
+fn tied_names(inventory: &Inventory, layout: &Layout) -> Vec<(usize, String, MatrixId)> {
+    let named = inventory.tied.iter().filter_map(|(matrix, other)| {
+        let slot = Slot::Rows {
+            matrix: *matrix,
+            first: 0,
+        };
+        let mut wanted = layout.wanted.iter();
+        let wanted = wanted.find(|wanted| wanted.slot == slot)?;
+        Some((wanted.file, wanted.name.clone(), *other))
+    });
+    named.collect()
 }
 
 /// Lists the first few of `names` for an error message.
@@ -469,6 +519,7 @@ impl<B: Backend> Visitor for Filler<'_, B> {
             layout,
             store,
             inventory,
+            tables,
             ..
         } = &mut *self.checkpoint;
         match &mut self.targets[index] {
@@ -485,7 +536,8 @@ impl<B: Backend> Visitor for Filler<'_, B> {
                 });
                 result
             }
-            Some(Target::Part(number, role)) => {
+            Some(Target::Table(tensor)) => tables.fill(path, tensor, bytes),
+            Some(Target::Component(number, role)) => {
                 let partial = &mut inventory.quantized[*number];
                 let (slot, hash) = (partial.slot, &mut partial.hash);
                 let name = partial.matrix.name().to_owned();
@@ -507,12 +559,4 @@ impl<B: Backend> Visitor for Filler<'_, B> {
             }
         }
     }
-}
-
-fn check_finite(file: &str, tensor: &str, values: &[f32]) -> Result<()> {
-    if values.iter().all(|value| value.is_finite()) {
-        return Ok(());
-    }
-    let reason = format!("tensor {tensor} holds values that are not finite");
-    Err(invalid(file, reason))
 }

@@ -13,6 +13,7 @@ use crate::model::load::files::{
 };
 use crate::model::load::pipeline::{self, ModuleEntry, ROUTER, RouteEntries};
 use crate::model::load::sentence;
+use crate::model::load::static_files;
 use crate::text;
 use crate::weights;
 
@@ -42,6 +43,7 @@ fn needed_files(files: &Files) -> Result<Vec<String>> {
         for (index, module) in route.modules.iter().enumerate() {
             names.extend(match module.kind.as_str() {
                 _ if index > 0 => vec![module.file(CONFIG)],
+                "StaticEmbedding" => static_files::wanted(module),
                 "SparseStaticEmbedding" | "IDF" => table_files(files, module)?,
                 _ => encoder_files(files, module, has_modules)?,
             });

@@ -9,6 +9,7 @@ use crate::model::load::checkpoint::Finished;
 use crate::model::load::files::{Files, MODEL_SETTINGS};
 use crate::model::load::options::LoadOptions;
 use crate::model::load::plan::Plan;
+use crate::model::load::static_files;
 use crate::model::loaded::Model;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::model::transformer::candle::Collected;
@@ -31,7 +32,8 @@ pub fn embedder<B: Backend>(
 ) -> Result<Embedder<B>> {
     let parameters = plan.checkpoint.parameters();
     let Finished {
-        weights,
+        mut weights,
+        tables,
         tied,
         collected,
         fingerprint,
@@ -45,6 +47,12 @@ pub fn embedder<B: Backend>(
     #[cfg(target_arch = "wasm32")]
     drop(collected);
     tie_decoders(&mut plan.routes, &tied);
+    for route in &mut plan.routes {
+        if static_files::finish(route, &tables, plan.has_modules)? {
+            plan.pipeline += " as model2vec";
+        }
+    }
+    weights.tables = tables.into_iter().map(|finished| finished.table).collect();
     // sentence-transformers reads its settings only for models with modules.json.
     let settings = match files.config(MODEL_SETTINGS)? {
         Some(config) if plan.has_modules => Settings::read(&config)?,
@@ -65,9 +73,10 @@ pub fn embedder<B: Backend>(
         revision: options.revision,
         family: plan.family,
         max_tokens: default.max_tokens,
-        dtype: match road {
-            Road::Native => plan.dtype,
-            Road::Candle => WeightDtype::F32,
+        dtype: match (road, &default.body) {
+            (Road::Candle, _) => WeightDtype::F32,
+            (_, Body::Static(embedding)) => weights.tables[embedding.table].dtype(),
+            _ => plan.dtype,
         },
         stored,
         files: plan.streamed.into_iter().map(|(_, path)| path).collect(),

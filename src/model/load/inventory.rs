@@ -3,11 +3,13 @@
 use crate::error::{Error, Result};
 use crate::model::load::fingerprint::Fingerprint;
 use crate::model::load::matching::{Location, Match, Matching, Names, Place};
+use crate::model::load::table::TableTensor;
 use crate::model::loaded::Tensor;
 use crate::model::transformer::layout::{MatrixId, Slot, WantedTensor, WeightFile};
+use crate::model::transformer::static_table::TableId;
 use crate::weights::dtype::Dtype;
 use crate::weights::gguf::Block;
-use crate::weights::quantized::{self, Found, Role};
+use crate::weights::quantized::{Found, QuantizedMatrix, Role};
 use crate::weights::rows::{Encoding, Rows};
 use crate::weights::{TensorInfo, invalid};
 
@@ -33,7 +35,7 @@ pub struct PartialMatrix {
     /// Where it is stored.
     pub slot: Slot,
     /// Decodes its rows.
-    pub matrix: quantized::Matrix,
+    pub matrix: QuantizedMatrix,
     /// Hash of its values.
     pub hash: Fingerprint,
 }
@@ -42,9 +44,10 @@ pub struct PartialMatrix {
 pub enum Target {
     /// A tensor with values.
     Plain(PlainTensor),
-    /// One of the tensors of a quantised matrix: its index in [`Inventory::quantized`], and which
-    /// part it is.
-    Part(usize, Role),
+    /// One of the tensors of a static table.
+    Table(TableTensor),
+    /// One of the tensors of a quantised matrix: its index in [`Inventory::quantized`], and its role.
+    Component(usize, Role),
 }
 
 /// A tensor with values.
@@ -102,13 +105,13 @@ impl Inventory {
                         }
                     }
                 }
-                Place::Quantized(parts) => {
-                    let number = self.partial(file, found.wanted, parts)?;
-                    for (role, index) in &parts.parts {
+                Place::Quantized(quantized) => {
+                    let number = self.partial(file, found.wanted, quantized)?;
+                    for (role, index) in &quantized.components {
                         if let Some(at) = here(*index) {
                             let matrix = &mut self.quantized[number].matrix;
                             matrix.describe(*role, &tensors[at])?;
-                            targets[at] = Some(Target::Part(number, *role));
+                            targets[at] = Some(Target::Component(number, *role));
                         }
                     }
                 }
@@ -140,6 +143,19 @@ impl Inventory {
         }
     }
 
+    /// Records a static table. Every shard of its file finds the same.
+    pub fn record_table(&mut self, file: usize, table: TableId, name: &str, shape: [usize; 2]) {
+        if !self.tensors.iter().any(|tensor| tensor.file == file) {
+            self.tensors.push(Tensor {
+                file,
+                prefix: "",
+                name: name.to_owned(),
+                shape: shape.to_vec(),
+                slot: Slot::Table { table },
+            });
+        }
+    }
+
     fn count(&mut self, block: Block) {
         match self.blocks.iter_mut().find(|(other, _)| *other == block) {
             Some((_, count)) => *count += 1,
@@ -147,12 +163,12 @@ impl Inventory {
         }
     }
 
-    /// Index of the partial matrix for what is wanted. Other shards may have parts of it.
+    /// Index of the partial matrix for what is wanted. Other shards may have components of it.
     fn partial(
         &mut self,
         file: &WeightFile,
         wanted: &WantedTensor,
-        parts: &Found<usize>,
+        found: &Found<usize>,
     ) -> Result<usize> {
         let is_it = |one: &PartialMatrix| one.file == wanted.file && one.slot == wanted.slot;
         if let Some(index) = self.quantized.iter().position(is_it) {
@@ -165,7 +181,13 @@ impl Inventory {
         self.quantized.push(PartialMatrix {
             file: wanted.file,
             slot: wanted.slot,
-            matrix: quantized::Matrix::new(parts, &wanted.name, rows, columns, file.quantization),
+            matrix: QuantizedMatrix::new(
+                found,
+                &wanted.name,
+                rows,
+                columns,
+                file.quantization.clone(),
+            ),
             hash: Fingerprint::new(&wanted.name),
         });
         Ok(self.quantized.len() - 1)

@@ -8,6 +8,7 @@ use crate::model::transformer::layout::{
     VectorId, WantedTensor, WeightFile,
 };
 use crate::model::transformer::spec::{Relative, Spec};
+use crate::model::transformer::static_table::TableId;
 use crate::weights::quantized::Quantization;
 
 /// The largest embedding table, in rows, that is held in f32. These are tables of positions and
@@ -48,6 +49,7 @@ impl LayoutBuilder {
             unused: &[],
             layers: None,
             collect: false,
+            table: None,
             is_small: false,
             shards: Vec::new(),
             quantization: Quantization::default(),
@@ -60,6 +62,15 @@ impl LayoutBuilder {
         let file = self.head_file(path);
         self.0.files[file].is_small = true;
         file
+    }
+
+    /// A file with a static table that has a vector for each of `tokens` ids.
+    pub fn table_file(&mut self, path: String, tokens: usize) -> TableId {
+        let file = self.head_file(path);
+        let table = self.0.tables.len();
+        self.0.tables.push(tokens);
+        self.0.files[file].table = Some(table);
+        table
     }
 
     /// A file whose tensors are all kept in f32 as they are. Returns its index.
@@ -93,6 +104,7 @@ impl LayoutBuilder {
             unused: family.unused,
             layers,
             collect: false,
+            table: None,
             is_small: false,
             shards: Vec::new(),
             quantization: Quantization::default(),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::model::transformer::layout::{MatrixId, Slot, WantedTensor, WeightFile};
 use crate::weights::TensorInfo;
-use crate::weights::quantized::{self, Found};
+use crate::weights::quantized::{self, Found, Quantization};
 
 /// The names of a weight file's tensors. If the file is split into shards, those of all shards.
 pub struct Names<'a> {
@@ -16,6 +16,8 @@ pub struct Names<'a> {
     shards: &'a [(String, String)],
     /// Path of this file.
     path: &'a str,
+    /// What the config says about quantised matrices.
+    quantization: &'a Quantization,
 }
 
 /// Where a tensor is.
@@ -43,6 +45,7 @@ impl<'a> Names<'a> {
             here,
             shards: &file.shards,
             path,
+            quantization: &file.quantization,
         }
     }
 
@@ -68,7 +71,7 @@ impl<'a> Names<'a> {
         };
         let name = format!("{prefix}{name}");
         let at = |name: &str| self.all.get(name).copied();
-        if let Some(found) = quantized::find(&name, at) {
+        if let Some(found) = quantized::find(&name, self.quantization, at) {
             return Some(Place::Quantized(found));
         }
         at(&name).or_else(|| at(&older)).map(Place::Plain)

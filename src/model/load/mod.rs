@@ -3,10 +3,10 @@
 //! [`loader`] is the state machine that the caller drives, one [`step`] after the other. First it
 //! reads the small files: `discovery` knows which there are, `stated` writes the caller's options
 //! into them, `plan` reads them with the help of `pipeline` (modules), `tokenizers`, `heads`,
-//! `quantization` and [`kind`] (what is refused), and `layout_builder` lays out the weights. Then
-//! `streaming` reads the weight files: `matching` finds the tensors in a file, `inventory` records
-//! them, and `store` stores their rows, all for `checkpoint`. `finish` makes the model. [`save`]
-//! writes it back.
+//! `static_files`, `quantization` and [`kind`] (what is refused), and `layout_builder` lays out the
+//! weights. Then `streaming` reads the weight files: `matching` finds the tensors in a file,
+//! `inventory` records them, and `store` stores their rows (`table` does both for static tables),
+//! all for `checkpoint`. `finish` makes the model. [`save`] writes it back.
 
 mod arrival;
 mod checkpoint;
@@ -26,7 +26,6 @@ pub mod onnx;
 pub mod options;
 mod pipeline;
 mod plan;
-mod quantization;
 #[cfg(not(target_arch = "wasm32"))]
 mod read;
 pub mod save;
@@ -35,7 +34,9 @@ mod saved_file;
 mod scoring;
 mod sentence;
 mod stated;
+mod static_files;
 pub mod step;
 mod store;
 mod streaming;
+mod table;
 mod tokenizers;

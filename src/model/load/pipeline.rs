@@ -236,7 +236,7 @@ pub fn module(entry: &ModuleEntry, config: Option<&Config>) -> Result<Module> {
 
 fn unsupported(kind: &str) -> Error {
     Error::UnsupportedModel(format!(
-        "modules.json names a module of type {kind}, which is not supported; supported are sentence-transformers' Transformer, MLMTransformer, SparseStaticEmbedding, Router, Pooling, Dense, Normalize, Dropout and SpladePooling"
+        "modules.json names a module of type {kind}, which is not supported; supported are sentence-transformers' Transformer, MLMTransformer, StaticEmbedding and SparseStaticEmbedding at the beginning, Router, Pooling, Dense, Normalize, Dropout and SpladePooling"
     ))
 }
 

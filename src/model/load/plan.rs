@@ -19,17 +19,19 @@ use crate::model::load::layout_builder::LayoutBuilder;
 use crate::model::load::marker::Marker;
 use crate::model::load::options::LoadOptions;
 use crate::model::load::pipeline::{self, Module, ModuleEntry, RouteEntries};
-use crate::model::load::quantization;
 use crate::model::load::scoring;
 use crate::model::load::sentence::{self, Sentence};
 use crate::model::load::stated::{self, Stated};
+use crate::model::load::static_files;
 use crate::model::load::tokenizers::{Tokenizers, Use, check_ids};
 use crate::model::transformer::candle;
 use crate::model::transformer::classifier::Classifier;
 use crate::model::transformer::heads::{DenseHead, SparseHead};
 use crate::model::transformer::layout::{Linear, MlmHead};
+use crate::model::transformer::route::StaticEmbedding;
 use crate::model::transformer::route::{AnyEncoder, Body, Route, Transformer};
 use crate::weights;
+use crate::weights::quantized::Quantization;
 
 /// A model whose weights are still to be read.
 pub struct Plan<B: Backend> {
@@ -214,6 +216,12 @@ impl Planner<'_> {
                 return Err(Error::config(MODULES, "lists no modules"));
             };
             all.push(match first.kind.as_str() {
+                "StaticEmbedding" => self.static_table(route.name, first, Some(rest))?,
+                "Transformer"
+                    if !self.has_modules && static_files::is_model2vec(self.files)? =>
+                {
+                    self.static_table(route.name, first, None)?
+                }
                 "Transformer" | "MLMTransformer" => {
                     let rest = self.has_modules.then_some(rest);
                     self.transformer(route.name, first, rest)?
@@ -223,7 +231,7 @@ impl Planner<'_> {
                 }
                 other => {
                     return Err(Error::UnsupportedModel(format!(
-                        "modules.json begins with a module of type {other}, which is not supported there; it must be Transformer, MLMTransformer, or SparseStaticEmbedding by itself"
+                        "modules.json begins with a module of type {other}, which is not supported there; it must be Transformer, MLMTransformer, StaticEmbedding, or SparseStaticEmbedding by itself"
                     )));
                 }
             });
@@ -350,7 +358,12 @@ impl Planner<'_> {
             self.stated.assumed = stated::assumed(&module, self.kind);
             return Ok(vec![module]);
         };
-        let modules = listed.iter().map(|entry| {
+        self.listed(listed)
+    }
+
+    /// The modules that modules.json lists after the first one.
+    fn listed(&self, entries: &[ModuleEntry]) -> Result<Vec<Module>> {
+        let modules = entries.iter().map(|entry| {
             let config = self.files.config(&entry.file(CONFIG))?;
             pipeline::module(entry, config.as_ref())
         });
@@ -370,7 +383,9 @@ impl Planner<'_> {
         } else {
             self.native(weights, config)?
         };
-        let quantization = quantization::read(config, &entry.file(CONFIG), marker.is_some())?;
+        let quantization = config.get("quantization_config");
+        let quantization = Quantization::read(quantization, marker.is_some())
+            .map_err(|reason| Error::config(entry.file(CONFIG), reason))?;
         self.layout.set_quantization(body.file, quantization);
         self.saved = self.saved.or(marker);
         Ok(body)
@@ -462,6 +477,51 @@ impl Planner<'_> {
         }
     }
 
+    /// A table of static embeddings and the modules after it, which are those of model2vec if `rest`
+    /// is `None`.
+    fn static_table(
+        &mut self,
+        name: String,
+        entry: &ModuleEntry,
+        rest: Option<&[ModuleEntry]>,
+    ) -> Result<PlannedRoute> {
+        let tokenizer = self.tokenizers.alone(entry)?;
+        let tokens = tokenizer.last() as usize + 1;
+        let table = self.layout.table_file(entry.file(WEIGHTS), tokens);
+        let mut modules = vec![Module::Pooling {
+            modes: vec![Pooling::Mean],
+            include_prompt: true,
+        }];
+        match rest {
+            Some(rest) => modules.extend(self.listed(rest)?),
+            None if static_files::normalizes(self.files)? => modules.push(Module::Normalize),
+            None => {}
+        }
+        let width = modules.iter().find_map(|module| match module {
+            Module::Dense { shape, .. } => Some(shape[1]),
+            _ => None,
+        });
+        let head = heads::dense(&mut self.layout, width.unwrap_or(0), &modules)?;
+        Ok(PlannedRoute {
+            route: Route {
+                name,
+                max_tokens: tokenizer.truncation().unwrap_or(static_files::UNLIMITED),
+                tokenizer: Arc::new(tokenizer),
+                body: Body::Static(Box::new(StaticEmbedding {
+                    table,
+                    head,
+                    input: width,
+                    vocab_size: tokens,
+                    dropped: None,
+                    model2vec_limit: static_files::max_length(self.files)?,
+                })),
+            },
+            family: "static",
+            instruction: None,
+            modules: format!("StaticEmbedding {:?}", &modules[1..]),
+        })
+    }
+
     /// A table of weights by token, for queries without a transformer.
     fn table(&mut self, name: String, entry: &ModuleEntry) -> Result<PlannedRoute> {
         let usage = Use {
@@ -522,7 +582,7 @@ impl Planner<'_> {
         let (small, streamed): (Vec<_>, Vec<_>) = all.partition(|(is_small, ..)| *is_small);
         let usual = self.saved.map_or(WeightDtype::Q8, |saved| saved.dtype);
         let dtype = options.dtype.unwrap_or(usual);
-        let mut checkpoint = Checkpoint::new(layout, dtype);
+        let mut checkpoint = Checkpoint::new(layout, dtype, options.dtype);
         match self.kind {
             Some(_) => checkpoint.ignore_unused(),
             // The error is raised once the header of the weights has told which tensors are unused.

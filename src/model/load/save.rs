@@ -1,10 +1,8 @@
 //! Saves a loaded model as a folder that loads without being quantised again, so that its vectors
 //! are the same bits.
 //!
-//! Weights are safetensors in two of compressed-tensors' formats, 8 bits as `int-quantized` and 4
-//! bits as `pack-quantized`, in groups of 64. The rotation of the weights is described by
-//! `transform_config`: online Hadamard transforms of size 64 at the inputs of linear modules, and
-//! at the outputs of embedding tables. Unquantised tensors are f32.
+//! Weights are safetensors. Quantised matrices are written in [`own_grid`], static tables as they are
+//! held. Unquantised tensors are f32.
 //!
 //! The bytes of a file are made on demand, from any offset, from the packed weights: saving takes
 //! no memory for them.
@@ -18,11 +16,14 @@ use crate::backend::{Backend, GROUP, WeightDtype};
 use crate::error::{Error, Result};
 use crate::model::load::saved_config;
 pub use crate::model::load::saved_file::SavedFile;
-use crate::model::load::saved_file::{CodedModule, MatrixCopy, SavedTensor, Segment, Source};
+use crate::model::load::saved_file::{MatrixCopy, SavedTensor, Segment, Source};
+use crate::model::load::table;
 use crate::model::loaded::{Model, Tensor};
 use crate::model::transformer::layout::{Encoder, MatrixId, Slot};
 use crate::model::transformer::route::{AnyEncoder, Body, Road};
+use crate::model::transformer::static_table::TableId;
 use crate::weights;
+use crate::weights::quantized::own_grid::{self, Module};
 
 /// What a weight file is to hold.
 #[derive(Default)]
@@ -33,7 +34,7 @@ struct Contents {
     /// All other tensors.
     tensors: Vec<SavedTensor>,
     /// The modules whose weights are codes.
-    modules: Vec<CodedModule>,
+    modules: Vec<Module>,
 }
 
 impl Model<Either> {
@@ -165,12 +166,6 @@ impl<B: Backend> Model<B> {
         row: usize,
         matrix: impl Fn(MatrixId) -> Result<&'m CpuMatrix>,
     ) -> Result<Cow<'a, [u8]>> {
-        let floats = |values: &[f32]| -> Vec<u8> {
-            values
-                .iter()
-                .flat_map(|value| value.to_le_bytes())
-                .collect()
-        };
         Ok(match segment.source {
             Source::Bytes(ref bytes) => return Ok(bytes.as_slice().into()),
             Source::Codes(id, first) => stored_codes(matrix(id)?, first + row).0,
@@ -180,6 +175,7 @@ impl<B: Backend> Model<B> {
                 matrix(id)?.row(first + row, &mut values);
                 floats(&values)
             }
+            Source::Table(id) => self.weights.tables[id].row_bytes(row),
             Source::Elements(id, first) => {
                 floats(&self.weights.vector(id)[first..][..segment.row_bytes / 4])
             }
@@ -210,7 +206,7 @@ impl<B: Backend> Model<B> {
                 #[cfg(not(target_arch = "wasm32"))]
                 AnyEncoder::Candle { .. } => None,
             },
-            Body::Table { .. } => None,
+            Body::Static(_) | Body::Table { .. } => None,
         })
     }
 
@@ -228,6 +224,7 @@ impl<B: Backend> Model<B> {
                     let is_table = encoder.is_some_and(|encoder| encoder.word_embeddings == matrix);
                     self.add_rows(&mut contents, tensor, name, (matrix, first), is_table);
                 }
+                Slot::Table { table } => self.add_table(&mut contents, table),
                 Slot::Whole { .. } => {}
             }
         }
@@ -237,13 +234,46 @@ impl<B: Backend> Model<B> {
             let matrix = self.weights.matrix(*id);
             let dtype = self.backend().dtype(matrix);
             if let Some(module) = name.strip_suffix(".weight").filter(|_| dtype.is_codes()) {
-                let shape = [self.backend().rows(matrix), self.groups(*id)];
-                let scales = SavedTensor::scales(module, shape, *id, 0);
+                let rows = self.backend().rows(matrix);
+                let scales = own_grid::scales_tensor(module, rows, self.groups(*id));
+                let scales = SavedTensor::new(scales, Source::Scales(*id, 0));
                 contents.tensors.push(scales);
-                contents.modules.push(CodedModule::new(name, dtype, false));
+                contents.modules.push(Module::new(name, dtype, false));
             }
         }
         contents
+    }
+
+    /// Adds the tensors of a static table, as it is held. Larger elements come first.
+    fn add_table(&self, contents: &mut Contents, id: TableId) {
+        let table = &self.weights.tables[id];
+        let [rows, columns] = table.shape();
+        // Plain integers, mapping and weights are read in model2vec's files alone.
+        let is_plain = table.dtype() == WeightDtype::Q8 && table.scales().is_none();
+        let is_model2vec = is_plain || table.mapping().is_some() || table.weights().is_some();
+        let name = table::VECTORS[usize::from(is_model2vec)];
+        let tensors = &mut contents.tensors;
+        if let Some(mapping) = table.mapping() {
+            let rows = mapping.iter();
+            let bytes: Vec<u8> = rows.flat_map(|row| u64::from(*row).to_le_bytes()).collect();
+            let spec = (table::MAPPING.to_owned(), "I64", vec![mapping.len()]);
+            tensors.push(SavedTensor::bytes(spec, bytes));
+        }
+        if let Some(weights) = table.weights() {
+            let spec = (table::WEIGHTS.to_owned(), "F32", vec![weights.len()]);
+            tensors.push(SavedTensor::bytes(spec, floats(weights)));
+        }
+        if let Some(scales) = table.scales() {
+            let spec = ([name, table::SCALES].concat(), "F32", vec![rows, 1]);
+            tensors.push(SavedTensor::bytes(spec, floats(scales)));
+        }
+        let dtype = match table.dtype() {
+            WeightDtype::F32 => "F32",
+            WeightDtype::F16 => "F16",
+            WeightDtype::Q8 | WeightDtype::Q4 => "I8",
+        };
+        let spec = (name.to_owned(), dtype, vec![rows, columns]);
+        tensors.push(SavedTensor::new(spec, Source::Table(id)));
     }
 
     /// Adds the rows of a matrix from `first` on that are one tensor: codes and scales, or f32 if
@@ -259,21 +289,25 @@ impl<B: Backend> Model<B> {
         let dtype = self.backend().dtype(self.weights.matrix(id));
         let module = name.strip_suffix(".weight").filter(|_| dtype.is_codes());
         let (Some(module), [rows, _]) = (module, &tensor.shape[..]) else {
-            let saved = SavedTensor::rows(name, &tensor.shape, id, first);
-            contents.tensors.push(saved);
+            let spec = (name, "F32", tensor.shape.clone());
+            contents
+                .tensors
+                .push(SavedTensor::new(spec, Source::Rows(id, first)));
             return;
         };
         let groups = self.groups(id);
-        let shape = [*rows, groups * GROUP];
-        let scales = SavedTensor::scales(module, [*rows, groups], id, first);
-        contents.tensors.push(scales);
-        contents.tensors.push(if dtype == WeightDtype::Q4 {
-            contents.shapes.push(SavedTensor::shape4(module, shape));
-            SavedTensor::codes4(module, shape, id, first)
-        } else {
-            SavedTensor::codes8(module, shape, id, first)
-        });
-        let module = CodedModule::new(&tensor.name, dtype, is_table);
+        let scales = own_grid::scales_tensor(module, *rows, groups);
+        contents
+            .tensors
+            .push(SavedTensor::new(scales, Source::Scales(id, first)));
+        if let Some((shape, bytes)) = own_grid::shape_tensor(module, dtype, *rows, groups) {
+            contents.shapes.push(SavedTensor::bytes(shape, bytes));
+        }
+        let codes = own_grid::codes_tensor(module, dtype, *rows, groups);
+        contents
+            .tensors
+            .push(SavedTensor::new(codes, Source::Codes(id, first)));
+        let module = Module::new(&tensor.name, dtype, is_table);
         contents.modules.push(module);
     }
 }
@@ -312,16 +346,11 @@ fn stored_codes(matrix: &CpuMatrix, row: usize) -> (Vec<u8>, Vec<f32>) {
     let groups = matrix.columns().div_ceil(GROUP);
     let (mut codes, mut scales) = (vec![0; groups * GROUP], vec![0.0; groups]);
     matrix.codes(row, &mut codes, &mut scales);
-    let bytes = if matrix.dtype() == WeightDtype::Q4 {
-        // Two codes in a byte, the first one in the low bits. 8 is added, so that they are not
-        // negative.
-        let (pairs, _) = codes.as_chunks::<2>();
-        let pairs = pairs
-            .iter()
-            .map(|pair| pair.map(|code| (code + 8).cast_unsigned()));
-        pairs.map(|[low, high]| low | high << 4).collect()
-    } else {
-        codes.into_iter().map(i8::cast_unsigned).collect()
-    };
-    (bytes, scales)
+    (own_grid::bytes(matrix.dtype(), codes), scales)
+}
+
+/// Values as files have them.
+fn floats(values: &[f32]) -> Vec<u8> {
+    let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+    bytes.collect()
 }

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value, json};
 
-use crate::backend::WeightDtype;
 use crate::backend::cpu::CpuMatrix;
 use crate::model::transformer::layout::{MatrixId, VectorId};
+use crate::model::transformer::static_table::TableId;
+use crate::weights::quantized::own_grid::TensorSpec;
 
 /// A file of a saved model. [`Model::read_saved`](crate::Model::read_saved) makes its bytes.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub(super) enum Source {
     Rows(MatrixId, usize),
     /// Elements of a vector, from this element on, as one row.
     Elements(VectorId, usize),
+    /// Rows of a static table, as they are held.
+    Table(TableId),
 }
 
 impl Segment {
@@ -73,16 +76,21 @@ pub(super) struct SavedTensor {
 }
 
 impl SavedTensor {
-    fn new(name: String, dtype: &'static str, shape: &[usize], source: Source) -> Self {
-        let (rows, width) = match *shape {
+    /// A tensor whose rows are made from `source`.
+    pub fn new((name, dtype, shape): TensorSpec, source: Source) -> Self {
+        let (rows, width) = match shape[..] {
             [] => (1, 1),
             [ref outer @ .., width] => (outer.iter().product(), width),
         };
-        let element = if dtype == "I8" { 1 } else { 4 };
+        let element = match dtype {
+            "I8" => 1,
+            "F16" => 2,
+            _ => 4,
+        };
         Self {
             name,
             dtype,
-            shape: shape.to_vec(),
+            shape,
             segment: Segment {
                 source,
                 rows,
@@ -91,56 +99,23 @@ impl SavedTensor {
         }
     }
 
+    /// A tensor whose bytes are in memory.
+    pub fn bytes((name, dtype, shape): TensorSpec, bytes: Vec<u8>) -> Self {
+        Self {
+            name,
+            dtype,
+            shape,
+            segment: Segment::bytes(bytes),
+        }
+    }
+
     /// Elements of a vector, from `first` on.
     pub fn vector(name: String, shape: &[usize], vector: VectorId, first: usize) -> Self {
-        let mut tensor = Self::new(name, "F32", shape, Source::Elements(vector, first));
+        let spec = (name, "F32", shape.to_vec());
+        let mut tensor = Self::new(spec, Source::Elements(vector, first));
         let segment = &mut tensor.segment;
         (segment.rows, segment.row_bytes) = (1, segment.rows * segment.row_bytes);
         tensor
-    }
-
-    /// Rows of a matrix in f32, from `first` on.
-    pub fn rows(name: String, shape: &[usize], matrix: MatrixId, first: usize) -> Self {
-        Self::new(name, "F32", shape, Source::Rows(matrix, first))
-    }
-
-    /// Scales of rows of a matrix, from `first` on. The shape is `[rows, groups]`.
-    pub fn scales(module: &str, shape: [usize; 2], matrix: MatrixId, first: usize) -> Self {
-        let name = format!("{module}.weight_scale");
-        Self::new(name, "F32", &shape, Source::Scales(matrix, first))
-    }
-
-    /// Codes of 8 bits, from row `first` on. The shape is `[rows, columns]`.
-    pub fn codes8(module: &str, shape: [usize; 2], matrix: MatrixId, first: usize) -> Self {
-        let name = format!("{module}.weight");
-        Self::new(name, "I8", &shape, Source::Codes(matrix, first))
-    }
-
-    /// Codes of 4 bits, eight in a word, from row `first` on. The shape is `[rows, columns]`.
-    pub fn codes4(
-        module: &str,
-        [rows, columns]: [usize; 2],
-        matrix: MatrixId,
-        first: usize,
-    ) -> Self {
-        let name = format!("{module}.weight_packed");
-        Self::new(
-            name,
-            "I32",
-            &[rows, columns / 8],
-            Source::Codes(matrix, first),
-        )
-    }
-
-    /// The shape of a matrix of 4-bit codes, which the shape of its packed words does not tell.
-    pub fn shape4(module: &str, shape: [usize; 2]) -> Self {
-        let bytes = shape.map(|size| (size as u64).to_le_bytes());
-        Self {
-            name: format!("{module}.weight_shape"),
-            dtype: "I64",
-            shape: vec![2],
-            segment: Segment::bytes(bytes.concat()),
-        }
     }
 
     /// An upper bound of the bytes of the tensor and of its entry in the header.
@@ -148,33 +123,6 @@ impl SavedTensor {
         /// Names of fields, punctuation, four numbers.
         const FIELDS: usize = 160;
         self.segment.size() + (self.name.len() + FIELDS) as u64
-    }
-}
-
-/// A module whose weights are written as codes.
-pub(super) struct CodedModule {
-    /// Regular expression of its name, without prefix and with patterns for numbers.
-    pub pattern: String,
-    pub dtype: WeightDtype,
-    /// Whether it is the table of word embeddings.
-    pub is_table: bool,
-}
-
-impl CodedModule {
-    /// `tensor` is the name of the weight, without prefix.
-    pub fn new(tensor: &str, dtype: WeightDtype, is_table: bool) -> Self {
-        let module = tensor.strip_suffix(".weight").unwrap_or(tensor);
-        let is_number =
-            |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        let parts = module
-            .split('.')
-            .map(|part| if is_number(part) { r"\d+" } else { part });
-        let pattern = parts.collect::<Vec<_>>().join(r"\.");
-        Self {
-            pattern: format!(r"re:(.*\.)?{pattern}$"),
-            dtype,
-            is_table,
-        }
     }
 }
 

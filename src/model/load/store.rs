@@ -24,6 +24,7 @@ impl<B: Backend> Store<B> {
             weights: Weights {
                 matrices: layout.matrices.iter().map(|_| None).collect(),
                 vectors: layout.vectors.iter().map(|_| Vec::new()).collect(),
+                tables: Vec::new(),
             },
             collected: Vec::new(),
         }
@@ -53,6 +54,11 @@ impl<B: Backend> Store<B> {
         match slot {
             Slot::Rows { matrix: id, first } => {
                 backend.set_row(self.matrix(backend, layout, id)?, first + row, values);
+            }
+            Slot::Table { .. } => {
+                return Err(Error::Internal(
+                    "rows of a static table are stored by the table".to_owned(),
+                ));
             }
             Slot::Whole { index } => {
                 let tensor = &mut self.collected[index].1.values;

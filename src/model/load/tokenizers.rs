@@ -71,6 +71,13 @@ impl<'a> Tokenizers<'a> {
         Ok(tokenizer)
     }
 
+    /// The tokenizer of a module by tokenizer.json alone, and without special tokens.
+    pub fn alone(&mut self, module: &ModuleEntry) -> Result<Tokenizer> {
+        let bytes = self.files.required(&module.file(TOKENIZER))?;
+        self.hash.update_bytes(bytes);
+        Ok(Tokenizer::new(bytes, &Settings::default())?.without_special_tokens())
+    }
+
     fn settings(&self, module: &ModuleEntry, usage: Use) -> Result<Settings> {
         let fields = |name: &str| -> Result<_> {
             let config = self.files.config(&module.file(name))?;

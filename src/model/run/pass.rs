@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use crate::backend::{Activation, Backend, Compute, ReadBack, Reading, Values};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, zeroed};
 use crate::model::loaded::Model;
 use crate::model::run::outputs::TokenVectors;
 use crate::model::transformer::forward::Weights;
 use crate::model::transformer::heads::{self, TokenHead};
+use crate::model::transformer::route::StaticEmbedding;
 use crate::model::transformer::route::{Body, Route, Transformer};
 use crate::text::{Batch, Tokens};
 
@@ -94,6 +95,7 @@ impl Pass {
                     ..Vectors::default()
                 })
             }
+            Body::Static(embedding) => average(model, key, embedding, inputs)?,
             Body::Transformer(transformer) => {
                 let (backend, weights) = (&model.backend, &model.weights);
                 let reading = transform(backend, weights, key, transformer, &batch, inputs)?;
@@ -149,6 +151,43 @@ impl Future for Pass {
         }
         Poll::Ready(())
     }
+}
+
+/// Computes means of rows of a static table, and starts the steps after them.
+fn average<B: Backend>(
+    model: &Model<B>,
+    key: PassKey,
+    embedding: &StaticEmbedding,
+    inputs: &[&Tokens],
+) -> Result<State> {
+    let StaticEmbedding { head, dropped, .. } = embedding;
+    let table = &model.weights.tables[embedding.table];
+    let [_, columns] = table.shape();
+    let mut lists: Vec<&[u32]> = Vec::new();
+    for tokens in inputs {
+        match key.dense {
+            Some(DenseOf::Span) => {
+                let spans = tokens.spans.iter();
+                lists.extend(spans.map(|span| &tokens.ids[span.clone()]));
+            }
+            _ => lists.push(&tokens.ids),
+        }
+    }
+    let mut means = zeroed(lists.len() * columns)?;
+    for (ids, mean) in lists.iter().zip(means.chunks_exact_mut(columns)) {
+        table.mean(ids, *dropped, mean);
+    }
+    if head.steps.is_empty() {
+        return Ok(State::Done(Vectors {
+            dense: means,
+            dimensions: columns,
+            ..Vectors::default()
+        }));
+    }
+    let backend = &model.backend;
+    let x = backend.upload(means, lists.len())?;
+    let x = head.after_pooling(backend, &model.weights, x)?;
+    Ok(State::UnderWay(backend.read(vec![ReadBack::All(x)])?))
 }
 
 /// Computes the forward pass and the heads of the key, and starts to read their values.
@@ -230,8 +269,16 @@ fn spans<'a>(batch: &'a Batch, inputs: &'a [&Tokens]) -> impl Iterator<Item = Ba
 /// Values → vectors, in the order in which [`transform`] asks for them.
 fn vectors(route: &Route, key: PassKey, batch: &Batch, values: Vec<Values>) -> Result<Vectors> {
     let mut vectors = Vectors::default();
-    let Body::Transformer(transformer) = &route.body else {
-        return Ok(vectors);
+    let transformer = match &route.body {
+        Body::Transformer(transformer) => transformer,
+        Body::Static(embedding) => {
+            vectors.dimensions = embedding.head.dimensions;
+            for values in values {
+                vectors.dense.extend(heads::all(values)?);
+            }
+            return Ok(vectors);
+        }
+        Body::Table { .. } => return Ok(vectors),
     };
     let mut values = values.into_iter();
     let mut next = || {

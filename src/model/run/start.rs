@@ -329,6 +329,12 @@ fn token_request<B: Backend>(
             "ask it for sparse vectors (encodeSparse, embedSparse), or load a dense model for vectors of tokens",
         ));
     }
+    if !route.gives_tokens() {
+        return Err(wrong_kind(
+            model,
+            "its vectors are means of static ones, and it has none of tokens in their context: ask it for dense vectors (encode), or load a model with a transformer",
+        ));
+    }
     let own = route.token_head();
     let head = head.unwrap_or(own);
     if head == TokenHead::Colbert && own != TokenHead::Colbert {

@@ -9,6 +9,7 @@ use crate::model::transformer::layout::{
     Encoder, Layer, Linear, MatrixId, MlmHead, Norm, Norms, VectorId,
 };
 use crate::model::transformer::spec::{Rope, Spec};
+use crate::model::transformer::static_table::StaticTable;
 use crate::text::Batch;
 
 /// Loaded weights, by the indices of a `Layout`.
@@ -17,6 +18,8 @@ pub struct Weights<B: Compute> {
     pub matrices: Vec<Option<B::Matrix>>,
     /// Vectors.
     pub vectors: Vec<Vec<f32>>,
+    /// Static tables.
+    pub tables: Vec<StaticTable>,
 }
 
 impl<B: Compute> Weights<B> {
@@ -32,11 +35,13 @@ impl<B: Compute> Weights<B> {
         &self.vectors[id]
     }
 
-    /// The same weights for a backend that refers to the matrices of this one. Vectors are copied.
+    /// The same weights for a backend that refers to the matrices of this one. Vectors are copied;
+    /// static tables are left out, since no backend computes with them.
     pub fn referred<'a, R: Compute<Matrix = &'a B::Matrix>>(&'a self) -> Weights<R> {
         Weights {
             matrices: self.matrices.iter().map(Option::as_ref).collect(),
             vectors: self.vectors.clone(),
+            tables: Vec::new(),
         }
     }
 

@@ -78,13 +78,23 @@ impl DenseHead {
             &batch.skip
         };
         let pool = |mode: &Pooling| backend.pool(states, &batch.offsets, skip, *mode);
-        let mut x = match self.pooling.as_slice() {
+        let x = match self.pooling.as_slice() {
             [one] => pool(one)?,
             several => {
                 let parts: Vec<_> = several.iter().map(pool).collect::<Result<_>>()?;
                 backend.concatenate(&parts.iter().collect::<Vec<_>>())?
             }
         };
+        self.after_pooling(backend, weights, x)
+    }
+
+    /// The steps after pooling.
+    pub fn after_pooling<B: Compute>(
+        &self,
+        backend: &B,
+        weights: &Weights<B>,
+        mut x: B::Tensor,
+    ) -> Result<B::Tensor> {
         for step in &self.steps {
             x = match step {
                 Step::Linear(linear, activation) => {

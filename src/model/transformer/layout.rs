@@ -7,6 +7,7 @@
 
 use crate::backend::{Activation, NormKind, WeightDtype};
 use crate::model::load::onnx::Blueprint;
+use crate::model::transformer::static_table::TableId;
 use crate::weights::quantized::Quantization;
 
 /// Index of a matrix in [`Layout::matrices`].
@@ -115,6 +116,11 @@ pub enum Slot {
         /// Its index among those tensors.
         index: usize,
     },
+    /// A static table.
+    Table {
+        /// The table.
+        table: TableId,
+    },
     /// Elements of a vector, from `first` on.
     Elements {
         /// The vector.
@@ -156,6 +162,8 @@ pub struct WeightFile {
     pub layers: Option<(Vec<&'static str>, usize)>,
     /// Whether all tensors are kept in f32 as the file has them, for candle-transformers.
     pub collect: bool,
+    /// The static table that the file holds, if it holds one. Then it holds nothing else.
+    pub table: Option<TableId>,
     /// Whether the file is one of the small files, and not streamed.
     pub is_small: bool,
     /// Name of each tensor and path of its shard, if the file is split into shards. Empty
@@ -213,6 +221,9 @@ pub struct Layout {
     pub matrices: Vec<MatrixShape>,
     /// Length of each vector.
     pub vectors: Vec<usize>,
+    /// Number of token ids that must have a vector, of each static table. Its shape is known once the
+    /// header of its file is.
+    pub tables: Vec<usize>,
     /// The tensors that fill them, by name.
     pub wanted: Vec<WantedTensor>,
 }

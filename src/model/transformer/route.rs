@@ -13,6 +13,7 @@ use crate::model::transformer::forward::{self, Weights};
 use crate::model::transformer::heads::{DenseHead, SparseHead, TokenHead};
 use crate::model::transformer::layout::{Encoder, Linear, VectorId};
 use crate::model::transformer::spec::Spec;
+use crate::model::transformer::static_table::TableId;
 use crate::text::{Batch, Tokenizer};
 
 /// A way through a model.
@@ -31,6 +32,9 @@ pub struct Route {
 pub enum Body {
     /// A transformer and its heads.
     Transformer(Box<Transformer>),
+    /// The mean of tokens' vectors in a table. There is no transformer, and only dense vectors are
+    /// given.
+    Static(Box<StaticEmbedding>),
     /// A weight for each vocabulary entry. There is no transformer, and only sparse vectors are
     /// given.
     Table {
@@ -55,6 +59,22 @@ pub struct Transformer {
     pub colbert: Option<Linear>,
     /// Gives scores of pairs; then there is no other head.
     pub classifier: Option<Classifier>,
+}
+
+/// A text's vector as the mean of its tokens' vectors.
+pub struct StaticEmbedding {
+    /// Which table.
+    pub table: TableId,
+    /// The steps after the mean.
+    pub head: DenseHead,
+    /// Width that the first of the steps takes, if there is one that has a width.
+    pub input: Option<usize>,
+    /// Number of token ids: rows of the table, or entries of its mapping.
+    pub vocab_size: usize,
+    /// A token that is left out of the mean.
+    pub dropped: Option<u32>,
+    /// The most tokens of a text where model2vec's rules hold, which the table decides.
+    pub model2vec_limit: Option<usize>,
 }
 
 /// Which implementation runs a model.
@@ -114,6 +134,7 @@ impl Route {
     pub fn vocab_size(&self) -> usize {
         match &self.body {
             Body::Transformer(transformer) => transformer.vocab_size,
+            Body::Static(embedding) => embedding.vocab_size,
             Body::Table { vocab_size, .. } => *vocab_size,
         }
     }
@@ -122,15 +143,21 @@ impl Route {
     pub fn dense(&self) -> Option<&DenseHead> {
         match &self.body {
             Body::Transformer(transformer) => transformer.dense.as_ref(),
+            Body::Static(embedding) => Some(&embedding.head),
             Body::Table { .. } => None,
         }
+    }
+
+    /// Whether it gives vectors of tokens. sentence-transformers' `StaticEmbedding` has none.
+    pub fn gives_tokens(&self) -> bool {
+        matches!(&self.body, Body::Transformer(transformer) if transformer.dense.is_some())
     }
 
     /// The head that gives scores.
     pub fn classifier(&self) -> Option<&Classifier> {
         match &self.body {
             Body::Transformer(transformer) => transformer.classifier.as_ref(),
-            Body::Table { .. } => None,
+            Body::Static(_) | Body::Table { .. } => None,
         }
     }
 
@@ -170,6 +197,7 @@ impl Route {
     pub fn is_sparse(&self) -> bool {
         match &self.body {
             Body::Transformer(transformer) => transformer.sparse.is_some(),
+            Body::Static(_) => false,
             Body::Table { .. } => true,
         }
     }

@@ -1,7 +1,8 @@
 //! The patterns of tokenizers: a small backtracking engine that reads them as Oniguruma does.
 //!
-//! Patterns are short and match nearly everywhere, so an engine that tries the branches in order is also the fastest: a branch is
-//! entered only if the next character may begin it, and a repeated class is one instruction. Size and steps are bounded.
+//! Patterns are short and match nearly everywhere, so an engine that tries the branches in order is
+//! also the fastest. A branch is entered only if the next character may begin it, and a repeated
+//! class is one instruction. Size and steps are bounded.
 
 mod parse;
 mod set;
@@ -13,12 +14,12 @@ pub use set::Set;
 
 /// The most instructions of a pattern.
 const MOST_INSTRUCTIONS: usize = 4096;
-/// The most ranges in the sets of a pattern.
+/// The most ranges in all sets of a pattern.
 const MOST_RANGES: usize = 40_000;
-/// Steps that are allowed for each byte of a text, on top of some for the whole.
+/// Steps that are allowed for each byte of a text, in addition to a fixed number.
 const STEPS_PER_BYTE: usize = 200;
 const STEPS: usize = 100_000;
-/// Any character may come.
+/// No guard: any character may follow.
 const NO_GUARD: u16 = u16::MAX;
 
 /// A compiled pattern.
@@ -27,7 +28,7 @@ pub struct Pattern {
     code: Vec<Op>,
     sets: Vec<Set>,
     tree: Node,
-    /// What a match begins with, unless it may be empty.
+    /// Characters that a match may begin with; none if a match may be empty.
     first: Option<Set>,
 }
 
@@ -35,44 +36,46 @@ pub struct Pattern {
 enum Op {
     /// One character of a set.
     Class(u16),
-    /// Characters of a set.
+    /// A run of characters of a set.
     Run {
         set: u16,
         least: u32,
         most: u32,
         possessive: bool,
     },
-    /// Goes on at the next instruction if the next character is in the guard, and at `other` after that.
+    /// Continues at the next instruction if the next character is in the guard, and at `other` if
+    /// that fails.
     Branch {
         guard: u16,
         other: u32,
     },
-    /// Goes on at `other`, and at the next instruction after that.
+    /// Continues at `other`, and at the next instruction if that fails.
     Skip {
         other: u32,
     },
     Jump(u32),
-    /// The instructions up to `end` match here, or so many characters before; the text goes on where it was.
+    /// A look-around: whether the instructions up to `end` match here, or so many characters
+    /// before. The position does not change.
     Look {
         back: u32,
         negative: bool,
         end: u32,
     },
-    /// The instructions up to `end`, without another try.
+    /// An atomic group: the instructions up to `end`, without backtracking into them.
     Atomic {
         end: u32,
     },
     Place(Place),
-    /// The end of the pattern, a look or an atomic group.
+    /// The end of the pattern, of a look-around or of an atomic group.
     Accept,
 }
 
-/// Where to go on when a branch has failed.
+/// Where to continue after a failure.
 #[derive(Clone, Copy)]
 struct Retry {
     op: usize,
     at: usize,
-    /// The position may go back so far, a character at a time.
+    /// The position may go back this far, one character at a time.
     least: usize,
 }
 
@@ -81,7 +84,7 @@ struct Retry {
 pub struct TooSlow;
 
 impl Pattern {
-    /// Reads a pattern; the error says what it has that is not known here.
+    /// Reads a pattern. The error says what in it is not supported.
     pub fn new(pattern: &str) -> Result<Self, String> {
         let tree = parse::parse(pattern)?;
         let mut compiled = Self {
@@ -96,17 +99,18 @@ impl Pattern {
         Ok(compiled)
     }
 
-    /// The least number of bytes of a match.
+    /// The least bytes of a match.
     pub fn least(&self) -> usize {
         self.tree.least()
     }
 
-    /// Whether a text that is cut between a character of `left` and one of `right` has the same matches, of which none has both.
+    /// Whether matches stay the same if a text is cut between a character of `left` and one of
+    /// `right`: none spans such a place or looks across it.
     pub fn ends_between(&self, left: &Set, right: &Set) -> bool {
         self.tree.ends_between(left, right)
     }
 
-    /// Whether a match may have one of these characters.
+    /// Whether a match may contain one of these characters.
     pub fn takes_any(&self, chars: &Set) -> bool {
         self.tree.takes_any(chars)
     }
@@ -269,7 +273,7 @@ impl Pattern {
         Ok(())
     }
 
-    /// All matches, one after the other: their first byte, and the byte after their last one.
+    /// Calls `found` with the start and the end of each match, in order.
     pub fn matches(&self, text: &str, mut found: impl FnMut(usize, usize)) -> Result<(), TooSlow> {
         let mut machine = Machine {
             pattern: self,
@@ -278,7 +282,7 @@ impl Pattern {
             retries: Vec::new(),
         };
         let mut at = 0;
-        // Where the last match ended: no empty one comes right after it.
+        // End of the last match. An empty match is not allowed there.
         let mut last = None;
         while at <= text.len() {
             let next = text[at..].chars().next();
@@ -305,7 +309,7 @@ impl Pattern {
     }
 }
 
-/// Whether `\w` matches a character, outside of a class.
+/// Whether `\w` matches a character outside of a class.
 pub fn is_word(c: char) -> bool {
     static WORD: LazyLock<Set> = LazyLock::new(Set::bare_word);
     WORD.has(c)
@@ -337,7 +341,7 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// Where a match of the instructions from `op` on ends that begins at `at`.
+    /// The end of the match of the instructions from `op` on that begins at `at`.
     #[expect(clippy::too_many_lines, reason = "an arm for each instruction")]
     fn run(&mut self, mut op: usize, mut at: usize) -> Result<Option<usize>, TooSlow> {
         let floor = self.retries.len();
@@ -464,7 +468,7 @@ impl Machine<'_> {
             op = retry.op;
             at = retry.at;
             if retry.least != usize::MAX {
-                // What a run gives back, a character at a time.
+                // A run gives back one character at a time.
                 at -= self.char_before(at).map_or(0, char::len_utf8);
                 if at > retry.least {
                     self.retries.push(Retry { at, ..retry });

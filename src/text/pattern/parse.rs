@@ -1,13 +1,13 @@
-//! Patterns in the syntax of Oniguruma's Ruby dialect, which tokenizers are written in, as trees. What is not known here is an
-//! error: nothing is read in another way than there.
+//! Parses patterns in the syntax of Oniguruma's Ruby dialect, which tokenizers use, into trees.
+//! Unsupported syntax is an error; no syntax is read with another meaning.
 
 use super::set::Set;
 
-/// The longest pattern, in bytes.
+/// The most bytes of a pattern.
 const LONGEST: usize = 4096;
-/// Groups within groups.
+/// The deepest nesting of groups.
 const DEEPEST: usize = 32;
-/// Repeats of one part.
+/// The most repeats of one part.
 const MOST_STACKED: usize = 3;
 /// The largest count of a repeat.
 const MOST_REPEATS: u32 = 1000;
@@ -21,33 +21,33 @@ pub enum Node {
     Sequence(Vec<Node>),
     /// The first of these that matches.
     Choice(Vec<Node>),
-    /// The node so many times.
+    /// The node, repeated.
     Repeat {
         node: Box<Node>,
         least: u32,
-        /// None: without end.
+        /// None: unlimited.
         most: Option<u32>,
         mode: Mode,
     },
-    /// Whether the node matches here: from here on, or up to here.
+    /// A look-around: whether the node matches after or before this place.
     Look {
         node: Box<Node>,
         behind: bool,
         negative: bool,
     },
-    /// The node's first match alone.
+    /// An atomic group: only the node's first match.
     Atomic(Box<Node>),
     Place(Place),
 }
 
-/// How a repeat takes what it may.
+/// In which order a repeat tries its counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// As often as possible first.
+    /// The highest count first.
     Greedy,
-    /// As seldom as possible first.
+    /// The lowest count first.
     Lazy,
-    /// As often as possible only.
+    /// The highest count only.
     Possessive,
 }
 
@@ -58,7 +58,7 @@ pub enum Place {
     LineEnd,
     TextStart,
     TextEnd,
-    /// The end of the text, or a line feed that ends it.
+    /// The end of the text, or the line feed at its end.
     LastLineEnd,
     WordEdge,
     NoWordEdge,
@@ -151,7 +151,7 @@ impl Parser<'_> {
                     return Err("has `{n}?`, which engines read in two ways".to_owned());
                 }
                 Mode::Lazy
-            // After an interval, `+` repeats it.
+            // After an interval, `+` is another repeat.
             } else if !interval && self.take("+") {
                 Mode::Possessive
             } else {
@@ -173,7 +173,7 @@ impl Parser<'_> {
         Err("repeats a repeat too often".to_owned())
     }
 
-    /// Reads something within something else, which bounds the depth of the tree.
+    /// Reads a nested part. This bounds the depth of the tree.
     fn within<T>(
         &mut self,
         read: impl FnOnce(&mut Self) -> Result<T, String>,
@@ -187,7 +187,7 @@ impl Parser<'_> {
         Ok(inner)
     }
 
-    /// `{n}`, `{n,}`, `{,m}` or `{n,m}`; any other brace is a character.
+    /// `{n}`, `{n,}`, `{,m}` or `{n,m}`. Any other brace is a literal character.
     fn interval(&mut self) -> Result<Option<(u32, Option<u32>)>, String> {
         let Some(inner) = self.rest.strip_prefix('{') else {
             return Ok(None);
@@ -313,7 +313,7 @@ impl Parser<'_> {
         Ok(node)
     }
 
-    /// What follows a backslash, as a set.
+    /// The set of an escape, after the backslash.
     fn escape(&mut self) -> Result<Set, String> {
         let Some(c) = self.next() else {
             return Err("ends with a backslash".to_owned());
@@ -380,11 +380,11 @@ impl Parser<'_> {
         }
     }
 
-    /// What follows `[`.
+    /// A class, after `[`.
     fn class(&mut self) -> Result<Set, String> {
         let inverted = self.take("^");
         let mut set = Set::default();
-        // The sets before each `&&`.
+        // The intersection of the sets before each `&&`.
         let mut both: Option<Set> = None;
         let mut first = true;
         loop {
@@ -419,7 +419,7 @@ impl Parser<'_> {
         Ok(if inverted { set.not() } else { set })
     }
 
-    /// A range that begins with `start`, or that alone.
+    /// A range that begins with `start`, or `start` alone.
     fn range(&mut self, start: Set) -> Result<Set, String> {
         let Some(rest) = self.rest.strip_prefix('-') else {
             return Ok(start);
@@ -428,7 +428,7 @@ impl Parser<'_> {
             return Ok(start);
         }
         let Some(low) = start.single() else {
-            // `\s-x`: engines differ.
+            // Engines differ on `\s-x`.
             return Err("has a range that begins with a class".to_owned());
         };
         self.rest = rest;
@@ -466,7 +466,7 @@ fn looking(node: Node, behind: bool, negative: bool) -> Node {
     }
 }
 
-/// Several letters may fold to one character (`ss` to `ß`): such neighbours are refused.
+/// Refuses adjacent letters that fold to one character together, such as `ss` to `ß`.
 fn folds_alone(nodes: &[Node]) -> Result<(), String> {
     let pairs = ["ss", "ff", "fi", "fl", "st"];
     let has = |node: &Node, c: Option<char>| match (node, c) {
@@ -498,7 +498,7 @@ impl Node {
         }
     }
 
-    /// Whether a match may have one of these characters.
+    /// Whether a match may contain one of these characters.
     pub fn takes_any(&self, chars: &Set) -> bool {
         match self {
             Self::Class(set) => set.intersects(chars),
@@ -522,7 +522,7 @@ impl Node {
         }
     }
 
-    /// The number of characters, if it is always the same.
+    /// The number of characters, if it is constant.
     pub fn width(&self) -> Option<usize> {
         match self {
             Self::Class(_) => Some(1),
@@ -546,7 +546,7 @@ impl Node {
         }
     }
 
-    /// What the node may begin with, unless it may be empty.
+    /// The characters that the node's matches begin with, except empty matches.
     pub fn first(&self) -> Set {
         match self {
             Self::Class(set) => set.clone(),
@@ -566,7 +566,7 @@ impl Node {
         }
     }
 
-    /// What the node may end with.
+    /// The characters that the node may end with.
     fn last(&self) -> Set {
         match self {
             Self::Class(set) => set.clone(),
@@ -586,14 +586,15 @@ impl Node {
         }
     }
 
-    /// Whether matches are the same on both sides of a place where the text is cut between a character of `left` and one of
-    /// `right`: none goes across, and none looks across.
+    /// Whether matches stay the same if a text is cut between a character of `left` and one of
+    /// `right`: none spans such a place or looks across it.
     pub fn ends_between(&self, left: &Set, right: &Set) -> bool {
         let across = |a: &Node, b: &Node| a.last().intersects(left) && b.first().intersects(right);
         match self {
             Self::Class(_) => true,
             Self::Sequence(nodes) => {
-                // A look sees the place only if what was taken just before may end with a character of `left`.
+                // A look-around sees across the place only if the part before it may end with a
+                // character of `left`.
                 let mut before = Set::default();
                 let mut taken = false;
                 for node in nodes {

@@ -1,14 +1,14 @@
 //! Sets of characters as sorted ranges, with the classes that patterns name.
 //!
-//! The data is Oniguruma's (Unicode 16), since patterns of tokenizers are written for it. `tests/fixtures/unicode.py` writes
-//! it, and checks the classes made of it here.
+//! The data are Oniguruma's (Unicode 16), since patterns of tokenizers are written for it.
+//! `tests/fixtures/unicode.py` writes them, and checks the classes that are made of them.
 
 /// General categories in the order of unicode.bin.
 const CATEGORIES: [&str; 30] = [
     "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi",
     "Pf", "Po", "Sm", "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co", "Cn",
 ];
-/// Added to the category of a character that is alphabetic, but no letter and no number.
+/// Added to the category of a character that is alphabetic but neither a letter nor a number.
 const ALPHABETIC: u8 = 32;
 /// The script Han.
 const HAN: [(u32, u32); 22] = [
@@ -40,7 +40,7 @@ const LAST: u32 = 0x10_ffff;
 /// A set of characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Set {
-    /// Sorted, inclusive, with a gap between any two.
+    /// Sorted inclusive ranges, with a gap between any two.
     ranges: Vec<(u32, u32)>,
     /// The first 128 characters.
     ascii: u128,
@@ -83,7 +83,7 @@ impl Set {
         after > 0 && self.ranges[after - 1].1 >= c
     }
 
-    /// The only character.
+    /// The only character of the set, if there is just one.
     pub fn single(&self) -> Option<u32> {
         match self.ranges[..] {
             [(low, high)] if low == high => Some(low),
@@ -123,8 +123,8 @@ impl Set {
         !self.and(other).ranges.is_empty()
     }
 
-    /// The ASCII letters of the set in both cases, with what Unicode folds to them; none if it has other characters whose
-    /// case is not known here.
+    /// The set's ASCII letters in both cases, with the characters that Unicode folds to them. None
+    /// if the set has other characters with case.
     pub fn any_case(&self) -> Option<Self> {
         if self.ranges.iter().any(|(_, high)| *high > 127) {
             return None;
@@ -158,7 +158,8 @@ impl Set {
         Self::categories(kinds, true)
     }
 
-    /// What `\w` matches outside of a class, where Oniguruma has another table for Latin-1: fractions and superscripts, too.
+    /// What `\w` matches outside of a class. For Latin-1, Oniguruma has another table there, with
+    /// fractions and superscripts.
     pub fn bare_word() -> Self {
         Self::word().or(&Self::new(vec![(0xb2, 0xb3), (0xb9, 0xb9), (0xbc, 0xbe)]))
     }
@@ -168,7 +169,7 @@ impl Set {
         Self::categories(|category| category == "Nd", false)
     }
 
-    /// A class by the name that it has within `[:` and `:]`.
+    /// The class with a name between `[:` and `:]`.
     pub fn posix(name: &str) -> Option<Self> {
         let letter = |category: &str| category.starts_with('L') || category == "Nl";
         Some(match name {
@@ -183,7 +184,7 @@ impl Set {
         })
     }
 
-    /// A class by the name that it has within `\p{` and `}`.
+    /// The class with a name between `\p{` and `}`.
     pub fn property(name: &str) -> Option<Self> {
         let category = match name {
             "Han" => return Some(Self::new(HAN.to_vec())),
@@ -203,7 +204,8 @@ impl Set {
         Some(Self::categories(|name| known(&name), false))
     }
 
-    /// All characters of some categories, and what is alphabetic besides letters.
+    /// All characters of some categories, optionally with characters that are alphabetic but no
+    /// letters.
     fn categories(wanted: impl Fn(&str) -> bool, alphabetic: bool) -> Self {
         let wanted = CATEGORIES.map(wanted);
         let mut bytes = include_bytes!("unicode.bin").iter().copied();

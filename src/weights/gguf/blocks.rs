@@ -1,8 +1,8 @@
-//! Block types of ggml: a few dozen elements of a row as small codes with scales of their own.
+//! ggml's block types: 32 or 256 elements of a row as small codes with their own scales.
 
 use half::f16;
 
-/// A type whose elements come in blocks.
+/// An element type that is stored in blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Block {
     /// 32 codes of four bits, a scale
@@ -17,21 +17,21 @@ pub enum Block {
     Q8_0,
     /// 256 codes of four bits in groups of 32, whose scales and minima have six bits
     Q4K,
-    /// 256 codes of five bits, otherwise the same
+    /// As `Q4K`, with codes of five bits
     Q5K,
     /// 256 codes of six bits in groups of 16, whose scales have eight bits
     Q6K,
 }
 
-/// Elements of a block of the smaller types.
+/// Elements of a block of the types with 32.
 const SMALL: usize = 32;
-/// Elements of a block of the larger ones.
+/// Elements of a block of the types with 256.
 const LARGE: usize = 256;
-/// Bytes of the eight scales and eight minima of six bits each.
+/// Bytes of eight scales and eight minima of six bits each.
 const SCALES: usize = 12;
 
 impl Block {
-    /// All of them.
+    /// All block types.
     pub const ALL: [Self; 8] = [
         Self::Q4_0,
         Self::Q4_1,
@@ -43,7 +43,7 @@ impl Block {
         Self::Q6K,
     ];
 
-    /// By its number in files.
+    /// From its number in files.
     pub fn from_number(number: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|block| block.number() == number)
     }
@@ -61,7 +61,7 @@ impl Block {
         }
     }
 
-    /// As ggml spells it.
+    /// ggml's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Q4_0 => "Q4_0",
@@ -97,7 +97,7 @@ impl Block {
         }
     }
 
-    /// Decodes whole blocks; `out` has room for as many elements as `bytes` holds.
+    /// Decodes whole blocks into `out`, which must be as long as `bytes` has elements.
     pub fn decode(self, bytes: &[u8], out: &mut [f32]) {
         let blocks = bytes.chunks_exact(self.bytes());
         for (bytes, out) in blocks.zip(out.chunks_exact_mut(self.elements())) {
@@ -120,7 +120,7 @@ impl Block {
     }
 }
 
-/// The half-precision number that bytes begin with, and what follows.
+/// Splits off a half-precision number at the start.
 fn number(bytes: &[u8]) -> (f32, &[u8]) {
     match bytes.split_first_chunk() {
         Some((number, rest)) => (f16::from_le_bytes(*number).to_f32(), rest),
@@ -128,8 +128,9 @@ fn number(bytes: &[u8]) -> (f32, &[u8]) {
     }
 }
 
-/// 32 codes: byte i has the lower bits of element i and, above them, those of element i + 16. A fifth bit of each is in
-/// four bytes of their own. Without a minimum, codes are around the middle of their range.
+/// Decodes 32 codes. The low half of byte i is element i, the high half element i + 16. The fifth
+/// bits are in four separate bytes. Without a minimum, codes are centred on the middle of their
+/// range.
 fn small(bytes: &[u8], out: &mut [f32], fifth: bool, minimum: bool) {
     let (scale, rest) = number(bytes);
     let (offset, middle, rest) = if minimum {
@@ -159,8 +160,8 @@ fn small(bytes: &[u8], out: &mut [f32], fifth: bool, minimum: bool) {
     }
 }
 
-/// Scale and minimum of group `group`, from the twelve bytes that hold eight of each. The first four have bytes of their
-/// own, whose upper two bits belong to the last four.
+/// Scale and minimum of group `group`, from the twelve bytes that hold eight of each. Those of the
+/// first four groups have their own bytes, whose upper two bits belong to the last four groups.
 fn scale_and_minimum(packed: &[u8], group: usize) -> (f32, f32) {
     let at = |i: usize| packed.get(i).copied().unwrap_or(0);
     let (scale, minimum) = if group < 4 {
@@ -175,8 +176,8 @@ fn scale_and_minimum(packed: &[u8], group: usize) -> (f32, f32) {
     (f32::from(scale), f32::from(minimum))
 }
 
-/// 256 codes of four or five bits: 32 bytes hold two groups, one in the lower halves and one in the upper; a fifth bit of
-/// element i of group g is bit g of byte i.
+/// Decodes 256 codes of four or five bits. 32 bytes hold two groups, one in the low halves and one
+/// in the high halves. The fifth bit of element i of group g is bit g of byte i.
 fn large(bytes: &[u8], out: &mut [f32], fifth: bool) {
     let (scale, rest) = number(bytes);
     let (minimum, rest) = number(rest);
@@ -195,8 +196,9 @@ fn large(bytes: &[u8], out: &mut [f32], fifth: bool) {
     }
 }
 
-/// 256 codes of six bits around 32, in two halves. Of a half's four rows of 32, the lower four bits are in 64 bytes, first
-/// the lower halves of these; byte i of 32 more has the upper two bits of element i of each row.
+/// Decodes 256 codes of six bits, centred on 32, in two halves of four rows of 32 elements. 64
+/// bytes have the low four bits: first two rows in their low halves, then two in their high halves.
+/// Byte i of 32 more has the upper two bits of element i of each row.
 fn six_bits(bytes: &[u8], out: &mut [f32]) {
     let (lower, rest) = bytes.split_at(LARGE / 2);
     let (upper, rest) = rest.split_at(LARGE / 4);
@@ -245,7 +247,7 @@ mod tests {
                 prop_assert_eq!(theirs(block).block_size(), block.elements());
                 let size = block.bytes();
                 for bytes in bytes.chunks_exact_mut(size) {
-                    // Scales that are infinite, or no numbers, mean nothing.
+                    // Blocks with scales that are infinite or NaN have no values to compare.
                     let at = if block == Block::Q6K { size - 1 } else { 1 };
                     bytes[at] &= 0xbf;
                     bytes[3] &= 0xbf;

@@ -1,7 +1,8 @@
-//! A GGUF header as it arrives: how many tensors and keys, the keys' values, the tensors' descriptions.
+//! A GGUF header as it arrives: the numbers of tensors and keys, the keys' values, and the tensors'
+//! descriptions.
 //!
-//! Nothing says how long it is, so it is read value by value. Values stay the bytes that they arrived as: a count or a
-//! length takes no memory.
+//! The format does not store the header's length, so the header is read value by value. Values are
+//! kept as bytes, so that a large count or length does not allocate memory.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -10,13 +11,13 @@ use super::blocks::Block;
 use crate::error::{Error, Result};
 use crate::weights::TensorInfo;
 
-/// The most bytes of a header; a vocabulary of half a million entries has 20 MB.
+/// The most bytes of a header. A vocabulary of half a million entries takes 20 MB.
 const MAX_HEADER: usize = 64 << 20;
-/// The most keys, and the most tensors: the largest models have some thousands.
+/// The most keys, and the most tensors. The largest models have a few thousand.
 const MAX_ENTRIES: u64 = 1 << 16;
 /// The most bytes of a name.
 const MAX_NAME: usize = 1 << 10;
-/// The most dimensions that ggml knows.
+/// The most dimensions that ggml supports.
 const MAX_DIMENSIONS: u32 = 4;
 
 /// Types of values, by their numbers in files.
@@ -55,7 +56,7 @@ impl Kind {
         })
     }
 
-    /// Bytes of a value, but for texts.
+    /// Bytes of a value; `None` for strings.
     fn size(self) -> Option<usize> {
         match self {
             Self::U8 | Self::I8 | Self::Flag => Some(1),
@@ -66,7 +67,7 @@ impl Kind {
         }
     }
 
-    /// A value of it as a number, if it is one.
+    /// A value of this type as a number, if the type is numeric.
     #[expect(clippy::cast_precision_loss, reason = "what is counted is small")]
     fn number(self, bytes: &[u8]) -> Option<f64> {
         Some(match self {
@@ -85,14 +86,14 @@ impl Kind {
     }
 }
 
-/// Where a value is.
+/// The place of a value in the header's bytes.
 #[derive(Clone, Debug)]
 enum Value {
     One(Kind, Range<usize>),
     List(Kind, Range<usize>),
 }
 
-/// What a file says of itself besides its tensors.
+/// The keys and values of a file.
 pub struct Metadata {
     file: String,
     bytes: Vec<u8>,
@@ -138,7 +139,7 @@ impl Metadata {
         }
     }
 
-    /// A whole number that is not negative.
+    /// An integer of at least 0.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -154,7 +155,7 @@ impl Metadata {
         }
     }
 
-    /// True or false.
+    /// A Boolean.
     pub fn flag(&self, key: &str) -> Result<Option<bool>> {
         match self.values.get(key) {
             None => Ok(None),
@@ -172,7 +173,7 @@ impl Metadata {
         };
         let (mut texts, mut at) = (Vec::new(), range.start);
         while at < range.end {
-            // It was read like this before.
+            // It was checked when the header was read.
             let Some(text) = text(&self.bytes[..range.end], at) else {
                 return Err(self.wrong(key, "a list of strings"));
             };
@@ -212,7 +213,7 @@ impl Metadata {
 pub struct Header {
     file: String,
     bytes: Vec<u8>,
-    /// What is read of it.
+    /// Bytes of the header that have been read.
     at: usize,
     step: Step,
     keys: u64,
@@ -222,11 +223,11 @@ pub struct Header {
     names: HashSet<String>,
 }
 
-/// What comes next.
+/// What is read next.
 enum Step {
     Start,
     Key,
-    /// Strings of a list, which began at `start`
+    /// Strings of a list that began at `start`
     Texts {
         key: String,
         start: usize,
@@ -236,23 +237,23 @@ enum Step {
     Padding,
 }
 
-/// A tensor, and where its bytes are in the data.
+/// A tensor, and the place of its bytes in the data.
 struct Described {
     info: TensorInfo,
     start: u64,
     size: u64,
 }
 
-/// A header that is complete.
+/// A complete header.
 pub struct Complete {
     pub metadata: Metadata,
     /// In file order.
     pub tensors: Vec<TensorInfo>,
-    /// Bytes before the data.
+    /// Offset of the data in the file.
     pub data_start: u64,
-    /// Every tensor begins at a multiple of it, counted from there.
+    /// Every tensor begins at a multiple of this, from the start of the data.
     pub alignment: u64,
-    /// Where each ends.
+    /// The end of each tensor, from the start of the data.
     pub ends: Vec<u64>,
 }
 
@@ -271,9 +272,9 @@ impl Header {
         }
     }
 
-    /// Takes the next bytes. Says how many belong to the header, which may end among them.
+    /// Takes the next bytes, and returns how many of them belong to the header.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(usize, Option<Complete>)> {
-        /// Bytes at a time, so that what follows a header is not copied.
+        /// How many bytes are taken at a time, so that few of those after the header are copied.
         const PART: usize = 1 << 16;
         let mut taken = 0;
         for part in bytes.chunks(PART) {
@@ -309,14 +310,14 @@ impl Header {
         self.invalid(format!("its header has more than {} MB", MAX_HEADER >> 20))
     }
 
-    /// The fixed-size bytes at `at`, if they are there.
+    /// The fixed-size value at `at`, if it has arrived.
     fn take<const N: usize>(&self, at: &mut usize) -> Option<[u8; N]> {
         let bytes = self.bytes.get(*at..*at + N)?.try_into().ok();
         *at += N;
         bytes
     }
 
-    /// The string at `at`, if it is there.
+    /// The string at `at`, if it has arrived.
     fn text(&self, at: &mut usize, most: usize) -> Result<Option<Range<usize>>> {
         let Some(length) = self.take(&mut at.clone()).map(u64::from_le_bytes) else {
             return Ok(None);
@@ -338,7 +339,8 @@ impl Header {
         }
     }
 
-    /// Reads what comes next; false if that has not all arrived, or nothing does.
+    /// Reads the next item. Returns false if it has not arrived completely, or if the header is
+    /// complete.
     fn step(&mut self) -> Result<bool> {
         match &self.step {
             Step::Start => self.start(),
@@ -406,7 +408,7 @@ impl Header {
                 return Ok(false);
             };
             let kind = self.kind(&key, kind)?;
-            // A string has a length of eight bytes.
+            // A string takes at least the eight bytes of its length.
             let least = count.checked_mul(kind.size().unwrap_or(8) as u64);
             let least = least.and_then(|size| usize::try_from(size).ok());
             let Some(least) = least.filter(|size| *size <= MAX_HEADER) else {
@@ -442,7 +444,7 @@ impl Header {
 
     fn kind(&self, key: &str, number: u32) -> Result<Kind> {
         Kind::from_number(number).ok_or_else(|| {
-            // Lists of lists have the number 9, and no model has them.
+            // Nested lists have the number 9. No model has any.
             let reason = format!("its key {key} has a value of type {number}, which is unknown");
             self.invalid(reason)
         })
@@ -501,7 +503,7 @@ impl Header {
             return Ok(false);
         };
         let kind = u32::from_le_bytes(kind);
-        // The innermost comes first.
+        // The innermost dimension comes first in the file.
         shape.reverse();
         let (dtype, block) = self.element(&name, kind)?;
         let Some(size) = size(&shape, dtype, block) else {
@@ -525,7 +527,7 @@ impl Header {
         Ok(true)
     }
 
-    /// A type's name, and what it is if its elements come in blocks.
+    /// The name of an element type, and its block type if it has one.
     fn element(&self, tensor: &str, number: u32) -> Result<(&'static str, Option<Block>)> {
         let plain = match number {
             0 => "F32",
@@ -564,7 +566,7 @@ impl Header {
                 if exact && low.is_power_of_two() && low <= 1 << 16 {
                     Ok(low.into())
                 } else {
-                    Err(self.invalid(format!("its key {KEY} is no power of two up to 65536")))
+                    Err(self.invalid(format!("its key {KEY} is not a power of two up to 65536")))
                 }
             }
             Some(_) => Err(self.invalid(format!("its key {KEY} must be a whole number"))),
@@ -610,7 +612,7 @@ fn invalid(file: &str, reason: impl Into<String>) -> Error {
     }
 }
 
-/// The string at `at`, if it is all in `bytes`.
+/// The string at `at`, if it is completely in `bytes`.
 fn text(bytes: &[u8], at: usize) -> Option<Range<usize>> {
     let start = at.checked_add(8)?;
     let length = bytes.get(at..start)?.try_into().ok()?;
@@ -619,7 +621,8 @@ fn text(bytes: &[u8], at: usize) -> Option<Range<usize>> {
     (end <= bytes.len()).then_some(start..end)
 }
 
-/// Bytes of a tensor; `None` if there are too many, none, or rows are no whole blocks.
+/// Bytes of a tensor, or `None` if there are none or too many, or if a row is not a whole number of
+/// blocks.
 fn size(shape: &[u64], dtype: &str, block: Option<Block>) -> Option<u64> {
     let row = *shape.last()?;
     let (elements, bytes) = match (block, dtype) {

@@ -1,8 +1,8 @@
-//! The GGUF format (github.com/ggml-org/ggml, docs/gguf.md) as a stream, versions 2 and 3: a header of keys with their values
-//! and of tensors, then the tensors' bytes, each aligned.
+//! The GGUF format (github.com/ggml-org/ggml, docs/gguf.md) as a stream, versions 2 and 3: a header
+//! of keys with values and of tensors, then the tensors' bytes, each aligned.
 //!
-//! The header says all that other formats have small files for. So a stream is opened first: it takes the header alone, and
-//! whoever reads it says what the tensors are called where they go.
+//! The header holds what other formats keep in small files. The caller therefore opens a stream
+//! first, which reads the header alone, and renames the tensors before their bytes are read.
 
 mod blocks;
 mod header;
@@ -25,22 +25,22 @@ pub struct Stream {
 enum State {
     /// The header, so far.
     Header(Box<Header>),
-    /// The data, once the tensors are known; `told` is whether the visitor knows them.
+    /// The data. `told` says whether the visitor has received the header.
     Data { data: Data, told: bool },
 }
 
 struct Data {
     tensors: Vec<TensorInfo>,
-    /// Where each ends, from the data's start.
+    /// The end of each tensor, from the start of the data.
     ends: Vec<u64>,
-    /// The one that the next byte belongs to.
+    /// The tensor of the next byte.
     current: usize,
     start: u64,
     alignment: u64,
 }
 
 impl Data {
-    /// Sizes of the file: with the last tensor, and with the padding that may follow it.
+    /// Sizes of the file without and with padding after the last tensor.
     fn sizes(&self) -> (u64, u64) {
         let end = self.ends.last().copied().unwrap_or(0);
         let padded = end.next_multiple_of(self.alignment);
@@ -48,14 +48,14 @@ impl Data {
     }
 }
 
-/// Whether a file's name is that of a GGUF file.
+/// Whether a name is that of a GGUF file.
 pub fn is_gguf(file: &str) -> bool {
     let extension = std::path::Path::new(file).extension();
     extension.is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
 }
 
 impl Stream {
-    /// A stream of nothing yet; `file` is the name for error messages.
+    /// An empty stream; `file` is the name for error messages.
     pub fn new(file: &str) -> Self {
         Self {
             file: file.to_owned(),
@@ -72,8 +72,8 @@ impl Stream {
         }
     }
 
-    /// Takes those of the next bytes that belong to the header, and says how many. With the last of them comes what the
-    /// header says; what follows is for [`Stream::push`].
+    /// Takes the bytes that belong to the header, and returns how many these are. With the last of
+    /// them it returns the header's keys. The rest is for [`Stream::push`].
     pub fn open(&mut self, bytes: &[u8]) -> Result<(usize, Option<Metadata>)> {
         let State::Header(header) = &mut self.state else {
             return Ok((0, None));
@@ -109,7 +109,7 @@ impl Stream {
         }
     }
 
-    /// Gives tensors other names, before any is told of.
+    /// Renames tensors, before the visitor receives the header.
     pub fn rename(&mut self, name: impl Fn(&str) -> Option<String>) {
         if let State::Data { data, told: false } = &mut self.state {
             for tensor in &mut data.tensors {
@@ -168,7 +168,7 @@ impl Stream {
 }
 
 impl Data {
-    /// Uses some of `bytes` and says how many; `None` if there is nothing left to come.
+    /// Consumes some of `bytes` and returns how many, or `None` if no more data is expected.
     fn take(
         &mut self,
         received: u64,

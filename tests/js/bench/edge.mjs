@@ -10,6 +10,7 @@ import { run } from "../support/child.mjs";
 import { median } from "../support/numbers.mjs";
 import { saveInto } from "../support/save.mjs";
 import { root, serve } from "../support/server.mjs";
+import { staticFiles } from "../support/static-table.mjs";
 import * as synthetic from "../support/synthetic.mjs";
 import { bundle, fill, heap, startWorker } from "../support/workers.mjs";
 import { text, texts } from "./pages.mjs";
@@ -120,6 +121,20 @@ async function sparseQuery(tokenizer) {
   });
 }
 
+/** The same of one with a static table of potion-base-8M's size in 8 bits. */
+async function staticTable(tokenizer) {
+  const model = await load(staticFiles(tokenizer), { saveable: true });
+  const files = {};
+  for (const { path, stream } of await model.save()) {
+    files[`model/${path}.bin`] = new Uint8Array(await new Response(stream()).arrayBuffer());
+  }
+  model.dispose();
+  return using(await bundle("examples/cloudflare-static/src/index.ts", files), async (worker) => {
+    const query = (i) => ask(worker, { inputs: text(10, i) }, "embed");
+    return { first: await timed(query), later: await timed(query, REQUESTS) };
+  });
+}
+
 /** CPU time of the runtime until it is ready. */
 async function startUp(options) {
   return using(options, cpuTime);
@@ -208,6 +223,7 @@ const cold = await repeated(coldStart);
 const tokenizer = await readFile(`${root}${MINILM}tokenizer.json`);
 const tiny = await readFile(`${root}tests/fixtures/tiny-bert/tokenizer.json`);
 const query = await repeated(() => sparseQuery(tokenizer));
+const table = await repeated(() => staticTable(tokenizer));
 const without = await repeated(() => sparseQuery(tiny));
 console.table([
   row("start-up of the worker, beyond that of an empty one", minus(start.example, start.empty)),
@@ -217,4 +233,6 @@ console.table([
   row("MiniLM: a short text later", cold.second),
   row("inference-free query: the first", query.first),
   row("inference-free query: later ones", query.later),
+  row("static table: the first request", table.first),
+  row("static table: later ones", table.later),
 ]);

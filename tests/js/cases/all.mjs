@@ -18,6 +18,7 @@ import * as rerankFormats from "./rerank-formats.mjs";
 import * as save from "./save.mjs";
 import * as semanticEmbedder from "./semantic-embedder.mjs";
 import * as stated from "./stated.mjs";
+import * as staticTables from "./static.mjs";
 import * as stream from "./stream.mjs";
 import * as tokens from "./tokens.mjs";
 import * as topK from "./top-k.mjs";
@@ -29,6 +30,7 @@ export const topics = {
   formats: formats.cases,
   requests: requests.cases,
   families: families.cases,
+  staticTables: staticTables.cases,
   tokens: tokens.cases,
   rerank: rerank.cases,
   rerankFormats: rerankFormats.cases,

@@ -237,7 +237,7 @@ export const cases = {
     const events = [];
     const model = await load("org/gguf", { ...hub, onProgress: (event) => events.push(event) });
     assert.match(model.info.files[0], /q8_0\.gguf$/);
-    assert.include(model.info.stored, "Q8_0");
+    assert.deepEqual(model.info.stored, { layout: "GGUF, Q8_0", outcome: "requantized" });
     rises(events.filter((event) => event.status === "progress_total"));
     model.dispose();
     const other = await load("org/gguf", { ...hub, file: "bert-q4_k.gguf" });
@@ -347,7 +347,7 @@ export const cases = {
       const { family, stored, maxTokens } = model.info;
       assert.deepEqual(
         { family, stored, maxTokens },
-        { family: "bert", stored: "GGUF, Q8_0 (widened)", maxTokens: 40 },
+        { family: "bert", stored: { layout: "GGUF, Q8_0", outcome: "widened" }, maxTokens: 40 },
       );
       // The third of the texts.
       const expected = rows(theirs)[2];
@@ -401,7 +401,7 @@ export const cases = {
     ]) {
       const model = await load(source, options);
       assert.deepEqual(model.info.files, [file], source);
-      assert.equal(model.info.stored, "ONNX, 8 bits (quantised anew)");
+      assert.deepEqual(model.info.stored, { layout: "ONNX, 8 bits", outcome: "requantized" });
       const { data } = await model.encode(TEXT);
       assert.isAbove(dot(data, rows(own.embeddings)[2]), 0.99, source);
       model.dispose();

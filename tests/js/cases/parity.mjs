@@ -74,7 +74,8 @@ export const cases = {
       const model = await load({ ...small, "model.safetensors": weights }, { dtype: "f32" });
       const expected = rows(references[layout]);
       const inputs = (await texts(origin, "tiny-texts.json")).slice(0, expected.length);
-      assert.match(model.info.stored, /bits|FP8/);
+      assert.match(model.info.stored.layout, /bits|FP8/);
+      assert.equal(model.info.stored.outcome, "widened");
       for (const [i, row] of rows(await model.encode(inputs)).entries()) {
         assert.isAtLeast(cosine(row, expected[i]), 0.99999, `${layout}, text ${i}`);
       }

@@ -352,3 +352,32 @@ test("examples/cloudflare-sparse-query gives the vectors of the whole model's qu
     await server.close();
   }
 });
+
+test("examples/cloudflare-static gives the vectors of its table", async () => {
+  const folder = "tests/fixtures/static/model2vec";
+  const server = await serve();
+  const whole = await load(`${server.origin}/${folder}`);
+  const names = ["modules.json", "tokenizer.json", "model.safetensors"];
+  const entries = names.map(async (name) => [
+    `model/${name}.bin`,
+    await fetchBytes(`${server.origin}/${folder}/${name}`),
+  ]);
+  const files = Object.fromEntries(await Promise.all(entries));
+  const worker = await startWorker(await bundle("examples/cloudflare-static/src/index.ts", files));
+  try {
+    const inputs = ["The cat sat on the mat.", "where do the birds sing at night?"];
+    const response = await worker.dispatchFetch("http://worker/embed", {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ inputs }),
+    });
+    const answer = await response.json();
+    const { data, shape } = await whole.encode(inputs);
+    assert.deepEqual(Float32Array.from(answer.flat()), data);
+    assert.deepEqual([answer.length, answer[0].length], shape);
+  } finally {
+    whole.dispose();
+    await worker.dispose();
+    await server.close();
+  }
+});
