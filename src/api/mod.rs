@@ -2,13 +2,18 @@
 //! own types.
 //!
 //! Each format is one file of [`formats`]: its routes, its fields, its requests, its responses and
-//! its errors. [`http`] finds the route of a request and answers it. [`body`] reads JSON. Nothing
-//! here depends on tensors or on JavaScript.
+//! its errors. [`http`] finds the route of a request and answers it. Nothing here depends on
+//! tensors or on JavaScript.
+//!
+//! The files build on each other in this order: [`json`] reads JSON; `http/message.rs` and
+//! `http/problem.rs` define the requests, responses and problems that the formats use; [`formats`]
+//! has the formats and their list; [`body`] and [`http`] look names and routes up in that list.
 
 pub mod body;
 mod formats;
 pub mod http;
 mod id;
+mod json;
 #[cfg(test)]
 mod schema;
 
@@ -16,8 +21,8 @@ use serde::Serialize;
 
 pub use self::formats::{openai, tei};
 
-use self::body::Body;
-use self::http::Response;
+use self::http::message::Response;
+use self::json::Body;
 use crate::error::{Error, Result};
 use crate::model::run::Run;
 use crate::model::run::options::EncodeOptions;

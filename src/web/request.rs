@@ -32,6 +32,7 @@ pub fn texts(value: JsValue) -> Thrown<Vec<Input>> {
     let reader = Reader {
         levels: 2,
         most: usize::MAX,
+        known: |_| None,
     };
     let value = reader.deserialize(serde_wasm_bindgen::Deserializer::from(value));
     let unusable = |error: serde_wasm_bindgen::Error| {

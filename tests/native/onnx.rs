@@ -75,6 +75,13 @@ fn open(
     load_as(Cpu::new(), &folder, options, &files, chunk)
 }
 
+fn widened(layout: &str) -> Stored {
+    Stored {
+        layout: layout.to_owned(),
+        outcome: Outcome::Widened,
+    }
+}
+
 #[track_caller]
 fn error(onnx: &[u8]) -> Error {
     let result = open("tiny-bert", onnx, &[], None, 1000);

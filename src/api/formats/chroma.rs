@@ -4,11 +4,11 @@
 use serde::Serialize;
 
 use super::{Ask, Call, Fields, Format, Route};
-use crate::api::body::{Body, Field};
-use crate::api::http::Request;
+use crate::api::http::message::Request;
 #[cfg(test)]
 use crate::api::http::openapi::Document;
 use crate::api::http::problem::{Cause, Problem};
+use crate::api::json::{Body, Field};
 use crate::api::{Pending, Work, to_json, vectors};
 use crate::backend::Backend;
 use crate::error::{Error, Result};

@@ -5,10 +5,10 @@ use serde::Serialize;
 
 use super::ranking::{self, RankedDocument, Ranking};
 use super::{Ask, Call, Fields, Format, Route, model_field};
-use crate::api::body::{Body, Field};
 #[cfg(test)]
 use crate::api::http::openapi::Document;
 use crate::api::http::problem::{Cause, Problem};
+use crate::api::json::{Body, Field};
 use crate::api::{Work, id, to_json};
 use crate::backend::Backend;
 use crate::error::{Error, Result};

@@ -3,10 +3,10 @@
 use serde::Serialize;
 
 use super::{Call, Fields, Format, Route, text};
-use crate::api::body::{Body, Field};
 #[cfg(test)]
 use crate::api::http::openapi::Document;
 use crate::api::http::problem::{Cause, Problem};
+use crate::api::json::{Body, Field};
 use crate::api::{Pending, Work, check_filled, to_json, vectors};
 use crate::backend::Backend;
 use crate::error::{Error, Result};

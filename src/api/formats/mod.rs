@@ -15,11 +15,11 @@ pub mod server;
 pub mod tei;
 
 use super::Work;
-use super::body::{Body, Field};
+use super::http::message::{Dialect, Options, Request, Response};
 #[cfg(test)]
 use super::http::openapi::Document;
-use super::http::problem::Problem;
-use super::http::{Dialect, Options, Request, Response};
+use super::http::problem::{Problem, Tell};
+use super::json::{Body, Field};
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::model::embedder::Embedder;
@@ -65,9 +65,6 @@ pub struct Fields {
     /// Fields that hold a boolean, a number or a string.
     pub scalars: &'static [&'static str],
 }
-
-/// Returns the HTTP status and the body with which a format reports a problem.
-pub type Tell = fn(&Problem) -> (u16, String);
 
 /// A route of a format.
 pub struct Route<B: Backend + 'static> {

@@ -5,11 +5,11 @@ use base64::Engine;
 use serde::Serialize;
 
 use super::{Access, Call, Fields, Format, Route, Server, model_field};
-use crate::api::body::Body;
+use crate::api::http::message::{Dialect, Refusal, Response as HttpResponse};
 #[cfg(test)]
 use crate::api::http::openapi::Document;
 use crate::api::http::problem::{Cause, Problem};
-use crate::api::http::{Dialect, Refusal, Response as HttpResponse};
+use crate::api::json::Body;
 use crate::api::{Pending, Work, check_filled, dense_options, shown, to_json};
 use crate::backend::Backend;
 use crate::error::Result;

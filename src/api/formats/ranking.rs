@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::api::body::{Body, Document};
+use crate::api::json::{Body, Document};
 use crate::api::{Pending, Work};
 use crate::backend::Backend;
 use crate::error::{Error, Result};

@@ -2,7 +2,7 @@
 //! own.
 
 use super::{Fields, Format, Route, model_field, openai};
-use crate::api::http::Dialect;
+use crate::api::http::message::Dialect;
 #[cfg(test)]
 use crate::api::http::openapi::Document;
 use crate::api::http::problem::{Cause, Problem};

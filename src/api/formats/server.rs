@@ -2,9 +2,9 @@
 //! `GET /ready`, a readiness probe. Errors are `OpenAI`'s.
 
 use super::{Access, Fields, Format, Route, Server, openai};
+use crate::api::http::message::{MAX_REQUESTS, Response};
 #[cfg(test)]
 use crate::api::http::openapi::Document;
-use crate::api::http::{MAX_REQUESTS, Response};
 use crate::backend::Backend;
 
 /// Written by the test in `http/openapi.rs`, from the types.

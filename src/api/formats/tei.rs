@@ -8,11 +8,11 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{Access, Call, Fields, Format, Route, Server, model_field, openai, ranking};
-use crate::api::body::{self, Body, Field};
+use crate::api::http::message::{Dialect, MAX_REQUESTS, Response};
 #[cfg(test)]
 use crate::api::http::openapi::Document;
 use crate::api::http::problem::{Cause, Problem};
-use crate::api::http::{Dialect, MAX_REQUESTS, Response};
+use crate::api::json::{self, Body, Field};
 use crate::api::{MAX_INPUTS, Pending, Work, check_filled, dense_options, shown, to_json, vectors};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
@@ -330,7 +330,7 @@ fn sequences(inputs: Field) -> Result<(Vec<Input>, bool)> {
             (vec![sequence(items, count, "")?], true)
         }
         Field::List(items, count) => {
-            let items = body::all(items, count)?.into_iter().enumerate();
+            let items = json::all(items, count)?.into_iter().enumerate();
             let read = |(index, item)| {
                 let place = format!("[{index}]");
                 match item {

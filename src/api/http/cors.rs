@@ -1,7 +1,7 @@
 //! Cross-origin requests (the CORS protocol of the Fetch standard). Browsers block the responses of
 //! other origins unless their headers allow them.
 
-use super::{Request, Response};
+use super::message::{Request, Response};
 
 /// What the response tells the origin of a request.
 pub struct Cors {

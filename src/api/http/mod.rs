@@ -13,76 +13,23 @@
 //! | `GET /openapi.json`, `/ready` | the server's own |
 
 mod cors;
+pub(super) mod message;
 #[cfg(test)]
 pub(super) mod openapi;
 pub(super) mod problem;
 
-use std::collections::BTreeMap;
-
-use serde::{Deserialize, Serialize};
+pub use self::message::{Dialect, Options, Refusal, Request, Response};
 
 use self::cors::Cors;
-pub use self::problem::Refusal;
-use self::problem::{Cause, Problem};
-use super::body::{self, Body, Field};
-use super::formats::{self, Access, Answer, Ask, Call, Format, Route, Server, Tell, openai};
+use self::problem::{Cause, Problem, Tell};
+use super::body;
+use super::formats::{self, Access, Answer, Ask, Call, Format, Route, Server, openai};
+use super::json::{Body, Field};
 use super::{Work, shown};
 use crate::backend::Backend;
 use crate::backend::either::Either;
 use crate::model::embedder::Embedder;
 use crate::model::run::Run;
-
-/// A request.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub struct Request {
-    /// `GET`, `POST`, …
-    pub method: String,
-    /// The path of its URL.
-    pub path: String,
-    /// Its headers, with names in lower case.
-    #[serde(default)]
-    pub headers: BTreeMap<String, String>,
-    /// Its body.
-    #[serde(skip)]
-    pub body: Vec<u8>,
-}
-
-/// How a server answers requests.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Options {
-    /// Whose errors `/v1/embeddings` reports.
-    pub dialect: Dialect,
-    /// The keys, one of which a request must have. If there are none, requests need no key.
-    pub api_keys: Vec<String>,
-    /// Why the server refuses the request; the response says so in the request's format.
-    pub refuse: Option<Refusal>,
-    /// The names of the server's models. If there are none, the model has its own name.
-    pub models: Vec<String>,
-    /// The origins of web pages that may send requests; `*` allows all. By default none may.
-    pub cors: Vec<String>,
-    /// The largest body in bytes. Requests that announce a larger one are refused.
-    pub max_body_bytes: Option<u64>,
-    /// The most requests that the server has under way, for `/info` and `/ready`. The default is
-    /// 512.
-    pub max_requests: Option<usize>,
-    /// The number of requests under way, for `/metrics` and `/ready`.
-    pub under_way: usize,
-}
-
-/// Whose errors `/v1/embeddings` reports. Requests and vectors are the same in all dialects.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Dialect {
-    /// `{ error: { message, type, param, code } }`
-    #[default]
-    OpenAi,
-    /// The same with the codes of `SambaNova`.
-    SambaNova,
-    /// `{ error, error_type }` with the statuses 413, 422 and 424, as text-embeddings-inference and
-    /// Trieve have it.
-    Tei,
-}
 
 /// A request whose body has been read.
 pub struct Incoming {
@@ -171,18 +118,13 @@ fn allowed(path: &str) -> String {
     methods.join(", ")
 }
 
-/// The most requests that a server has under way, unless its options say otherwise.
-pub(super) const MAX_REQUESTS: usize = 512;
-
-/// A response.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Response {
-    /// HTTP status.
-    pub status: u16,
-    /// Headers.
-    pub headers: BTreeMap<&'static str, String>,
-    /// JSON, the text of `/metrics`, or nothing.
-    pub body: String,
+/// Returns the method and the path of the first route for models that give this kind of output.
+fn route_for(output: &str) -> Option<String> {
+    let mut routes = formats::all::<Either>()
+        .iter()
+        .flat_map(|format| format.routes);
+    let route = routes.find(|route| route.output == Some(output))?;
+    Some(format!("{} {}", route.method, route.path))
 }
 
 /// A request that is being answered.
@@ -195,25 +137,6 @@ pub struct Exchange {
 }
 
 impl Response {
-    /// A response of JSON.
-    pub(super) fn json(status: u16, body: String) -> Self {
-        let content_type = ("content-type", "application/json".to_owned());
-        Self {
-            status,
-            headers: BTreeMap::from([content_type]),
-            body,
-        }
-    }
-
-    /// A response without a body.
-    pub(super) fn empty(status: u16) -> Self {
-        Self {
-            status,
-            headers: BTreeMap::new(),
-            body: String::new(),
-        }
-    }
-
     /// Completes the response for sending. `head`: without its body.
     fn sent(mut self, cors: Cors, head: bool) -> Self {
         if head {
@@ -276,7 +199,7 @@ impl Exchange {
             return true;
         };
         run.step_with(embedder, others).unwrap_or_else(|error| {
-            self.work = Work::Ready(Problem::from(&error).respond(self.tell));
+            self.work = Work::Ready(Problem::of(&error, route_for).respond(self.tell));
             true
         })
     }
@@ -407,7 +330,7 @@ fn begin<B: Backend + 'static>(
         body,
     };
     let begun = body.and_then(|body| answer(embedder, call(body)));
-    begun.map_err(|error| Problem::from(&error))
+    begun.map_err(|error| Problem::of(&error, route_for))
 }
 
 impl Options {

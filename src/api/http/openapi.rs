@@ -7,8 +7,8 @@ use schemars::generate::{Contract, SchemaGenerator, SchemaSettings};
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
-use super::problem::{Cause, Problem};
-use crate::api::formats::{self, Access, Tell, server};
+use super::problem::{Cause, Problem, Tell};
+use crate::api::formats::{self, Access, server};
 use crate::backend::cpu::Cpu;
 
 /// The document while it is generated. The methods add routes; if several formats have a route of

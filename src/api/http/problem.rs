@@ -1,37 +1,14 @@
 //! What is wrong with a request. Each format reports it in its own way.
 
-use serde::Deserialize;
-
-use super::{Options, Request, Response};
-use crate::api::formats::{self, Tell};
+use super::message::{Options, Refusal, Request, Response};
 use crate::api::shown;
-use crate::backend::either::Either;
 use crate::error::Error;
-
-/// Why a server refuses a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Refusal {
-    /// Too many requests are under way.
-    Overloaded,
-    /// The request took too long.
-    TimedOut,
-    /// The server has no model of this name.
-    UnknownModel,
-    /// The body is larger than [`Options::max_body_bytes`].
-    TooLarge,
-    /// The body ended early.
-    Incomplete,
-    /// The model cannot be loaded.
-    Unavailable,
-    /// The server was disposed of.
-    Disposed,
-    /// The server failed.
-    Failed,
-}
 
 /// The code of [`Refusal::Disposed`]. It makes no sense to try again.
 const DISPOSED: &str = "disposed";
+
+/// Returns the HTTP status and the body with which a format reports a problem.
+pub type Tell = fn(&Problem) -> (u16, String);
 
 /// A problem, before a format reports it.
 pub struct Problem {
@@ -82,8 +59,10 @@ pub enum Cause {
     Unavailable,
 }
 
-impl From<&Error> for Problem {
-    fn from(error: &Error) -> Self {
+impl Problem {
+    /// The problem that an error is. `route_for` returns the method and the path of the route for a
+    /// kind of output.
+    pub fn of(error: &Error, route_for: fn(&str) -> Option<String>) -> Self {
         let (cause, param) = match error {
             Error::InvalidInput { param, .. } => (Cause::Invalid, Some(*param)),
             Error::InvalidDimensions { .. } => (Cause::Invalid, Some("dimensions")),
@@ -100,10 +79,18 @@ impl From<&Error> for Problem {
             _ => (Cause::Internal, None),
         };
         let (code, message) = match error {
-            Error::WrongModelKind { model, kind, .. } => (
-                "model_not_compatible",
-                format!("{} is a {kind} model: {}", shown(model), advice(kind)),
-            ),
+            Error::WrongModelKind { model, kind, .. } => {
+                let output = match *kind {
+                    "reranker" => "scores",
+                    kind => kind,
+                };
+                let advice = match route_for(output) {
+                    Some(route) => format!("use {route}"),
+                    None => "there is no route for it".to_owned(),
+                };
+                let message = format!("{} is a {kind} model: {advice}", shown(model));
+                ("model_not_compatible", message)
+            }
             other => (other.code(), other.to_string()),
         };
         Self {
@@ -111,22 +98,7 @@ impl From<&Error> for Problem {
             ..Self::new(cause, code, message)
         }
     }
-}
 
-/// Says which route to take for a model of this kind.
-fn advice(kind: &str) -> String {
-    let output = if kind == "reranker" { "scores" } else { kind };
-    let routes = formats::all::<Either>()
-        .iter()
-        .flat_map(|format| format.routes);
-    let mut fitting = routes.filter(|route| route.output == Some(output));
-    fitting.next().map_or_else(
-        || "there is no route for it".to_owned(),
-        |route| format!("use {} {}", route.method, route.path),
-    )
-}
-
-impl Problem {
     /// A problem without a field.
     pub fn new(cause: Cause, code: &'static str, message: impl Into<String>) -> Self {
         Self {

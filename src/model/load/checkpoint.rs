@@ -261,11 +261,11 @@ impl<B: Backend> Checkpoint<B> {
             }
             fingerprint = fingerprint.wrapping_add(partial.hash.0);
         }
-        let (tables, mut layouts) = self.tables.finish(&self.layout)?;
-        layouts.extend(self.onnx);
+        let (tables, layouts) = self.tables.finish(&self.layout)?;
         for finished in &tables {
             fingerprint = fingerprint.wrapping_add(finished.fingerprint);
         }
+        let layouts = [self.onnx, layouts].concat();
         let stored = stored(&self.inventory, self.store.dtype, layouts);
         let tied = tied_names(&self.inventory, &self.layout);
         let Inventory {
@@ -425,8 +425,8 @@ impl<B: Backend> Checkpoint<B> {
     }
 }
 
-/// How matrices were quantised in the files, if they were. `layouts` are those of static
-/// tables and ONNX files.
+/// How matrices were quantised in the files, if they were. `layouts` are those of static tables and
+/// ONNX files.
 fn stored(inventory: &Inventory, dtype: WeightDtype, mut layouts: Vec<String>) -> Option<Stored> {
     let quantized = inventory.quantized.iter();
     for layout in quantized.filter_map(|partial| partial.matrix.label()) {
