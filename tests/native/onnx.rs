@@ -31,13 +31,6 @@ const FILES: [(&str, Option<&str>); 19] = [
     ("tiny-gemma3.fp16", None),
 ];
 
-fn widened(layout: &str) -> Stored {
-    Stored {
-        layout: layout.to_owned(),
-        outcome: Outcome::Widened,
-    }
-}
-
 const DATA: &str = "onnx/tiny-bert.external.onnx_data";
 
 fn file(name: &str) -> Vec<u8> {
