@@ -2,9 +2,9 @@
 //!
 //! A [`Stream`] takes a file in chunks of any size and says which bytes belong to which tensor.
 //! Formats are [`safetensors`], [`torch`] checkpoints, whose [`pickle`] is read without executing
-//! anything, [`gguf`], and [`onnx`], whose graph is not executed either. [`dtype`] and [`gguf`]'s
-//! blocks decode bytes to f32, [`rows`] assembles rows, and [`quantized`] does so for matrices that
-//! are several tensors. Memory holds the header, one row, and of a quantised matrix the tensors that
+//! anything, [`gguf`], and [`onnx`], whose graph is not executed. [`dtype`] and [`gguf`]'s blocks
+//! decode bytes to f32, [`rows`] assembles rows, and [`quantized`] does so for matrices that are
+//! several tensors. Memory holds the header, one row, and of a quantised matrix the tensors that
 //! arrive before its rows can be decoded.
 
 pub mod dtype;
@@ -39,7 +39,8 @@ pub trait Visitor {
     fn header(&mut self, tensors: &[TensorInfo]) -> Result<()>;
     /// The next bytes of tensor `index`.
     fn data(&mut self, index: usize, bytes: &[u8]) -> Result<()>;
-    /// The nodes of an ONNX graph are complete: says where in it the tensors are, which are then described.
+    /// Takes the complete nodes of an ONNX graph. Returns where the tensors are in it, which
+    /// [`Self::header`] describes then.
     fn graph(&mut self, _: &onnx::Graph) -> Result<onnx::Plan> {
         Err(Error::UnsupportedModel(
             "an ONNX file is of use only where it stands in for the weights of a transformer; take safetensors".to_owned(),
@@ -114,8 +115,8 @@ pub fn folder(path: &str) -> &str {
     &path[..path.rfind('/').map_or(0, |slash| slash + 1)]
 }
 
-/// The ONNX files that are looked for where a folder has no weights in another format: those that lose the least first.
-/// Repositories of transformers.js have them in `onnx/`.
+/// The ONNX files that are looked for in a folder without weights in another format, the most exact
+/// first. Repositories of transformers.js have them in `onnx/`.
 const ONNX: [&str; 9] = [
     "onnx/model.onnx",
     "onnx/model_fp16.onnx",
@@ -128,7 +129,7 @@ const ONNX: [&str; 9] = [
     "model.onnx",
 ];
 
-/// What to look for after `path`, which is not there, where a model's weights are looked for in several formats.
+/// The file to look for next if the weights of a model are not at `path`.
 pub fn next(path: &str) -> Option<String> {
     if let Some(folder) = path.strip_suffix("pytorch_model.bin") {
         return Some(format!("{folder}{}", ONNX[0]));
@@ -142,7 +143,7 @@ pub fn next(path: &str) -> Option<String> {
     Some(format!("{folder}{}", ONNX.get(at + 1)?))
 }
 
-/// The usual weight file of the folder whose model `path` holds.
+/// The `model.safetensors` that the weight file at `path` replaces.
 pub fn usual(path: &str) -> String {
     let folder = folder(path);
     let folder = match folder.strip_suffix("onnx/") {

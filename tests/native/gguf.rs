@@ -137,7 +137,7 @@ fn from_a_folder() {
     let absent = absent.err().expect("there is none");
     assert_eq!(absent.code(), "missing_file");
     assert!(absent.to_string().contains("none.gguf"), "{absent}");
-    for other in ["model.onnx", "../model.gguf", "/model.gguf", ""] {
+    for other in ["model.h5", "../model.gguf", "/model.gguf", ""] {
         let refused = self::loader(other, WeightDtype::Q8).read_dir(&fixture("gguf"));
         let refused = refused.err().expect("it is no GGUF file");
         assert_eq!(refused.code(), "invalid_input", "{other}: {refused}");

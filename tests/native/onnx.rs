@@ -297,6 +297,7 @@ fn families_without_tests_are_refused_by_name() {
         ("tiny-qwen2", "qwen2"),
         ("tiny-t5", "t5"),
         ("tiny-deberta", "DeBERTa-v2"),
+        ("static/sentence", "static embeddings"),
     ] {
         let error = open(model, &onnx, &[], None, 4096).err();
         let error = error.expect("it must be refused");

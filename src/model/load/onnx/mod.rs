@@ -77,7 +77,7 @@ pub fn find(file: &str, graph: &Graph, blueprint: Option<&Blueprint>) -> Result<
         )))
     };
     let Some(blueprint) = blueprint else {
-        return refuse("DeBERTa-v2 and of heads by themselves");
+        return refuse("DeBERTa-v2, static embeddings and heads");
     };
     let (spec, family) = (&blueprint.spec, blueprint.family);
     let mlm = match blueprint.head {
