@@ -1,4 +1,4 @@
-//! Text → token ids with the model's tokenizer.json: the tokens of the text as the [`Pipeline`]
+//! Text → token ids with the model's tokenizer.json: the tokens of the text as the `Pipeline`
 //! gives them, cut to the model's limit, with the template's special tokens around them.
 //!
 //! Each part is an enum whose fields are checked when the file is read (`text::fields`). A few

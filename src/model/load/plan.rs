@@ -270,6 +270,12 @@ impl Planner<'_> {
             families::find(&config)?;
         }
         let classifies = modules == [Module::Classifier];
+        if self.is_cross_encoder && !classifies {
+            self.foreign.push(
+                "a CrossEncoder without a head for sequence classification (config_sentence_transformers.json)"
+                    .to_owned(),
+            );
+        }
         let has_own_modules = rest.is_some() && self.files.is_original(MODULES);
         self.foreign
             .extend(kind::foreign(&config, has_own_modules, classifies));

@@ -1,8 +1,8 @@
 //! The work of a call, in bounded steps: between steps a caller can return to its event loop, or
 //! give the call up. Results do not depend on how inputs are distributed over steps.
 //!
-//! [`start`] checks a call's options and makes a [`Run`]. Its [`queue`] tokenises inputs, a
-//! [`pass`] computes vectors for a batch of them, and [`requested`] makes the vectors of the
+//! `start` checks a call's options and makes a [`Run`]. Its `queue` tokenises inputs, a
+//! `pass` computes vectors for a batch of them, and `requested` makes the vectors of the
 //! [`outputs`] that the [`options`] ask for. [`text`] has the calls that need no pass.
 
 mod check;

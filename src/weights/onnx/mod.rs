@@ -4,7 +4,7 @@
 //! The graph is never executed. It is read to learn which initializer is which weight: whoever
 //! takes the tensors is given the [`Graph`] when its nodes have arrived, and says where each tensor
 //! of torch's is ([`Placement`]). What then arrives comes out as these tensors, in f32. Kept are
-//! the graph (at most 64 MiB), what [`Store`] keeps of the initializers, and, of a file whose
+//! the graph (at most 64 MiB), what `Store` keeps of the initializers, and, of a file whose
 //! initializers come before its nodes, these initializers, up to 64 MiB.
 
 mod element;

@@ -1,7 +1,7 @@
 //! Which initializer of an ONNX graph is which tensor of torch's.
 //!
 //! Names say too little: exporters drop those of matrices, and optimisers those of nodes. So the
-//! graph is reduced to what weights do in it ([`skeleton`]) and followed from its output back to
+//! graph is reduced to what weights do in it (`skeleton`) and followed from its output back to
 //! its tables, a block of a layer at a time, as the model's `Spec` says that it must be. What is
 //! found where the `Spec` has something else is an error that names the node: a graph of another
 //! architecture is not read.
