@@ -143,7 +143,7 @@ fn wasm(name: &str, features: &[&str], inputs: &str) -> Result<PathBuf> {
         .context("wasm-bindgen")?;
     say(&format!("optimising wasm ({name})"));
     let mut opt = command(bin("wasm-opt"));
-    opt.args(["-O3", "--strip-debug", "--strip-producers"])
+    opt.args(["-Os", "--strip-debug", "--strip-producers"])
         .args(WASM_FEATURES);
     if name == "relaxed" {
         opt.arg("--enable-relaxed-simd");
