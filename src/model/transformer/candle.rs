@@ -97,6 +97,12 @@ mod native {
             config.size("intermediate_size", 1 << 16)?;
             config.size("num_hidden_layers", 1024)?;
             config.activation("hidden_act", "gelu")?;
+            let norms = config.text("norm_rel_ebd")?.unwrap_or("none").split('|');
+            for norm in norms {
+                if !matches!(norm.trim(), "none" | "layer_norm") {
+                    return Err(config.wrong("norm_rel_ebd", "none or layer_norm"));
+                }
+            }
             for field in ["conv_kernel_size", "embedding_size", "attention_head_size"] {
                 if config.get(field).is_some() {
                     return Err(config.wrong(field, "absent"));

@@ -18,7 +18,7 @@ const VARIANT = "model.bf16.safetensors";
 
 /** Where each model's files are, and what is made of its weights. `silent` ones are of a mirror that cannot list them. */
 const MODELS = {
-  "org/tiny": { folder: `${FIXTURES}tiny-bert/` },
+  "org/tiny": { folder: `${FIXTURES}tiny-bert/`, without: ".onnx" },
   /** What a mirror leads to by another path. */
   "org/moved": { folder: `${FIXTURES}tiny-bert/`, moved: true },
   "org/private": { folder: `${FIXTURES}tiny-bert/`, token: "secret" },
