@@ -64,7 +64,7 @@ mod native {
     use candle_transformers::models::debertav2::{Config as DebertaConfig, DebertaV2Model};
 
     use super::{Collected, Config};
-    use crate::error::{Error, Result};
+    use crate::error::{Error, Result, candle_message};
 
     /// Prefix of the tensor names of a model that was saved with a head.
     const PREFIX: &str = "deberta";
@@ -150,7 +150,7 @@ mod native {
             let model = DebertaV2Model::load(builder, &self.config).map_err(|error| {
                 Error::MissingTensor {
                     file: file.to_owned(),
-                    missing: error.to_string(),
+                    missing: candle_message(error),
                     present: "others".to_owned(),
                 }
             })?;
