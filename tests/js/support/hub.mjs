@@ -43,6 +43,7 @@ const MODELS = {
     names: { "Qwen3-Embedding-0.6B-Q8_0.gguf": "qwen3-q8_0.gguf" },
     silent: true,
   },
+  "minishlab/potion-base-8M": { folder: `${FIXTURES}static/model2vec/`, silent: true },
   "Xenova/all-MiniLM-L6-v2": { folder: `${FIXTURES}tiny-bert/`, without: ".safetensors" },
   "sentence-transformers/all-MiniLM-L6-v2": { folder: `${FIXTURES}tiny-bert/` },
 };
