@@ -10,9 +10,9 @@ import type { InitOptions, LoadOptions, ModelSource } from "./types.js";
 /** The exports of an entry point that depend on its host. */
 export interface EntryPoint {
   /** Starts the WebAssembly module. */
-  init(options?: InitOptions): Promise<void>;
+  init: (options?: InitOptions) => Promise<void>;
   /** Loads a model. */
-  load(source: ModelSource, options?: LoadOptions): Promise<Embedder>;
+  load: (source: ModelSource, options?: LoadOptions) => Promise<Embedder>;
   /** Serves several models to the clients of several APIs. */
-  serve(options: ServeOptions): Server;
+  serve: (options: ServeOptions) => Server;
 }

@@ -18,7 +18,9 @@ const VARIANT = "model.bf16.safetensors";
 
 /** Where each model's files are, and what is made of its weights. `silent` ones are of a mirror that cannot list them. */
 const MODELS = {
-  "org/tiny": { folder: `${FIXTURES}tiny-bert/`, without: ".onnx" },
+  "org/tiny": { folder: `${FIXTURES}tiny-bert/` },
+  /** Has one kind of weights: what is not found cannot be replaced. */
+  "org/plain": { folder: `${FIXTURES}tiny-bert/`, without: ".onnx" },
   /** What a mirror leads to by another path. */
   "org/moved": { folder: `${FIXTURES}tiny-bert/`, moved: true },
   "org/private": { folder: `${FIXTURES}tiny-bert/`, token: "secret" },
@@ -53,7 +55,7 @@ const LOGGED = { fault: "org/tiny", slow: "org/minilm" };
 /** Models of which the Hub says something else than it should: the tiny one. */
 const LYING = "hostile";
 const kindOf = (name = "") => name.split("/")[0];
-const modelOf = (name = "") => MODELS[kindOf(name) === LYING ? "org/tiny" : (LOGGED[kindOf(name)] ?? name)];
+const modelOf = (name = "") => MODELS[kindOf(name) === LYING ? "org/plain" : (LOGGED[kindOf(name)] ?? name)];
 
 /** What a Hub remembers: requests so far, as `model path`, how many commits it has named, its logs, and its lies. */
 export const memory = () => ({ asked: [], commits: 0, logs: new Map(), lies: new Map() });
