@@ -51,7 +51,7 @@ const MODELS = {
 };
 
 /** Models that keep a log: the tiny one with faults that are still to come, and one of 91 MB by a connection of 40 MB/s. */
-const LOGGED = { fault: "org/tiny", slow: "org/minilm" };
+const LOGGED = { fault: "org/plain", slow: "org/minilm" };
 /** Models of which the Hub says something else than it should: the tiny one. */
 const LYING = "hostile";
 const kindOf = (name = "") => name.split("/")[0];
