@@ -394,7 +394,7 @@ export const cases = {
     const hub = { endpoint: `${origin}/hub`, cache: false };
     const file = "onnx/model_quantized.onnx";
     for (const [source, options] of [
-      ["Xenova/all-MiniLM-L6-v2", hub],
+      ["onnx-community/all-MiniLM-L6-v2-ONNX", hub],
       ["org/tiny", { ...hub, file }],
       [`${origin}/${TINY}`, { file }],
       [`${origin}/hub/org/tiny/resolve/main/${file}`, hub],

@@ -46,7 +46,7 @@ const MODELS = {
     silent: true,
   },
   "minishlab/potion-base-8M": { folder: `${FIXTURES}static/model2vec/`, silent: true },
-  "Xenova/all-MiniLM-L6-v2": { folder: `${FIXTURES}tiny-bert/`, without: ".safetensors" },
+  "onnx-community/all-MiniLM-L6-v2-ONNX": { folder: `${FIXTURES}tiny-bert/`, without: ".safetensors" },
   "sentence-transformers/all-MiniLM-L6-v2": { folder: `${FIXTURES}tiny-bert/` },
 };
 
