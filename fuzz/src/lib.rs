@@ -139,23 +139,28 @@ pub fn torch(input: &[u8]) {
     check(dtype(*how), *cuts, None, read);
 }
 
+/// `rest` as a file if bit 2 of `how` is 0. Otherwise the one of `files` that the bits above choose, with changes of four
+/// bytes each: a place, and what is put there.
+fn given_or_changed(how: u8, rest: &[u8], files: &[Vec<u8>]) -> Vec<u8> {
+    if how & 4 == 0 {
+        return rest.to_vec();
+    }
+    let mut file = files[usize::from(how >> 3) % files.len()].clone();
+    for [low, middle, high, byte] in rest.as_chunks::<4>().0 {
+        let place = u32::from_le_bytes([*low, *middle, *high, 0]) as usize;
+        let place = place % file.len();
+        file[place] = *byte;
+    }
+    file
+}
+
 /// A GGUF file. Byte 0: dtype in bits 0 and 1; bit 2 chooses between the file as it is and one of [`GGUF`], by the bits above,
 /// with changes of four bytes each: a place, and what is put there. Byte 1: how it is cut into chunks.
 pub fn gguf(input: &[u8]) {
     let [how, cuts, rest @ ..] = input else {
         return;
     };
-    let mut file = Vec::new();
-    if how & 4 == 0 {
-        file.extend_from_slice(rest);
-    } else {
-        file.clone_from(&GGUF_FILES[usize::from(how >> 3) % GGUF.len()]);
-        for [low, middle, high, byte] in rest.as_chunks::<4>().0 {
-            let place = u32::from_le_bytes([*low, *middle, *high, 0]) as usize;
-            let place = place % file.len();
-            file[place] = *byte;
-        }
-    }
+    let file = given_or_changed(*how, rest, &GGUF_FILES);
     let read = |name: &str| (name == GGUF_NAME).then_some(file.as_slice());
     check(dtype(*how), *cuts, Some(GGUF_NAME), read);
 }
@@ -166,17 +171,7 @@ pub fn onnx(input: &[u8]) {
     let [how, cuts, rest @ ..] = input else {
         return;
     };
-    let mut file = Vec::new();
-    if how & 4 == 0 {
-        file.extend_from_slice(rest);
-    } else {
-        file.clone_from(&ONNX_FILES[usize::from(how >> 3) % ONNX.len()]);
-        for [low, middle, high, byte] in rest.as_chunks::<4>().0 {
-            let place = u32::from_le_bytes([*low, *middle, *high, 0]) as usize;
-            let place = place % file.len();
-            file[place] = *byte;
-        }
-    }
+    let file = given_or_changed(*how, rest, &ONNX_FILES);
     let read = |name: &str| match name {
         "onnx/model.onnx" => Some(file.as_slice()),
         "onnx/tiny-bert.external.onnx_data" => Some(EXTERNAL.as_slice()),

@@ -33,7 +33,7 @@ pub enum Kernel {
 
 impl Kernel {
     /// All kernels.
-    #[cfg(test)]
+    #[cfg(all(test, not(target_arch = "wasm32")))]
     pub const ALL: [Self; 13] = [
         Self::Add,
         Self::Attention,

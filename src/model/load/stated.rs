@@ -252,14 +252,14 @@ fn set_max_tokens(
     }
     let mut fields = fields(files, &path)?;
     // These go before `max_seq_length`.
-    for (object, field) in [
-        ("model_args", "model_max_length"),
-        ("model_kwargs", "model_max_length"),
-        ("tokenizer_args", "model_max_length"),
-        ("processor_kwargs", "model_max_length"),
+    for object in [
+        "model_args",
+        "model_kwargs",
+        "tokenizer_args",
+        "processor_kwargs",
     ] {
         if let Some(Value::Object(arguments)) = fields.get_mut(object) {
-            arguments.remove(field);
+            arguments.remove("model_max_length");
         }
     }
     if let Some(Value::Object(processing)) = fields.get_mut("processing_kwargs") {

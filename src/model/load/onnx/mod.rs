@@ -199,7 +199,7 @@ impl Finder<'_> {
         } else {
             self.plain(state)?;
         }
-        state = self.encoder(state)?;
+        self.encoder(state)?;
         if let (Some(true), Some(decoder)) = (mlm, self.family.mlm.as_ref()) {
             // As in other files, a tied decoder is left out.
             let words = self.placements.last().map(|words| words.weight.id);
@@ -208,7 +208,6 @@ impl Finder<'_> {
             head.retain(|one| !same(one));
         }
         self.placements.append(&mut head);
-        let _ = state;
         Ok(output)
     }
 
@@ -464,7 +463,7 @@ impl Finder<'_> {
         )
     }
 
-    fn encoder(&mut self, mut state: State) -> Result<State> {
+    fn encoder(&mut self, mut state: State) -> Result<()> {
         let hidden = self.spec.hidden_size;
         let prefix = self.family.prefixes.first().copied().unwrap_or_default();
         if let Some(module) = self.names.final_norm {
@@ -476,8 +475,7 @@ impl Finder<'_> {
         if let Some(module) = self.names.embedding_norm {
             state = self.norm(&format!("{prefix}{module}"), state, hidden)?;
         }
-        self.tables(prefix, state)?;
-        Ok(state)
+        self.tables(prefix, state)
     }
 
     fn layer(&mut self, layer: usize, state: State) -> Result<State> {
