@@ -157,6 +157,12 @@ mod tests {
     /// What `huggingface_hub` 1.24's `constants.HF_HUB_CACHE` is for the same variables.
     #[test]
     fn the_cache_is_where_python_has_it() {
+        // The home of the user root.
+        let of_root = if cfg!(target_os = "macos") {
+            "/var/root/hf/hub"
+        } else {
+            "/root/hf/hub"
+        };
         for (variables, cache) in [
             (&[][..], "/home/u/.cache/huggingface/hub"),
             (&[("XDG_CACHE_HOME", "/xdg")], "/xdg/huggingface/hub"),
@@ -166,7 +172,7 @@ mod tests {
             ),
             (&[("HF_HOME", "~/hf")], "/home/u/hf/hub"),
             (&[("HF_HOME", "~")], "/home/u/hub"),
-            (&[("HF_HOME", "~root/hf")], "/root/hf/hub"),
+            (&[("HF_HOME", "~root/hf")], of_root),
             (
                 &[("HF_HOME", "~nobody-of-this-name/hf")],
                 "~nobody-of-this-name/hf/hub",
