@@ -111,10 +111,26 @@ export function embeddingModel<Version extends SpecificationVersion = "v4">(
   };
 }
 
+/** Documents that are texts. */
+export interface RerankTexts {
+  /** Always `"text"`. */
+  type: "text";
+  /** The documents. */
+  values: string[];
+}
+
+/** Documents that are objects. */
+export interface RerankObjects {
+  /** Always `"object"`. */
+  type: "object";
+  /** The documents. */
+  values: Record<string, unknown>[];
+}
+
 /** What the AI SDK asks a reranking model for. */
 export interface RerankCall {
   /** Texts, or objects, which are ranked as JSON. */
-  documents: { type: "text"; values: string[] } | { type: "object"; values: Record<string, unknown>[] };
+  documents: RerankTexts | RerankObjects;
   /** What the documents are to answer. */
   query: string;
   /** The most documents of the answer. */
