@@ -39,6 +39,8 @@ pub enum Bench {
     Cache,
     /// The stores that a browser has for a model
     Stores,
+    /// Compiling and instantiating the wasm, in browsers and Cloudflare's runtime
+    Start,
 }
 
 /// Runs `tests/js/bench/{what}.mjs`, which prints tables.
@@ -84,6 +86,7 @@ pub fn measure(what: Bench) -> Result<()> {
         Bench::Edge => "edge",
         Bench::Cache => "cache",
         Bench::Stores => "stores",
+        Bench::Start => "start",
     };
     if matches!(
         what,
@@ -94,6 +97,7 @@ pub fn measure(what: Bench) -> Result<()> {
             | Bench::Large
             | Bench::Cache
             | Bench::Stores
+            | Bench::Start
             | Bench::Gpu
     ) {
         setup::browsers()?;
