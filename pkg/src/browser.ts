@@ -1,19 +1,20 @@
 /**
  * The part of a host that the entry points for browsers share: everything except where the wasm and
- * the worker are.
+ * the worker are, and what only some of them can do.
  */
 
-import { browserCache } from "./cache/browser.js";
 import type { Host } from "./host.js";
 import { fetchWasm } from "./init.js";
 import type { WorkerLike } from "./types.js";
 
 /** The host for a browser or one of its workers. */
-export function browserHost(wasm: Host["wasm"], createWorker: () => WorkerLike): Host {
+export function browserHost({
+  createWorker,
+  ...more
+}: Omit<Host, "wasmAt" | "thread"> & { createWorker: () => WorkerLike }): Host {
   return {
-    wasm,
+    ...more,
     wasmAt: fetchWasm,
-    cache: browserCache,
     thread: (create = createWorker) => {
       const worker = create() as Worker;
       return {

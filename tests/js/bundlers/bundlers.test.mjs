@@ -78,6 +78,7 @@ async function check(address, { answers = 2, files = 1 } = {}) {
   try {
     await checkPage(page, address, answers);
     assert.lengthOf(wasm, files, wasm.join(" "));
+    for (const url of wasm) assert.match(url, /common-(relaxed|simd128)/);
   } finally {
     await close();
   }
