@@ -75,7 +75,9 @@ async function inWorkerd(wasm) {
 }
 
 const contents = await Promise.all(files.map((file) => readFile(file)));
-const rows = Object.fromEntries(files.map((file, index) => [nameOf(file), { bytes: contents[index].length }]));
+const rows = Object.fromEntries(
+  files.map((file, index) => [nameOf(file), { bytes: contents[index].length }]),
+);
 const server = await serve();
 for (const [name, browser] of Object.entries(browsers)) {
   if (missing(browser)) continue;

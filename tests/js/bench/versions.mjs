@@ -48,7 +48,9 @@ for (const [name, one] of Object.entries(CASES)) {
       case: name,
       package: argument,
       "ms per text": Number(median(times[index]).toFixed(3)),
-      "time, the first is 1": Number(median(times[index].map((ms, round) => ms / times[0][round])).toFixed(3)),
+      "time, the first is 1": Number(
+        median(times[index].map((ms, round) => ms / times[0][round])).toFixed(3),
+      ),
     });
   }
 }

@@ -159,6 +159,37 @@ for (const [name, browser] of Object.entries(browsers)) {
       await page.close();
     });
 
+    test("the entry lean loads by address, and says what it lacks", async () => {
+      const { page } = opened;
+      const found = await page.evaluate(async (origin) => {
+        const { load } = await import("/pkg/dist/lean.js");
+        const model = await load(`${origin}/tests/fixtures/tiny-bert/`);
+        const { shape } = await model.encode("a cat");
+        const store = { get() {}, put() {}, delete() {} };
+        const failing = [
+          () => load("org/tiny"),
+          () => load(`${origin}/tests/fixtures/tiny-bert/`, { revision: "1", cache: store }),
+          () => model.fetch("/v1/embeddings"),
+          () => model.handler(),
+        ];
+        const errors = [];
+        for (const call of failing) {
+          try {
+            await call();
+          } catch ({ code, message }) {
+            errors.push([code, message.includes("import gossamer-embed")]);
+          }
+        }
+        return { shape, cached: await model.cached, errors };
+      }, server.origin);
+      const errors = ["invalid_source", "invalid_input", "unsupported_runtime", "unsupported_runtime"];
+      assert.deepEqual(found, {
+        shape: [1, 48],
+        cached: false,
+        errors: errors.map((code) => [code, true]),
+      });
+    });
+
     test("downloads one build of the wasm for a model, and a second one where only its files show that", async () => {
       const { origin } = server;
       const hub = { endpoint: `${origin}/hub`, cache: false };

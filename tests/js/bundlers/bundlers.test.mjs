@@ -151,6 +151,14 @@ describe("an app made with", { skip: missing(browsers.Chromium) }, () => {
     await checkBuilt(root);
   });
 
+  test("Vite, with the entry lean", async () => {
+    const { build } = await api("vite");
+    const root = await scaffold("vite-lean", "page");
+    await importFrom(join(root, "src/outcome.js"), "gossamer-embed/lean");
+    await build({ root, logLevel: "warn" });
+    await checkBuilt(root);
+  });
+
   for (const name of ["webpack", "@rspack/core"]) {
     test(name, async () => {
       const app = await scaffold(name.replace("/", "-"), "page");

@@ -63,8 +63,10 @@ async function inBrowser({ code, before, after }) {
   browser ??= await open();
   // What one has started is not there for the next.
   await page.goto(`${server.origin}/tests/js/support/page.html`);
-  const file = (_, inline) => `from "${server.origin}/pkg/dist/${inline ? "inline" : "web"}.js"`;
-  const script = [before, code, after].join("\n").replaceAll(/from "gossamer-embed(\/inline)?"/g, file);
+  const file = (_, entry = "web") => `from "${server.origin}/pkg/dist/${entry}.js"`;
+  const script = [before, code, after]
+    .join("\n")
+    .replaceAll(/from "gossamer-embed(?:\/(inline|lean))?"/g, file);
   const problem = await page.evaluate(async (script) => {
     const url = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
     return import(url).then(
