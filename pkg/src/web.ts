@@ -21,8 +21,27 @@ const host = browserHost(
         ? new URL("./wasm/relaxed.wasm", import.meta.url)
         : new URL("./wasm/simd128.wasm", import.meta.url),
     ),
-  () => new Worker(new URL("./worker.js", import.meta.url), { type: "module" }),
+  () => relayed(import.meta.url) ?? new Worker(new URL("./worker.js", import.meta.url), { type: "module" }),
 );
+
+/**
+ * The worker of a package that was imported from another origin, such as a CDN; undefined where
+ * there is no need for it. Browsers start only workers of the page's origin, so this one is a module
+ * of the page that imports the script from `entry`'s folder. Bundlers rename this file, and place
+ * the worker themselves.
+ */
+function relayed(entry: string): Worker | undefined {
+  const { origin, protocol, pathname } = new URL(entry);
+  const isElsewhere = protocol.startsWith("http") && origin !== globalThis.location?.origin;
+  if (!isElsewhere || !pathname.endsWith("/web.js")) return undefined;
+  const script = `import ${JSON.stringify(entry.replace(/web\.js(?=[?#]|$)/, "worker.js"))};`;
+  const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+  try {
+    return new Worker(address, { type: "module" });
+  } finally {
+    URL.revokeObjectURL(address);
+  }
+}
 
 /** The models that this browser has cached for this origin. */
 export const cache: ModelCache = browserModels;
