@@ -7,13 +7,30 @@ import type { Download } from "./download.js";
 import { size } from "./format.js";
 import { type Role, session } from "./session.js";
 
+/** Moves the focus within an element to the first match of the selectors, which may be no control. */
+export function focusOn(parent: ParentNode, selectors: string): void {
+  const target = parent.querySelector<HTMLElement>(selectors);
+  if (!target) return;
+  if (!target.matches("a, button, input, select, textarea, summary, [tabindex]")) target.tabIndex = -1;
+  target.focus();
+}
+
+/** Whether what had the focus has gone, or can have it no longer. */
+function isFocusLost(): boolean {
+  const { activeElement } = document;
+  return !activeElement || activeElement === document.body || activeElement.matches(":disabled, dialog");
+}
+
 /** Advice for this page, in addition to the package's message, which is about its API. */
 function advice(error: GossamerError): string {
   if (error.status === 401 || error.status === 403) {
     return "The model is private or gated: accept its terms on huggingface.co, and enter an access token under “More options”.";
   }
   if (error.code === "network" && !navigator.onLine) {
-    return "This browser is offline: models that are kept on this device still load.";
+    return "This browser is offline. Models that are kept on this device still load, and so do local files.";
+  }
+  if (isHubAway(error)) {
+    return "The Hugging Face Hub cannot be reached from here: it is down, or a network blocks it. The page's own models and local files need no Hub.";
   }
   if (error.code === "network") {
     return "This page may only ask its own host and huggingface.co: other hosts have to be allowed by whoever serves it.";
@@ -24,6 +41,15 @@ function advice(error: GossamerError): string {
   return "";
 }
 
+/** Whether the Hub itself does not answer. */
+export function isHubAway(error: unknown): boolean {
+  return (
+    error instanceof GossamerError &&
+    error.code === "network" &&
+    /https:\/\/huggingface\.co.*Check the connection/s.test(error.message)
+  );
+}
+
 /**
  * A panel renders into the document instead of a shadow root, so that all share one style sheet and
  * labels work across panels.
@@ -32,10 +58,13 @@ export abstract class Panel extends LitElement {
   static override properties: Record<string, object> = {
     busy: { state: true },
     problem: { state: true },
+    said: { state: true },
   };
   /** Whether an action of a button is in progress. */
   declare protected busy: boolean;
   declare protected problem: string | undefined;
+  /** What a screen reader announces: what has appeared. */
+  declare protected said: string | undefined;
   /** The work in progress, by kind. New work aborts earlier work of the same kind. */
   readonly #working = new Map<string, AbortController>();
 
@@ -63,8 +92,14 @@ export abstract class Panel extends LitElement {
 
   readonly #refresh = () => this.requestUpdate();
 
-  /** Runs the action of a button, aborts earlier work of the same kind, and shows errors. */
-  protected async attempt(work: (signal: AbortSignal) => Promise<void>, kind = ""): Promise<void> {
+  /**
+   * Runs the action of a button, aborts earlier work of the same kind, and shows errors. If the
+   * button has lost the focus, the error gets it, or what matches `appears`.
+   */
+  protected async attempt(
+    work: (signal: AbortSignal) => Promise<void>,
+    { kind = "", appears }: { kind?: string; appears?: string } = {},
+  ): Promise<void> {
     this.#working.get(kind)?.abort();
     const working = new AbortController();
     this.#working.set(kind, working);
@@ -78,14 +113,19 @@ export abstract class Panel extends LitElement {
       if (this.#working.get(kind) === working) this.#working.delete(kind);
       this.busy = this.#working.size > 0;
     }
+    await this.updateComplete;
+    const selectors = this.problem === undefined ? appears : "[role=alert] .message";
+    if (selectors && isFocusLost()) focusOn(this, selectors);
   }
 
   protected readonly cancel = (kind = "") => this.#working.get(kind)?.abort();
 
-  protected alert(): TemplateResult {
+  /** Errors, and what is announced. */
+  protected alert(more: TemplateResult | typeof nothing = nothing): TemplateResult {
     return html`<div role="alert">
-      ${this.problem === undefined ? nothing : html`<p class="message">${this.problem}</p>`}
-    </div>`;
+        ${this.problem === undefined ? nothing : html`<p class="message">${this.problem} ${more}</p>`}
+      </div>
+      <p class="sr-only" role="status">${this.said}</p>`;
   }
 }
 
@@ -117,7 +157,7 @@ export function modelWanted(what: string, role: Role): TemplateResult {
             ? html`<span role="status">${arriving(download)}</span>`
             : html`<button type="button" @click=${() => demo.load(role)}>Load the page's ${role} model</button>`
         }
-        <a class="button quiet" href="#load">Choose another</a>
+        <a class="button quiet" href="#load">Choose another…</a>
       </p>
       ${problem === undefined ? nothing : html`<p class="message">${explain(problem)}</p>`}
     </div>

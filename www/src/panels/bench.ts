@@ -101,7 +101,7 @@ class BenchPanel extends Panel {
         <p class="actions">
           <button type="submit" ?disabled=${!model || this.busy}>Measure</button>
           ${this.busy ? html`<button type="button" class="quiet" @click=${() => this.cancel()}>Cancel</button>` : nothing}
-          <output>${this.under}</output>
+          <output aria-live="off">${this.under}</output>
         </p>
       </form>
       ${this.rows.length > 0 ? this.#results() : nothing}
@@ -109,36 +109,39 @@ class BenchPanel extends Panel {
   }
 
   readonly #measure = (form: HTMLFormElement) =>
-    this.attempt(async (signal) => {
-      const fields = new FormData(form);
-      const model = session.dense ?? session.sparse;
-      if (!model) return;
-      const [dtypes, workers] = [fields.getAll("dtype"), fields.getAll("workers").map(Number)];
-      const peer = fields.has("peer");
-      if (!peer && (dtypes.length === 0 || workers.length === 0)) {
-        throw new Error(
-          "There is nothing to measure: tick at least one kind of weights and one number of workers.",
-        );
-      }
-      this.rows = [];
-      this.ratios = undefined;
-      try {
-        for (const dtype of dtypes as LoadOptions["dtype"][]) {
-          for (const number of workers) {
-            this.under = `${dtype}, ${plural(number, "worker")}…`;
-            this.rows = [...this.rows, await measure(model, { dtype, workers: number }, signal)];
-          }
+    this.attempt((signal) => this.#run(form, signal), { appears: "table" });
+
+  async #run(form: HTMLFormElement, signal: AbortSignal): Promise<void> {
+    const fields = new FormData(form);
+    const model = session.dense ?? session.sparse;
+    if (!model) return;
+    const [dtypes, workers] = [fields.getAll("dtype"), fields.getAll("workers").map(Number)];
+    const peer = fields.has("peer");
+    if (!peer && (dtypes.length === 0 || workers.length === 0)) {
+      throw new Error(
+        "There is nothing to measure: tick at least one kind of weights and one number of workers.",
+      );
+    }
+    this.rows = [];
+    this.ratios = undefined;
+    try {
+      for (const dtype of dtypes as LoadOptions["dtype"][]) {
+        for (const number of workers) {
+          this.under = `${dtype}, ${plural(number, "worker")}…`;
+          this.rows = [...this.rows, await measure(model, { dtype, workers: number }, signal)];
         }
-        if (peer) {
-          this.under = `${PEER}…`;
-          const { ours, theirs, ratios } = await besidePeer(model, signal);
-          const others = this.rows.filter(({ name }) => name !== ours.name);
-          [this.rows, this.ratios] = [[...others, ours, theirs], ratios];
-        }
-      } finally {
-        this.under = undefined;
       }
-    });
+      if (peer) {
+        this.under = `${PEER}…`;
+        const { ours, theirs, ratios } = await besidePeer(model, signal);
+        const others = this.rows.filter(({ name }) => name !== ours.name);
+        [this.rows, this.ratios] = [[...others, ours, theirs], ratios];
+      }
+      this.said = `${plural(this.rows.length, "line")} measured.`;
+    } finally {
+      this.under = undefined;
+    }
+  }
 
   #results(): TemplateResult {
     return html`

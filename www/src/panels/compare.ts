@@ -56,21 +56,24 @@ class ComparePanel extends Panel {
   }
 
   readonly #compare = (form: HTMLFormElement) =>
-    this.attempt(async (signal) => {
-      const texts = String(new FormData(form).get("texts"))
-        .split("\n")
-        .map((line) => line.trim())
-        .filter((line) => line !== "");
-      if (texts.length < 2)
-        throw new Error("There is nothing to compare: write at least two texts, one a line.");
-      const embedder = (session.dense ?? session.sparse)?.embedder;
-      if (!embedder) return;
-      const start = performance.now();
-      const compared = session.dense
-        ? await dense(embedder, texts, signal)
-        : await sparse(embedder, texts, signal);
-      this.comparison = { texts, milliseconds: performance.now() - start, ...compared };
-    });
+    this.attempt((signal) => this.#run(form, signal), { appears: ".timing" });
+
+  async #run(form: HTMLFormElement, signal: AbortSignal): Promise<void> {
+    const texts = String(new FormData(form).get("texts"))
+      .split("\n")
+      .map((line) => line.trim())
+      .filter((line) => line !== "");
+    if (texts.length < 2)
+      throw new Error("There is nothing to compare: write at least two texts, one a line.");
+    const embedder = (session.dense ?? session.sparse)?.embedder;
+    if (!embedder) return;
+    const start = performance.now();
+    const compared = session.dense
+      ? await dense(embedder, texts, signal)
+      : await sparse(embedder, texts, signal);
+    this.comparison = { texts, milliseconds: performance.now() - start, ...compared };
+    this.said = `The similarities of ${plural(texts.length, "text")}.`;
+  }
 
   #results({ texts, similarity, places, milliseconds, tokens }: Comparison): TemplateResult {
     const each = time(milliseconds / texts.length);
