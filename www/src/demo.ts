@@ -39,6 +39,8 @@ export interface DemoIndex {
 class Demo extends EventTarget {
   /** Models that are being loaded. */
   readonly downloads = new Map<Use, Download>();
+  /** Models that are loaded next. */
+  readonly queued = new Set<Use>();
   /** Errors of models that failed to load. */
   readonly problems = new Map<Use, unknown>();
   #facts: Promise<Facts> | undefined;
@@ -50,11 +52,33 @@ class Demo extends EventTarget {
   }
 
   /** Loads the models that come with the page, once, unless the visitor has others. */
-  start(): void {
+  async start(): Promise<void> {
     if (this.#started) return;
     this.#started = true;
-    const others = session.models.length + this.downloads.size + this.problems.size;
-    if (others === 0) for (const role of ROLES) void this.load(role);
+    if (session.models.length + this.downloads.size + this.problems.size > 0) return;
+    // The small model is not to share the line with the large one: its results are there early.
+    this.queued.add("dense");
+    void this.load("sparse");
+    const small = this.downloads.get("sparse");
+    await this.#until(() => !this.downloads.has("sparse") || small?.hasArrived === true);
+    this.queued.delete("dense");
+    void this.load("dense");
+  }
+
+  /** Whether a model is being loaded, or will be. */
+  expects(use: Use): boolean {
+    return this.downloads.has(use) || this.queued.has(use);
+  }
+
+  /** Resolves when no model is being loaded. */
+  async settled(): Promise<void> {
+    await this.#until(() => this.downloads.size + this.queued.size === 0);
+  }
+
+  async #until(condition: () => boolean): Promise<void> {
+    while (!condition()) {
+      await new Promise((changed) => this.addEventListener("change", changed, { once: true }));
+    }
   }
 
   /** Loads the page's own model of a role instead of the one of the last visit. */

@@ -90,7 +90,7 @@ class Page extends LitElement {
     if (this.drawn) return void (await import("./panels/load.js"));
     this.place = place in PLACES ? place : "search";
     this.#visited.add(this.place);
-    if (this.place === "search") demo.start();
+    if (this.place === "search") void demo.start();
     await PLACES[this.place]?.load();
   };
 

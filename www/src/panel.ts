@@ -7,9 +7,9 @@ import type { Download } from "./download.js";
 import { size } from "./format.js";
 import { type Role, session } from "./session.js";
 
-/** Moves the focus within an element to the first match of the selectors, which may be no control. */
-export function focusOn(parent: ParentNode, selectors: string): void {
-  const target = parent.querySelector<HTMLElement>(selectors);
+/** Moves the focus to the first of these selectors that matches. It may be no control. */
+export function focusOn(parent: ParentNode, ...selectors: string[]): void {
+  const [target] = selectors.flatMap((selector) => parent.querySelector<HTMLElement>(selector) ?? []);
   if (!target) return;
   if (!target.matches("a, button, input, select, textarea, summary, [tabindex]")) target.tabIndex = -1;
   target.focus();
@@ -94,11 +94,11 @@ export abstract class Panel extends LitElement {
 
   /**
    * Runs the action of a button, aborts earlier work of the same kind, and shows errors. If the
-   * button has lost the focus, the error gets it, or what matches `appears`.
+   * button has lost the focus, the error gets it, or the first of `appears` that is there.
    */
   protected async attempt(
     work: (signal: AbortSignal) => Promise<void>,
-    { kind = "", appears }: { kind?: string; appears?: string } = {},
+    { kind = "", appears = [] }: { kind?: string; appears?: string[] } = {},
   ): Promise<void> {
     this.#working.get(kind)?.abort();
     const working = new AbortController();
@@ -114,8 +114,7 @@ export abstract class Panel extends LitElement {
       this.busy = this.#working.size > 0;
     }
     await this.updateComplete;
-    const selectors = this.problem === undefined ? appears : "[role=alert] .message";
-    if (selectors && isFocusLost()) focusOn(this, selectors);
+    if (isFocusLost()) focusOn(this, ...(this.problem === undefined ? appears : ["[role=alert] .message"]));
   }
 
   protected readonly cancel = (kind = "") => this.#working.get(kind)?.abort();

@@ -71,7 +71,12 @@ describe("the looks of the demo page", { skip: missing(browsers.Chromium) }, () 
     await page.click("[data-panel=load] button[type=submit]");
     assert.equal(await visitor.settled(), "");
     await page.waitForTimeout(500);
-    assert.deepEqual(await page.evaluate(() => globalThis.shifts), []);
+    const shifts = await page.evaluate(() => globalThis.shifts);
+    // The names of the models of the last visit, which are loaded meanwhile.
+    assert.deepEqual(
+      shifts.filter((html) => !/^<span class="chip/.test(html)),
+      [],
+    );
   });
 
   test("the page is never blocked for 50 ms while thousands of passages are read and indexed", async () => {
@@ -80,6 +85,11 @@ describe("the looks of the demo page", { skip: missing(browsers.Chromium) }, () 
     await writeFile(file, passages.join("\n"));
     /** Indexes, asks, and tells how long the page was blocked each time that it was. */
     const blocked = async () => {
+      // As at a first visit: nothing is loaded and indexed again.
+      await page.evaluate(async () => {
+        localStorage.clear();
+        await caches.delete("gossamer-index");
+      });
       await page.reload();
       await visitor.open("load");
       await visitor.press("Load");
@@ -94,10 +104,13 @@ describe("the looks of the demo page", { skip: missing(browsers.Chromium) }, () 
       await visitor.until(() => document.querySelector(".drop strong")?.textContent === "many.jsonl");
       await visitor.press("Index");
       await visitor.until(() =>
-        document.querySelector("[data-panel=search] output")?.textContent.includes("2,"),
+        document.querySelector("[data-panel=search] .indexing")?.textContent.includes("2,"),
       );
       assert.equal(await visitor.settled(), "");
-      assert.match(await visitor.text(".timing"), /^3,000 passages indexed/);
+      assert.equal(
+        await page.evaluate(() => document.querySelector("gossamer-search").indexed.done.dense),
+        3000,
+      );
       await visitor.fill("query", "a ship at night");
       await visitor.see("[data-panel=search] .ranking.dense li");
       return page.evaluate(() => globalThis.longTasks);

@@ -109,7 +109,7 @@ class BenchPanel extends Panel {
   }
 
   readonly #measure = (form: HTMLFormElement) =>
-    this.attempt((signal) => this.#run(form, signal), { appears: "table" });
+    this.attempt((signal) => this.#run(form, signal), { appears: ["table"] });
 
   async #run(form: HTMLFormElement, signal: AbortSignal): Promise<void> {
     const fields = new FormData(form);

@@ -56,7 +56,7 @@ class ComparePanel extends Panel {
   }
 
   readonly #compare = (form: HTMLFormElement) =>
-    this.attempt((signal) => this.#run(form, signal), { appears: ".timing" });
+    this.attempt((signal) => this.#run(form, signal), { appears: [".timing"] });
 
   async #run(form: HTMLFormElement, signal: AbortSignal): Promise<void> {
     const texts = String(new FormData(form).get("texts"))

@@ -273,7 +273,7 @@ class LoadPanel extends Panel {
       this.said = `${name} is loaded.`;
       void embedder.cached.then(this.#list);
     };
-    return this.attempt(loading, { appears: ".card h3" });
+    return this.attempt(loading, { appears: [".card h3"] });
   };
 
   readonly #list = async () => {
@@ -329,7 +329,7 @@ class LoadPanel extends Panel {
         await this.#list();
         this.said = `${lastPart(model)} is deleted.`;
       },
-      { appears: ".kept button, h2" },
+      { appears: [".kept button", "h2"] },
     );
 
   readonly #forgetIndex = () =>
@@ -339,7 +339,7 @@ class LoadPanel extends Panel {
         await this.#list();
         this.said = "The index is deleted.";
       },
-      { appears: ".kept button, h2" },
+      { appears: [".kept button", "h2"] },
     );
 
   readonly #unload = async (model: LoadedModel) => {
@@ -419,13 +419,21 @@ class LoadPanel extends Panel {
           ${facts(info, model.milliseconds).map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}
         </dl>
         <p class="actions">
-          <a class="button" href="#search">Search with it</a>
-          ${uses.includes("dense") ? html`<a class="button quiet" href="#compare">Compare texts</a>` : nothing}
-          ${uses.includes("sparse") ? html`<a class="button quiet" href="#xray">X-ray a text</a>` : nothing}
+          ${goTo("search", "Search with it")}
+          ${uses.includes("dense") ? goTo("compare", "Compare texts") : nothing}
+          ${uses.includes("sparse") ? goTo("xray", "X-ray a text") : nothing}
         </p>
       </article>
     `;
   }
+}
+
+/** Leaves the drawer for a panel. */
+function goTo(panel: string, title: string): TemplateResult {
+  const go = () => {
+    location.hash = panel;
+  };
+  return html`<button type="button" class="quiet" @click=${go}>${title}</button>`;
 }
 
 /** The text of a field; undefined if it is empty. */

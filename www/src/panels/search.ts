@@ -25,8 +25,8 @@ const KEEPING = 15_000;
 const INDEX = "index";
 
 /** What has appeared after such work, for the focus. */
-const TEXTS = { kind: "texts", appears: ".corpus + .actions button:enabled, .corpus > summary" };
-const BUILDING = { kind: INDEX, appears: "[name=query]" };
+const TEXTS = { kind: "texts", appears: [".corpus + .actions button:enabled", ".corpus > summary"] };
+const BUILDING = { kind: INDEX, appears: ["[name=query]"] };
 
 /** Example queries. A click runs one. */
 const EXAMPLES = [
@@ -210,7 +210,7 @@ class SearchPanel extends Panel {
         }
         ${indexing === undefined ? nothing : html`<button type="button" class="quiet" @click=${() => this.cancel(INDEX)}>Cancel</button>`}
       </p>
-      <p class="indexing">${indexing && indexed ? progress(indexed, indexing) : nothing}</p>
+      <p class="indexing">${indexed && (indexing ? progress(indexed, indexing) : unfinished(indexed))}</p>
     `;
   }
 
@@ -239,7 +239,7 @@ class SearchPanel extends Panel {
     // With its vectors a file needs no decision: it is indexed at once.
     if (vectors.some((role) => session[role]) && this.indexing === undefined) return this.#build();
     await this.updateComplete;
-    focusOn(this, TEXTS.appears);
+    focusOn(this, ...TEXTS.appears);
   }
 
   /** Begins with the index of the last visit, or with the page's passages. */
@@ -333,6 +333,8 @@ class SearchPanel extends Panel {
         update();
         if (this.indexed) this.said = state(this.indexed);
         if (count() > 0) await this.#keep();
+        this.#answered = "";
+        this.#askAgain();
       }
     }, BUILDING);
 
@@ -489,11 +491,11 @@ class SearchPanel extends Panel {
     const { answer, shown } = this;
     const isComing = (kind: Kind) =>
       kind === "reranked"
-        ? demo.downloads.has("reranker") || (answer && session.reranker)
-        : ROLES.some((role) => demo.downloads.has(role));
+        ? demo.expects("reranker") || (answer && session.reranker)
+        : ROLES.some((role) => demo.expects(role));
     const kinds = (Object.keys(KINDS) as Kind[]).filter((kind) => isComing(kind) || answer?.rankings[kind]);
     if (kinds.length === 0) return nothing;
-    const [missing] = ROLES.filter((role) => !session[role] && !demo.downloads.has(role));
+    const [missing] = ROLES.filter((role) => !session[role] && !demo.expects(role));
     const current = kinds.includes(shown) ? shown : (kinds[0] ?? "dense");
     return html`
       <div class="tabs" role="group" aria-label="Ranking">
@@ -583,6 +585,12 @@ function latency({ embedding, rankings }: Answer): TemplateResult {
     ),
   ];
   return html`${stages.join(" · ")}`;
+}
+
+/** Said of an index whose making was cancelled. */
+function unfinished(indexed: Indexed): string {
+  const { texts, done } = indexed;
+  return Object.values(done).some((count) => count < texts.length) ? state(indexed) : "";
 }
 
 /** The state of the index, shown while there is no answer. */

@@ -68,7 +68,7 @@ class XrayPanel extends Panel {
   }
 
   readonly #look = (form: HTMLFormElement) =>
-    this.attempt((signal) => this.#run(form, signal), { appears: ".timing" });
+    this.attempt((signal) => this.#run(form, signal), { appears: [".timing"] });
 
   async #run(form: HTMLFormElement, signal: AbortSignal): Promise<void> {
     const fields = new FormData(form);
