@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::run::{command, root, run, say, target};
-use crate::{build, model, setup, size};
+use crate::{build, model, serve, setup, size};
 
 /// A benchmark.
 #[derive(Clone, Copy, ValueEnum)]
@@ -39,6 +39,8 @@ pub enum Bench {
     Cache,
     /// The stores that a browser has for a model
     Stores,
+    /// From opening the demo page in a fresh Chromium to its first results, here and at 20 Mbit/s
+    First,
 }
 
 /// Runs `tests/js/bench/{what}.mjs`, which prints tables.
@@ -84,6 +86,10 @@ pub fn measure(what: Bench) -> Result<()> {
         Bench::Edge => "edge",
         Bench::Cache => "cache",
         Bench::Stores => "stores",
+        Bench::First => {
+            serve::demo_data()?;
+            "first"
+        }
     };
     if matches!(
         what,
@@ -94,6 +100,7 @@ pub fn measure(what: Bench) -> Result<()> {
             | Bench::Large
             | Bench::Cache
             | Bench::Stores
+            | Bench::First
             | Bench::Gpu
     ) {
         setup::browsers()?;

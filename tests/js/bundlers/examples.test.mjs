@@ -126,10 +126,10 @@ describe("in Chromium", { skip: missing(browsers.Chromium) }, () => {
   test("examples/html is one file that imports from a CDN", async () => {
     const app = await copy("html");
     const site = await preview({
-      root: app,
+      root: apps,
       logLevel: "warn",
       configFile: false,
-      build: { outDir: "." },
+      build: { outDir: app },
       preview: { host: "127.0.0.1", port: 0 },
     });
     const { page, problems, close } = await open();
@@ -198,7 +198,8 @@ describe("in Chromium", { skip: missing(browsers.Chromium) }, () => {
 
   test("examples/extension finds bookmarks", async () => {
     const app = await realpath(await copy("extension"));
-    await cp(installed, join(app, "gossamer-embed"), { recursive: true });
+    await cp(installed, join(app, "node_modules/gossamer-embed"), { recursive: true });
+    await run("npm", ["run", "build"], { cwd: app });
     await cp(root + TINY, join(app, "model"), { recursive: true });
     const profile = await mkdtemp(join(tmpdir(), "gossamer-"));
     const context = await browsers.Chromium.openWithExtension(profile, app);

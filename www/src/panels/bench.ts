@@ -70,8 +70,8 @@ class BenchPanel extends Panel {
     return html`
       <h2>Bench</h2>
       <p class="lead">
-        How fast the model is on this machine, in this browser: one text of about 32 tokens, and batches of ${BATCH}. The
-        model is loaded anew for each line.
+        Measures how fast the model is on this machine, in this browser: one text of about 32 tokens, and batches of
+        ${BATCH}. The model is loaded again for each line.
       </p>
       ${this.alert()}
       ${model ? nothing : modelWanted("The bench needs a model.", "dense")}
@@ -95,8 +95,9 @@ class BenchPanel extends Panel {
           <label><input type="checkbox" name="peer" value=${PEER} aria-describedby="peer" /> ${PEER}</label>
         </fieldset>
         <p class="hint" id="peer">
-          A library on the ONNX runtime, measured by turns with ours, one thread each. It downloads its runtime (15 MB, or 4
-          if the host compresses it) and its own model in 8 bits (23 MB for all-MiniLM-L6-v2), and keeps neither.
+          transformers.js uses the ONNX runtime. Both libraries run by turns, with one thread each. transformers.js downloads
+          its runtime (15 MB, or 4 if the host compresses it) and its own model in 8 bits (23 MB for all-MiniLM-L6-v2). Neither
+          is kept.
         </p>
         <p class="actions">
           <button type="submit" ?disabled=${!model || this.busy}>Measure</button>

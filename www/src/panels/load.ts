@@ -94,7 +94,7 @@ class LoadPanel extends Panel {
           <div class="offers">
             ${OFFERS.map((offer) => this.#offer(offer))}
             ${this.#way(OTHER, "Another model", "Any model of the Hugging Face Hub, or the address of a folder.")}
-            ${this.#way(FILES, "Local files", "A folder with a model, or a GGUF file.")}
+            ${this.#way(FILES, "Local files", "A folder with a model, or a GGUF file. Nothing is uploaded.")}
           </div>
           ${this.choice === OTHER ? this.#named() : nothing} ${this.choice === FILES ? this.#drop() : nothing}
           <div class="options">
@@ -145,8 +145,8 @@ class LoadPanel extends Panel {
               </label>
             </div>
             <p class="hint">
-              The token goes to the Hub alone, and is forgotten with this tab. This page may ask its own host and
-              huggingface.co only.
+              The token is sent to the Hub only, and is not stored. This page may ask only its own host and
+              huggingface.co.
             </p>
           </details>
         </fieldset>

@@ -45,8 +45,8 @@ class XrayPanel extends Panel {
     return html`
       <h2>Sparse X-ray</h2>
       <p class="lead">
-        A sparse vector is a list of weighted words. The model keeps those of the text that matter, and adds words that
-        others would use for the same thing; a score is what two lists share.
+        A sparse vector is a list of weighted words. The model keeps the important words of the text, and adds words that
+        others might use for the same thing. The score of two texts is made of the words that both lists have.
       </p>
       ${this.alert()}
       ${model ? nothing : modelWanted("The X-ray needs a sparse model.", "sparse")}
