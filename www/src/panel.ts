@@ -15,10 +15,13 @@ export function focusOn(parent: ParentNode, ...selectors: string[]): void {
   target.focus();
 }
 
-/** Whether what had the focus has gone, or can have it no longer. */
-function isFocusLost(): boolean {
+/** Whether the focus may be moved: nothing has it any more, or the button still has it that was pressed. */
+function isFocusFree(pressed: Element | null): boolean {
   const { activeElement } = document;
-  return !activeElement || activeElement === document.body || activeElement.matches(":disabled, dialog");
+  if (!activeElement || activeElement === document.body) return true;
+  return (
+    activeElement.matches(":disabled, dialog") || (activeElement === pressed && pressed.matches("button"))
+  );
 }
 
 /** Advice for this page, in addition to the package's message, which is about its API. */
@@ -93,8 +96,9 @@ export abstract class Panel extends LitElement {
   readonly #refresh = () => this.requestUpdate();
 
   /**
-   * Runs the action of a button, aborts earlier work of the same kind, and shows errors. If the
-   * button has lost the focus, the error gets it, or the first of `appears` that is there.
+   * Runs the action of a button, aborts earlier work of the same kind, and shows errors. The focus
+   * then goes to the error, or to the first of `appears` that is there, unless the visitor has moved
+   * on.
    */
   protected async attempt(
     work: (signal: AbortSignal) => Promise<void>,
@@ -105,6 +109,7 @@ export abstract class Panel extends LitElement {
     this.#working.set(kind, working);
     this.problem = undefined;
     this.busy = true;
+    const pressed = document.activeElement;
     try {
       await work(working.signal);
     } catch (error) {
@@ -114,7 +119,8 @@ export abstract class Panel extends LitElement {
       this.busy = this.#working.size > 0;
     }
     await this.updateComplete;
-    if (isFocusLost()) focusOn(this, ...(this.problem === undefined ? appears : ["[role=alert] .message"]));
+    if (isFocusFree(pressed))
+      focusOn(this, ...(this.problem === undefined ? appears : ["[role=alert] .message"]));
   }
 
   protected readonly cancel = (kind = "") => this.#working.get(kind)?.abort();

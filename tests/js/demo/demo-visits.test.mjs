@@ -411,7 +411,7 @@ describe("Chromium alone", { skip: missing(browsers.Chromium) }, () => {
       await keyboard.type("Whales sing.\nTrains run on rails.");
       await tabTo(".corpus form button");
       await keyboard.press("Enter");
-      await focusComesTo("[data-panel=search] .actions button");
+      await focusComesTo("[data-panel=search] .corpus + .actions button");
       await keyboard.press("Enter");
       await focusComesTo("[data-panel=search] [name=query]");
       // The query is asked again.
