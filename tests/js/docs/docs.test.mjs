@@ -171,10 +171,14 @@ async function standIns(folder) {
   }
 }
 
-/** Commands, in a folder of their own. */
+/** Commands, in a folder of their own, which for an example's has its files. */
 async function inShell({ code }, id, page, context) {
   const folder = join(scratch, id);
   await mkdir(folder);
+  if (page.startsWith("examples/")) {
+    const filter = (path) => !path.endsWith("node_modules");
+    await cp(join(root, page, ".."), folder, { recursive: true, filter });
+  }
   await cp(`${FIXTURES}/tiny-splade`, join(folder, "path/to/a-splade-model"), { recursive: true });
   const port = await freePort();
   const { stdout: curl } = await run("which", ["curl"]);
