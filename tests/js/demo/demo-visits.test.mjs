@@ -240,7 +240,7 @@ for (const [name, browser] of Object.entries(browsers)) {
           "Dense cosine",
           "Hybrid reciprocal rank fusion",
           "Sparse dot product",
-          "Reranked score of the reranker",
+          "Reranked score",
         ]);
         const ranked = await page.evaluate(
           () => document.querySelector("gossamer-search").answer.rankings.reranked.hits,
@@ -259,6 +259,14 @@ for (const [name, browser] of Object.entries(browsers)) {
         assert.equal(await visitor.count(".ranking.reranked li"), 10);
         assert.match(await visitor.text(".timing"), /· reranking [\d.]+ m?s/);
         assert.match(await said(page, "search"), /10 reranked/);
+        if (name === "Chromium") {
+          await page.setViewportSize({ width: 390, height: 844 });
+          const [inner, outer] = await page.evaluate(() => [
+            document.documentElement.scrollWidth,
+            document.documentElement.clientWidth,
+          ]);
+          assert.isAtMost(inner, outer);
+        }
       } finally {
         await close();
       }

@@ -17,7 +17,7 @@ export const KINDS = {
   dense: { title: "Dense", how: "cosine" },
   hybrid: { title: "Hybrid", how: "reciprocal rank fusion" },
   sparse: { title: "Sparse", how: "dot product" },
-  reranked: { title: "Reranked", how: "score of the reranker" },
+  reranked: { title: "Reranked", how: "score" },
 } as const;
 
 export type Kind = keyof typeof KINDS;
