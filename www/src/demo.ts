@@ -46,9 +46,15 @@ class Demo extends EventTarget {
   #facts: Promise<Facts> | undefined;
   #started = false;
 
-  /** Loads the models of the last visit. */
+  /**
+   * Loads the models of the last visit. Those of the Hub are only taken from this device: nobody
+   * expects a page to download gigabytes as it opens.
+   */
   restore(): void {
-    for (const use of USES) if (remembered()[use]) void this.load(use);
+    for (const [use, entry] of Object.entries(remembered())) {
+      const offline = !entry.own && !/^https?:/.test(entry.source);
+      void this.load(use as Use, entry, { offline });
+    }
   }
 
   /** Loads the models that come with the page, once, unless the visitor has others. */
@@ -90,7 +96,11 @@ class Demo extends EventTarget {
    * Loads the model of a use, the one of the last visit or the page's own, unless there is one or
    * it is being loaded. Never rejects; see `problems`.
    */
-  async load(use: Use, wanted: Remembered | undefined = remembered()[use]): Promise<void> {
+  async load(
+    use: Use,
+    wanted: Remembered | undefined = remembered()[use],
+    { offline = false } = {},
+  ): Promise<void> {
     const entry = wanted ?? (use === "reranker" ? undefined : { own: true as const });
     if (!entry || session[use] || this.downloads.has(use)) return;
     // A model with several uses is loaded once for all of them.
@@ -107,6 +117,7 @@ class Demo extends EventTarget {
       const model = entry.own ? await this.#own(use as Role) : entry;
       const embedder = await load(model.source, {
         ...model.options,
+        offline,
         onProgress: (event) => {
           download.update(event);
           this.#changed();

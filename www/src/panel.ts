@@ -29,6 +29,7 @@ function advice(error: GossamerError): string {
   if (error.status === 401 || error.status === 403) {
     return "The model is private or gated: accept its terms on huggingface.co, and enter an access token under “More options”.";
   }
+  if (error.code === "offline") return "Try again to download it.";
   if (error.code === "network" && !navigator.onLine) {
     return "This browser is offline. Models that are kept on this device still load, and so do local files.";
   }

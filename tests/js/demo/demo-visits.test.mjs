@@ -320,6 +320,44 @@ describe("Chromium alone", { skip: missing(browsers.Chromium) }, () => {
     }
   });
 
+  test("a model of the Hub comes back from this device, and is not downloaded again unasked", async () => {
+    const opened = await browsers.Chromium.open("about:blank");
+    const { page } = opened;
+    const visitor = new Visitor(page);
+    const asked = [];
+    page.on("request", (request) => request.url().includes("/hub/") && asked.push(request.url()));
+    const anew = async () => {
+      await page.goto("about:blank");
+      asked.length = 0;
+      await page.goto(`${demo.address}#search`);
+    };
+    try {
+      await page.goto(`${demo.address}#load`);
+      assert.equal(await visitor.load("org/dense", { endpoint: `${demo.address}hub` }), "");
+      assert.isNotEmpty(asked);
+      await visitor.see("[data-panel=load] .kept li");
+
+      await anew();
+      await visitor.see(".chip.dense");
+      assert.isEmpty(asked);
+
+      await visitor.open("load");
+      await visitor.until(() => document.querySelectorAll("[data-panel=load] .kept li").length > 0);
+      await visitor.press("Delete");
+      await visitor.until(() => !document.querySelector("[data-panel=load] .kept li"));
+      await anew();
+      await visitor.see("[data-panel=search] .message");
+      visitor.panel = "[data-panel=search]";
+      assert.match(await visitor.text(".message"), /org\/dense.*Try again to download it/s);
+      assert.isEmpty(asked);
+      await visitor.press("Try again");
+      await visitor.see(".chip.dense");
+      assert.isNotEmpty(asked);
+    } finally {
+      await opened.close();
+    }
+  });
+
   test("says that the Hub is away, and offers local files", async () => {
     const opened = await browsers.Chromium.open("about:blank");
     const { page } = opened;
