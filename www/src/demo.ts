@@ -7,8 +7,7 @@
 import { load, type SparseVector } from "gossamer-embed";
 import { Download } from "./download.js";
 import { type Remembered, remembered } from "./remembered.js";
-import { readVectors } from "./search/vectors.js";
-import type { DenseRows } from "./search/worker.js";
+import { type DenseRows, readVectors } from "./search/vectors.js";
 import { type LoadedModel, type Role, session, USES, type Use } from "./session.js";
 
 const BASE = new URL("models/demo/", document.baseURI);

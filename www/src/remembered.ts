@@ -1,6 +1,6 @@
 /** Which models were loaded, so that a reload brings them back. Their files are in the package's cache. */
 
-import type { LoadedModel, Use } from "./session.js";
+import type { LoadedModel, Use } from "./loaded.js";
 
 const KEY = "gossamer-models";
 

@@ -1,30 +1,14 @@
 /** The loaded models, which all panels share. */
 
-import type { Embedder, LoadOptions, ModelSource } from "gossamer-embed";
+import type { LoadedModel, Role, Use } from "./loaded.js";
 import { forget, remember } from "./remembered.js";
 
-/** The kinds of vectors that are searched. A model with both kinds has both roles. */
-export type Role = "dense" | "sparse";
-
-/** What a model is used for. */
-export type Use = Role | "reranker";
+export type { LoadedModel, Role, Use };
 
 export const USES: readonly Use[] = ["dense", "sparse", "reranker"];
 
 /** The output that a model must have for each use. */
 const OUTPUTS = { dense: "dense", sparse: "sparse", reranker: "scores" } as const;
-
-export interface LoadedModel {
-  embedder: Embedder;
-  /** The source and options that it was loaded with, to load it again. */
-  source: ModelSource;
-  options: Pick<LoadOptions, "device" | "dtype" | "workers" | "endpoint" | "token" | "revision" | "file">;
-  /** Hub id, address or name of a folder. */
-  name: string;
-  milliseconds: number;
-  /** Whether it is the one that comes with the page. */
-  own?: boolean;
-}
 
 /** Fires `change` whenever a model is added or removed. */
 class Session extends EventTarget {

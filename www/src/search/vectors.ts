@@ -4,7 +4,13 @@
  */
 
 import type { SparseVector } from "gossamer-embed";
-import type { DenseRows } from "./worker.js";
+
+/** The dense vectors of documents, end to end. */
+export interface DenseRows {
+  data: Float32Array;
+  dimensions: number;
+  tokens: number;
+}
 
 export interface StoredVectors {
   dense?: DenseRows;

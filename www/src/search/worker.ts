@@ -9,17 +9,10 @@ import { FORMATS, type FormatName } from "./export.js";
 import { deleteIndex, type IndexFacts, keepIndex, keptIndex } from "./kept.js";
 import { best, fuse, type Hit } from "./ranking.js";
 import { SparseIndex, type TermShare } from "./sparse.js";
-import { readVectors, type StoredVectors, writeVectors } from "./vectors.js";
+import { type DenseRows, readVectors, type StoredVectors, writeVectors } from "./vectors.js";
 
 /** Number of documents of each ranking that are fused. */
 const DEPTH = 100;
-
-/** The dense vectors of the next documents, end to end. */
-export interface DenseRows {
-  data: Float32Array;
-  dimensions: number;
-  tokens: number;
-}
 
 export interface Ranking {
   hits: (Hit & { terms?: TermShare[] })[];
