@@ -4,7 +4,7 @@
  * point stands in for it.
  */
 
-import { browserHost } from "./browser.js";
+import { browserHost, relayedWorker } from "./browser.js";
 import type { EntryPoint } from "./entry-point.js";
 import { hasRelaxedSimd } from "./features.js";
 import { fetchWasm, initialize } from "./init.js";
@@ -26,7 +26,9 @@ const host = browserHost({
           : new URL("./wasm/simd128.wasm", import.meta.url),
       signal,
     ),
-  createWorker: () => new Worker(new URL("./worker.js", import.meta.url), { type: "module" }),
+  createWorker: () =>
+    relayedWorker(import.meta.url, "lean.js") ??
+    new Worker(new URL("./worker.js", import.meta.url), { type: "module" }),
 });
 
 /**

@@ -4,7 +4,7 @@
  */
 
 import { ABILITIES } from "./abilities.js";
-import { browserHost } from "./browser.js";
+import { browserHost, relayedWorker } from "./browser.js";
 import { browserCache, cache as browserModels } from "./cache/browser.js";
 import { entry } from "./entry.js";
 import type { EntryPoint } from "./entry-point.js";
@@ -31,7 +31,9 @@ const host = browserHost({
           : new URL("./wasm/simd128.wasm", import.meta.url),
       signal,
     ),
-  createWorker: () => new Worker(new URL("./worker.js", import.meta.url), { type: "module" }),
+  createWorker: () =>
+    relayedWorker(import.meta.url, "web.js") ??
+    new Worker(new URL("./worker.js", import.meta.url), { type: "module" }),
 });
 
 /** The models that this browser has cached for this origin. */
