@@ -1,7 +1,7 @@
 /** The exports of all entry points besides `init`, `load`, `serve` and `cache`. */
 
 export { modelCache } from "./cache/store.js";
-export type { Embedder, Embeddings, EncodedAs } from "./embedder.js";
+export type { Embedder, Embeddings, EncodedAs, TokensAs } from "./embedder.js";
 export type { EntryPoint } from "./entry-point.js";
 export { type ErrorCode, GossamerError } from "./errors.js";
 export { type Fused, type FuseOptions, fuse } from "./fuse.js";
