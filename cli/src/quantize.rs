@@ -25,7 +25,7 @@ pub struct Options {
     /// take in place of model.safetensors
     #[arg(long)]
     file: Option<String>,
-    /// Load the model as this kind, "dense", "sparse" or "reranker", even if its files say otherwise
+    /// Load the model as this kind, "dense", "sparse", "reranker" or "late-interaction", even if its files say otherwise
     #[arg(long, value_parser = source::kind)]
     kind: Option<Kind>,
     #[command(flatten)]

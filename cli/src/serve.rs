@@ -57,7 +57,7 @@ pub struct Options {
         hide_env_values = true
     )]
     api_keys: Vec<String>,
-    /// Load the model as this kind, "dense", "sparse" or "reranker", even if its files say otherwise
+    /// Load the model as this kind, "dense", "sparse", "reranker" or "late-interaction", even if its files say otherwise
     #[arg(long, value_parser = source::kind)]
     kind: Option<Kind>,
     #[command(flatten)]

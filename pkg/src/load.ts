@@ -72,7 +72,8 @@ export async function loadModel(host: Host, source: ModelSource, all: WrapOption
       // Without the option the model would be of another kind, and need weights that this one does not have.
       if (overridden?.kind !== undefined) visit.leave();
       const kept = overridden?.kind === undefined ? visit.keep(engine) : Promise.resolve(false);
-      return new Embedder(engine, kept, handlerOf(host));
+      const start: Start = (isFull) => ensureStarted(host, isFull ? "full" : "common");
+      return new Embedder(engine, kept, start, handlerOf(host, start));
     } catch (error) {
       const again = await visit.forget(error);
       visit.leave();
@@ -243,9 +244,7 @@ class Loading {
 }
 
 /** Makes handlers of embedders, where the host has them. */
-function handlerOf(host: Host): ConstructorParameters<typeof Embedder>[2] {
-  const { handler } = host;
-  const start: Start = (isFull) => ensureStarted(host, isFull ? "full" : "common");
+function handlerOf({ handler }: Host, start: Start): ConstructorParameters<typeof Embedder>[3] {
   return handler && ((run, options) => handler("handler", run, options, start));
 }
 

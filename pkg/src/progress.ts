@@ -12,6 +12,7 @@ const TASKS = {
   dense: "feature-extraction",
   sparse: "sparse-feature-extraction",
   reranker: "text-ranking",
+  "late-interaction": "feature-extraction",
 };
 
 /** Turns byte counts into events. Percentages never fall and never exceed 100. */

@@ -50,8 +50,11 @@ export type ModelSource = string | URL | ModelFiles | ModelFileGetter;
  */
 export type Device = "cpu" | "webgpu" | "auto";
 
-/** What a model is for: dense vectors, sparse vectors, or scores of pairs of texts. */
-export type ModelKind = "dense" | "sparse" | "reranker";
+/**
+ * What a model is for: dense vectors, sparse vectors, scores of pairs of texts, or vectors of tokens
+ * for late interaction (ColBERT).
+ */
+export type ModelKind = "dense" | "sparse" | "reranker" | "late-interaction";
 
 /** Number format in which weights are held in memory. */
 export type WeightDtype = "f32" | "f16" | "q8" | "q4";
@@ -381,13 +384,29 @@ export interface EncodeSparseOptions extends TextOptions {
 export interface EncodeTokensOptions extends TextOptions {
   /**
    * - `"states"`: the last layer's state of each token
-   * - `"colbert"`: the projection for late interaction of each token except the first
+   * - `"colbert"`: the projection for late interaction. BGE-M3's is of each token except the first; a
+   *   late-interaction model's files say which tokens have a vector
    *
    * Default: `"colbert"` if the model has it (`info.outputs`), otherwise `"states"`.
    */
   head?: "states" | "colbert" | undefined;
-  /** Whether to scale vectors to length 1. Default: true for `"colbert"`, false for `"states"`. */
+  /**
+   * Whether to scale vectors to length 1. Default: true for `"colbert"`, unless a late-interaction
+   * model's files say otherwise, and false for `"states"`.
+   */
   normalize?: boolean | undefined;
+  /**
+   * For documents: keeps one vector for so many tokens, a whole number; 1, the default, keeps all.
+   * Similar vectors are replaced by their mean (Ward's hierarchical clustering of their cosine
+   * distances). The first vector of a late-interaction model stays. Takes memory and time in
+   * proportion to the square of a text's tokens.
+   */
+  poolFactor?: number | undefined;
+  /**
+   * Number format of the vectors' components; `"float"` by default. With `"int8"` a vector takes a
+   * quarter of the memory, and each has a scale.
+   */
+  output?: "float" | "int8" | undefined;
 }
 
 /**
@@ -409,6 +428,20 @@ export interface TokenVectors {
   /** [number of vectors, number of dimensions]. */
   shape: [number, number];
   /** The vectors as lists of numbers. */
+  toList(): number[][];
+}
+
+/** The vectors of one text's tokens in 8-bit integers, in row-major order. */
+export interface TokenCodes {
+  /** All vectors end to end: whole numbers from -127 to 127. */
+  data: Int8Array;
+  /** [number of vectors, number of dimensions]. */
+  shape: [number, number];
+  /** The format. */
+  output: "int8";
+  /** The factor of each vector: its components are `data` × factor. */
+  scales: Float32Array;
+  /** The vectors as lists of whole numbers. */
   toList(): number[][];
 }
 
@@ -701,7 +734,10 @@ export interface ModelInfo {
    * vectors for late interaction, `"scores"` scores of pairs of texts.
    */
   outputs: ("dense" | "sparse" | "tokens" | "colbert" | "scores")[];
-  /** The routes of a model with a router, such as `"query"` and `"document"`; otherwise empty. */
+  /**
+   * The routes of a model with a router, such as `"query"` and `"document"`, and the tasks of a
+   * late-interaction model; otherwise empty.
+   */
   tasks: string[];
   /** Names of a reranker's labels. It gives a score for each. */
   labels?: string[];
@@ -711,8 +747,8 @@ export interface ModelInfo {
    */
   dimensions: number;
   /**
-   * Maximum number of tokens of a text, including special tokens. 4294967295 if there is no limit
-   * (static tables).
+   * Maximum number of tokens of a text, including special tokens; of a document, for a
+   * late-interaction model. 4294967295 if there is no limit (static tables).
    */
   maxTokens: number;
   /** Number format in which the weights are held. */
@@ -754,8 +790,11 @@ export interface ModelInfo {
    * models that take none.
    */
   instructionTemplate?: string;
-  /** The measure that the model was trained for, which `similarity` uses. */
-  similarity: "cosine" | "dot" | "euclidean" | "manhattan";
+  /**
+   * The measure that the model was trained for, which `similarity` uses; of a late-interaction model
+   * that of `maxSim`: a sum, or a mean.
+   */
+  similarity: "cosine" | "dot" | "euclidean" | "manhattan" | "maxsim" | "meanmaxsim";
   /** Whether vectors have length 1 by default. */
   normalized: boolean;
   /**

@@ -243,6 +243,9 @@ pub struct Attention<'a> {
     pub rotary: Option<&'a Rotary>,
     /// Added to the scaled scores.
     pub bias: Option<&'a RelativeBias>,
+    /// How many of each sequence's first tokens are attended to, `[sequences]`; none if all are. Every
+    /// token sees at least one of them.
+    pub keys: Option<&'a [usize]>,
 }
 
 kernel_enum! {

@@ -3,6 +3,7 @@
 
 mod convert;
 mod job;
+mod max_sim;
 mod model;
 mod pairs;
 mod request;

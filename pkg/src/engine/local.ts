@@ -133,6 +133,9 @@ export class LocalEngine implements Engine {
         if (kind === "reranker") {
           return this.#attempt({ name: "rerank", inputs: { query: "a", documents: inputs }, options: {} });
         }
+        if (kind === "late-interaction") {
+          return this.#attempt({ name: "encodeTokens", inputs, options: { task: "document" } });
+        }
         return this.#attempt({ name: kind === "dense" ? "encode" : "encodeSparse", inputs, options: {} });
       });
       this.#setGpuFrom(from);

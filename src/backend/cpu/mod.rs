@@ -7,6 +7,7 @@ mod attention;
 mod dot;
 mod gemm_f32;
 mod gemm_int;
+mod max_sim;
 mod norm;
 #[cfg(test)]
 mod numerics;
@@ -27,6 +28,7 @@ use half::f16;
 pub use self::dot::DotKernel;
 use self::gemm_f32::PackedF32;
 use self::gemm_int::{PendingSums, QuantizedRows};
+pub use self::max_sim::{max_sim, max_sim_codes, pairs};
 pub use self::norm::l2_normalize;
 use self::packed_int::{Bytes, Nibbles, PackedInt};
 use self::rotation::Group;

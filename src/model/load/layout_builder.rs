@@ -47,6 +47,7 @@ impl LayoutBuilder {
             path,
             prefixes: &[""],
             unused: &[],
+            ignored: None,
             layers: None,
             collect: false,
             table: None,
@@ -81,6 +82,16 @@ impl LayoutBuilder {
         file
     }
 
+    /// Has a file of an encoder taken for that of a late-interaction model.
+    pub fn late(&mut self, file: usize) {
+        self.set_head(file, Head::Late);
+    }
+
+    /// Has the tensor `name` of a file ignored.
+    pub fn ignore(&mut self, file: usize, name: &'static str) {
+        self.0.files[file].ignored = Some(name);
+    }
+
     /// Records what the config says about quantised matrices of a file.
     pub fn set_quantization(&mut self, file: usize, quantization: Quantization) {
         self.0.files[file].quantization = quantization;
@@ -102,6 +113,7 @@ impl LayoutBuilder {
             path,
             prefixes: family.prefixes,
             unused: family.unused,
+            ignored: None,
             layers,
             collect: false,
             table: None,

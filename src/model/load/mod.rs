@@ -18,6 +18,7 @@ mod gguf;
 mod heads;
 mod inventory;
 pub mod kind;
+mod late;
 mod layout_builder;
 pub mod loader;
 mod marker;

@@ -157,6 +157,8 @@ pub struct WeightFile {
     pub prefixes: &'static [&'static str],
     /// Tensors whose names begin like this, after the prefix, have no effect on vectors.
     pub unused: &'static [&'static str],
+    /// The name of a tensor that is left out.
+    pub ignored: Option<&'static str>,
     /// How names of layers begin, and the number of layers. A file with more layers belongs to
     /// another config.
     pub layers: Option<(Vec<&'static str>, usize)>,

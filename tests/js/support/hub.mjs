@@ -38,6 +38,7 @@ const MODELS = {
   "org/minilm": { folder: "models/sentence-transformers/all-MiniLM-L6-v2/" },
   /** Those that the documentation loads, in small. */
   "prithivida/Splade_PP_en_v1": { folder: `${FIXTURES}tiny-splade/` },
+  "colbert-ir/colbertv2.0": { folder: `${FIXTURES}colbert/stanford/`, silent: true },
   "cross-encoder/ms-marco-MiniLM-L6-v2": { folder: `${FIXTURES}rerankers/bert/`, silent: true },
   "Qwen/Qwen3-Embedding-0.6B": { folder: `${FIXTURES}tiny-qwen3/`, silent: true },
   "Qwen/Qwen3-Embedding-0.6B-GGUF": {
