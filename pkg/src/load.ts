@@ -7,7 +7,7 @@ import { passing } from "./cache/visit.js";
 import { Embedder } from "./embedder.js";
 import type { Engine, EngineLoader, LoaderOptions } from "./engine/engine.js";
 import { type LocalEngine, LocalLoader } from "./engine/local.js";
-import { checkAborted, GossamerError } from "./errors.js";
+import { checkAborted, type ErrorCode, GossamerError, reason } from "./errors.js";
 import type { Host } from "./host.js";
 import { ensureCompiled, ensureStarted } from "./init.js";
 import { checkLoadOptions, nearest } from "./options.js";
@@ -15,9 +15,10 @@ import { PoolLoader } from "./pool/loader.js";
 import type { Pool } from "./pool/pool.js";
 import { Remote } from "./pool/remote.js";
 import { careful, ProgressReport, reporter } from "./progress.js";
-import { chooseFile } from "./sources/hub.js";
+import { Ahead } from "./sources/ahead.js";
+import { choices, EIGHTHS } from "./sources/choice.js";
 import { resolveSource } from "./sources/resolve.js";
-import type { Listing, Source } from "./sources/source.js";
+import type { Listing, OpenFile, Source } from "./sources/source.js";
 import { WRAP, type WrapOptions } from "./sources/wrap.js";
 import { Transfer } from "./transfer.js";
 import type { Device, LoadOptions, ModelSource, WeightDtype } from "./types.js";
@@ -63,7 +64,7 @@ export async function loadModel(host: Host, source: ModelSource, all: WrapOption
   for (let tries = 1; ; tries++) {
     const visit = cache ? await visited(cache.visit(wanted), signal) : passing(wanted);
     try {
-      const engine = await new Loading(host, visit, { ...options, onProgress }).load();
+      const engine = await new Loading(host, visit, { ...options, onProgress }, onWarning).load();
       const { fallback, assumed, overridden } = engine.info;
       if (fallback !== undefined) onWarning(onCpuInstead(fallback));
       if (assumed !== undefined) onWarning(isAssumed(place.model, assumed));
@@ -99,6 +100,7 @@ interface LoadTask {
   loaderOptions: LoaderOptions;
   progress: ProgressReport;
   signal: AbortSignal | undefined;
+  source: Source;
 }
 
 /** Loading a model from one source. */
@@ -110,9 +112,18 @@ class Loading {
   /** The weight file that the options or the address name, if any. */
   readonly #file: string | undefined;
   readonly #saveable: boolean;
+  readonly #warn: (warning: GossamerError) => void;
+  /** The chosen file that could not be used, and why. */
+  #refused: { file: string; error: unknown } | undefined;
 
-  constructor(host: Host, { source, sha256, file, saves = false }: Visit, options: Options) {
+  constructor(
+    host: Host,
+    { source, sha256, file, saves = false }: Visit,
+    options: Options,
+    warn: (warning: GossamerError) => void,
+  ) {
     this.#host = host;
+    this.#warn = warn;
     this.#source = source;
     this.#options = options;
     this.#sha256 = sha256;
@@ -121,20 +132,56 @@ class Loading {
   }
 
   async load(): Promise<Engine> {
-    const { workers = 0, signal, onProgress } = this.#options;
+    const { signal, download } = this.#options;
     const listing = await this.#source.list?.(signal);
     if (listing) this.#checkPins([...listing.keys()], "has no such file");
-    const progress = new ProgressReport(this.#source.model, onProgress, listing);
-    const task = { listing, loaderOptions: this.#loaderOptions(listing), progress, signal };
-    const engine = workers > 0 ? await this.#pool(workers, task) : await this.#local(task);
-    try {
-      if (!listing) this.#checkPins([...progress.started], "has no such file, or none that is loaded");
-    } catch (error) {
-      engine.dispose();
-      throw error;
+    if (this.#file !== undefined) return this.#attempt(listing, this.#file);
+    if (!listing) return download === "small" ? this.#smallest() : this.#attempt(listing, undefined);
+    const files = choices(listing, this.#options);
+    for (let at = 0; ; at++) {
+      try {
+        const engine = await this.#attempt(listing, files[at]);
+        if (this.#refused) this.#warn(otherFile(this.#source.model, engine.info.files, this.#refused));
+        return engine;
+      } catch (error) {
+        if (at + 1 >= files.length || !isRefusal(error)) throw error;
+        this.#refused ??= { file: files[at] as string, error };
+      }
     }
-    progress.ready(engine.info.kind);
-    return engine;
+  }
+
+  /** Loads the first file in 8 bits of a place that cannot list its files, or else the usual ones. */
+  async #smallest(): Promise<Engine> {
+    const { signal } = this.#options;
+    for (const name of EIGHTHS) {
+      const file = await orAborted(this.#source.open(name, signal), signal);
+      if ("chunks" in file) return this.#attempt(undefined, name, file);
+    }
+    return this.#attempt(undefined, undefined);
+  }
+
+  /** Loads with `file` as the weights, which may have been opened. */
+  async #attempt(listing: Listing | undefined, file: string | undefined, opened?: OpenFile): Promise<Engine> {
+    const { workers = 0, signal, onProgress } = this.#options;
+    const progress = new ProgressReport(this.#source.model, onProgress, listing);
+    const source = new Ahead(this.#source, signal);
+    try {
+      if (opened) source.adopt(file as string, opened);
+      if (file !== undefined && listing?.has(file)) progress.initiate(file);
+      if (this.#source.isRemote) source.start(listing, file);
+      const task = { listing, loaderOptions: this.#loaderOptions(listing, file), progress, signal, source };
+      const engine = workers > 0 ? await this.#pool(workers, task) : await this.#local(task);
+      try {
+        if (!listing) this.#checkPins([...progress.started], "has no such file, or none that is loaded");
+      } catch (error) {
+        engine.dispose();
+        throw error;
+      }
+      progress.ready(engine.info.kind);
+      return engine;
+    } finally {
+      source.close();
+    }
   }
 
   /** Throws if the option `sha256` names a file that the model does not have. */
@@ -147,11 +194,10 @@ class Loading {
     throw new GossamerError("invalid_input", `${what}; ${hint}.`, { status: 400 });
   }
 
-  #loaderOptions(listing: Listing | undefined): LoaderOptions {
+  #loaderOptions(listing: Listing | undefined, file: string | undefined): LoaderOptions {
     const { dtype, kind, normalize, prompts, maxTokens, device = "cpu" } = this.#options;
     const { pooling: modes } = this.#options;
     const pooling = typeof modes === "string" ? [modes] : modes;
-    const file = this.#file ?? (listing && chooseFile(listing, dtype));
     const { model, revision } = this.#source;
     const hashes = [...(listing ?? [])].flatMap(([name, { sha256 }]) =>
       sha256 === undefined ? [] : [[name, sha256]],
@@ -184,17 +230,18 @@ class Loading {
 
   /** The same task again, without progress events and signal. */
   #again(task: LoadTask): LoadTask {
-    return { ...task, progress: new ProgressReport(this.#source.model, undefined), signal: undefined };
+    const progress = new ProgressReport(this.#source.model, undefined);
+    return { ...task, progress, signal: undefined, source: this.#source };
   }
 
   async #into<E extends Engine>(starting: Promise<EngineLoader<E>>, task: LoadTask): Promise<E> {
-    const { listing, loaderOptions, progress, signal } = task;
+    const { listing, loaderOptions, progress, signal, source } = task;
     const loader = await orAborted(starting, signal).catch((error: unknown) => {
       starting.then((loader) => loader.free()).catch(() => {});
       checkAborted(signal);
       throw error;
     });
-    const transfer = new Transfer(this.#source, listing, loader, progress, signal, loaderOptions.file);
+    const transfer = new Transfer(source, listing, loader, progress, signal, loaderOptions.file);
     try {
       checkAborted(signal);
       await transfer.run();
@@ -235,14 +282,14 @@ async function startPool(
       },
     );
   }
-  const module = await ensureCompiled(host);
   const create = () => {
     const worker = createWorker?.();
     if (typeof worker?.postMessage === "function") return worker;
     throw new TypeError("createWorker must return a Worker");
   };
   const start = () => new Remote(thread(createWorker && create));
-  return PoolLoader.start(start, workers, module, loaderOptions, reload, signal);
+  // Workers load their script while the module is compiled.
+  return PoolLoader.start(start, workers, ensureCompiled(host), loaderOptions, reload, signal);
 }
 
 function alias(name: string | undefined): string | undefined {
@@ -278,6 +325,32 @@ function isAssumed(model: string, assumed: string): GossamerError {
   return new GossamerError("pooling_assumed", `${model} has no modules.json; ${how} ${call}.`, {
     status: 400,
   });
+}
+
+/** Codes of errors that another weight file of the same model may not have. */
+const REFUSALS: ErrorCode[] = [
+  "unsupported_model",
+  "invalid_safetensors",
+  "invalid_gguf",
+  "invalid_onnx",
+  "missing_tensor",
+  "unexpected_tensor",
+  "wrong_shape",
+  "wrong_dtype",
+];
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof GossamerError && REFUSALS.includes(error.code);
+}
+
+/** The warning about a chosen file that could not be used. */
+function otherFile(
+  model: string,
+  files: readonly string[],
+  { file, error }: { file: string; error: unknown },
+): GossamerError {
+  const why = `${model}: ${file} cannot be used, and ${files.join(", ")} is loaded instead. ${reason(error)}`;
+  return new GossamerError("other_file", why, { status: 422, cause: error });
 }
 
 function onCpuInstead(reason: string): GossamerError {

@@ -8,7 +8,7 @@ import type { EngineLoader } from "./engine/engine.js";
 import { checkAborted, GossamerError } from "./errors.js";
 import { yieldIfDue } from "./event-loop.js";
 import type { ProgressReport } from "./progress.js";
-import { type Listing, type OpenFile, readAll, type Source } from "./sources/source.js";
+import { gone, type Listing, type OpenFile, readAll, type Source } from "./sources/source.js";
 import { isPath } from "./sources/trust.js";
 import { checkListed, withoutPointer } from "./sources/verify.js";
 
@@ -63,7 +63,7 @@ export class Transfer {
   async #small(name: string): Promise<Uint8Array | undefined> {
     const file = await this.#open(name);
     if (!file) return undefined;
-    this.#progress.start(name);
+    this.#progress.start(name, file.size);
     const bytes = await readAll(file);
     // A cancelled stream ends like a complete one.
     checkAborted(this.#signal);
@@ -83,7 +83,7 @@ export class Transfer {
       return;
     }
     this.#progress.expect(files);
-    this.#progress.start(name);
+    this.#progress.start(name, file.size);
     let loaded = 0;
     for await (const chunk of file.chunks) {
       for (let at = 0; at < chunk.byteLength; at += SLICE) {
@@ -118,6 +118,8 @@ export class Transfer {
       this.#missing = undefined;
       return { ...file, chunks: withoutPointer(name, file.chunks) };
     }
+    // Other weights would be another model than the one that was chosen.
+    if (this.#listing?.has(name)) throw gone(name, file);
     this.#absent.set(name, file.absent);
     return undefined;
   }

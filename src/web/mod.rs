@@ -43,7 +43,7 @@ impl Loader {
             None | Some("auto") => None,
             Some(name) => Some(WeightDtype::from_name(name).ok_or_else(|| {
                 let reason = format!(
-                    "dtype is {name:?}; it must be \"auto\", \"f32\", \"f16\", \"q8\" or \"q4\""
+                    "dtype is {name:?}; it must be \"auto\", \"f32\", \"f16\", \"q8\", \"q6\" or \"q4\""
                 );
                 Error::input("dtype", reason)
             })?),

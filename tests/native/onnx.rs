@@ -263,6 +263,20 @@ fn a_graph_of_another_architecture_is_refused() {
     changed("\"gelu\"", "\"relu\"");
     changed("\"layer_norm_eps\": 1e-12", "\"layer_norm_eps\": 1e-5");
     changed("\"intermediate_size\": 100", "\"intermediate_size\": 50");
+    // As many heads as the graph cuts queries into, whatever wrote it.
+    let heads = config.replace(
+        "\"num_attention_heads\": 3",
+        "\"num_attention_heads\": 4",
+    );
+    assert_ne!(heads, config);
+    for name in ["optimum", "slim", "O2", "O4"] {
+        let changes = [("config.json", Some(heads.as_bytes()))];
+        let onnx = file(&format!("tiny-bert.{name}.onnx"));
+        let error = open("tiny-bert", &onnx, &changes, None, 4096).err();
+        let error = error.unwrap_or_else(|| panic!("{name} must be refused"));
+        assert_eq!(error.code(), "unsupported_model", "{name}: {error}");
+        assert!(error.to_string().contains("heads"), "{name}: {error}");
+    }
 }
 
 #[test]

@@ -23,7 +23,7 @@ export class PoolLoader implements EngineLoader<Pool> {
   static async start(
     create: () => Remote,
     count: number,
-    module: WebAssembly.Module,
+    module: Promise<WebAssembly.Module>,
     options: LoaderOptions,
     reload: () => Promise<Pool>,
     signal: AbortSignal | undefined,
@@ -31,7 +31,7 @@ export class PoolLoader implements EngineLoader<Pool> {
     const loader = new PoolLoader(reload, signal);
     try {
       while (loader.#workers.length < count) loader.#workers.push(create());
-      await loader.#all("start", [module, options]);
+      await loader.#all("start", [await module, options]);
     } catch (error) {
       loader.free();
       throw error instanceof GossamerError ? error : workerFailed("no worker could be created", error);

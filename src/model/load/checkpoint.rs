@@ -273,7 +273,8 @@ impl<B: Backend> Checkpoint<B> {
             tied: tied_matrices,
             ..
         } = self.inventory;
-        let files = self.layout.files.into_iter();
+        let matrices = self.layout.matrices.iter();
+        let files = self.layout.files.iter();
         Ok(Finished {
             weights: self.store.weights,
             tables,
@@ -283,9 +284,10 @@ impl<B: Backend> Checkpoint<B> {
             left_out: self.unused.left_out,
             stored,
             origin: Origin {
-                weights: files.map(|file| file.path).collect(),
+                weights: files.map(|file| file.path.clone()).collect(),
                 tensors,
                 tied,
+                precisions: matrices.map(|matrix| matrix.precision).collect(),
                 files: BTreeMap::new(),
                 replaced: BTreeMap::new(),
             },
@@ -553,6 +555,11 @@ impl<B: Backend> Visitor for Filler<'_, B> {
                         hash.update_codes(codes, scales);
                         let row = (dtype, codes, scales);
                         *kept &= store.codes(backend, layout, slot, at, row)?;
+                        Ok(())
+                    }
+                    Row::Levels(codes, scales) => {
+                        hash.update_codes(codes, scales);
+                        *kept &= store.levels(backend, layout, slot, at, codes, scales)?;
                         Ok(())
                     }
                 })

@@ -55,7 +55,14 @@ const LOGGED = { fault: "org/plain", slow: "org/minilm" };
 /** Models of which the Hub says something else than it should: the tiny one. */
 const LYING = "hostile";
 const kindOf = (name = "") => name.split("/")[0];
-const modelOf = (name = "") => MODELS[kindOf(name) === LYING ? "org/plain" : (LOGGED[kindOf(name)] ?? name)];
+/** Those of the benches: `bench/<name>`. */
+const BENCH = "bench";
+
+function modelOf(name = "") {
+  const kind = kindOf(name);
+  if (kind === BENCH) MODELS[name] ??= { folder: `target/bench/models/${name.slice(BENCH.length + 1)}/` };
+  return MODELS[kind === LYING ? "org/plain" : (LOGGED[kind] ?? name)];
+}
 
 /** What a Hub remembers: requests so far, as `model path`, how many commits it has named, its logs, and its lies. */
 export const memory = () => ({ asked: [], commits: 0, logs: new Map(), lies: new Map() });
