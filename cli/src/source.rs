@@ -93,7 +93,10 @@ pub fn load<B: Backend>(
         {
             eprintln!("gossamer: {source}: taking {file}");
         }
-        let options = LoadOptions { file, ..options.clone() };
+        let options = LoadOptions {
+            file,
+            ..options.clone()
+        };
         let bar = bar(&options.model)?;
         let loader = Loader::new(backend()?, options);
         let embedder = loader.read_files(|file| files.open(file, &bar));
@@ -107,7 +110,9 @@ pub fn load<B: Backend>(
     };
     if let Some(error) = refused {
         let files = embedder.info().files.join(", ");
-        eprintln!("gossamer: {source}: that file cannot be used, and {files} is loaded instead: {error}");
+        eprintln!(
+            "gossamer: {source}: that file cannot be used, and {files} is loaded instead: {error}"
+        );
     }
     if let Some(warning) = embedder.info().warning() {
         eprintln!("gossamer: {warning}: {}", advice(embedder.info().assumed));

@@ -690,7 +690,8 @@ export interface SavedFile {
 export interface StoredWeights {
   /**
    * The library and the bits, `"MLX, 4 bits"`, `"block-wise FP8, FP8"` or `"GGUF, Q8_0"`. Several
-   * are separated by `"; "`. What `save` wrote is `"compressed-tensors, 8 bits, rotated"`.
+   * are separated by `"; "`. What `save` wrote is `"compressed-tensors, 8 bits, rotated"`, in q6
+   * `"Gossamer, 7 bits, rotated"` and the like.
    */
   layout: string;
   /**
@@ -698,6 +699,11 @@ export interface StoredWeights {
    * and quantised to `dtype`. `"widened"`: they were decoded to `"f32"` or `"f16"`.
    */
   outcome: "kept" | "requantized" | "widened";
+  /**
+   * The mean cosine to the vectors of all-MiniLM-L6-v2 in f32 that this model has when its weights are
+   * stored so and held in 8 bits. Absent where it was not measured.
+   */
+  cosine?: number;
 }
 
 /** A description of a loaded model. */

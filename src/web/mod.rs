@@ -54,6 +54,8 @@ impl Loader {
             revision: options.revision,
             dtype,
             file: options.file,
+            // The package chooses the file, before there is a loader.
+            download: crate::Download::Auto,
             kind: options.kind.as_deref().map(Kind::from_name).transpose()?,
             pooling: options
                 .pooling

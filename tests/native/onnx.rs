@@ -264,10 +264,7 @@ fn a_graph_of_another_architecture_is_refused() {
     changed("\"layer_norm_eps\": 1e-12", "\"layer_norm_eps\": 1e-5");
     changed("\"intermediate_size\": 100", "\"intermediate_size\": 50");
     // As many heads as the graph cuts queries into, whatever wrote it.
-    let heads = config.replace(
-        "\"num_attention_heads\": 3",
-        "\"num_attention_heads\": 4",
-    );
+    let heads = config.replace("\"num_attention_heads\": 3", "\"num_attention_heads\": 4");
     assert_ne!(heads, config);
     for name in ["optimum", "slim", "O2", "O4"] {
         let changes = [("config.json", Some(heads.as_bytes()))];

@@ -197,7 +197,10 @@ fn q6_is_three_quarters_of_q8_and_expands_to_it() {
     );
     // Other libraries know the method neither by its name nor by tensors that they could mistake.
     let config = text(&folder, "config.json");
-    assert!(config.contains("\"quant_method\": \"gossamer\""), "{config}");
+    assert!(
+        config.contains("\"quant_method\": \"gossamer\""),
+        "{config}"
+    );
     let header = &folder["model.safetensors"][..20_000];
     let header = String::from_utf8_lossy(header);
     for (tensor, width) in [
@@ -207,7 +210,9 @@ fn q6_is_three_quarters_of_q8_and_expands_to_it() {
         ("encoder.layer.0.output.dense", 24 * 8 * 6),
     ] {
         let name = format!("\"{tensor}.weight_levels\":{{");
-        let at = header.find(&name).unwrap_or_else(|| panic!("{name} in {header}"));
+        let at = header
+            .find(&name)
+            .unwrap_or_else(|| panic!("{name} in {header}"));
         let entry = &header[at..at + 200];
         assert!(entry.contains(&format!(",{width}]")), "{entry}");
     }
@@ -215,15 +220,24 @@ fn q6_is_three_quarters_of_q8_and_expands_to_it() {
     let eight = open(&folder, Some(WeightDtype::Q8)).unwrap();
     assert_eq!(eight.info().stored.clone().unwrap().outcome, Outcome::Kept);
     assert_ne!(eight.space_id(), original.space_id());
-    assert_ne!(eight.space_id(), load(&minilm(), WeightDtype::Q8).space_id());
+    assert_ne!(
+        eight.space_id(),
+        load(&minilm(), WeightDtype::Q8).space_id()
+    );
     let again = check("q8 from q6", &eight, None);
     assert!(text(&again, "config.json").contains("int-quantized"));
     // Decoded, and quantised once more.
     let wide = open(&folder, Some(WeightDtype::F32)).unwrap();
-    assert_eq!(wide.info().stored.clone().unwrap().outcome, Outcome::Widened);
+    assert_eq!(
+        wide.info().stored.clone().unwrap().outcome,
+        Outcome::Widened
+    );
     let eight = saved(&load(&minilm(), WeightDtype::Q8), None, 1 << 20);
     let six = open(&eight, Some(WeightDtype::Q6)).unwrap();
-    assert_eq!(six.info().stored.clone().unwrap().outcome, Outcome::Requantized);
+    assert_eq!(
+        six.info().stored.clone().unwrap().outcome,
+        Outcome::Requantized
+    );
     check("q6 from q8", &six, None);
 }
 
@@ -233,7 +247,10 @@ fn levels_that_do_not_fit_are_errors() {
     let weights = &folder["model.safetensors"];
     let header = String::from_utf8_lossy(&weights[8..]).into_owned();
     let changed = |from: &str, to: &str| {
-        let at = header.find(from).unwrap_or_else(|| panic!("{from} in {header}")) + 8;
+        let at = header
+            .find(from)
+            .unwrap_or_else(|| panic!("{from} in {header}"))
+            + 8;
         assert_eq!(from.len(), to.len());
         let mut weights = weights.clone();
         weights[at..at + from.len()].copy_from_slice(to.as_bytes());
@@ -241,8 +258,14 @@ fn levels_that_do_not_fit_are_errors() {
         folder.insert("model.safetensors".to_owned(), weights);
         open(&folder, None).err().map(|error| error.code())
     };
-    assert_eq!(changed("weight_levels", "weight_levelz"), Some("missing_tensor"));
-    assert_eq!(changed("weight_scale", "weight_scalf"), Some("missing_tensor"));
+    assert_eq!(
+        changed("weight_levels", "weight_levelz"),
+        Some("missing_tensor")
+    );
+    assert_eq!(
+        changed("weight_scale", "weight_scalf"),
+        Some("missing_tensor")
+    );
     assert_eq!(changed("\"U8\"", "\"I8\""), Some("unsupported_model"));
     let mut config = folder.clone();
     let mark = text(&folder, "config.json").replace("\"q6\"", "\"q7\"");
@@ -251,7 +274,10 @@ fn levels_that_do_not_fit_are_errors() {
     let cut = weights[..weights.len() - 1].to_vec();
     let mut folder = folder.clone();
     folder.insert("model.safetensors".to_owned(), cut);
-    assert_eq!(open(&folder, None).err().unwrap().code(), "truncated_stream");
+    assert_eq!(
+        open(&folder, None).err().unwrap().code(),
+        "truncated_stream"
+    );
 }
 
 /// transformers and compressed-tensors have loaded what we write, and applied the transforms that its config lists.

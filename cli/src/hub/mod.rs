@@ -135,7 +135,9 @@ impl Repository {
         match (&self.online, &self.folder) {
             (Some(online), _) => {
                 let files = online.listing.iter().flat_map(|listing| &listing.files);
-                Ok(files.map(|(name, known)| (name.clone(), known.size)).collect())
+                Ok(files
+                    .map(|(name, known)| (name.clone(), known.size))
+                    .collect())
             }
             (None, Some(folder)) => list_folder(&folder.commit_folder(&self.commit)),
             (None, None) => Ok(Vec::new()),

@@ -117,6 +117,8 @@ function begun(file: OpenFile): OpenFile {
   const chunks = async function* () {
     isTaken = true;
     try {
+      // What is there comes out while the next bytes may be long in coming.
+      for (let chunk = held.shift(); chunk; chunk = held.shift()) yield chunk;
       await reading;
       for (let chunk = held.shift(); chunk; chunk = held.shift()) yield chunk;
       while (!isOver) {

@@ -241,6 +241,13 @@ impl<B: Backend> Checkpoint<B> {
                 return Ok(files);
             }
             stream.finish_all()?;
+            let named = self
+                .onnx
+                .iter_mut()
+                .find(|stored| *stored == onnx::EIGHT_BITS);
+            if let (Some(stored), true) = (named, stream.is_by_tensor()) {
+                stored.push_str(" by tensor");
+            }
         }
         for target in reading.targets.iter().flatten() {
             if let Target::Plain(plain) = target {

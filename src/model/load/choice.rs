@@ -54,13 +54,24 @@ impl LoadOptions {
             return vec![self.file.clone()];
         }
         let is_small = self.download == Download::Small;
-        let size = |name: &str| files.iter().find(|(other, _)| other == name).map(|(_, size)| *size);
+        let size = |name: &str| {
+            files
+                .iter()
+                .find(|(other, _)| other == name)
+                .map(|(_, size)| *size)
+        };
         let usual = usual(files);
-        let has_variant = HALVES.iter().chain(&EIGHTHS).any(|name| size(name).is_some());
+        let has_variant = HALVES
+            .iter()
+            .chain(&EIGHTHS)
+            .any(|name| size(name).is_some());
         if usual.is_empty() && !has_variant {
             let types = if is_small { &SMALL_GGUF } else { &GGUF };
             let names = files.iter().map(|(name, _)| name.as_str());
-            if let Some(best) = names.filter(|name| is_whole_gguf(name)).min_by_key(|name| rank(types, name)) {
+            if let Some(best) = names
+                .filter(|name| is_whole_gguf(name))
+                .min_by_key(|name| rank(types, name))
+            {
                 return vec![Some(best.to_owned())];
             }
         }
@@ -70,17 +81,21 @@ impl LoadOptions {
         // With the files beside an ONNX file.
         let whole = |name: &str| {
             let beside = format!("{name}_data");
-            let parts = files.iter().filter(|(other, _)| other == name || other.starts_with(&beside));
+            let parts = files
+                .iter()
+                .filter(|(other, _)| other == name || other.starts_with(&beside));
             parts.map(|(_, size)| *size).sum::<Option<u64>>()
         };
-        let mut least = (!usual.is_empty()).then(|| usual.iter().filter_map(|(_, size)| *size).sum());
+        let mut least =
+            (!usual.is_empty()).then(|| usual.iter().filter_map(|(_, size)| *size).sum());
         let mut chosen = Vec::new();
         if !usual.is_empty() {
             chosen.push(None);
         }
         let mut take = |chosen: &mut Vec<Option<String>>, candidates: &[&str]| {
             let is_worthwhile = |name: &&&str| {
-                let is_less = |least: u64| whole(name).is_some_and(|size| 10 * size < WORTHWHILE * least);
+                let is_less =
+                    |least: u64| whole(name).is_some_and(|size| 10 * size < WORTHWHILE * least);
                 size(name).is_some() && least.is_none_or(is_less)
             };
             if let Some(found) = candidates.iter().find(is_worthwhile) {
@@ -94,7 +109,11 @@ impl LoadOptions {
         if is_small || chosen.is_empty() {
             take(&mut chosen, &EIGHTHS);
         }
-        if chosen.is_empty() { vec![None] } else { chosen }
+        if chosen.is_empty() {
+            vec![None]
+        } else {
+            chosen
+        }
     }
 }
 
@@ -103,7 +122,9 @@ const SHARD: usize = "-00001-of-00002".len();
 
 /// Whether a text is the number of a shard, `-00001-of-00002`.
 fn is_number_of(text: &str) -> bool {
-    let parts = text.strip_prefix('-').and_then(|text| text.split_once("-of-"));
+    let parts = text
+        .strip_prefix('-')
+        .and_then(|text| text.split_once("-of-"));
     let is_number = |part: &str| part.len() == 5 && part.bytes().all(|byte| byte.is_ascii_digit());
     parts.is_some_and(|(part, of)| is_number(part) && is_number(of))
 }
@@ -111,11 +132,14 @@ fn is_number_of(text: &str) -> bool {
 /// The weights that the loader finds without a choice: those of the first kind that is there.
 fn usual(files: &[Listed]) -> Vec<&Listed> {
     let is_shard = |name: &str, stem: &str, end: &str| {
-        let number = name.strip_prefix(stem).and_then(|name| name.strip_suffix(end));
+        let number = name
+            .strip_prefix(stem)
+            .and_then(|name| name.strip_suffix(end));
         number.is_some_and(is_number_of)
     };
     let is_onnx = |name: &str, onnx: &str| {
-        name.strip_prefix(onnx).is_some_and(|rest| rest.is_empty() || rest.starts_with("_data"))
+        name.strip_prefix(onnx)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with("_data"))
     };
     let kinds: [&dyn Fn(&str) -> bool; 5] = [
         &|name| name == "model.safetensors",
@@ -124,14 +148,26 @@ fn usual(files: &[Listed]) -> Vec<&Listed> {
         &|name| is_onnx(name, "onnx/model.onnx"),
         &|name| is_onnx(name, "model.onnx"),
     ];
-    let found = kinds.map(|kind| files.iter().filter(|(name, _)| kind(name)).collect::<Vec<_>>());
-    found.into_iter().find(|found| !found.is_empty()).unwrap_or_default()
+    let found = kinds.map(|kind| {
+        files
+            .iter()
+            .filter(|(name, _)| kind(name))
+            .collect::<Vec<_>>()
+    });
+    found
+        .into_iter()
+        .find(|found| !found.is_empty())
+        .unwrap_or_default()
 }
 
 /// Whether a name is that of a GGUF file that is not one of several shards.
 fn is_whole_gguf(name: &str) -> bool {
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-    let is_shard = stem.len().checked_sub(SHARD).and_then(|at| stem.get(at..)).is_some_and(is_number_of);
+    let is_shard = stem
+        .len()
+        .checked_sub(SHARD)
+        .and_then(|at| stem.get(at..))
+        .is_some_and(is_number_of);
     gguf::is_gguf(name) && !is_shard
 }
 
@@ -169,7 +205,10 @@ mod tests {
             };
             let files: Vec<Listed> = case.files.into_iter().collect();
             assert_eq!(options.choose(&files), case.chosen, "{}", case.about);
-            let named = LoadOptions { file: Some("x.gguf".to_owned()), ..options };
+            let named = LoadOptions {
+                file: Some("x.gguf".to_owned()),
+                ..options
+            };
             assert_eq!(named.choose(&files), [Some("x.gguf".to_owned())]);
         }
     }

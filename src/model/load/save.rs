@@ -171,12 +171,8 @@ impl<B: Backend> Model<B> {
             Source::Bytes(ref bytes) => return Ok(bytes.as_slice().into()),
             Source::Codes(id, first) => stored_codes(matrix(id)?, first + row).0,
             Source::Scales(id, first) => floats(&stored_codes(matrix(id)?, first + row).1),
-            Source::Levels(id, first, levels) => {
-                levels.pack(&codes_of(matrix(id)?, first + row).0)
-            }
-            Source::LevelScales(id, first) => {
-                levels::halves(&codes_of(matrix(id)?, first + row).1)
-            }
+            Source::Levels(id, first, levels) => levels.pack(&codes_of(matrix(id)?, first + row).0),
+            Source::LevelScales(id, first) => levels::halves(&codes_of(matrix(id)?, first + row).1),
             Source::Rows(id, first) => {
                 let mut values = vec![0.0; segment.row_bytes / 4];
                 matrix(id)?.row(first + row, &mut values);
@@ -322,7 +318,9 @@ impl<B: Backend> Model<B> {
             let codes = levels::levels_tensor(module, levels, *rows, groups);
             let codes = SavedTensor::new(codes, Source::Levels(id, first, levels));
             contents.tensors.extend([scales, codes]);
-            contents.modules.push(Module::new(&tensor.name, dtype, is_table));
+            contents
+                .modules
+                .push(Module::new(&tensor.name, dtype, is_table));
             return;
         }
         let scales = own_grid::scales_tensor(module, *rows, groups);

@@ -94,7 +94,10 @@ impl Finder<'_> {
     /// into which.
     fn check_heads(&self, parts: [State; 3]) -> Result<()> {
         let heads = self.spec.heads;
-        for (part, count) in parts.into_iter().zip([heads.count, heads.kv_count, heads.kv_count]) {
+        for (part, count) in parts
+            .into_iter()
+            .zip([heads.count, heads.kv_count, heads.kv_count])
+        {
             let Some([stated, size]) = self.skeleton.heads_of(part.step) else {
                 continue;
             };

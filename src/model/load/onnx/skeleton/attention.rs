@@ -67,7 +67,9 @@ impl Skeleton<'_> {
 
     fn attend(&mut self, query: State, key: State, value: State, bias: Option<Meaning>) -> Meaning {
         let node = &self.graph.nodes[self.node];
-        let count = ["num_heads", "q_num_heads"].iter().find_map(|name| node.int(name));
+        let count = ["num_heads", "q_num_heads"]
+            .iter()
+            .find_map(|name| node.int(name));
         if let Some(count) = count {
             self.heads.insert(query.step, [count, 0]);
         }
