@@ -231,6 +231,24 @@ export const cases = {
     is(await failure(() => load("org/tiny", { ...hub, sha256: pinned })), "wrong_hash");
   },
 
+  "the Hub: a file that is listed and not there is an error, and nothing takes its place": async ({
+    origin,
+  }) => {
+    const endpoint = `${origin}/hub`;
+    const hub = { endpoint, cache: false };
+    const plan = encodeURIComponent(JSON.stringify([{ kind: "gone" }]));
+    await fetch(`${endpoint}/faults/listed?plan=${plan}`);
+    const gone = is(await failure(() => load("fault/listed", hub)), "network");
+    assert.include(gone.message, "model.safetensors is no longer there");
+    assert.include(gone.message, "404");
+    // The next time it is there again.
+    (await load("fault/listed", hub)).dispose();
+    // So it is with small files: without modules.json the model would be pooled otherwise.
+    await fetch(`${endpoint}/lies/listed`, { method: "POST", body: JSON.stringify({ small: { status: 404 } }) });
+    const small = is(await failure(() => load("hostile/listed", hub)), "network");
+    assert.include(small.message, "config.json is no longer there");
+  },
+
   "the Hub: a model that is nothing but GGUF files": async ({ origin }) => {
     const endpoint = `${origin}/hub`;
     const hub = { endpoint, cache: false };
