@@ -8,8 +8,8 @@ import type { ModelInfo } from "./types.js";
  */
 const COSINES: Readonly<Record<string, number>> = {
   "ONNX, 8 bits": 0.998,
-  "ONNX, 8 bits by tensor": 0.978,
-  "ONNX, 4 bits in blocks": 0.96,
+  "ONNX, 8 bits by tensor": 0.93,
+  "ONNX, 4 bits in blocks": 0.945,
 };
 
 /** What the crate says of a model, with the cosine of how it is stored. */

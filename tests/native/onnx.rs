@@ -25,7 +25,7 @@ const FILES: [(&str, Option<&str>); 19] = [
     ("tiny-distilbert-splade.int8", Some("ONNX, 8 bits")),
     ("tiny-xlm-roberta.dynamo", None),
     ("tiny-mpnet.fp16", None),
-    ("tiny-modernbert.uint8", Some("ONNX, 8 bits")),
+    ("tiny-modernbert.uint8", Some("ONNX, 8 bits by tensor")),
     ("tiny-nomic.q4f16", Some("ONNX, 4 bits in blocks")),
     ("tiny-qwen3.dynamo", None),
     ("tiny-gemma3.fp16", None),
@@ -237,9 +237,17 @@ fn scales_that_do_not_fit_are_errors() {
     let onnx = file("tiny-bert.uint8-channel.onnx");
     // Those of 48 channels for a matrix of 100, and what is no scale at all.
     for (from, to, part) in [
-        (&b"MatMul_310_scale"[..], &b"MatMul_296_scale"[..], "has 48 scales"),
+        (
+            &b"MatMul_310_scale"[..],
+            &b"MatMul_296_scale"[..],
+            "has 48 scales",
+        ),
         (b"MatMul_296_scale", b"MatMul_310_scale", "has 100 scales"),
-        (b"MatMul_310_zero_point", b"MatMul_296_zero_point", "has 48 zero points"),
+        (
+            b"MatMul_310_zero_point",
+            b"MatMul_296_zero_point",
+            "has 48 zero points",
+        ),
     ] {
         let error = error(&in_node(&onnx, from, to));
         assert_eq!(error.code(), "invalid_onnx", "{error}");
