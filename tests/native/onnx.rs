@@ -308,9 +308,9 @@ fn a_graph_of_another_architecture_is_refused() {
     assert_ne!(heads, config);
     // (onnxslim keeps these numbers with the weights, where they are not looked at.)
     for name in ["optimum", "O2", "O4"] {
-        let changes = [("config.json", Some(heads.as_bytes()))];
+        let other = [("config.json", Some(heads.as_bytes()))];
         let onnx = file(&format!("tiny-bert.{name}.onnx"));
-        let error = open("tiny-bert", &onnx, &changes, None, 4096).err();
+        let error = open("tiny-bert", &onnx, &other, None, 4096).err();
         let error = error.unwrap_or_else(|| panic!("{name} must be refused"));
         assert_eq!(error.code(), "unsupported_model", "{name}: {error}");
         assert!(error.to_string().contains("heads"), "{name}: {error}");

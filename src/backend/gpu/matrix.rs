@@ -249,7 +249,7 @@ impl MatrixPart {
                     take(row, Row::Values(&values[..matrix.columns]));
                 }
                 WeightDtype::Q8 | WeightDtype::Q6 => {
-                    take(row, Row::Codes(bytemuck::cast_slice(words), scales))
+                    take(row, Row::Codes(bytemuck::cast_slice(words), scales));
                 }
                 WeightDtype::Q4 => {
                     // Each code becomes the upper half of a byte; an arithmetic shift then extends

@@ -68,6 +68,11 @@ pub fn levels(bits: usize) -> &'static Levels {
 }
 
 impl Levels {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        reason = "levels are at most 127, and there are 128 of them; a const fn has no conversions"
+    )]
     const fn new(bits: usize) -> Self {
         let half = 1 << (bits - 1);
         let mut codes = [0; 128];
@@ -181,13 +186,15 @@ impl Levels {
 
     /// The codes of a row, from its bytes.
     fn unpack(&self, bytes: &[u8], out: &mut [i8]) {
+        let mask = (1 << self.bits) - 1;
         let chunks = out.as_chunks_mut::<8>().0;
         for (codes, bytes) in chunks.iter_mut().zip(bytes.chunks_exact(self.bits)) {
             let mut word = [0; 8];
             word[..self.bits].copy_from_slice(bytes);
             let mut word = u64::from_le_bytes(word);
             for code in codes {
-                *code = self.codes[(word & ((1 << self.bits) - 1)) as usize];
+                let index = word.to_le_bytes()[0] & mask;
+                *code = self.codes[usize::from(index)];
                 word >>= self.bits;
             }
         }

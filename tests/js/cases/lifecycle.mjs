@@ -244,7 +244,10 @@ export const cases = {
     // The next time it is there again.
     (await load("fault/listed", hub)).dispose();
     // So it is with small files: without modules.json the model would be pooled otherwise.
-    await fetch(`${endpoint}/lies/listed`, { method: "POST", body: JSON.stringify({ small: { status: 404 } }) });
+    await fetch(`${endpoint}/lies/listed`, {
+      method: "POST",
+      body: JSON.stringify({ small: { status: 404 } }),
+    });
     const small = is(await failure(() => load("hostile/listed", hub)), "network");
     assert.include(small.message, "config.json is no longer there");
   },

@@ -89,7 +89,6 @@ export const cases = {
     assert.isAbove(whole.least, 0.99999);
   },
 
-
   "all-MiniLM-L6-v2 in q4 stays within sight of sentence-transformers' vectors": ({ origin }) =>
     compare(origin, { ...minilm, dtype: "q4", least: 0.9, mean: 0.97, most: 0.2 }),
 
