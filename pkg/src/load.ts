@@ -1,15 +1,16 @@
 /** Loads a model from its source or the cache, into this thread or a pool of workers. */
 
 import { orAborted } from "./abort.js";
+import { chooseBuild, isUsual, needsFull } from "./build.js";
 import type { LoadCache, Visit } from "./cache/cache.js";
-import { StoreCache } from "./cache/store.js";
-import { passing } from "./cache/visit.js";
+import { passing } from "./cache/passing.js";
 import { Embedder } from "./embedder.js";
 import type { Engine, EngineLoader, LoaderOptions } from "./engine/engine.js";
 import { type LocalEngine, LocalLoader } from "./engine/local.js";
 import { checkAborted, type ErrorCode, GossamerError, reason } from "./errors.js";
-import type { Host } from "./host.js";
-import { ensureCompiled, ensureStarted } from "./init.js";
+import type { Start } from "./handler.js";
+import type { Build, Host } from "./host.js";
+import { ensureCompiled, ensureStarted, foresee } from "./init.js";
 import { checkLoadOptions, nearest } from "./options.js";
 import { PoolLoader } from "./pool/loader.js";
 import type { Pool } from "./pool/pool.js";
@@ -58,20 +59,21 @@ export async function loadModel(host: Host, source: ModelSource, all: WrapOption
   const damaged = new Set<string>();
   const wanted = { place, dtype, file, sha256, offline, signal, warn: onWarning, damaged };
   const onProgress = options.onProgress && reporter(options.onProgress, onWarning);
-  // Compiles while the network and the cache respond. The error, if any, is reported where the wasm
-  // is needed.
-  (options.workers ? ensureCompiled(host) : ensureStarted(host)).catch(() => {});
+  // Compiles while the network and the cache respond.
+  const likely = chooseBuild({ device: options.device, file, names: place.names });
+  const isLikely = file !== undefined || isUsual(place.model);
+  const settle = isLikely ? foresee(host, likely, !options.workers) : () => {};
   for (let tries = 1; ; tries++) {
     const visit = cache ? await visited(cache.visit(wanted), signal) : passing(wanted);
     try {
-      const engine = await new Loading(host, visit, { ...options, onProgress }, onWarning).load();
+      const engine = await new Loading(host, visit, { ...options, onProgress }, settle, onWarning).load();
       const { fallback, assumed, overridden } = engine.info;
       if (fallback !== undefined) onWarning(onCpuInstead(fallback));
       if (assumed !== undefined) onWarning(isAssumed(place.model, assumed));
       // Without the option the model would be of another kind, and need weights that this one does not have.
       if (overridden?.kind !== undefined) visit.leave();
       const kept = overridden?.kind === undefined ? visit.keep(engine) : Promise.resolve(false);
-      return new Embedder(engine, kept, () => ensureStarted(host));
+      return new Embedder(engine, kept, handlerOf(host));
     } catch (error) {
       const again = await visit.forget(error);
       visit.leave();
@@ -115,14 +117,19 @@ class Loading {
   readonly #warn: (warning: GossamerError) => void;
   /** The chosen file that could not be used, and why. */
   #refused: { file: string; error: unknown } | undefined;
+  /** Is told the build that is needed; stops the download of another that was begun in case. */
+  readonly #settle: (build: Build) => void;
+  #build: Build = "common";
 
   constructor(
     host: Host,
     { source, sha256, file, saves = false }: Visit,
     options: Options,
+    settle: (build: Build) => void,
     warn: (warning: GossamerError) => void,
   ) {
     this.#host = host;
+    this.#settle = settle;
     this.#warn = warn;
     this.#source = source;
     this.#options = options;
@@ -169,7 +176,11 @@ class Loading {
       if (opened) source.adopt(file as string, opened);
       if (file !== undefined && listing?.has(file)) progress.initiate(file);
       if (this.#source.isRemote) source.start(listing, file);
-      const task = { listing, loaderOptions: this.#loaderOptions(listing, file), progress, signal, source };
+      const loaderOptions = this.#loaderOptions(listing, file);
+      const { device } = loaderOptions;
+      this.#build = chooseBuild({ device, file, names: listing?.keys() ?? this.#source.names });
+      this.#settle(this.#build);
+      const task = { listing, loaderOptions, progress, signal, source };
       const engine = workers > 0 ? await this.#pool(workers, task) : await this.#local(task);
       try {
         if (!listing) this.#checkPins([...progress.started], "has no such file, or none that is loaded");
@@ -212,11 +223,11 @@ class Loading {
    * GPU.
    */
   async #local(task: LoadTask): Promise<LocalEngine> {
-    const start = async () => {
-      const wasm = await ensureStarted(this.#host);
+    const start = async (build: Build) => {
+      const wasm = await ensureStarted(this.#host, build);
       return LocalLoader.start(task.loaderOptions, wasm, () => this.#local(this.#again(task)));
     };
-    return this.#into(start(), task);
+    return this.#into(start, task);
   }
 
   /**
@@ -225,7 +236,13 @@ class Loading {
    */
   async #pool(workers: number, task: LoadTask): Promise<Pool> {
     const reload = () => this.#pool(1, this.#again(task));
-    return this.#into(startPool(this.#host, workers, this.#options, task, reload), task);
+    const start = (build: Build) => {
+      // Workers load their script while the module is compiled.
+      const module = ensureCompiled(this.#host, build);
+      module.catch(() => {});
+      return startPool(this.#host, module, workers, this.#options, task, reload);
+    };
+    return this.#into(start, task);
   }
 
   /** The same task again, without progress events and signal. */
@@ -234,30 +251,58 @@ class Loading {
     return { ...task, progress, signal: undefined, source: this.#source };
   }
 
-  async #into<E extends Engine>(starting: Promise<EngineLoader<E>>, task: LoadTask): Promise<E> {
+  /**
+   * Loads in the chosen build, and goes over to the full one if that turns out to be needed: with
+   * what has been read by then, or else from the start.
+   */
+  async #into<E extends Engine>(
+    start: (build: Build) => Promise<EngineLoader<E>>,
+    task: LoadTask,
+  ): Promise<E> {
     const { listing, loaderOptions, progress, signal, source } = task;
-    const loader = await orAborted(starting, signal).catch((error: unknown) => {
-      starting.then((loader) => loader.free()).catch(() => {});
-      checkAborted(signal);
-      throw error;
-    });
-    const transfer = new Transfer(source, listing, loader, progress, signal, loaderOptions.file);
+    const begin = async (build: Build) => {
+      const starting = start(build);
+      return orAborted(starting, signal).catch((error: unknown) => {
+        starting.then((loader) => loader.free()).catch(() => {});
+        checkAborted(signal);
+        throw error;
+      });
+    };
+    const full = () => {
+      this.#build = "full";
+      return begin("full");
+    };
+    const chosen = this.#build;
+    const loader = await begin(chosen);
+    const { file } = loaderOptions;
+    const transfer = new Transfer({ source, listing, progress, signal, file }, loader, full);
     try {
-      checkAborted(signal);
-      await transfer.run();
-      return await loader.finish();
+      return await transfer.run();
     } catch (error) {
-      loader.free();
       checkAborted(signal);
-      throw transfer.explain(error);
+      if (chosen === "full" || !needsFull(error)) throw transfer.explain(error);
+      this.#build = "full";
+      return this.#into(start, task);
     }
   }
 }
 
+/** Makes handlers of embedders, where the host has them. */
+function handlerOf(host: Host): ConstructorParameters<typeof Embedder>[2] {
+  const { handler } = host;
+  const start: Start = (isFull) => ensureStarted(host, isFull ? "full" : "common");
+  return handler && ((run, options) => handler("handler", run, options, start));
+}
+
 /** The cache to use, if any. */
 function cacheOf(host: Host, { cache = true }: LoadOptions): LoadCache | undefined {
-  if (typeof cache === "object") return new StoreCache(cache);
-  return cache ? host.cache?.() : undefined;
+  if (typeof cache !== "object") return cache ? host.cache?.() : undefined;
+  if (host.storeCache) return host.storeCache(cache);
+  throw new GossamerError(
+    "invalid_input",
+    "gossamer-embed/lean has no cache: leave `cache` out, or import gossamer-embed.",
+    { status: 400 },
+  );
 }
 
 /** Whether an environment variable is true, by the rules of Python's huggingface_hub. */
@@ -267,6 +312,7 @@ function isSet(variable: string | undefined): boolean {
 
 async function startPool(
   host: Host,
+  module: Promise<WebAssembly.Module>,
   workers: number,
   { createWorker }: LoadOptions,
   { loaderOptions, signal }: LoadTask,
@@ -288,8 +334,7 @@ async function startPool(
     throw new TypeError("createWorker must return a Worker");
   };
   const start = () => new Remote(thread(createWorker && create));
-  // Workers load their script while the module is compiled.
-  return PoolLoader.start(start, workers, ensureCompiled(host), loaderOptions, reload, signal);
+  return PoolLoader.start(start, workers, module, loaderOptions, reload, signal);
 }
 
 function alias(name: string | undefined): string | undefined {

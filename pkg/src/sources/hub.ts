@@ -6,6 +6,7 @@ import type { LoadOptions } from "../types.js";
 import { type Opening, openUrl } from "./http.js";
 import {
   type Absent,
+  type HubModel,
   type Identity,
   type ListedFile,
   type Listing,
@@ -28,15 +29,6 @@ const HUB = "https://huggingface.co";
 interface Answer {
   sha: unknown;
   siblings: unknown[];
-}
-
-/** A model on the Hub, or a part of it. */
-export interface HubModel {
-  id: string;
-  revision?: string | undefined;
-  subfolder?: string | undefined;
-  /** A file in the folder. */
-  file?: string | undefined;
 }
 
 /**
