@@ -57,7 +57,7 @@ export type Device = "cpu" | "webgpu" | "auto";
 export type ModelKind = "dense" | "sparse" | "reranker" | "late-interaction";
 
 /** Number format in which weights are held in memory. */
-export type WeightDtype = "f32" | "f16" | "q8" | "q4";
+export type WeightDtype = "f32" | "f16" | "q8" | "q6" | "q4";
 
 /**
  * How the states of tokens become one vector, by sentence-transformers' names; transformers.js' `"last_token"`, `"eos"` and
@@ -87,6 +87,8 @@ export interface LoadOptions {
   /**
    * Number format of the weights in memory:
    * - `"q8"`: 8 bits, a quarter of the memory of `"f32"`
+   * - `"q6"`: as `"q8"`, from weights of 5 to 7 bits. `save` then writes three quarters of the bytes
+   *   of a model in `"q8"`.
    * - `"q4"`: 4 bits in the feed-forward blocks, 8 bits elsewhere; less memory, less exact
    * - `"f32"`: 32 bits
    * - `"f16"`: 16 bits on a GPU, half the memory of `"f32"`. On the CPU it takes as much as
@@ -103,11 +105,23 @@ export interface LoadOptions {
    * holds the tokenizer and the configuration, or a file that replaces the folder's
    * `model.safetensors` (`"model.fp16.safetensors"`, `"onnx/model_quantized.onnx"`).
    *
-   * By default, a Hub model loads the smallest weight file that is exact enough: one in 8 or 16
-   * bits unless `dtype` is `"f32"`, then `model.safetensors`, its shards, a torch checkpoint, an
-   * ONNX file, a GGUF file. `info.files` names the file that was loaded.
+   * By default, a Hub model loads the file that `download` chooses, or else `model.safetensors`, its
+   * shards, a torch checkpoint, an ONNX file, a GGUF file. `info.files` names the file that was
+   * loaded.
    */
   file?: string | undefined;
+  /**
+   * Which weight file of a repository to download, if `file` names none:
+   * - `"auto"`, the default: the smallest one that loses nothing. Where the place lists its files, as
+   *   the Hub does, and `dtype` is not `"f32"`, that is one in 16 bits.
+   * - `"small"`: one in 8 bits if there is any. Vectors are less exact: `info.stored.cosine` says how
+   *   much.
+   *
+   * A chosen file that cannot be used is replaced by the usual one, with a warning (code
+   * `other_file`). The event `"initiate"` of `onProgress` names the file and its bytes before it is
+   * requested.
+   */
+  download?: "auto" | "small" | undefined;
   /**
    * Loads the model as this kind although its files describe something else: a model with code of
    * its own, a model with tensors that nothing uses, a reranker. Without this option such a model is
@@ -709,7 +723,8 @@ export interface SavedFile {
 export interface StoredWeights {
   /**
    * The library and the bits, `"MLX, 4 bits"`, `"block-wise FP8, FP8"` or `"GGUF, Q8_0"`. Several
-   * are separated by `"; "`. What `save` wrote is `"compressed-tensors, 8 bits, rotated"`.
+   * are separated by `"; "`. What `save` wrote is `"compressed-tensors, 8 bits, rotated"`, in q6
+   * `"Gossamer, 7 bits, rotated"` and the like.
    */
   layout: string;
   /**
@@ -717,6 +732,11 @@ export interface StoredWeights {
    * and quantised to `dtype`. `"widened"`: they were decoded to `"f32"` or `"f16"`.
    */
   outcome: "kept" | "requantized" | "widened";
+  /**
+   * The mean cosine to the vectors of all-MiniLM-L6-v2 in f32 that this model has when its weights are
+   * stored so and held in 8 bits. Absent where it was not measured.
+   */
+  cosine?: number;
 }
 
 /** A description of a loaded model. */

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::model::info::Info;
 use crate::model::transformer::forward::Weights;
 use crate::model::transformer::heads::{DenseHead, TokenHead};
-use crate::model::transformer::layout::{MatrixId, Slot};
+use crate::model::transformer::layout::{MatrixId, Precision, Slot};
 #[cfg(target_arch = "wasm32")]
 use crate::model::transformer::route::Body;
 use crate::model::transformer::route::Route;
@@ -45,6 +45,8 @@ pub struct Origin {
     /// Tied matrices: index of the weight file, name of the tensor that it lacks, and the matrix
     /// that is used instead.
     pub tied: Vec<(usize, String, MatrixId)>,
+    /// How far each matrix may be quantised.
+    pub precisions: Vec<Precision>,
 }
 
 /// A tensor of a weight file, and where its values were stored.

@@ -401,7 +401,9 @@ impl Backend for Cpu {
         Ok(match dtype {
             WeightDtype::F32 => CpuMatrix::F32(PackedF32::new(rows, columns)?),
             WeightDtype::F16 => CpuMatrix::F16(PackedF32::new(rows, columns)?),
-            WeightDtype::Q8 => CpuMatrix::Q8(PackedInt::new(rows, columns, self.kernel)?),
+            WeightDtype::Q8 | WeightDtype::Q6 => {
+                CpuMatrix::Q8(PackedInt::new(rows, columns, self.kernel)?)
+            }
             WeightDtype::Q4 => CpuMatrix::Q4(PackedInt::new(rows, columns, self.kernel)?),
         })
     }

@@ -139,7 +139,7 @@ impl Gpu {
         let kernel = match dtype {
             WeightDtype::F32 => return Ok(None),
             WeightDtype::F16 => Kernel::Halve,
-            WeightDtype::Q8 | WeightDtype::Q4 => Kernel::Quantize,
+            WeightDtype::Q8 | WeightDtype::Q6 | WeightDtype::Q4 => Kernel::Quantize,
         };
         let steps = matrix::steps(x.width, dtype);
         let words = self.tensor(x.rows, steps * matrix::STEP)?;
@@ -300,7 +300,7 @@ fn bits(dtype: WeightDtype) -> u32 {
     match dtype {
         WeightDtype::F32 => 32,
         WeightDtype::F16 => 16,
-        WeightDtype::Q8 => 8,
+        WeightDtype::Q8 | WeightDtype::Q6 => 8,
         WeightDtype::Q4 => 4,
     }
 }

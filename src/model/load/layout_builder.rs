@@ -199,7 +199,7 @@ impl LayoutBuilder {
         let precision = if shape[0] <= SMALL_TABLE {
             Precision::Full
         } else {
-            Precision::Sensitive
+            Precision::Table
         };
         let matrix = self.matrix(shape, precision);
         let slot = Slot::Rows { matrix, first: 0 };
@@ -422,7 +422,7 @@ impl EncoderBuilder<'_> {
                 &[hidden],
                 ffn,
                 biases.ffn_down,
-                Precision::Usual,
+                Precision::Narrow,
             ),
             ffn_norms: self.norms(index, |names| names.ffn_norms),
         }

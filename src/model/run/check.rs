@@ -58,7 +58,7 @@ impl Model<Either> {
             );
             let least = match self.info().dtype {
                 WeightDtype::F32 | WeightDtype::F16 => 0.999,
-                WeightDtype::Q8 | WeightDtype::Q4 => 0.995,
+                WeightDtype::Q8 | WeightDtype::Q6 | WeightDtype::Q4 => 0.995,
             };
             // A NaN fails, too.
             if cosine.is_nan() || cosine < least {
