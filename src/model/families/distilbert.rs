@@ -44,6 +44,7 @@ pub const FAMILY: Family = Family {
     }),
     instruction: None,
     m3_heads: false,
+    has_tasks: false,
 };
 
 /// What transformers builds each LayerNorm of DistilBERT with; its config has no field for it.
@@ -73,5 +74,7 @@ fn spec(config: &Config) -> Result<Spec> {
         norm: NormKind::Layer,
         norm_eps: NORM_EPS,
         biases: Biases::ALL,
+        experts: None,
+        adapters: None,
     })
 }

@@ -68,6 +68,7 @@ fn spec(config: &Config) -> Result<Spec> {
         LayerSpec {
             mask,
             rope: Some(ropes.of(kind)),
+            experts: false,
         }
     });
     let spec = mistral::decoder(config, layers.collect())?;

@@ -412,6 +412,7 @@ impl<B: Backend> Checkpoint<B> {
                     index: self.store.collected.len(),
                 },
                 tied: None,
+                saved: None,
             };
             targets.push(Some(Target::Plain(plain(tensor, &wanted)?)));
             let collected = Collected {

@@ -14,6 +14,8 @@ pub struct Store<B: Backend> {
     pub weights: Weights<B>,
     /// Tensors that are kept in f32 as the file has them, with the index of their file.
     pub collected: Vec<(usize, Collected)>,
+    /// Columns of the matrix of which the last ones are still to come.
+    columns: Vec<f32>,
 }
 
 impl<B: Backend> Store<B> {
@@ -27,6 +29,7 @@ impl<B: Backend> Store<B> {
                 tables: Vec::new(),
             },
             collected: Vec::new(),
+            columns: Vec::new(),
         }
     }
 
@@ -55,19 +58,36 @@ impl<B: Backend> Store<B> {
             Slot::Rows { matrix: id, first } => {
                 backend.set_row(self.matrix(backend, layout, id)?, first + row, values);
             }
+            Slot::Stack {
+                matrix,
+                rows,
+                transposed,
+            } => {
+                let (id, row) = (matrix + row / rows, row % rows);
+                if !transposed {
+                    backend.set_row(self.matrix(backend, layout, id)?, row, values);
+                    return Ok(());
+                }
+                extend(&mut self.columns, values)?;
+                if row + 1 < rows {
+                    return Ok(());
+                }
+                let columns = std::mem::take(&mut self.columns);
+                let mut own = vec![0.0; rows];
+                for at in 0..values.len() {
+                    let column = columns.chunks_exact(values.len());
+                    let pairs = own.iter_mut().zip(column);
+                    pairs.for_each(|(own, column)| *own = column[at]);
+                    backend.set_row(self.matrix(backend, layout, id)?, at, &own);
+                }
+            }
             Slot::Table { .. } => {
                 return Err(Error::Internal(
                     "rows of a static table are stored by the table".to_owned(),
                 ));
             }
             Slot::Whole { index } => {
-                let tensor = &mut self.collected[index].1.values;
-                tensor
-                    .try_reserve(values.len())
-                    .map_err(|_| Error::OutOfMemory {
-                        bytes: size_of_val(values),
-                    })?;
-                tensor.extend_from_slice(values);
+                extend(&mut self.collected[index].1.values, values)?;
             }
             Slot::Elements { vector: id, first } => {
                 let vector = &mut self.weights.vectors[id];
@@ -107,4 +127,14 @@ impl<B: Backend> Store<B> {
         self.row(backend, layout, slot, row, &values)?;
         Ok(false)
     }
+}
+
+/// Adds values, if there is memory for them.
+fn extend(all: &mut Vec<f32>, values: &[f32]) -> Result<()> {
+    all.try_reserve(values.len())
+        .map_err(|_| Error::OutOfMemory {
+            bytes: size_of_val(values),
+        })?;
+    all.extend_from_slice(values);
+    Ok(())
 }

@@ -8,6 +8,7 @@ use crate::model::transformer::layout::{Linear, MlmHead};
 use crate::text::Batch;
 
 /// Steps from token states to a dense vector.
+#[derive(Clone)]
 pub struct DenseHead {
     /// Pooling modes. The results of several modes are concatenated.
     pub pooling: Vec<Pooling>,
@@ -33,6 +34,7 @@ pub enum TokenHead {
 }
 
 /// One step after pooling.
+#[derive(Clone, Copy)]
 pub enum Step {
     /// A fully connected layer.
     Linear(Linear, Activation),
