@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::cpu::{self, Activations, Cpu, CpuMatrix};
 use super::gpu::{self, Gpu, GpuMatrix, GpuTensor};
 use super::{
-    Activation, Attention, Backend, Compute, Experts, Gate, Linear, Norm, Pooling, ReadBack, Reading,
-    Splade, WeightDtype,
+    Activation, Attention, Backend, Compute, Experts, Gate, Linear, Norm, Pooling, ReadBack,
+    Reading, Splade, WeightDtype,
 };
 use crate::error::{Error, Result};
 

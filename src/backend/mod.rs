@@ -230,6 +230,8 @@ pub struct Attention<'a> {
     pub heads: Heads,
     /// Factor of the scores.
     pub scale: f32,
+    /// Bound of the scaled scores: s becomes cap · tanh(s / cap) (Gemma Team 2024).
+    pub cap: Option<f32>,
     /// Attention mask.
     pub mask: Mask,
     /// Norms of each query head and of each key head.

@@ -1,7 +1,7 @@
 //! The tiny models of `tests/fixtures`.
 
 /// Models of all families, heads and roads.
-pub const MODELS: [&str; 30] = [
+pub const MODELS: [&str; 31] = [
     "tiny-albert",
     "tiny-bert",
     "tiny-deberta",
@@ -9,6 +9,7 @@ pub const MODELS: [&str; 30] = [
     "tiny-distilbert-splade",
     "tiny-electra",
     "tiny-eurobert",
+    "tiny-gemma2",
     "tiny-gemma3",
     "tiny-gte",
     "tiny-gte-splade",

@@ -95,7 +95,10 @@ fn folder(model: &Value, kind: &str, config: &Value) -> Files {
     files.insert("tokenizer.json".to_owned(), json.clone());
     put(&mut files, "tokenizer_config.json", &settings);
     if text(model, "static") == "StaticEmbedding" {
-        modules(&mut files, &[(String::new(), format!("{ST}.StaticEmbedding"))]);
+        modules(
+            &mut files,
+            &[(String::new(), format!("{ST}.StaticEmbedding"))],
+        );
         return files;
     }
     put(&mut files, "config.json", config);
@@ -107,13 +110,17 @@ fn folder(model: &Value, kind: &str, config: &Value) -> Files {
         put(&mut files, "artifact.metadata", metadata);
     }
     if let Some(splade) = model.get("splade") {
-        let value = json!({ "model_type": "SparseEncoder", "prompts": {}, "similarity_fn_name": "dot" });
+        let value =
+            json!({ "model_type": "SparseEncoder", "prompts": {}, "similarity_fn_name": "dot" });
         put(&mut files, "config_sentence_transformers.json", &value);
         if model.get("queries").is_none() {
             put(&mut files, "1_SpladePooling/config.json", splade);
             let list = [
                 (String::new(), format!("{SPARSE}.MLMTransformer")),
-                ("1_SpladePooling".to_owned(), format!("{SPARSE}.SpladePooling")),
+                (
+                    "1_SpladePooling".to_owned(),
+                    format!("{SPARSE}.SpladePooling"),
+                ),
             ];
             modules(&mut files, &list);
             return files;
@@ -129,9 +136,17 @@ fn folder(model: &Value, kind: &str, config: &Value) -> Files {
         });
         put(&mut files, "router_config.json", &router);
         put(&mut files, &format!("{document}/config.json"), splade);
-        put(&mut files, &format!("{query}/config.json"), &json!({ "frozen": true }));
+        put(
+            &mut files,
+            &format!("{query}/config.json"),
+            &json!({ "frozen": true }),
+        );
         files.insert(format!("{query}/tokenizer.json"), json);
-        put(&mut files, &format!("{query}/tokenizer_config.json"), &settings);
+        put(
+            &mut files,
+            &format!("{query}/tokenizer_config.json"),
+            &settings,
+        );
         modules(&mut files, &[(String::new(), format!("{ST}.Router"))]);
         return files;
     }
@@ -152,7 +167,10 @@ fn folder(model: &Value, kind: &str, config: &Value) -> Files {
     };
     let first = model["first"].as_str().map(str::to_owned);
     let mut list = vec![
-        (String::new(), first.unwrap_or_else(|| format!("{ST}.Transformer"))),
+        (
+            String::new(),
+            first.unwrap_or_else(|| format!("{ST}.Transformer")),
+        ),
         ("1_Pooling".to_owned(), format!("{ST}.Pooling")),
     ];
     let flag = match pooling {
@@ -168,10 +186,16 @@ fn folder(model: &Value, kind: &str, config: &Value) -> Files {
         list.push((path, format!("{ST}.Dense")));
     }
     for kind in model["after"].as_array().into_iter().flatten() {
-        list.push((format!("{}_After", list.len()), kind.as_str().unwrap().to_owned()));
+        list.push((
+            format!("{}_After", list.len()),
+            kind.as_str().unwrap().to_owned(),
+        ));
     }
     if model["normalize"] == true {
-        list.push((format!("{}_Normalize", list.len()), format!("{ST}.Normalize")));
+        list.push((
+            format!("{}_Normalize", list.len()),
+            format!("{ST}.Normalize"),
+        ));
     }
     modules(&mut files, &list);
     let sentence = json!({ "max_seq_length": model["limit"], "do_lower_case": false });
@@ -208,14 +232,17 @@ fn denses(model: &Value, config: &Value) -> Vec<Value> {
 fn tensors(all: &Value, model: &Value, config: &Value) -> Vec<Row> {
     let field = |names: &[&str]| names.iter().find_map(|name| config.get(*name).map(size));
     let heads = field(&["num_attention_heads", "n_heads", "n_head"]);
-    let head = heads.map(|heads| {
-        field(&["head_dim"]).unwrap_or_else(|| size(&hidden(config)) / heads)
-    });
+    let head =
+        heads.map(|heads| field(&["head_dim"]).unwrap_or_else(|| size(&hidden(config)) / heads));
     let number = |part: &str| -> usize {
         match part {
             "head" => head.expect("a model with heads"),
             _ => part.parse().unwrap_or_else(|_| {
-                size(config.get(part).unwrap_or_else(|| panic!("{config} has no {part}")))
+                size(
+                    config
+                        .get(part)
+                        .unwrap_or_else(|| panic!("{config} has no {part}")),
+                )
             }),
         }
     };
@@ -241,7 +268,8 @@ fn tensors(all: &Value, model: &Value, config: &Value) -> Vec<Row> {
                 [_] if template.ends_with("weight") => (1.0, 0.1),
                 _ => (0.0, 0.05),
             };
-            let mut add = |name: String| rows.push((format!("{prefix}{name}"), shape.clone(), mean, spread));
+            let mut add =
+                |name: String| rows.push((format!("{prefix}{name}"), shape.clone(), mean, spread));
             let mark = ["{}", "{0}", "{1}", "{even}", "{odd}"];
             let Some(mark) = mark.into_iter().find(|mark| template.contains(*mark)) else {
                 add(template.to_owned());
@@ -265,10 +293,13 @@ fn tensors(all: &Value, model: &Value, config: &Value) -> Vec<Row> {
 }
 
 /// Weight files by path.
-fn weights(all: &Value, model: &Value, config: &Value) -> Files {
+fn weights(all: &Value, model: &Value, config: &Value, wanted: fn(&str) -> bool) -> Files {
     let mut files = Files::new();
     let file = |rows: &[Row]| synthetic::file(json!(rows).to_string().as_bytes());
-    files.insert("model.safetensors".to_owned(), file(&tensors(all, model, config)));
+    if wanted("model.safetensors") {
+        let rows = tensors(all, model, config);
+        files.insert("model.safetensors".to_owned(), file(&rows));
+    }
     let mut linear = |path: String, out: usize, into: usize, bias: bool| {
         let mut rows: Vec<Row> = vec![("linear.weight".to_owned(), vec![out, into], 0.0, 0.1)];
         if bias {
@@ -282,7 +313,12 @@ fn weights(all: &Value, model: &Value, config: &Value) -> Files {
         linear(path, out, into, dense["bias"] == true);
     }
     if let Some(width) = model.get("pylate") {
-        linear("1_Dense/model.safetensors".to_owned(), size(width), size(&hidden(config)), false);
+        linear(
+            "1_Dense/model.safetensors".to_owned(),
+            size(width),
+            size(&hidden(config)),
+            false,
+        );
     }
     if model.get("queries").is_some() {
         let (json, _) = tokenizer(model, "");
@@ -294,7 +330,10 @@ fn weights(all: &Value, model: &Value, config: &Value) -> Files {
     }
     if model.get("m3").is_some() {
         let into = size(&hidden(config));
-        for (path, out) in [("sparse_linear.safetensors", 1), ("colbert_linear.safetensors", into)] {
+        for (path, out) in [
+            ("sparse_linear.safetensors", 1),
+            ("colbert_linear.safetensors", into),
+        ] {
             let rows = [
                 ("weight".to_owned(), vec![out, into], 0.0, 0.1),
                 ("bias".to_owned(), vec![out], 0.0, 0.1),
@@ -316,20 +355,20 @@ fn loader(model: &Value) -> Loader<Cpu> {
 
 /// What becomes of a model: nothing where it loads and gives what it is made for, or the code of the error.
 fn outcome(all: &Value, model: &Value, kind: &str) -> Result<(), gossamer::Error> {
+    // The small files as they are published, up to the first weights. Heads that may lie beside these are small files, too.
     let exact = &model["config"];
+    let mut files = folder(model, kind, exact);
+    if model.get("m3").is_some() {
+        let heads = weights(all, model, exact, |path| path.contains("_linear"));
+        files.extend(heads);
+    }
+    next_weights(&mut loader(model), |name| files.get(name).cloned())?;
+
     let mut config = exact.clone();
     for (field, value) in model["small"].as_object().unwrap() {
         config[field] = value.clone();
     }
-    let weights = weights(all, model, &config);
-    // The small files as they are published, up to the first weights.
-    let files = folder(model, kind, exact);
-    let read = |name: &str| files.get(name).cloned().or_else(|| {
-        // Heads beside the weights are small files.
-        weights.get(name).filter(|_| name.contains("_linear")).cloned()
-    });
-    next_weights(&mut loader(model), read)?;
-
+    let weights = weights(all, model, &config, |_| true);
     // The same with fewer layers and smaller tables, and weights.
     let files = folder(model, kind, &config);
     let read = |name: &str| files.get(name).or_else(|| weights.get(name)).cloned();
@@ -355,23 +394,37 @@ fn check(embedder: &Embedder<Cpu>, model: &Value, kind: &str) -> Result<(), goss
         assert!(values.iter().all(|value| value.is_finite()), "{name}");
         assert!(values.iter().any(|value| *value != 0.0), "{name}");
     };
-    let tasks: Vec<Option<String>> = embedder.tasks().iter().map(|task| Some((*task).to_owned())).collect();
+    let tasks: Vec<Option<String>> = embedder
+        .tasks()
+        .iter()
+        .map(|task| Some((*task).to_owned()))
+        .collect();
     let tasks = [vec![None], tasks].concat();
     match kind {
         "dense" | "static" => {
             assert_eq!(embedder.kind(), "dense", "{name}");
             for task in tasks {
-                let options = EncodeOptions { task, ..EncodeOptions::default() };
+                let options = EncodeOptions {
+                    task,
+                    ..EncodeOptions::default()
+                };
                 fits(&embedder.encode(input(), &options)?.data);
             }
             let expected = model["tasks"].as_array().map_or(0, Vec::len);
             assert_eq!(embedder.tasks().len(), expected, "{name}");
-            assert_eq!(embedder.outputs().contains(&"colbert"), model.get("m3").is_some(), "{name}");
+            assert_eq!(
+                embedder.outputs().contains(&"colbert"),
+                model.get("m3").is_some(),
+                "{name}"
+            );
         }
         "sparse" => {
             assert_eq!(embedder.kind(), "sparse", "{name}");
             for task in tasks {
-                let options = SparseOptions { task, ..SparseOptions::default() };
+                let options = SparseOptions {
+                    task,
+                    ..SparseOptions::default()
+                };
                 fits(&embedder.encode_sparse(input(), &options)?.vectors[0].values);
             }
         }
@@ -382,7 +435,10 @@ fn check(embedder: &Embedder<Cpu>, model: &Value, kind: &str) -> Result<(), goss
         }
         "late" => {
             // An encoder's vectors are not the model's: only a head for late interaction gives these.
-            assert!(embedder.outputs().contains(&"colbert"), "{name} loads as something else");
+            assert!(
+                embedder.outputs().contains(&"colbert"),
+                "{name} loads as something else"
+            );
         }
         other => panic!("no kind {other}"),
     }
@@ -410,14 +466,27 @@ fn table() -> (String, [f64; 2]) {
             downloads += number;
             "yes".to_owned()
         } else {
-            assert_eq!(refused.len(), models.len(), "{}: only some load", row["name"]);
+            assert_eq!(
+                refused.len(),
+                models.len(),
+                "{}: only some load",
+                row["name"]
+            );
             refused.dedup();
             format!("no: `{}`", refused.join("`, `"))
         };
         let name = text(row, "name").replace('*', "\\*");
-        let about = if row["estimate"] == true { "about " } else { "" };
+        let about = if row["estimate"] == true {
+            "about "
+        } else {
+            ""
+        };
         let family = text(row, "family");
-        writeln!(lines, "| {name} | {kind} | {family} | {about}{number} | {answer} |").unwrap();
+        writeln!(
+            lines,
+            "| {name} | {kind} | {family} | {about}{number} | {answer} |"
+        )
+        .unwrap();
     }
     #[expect(clippy::cast_precision_loss, reason = "a few rows")]
     let count = rows.len() as f64;
@@ -442,7 +511,13 @@ fn the_most_used_models_load_or_are_refused_as_the_documentation_says() {
     if std::env::var_os("GOSSAMER_WRITE_COVERAGE").is_some() {
         std::fs::write(&path, [before, MARK, &table].concat()).unwrap();
     } else {
-        assert_eq!(found, table, "run it with GOSSAMER_WRITE_COVERAGE=1 to write docs/coverage.md");
+        assert_eq!(
+            found, table,
+            "run it with GOSSAMER_WRITE_COVERAGE=1 to write docs/coverage.md"
+        );
     }
-    assert!(rows > 0.8 && downloads > 0.98, "{rows} of the rows, {downloads} of the downloads");
+    assert!(
+        rows > 0.8 && downloads > 0.98,
+        "{rows} of the rows, {downloads} of the downloads"
+    );
 }

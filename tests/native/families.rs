@@ -389,13 +389,18 @@ fn jina_embeddings_v3_in_the_spelling_of_transformers() {
     let folder = fixture("tiny-jina-v3");
     let weights = std::fs::read(folder.join("native.safetensors.json")).unwrap();
     let mut changes = changed(&folder, &[("config.json", "native.json")]);
-    changes.push(("model.safetensors", Some(crate::common::synthetic::file(&weights))));
+    changes.push((
+        "model.safetensors",
+        Some(crate::common::synthetic::file(&weights)),
+    ));
     let changes: Vec<_> = changes
         .iter()
         .map(|(name, bytes)| (*name, bytes.as_deref()))
         .collect();
     // Without adapters the module that takes a task is something else.
-    let error = load_with(&folder, WeightDtype::F32, &changes, 999).err().unwrap();
+    let error = load_with(&folder, WeightDtype::F32, &changes, 999)
+        .err()
+        .unwrap();
     assert_eq!(error.code(), "unsupported_model", "{error}");
     let modules = std::fs::read_to_string(folder.join("modules.json")).unwrap();
     let modules = modules.replace("custom_st", "sentence_transformers.models");
@@ -416,12 +421,18 @@ fn what_adapters_do_not_fit_is_refused() {
     for (change, code) in [
         (json!({ "lora_rank": 4 }), "wrong_shape"),
         (json!({ "lora_adaptations": [] }), "invalid_config"),
-        (json!({ "lora_adaptations": ["a", "a", "b"] }), "invalid_config"),
+        (
+            json!({ "lora_adaptations": ["a", "a", "b"] }),
+            "invalid_config",
+        ),
         (json!({ "lora_adaptations": ["a", "b"] }), "wrong_shape"),
         (json!({ "lora_alpha": 0 }), "invalid_config"),
         (json!({ "load_trained_adapters": false }), "invalid_config"),
         (json!({ "use_reg_tokens": true }), "invalid_config"),
-        (json!({ "position_embedding_type": "alibi" }), "invalid_config"),
+        (
+            json!({ "position_embedding_type": "alibi" }),
+            "invalid_config",
+        ),
         // Without adapters the weights have other names.
         (json!({ "lora_adaptations": null }), "unsupported_model"),
     ] {
@@ -429,6 +440,18 @@ fn what_adapters_do_not_fit_is_refused() {
         let error = error.unwrap_or_else(|| panic!("{change} is obeyed"));
         assert_eq!(error.code(), code, "{change}: {error}");
     }
+}
+
+#[test]
+fn gemma2_with_and_without_bounded_scores() {
+    assert_dense("tiny-gemma2", "gemma2");
+    let uncapped = json!({ "attn_logit_softcapping": null });
+    assert_variant("tiny-gemma2", "uncapped", &uncapped);
+    assert_variant(
+        "tiny-gemma2",
+        "bidirectional",
+        &json!({ "is_causal": false }),
+    );
 }
 
 /// Code of authors' own whose attention is bidirectional, which transformers says as `is_causal: false`.
@@ -455,9 +478,15 @@ fn bidirectional_decoders_by_their_code() {
             .unwrap();
         let theirs = reference(&fixture(name).join("reference.safetensors"));
         let theirs = rows(&theirs["bidirectional_embeddings"]);
-        assert_close(name, &list(), ours.data.chunks_exact(ours.dimensions), &theirs);
+        assert_close(
+            name,
+            &list(),
+            ours.data.chunks_exact(ours.dimensions),
+            &theirs,
+        );
     }
-    let elsewhere = json!({ "auto_map": { "AutoModel": "someone/model--modeling_qwen.Qwen2Model" } });
+    let elsewhere =
+        json!({ "auto_map": { "AutoModel": "someone/model--modeling_qwen.Qwen2Model" } });
     let error = changed_config("tiny-qwen2", &elsewhere).err().unwrap();
     assert_eq!(error.code(), "unsupported_model", "{error}");
 }

@@ -290,6 +290,7 @@ fn families_without_tests_are_refused_by_name() {
         ("tiny-albert", "albert"),
         ("tiny-electra", "electra"),
         ("tiny-eurobert", "eurobert"),
+        ("tiny-gemma2", "gemma2"),
         ("tiny-gte", "gte"),
         ("tiny-jina", "jina_bert"),
         ("tiny-jina-qk", "jina_bert_qk"),

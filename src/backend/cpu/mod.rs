@@ -34,8 +34,8 @@ pub use self::rotation::rotate;
 use self::scratch::{Buffer, ScratchPool};
 use self::simd::F32x4;
 use super::{
-    Activation, Attention, Backend, Compute, Experts, GROUP, Gate, Linear, Norm, Pooling, ReadBack, Reading,
-    Splade, SpladeStrategy, Values, WeightDtype,
+    Activation, Attention, Backend, Compute, Experts, GROUP, Gate, Linear, Norm, Pooling, ReadBack,
+    Reading, Splade, SpladeStrategy, Values, WeightDtype,
 };
 use crate::error::{Result, zeroed};
 

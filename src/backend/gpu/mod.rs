@@ -22,8 +22,8 @@ use self::pipelines::{Constants, Kernel, Pipelines};
 use self::recorder::{Argument, Recorder, host};
 use super::cpu::CpuMatrix;
 use super::{
-    Activation, Attention, Backend, Compute, Experts, Gate, Heads, Linear, Norm, NormKind, Pooling, ReadBack,
-    Reading, Splade, SpladeActivation, SpladeStrategy, WeightDtype,
+    Activation, Attention, Backend, Compute, Experts, Gate, Heads, Linear, Norm, NormKind, Pooling,
+    ReadBack, Reading, Splade, SpladeActivation, SpladeStrategy, WeightDtype,
 };
 use crate::error::{Error, Result};
 
@@ -518,6 +518,7 @@ impl Compute for Gpu {
             distance(attention.mask.after),
             number(attention.bias.map_or(0, |bias| bias.reach)),
             u32::from(attention.bias.is_some()),
+            attention.cap.unwrap_or(0.0).to_bits(),
         ];
         let constants = vec![("SIZE", number(size))];
         let groups = [tiles.len(), count];

@@ -372,7 +372,8 @@ fn norms() {
 #[test]
 fn experts() {
     let mut random = Random(21);
-    for (rows, hidden, inner, count, top) in [(1, 48, 100, 1, 1), (7, 48, 100, 5, 2), (70, 65, 33, 8, 3)]
+    for (rows, hidden, inner, count, top) in
+        [(1, 48, 100, 1, 1), (7, 48, 100, 5, 2), (70, 65, 33, 8, 3)]
     {
         let x = random.vec(rows * hidden);
         let router = random.vec(count * hidden);
@@ -466,6 +467,7 @@ fn attention() {
         let plain = Attention {
             heads,
             scale: 0.3,
+            cap: None,
             mask: Mask::default(),
             head_norms: None,
             rotary: None,
@@ -493,6 +495,14 @@ fn attention() {
                 "backwards",
                 Attention {
                     mask: window(Some(40), Some(0)),
+                    ..plain
+                },
+            ),
+            (
+                "cap",
+                Attention {
+                    cap: Some(0.4),
+                    mask: window(None, Some(0)),
                     ..plain
                 },
             ),
@@ -660,6 +670,7 @@ fn a_row_has_the_same_bits_alone_and_among_others() {
             size: 16,
         },
         scale: 0.3,
+        cap: None,
         mask: Mask::default(),
         head_norms: None,
         rotary: None,

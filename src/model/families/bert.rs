@@ -93,6 +93,7 @@ pub fn without_types(config: &Config) -> Result<Spec> {
         intermediate_size: config.size("intermediate_size", MOST_WIDTH)?,
         heads,
         attention_scale: attention_scale(heads),
+        attention_cap: None,
         layers: vec![LayerSpec::default(); config.size("num_hidden_layers", MOST_LAYERS)?],
         shared_layers: false,
         positions: Positions::FromZero { rows },

@@ -62,6 +62,7 @@ fn spec(config: &Config) -> Result<Spec> {
         intermediate_size: config.size("hidden_dim", MOST_WIDTH)?,
         heads,
         attention_scale: attention_scale(heads),
+        attention_cap: None,
         layers: vec![LayerSpec::default(); config.size("n_layers", MOST_LAYERS)?],
         shared_layers: false,
         positions: Positions::FromZero { rows },

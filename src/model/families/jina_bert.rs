@@ -6,8 +6,8 @@ use super::{Family, Names, NormNames, bert};
 use crate::backend::{Activation, Gate};
 use crate::error::Result;
 use crate::model::families::config::Config;
-use serde_json::Value;
 use crate::model::transformer::spec::{Biases, Positions, Relative, Spec};
+use serde_json::Value;
 
 pub const FAMILY: Family = Family {
     name: "jina_bert",
@@ -38,10 +38,7 @@ pub const QK: Family = Family {
     name: "jina_bert_qk",
     is: |config| is_alibi(config) && is_qk(config),
     spellings: &[Names {
-        wide_norms: Some([
-            "attention.self.layer_norm_q",
-            "attention.self.layer_norm_k",
-        ]),
+        wide_norms: Some(["attention.self.layer_norm_q", "attention.self.layer_norm_k"]),
         attention_norms: NormNames {
             branch: Some("attention.output.LayerNorm"),
             branch_adds: true,

@@ -114,6 +114,7 @@ pub fn decoder(config: &Config, layers: Vec<LayerSpec>) -> Result<Spec> {
         intermediate_size: config.size("intermediate_size", MOST_WIDTH)?,
         heads,
         attention_scale: attention_scale(heads),
+        attention_cap: None,
         layers,
         shared_layers: false,
         positions: Positions::None,

@@ -8,6 +8,7 @@ pub mod config;
 mod distilbert;
 mod electra;
 mod eurobert;
+mod gemma2;
 mod gemma3;
 mod gte;
 mod jina_bert;
@@ -253,6 +254,7 @@ const FAMILIES: &[Family] = &[
     qwen2::FAMILY,
     qwen3::FAMILY,
     mistral::FAMILY,
+    gemma2::FAMILY,
     gemma3::FAMILY,
     t5::FAMILY,
 ];

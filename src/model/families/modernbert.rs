@@ -121,6 +121,7 @@ fn spec(config: &Config) -> Result<Spec> {
         intermediate_size: config.size("intermediate_size", MOST_WIDTH)?,
         heads,
         attention_scale: attention_scale(heads),
+        attention_cap: None,
         layers: layers.collect(),
         shared_layers: false,
         positions: Positions::None,

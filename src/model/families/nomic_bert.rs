@@ -4,8 +4,8 @@
 //! (Nussbaum et al. 2025) has biases, GELU without a gate, and experts in every other layer.
 
 use super::{
-    BERT_HEADS, ClassifierNames, ExpertNames, Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names, NormNames,
-    attention_scale, bert, encoder, heads,
+    BERT_HEADS, ClassifierNames, ExpertNames, Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names,
+    NormNames, attention_scale, bert, encoder, heads,
 };
 use crate::backend::{Activation, Gate, NormKind};
 use crate::error::Result;
@@ -109,10 +109,14 @@ fn moe(config: &Config) -> Result<Spec> {
     config.only("ffn_div", &[1.into()])?;
     let count = config.size("num_experts", MOST_EXPERTS)?;
     let every = config.size("moe_every_n_layers", MOST_LAYERS)?;
-    let layers = spec.layers.iter().enumerate().map(|(index, layer)| LayerSpec {
-        experts: index % every == 1,
-        ..*layer
-    });
+    let layers = spec
+        .layers
+        .iter()
+        .enumerate()
+        .map(|(index, layer)| LayerSpec {
+            experts: index % every == 1,
+            ..*layer
+        });
     Ok(Spec {
         gate: None,
         layers: layers.collect(),
@@ -208,6 +212,7 @@ fn read(config: &Config, name: &str, original_activation: Activation) -> Result<
         intermediate_size: config.size(intermediate, MOST_WIDTH)?,
         heads,
         attention_scale: attention_scale(heads),
+        attention_cap: None,
         layers: vec![layer; config.size(layers, MOST_LAYERS)?],
         shared_layers: false,
         positions: Positions::None,

@@ -91,6 +91,7 @@ fn spec(config: &Config) -> Result<Spec> {
         intermediate_size: config.size("d_ff", MOST_WIDTH)?,
         heads: bounded(config, heads, "d_kv")?,
         attention_scale: 1.0,
+        attention_cap: None,
         layers: vec![LayerSpec::default(); config.size("num_layers", MOST_LAYERS)?],
         shared_layers: false,
         positions: Positions::None,

@@ -143,14 +143,14 @@ impl Inventory {
                 });
             }
         };
-        let name = wanted.saved.as_ref().unwrap_or(&wanted.name);
         let Slot::Stack {
             matrix,
             rows,
             transposed,
         } = wanted.slot
         else {
-            return add(name.clone(), wanted.shape.clone(), wanted.slot);
+            let name = wanted.saved_name().to_owned();
+            return add(name, wanted.shape.clone(), wanted.slot);
         };
         let columns = wanted.shape.last().copied().unwrap_or(1);
         let count = wanted.shape.iter().product::<usize>() / (rows * columns);
@@ -164,7 +164,7 @@ impl Inventory {
                 matrix: matrix + index,
                 first: 0,
             };
-            add(format!("{name}.{index}.weight"), shape.to_vec(), slot);
+            add(wanted.part(index), shape.to_vec(), slot);
         }
     }
 
@@ -249,7 +249,7 @@ pub fn plain(tensor: &TensorInfo, wanted: &WantedTensor) -> Result<PlainTensor> 
     Ok(PlainTensor {
         slot: wanted.slot,
         rows,
-        hash: Fingerprint::new(&wanted.name),
+        hash: Fingerprint::new(wanted.saved_name()),
         name: tensor.name.clone(),
     })
 }

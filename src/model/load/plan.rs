@@ -273,7 +273,7 @@ impl Planner<'_> {
         let has_tasks = if candle::is_candle(&config) {
             false
         } else {
-            families::find(&config)?.has_tasks
+            families::find(&config)?.has_tasks && config.get("lora_adaptations").is_some()
         };
         if entry.kind == pipeline::TASKS && !has_tasks {
             return Err(pipeline::unsupported(pipeline::TASKS));

@@ -2,6 +2,7 @@
 
 use crate::backend::{Backend, GROUP, WeightDtype, cpu};
 use crate::error::{Error, Result};
+use crate::model::load::fingerprint::Fingerprint;
 use crate::model::transformer::candle::Collected;
 use crate::model::transformer::forward::Weights;
 use crate::model::transformer::layout::{Layout, MatrixId, Slot};
@@ -16,6 +17,11 @@ pub struct Store<B: Backend> {
     pub collected: Vec<(usize, Collected)>,
     /// Columns of the matrix of which the last ones are still to come.
     columns: Vec<f32>,
+    /// Sum of the hashes of all matrices that were parts of stacks. Each is that of the tensor which
+    /// a saved model has for the matrix.
+    pub stacks: u64,
+    /// Hash of the matrix of a stack of which the last rows are still to come.
+    hash: Fingerprint,
 }
 
 impl<B: Backend> Store<B> {
@@ -30,6 +36,8 @@ impl<B: Backend> Store<B> {
             },
             collected: Vec::new(),
             columns: Vec::new(),
+            stacks: 0,
+            hash: Fingerprint::new(""),
         }
     }
 
@@ -63,23 +71,33 @@ impl<B: Backend> Store<B> {
                 rows,
                 transposed,
             } => {
-                let (id, row) = (matrix + row / rows, row % rows);
-                if !transposed {
-                    backend.set_row(self.matrix(backend, layout, id)?, row, values);
-                    return Ok(());
+                let (index, row) = (row / rows, row % rows);
+                let id = matrix + index;
+                if row == 0 {
+                    let mut all = layout.wanted.iter();
+                    let wanted = all.find(|wanted| wanted.slot == slot);
+                    let name = wanted.map_or_else(String::new, |wanted| wanted.part(index));
+                    self.hash = Fingerprint::new(&name);
                 }
-                extend(&mut self.columns, values)?;
+                if transposed {
+                    extend(&mut self.columns, values)?;
+                } else {
+                    self.hash.update(values);
+                    backend.set_row(self.matrix(backend, layout, id)?, row, values);
+                }
                 if row + 1 < rows {
                     return Ok(());
                 }
                 let columns = std::mem::take(&mut self.columns);
                 let mut own = vec![0.0; rows];
-                for at in 0..values.len() {
+                for at in (0..values.len()).filter(|_| transposed) {
                     let column = columns.chunks_exact(values.len());
                     let pairs = own.iter_mut().zip(column);
                     pairs.for_each(|(own, column)| *own = column[at]);
+                    self.hash.update(&own);
                     backend.set_row(self.matrix(backend, layout, id)?, at, &own);
                 }
+                self.stacks = self.stacks.wrapping_add(self.hash.0);
             }
             Slot::Table { .. } => {
                 return Err(Error::Internal(

@@ -116,7 +116,9 @@ pub fn forward<B: Compute>(
         offsets: &batch.offsets,
         rotaries,
         bias,
-        task: encoder.task.zip(spec.adapters.as_ref().map(|all| all.scale)),
+        task: encoder
+            .task
+            .zip(spec.adapters.as_ref().map(|all| all.scale)),
     };
     let mut x = pass.embed(encoder, batch)?;
     for (index, layer) in encoder.layers.iter().enumerate() {
@@ -147,9 +149,13 @@ impl<B: Compute> ForwardPass<'_, B> {
         if let (Some(adapters), Some((task, scale))) = (encoder.embedding_adapters, self.task) {
             for (LowRank { down, up }, ids) in adapters.into_iter().zip([&batch.ids, &batch.types])
             {
-                let low = self.backend.embed(&[(weights.matrix(down + task), ids)], 1.0)?;
+                let low = self
+                    .backend
+                    .embed(&[(weights.matrix(down + task), ids)], 1.0)?;
                 let added = self.plain(&low, up + task)?;
-                sum = self.backend.add(&sum, &added, scale, Activation::Identity)?;
+                sum = self
+                    .backend
+                    .add(&sum, &added, scale, Activation::Identity)?;
             }
         }
         let normed = match encoder.embedding_norm {
@@ -203,6 +209,7 @@ impl<B: Compute> ForwardPass<'_, B> {
         let attention = Attention {
             heads: self.spec.heads,
             scale: self.spec.attention_scale,
+            cap: self.spec.attention_cap,
             mask: how.mask,
             head_norms: layer
                 .head_norms

@@ -216,6 +216,18 @@ pub struct WantedTensor {
     pub saved: Option<String>,
 }
 
+impl WantedTensor {
+    /// The name that a saved model has for it.
+    pub fn saved_name(&self) -> &str {
+        self.saved.as_ref().unwrap_or(&self.name)
+    }
+
+    /// The name that a saved model has for matrix number `index` of a [`Slot::Stack`].
+    pub fn part(&self, index: usize) -> String {
+        format!("{}.{index}.weight", self.saved_name())
+    }
+}
+
 /// A file with tensors that the model needs.
 #[derive(Clone, Debug)]
 pub struct WeightFile {

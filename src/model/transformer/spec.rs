@@ -20,6 +20,8 @@ pub struct Spec {
     pub heads: Heads,
     /// Attention scores are multiplied by this.
     pub attention_scale: f32,
+    /// Bound of the scaled scores, if they have one.
+    pub attention_cap: Option<f32>,
     /// How each layer attends.
     pub layers: Vec<LayerSpec>,
     /// Whether all layers have the same weights, as in ALBERT.

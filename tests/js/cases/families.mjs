@@ -56,6 +56,7 @@ const DENSE = {
   "tiny-nomic": "nomic_bert",
   "tiny-qwen3": "qwen3",
   "tiny-mistral": "mistral",
+  "tiny-gemma2": "gemma2",
   "tiny-gemma3": "gemma3",
   "tiny-t5": "t5",
   "tiny-jina": "jina_bert",
