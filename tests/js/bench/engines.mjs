@@ -232,7 +232,7 @@ globalThis.auto = async (dtype, cases) => {
   const times = {};
   for (const [name, texts] of Object.entries(cases)) {
     const engines = both.map(({ model }) => ({ embed: (texts) => model.encode(texts) }));
-    const { ours, theirs } = await duel(engines, { texts, rounds: 7, calls: 4 });
+    const { ours, theirs } = await duel(engines, { texts, rounds: 5, calls: 1 });
     times[name] = { cpu: ours * texts.length, gpu: theirs * texts.length };
   }
   const [{ info }] = both.map(({ model }) => model);

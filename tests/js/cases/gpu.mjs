@@ -324,7 +324,8 @@ const cases = {
     assert.deepEqual(warnings, []);
     const notes = await caches.open("gossamer-embed-gpu");
     const [note] = await notes.keys();
-    assert.include(decodeURIComponent(note.url), model.info.spaceId);
+    assert.isNotEmpty(model.info.adapter);
+    assert.include(decodeURIComponent(note.url), `${model.info.adapter} ${model.info.spaceId}`);
     // What is remembered is believed.
     await notes.put(note, new Response("7"));
     const { model: again } = await open(origin, "tiny-bert", { device: "auto" });

@@ -7,8 +7,7 @@
 // to f32. An element is always one sequential sum over k.
 //
 // Sums are matrices and named vectors: an array that a loop indexes may end up in slow memory, as
-// it does with NVIDIA's compiler wherever the loop is not unrolled. Loops over k are unrolled by
-// four for the same compiler.
+// it does with NVIDIA's compiler wherever the loop is not unrolled.
 
 struct Shape {
     // Rows of x, and of the part of the weights that is bound
@@ -72,9 +71,6 @@ struct Codes {
     c: vec4<i32>,
     d: vec4<i32>,
 }
-// Those of a step, of the same rows
-var<private> upper_codes: Codes;
-var<private> lower_codes: Codes;
 
 // Replaced by activation.wgsl
 fn activate(x: f32) -> f32 { return x; }
@@ -170,18 +166,11 @@ fn outer(x: vec4<f32>, w: vec4<f32>) -> mat4x4<f32> {
     return mat4x4(x.x * w, x.y * w, x.z * w, x.w * w);
 }
 
-fn add_float(d: u32, lane: vec2<u32>) {
-    let w = bitcast<vec4<f32>>(weight_tile[d * PITCH + lane.x]);
-    upper += outer(bitcast<vec4<f32>>(x_tile[d * PITCH + lane.y]), w);
-    lower += outer(bitcast<vec4<f32>>(x_tile[d * PITCH + lane.y + ROWS / 8u]), w);
-}
-
 fn add_floats(lane: vec2<u32>) {
-    for (var d = 0u; d < STEP; d += 4u) {
-        add_float(d, lane);
-        add_float(d + 1u, lane);
-        add_float(d + 2u, lane);
-        add_float(d + 3u, lane);
+    for (var d = 0u; d < STEP; d++) {
+        let w = bitcast<vec4<f32>>(weight_tile[d * PITCH + lane.x]);
+        upper += outer(bitcast<vec4<f32>>(x_tile[d * PITCH + lane.y]), w);
+        lower += outer(bitcast<vec4<f32>>(x_tile[d * PITCH + lane.y + ROWS / 8u]), w);
     }
 }
 
@@ -190,18 +179,13 @@ fn dots(x: u32, w: vec4<u32>) -> vec4<i32> {
     return vec4(dot_of(x, w.x), dot_of(x, w.y), dot_of(x, w.z), dot_of(x, w.w));
 }
 
-fn add_code(d: u32, lane: vec2<u32>) {
-    let w = weight_tile[d * PITCH + lane.x];
-    let x = x_tile[d * PITCH + lane.y];
-    upper_codes.a += dots(x.x, w);
-    upper_codes.b += dots(x.y, w);
-    upper_codes.c += dots(x.z, w);
-    upper_codes.d += dots(x.w, w);
-    let y = x_tile[d * PITCH + lane.y + ROWS / 8u];
-    lower_codes.a += dots(y.x, w);
-    lower_codes.b += dots(y.y, w);
-    lower_codes.c += dots(y.z, w);
-    lower_codes.d += dots(y.w, w);
+// Products of four rows' words and four columns' words.
+fn block(x: vec4<u32>, w: vec4<u32>) -> Codes {
+    return Codes(dots(x.x, w), dots(x.y, w), dots(x.z, w), dots(x.w, w));
+}
+
+fn total(a: Codes, b: Codes) -> Codes {
+    return Codes(a.a + b.a, a.b + b.b, a.c + b.c, a.d + b.d);
 }
 
 // A step's sums of codes with the scales of their rows and columns.
@@ -216,17 +200,16 @@ fn scaled(sums: Codes, row: u32, end: u32, step: u32, scale: vec4<f32>) -> mat4x
 }
 
 fn add_codes(row: u32, end: u32, column: u32, step: u32, lane: vec2<u32>) {
-    upper_codes = Codes();
-    lower_codes = Codes();
-    for (var d = 0u; d < STEP; d += 4u) {
-        add_code(d, lane);
-        add_code(d + 1u, lane);
-        add_code(d + 2u, lane);
-        add_code(d + 3u, lane);
+    var above = Codes();
+    var below = Codes();
+    for (var d = 0u; d < STEP; d++) {
+        let w = weight_tile[d * PITCH + lane.x];
+        above = total(above, block(x_tile[d * PITCH + lane.y], w));
+        below = total(below, block(x_tile[d * PITCH + lane.y + ROWS / 8u], w));
     }
     let scale = scales_of(column + lane.x * 4u, step);
-    upper += scaled(upper_codes, row + lane.y * 4u, end, step, scale);
-    lower += scaled(lower_codes, row + lane.y * 4u + ROWS / 2u, end, step, scale);
+    upper += scaled(above, row + lane.y * 4u, end, step, scale);
+    lower += scaled(below, row + lane.y * 4u + ROWS / 2u, end, step, scale);
 }
 
 // Computes `upper` and `lower` for rows from `row` to `end` and columns from `column` on.
