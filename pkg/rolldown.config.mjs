@@ -8,7 +8,7 @@ import { defineConfig } from "rolldown";
 import { minifySync } from "rolldown/utils";
 
 const at = (path) => new URL(path, import.meta.url).pathname;
-const names = ["web", "node", "workerd", "inline", "worker", "node-worker"];
+const names = ["web", "lean", "node", "workerd", "inline", "worker", "node-worker"];
 const adapters = readdirSync(at("src/adapters")).filter((file) => file.endsWith(".ts"));
 const inputs = (names) => Object.fromEntries(names.map((name) => [name, at(`src/${name}.ts`)]));
 

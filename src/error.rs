@@ -299,6 +299,11 @@ pub enum Error {
         /// What there may be at most.
         limit: u64,
     },
+    /// The model or the device needs a part that this build of the crate was made without.
+    #[error(
+        "{0} is not in the common build of this library; take the full one (in Rust the feature `full`, in JavaScript gossamer-embed/wasm/simd128.wasm or relaxed.wasm)"
+    )]
+    NeedsFullBuild(String),
     /// A call sequence that the interface forbids, or a defect of this library.
     #[error("{0}")]
     Internal(String),
@@ -338,6 +343,7 @@ impl Error {
             Self::NoGpu(_) => "no_gpu",
             Self::GpuLost(_) => "gpu_lost",
             Self::GpuWrong { .. } => "gpu_wrong",
+            Self::NeedsFullBuild(_) => "needs_full_build",
             Self::Internal(_) => "internal",
         }
     }
@@ -371,7 +377,7 @@ impl Error {
             | Self::InvalidConfig { .. }
             | Self::UnsupportedModel(_)
             | Self::InvalidTokenizer(_) => 422,
-            Self::NoGpu(_) | Self::GpuWrong { .. } => 501,
+            Self::NoGpu(_) | Self::GpuWrong { .. } | Self::NeedsFullBuild(_) => 501,
             Self::GpuLost(_) => 503,
             Self::OutOfMemory { .. } | Self::GpuMemory { .. } | Self::GpuLimit { .. } => 507,
             Self::Internal(_) => 500,

@@ -25,8 +25,10 @@
 pub mod api;
 pub mod backend;
 mod error;
+mod full;
 #[cfg(any(target_arch = "wasm32", test))]
 mod jobs;
+mod maps;
 pub mod model;
 pub mod text;
 #[cfg(target_arch = "wasm32")]

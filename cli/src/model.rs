@@ -55,10 +55,10 @@ impl Service for Embedder<Either> {
 struct Job {
     request: Request,
     options: Options,
-    reply: oneshot::Sender<Response>,
-    /// Its share of the thread's load.
-    #[expect(dead_code, reason = "the share counts until it is dropped")]
+    /// Its share of the thread's load. Fields are dropped in order, so the share is given back
+    /// before `reply` tells the client anything.
     share: Share,
+    reply: oneshot::Sender<Response>,
 }
 
 /// A loaded model and its threads. The threads end when it is dropped.
@@ -109,8 +109,8 @@ impl<S: Service> Model<S> {
         let job = Job {
             request,
             options,
-            reply,
             share,
+            reply,
         };
         thread.jobs.send(job).ok()?;
         answer.await.ok()
@@ -224,9 +224,13 @@ impl<E> Open<E> {
 
     fn finish<S: Service<Exchange = E>>(self, service: &S) {
         let finish = || service.finish(self.exchange);
-        if let Ok(response) = catch_unwind(AssertUnwindSafe(finish)) {
+        let response = catch_unwind(AssertUnwindSafe(finish));
+        let Job { reply, share, .. } = self.job;
+        // A client that has its reply must find the count without its request.
+        drop(share);
+        if let Ok(response) = response {
             // An error means that the client has gone away.
-            let _ = self.job.reply.send(response);
+            let _ = reply.send(response);
         }
     }
 }

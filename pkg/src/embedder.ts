@@ -4,7 +4,7 @@ import type { Call, Results } from "./engine/call.js";
 import type { Engine } from "./engine/engine.js";
 import { checkAborted, GossamerError } from "./errors.js";
 import { yieldIfDue } from "./event-loop.js";
-import { HANDLER_OPTIONS, type Handler, type HandlerOptions, handler, type Instance } from "./handler.js";
+import type { Handler, HandlerOptions, Runner } from "./handler.js";
 import { checkCall, checkOptions, hinted } from "./options.js";
 import { checkRerank, rank, SCORE } from "./rerank.js";
 import { withList } from "./rows.js";
@@ -79,21 +79,24 @@ export class Embedder {
    */
   readonly cached: Promise<boolean>;
   readonly #engine: Engine;
-
-  /** Returns the wasm instance of this thread. */
-  readonly #start: () => Promise<Instance>;
+  /** Makes handlers. Absent from the entry point `lean`. */
+  readonly #handler: ((run: Runner, options: HandlerOptions) => Handler) | undefined;
 
   /** @internal */
-  constructor(engine: Engine, cached: Promise<boolean>, start: () => Promise<Instance>) {
+  constructor(
+    engine: Engine,
+    cached: Promise<boolean>,
+    handler: ((run: Runner, options: HandlerOptions) => Handler) | undefined,
+  ) {
     this.#engine = engine;
-    this.#start = start;
+    this.#handler = handler;
     this.cached = cached;
     const create = async (body: EmbeddingCreateParams, options?: CallOptions) => {
       checkBody("embeddings.create", body, CREATE);
       return this.#run("embeddings", body, options);
     };
     this.embeddings = { create: create as Embeddings["create"] };
-    this.fetch = this.handler();
+    this.fetch = handler ? this.handler() : async () => this.handler()("");
   }
 
   /** A description of the model, and the memory in use. */
@@ -242,8 +245,11 @@ export class Embedder {
 
   /** Like {@link fetch}, with options. */
   handler(options: HandlerOptions = {}): Handler {
-    checkOptions("handler", options, HANDLER_OPTIONS);
-    return handler((call, signal) => this.run(call, signal), options, this.#start);
+    if (!this.#handler) {
+      const why = "gossamer-embed/lean answers no requests: import gossamer-embed";
+      throw new GossamerError("unsupported_runtime", `${why}.`, { status: 501 });
+    }
+    return this.#handler((call, signal) => this.run(call, signal), options);
   }
 
   /** The tokens of each text. */

@@ -2,7 +2,7 @@
 
 import type { EntryPoint } from "./entry-point.js";
 import type { Host } from "./host.js";
-import { ensureStarted } from "./init.js";
+import { ensureStarted, initialize } from "./init.js";
 import { loadModel } from "./load.js";
 import { serveModels } from "./serve.js";
 
@@ -11,9 +11,8 @@ export function entry(host: Host): EntryPoint {
   const load: EntryPoint["load"] = async (source, options = {}) => loadModel(host, source, options);
   return {
     load,
-    init: async (options) => {
-      await ensureStarted(host, options);
-    },
-    serve: (options) => serveModels(load, () => ensureStarted(host), options),
+    init: (options) => initialize(host, options),
+    serve: (options) =>
+      serveModels(load, (isFull) => ensureStarted(host, isFull ? "full" : "common"), options),
   };
 }

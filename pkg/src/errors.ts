@@ -46,6 +46,7 @@ export type ErrorCode =
   | "gpu_lost"
   | "gpu_wrong"
   | "gpu_unused"
+  | "needs_full_build"
   | "out_of_memory"
   | "internal";
 

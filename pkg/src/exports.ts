@@ -1,6 +1,5 @@
-/** The exports of all entry points besides `init`, `load`, `serve` and `cache`. */
+/** The exports of all entry points besides `init`, `load`, and those that `lean` lacks. */
 
-export { modelCache } from "./cache/store.js";
 export type { Embedder, Embeddings, EncodedAs } from "./embedder.js";
 export type { EntryPoint } from "./entry-point.js";
 export { type ErrorCode, GossamerError } from "./errors.js";

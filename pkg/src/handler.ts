@@ -8,7 +8,7 @@ import type { Call, Answer as Data } from "./engine/call.js";
 import { checkAborted, GossamerError } from "./errors.js";
 import { after } from "./event-loop.js";
 import type { HttpRequest, HttpRequestInit } from "./globals.js";
-import { checkValues, LIMIT, type Rule } from "./options.js";
+import { checkOptions, checkValues, LIMIT, type Rule } from "./options.js";
 
 /** Options of a handler. */
 export interface HandlerOptions {
@@ -128,18 +128,27 @@ export const HANDLER_OPTIONS: readonly (keyof HandlerOptions)[] = [
   "maxBodiesBytes",
 ];
 
+/** Returns a wasm instance; if `isFull`, one of the full build. */
+export type Start = (isFull: boolean) => Promise<Instance>;
+
+/** The path of the one answer that only the full build has. */
+const OPENAPI = /^\/openapi\.json\/*$/;
+
 /**
  * Creates a handler. `run` runs a call. `start` returns a wasm instance, which decides by the head
  * of a request (key, path, method, size) whether to read its body; this needs no model. `models`
- * are the names to list if there are several models.
+ * are the names to list if there are several models. `serve` checks the names of options itself,
+ * since it has more.
  */
 export function handler(
+  call: "handler" | "serve",
   run: Runner,
   options: HandlerOptions,
-  start: () => Promise<Instance>,
+  start: Start,
   models: readonly string[] = [],
 ): Handler {
-  checkValues("handler", options, RULES);
+  if (call === "handler") checkOptions(call, options, HANDLER_OPTIONS);
+  checkValues(call, options, RULES);
   const { dialect = "openai", apiKeys = [], maxRequests = 512, timeout, maxBodyBytes = 1 << 21 } = options;
   const { maxBodiesBytes = 1 << 25 } = options;
   checkKeys(apiKeys);
@@ -153,7 +162,7 @@ export function handler(
 
   /** The response to a request if its head alone decides it. */
   async function admit(head: Head, refuse?: Refusal): Promise<Response | undefined> {
-    const wasm = await start();
+    const wasm = await start(OPENAPI.test(head.path));
     const settings = { ...told, underWay, ...(refuse && { refuse }) };
     const answer = wasm.guard(() => wasm.classes.admit(head, settings)) as Data | undefined;
     return answer && response(answer);

@@ -1,49 +1,128 @@
-/** Compiles and starts the WebAssembly module, once. */
+/** Compiles and starts the WebAssembly module: each of its builds at most once. */
 
 import { GossamerError } from "./errors.js";
-import type { Host } from "./host.js";
-import { Wasm } from "./instance.js";
+import type { Build, Host } from "./host.js";
+import { isFull, Wasm } from "./instance.js";
 import { checkOptions } from "./options.js";
 import type { InitOptions } from "./types.js";
 
-let compiled: Promise<WebAssembly.Module> | undefined;
-let started: Promise<Wasm> | undefined;
+/** A module that is being compiled, or was. */
+interface Compiling {
+  readonly module: Promise<WebAssembly.Module>;
+  /** Stops the download. */
+  readonly controller: AbortController;
+  /** Whether somebody waits for it, rather than having begun it in case it is needed. */
+  claimed: boolean;
+}
+
+/** The module that the caller of `init` passed, which is used wherever it is sufficient. */
+let given: Promise<WebAssembly.Module> | undefined;
+const compiling = new Map<Build, Compiling>();
+const instances = new Map<WebAssembly.Module, Promise<Wasm>>();
 
 /**
- * Compiles the wasm, or returns the module that was compiled before. After a failure the next call
- * tries again.
+ * Compiles a build, or returns the module that was compiled before. The full build stands in for
+ * the common one once it has been asked for. After a failure the next call tries again.
  */
-export function ensureCompiled(host: Host, options: InitOptions = {}): Promise<WebAssembly.Module> {
-  compiled ??= find(host, options)
-    .then((wasm) => compile(wasm).catch((error) => Promise.reject(unusable(error))))
-    .catch((error: unknown) => {
-      compiled = undefined;
-      throw error;
-    });
-  return compiled;
+export async function ensureCompiled(host: Host, build: Build): Promise<WebAssembly.Module> {
+  const passed = await given;
+  if (passed && (build === "common" || isFull(passed))) return passed;
+  const entry = begin(host, build);
+  entry.claimed = true;
+  return entry.module;
 }
 
 /**
- * Starts an instance in this thread, or returns the running one. An instance that has trapped is
- * replaced.
+ * Begins to compile a build, and to start it if `starts`, in case it is needed. The function that it
+ * returns is told the build that is needed: it stops the download of another one, unless somebody
+ * waits for that.
  */
-export async function ensureStarted(host: Host, options?: InitOptions): Promise<Wasm> {
-  const running = started;
-  if ((await running)?.trap && started === running) started = undefined;
-  checkOptions("init", options ?? {}, ["module", "url", "bytes", "response"]);
-  started ??= ensureCompiled(host, options)
-    .then(instantiate)
-    .catch((error: unknown) => {
-      started = undefined;
-      throw error;
-    });
-  return started;
+export function foresee(host: Host, build: Build, starts: boolean): (needed: Build) => void {
+  if (given) return () => {};
+  const entry = begin(host, build);
+  // The error, if any, is reported where the wasm is needed.
+  entry.module.then((module) => (starts ? instanceOf(module) : undefined)).catch(() => {});
+  return (needed) => {
+    if (needed === build || entry.claimed) return;
+    for (const [key, value] of compiling) if (value === entry) compiling.delete(key);
+    entry.controller.abort();
+  };
+}
+
+function begin(host: Host, wanted: Build): Compiling {
+  const build = host.isDivided ? wanted : "full";
+  const known = compiling.get("full") ?? compiling.get(build);
+  if (known) return known;
+  const controller = new AbortController();
+  const module = compiled(find(() => host.wasm(build, controller.signal)));
+  const entry: Compiling = { module, controller, claimed: false };
+  compiling.set(build, entry);
+  module.catch(() => {
+    if (compiling.get(build) === entry) compiling.delete(build);
+  });
+  return entry;
+}
+
+/** Starts the module that the caller of `init` passes, unless one has been started. */
+export async function initialize(host: Host, options: InitOptions = {}): Promise<void> {
+  checkOptions("init", options, ["module", "url", "bytes", "response"]);
+  const { module, url, bytes, response } = options;
+  const passed = module ?? (bytes as BufferSource | undefined) ?? response;
+  const isFirst = !given && compiling.size === 0;
+  const mine =
+    isFirst && (passed !== undefined || url !== undefined)
+      ? compiled(find(() => passed ?? host.wasmAt(url as string | URL)))
+      : undefined;
+  if (mine) given = mine;
+  try {
+    await ensureStarted(host, "common");
+  } catch (error) {
+    // The next call may pass another one.
+    if (given === mine) given = undefined;
+    throw error;
+  }
+}
+
+/**
+ * Starts an instance of a build in this thread, or returns the running one. An instance that has
+ * trapped is replaced.
+ */
+export async function ensureStarted(host: Host, build: Build): Promise<Wasm> {
+  const module = await ensureCompiled(host, build);
+  const running = instances.get(module);
+  if ((await running?.catch(() => undefined))?.trap && instances.get(module) === running) {
+    instances.delete(module);
+  }
+  return instanceOf(module);
+}
+
+function instanceOf(module: WebAssembly.Module): Promise<Wasm> {
+  const known = instances.get(module);
+  if (known) return known;
+  const starting = instantiate(module);
+  instances.set(module, starting);
+  starting.catch(() => {
+    if (instances.get(module) === starting) instances.delete(module);
+  });
+  return starting;
 }
 
 /** Starts a compiled module in this thread. */
 export async function instantiate(module: WebAssembly.Module): Promise<Wasm> {
   try {
     return await Wasm.start(module);
+  } catch (error) {
+    throw unusable(error);
+  }
+}
+
+/** Compiles what is found. */
+async function compiled(
+  found: Promise<WebAssembly.Module | Response | BufferSource>,
+): Promise<WebAssembly.Module> {
+  const wasm = await found;
+  try {
+    return await compile(wasm);
   } catch (error) {
     throw unusable(error);
   }
@@ -70,20 +149,17 @@ function unusable(error: unknown): GossamerError {
   );
 }
 
-async function find(host: Host, { module, url, bytes, response }: InitOptions) {
+async function find<T>(get: () => T | Promise<T>): Promise<T> {
   try {
-    return await (module ??
-      (bytes as BufferSource | undefined) ??
-      response ??
-      (url === undefined ? host.wasm() : host.wasmAt(url)));
+    return await get();
   } catch (error) {
     throw error instanceof GossamerError ? error : notFound("the package's own files", error);
   }
 }
 
 /** Fetches the wasm. Throws if the response is an error or an HTML page. */
-export async function fetchWasm(url: string | URL): Promise<Response> {
-  const response = await fetch(url).catch((error: unknown) => {
+export async function fetchWasm(url: string | URL, signal?: AbortSignal): Promise<Response> {
+  const response = await fetch(url, signal ? { signal } : {}).catch((error: unknown) => {
     throw notFound(url, error);
   });
   if (!response.ok) throw notFound(url, `HTTP ${response.status}`);

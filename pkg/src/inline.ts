@@ -1,24 +1,32 @@
 /**
  * `gossamer-embed/inline`: the entry point for bundlers that do not copy the package's files. The
- * wasm is in the code. It is the build without relaxed SIMD, the download is a third larger, and
+ * wasm is in the code. It is the full build without relaxed SIMD, the download is a third larger, and
  * there is no worker script.
  */
 
+import { ABILITIES } from "./abilities.js";
 import { browserHost } from "./browser.js";
-import { cache as browserModels } from "./cache/browser.js";
+import { browserCache, cache as browserModels } from "./cache/browser.js";
 import { entry } from "./entry.js";
 import type { EntryPoint } from "./entry-point.js";
 import { GossamerError } from "./errors.js";
 import type { ModelCache } from "./types.js";
 import gzip from "./wasm/inline.js";
 
+export { modelCache } from "./cache/store.js";
 export * from "./exports.js";
 
-const host = browserHost(unpack, () => {
-  const advice = "pass `createWorker`, which makes one from gossamer-embed/worker, or leave `workers` out";
-  throw new GossamerError("unsupported_runtime", `gossamer-embed/inline has no worker: ${advice}.`, {
-    status: 501,
-  });
+const host = browserHost({
+  ...ABILITIES,
+  cache: browserCache,
+  isDivided: false,
+  wasm: unpack,
+  createWorker() {
+    const advice = "pass `createWorker`, which makes one from gossamer-embed/worker, or leave `workers` out";
+    throw new GossamerError("unsupported_runtime", `gossamer-embed/inline has no worker: ${advice}.`, {
+      status: 501,
+    });
+  },
 });
 
 /**

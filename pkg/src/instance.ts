@@ -6,6 +6,14 @@ import bindings from "./wasm/gossamer.js";
 
 export type { GpuDevice, Job, Loader, Model };
 
+/** A function that only the full build exports (src/web/mod.rs). */
+const MARK = "isFull";
+
+/** Whether a module is the full build. */
+export function isFull(module: WebAssembly.Module): boolean {
+  return WebAssembly.Module.exports(module).some(({ name }) => name === MARK);
+}
+
 /**
  * An instance. After a trap its memory may be in any state, so the instance and all models in it
  * are abandoned. Each model is loaded into a new instance at its next call.
@@ -13,6 +21,8 @@ export type { GpuDevice, Job, Loader, Model };
 export class Wasm {
   readonly memory: WebAssembly.Memory;
   readonly classes: Omit<ReturnType<typeof bindings>, "default">;
+  /** Whether it is the full build. */
+  readonly isFull: boolean;
   /** The trap after which the instance was abandoned, if there was one. */
   trap: GossamerError | undefined;
   /** Rejects the promises of callers that wait for the instance when it traps. */
@@ -32,11 +42,12 @@ export class Wasm {
       });
     });
     const { memory } = await classes.default({ module_or_path: module });
-    wasm = new Wasm(memory, classes);
+    wasm = new Wasm(memory, classes, isFull(module));
     return wasm;
   }
 
-  private constructor(memory: WebAssembly.Memory, classes: Wasm["classes"]) {
+  private constructor(memory: WebAssembly.Memory, classes: Wasm["classes"], isFull: boolean) {
+    this.isFull = isFull;
     this.memory = memory;
     this.classes = classes;
   }

@@ -1,21 +1,22 @@
 /** Loads a model from its source or the cache, into this thread or a pool of workers. */
 
 import { orAborted } from "./abort.js";
+import { chooseBuild, isUsual, needsFull } from "./build.js";
 import type { LoadCache, Visit } from "./cache/cache.js";
-import { StoreCache } from "./cache/store.js";
-import { passing } from "./cache/visit.js";
+import { passing } from "./cache/passing.js";
 import { Embedder } from "./embedder.js";
 import type { Engine, EngineLoader, LoaderOptions } from "./engine/engine.js";
 import { type LocalEngine, LocalLoader } from "./engine/local.js";
 import { checkAborted, GossamerError } from "./errors.js";
-import type { Host } from "./host.js";
-import { ensureCompiled, ensureStarted } from "./init.js";
+import type { Start } from "./handler.js";
+import type { Build, Host } from "./host.js";
+import { ensureCompiled, ensureStarted, foresee } from "./init.js";
 import { checkLoadOptions, nearest } from "./options.js";
 import { PoolLoader } from "./pool/loader.js";
 import type { Pool } from "./pool/pool.js";
 import { Remote } from "./pool/remote.js";
 import { careful, ProgressReport, reporter } from "./progress.js";
-import { chooseFile } from "./sources/hub.js";
+import { chooseFile } from "./sources/choose.js";
 import { resolveSource } from "./sources/resolve.js";
 import type { Listing, Source } from "./sources/source.js";
 import { WRAP, type WrapOptions } from "./sources/wrap.js";
@@ -57,20 +58,21 @@ export async function loadModel(host: Host, source: ModelSource, all: WrapOption
   const damaged = new Set<string>();
   const wanted = { place, dtype, file, sha256, offline, signal, warn: onWarning, damaged };
   const onProgress = options.onProgress && reporter(options.onProgress, onWarning);
-  // Compiles while the network and the cache respond. The error, if any, is reported where the wasm
-  // is needed.
-  (options.workers ? ensureCompiled(host) : ensureStarted(host)).catch(() => {});
+  // Compiles while the network and the cache respond.
+  const likely = chooseBuild({ device: options.device, file, names: place.names });
+  const isLikely = file !== undefined || isUsual(place.model);
+  const settle = isLikely ? foresee(host, likely, !options.workers) : () => {};
   for (let tries = 1; ; tries++) {
     const visit = cache ? await visited(cache.visit(wanted), signal) : passing(wanted);
     try {
-      const engine = await new Loading(host, visit, { ...options, onProgress }).load();
+      const engine = await new Loading(host, visit, { ...options, onProgress }, settle).load();
       const { fallback, assumed, overridden } = engine.info;
       if (fallback !== undefined) onWarning(onCpuInstead(fallback));
       if (assumed !== undefined) onWarning(isAssumed(place.model, assumed));
       // Without the option the model would be of another kind, and need weights that this one does not have.
       if (overridden?.kind !== undefined) visit.leave();
       const kept = overridden?.kind === undefined ? visit.keep(engine) : Promise.resolve(false);
-      return new Embedder(engine, kept, () => ensureStarted(host));
+      return new Embedder(engine, kept, handlerOf(host));
     } catch (error) {
       const again = await visit.forget(error);
       visit.leave();
@@ -110,9 +112,18 @@ class Loading {
   /** The weight file that the options or the address name, if any. */
   readonly #file: string | undefined;
   readonly #saveable: boolean;
+  /** Is told the build that is needed; stops the download of another that was begun in case. */
+  readonly #settle: (build: Build) => void;
+  #build: Build = "common";
 
-  constructor(host: Host, { source, sha256, file, saves = false }: Visit, options: Options) {
+  constructor(
+    host: Host,
+    { source, sha256, file, saves = false }: Visit,
+    options: Options,
+    settle: (build: Build) => void,
+  ) {
     this.#host = host;
+    this.#settle = settle;
     this.#source = source;
     this.#options = options;
     this.#sha256 = sha256;
@@ -125,7 +136,11 @@ class Loading {
     const listing = await this.#source.list?.(signal);
     if (listing) this.#checkPins([...listing.keys()], "has no such file");
     const progress = new ProgressReport(this.#source.model, onProgress, listing);
-    const task = { listing, loaderOptions: this.#loaderOptions(listing), progress, signal };
+    const loaderOptions = this.#loaderOptions(listing);
+    const { device, file } = loaderOptions;
+    this.#build = chooseBuild({ device, file, names: listing?.keys() ?? this.#source.names });
+    this.#settle(this.#build);
+    const task = { listing, loaderOptions, progress, signal };
     const engine = workers > 0 ? await this.#pool(workers, task) : await this.#local(task);
     try {
       if (!listing) this.#checkPins([...progress.started], "has no such file, or none that is loaded");
@@ -166,11 +181,11 @@ class Loading {
    * GPU.
    */
   async #local(task: LoadTask): Promise<LocalEngine> {
-    const start = async () => {
-      const wasm = await ensureStarted(this.#host);
+    const start = async (build: Build) => {
+      const wasm = await ensureStarted(this.#host, build);
       return LocalLoader.start(task.loaderOptions, wasm, () => this.#local(this.#again(task)));
     };
-    return this.#into(start(), task);
+    return this.#into(start, task);
   }
 
   /**
@@ -179,7 +194,11 @@ class Loading {
    */
   async #pool(workers: number, task: LoadTask): Promise<Pool> {
     const reload = () => this.#pool(1, this.#again(task));
-    return this.#into(startPool(this.#host, workers, this.#options, task, reload), task);
+    const start = async (build: Build) => {
+      const module = await ensureCompiled(this.#host, build);
+      return startPool(this.#host, module, workers, this.#options, task, reload);
+    };
+    return this.#into(start, task);
   }
 
   /** The same task again, without progress events and signal. */
@@ -187,30 +206,58 @@ class Loading {
     return { ...task, progress: new ProgressReport(this.#source.model, undefined), signal: undefined };
   }
 
-  async #into<E extends Engine>(starting: Promise<EngineLoader<E>>, task: LoadTask): Promise<E> {
+  /**
+   * Loads in the chosen build, and goes over to the full one if that turns out to be needed: with
+   * what has been read by then, or else from the start.
+   */
+  async #into<E extends Engine>(
+    start: (build: Build) => Promise<EngineLoader<E>>,
+    task: LoadTask,
+  ): Promise<E> {
     const { listing, loaderOptions, progress, signal } = task;
-    const loader = await orAborted(starting, signal).catch((error: unknown) => {
-      starting.then((loader) => loader.free()).catch(() => {});
-      checkAborted(signal);
-      throw error;
-    });
-    const transfer = new Transfer(this.#source, listing, loader, progress, signal, loaderOptions.file);
+    const begin = async (build: Build) => {
+      const starting = start(build);
+      return orAborted(starting, signal).catch((error: unknown) => {
+        starting.then((loader) => loader.free()).catch(() => {});
+        checkAborted(signal);
+        throw error;
+      });
+    };
+    const full = () => {
+      this.#build = "full";
+      return begin("full");
+    };
+    const chosen = this.#build;
+    const loader = await begin(chosen);
+    const { file } = loaderOptions;
+    const transfer = new Transfer({ source: this.#source, listing, progress, signal, file }, loader, full);
     try {
-      checkAborted(signal);
-      await transfer.run();
-      return await loader.finish();
+      return await transfer.run();
     } catch (error) {
-      loader.free();
       checkAborted(signal);
-      throw transfer.explain(error);
+      if (chosen === "full" || !needsFull(error)) throw transfer.explain(error);
+      this.#build = "full";
+      return this.#into(start, task);
     }
   }
 }
 
+/** Makes handlers of embedders, where the host has them. */
+function handlerOf(host: Host): ConstructorParameters<typeof Embedder>[2] {
+  const { handler } = host;
+  const start: Start = (isFull) => ensureStarted(host, isFull ? "full" : "common");
+  return handler && ((run, options) => handler("handler", run, options, start));
+}
+
 /** The cache to use, if any. */
 function cacheOf(host: Host, { cache = true }: LoadOptions): LoadCache | undefined {
-  if (typeof cache === "object") return new StoreCache(cache);
-  return cache ? host.cache?.() : undefined;
+  if (typeof cache !== "object") return cache ? host.cache?.() : undefined;
+  if (host.storeCache) return host.storeCache(cache);
+  throw new GossamerError(
+    "invalid_input",
+    "gossamer-embed/lean has no cache: leave `cache` out, or import gossamer-embed.",
+    { status: 400 },
+  );
 }
 
 /** Whether an environment variable is true, by the rules of Python's huggingface_hub. */
@@ -220,6 +267,7 @@ function isSet(variable: string | undefined): boolean {
 
 async function startPool(
   host: Host,
+  module: WebAssembly.Module,
   workers: number,
   { createWorker }: LoadOptions,
   { loaderOptions, signal }: LoadTask,
@@ -235,7 +283,6 @@ async function startPool(
       },
     );
   }
-  const module = await ensureCompiled(host);
   const create = () => {
     const worker = createWorker?.();
     if (typeof worker?.postMessage === "function") return worker;

@@ -5,6 +5,7 @@ import { readFile } from "node:fs/promises";
 import { userInfo } from "node:os";
 import { join } from "node:path";
 import { type TransferListItem, Worker } from "node:worker_threads";
+import { ABILITIES } from "./abilities.js";
 import { HubFolder } from "./cache/hub-folder.js";
 import { entry } from "./entry.js";
 import type { EntryPoint } from "./entry-point.js";
@@ -14,9 +15,12 @@ import { fetchWasm } from "./init.js";
 import { directorySource } from "./sources/directory.js";
 import type { ModelCache } from "./types.js";
 
+export { modelCache } from "./cache/store.js";
 export * from "./exports.js";
 
 const host: Host = {
+  ...ABILITIES,
+  isDivided: false,
   wasm: () =>
     readWasm(
       hasRelaxedSimd() && !hasEarlyV8()

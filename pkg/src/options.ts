@@ -87,6 +87,11 @@ const ENCODE = [
 const MEANT: Readonly<Record<string, string>> = {
   quantized: 'write dtype: "q8"',
   progress_callback: "onProgress",
+  progressCallback: "onProgress",
+  threads: "workers",
+  numThreads: "workers",
+  num_threads: "workers",
+  normalize_embeddings: "normalize",
   local_files_only: "offline",
   cache_dir: "set HF_HUB_CACHE in the environment",
   model_file_name: "file",

@@ -8,9 +8,9 @@ import {
   type Handler,
   type HandlerOptions,
   handler,
-  type Instance,
   Refused,
   type RequestContext,
+  type Start,
 } from "./handler.js";
 import { checkLoadOptions, checkOptions, checkValues, LIMIT, OBJECT, TEXT } from "./options.js";
 import type { LoadOptions, ModelSource } from "./types.js";
@@ -60,7 +60,7 @@ interface Loaded {
 /** Serves models that `load` loads. `start` returns a wasm instance. */
 export function serveModels(
   load: (source: ModelSource, options: LoadOptions | undefined) => Promise<Embedder>,
-  start: () => Promise<Instance>,
+  start: Start,
   options: ServeOptions,
 ): Server {
   checkOptions("serve", options, [...HANDLER_OPTIONS, "models", "default", "memoryBudget", "load"]);
@@ -163,13 +163,13 @@ export function serveModels(
 
   async function run(call: Call<"fetch">, signal: AbortSignal, context: RequestContext | undefined) {
     checkDisposed();
-    const wasm = await start();
+    const wasm = await start(false);
     const [wanted, kind] = wasm.guard(() => wasm.classes.wanted(call.inputs)) as (string | undefined)[];
     if (wanted !== undefined && !names.includes(wanted)) throw new Refused("unknownModel");
     return use(wanted ?? (await choose(kind, context)), context, (embedder) => embedder.run(call, signal));
   }
 
-  const fetch = handler(run, options, start, names);
+  const fetch = handler("serve", run, options, start, names);
   return {
     fetch,
     dispose() {

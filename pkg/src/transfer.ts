@@ -4,7 +4,8 @@
  */
 
 import { orAborted } from "./abort.js";
-import type { EngineLoader } from "./engine/engine.js";
+import { needsFull } from "./build.js";
+import type { Engine, EngineLoader, LoadStep } from "./engine/engine.js";
 import { checkAborted, GossamerError } from "./errors.js";
 import { yieldIfDue } from "./event-loop.js";
 import type { ProgressReport } from "./progress.js";
@@ -15,52 +16,92 @@ import { checkListed, withoutPointer } from "./sources/verify.js";
 /** The most bytes that are pushed at once. */
 const SLICE = 1 << 20;
 
-/** Gives a loader what it needs until it is ready. */
-export class Transfer {
+/** What is transferred. */
+export interface Cargo {
+  source: Source;
+  listing: Listing | undefined;
+  progress: ProgressReport;
+  signal: AbortSignal | undefined;
+  /** The weight file that was asked for, or chosen. */
+  file: string | undefined;
+}
+
+/** Gives a loader what it needs until the model is complete. */
+export class Transfer<E extends Engine> {
   readonly #progress: ProgressReport;
   readonly #source: Source;
   readonly #listing: Listing | undefined;
-  readonly #loader: EngineLoader;
   readonly #signal: AbortSignal | undefined;
-  /** The weight file that was asked for, or chosen. */
   readonly #file: string | undefined;
+  #loader: EngineLoader<E>;
+  /**
+   * Starts a loader in the full build of the wasm. It takes over if the loader cannot go on without
+   * what that build has. Undefined from where on what was read cannot be repeated, and if the loader
+   * is in the full build.
+   */
+  #full: (() => Promise<EngineLoader<E>>) | undefined;
+  /** The small files that were provided, as long as another loader may take over. */
+  readonly #small = new Map<string, Uint8Array | undefined>();
+  /** The beginning of the weight file, as long as another loader may take over. */
+  #head: Uint8Array[] = [];
   /** Files that the source does not have, and where it looked for each. */
   readonly #absent = new Map<string, string>();
   /** The weight file that was found to be absent first, since a file was last found. */
   #missing: string | undefined;
 
   constructor(
-    source: Source,
-    listing: Listing | undefined,
-    loader: EngineLoader,
-    progress: ProgressReport,
-    signal: AbortSignal | undefined,
-    file: string | undefined,
+    { source, listing, progress, signal, file }: Cargo,
+    loader: EngineLoader<E>,
+    full: () => Promise<EngineLoader<E>>,
   ) {
     this.#source = source;
     this.#listing = listing;
     this.#loader = loader;
+    if (!loader.isFull) this.#full = full;
     this.#progress = progress;
     this.#signal = signal;
     this.#file = file;
   }
 
-  async run(): Promise<void> {
-    for (;;) {
-      const step = await this.#loader.next();
-      if (step.need === "ready") return;
-      if (step.need === "small") await this.#smallFiles(step.files);
-      else await this.#weights(step.file, step.files);
+  /** Loads the model. Frees the loader if that fails. */
+  async run(): Promise<E> {
+    try {
+      for (;;) {
+        const step = await this.#next();
+        if (step.need === "ready") return await this.#loader.finish();
+        if (step.need === "small") await this.#smallFiles(step.files);
+        else await this.#weights(step.file, step.files);
+      }
+    } catch (error) {
+      this.#loader.free();
+      throw error;
+    }
+  }
+
+  /** The next step. Before any weights, another loader can take over here. */
+  async #next(): Promise<LoadStep> {
+    try {
+      return await this.#loader.next();
+    } catch (error) {
+      await this.#takeOver(error);
+      return this.#loader.next();
     }
   }
 
   async #smallFiles(names: string[]): Promise<void> {
-    const files = await allOf(names.map((name) => this.#small(name)));
+    const files = await allOf(names.map((name) => this.#read(name)));
     checkAborted(this.#signal);
     for (const [index, name] of names.entries()) await this.#loader.provide(name, files[index]);
   }
 
-  async #small(name: string): Promise<Uint8Array | undefined> {
+  async #read(name: string): Promise<Uint8Array | undefined> {
+    if (this.#small.has(name)) return this.#small.get(name);
+    const bytes = await this.#download(name);
+    if (this.#full) this.#small.set(name, bytes);
+    return bytes;
+  }
+
+  async #download(name: string): Promise<Uint8Array | undefined> {
     const file = await this.#open(name);
     if (!file) return undefined;
     this.#progress.start(name);
@@ -74,12 +115,11 @@ export class Transfer {
 
   /** Streams a weight file. No more than a chunk is held in memory. */
   async #weights(name: string, files: string[]): Promise<void> {
-    const loader = this.#loader;
     const file = await this.#open(name);
     if (!file) {
       this.#missing ??= name;
       // Another file may be read instead.
-      await loader.provide(name, undefined);
+      await this.#loader.provide(name, undefined);
       return;
     }
     this.#progress.expect(files);
@@ -89,15 +129,72 @@ export class Transfer {
       for (let at = 0; at < chunk.byteLength; at += SLICE) {
         checkAborted(this.#signal);
         const slice = chunk.subarray(at, at + SLICE);
-        const size = await loader.push(slice);
+        const size = await this.#push(name, slice);
         loaded += slice.byteLength;
         this.#progress.advance(name, loaded, size ?? file.size);
         await yieldIfDue();
       }
     }
     checkAborted(this.#signal);
-    await loader.end();
+    await this.#end(name);
     this.#progress.finish(name, loaded);
+  }
+
+  async #push(name: string, bytes: Uint8Array): Promise<number | undefined> {
+    // A chunk is valid until the next one is asked for.
+    if (this.#full) this.#head.push(bytes.slice());
+    try {
+      const size = await this.#loader.push(bytes);
+      if (size !== undefined) this.#commit();
+      return size;
+    } catch (error) {
+      return this.#repeat(name, error);
+    }
+  }
+
+  async #end(name: string): Promise<void> {
+    try {
+      await this.#loader.end();
+    } catch (error) {
+      await this.#repeat(name, error);
+      await this.#loader.end();
+    }
+    this.#commit();
+  }
+
+  /** From here on no other loader can take over: the header of the weights has been accepted. */
+  #commit(): void {
+    this.#full = undefined;
+    this.#small.clear();
+    this.#head = [];
+  }
+
+  /** Lets another loader take over in the middle of the first weight file. */
+  async #repeat(name: string, error: unknown): Promise<number | undefined> {
+    const head = this.#head;
+    await this.#takeOver(error);
+    for (;;) {
+      const step = await this.#loader.next();
+      if (step.need === "small") await this.#smallFiles(step.files);
+      else if (step.need === "stream" && step.file === name) break;
+      else if (step.need === "stream" && this.#absent.has(step.file)) {
+        await this.#loader.provide(step.file, undefined);
+      } else throw error;
+    }
+    let size: number | undefined;
+    for (const bytes of head) size = await this.#loader.push(bytes);
+    this.#commit();
+    return size;
+  }
+
+  /** Goes on with a loader in the full build, if that is what the error asks for. */
+  async #takeOver(error: unknown): Promise<void> {
+    const full = this.#full;
+    if (!full || !needsFull(error)) throw error;
+    this.#full = undefined;
+    const loader = await full();
+    this.#loader.free();
+    this.#loader = loader;
   }
 
   async #open(name: string): Promise<OpenFile | undefined> {

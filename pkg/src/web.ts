@@ -3,26 +3,38 @@
  * point of its own.
  */
 
-import { browserHost } from "./browser.js";
-import { cache as browserModels } from "./cache/browser.js";
+import { ABILITIES } from "./abilities.js";
+import { browserHost, relayedWorker } from "./browser.js";
+import { browserCache, cache as browserModels } from "./cache/browser.js";
 import { entry } from "./entry.js";
 import type { EntryPoint } from "./entry-point.js";
 import { hasRelaxedSimd } from "./features.js";
 import { fetchWasm } from "./init.js";
 import type { ModelCache } from "./types.js";
 
+export { modelCache } from "./cache/store.js";
 export * from "./exports.js";
 
-const host = browserHost(
+const host = browserHost({
+  ...ABILITIES,
+  cache: browserCache,
+  isDivided: true,
   // Bundlers find the files by exactly these expressions: do not change their form.
-  () =>
+  wasm: (build, signal) =>
     fetchWasm(
-      hasRelaxedSimd()
-        ? new URL("./wasm/relaxed.wasm", import.meta.url)
-        : new URL("./wasm/simd128.wasm", import.meta.url),
+      build === "common"
+        ? hasRelaxedSimd()
+          ? new URL("./wasm/common-relaxed.wasm", import.meta.url)
+          : new URL("./wasm/common-simd128.wasm", import.meta.url)
+        : hasRelaxedSimd()
+          ? new URL("./wasm/relaxed.wasm", import.meta.url)
+          : new URL("./wasm/simd128.wasm", import.meta.url),
+      signal,
     ),
-  () => new Worker(new URL("./worker.js", import.meta.url), { type: "module" }),
-);
+  createWorker: () =>
+    relayedWorker(import.meta.url, "web.js") ??
+    new Worker(new URL("./worker.js", import.meta.url), { type: "module" }),
+});
 
 /** The models that this browser has cached for this origin. */
 export const cache: ModelCache = browserModels;

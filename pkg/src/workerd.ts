@@ -2,15 +2,17 @@
  * Entry point for edge workers. They may not compile wasm, so they import it as a compiled module.
  */
 
+import { ABILITIES } from "./abilities.js";
 import { entry } from "./entry.js";
 import type { EntryPoint } from "./entry-point.js";
 import type { Host } from "./host.js";
 import { fetchWasm } from "./init.js";
 import relaxed from "./wasm/relaxed.wasm";
 
+export { modelCache } from "./cache/store.js";
 export * from "./exports.js";
 
-const host: Host = { wasm: async () => relaxed, wasmAt: fetchWasm };
+const host: Host = { ...ABILITIES, isDivided: false, wasm: async () => relaxed, wasmAt: fetchWasm };
 
 const calls = entry(host);
 

@@ -25,6 +25,7 @@ macro_rules! kernel_enum {
             $($(#[$doc])* $variant = $number,)+
         }
 
+        #[cfg(feature = "full")]
         impl $name {
             /// WGSL declarations of a constant for each variant.
             pub(in crate::backend) const WGSL: &str = concat!(
@@ -41,6 +42,10 @@ macro_rules! kernel_enum {
 
 pub mod cpu;
 pub mod either;
+#[cfg(feature = "full")]
+pub mod gpu;
+#[cfg(not(feature = "full"))]
+#[path = "no_gpu.rs"]
 pub mod gpu;
 mod pooling;
 pub mod rehearsal;

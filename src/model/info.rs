@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::backend::WeightDtype;
 use crate::error::{Error, Result};
+use crate::maps::map;
 use crate::model::families::config::Config;
 use crate::model::kind::Kind;
 use crate::model::transformer::route::Road;
@@ -29,10 +30,8 @@ impl Prompts {
                 .map_err(|_| config.wrong("prompts", "an object of strings"))?,
         };
         // A prompt that is null is empty.
-        let named = named
-            .into_iter()
-            .map(|(name, text)| (name, text.unwrap_or_default()));
-        let named: BTreeMap<String, String> = named.collect();
+        let named = named.into_iter();
+        let named = map(named.map(|(name, text)| (name, text.unwrap_or_default())));
         let default = config.text("default_prompt_name")?;
         // In sentence-transformers every model has these two, as empty prompts unless its files
         // name them.

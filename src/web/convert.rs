@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
 use crate::error::Error;
+use crate::maps::map;
 use crate::{
     Chunk, ChunkOptions, DenseBatch, Either, Embedder, Output, SavedFile, SparseVector, Step,
     TokenVectors,
@@ -240,11 +241,10 @@ pub fn info(embedder: &Embedder<Either>) -> ModelInfo<'_> {
         files: &info.files,
         left_out: &info.left_out,
         assumed: info.assumed,
-        overridden: info
+        overridden: map(info
             .overridden
             .iter()
-            .map(|(option, value)| (*option, value))
-            .collect(),
+            .map(|(option, value)| (*option, value))),
         pooling: {
             let modes = embedder.pooling().unwrap_or_default();
             modes.iter().map(|mode| mode.mode().name).collect()

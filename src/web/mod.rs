@@ -17,6 +17,13 @@ use crate::api::http;
 use crate::error::Error;
 use crate::{Either, Gpu, Kind, LoadOptions, Pooling, WeightDtype};
 
+/// Whether this is the full build: the common one does not export it.
+#[cfg(feature = "full")]
+#[wasm_bindgen(js_name = isFull)]
+pub fn is_full() -> bool {
+    true
+}
+
 /// A GPU, to load a model on.
 #[wasm_bindgen]
 pub struct GpuDevice(Gpu);

@@ -15,6 +15,7 @@ use super::pairs;
 use super::request::{self, cutting, incoming, object, strings, texts};
 use crate::api::{Pending, http, openai, tei};
 use crate::error::Error;
+use crate::full;
 use crate::jobs::Jobs;
 use crate::{Either, Embedder, EncodeOptions};
 
@@ -51,6 +52,10 @@ impl Model {
 
     /// Compares the GPU's vectors of fixed texts with the CPU's. No other job may be under way.
     pub fn check(&self) -> Promise {
+        // Before the future is made: its states would keep the whole check in the common build.
+        if let Err(error) = full::need("the check of a GPU") {
+            return Promise::reject(&error.into());
+        }
         let shared = Rc::clone(&self.0);
         wasm_bindgen_futures::future_to_promise(async move {
             shared.embedder.check().await?;

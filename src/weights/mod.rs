@@ -17,6 +17,7 @@ pub mod safetensors;
 pub mod torch;
 
 use crate::error::{Error, Result};
+use crate::full::Full;
 
 /// One tensor, as a file's header describes it.
 #[derive(Clone, Debug)]
@@ -26,7 +27,7 @@ pub struct TensorInfo {
     /// Element type in safetensors' spelling, or the name of ggml's block type.
     pub dtype: String,
     /// The block type of elements that are stored in blocks.
-    pub block: Option<gguf::Block>,
+    pub block: Option<Full<gguf::Block>>,
     /// Dimensions, outermost first.
     pub shape: Vec<u64>,
     /// An earlier tensor that is a view of the same bytes in the same shape.
@@ -53,25 +54,26 @@ pub enum Stream {
     /// Every file whose name has none of the other extensions
     Safetensors(safetensors::Stream),
     /// `.bin`, `.pt`, `.pth`
-    Torch(torch::Stream),
+    Torch(Full<torch::Stream>),
     /// `.gguf`
-    Gguf(gguf::Stream),
+    Gguf(Full<gguf::Stream>),
     /// `.onnx`
-    Onnx(Box<onnx::Stream>),
+    Onnx(Full<Box<onnx::Stream>>),
 }
 
 impl Stream {
-    /// An empty stream, of the format that the file's name implies.
-    pub fn new(file: &str) -> Self {
-        if is_torch(file) {
-            Self::Torch(torch::Stream::new(file))
+    /// An empty stream, of the format that the file's name implies. The common build reads
+    /// safetensors only.
+    pub fn new(file: &str) -> Result<Self> {
+        Ok(if is_torch(file) {
+            Self::Torch(Full::new(file, || torch::Stream::new(file))?)
         } else if gguf::is_gguf(file) {
-            Self::Gguf(gguf::Stream::new(file))
+            Self::Gguf(Full::new(file, || gguf::Stream::new(file))?)
         } else if onnx::is_onnx(file) {
-            Self::Onnx(Box::new(onnx::Stream::new(file)))
+            Self::Onnx(Full::new(file, || Box::new(onnx::Stream::new(file)))?)
         } else {
             Self::Safetensors(safetensors::Stream::new(file))
-        }
+        })
     }
 
     /// Size of the whole file, if its header has arrived and says so.
@@ -218,6 +220,6 @@ pub fn shape_of(file: &str, bytes: &[u8], name: &str) -> Result<Vec<u64>> {
         }
     }
     let mut find = Find(name, Vec::new());
-    Stream::new(file).push(bytes, &mut find)?;
+    Stream::new(file)?.push(bytes, &mut find)?;
     Ok(find.1)
 }

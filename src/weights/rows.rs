@@ -2,6 +2,7 @@
 
 use super::dtype::Dtype;
 use super::gguf::Block;
+use crate::full::Full;
 
 /// How a row's elements are stored.
 #[derive(Clone, Copy, Debug)]
@@ -9,7 +10,7 @@ pub enum Encoding {
     /// One after the other.
     Elements(Dtype),
     /// In blocks; a row is a whole number of blocks.
-    Blocks(Block),
+    Blocks(Full<Block>),
 }
 
 impl Encoding {

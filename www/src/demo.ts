@@ -1,12 +1,14 @@
 /**
- * The models and vectors that come with the page: a dense and a sparse model in 8 bits, and the
- * vectors of the page's passages. `cargo xtask demo` makes them.
+ * The models that the page starts with: those of the last visit, or else a dense and a sparse model
+ * in 8 bits that come with the page, as do the vectors of its passages. `cargo xtask demo` makes
+ * them.
  */
 
 import { load, type SparseVector } from "gossamer-embed";
 import { Download } from "./download.js";
-import type { DenseRows } from "./search/worker.js";
-import { type Role, session } from "./session.js";
+import { type Remembered, remembered } from "./remembered.js";
+import { type DenseRows, readVectors } from "./search/vectors.js";
+import { type LoadedModel, type Role, session, USES, type Use } from "./session.js";
 
 const BASE = new URL("models/demo/", document.baseURI);
 
@@ -35,28 +37,86 @@ export interface DemoIndex {
 /** The models of the page. Fires `change` while one of them is loaded. */
 class Demo extends EventTarget {
   /** Models that are being loaded. */
-  readonly downloads = new Map<Role, Download>();
+  readonly downloads = new Map<Use, Download>();
+  /** Models that are loaded next. */
+  readonly queued = new Set<Use>();
   /** Errors of models that failed to load. */
-  readonly problems = new Map<Role, unknown>();
+  readonly problems = new Map<Use, unknown>();
   #facts: Promise<Facts> | undefined;
+  #started = false;
 
   /**
-   * Loads the model of a role unless there is one or it is being loaded. Never rejects; see
-   * `problems`.
+   * Loads the models of the last visit. Those of the Hub are only taken from this device: nobody
+   * expects a page to download gigabytes as it opens.
    */
-  async load(role: Role): Promise<void> {
-    if (session[role] || this.downloads.has(role)) return;
+  restore(): void {
+    for (const [use, entry] of Object.entries(remembered())) {
+      const offline = !entry.own && !/^https?:/.test(entry.source);
+      void this.load(use as Use, entry, { offline });
+    }
+  }
+
+  /** Loads the models that come with the page, once, unless the visitor has others. */
+  async start(): Promise<void> {
+    if (this.#started) return;
+    this.#started = true;
+    if (session.models.length + this.downloads.size + this.problems.size > 0) return;
+    // The small model is not to share the line with the large one: its results are there early.
+    this.queued.add("dense");
+    void this.load("sparse");
+    const small = this.downloads.get("sparse");
+    await this.#until(() => !this.downloads.has("sparse") || small?.hasArrived === true);
+    this.queued.delete("dense");
+    void this.load("dense");
+  }
+
+  /** Whether a model is being loaded, or will be. */
+  expects(use: Use): boolean {
+    return this.downloads.has(use) || this.queued.has(use);
+  }
+
+  /** Resolves when no model is being loaded. */
+  async settled(): Promise<void> {
+    await this.#until(() => this.downloads.size + this.queued.size === 0);
+  }
+
+  async #until(condition: () => boolean): Promise<void> {
+    while (!condition()) {
+      await new Promise((changed) => this.addEventListener("change", changed, { once: true }));
+    }
+  }
+
+  /** Loads the page's own model of a role instead of the one of the last visit. */
+  loadOwn(role: Role): Promise<void> {
+    return this.load(role, { own: true });
+  }
+
+  /**
+   * Loads the model of a use, the one of the last visit or the page's own, unless there is one or
+   * it is being loaded. Never rejects; see `problems`.
+   */
+  async load(
+    use: Use,
+    wanted: Remembered | undefined = remembered()[use],
+    { offline = false } = {},
+  ): Promise<void> {
+    const entry = wanted ?? (use === "reranker" ? undefined : { own: true as const });
+    if (!entry || session[use] || this.downloads.has(use)) return;
+    // A model with several uses is loaded once for all of them.
+    const same = (other: Use) => !entry.own && JSON.stringify(remembered()[other]) === JSON.stringify(entry);
+    const uses = USES.filter((other) => other === use || same(other));
     const download = new Download();
-    this.downloads.set(role, download);
-    this.problems.delete(role);
+    for (const each of uses) {
+      this.downloads.set(each, download);
+      this.problems.delete(each);
+    }
     this.#changed();
     const start = performance.now();
     try {
-      const { version } = await this.#read();
-      const source = new URL(`${role}/`, BASE).href;
-      const options = { revision: version, workers: 1 };
-      const embedder = await load(source, {
-        ...options,
+      const model = entry.own ? await this.#own(use as Role) : entry;
+      const embedder = await load(model.source, {
+        ...model.options,
+        offline,
         onProgress: (event) => {
           download.update(event);
           this.#changed();
@@ -64,17 +124,11 @@ class Demo extends EventTarget {
         // A model that could not be cached still works, so warnings are not shown.
         onWarning: () => {},
       });
-      session.add({
-        embedder,
-        source,
-        options,
-        name: NAMES[role],
-        milliseconds: performance.now() - start,
-      });
+      session.add({ ...model, embedder, milliseconds: performance.now() - start });
     } catch (error) {
-      this.problems.set(role, error);
+      for (const each of uses) this.problems.set(each, error);
     } finally {
-      this.downloads.delete(role);
+      for (const each of uses) this.downloads.delete(each);
       this.#changed();
     }
   }
@@ -84,7 +138,15 @@ class Demo extends EventTarget {
     const facts = await this.#read().catch(() => undefined);
     if (!facts) return undefined;
     const response = await fetch(new URL("index.safetensors", BASE));
-    return response.ok ? read(await response.arrayBuffer(), facts) : undefined;
+    if (!response.ok) return undefined;
+    const { dense, sparse } = readVectors(await response.arrayBuffer());
+    return dense && sparse && { spaces: facts.spaces, dense, sparse };
+  }
+
+  async #own(role: Role) {
+    const { version } = await this.#read();
+    const options: LoadedModel["options"] = { revision: version, workers: 1 };
+    return { own: true, source: new URL(`${role}/`, BASE).href, name: NAMES[role], options };
   }
 
   async #read(): Promise<Facts> {
@@ -105,43 +167,3 @@ class Demo extends EventTarget {
 }
 
 export const demo = new Demo();
-
-interface Entry {
-  dtype: "F32" | "U32";
-  shape: number[];
-  data_offsets: [number, number];
-}
-
-/**
- * Reads the file that xtask/js/demo-data.mjs writes: safetensors with the sparse vectors as a CSR
- * matrix.
- */
-function read(file: ArrayBuffer, { spaces }: Facts): DemoIndex {
-  const length = Number(new DataView(file).getBigUint64(0, true));
-  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(file, 8, length))) as Record<
-    string,
-    Entry
-  >;
-  const tensor = <T>(name: string, View: new (buffer: ArrayBuffer) => T) => {
-    const { data_offsets: [from, to] = [0, 0], shape = [] } = header[name] ?? {};
-    return { shape, data: new View(file.slice(8 + length + from, 8 + length + to)) };
-  };
-  const { data, shape } = tensor("dense", Float32Array);
-  const tokens = tensor("dense.tokens", Uint32Array).data;
-  const ends = tensor("sparse.indptr", Uint32Array).data;
-  const indices = tensor("sparse.indices", Uint32Array).data;
-  const values = tensor("sparse.values", Float32Array).data;
-  const rows = [...ends].slice(1).map((end, row) => {
-    const range = [ends[row] ?? 0, end] as const;
-    return { indices: indices.slice(...range), values: values.slice(...range) };
-  });
-  return {
-    spaces,
-    dense: {
-      data,
-      dimensions: shape[1] ?? 0,
-      tokens: tokens.reduce((sum, count) => sum + count, 0),
-    },
-    sparse: rows,
-  };
-}

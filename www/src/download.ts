@@ -22,6 +22,11 @@ export class Download {
   /** Unknown until the first weights arrive. */
   total: number | undefined;
 
+  /** Whether all bytes have arrived. */
+  get hasArrived(): boolean {
+    return this.total !== undefined && this.loaded >= this.total;
+  }
+
   get files(): FileProgress[] {
     return [...this.#files.values()];
   }

@@ -12,9 +12,12 @@ export function size(bytes: number): string {
   return measure(bytes / unit, name);
 }
 
-/** `4.2 ms`, or `1.3 sec` from one second on. */
+/** `4.2 ms`, `1.3 sec` from one second on, `2.5 min` from two minutes on. */
 export function time(milliseconds: number): string {
-  return milliseconds < 1000 ? measure(milliseconds, "millisecond") : measure(milliseconds / 1000, "second");
+  if (milliseconds < 1000) return measure(milliseconds, "millisecond");
+  return milliseconds < 120_000
+    ? measure(milliseconds / 1000, "second")
+    : measure(milliseconds / 60_000, "minute");
 }
 
 export function count(value: number): string {

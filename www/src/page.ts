@@ -1,8 +1,12 @@
-/** The frame of the page: title, navigation, the loaded models, and one panel at a time. */
+/**
+ * The frame of the page: title, navigation, the loaded models, one panel at a time, and the drawer
+ * in which models are chosen.
+ */
 
 import { html, LitElement, nothing, type TemplateResult } from "lit";
 import { demo } from "./demo.js";
 import { lastPart, size } from "./format.js";
+import { focusOn } from "./panel.js";
 import { session } from "./session.js";
 
 interface Place {
@@ -36,11 +40,6 @@ const PLACES: Record<string, Place> = {
     panel: html`<gossamer-bench></gossamer-bench>`,
     load: () => import("./panels/bench.js"),
   },
-  load: {
-    title: "Models",
-    panel: html`<gossamer-load></gossamer-load>`,
-    load: () => import("./panels/load.js"),
-  },
   code: {
     title: "Code",
     panel: html`<gossamer-code></gossamer-code>`,
@@ -48,15 +47,22 @@ const PLACES: Record<string, Place> = {
   },
 };
 
+/** The fragment of the address that opens the drawer. */
+const DRAWER = "load";
+
 class Page extends LitElement {
-  static override properties = { place: { state: true } };
+  static override properties = { place: { state: true }, drawn: { state: true } };
+  /** The panel that is shown; behind the drawer, if it is open. */
   declare private place: string;
+  /** Whether the drawer is open. */
+  declare private drawn: boolean;
   /** Panels that have been shown. They stay in the document and keep their state. */
   readonly #visited = new Set<string>();
 
   constructor() {
     super();
     this.place = "search";
+    this.drawn = false;
   }
 
   protected override createRenderRoot(): HTMLElement {
@@ -66,15 +72,50 @@ class Page extends LitElement {
   override connectedCallback(): void {
     super.connectedCallback();
     for (const source of [session, demo]) source.addEventListener("change", () => this.requestUpdate());
-    addEventListener("hashchange", this.#go);
-    this.#go();
+    addEventListener("hashchange", async () => {
+      const behind = this.drawn ? this.place : undefined;
+      await this.#go();
+      // Where the drawer has closed over its panel, the browser gives the focus back.
+      if (this.drawn || this.place !== behind) await this.#focus();
+    });
+    demo.restore();
+    void this.#go();
   }
 
-  readonly #go = () => {
+  /** Shows what the address names. */
+  readonly #go = async () => {
     const place = location.hash.slice(1);
+    this.drawn = place === DRAWER;
+    this.#visited.add(place);
+    if (this.drawn) return void (await import("./panels/load.js"));
     this.place = place in PLACES ? place : "search";
     this.#visited.add(this.place);
-    void PLACES[this.place]?.load();
+    if (this.place === "search") void demo.start();
+    await PLACES[this.place]?.load();
+  };
+
+  /** The focus goes to what has appeared. */
+  readonly #focus = async () => {
+    await this.updateComplete;
+    const shown = this.querySelector(`[data-panel=${this.drawn ? DRAWER : this.place}]`);
+    await (shown?.firstElementChild as LitElement | null)?.updateComplete;
+    if (shown) focusOn(shown, "h2");
+  };
+
+  protected override updated(): void {
+    const drawer = this.querySelector("dialog");
+    if (!drawer || drawer.open === this.drawn) return;
+    if (this.drawn) drawer.showModal();
+    else drawer.close();
+  }
+
+  /** Esc, the button and a click beside the drawer close it. */
+  readonly #closed = () => {
+    if (location.hash === `#${DRAWER}`) location.hash = this.place;
+  };
+
+  readonly #beside = (event: MouseEvent) => {
+    if (event.target === event.currentTarget) this.#closed();
   };
 
   protected override render(): TemplateResult {
@@ -85,7 +126,10 @@ class Page extends LitElement {
           <h1>Gossamer</h1>
         </div>
         <p class="tagline">Dense and sparse text embeddings, computed in this browser. What you type stays here.</p>
-        <p class="loaded" aria-live="polite">${this.#loaded()}</p>
+        <div class="models">
+          <p class="loaded" aria-live="polite">${this.#loaded()}</p>
+          <a class="button quiet" href="#${DRAWER}" aria-haspopup="dialog">Models…</a>
+        </div>
         <nav aria-label="Panels">
           ${Object.entries(PLACES).map(
             ([name, { title }]) =>
@@ -100,17 +144,26 @@ class Page extends LitElement {
             : nothing,
         )}
       </main>
+      <dialog
+        class="drawer"
+        data-panel=${DRAWER}
+        aria-label="Models"
+        ?hidden=${!this.drawn}
+        @close=${this.#closed}
+        @click=${this.#beside}
+      >${this.#visited.has(DRAWER) ? html`<gossamer-load></gossamer-load>` : nothing}</dialog>
     `;
   }
 
   #loaded(): TemplateResult | TemplateResult[] {
     if (session.models.length === 0) {
-      return html`<span class="chip">No model yet</span>`;
+      const [download] = demo.downloads.values();
+      return html`<span class="chip">${download ? "Loading models…" : "No model yet"}</span>`;
     }
     return session.models.map(
       (model) =>
-        html`<span class="chip ${session.roles(model).join(" ")}"
-          >${lastPart(model.name)}, ${size(model.embedder.info.weightBytes)}</span
+        html`<span class="chip ${session.uses(model).join(" ")}"
+          >${lastPart(model.name)}<span class="size">, ${size(model.embedder.info.weightBytes)}</span></span
         >`,
     );
   }

@@ -1,23 +1,18 @@
 /** The loaded models, which all panels share. */
 
-import type { Embedder, LoadOptions, ModelSource } from "gossamer-embed";
+import type { LoadedModel, Role, Use } from "./loaded.js";
+import { forget, remember } from "./remembered.js";
 
-/** What a model is used for. A model with both kinds of vectors has both roles. */
-export type Role = "dense" | "sparse";
+export type { LoadedModel, Role, Use };
 
-export interface LoadedModel {
-  embedder: Embedder;
-  /** The source and options that it was loaded with, to load it again. */
-  source: ModelSource;
-  options: Pick<LoadOptions, "device" | "dtype" | "workers" | "endpoint" | "token" | "revision" | "file">;
-  /** Hub id, address or name of a folder. */
-  name: string;
-  milliseconds: number;
-}
+export const USES: readonly Use[] = ["dense", "sparse", "reranker"];
+
+/** The output that a model must have for each use. */
+const OUTPUTS = { dense: "dense", sparse: "sparse", reranker: "scores" } as const;
 
 /** Fires `change` whenever a model is added or removed. */
 class Session extends EventTarget {
-  readonly #models = new Map<Role, LoadedModel>();
+  readonly #models = new Map<Use, LoadedModel>();
 
   get dense(): LoadedModel | undefined {
     return this.#models.get("dense");
@@ -27,28 +22,37 @@ class Session extends EventTarget {
     return this.#models.get("sparse");
   }
 
+  get reranker(): LoadedModel | undefined {
+    return this.#models.get("reranker");
+  }
+
   /** All models, each once. */
   get models(): LoadedModel[] {
     return [...new Set(this.#models.values())];
   }
 
-  roles(model: LoadedModel): Role[] {
-    return [...this.#models].flatMap(([role, other]) => (other === model ? [role] : []));
+  uses(model: LoadedModel): Use[] {
+    return [...this.#models].flatMap(([use, other]) => (other === model ? [use] : []));
   }
 
-  /** Assigns a model the roles that its vectors allow. Models without a role are disposed of. */
+  /** Uses a model for all that its outputs allow. Models without a use are disposed of. */
   add(model: LoadedModel): void {
     const { outputs } = model.embedder.info;
     this.#update(() => {
-      for (const role of ["dense", "sparse"] as const) {
-        if (outputs.includes(role)) this.#models.set(role, model);
+      for (const use of USES) {
+        if (!outputs.includes(OUTPUTS[use])) continue;
+        this.#models.set(use, model);
+        remember(use, model);
       }
     });
   }
 
   remove(model: LoadedModel): void {
     this.#update(() => {
-      for (const role of this.roles(model)) this.#models.delete(role);
+      for (const use of this.uses(model)) {
+        this.#models.delete(use);
+        forget(use);
+      }
     });
   }
 

@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::run::{command, root, run, say, target};
-use crate::{build, model, setup, size};
+use crate::{build, model, serve, setup, size};
 
 /// A benchmark.
 #[derive(Clone, Copy, ValueEnum)]
@@ -39,6 +39,10 @@ pub enum Bench {
     Cache,
     /// The stores that a browser has for a model
     Stores,
+    /// Compiling and instantiating the wasm, in browsers and Cloudflare's runtime
+    Start,
+    /// From opening the demo page in a fresh Chromium to its first results, here and at 20 Mbit/s
+    First,
 }
 
 /// Runs `tests/js/bench/{what}.mjs`, which prints tables.
@@ -84,6 +88,11 @@ pub fn measure(what: Bench) -> Result<()> {
         Bench::Edge => "edge",
         Bench::Cache => "cache",
         Bench::Stores => "stores",
+        Bench::Start => "start",
+        Bench::First => {
+            serve::demo_data()?;
+            "first"
+        }
     };
     if matches!(
         what,
@@ -94,6 +103,8 @@ pub fn measure(what: Bench) -> Result<()> {
             | Bench::Large
             | Bench::Cache
             | Bench::Stores
+            | Bench::Start
+            | Bench::First
             | Bench::Gpu
     ) {
         setup::browsers()?;

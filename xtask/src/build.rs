@@ -1,8 +1,9 @@
-//! Builds pkg/dist: two wasm builds with the same JavaScript glue, and the TypeScript, bundled by entry.
+//! Builds pkg/dist: four wasm builds with the same JavaScript glue, and the TypeScript, bundled by entry.
 //!
-//! The builds differ by one feature of our own crate. So dependencies are compiled once, and a user downloads one of
-//! the two wasm files.
+//! The builds differ by two features of our own crate. So dependencies are compiled once, and a user downloads one of
+//! the four wasm files.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,12 +19,40 @@ use wasm_bindgen_cli_support::Bindgen;
 use crate::run::{cargo, command, output, root, run, say, target};
 use crate::{crates, setup};
 
-/// File name of each build, and the cargo features that make it.
-const BUILDS: [(&str, &[&str]); 2] = [
-    ("simd128", &[]),
-    ("relaxed", &["--features", "relaxed-simd"]),
+/// A wasm build.
+struct Build {
+    /// File name, without its extension.
+    name: &'static str,
+    /// Cargo options that say which features it has.
+    features: &'static [&'static str],
+    /// Whether it may have relaxed SIMD.
+    relaxed: bool,
+}
+
+/// The full builds first: the glue is theirs.
+const BUILDS: [Build; 4] = [
+    Build {
+        name: "simd128",
+        features: &[],
+        relaxed: false,
+    },
+    Build {
+        name: "relaxed",
+        features: &["--features", "relaxed-simd"],
+        relaxed: true,
+    },
+    Build {
+        name: "common-simd128",
+        features: &["--no-default-features"],
+        relaxed: false,
+    },
+    Build {
+        name: "common-relaxed",
+        features: &["--no-default-features", "--features", "relaxed-simd"],
+        relaxed: true,
+    },
 ];
-/// The glue, which is the same for both builds.
+/// The code and the types of the glue.
 const GLUE: [&str; 2] = ["gossamer.js", "gossamer.d.ts"];
 /// The wasm features that wasm-opt may use. Never `--all-features`: no engine loads some of them.
 const WASM_FEATURES: [&str; 8] = [
@@ -43,13 +72,11 @@ pub fn package() -> Result<()> {
     setup::npm_packages()?;
     let pkg = root().join("pkg");
     let inputs = inputs()?;
-    let glue = BUILDS.map(|(name, features)| wasm(name, features, &inputs));
-    let [baseline, relaxed] = glue.map(|folder| folder.and_then(|folder| read_glue(&folder)));
-    let baseline = baseline?;
-    ensure!(
-        baseline == relaxed?,
-        "the two wasm builds have different JavaScript glue: something besides the kernels depends on relaxed-simd"
-    );
+    let mut glue = None;
+    for build in &BUILDS {
+        glue = Some(wasm(build, &inputs, glue)?);
+    }
+    let [code, types] = glue.context("there is a build")?;
 
     say("compiling TypeScript");
     let dist = pkg.join("dist");
@@ -61,14 +88,13 @@ pub fn package() -> Result<()> {
     for folder in [&bound, &dist.join("wasm")] {
         fs::create_dir_all(folder)?;
     }
-    let [code, types] = baseline;
     fs::write(bound.join("gossamer.js"), factory(&code)?)?;
     // rolldown bundles the code; declarations stay one file for each source.
     for folder in [&bound, &dist.join("wasm")] {
         fs::write(folder.join("gossamer.d.ts"), FACTORY_TYPES)?;
         fs::write(folder.join("bindings.d.ts"), &types)?;
     }
-    for (name, _) in BUILDS {
+    for Build { name, .. } in BUILDS {
         fs::copy(
             optimized(name),
             dist.join("wasm").join(format!("{name}.wasm")),
@@ -111,16 +137,25 @@ fn commonjs_types(dist: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Compiles one build and makes its glue, unless its inputs are unchanged. Returns the folder of its glue.
-fn wasm(name: &str, features: &[&str], inputs: &str) -> Result<PathBuf> {
+/// The code and the types of the glue.
+type Glue = [String; 2];
+
+/// Compiles one build and makes its glue, unless its inputs are unchanged. Returns the glue: `shared`, where that is
+/// given, to which the build is adapted.
+fn wasm(build: &Build, inputs: &str, shared: Option<Glue>) -> Result<Glue> {
+    let Build {
+        name,
+        features,
+        relaxed,
+    } = build;
     let folder = target().join("wasm").join(name);
     let optimized = optimized(name);
     let made_of = folder.join("inputs.sha256");
     if optimized.exists() && fs::read_to_string(&made_of).is_ok_and(|made_of| made_of == inputs) {
-        return Ok(folder);
+        return shared.map_or_else(|| read_glue(&folder), Ok);
     }
     say(&format!("building wasm ({name})"));
-    let build = [
+    let options = [
         "build",
         "--quiet",
         "--lib",
@@ -130,7 +165,7 @@ fn wasm(name: &str, features: &[&str], inputs: &str) -> Result<PathBuf> {
         "--target",
         setup::WASM,
     ];
-    run(cargo().args(build).args(features).args(remapped()?))?;
+    run(cargo().args(options).args(*features).args(remapped()?))?;
     let linked = target().join(setup::WASM).join("release/gossamer.wasm");
     fs::create_dir_all(&folder)?;
     Bindgen::new()
@@ -141,11 +176,20 @@ fn wasm(name: &str, features: &[&str], inputs: &str) -> Result<PathBuf> {
         .typescript(true)
         .generate(&folder)
         .context("wasm-bindgen")?;
+    let glue = read_glue(&folder)?;
+    let shared = shared.unwrap_or_else(|| glue.clone());
+    let renamed = fit(&glue[0], &shared[0]).with_context(|| {
+        format!(
+            "the wasm build {name} cannot use the JavaScript glue of {}",
+            BUILDS[0].name
+        )
+    })?;
+    rename(&folder.join("gossamer_bg.wasm"), &renamed)?;
     say(&format!("optimising wasm ({name})"));
     let mut opt = command(bin("wasm-opt"));
-    opt.args(["-Os", "--strip-debug", "--strip-producers"])
+    opt.args(["-O3", "--strip-debug", "--strip-producers"])
         .args(WASM_FEATURES);
-    if name == "relaxed" {
+    if *relaxed {
         opt.arg("--enable-relaxed-simd");
     }
     run(opt
@@ -153,7 +197,96 @@ fn wasm(name: &str, features: &[&str], inputs: &str) -> Result<PathBuf> {
         .arg("-o")
         .arg(&optimized))?;
     fs::write(made_of, inputs)?;
-    Ok(folder)
+    Ok(shared)
+}
+
+/// Makes sure that a build can use the glue of another one: all that its own glue has is in the other. Returns the
+/// names of imports that have to be changed in the wasm. wasm-bindgen numbers casts, so the same cast may have another
+/// number in a build that has fewer of them.
+fn fit(own: &str, shared: &str) -> Result<BTreeMap<String, String>> {
+    let (own_imports, own_rest) = imports(own);
+    let (shared_imports, shared_rest) = imports(shared);
+    let mut renamed = BTreeMap::new();
+    for (name, code) in &own_imports {
+        if shared_imports.get(name) == Some(code) {
+            continue;
+        }
+        let is_same = |(other, theirs): &(&String, &String)| {
+            name.starts_with(CAST) && other.starts_with(CAST) && *theirs == code
+        };
+        let (other, _) = shared_imports
+            .iter()
+            .find(is_same)
+            .with_context(|| format!("it has no import {name}:\n{code}"))?;
+        renamed.insert(name.clone(), other.clone());
+    }
+    let mut lines = shared_rest.iter();
+    for line in own_rest {
+        ensure!(
+            lines.any(|other| *other == line),
+            "it lacks this line, or has it elsewhere: {line}"
+        );
+    }
+    Ok(renamed)
+}
+
+/// How the names of casts begin in the imports. A number in 16 digits follows.
+const CAST: &str = "__wbindgen_generic_";
+
+/// The imports that the glue gives the wasm, by name, and the glue's other lines.
+fn imports(glue: &str) -> (BTreeMap<String, String>, Vec<&str>) {
+    let (mut imports, mut rest) = (BTreeMap::new(), Vec::new());
+    let mut lines = glue.lines();
+    while let Some(line) = lines.next() {
+        let name = line
+            .strip_prefix("        ")
+            .and_then(|line| line.split_once(": function("))
+            .map(|(name, _)| name)
+            .filter(|name| name.starts_with("__wb"));
+        let Some(name) = name else {
+            rest.push(line);
+            continue;
+        };
+        let mut code = line[8 + name.len()..].to_owned();
+        for line in lines.by_ref() {
+            code.push('\n');
+            code.push_str(line);
+            if line.starts_with("        }") {
+                break;
+            }
+        }
+        imports.insert(name.to_owned(), code);
+    }
+    (imports, rest)
+}
+
+/// Renames casts among the imports of a wasm file. All of their names have the same length.
+fn rename(path: &Path, names: &BTreeMap<String, String>) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let mut wasm = fs::read(path)?;
+    let mut section = None;
+    for payload in wasmparser::Parser::new(0).parse_all(&wasm) {
+        if let wasmparser::Payload::ImportSection(imports) = payload? {
+            section = Some(imports.range());
+        }
+    }
+    let section = &mut wasm[section.context("the wasm has no imports")?];
+    let mut at = 0;
+    while let Some(found) = section[at..]
+        .windows(CAST.len())
+        .position(|part| part == CAST.as_bytes())
+    {
+        let start = at + found;
+        at = start + CAST.len() + 16;
+        let name = String::from_utf8_lossy(&section[start..at]).into_owned();
+        if let Some(other) = names.get(&name) {
+            section[start..at].copy_from_slice(other.as_bytes());
+        }
+    }
+    fs::write(path, wasm)?;
+    Ok(())
 }
 
 /// Options of cargo that keep the paths of the building machine out of panic messages. They are added to those of
@@ -178,7 +311,7 @@ fn remapped() -> Result<[String; 2]> {
     Ok(["--config".to_owned(), config])
 }
 
-/// Hash of everything that the wasm is made of. Cargo keeps one copy of a cdylib, so without the hash each of the two
+/// Hash of everything that the wasm is made of. Cargo keeps one copy of a cdylib, so without the hash each of the
 /// builds would be linked again every time.
 fn inputs() -> Result<String> {
     let mut files: Vec<PathBuf> = [
@@ -219,7 +352,7 @@ pub fn named(name: &str) -> PathBuf {
     target().join("wasm").join(name).join("gossamer_bg.wasm")
 }
 
-/// The build without relaxed SIMD as a JavaScript module, for bundlers that do not copy wasm files.
+/// The full build without relaxed SIMD as a JavaScript module, for bundlers that do not copy wasm files.
 fn inline() -> Result<String> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
     gzip.write_all(&fs::read(optimized("simd128"))?)?;

@@ -11,20 +11,27 @@ use crate::build;
 /// Number of crates that the table names. The others are one line.
 const LISTED: usize = 14;
 
-/// Prints the bytes of code of each crate, and the bytes of data.
+/// Prints the bytes of code of each crate, and the bytes of data, in the common and in the full build.
 pub fn report() -> Result<()> {
-    let wasm = fs::read(build::named("simd128"))?;
-    let (crates, data) = by_crate(&wasm)?;
-    let code: usize = crates.values().sum();
-    let mut crates: Vec<_> = crates.into_iter().collect();
-    crates.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
-    println!("| in simd128.wasm before wasm-opt | bytes |\n|---|---|");
-    println!("| data (tables and strings) | {data} |\n| code | {code} |");
-    for (name, size) in crates.iter().take(LISTED) {
-        println!("| … {name} | {size} |");
+    let read = |name| by_crate(&fs::read(build::named(name))?);
+    let (common, common_data) = read("common-simd128")?;
+    let (full, full_data) = read("simd128")?;
+    let row = |what: &str, [common, full]: [usize; 2]| println!("| {what} | {common} | {full} |");
+    println!("| before wasm-opt, bytes | common | full |\n|---|---|---|");
+    row("data (tables and strings)", [common_data, full_data]);
+    row("code", [&common, &full].map(|crates| crates.values().sum()));
+    let mut crates: Vec<_> = full.iter().collect();
+    crates.sort_by_key(|(_, size)| std::cmp::Reverse(**size));
+    let (listed, others) = crates.split_at(LISTED.min(crates.len()));
+    let sizes = |name: &str, size: usize| [common.get(name).copied().unwrap_or(0), size];
+    for (name, size) in listed {
+        row(&format!("… {name}"), sizes(name, **size));
     }
-    let rest: usize = crates.iter().skip(LISTED).map(|(_, size)| size).sum();
-    println!("| … others | {rest} |");
+    let others = others.iter().map(|(name, size)| sizes(name, **size));
+    row(
+        "… others",
+        others.fold([0, 0], |[a, b], [c, d]| [a + c, b + d]),
+    );
     Ok(())
 }
 

@@ -136,7 +136,11 @@ fn lint_rust() -> Result<()> {
     run(cargo()
         .args(["clippy", "--quiet", "--workspace", "--all-targets"])
         .args(deny))?;
-    for features in [&[][..], &["--features", "relaxed-simd"][..]] {
+    for features in [
+        &[][..],
+        &["--features", "relaxed-simd"][..],
+        &["--no-default-features"][..],
+    ] {
         let clippy = [
             "clippy",
             "--quiet",

@@ -1,8 +1,8 @@
 /** Answers requests for embeddings inside the browser, offline too. */
 
 import { type Embedder, init, load } from "gossamer-embed";
-import relaxed from "gossamer-embed/wasm/relaxed.wasm?url";
-import simd128 from "gossamer-embed/wasm/simd128.wasm?url";
+import relaxed from "gossamer-embed/wasm/common-relaxed.wasm?url";
+import simd128 from "gossamer-embed/wasm/common-simd128.wasm?url";
 
 declare const self: ServiceWorkerGlobalScope;
 

@@ -33,8 +33,9 @@ import { folderStore } from "./folder-store.js";
 import { entryBytes } from "./index.js";
 import { exists, type FileLock, lockFile } from "./lock-file.js";
 import { forgetMeasurements } from "./measurements.js";
+import { passing } from "./passing.js";
 import { StoreCache } from "./store.js";
-import { gone, isOfFiles, notCached, notReplaced, offline, passing, waiting } from "./visit.js";
+import { gone, isOfFiles, notCached, notReplaced, offline, waiting } from "./visit.js";
 import { writeAt } from "./write-at.js";
 
 /** A file that marks the folder of a model downloaded by this package. */

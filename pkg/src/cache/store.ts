@@ -9,8 +9,9 @@ import type { LoadCache, Visit, Wanted } from "./cache.js";
 import { Download } from "./download.js";
 import { type Entry, entryBytes, entryId, fileName, Index, isSame } from "./index.js";
 import { acquire, type Release } from "./locks.js";
+import { passing } from "./passing.js";
 import { getPiece, type KeptFile, putPiece } from "./pieces.js";
-import { isOfFiles, notCached, notReplaced, offline, passing, waiting } from "./visit.js";
+import { isOfFiles, notCached, notReplaced, offline, waiting } from "./visit.js";
 
 /** The cache in a store. `room` returns how many bytes can be added, where that is known. */
 export class StoreCache implements LoadCache {

@@ -2,12 +2,7 @@
 
 import { type ErrorCode, GossamerError, reason } from "../errors.js";
 import type { Absent } from "../sources/source.js";
-import type { Visit, Wanted } from "./cache.js";
-
-/** Loads a model that is not to be cached. */
-export function passing({ place, sha256, file }: Wanted): Visit {
-  return { source: place, sha256, file, keep: async () => false, forget: async () => false, leave() {} };
-}
+import type { Wanted } from "./cache.js";
 
 /** Codes of errors that do not mean that the files are damaged. */
 const OTHERS: ErrorCode[] = [
@@ -16,6 +11,7 @@ const OTHERS: ErrorCode[] = [
   "invalid_input",
   "worker_failed",
   "unsupported_runtime",
+  "needs_full_build",
   "out_of_memory",
   "not_found",
   "http",

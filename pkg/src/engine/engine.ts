@@ -46,6 +46,8 @@ export type LoadStep =
 
 /** A model that is being loaded. The Rust loader says what it needs, one step after the other. */
 export interface EngineLoader<E extends Engine = Engine> {
+  /** Whether it is in the full build of the wasm. */
+  readonly isFull: boolean;
   next(): Awaitable<LoadStep>;
   /**
    * Hands over a small file, or with `undefined` that the source does not have a file that was

@@ -39,6 +39,10 @@ export class LocalLoader implements EngineLoader<LocalEngine> {
     this.#reload = reload;
   }
 
+  get isFull(): boolean {
+    return this.#wasm.isFull;
+  }
+
   next(): LoadStep {
     return this.#wasm.guard(() => this.#loader.next()) as LoadStep;
   }

@@ -3,12 +3,14 @@
 import { onAbort } from "../abort.js";
 import type { EngineLoader, LoaderOptions, LoadStep } from "../engine/engine.js";
 import { disposed, GossamerError } from "../errors.js";
+import { isFull } from "../instance.js";
 import { Pool } from "./pool.js";
 import type { Answer, Arguments, Method } from "./protocol.js";
 import { type Remote, workerFailed } from "./remote.js";
 
 /** Passes the bytes of one stream to every worker. */
 export class PoolLoader implements EngineLoader<Pool> {
+  readonly isFull: boolean;
   readonly #workers: Remote[] = [];
   readonly #reload: () => Promise<Pool>;
   /** Stops listening to the signal. */
@@ -28,7 +30,7 @@ export class PoolLoader implements EngineLoader<Pool> {
     reload: () => Promise<Pool>,
     signal: AbortSignal | undefined,
   ): Promise<PoolLoader> {
-    const loader = new PoolLoader(reload, signal);
+    const loader = new PoolLoader(isFull(module), reload, signal);
     try {
       while (loader.#workers.length < count) loader.#workers.push(create());
       await loader.#all("start", [module, options]);
@@ -39,7 +41,8 @@ export class PoolLoader implements EngineLoader<Pool> {
     return loader;
   }
 
-  private constructor(reload: () => Promise<Pool>, signal: AbortSignal | undefined) {
+  private constructor(isFull: boolean, reload: () => Promise<Pool>, signal: AbortSignal | undefined) {
+    this.isFull = isFull;
     this.#reload = reload;
     this.#ignore = onAbort(signal, () => this.free());
   }

@@ -9,12 +9,19 @@ export function filesSource(files: ModelFiles | ModelFileGetter): Source {
   const get = typeof files === "function" ? files : (name: string) => named(files, name);
   return {
     model: "files",
+    names: typeof files === "function" ? undefined : namesOf(files),
     async open(name, signal): Promise<OpenFile | Absent> {
       const contents = await got(name, signal, () => get(name, signal));
       if (contents === undefined || contents === null) return { absent: name };
       return openContents(name, contents, signal);
     },
   };
+}
+
+/** The names of the files that are there. */
+function namesOf(files: ModelFiles): string[] {
+  const entries: Iterable<[string, unknown]> = files instanceof Map ? files : Object.entries(files);
+  return [...entries].flatMap(([name, contents]) => (contents == null ? [] : [name]));
 }
 
 function named(files: ModelFiles, name: string) {

@@ -5,8 +5,7 @@ import type { Host } from "../host.js";
 import type { LoadOptions, ModelSource } from "../types.js";
 import { filesSource } from "./files.js";
 import { folderSource } from "./http.js";
-import { HubSource, hubAddress } from "./hub.js";
-import type { Source } from "./source.js";
+import type { HubModel, Source } from "./source.js";
 
 /** `name` or `org/name`, with or without `@revision`. */
 const HUB_ID = /^([\w-][\w.-]*(?:\/[\w-][\w.-]*)?)(?:@([^\s@]+))?$/;
@@ -16,7 +15,7 @@ const PATH = /^(\.{1,2}([/\\]|$)|\/|[A-Za-z]:[/\\])/;
 /** The source that the argument names. */
 export function resolveSource(source: ModelSource, options: LoadOptions, host: Host): Source {
   const place = resolve(source, options, host);
-  if (!options.subfolder || place instanceof HubSource) return place;
+  if (!options.subfolder || place.identity?.hub) return place;
   throw invalid("`subfolder` is for models of the Hub; name the folder itself");
 }
 
@@ -47,17 +46,24 @@ function fromString(source: string, options: LoadOptions, host: Host): Source {
     throw invalid(
       `"${withoutQueries(source)}" is neither a Hub id, nor a URL, nor a path that starts with ./ or /`,
     );
-  return new HubSource({ id, revision }, options, host);
+  return fromHub({ id, revision }, options, host);
 }
 
 function fromUrl(url: URL, options: LoadOptions, host: Host): Source {
-  const model = hubAddress(url, options, host);
-  if (model) return new HubSource(model, options, host);
+  const model = host.hub?.address(url, options, host);
+  if (model) return fromHub(model, options, host);
   // Browser extensions and apps that wrap a page have their own protocol.
   const fetched = ["https:", "http:", globalThis.location?.protocol].includes(url.protocol);
   if (url.protocol === "file:" && host.directory) return host.directory(url);
   if (fetched) return folderSource(url, options);
   throw invalid(`the address ${withoutQueries(url.href)} cannot be read here; use http: or https:`);
+}
+
+function fromHub(model: HubModel, options: LoadOptions, host: Host): Source {
+  if (host.hub) return host.hub.source(model, options, host);
+  throw invalid(
+    `gossamer-embed/lean reads no models of the Hub, and ${model.id} is one: import gossamer-embed`,
+  );
 }
 
 function invalid(why: string): GossamerError {

@@ -30,6 +30,15 @@ export interface ListedFile {
   readonly oid?: string | undefined;
 }
 
+/** A model on the Hub, or a part of it. */
+export interface HubModel {
+  id: string;
+  revision?: string | undefined;
+  subfolder?: string | undefined;
+  /** A file in the folder. */
+  file?: string | undefined;
+}
+
 /** A source of files. */
 export interface Source {
   /** The model's name, for `info`, progress and messages. */
@@ -37,6 +46,8 @@ export interface Source {
   readonly revision?: string | undefined;
   /** The weight file to load, if the model's address or the options name one. */
   readonly file?: string | undefined;
+  /** The names of all files, if the source knows them without asking anybody. */
+  readonly names?: readonly string[] | undefined;
   /**
    * Identifies the model in a cache. Absent if files may change unnoticed: such a model is not
    * cached.

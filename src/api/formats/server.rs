@@ -5,16 +5,22 @@ use super::{Access, Fields, Format, Route, Server, openai};
 use crate::api::http::message::{MAX_REQUESTS, Response};
 #[cfg(test)]
 use crate::api::http::openapi::Document;
+use crate::api::http::problem::Problem;
 use crate::backend::Backend;
+use crate::full::{self, IS_FULL};
 
-/// Written by the test in `http/openapi.rs`, from the types.
-pub const OPENAPI: &str = include_str!("../http/openapi.json");
+/// Written by the test in `http/openapi.rs`, from the types. The common build does not have it.
+pub const OPENAPI: &str = if IS_FULL {
+    include_str!("../http/openapi.json")
+} else {
+    ""
+};
 
 pub const fn format<B: Backend + 'static>() -> Format<B> {
     Format {
         routes: const {
             &[
-                Route::head("/openapi.json", Access::Key, |_| Some(Ok(document()))),
+                Route::head("/openapi.json", Access::Key, |_| Some(document())),
                 Route::head("/ready", Access::Open, |server| Some(Ok(ready(server)))),
             ]
         },
@@ -30,8 +36,9 @@ pub const fn format<B: Backend + 'static>() -> Format<B> {
     }
 }
 
-fn document() -> Response {
-    Response::json(200, OPENAPI.to_owned())
+fn document() -> Result<Response, Problem> {
+    full::need("the OpenAPI document").map_err(|error| Problem::of(&error, |_| None))?;
+    Ok(Response::json(200, OPENAPI.to_owned()))
 }
 
 /// 200 if the server takes another request now, else 503.

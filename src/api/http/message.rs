@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::maps::map;
+
 /// The most requests that a server has under way, unless its options say otherwise.
 pub(crate) const MAX_REQUESTS: usize = 512;
 
@@ -98,7 +100,7 @@ impl Response {
         let content_type = ("content-type", "application/json".to_owned());
         Self {
             status,
-            headers: BTreeMap::from([content_type]),
+            headers: map([content_type]),
             body,
         }
     }

@@ -22,7 +22,7 @@ use crate::model::transformer::layout::{Layout, MatrixId, Slot, VectorId, Wanted
 use crate::model::transformer::static_table::TableId;
 use crate::weights::dtype::Dtype;
 use crate::weights::onnx;
-use crate::weights::quantized::Row;
+use crate::weights::quantized::{self, Row};
 use crate::weights::{Stream, TensorInfo, Visitor, check_finite, invalid};
 
 /// Weights that are being read.
@@ -75,8 +75,8 @@ pub struct Reading {
 impl Reading {
     /// Starts to read weight file number `index` of the layout at `path`: its own path, or that of
     /// a shard or of another file that is read instead.
-    pub fn new(index: usize, path: &str) -> Self {
-        Self::resume(index, path, Stream::new(path))
+    pub fn new(index: usize, path: &str) -> Result<Self> {
+        Ok(Self::resume(index, path, Stream::new(path)?))
     }
 
     /// As [`Reading::new`], for a file of which the header has been read.
@@ -209,7 +209,7 @@ impl<B: Backend> Checkpoint<B> {
 
     /// Starts to read weight file number `index` at `path`, or goes on with an ONNX file in the file
     /// beside it at `path`.
-    pub fn begin(&mut self, index: usize, path: &str) -> Reading {
+    pub fn begin(&mut self, index: usize, path: &str) -> Result<Reading> {
         let Some(mut reading) = self.unfinished.take() else {
             return Reading::new(index, path);
         };
@@ -217,7 +217,7 @@ impl<B: Backend> Checkpoint<B> {
             stream.go_on(path);
         }
         path.clone_into(&mut reading.path);
-        reading
+        Ok(reading)
     }
 
     /// Whether the next file is one beside an ONNX file.
@@ -319,6 +319,7 @@ impl<B: Backend> Checkpoint<B> {
         if file.collect {
             return self.collect(index, path, tensors);
         }
+        quantized::check_names(&file.quantization, tensors)?;
         let names = Names::new(file, path, tensors);
         let wanted = self.layout.wanted.iter();
         let wanted: Vec<&WantedTensor> = wanted.filter(|wanted| wanted.file == index).collect();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::maps::map;
 use crate::model::families::config::Config;
 
 /// sentence-transformers' list of modules.
@@ -102,6 +103,6 @@ impl Files {
         let original = original.filter_map(|(name, file)| Some((name, file?.into())));
         let replaced = self.replaced.into_iter();
         let replaced = replaced.map(|(name, file)| (name, file.map(Into::into)));
-        (original.collect(), replaced.collect())
+        (map(original), map(replaced))
     }
 }

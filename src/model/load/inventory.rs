@@ -101,7 +101,7 @@ impl Inventory {
                         targets[at] = Some(Target::Plain(plain(&tensors[at], found.wanted)?));
                         if let Some(block) = tensors[at].block {
                             self.kept = false;
-                            self.count(block);
+                            self.count(*block);
                         }
                     }
                 }

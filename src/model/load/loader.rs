@@ -16,6 +16,7 @@
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
+use crate::full::Full;
 use crate::model::embedder::Embedder;
 use crate::model::load::arrival::{Arrival, Pins};
 use crate::model::load::discovery;
@@ -46,7 +47,7 @@ enum Stage<B: Backend> {
     /// Small files are read.
     Small,
     /// The header of a file that is a whole model is read.
-    Header(gguf::Stream),
+    Header(Full<gguf::Stream>),
     /// Weights are read.
     Weights(Box<Streaming<B>>),
 }
@@ -98,7 +99,8 @@ impl<B: Backend> Loader<B> {
         if let Some(file) = &self.options.file {
             check_path(file)?;
             if gguf::is_gguf(file) {
-                self.stage = Stage::Header(gguf::Stream::new(file));
+                let stream = Full::new(file, || gguf::Stream::new(file))?;
+                self.stage = Stage::Header(stream);
                 return Ok(Vec::new());
             }
         }

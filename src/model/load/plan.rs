@@ -31,7 +31,7 @@ use crate::model::transformer::layout::{Linear, MlmHead};
 use crate::model::transformer::route::StaticEmbedding;
 use crate::model::transformer::route::{AnyEncoder, Body, Route, Transformer};
 use crate::weights;
-use crate::weights::quantized::Quantization;
+use crate::weights::quantized::{self, Quantization};
 
 /// A model whose weights are still to be read.
 pub struct Plan<B: Backend> {
@@ -390,6 +390,13 @@ impl Planner<'_> {
             self.native(weights, config)?
         };
         let quantization = config.get("quantization_config");
+        // MLX calls it by two names.
+        let is_quantized = quantization
+            .or_else(|| config.get("quantization"))
+            .is_some();
+        if is_quantized && marker.is_none() {
+            quantized::need_libraries()?;
+        }
         let quantization = Quantization::read(quantization, marker.is_some())
             .map_err(|reason| Error::config(entry.file(CONFIG), reason))?;
         self.layout.set_quantization(body.file, quantization);
@@ -595,7 +602,7 @@ impl Planner<'_> {
             None => checkpoint.refuse_as(self.foreign.clone()),
         }
         for (_, file, path) in small {
-            let mut reading = Reading::new(file, &path);
+            let mut reading = Reading::new(file, &path)?;
             checkpoint.push(backend, &mut reading, self.files.required(&path)?)?;
             checkpoint.end(reading)?;
         }

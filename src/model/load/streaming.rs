@@ -159,7 +159,7 @@ impl<B: Backend> Streaming<B> {
         let checkpoint = &mut self.plan.checkpoint;
         let reading = match &mut self.reading {
             Some(reading) => reading,
-            empty => empty.insert(checkpoint.begin(*file, path)),
+            empty => empty.insert(checkpoint.begin(*file, path)?),
         };
         checkpoint.push(backend, reading, bytes)?;
         Ok(reading.size())
@@ -172,7 +172,7 @@ impl<B: Backend> Streaming<B> {
         let checkpoint = &mut self.plan.checkpoint;
         // A file without a byte is a truncated one.
         let reading = self.reading.take();
-        let reading = reading.unwrap_or_else(|| checkpoint.begin(file, path));
+        let reading = reading.map_or_else(|| checkpoint.begin(file, path), Ok)?;
         let beside = checkpoint.end(reading)?;
         self.done += 1;
         let beside = beside.into_iter().map(|path| (file, path));

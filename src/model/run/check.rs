@@ -25,6 +25,9 @@ impl Model<Either> {
     /// only the GPU stores one matrix at a time.
     pub async fn check(&self) -> Result<()> {
         self.backend().check_loaded()?;
+        let Some(gpu) = self.backend().device() else {
+            return Ok(());
+        };
         let route = self.default_route;
         let Body::Transformer(transformer) = &self.routes[route].body else {
             return Ok(());
@@ -51,9 +54,8 @@ impl Model<Either> {
             };
             // A NaN fails, too.
             if cosine.is_nan() || cosine < least {
-                let adapter = self.backend().device().map_or("", |gpu| gpu.name());
                 return Err(Error::GpuWrong {
-                    adapter: adapter.to_owned(),
+                    adapter: gpu.name().to_owned(),
                     cosine,
                     least,
                 });

@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use super::blocks::Block;
 use crate::error::{Error, Result};
+use crate::full::Full;
 use crate::weights::TensorInfo;
 
 /// The most bytes of a header. A vocabulary of half a million entries takes 20 MB.
@@ -513,6 +514,7 @@ impl Header {
         if !self.names.insert(name.clone()) {
             return Err(self.invalid(format!("tensor {name} is there twice")));
         }
+        let block = block.map(|block| Full::new(dtype, || block)).transpose()?;
         let info = TensorInfo {
             name,
             dtype: dtype.to_owned(),

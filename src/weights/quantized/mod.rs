@@ -37,17 +37,36 @@ use serde_json::Value;
 
 pub use self::matrix::{Component, QuantizedMatrix, Row};
 use crate::error::Result;
+use crate::full::{self, IS_FULL};
+use crate::weights::TensorInfo;
 
-/// All libraries whose layouts are read. [`own_grid`] is not among them: only the models that we save have it.
-static LIBRARIES: [&Library; 8] = [
-    &mlx::LIBRARY,
-    &compressed_tensors::LIBRARY,
-    &block_fp8::LIBRARY,
-    &quanto::LIBRARY,
-    &torchao::LIBRARY,
-    &gptq::LIBRARY,
-    &awq::LIBRARY,
-    &bitsandbytes::LIBRARY,
+/// All libraries whose layouts are read. The common build reads none of them. [`own_grid`] is not among them: only the
+/// models that we save have it.
+static LIBRARIES: &[&Library] = if IS_FULL {
+    &[
+        &mlx::LIBRARY,
+        &compressed_tensors::LIBRARY,
+        &block_fp8::LIBRARY,
+        &quanto::LIBRARY,
+        &torchao::LIBRARY,
+        &gptq::LIBRARY,
+        &awq::LIBRARY,
+        &bitsandbytes::LIBRARY,
+    ]
+} else {
+    &[]
+};
+
+/// The endings of the names of scales, by which the common build recognises the layouts that it does not read. Every layout
+/// needs a tensor with one of them.
+const SCALES: [&str; 7] = [
+    ".scales",
+    ".weight_scale",
+    ".weight_scale_inv",
+    ".weight._scale",
+    "._weight_scale",
+    ".SCB",
+    ".absmax",
 ];
 
 /// Says what in a `quantization_config` cannot be read.
@@ -169,6 +188,20 @@ impl Quantization {
     }
 }
 
+/// Errors in the common build, which reads none of the libraries' layouts.
+pub fn need_libraries() -> Result<()> {
+    full::need("what reads weights that other libraries have quantised")
+}
+
+/// Errors in the common build if a file has tensors of a quantised matrix that only the full build reads.
+pub fn check_names(quantization: &Quantization, tensors: &[TensorInfo]) -> Result<()> {
+    let is_scales = |tensor: &TensorInfo| SCALES.iter().any(|ending| tensor.name.ends_with(ending));
+    if IS_FULL || quantization.own_grid || !tensors.iter().any(is_scales) {
+        return Ok(());
+    }
+    need_libraries()
+}
+
 /// Checks that a text field of `quantization_config`, where it is given, is one of `values`.
 fn one_of(config: &Value, field: &str, values: &[&str]) -> Result<(), String> {
     let is_known = |text: &str| values.iter().any(|one| one.eq_ignore_ascii_case(text));
@@ -201,7 +234,7 @@ pub fn find<T>(
     let libraries: &[&Library] = if quantization.own_grid {
         &[&own_grid::LIBRARY]
     } else {
-        &LIBRARIES
+        LIBRARIES
     };
     let layouts = libraries
         .iter()
@@ -231,4 +264,21 @@ pub fn find<T>(
         candidates,
         components,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_common_build_recognises_every_layout_by_its_scales() {
+        for library in LIBRARIES {
+            for layout in library.layouts {
+                let is_known = layout.tensors.iter().any(|(ending, _, needed)| {
+                    *needed && SCALES.iter().any(|scales| ending.ends_with(scales))
+                });
+                assert!(is_known, "{}: {:?}", library.name, layout.tensors);
+            }
+        }
+    }
 }

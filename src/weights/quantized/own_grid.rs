@@ -5,8 +5,6 @@
 //! `transform_config` says that weights are rotated: online Hadamard transforms of 64 at the inputs of linear modules, and at
 //! the outputs of tables.
 
-use std::collections::BTreeSet;
-
 use serde_json::{Map, Value, json};
 
 use super::affine::{element_bits, packed_bits};
@@ -174,8 +172,10 @@ impl Module {
 pub fn quantization_config(modules: &[Module]) -> Value {
     let targets = |chosen: &dyn Fn(&Module) -> bool| -> Vec<&str> {
         let chosen = modules.iter().filter(|module| chosen(module));
-        let patterns: BTreeSet<&str> = chosen.map(|module| module.pattern.as_str()).collect();
-        patterns.into_iter().collect()
+        let mut patterns: Vec<&str> = chosen.map(|module| module.pattern.as_str()).collect();
+        patterns.sort_unstable();
+        patterns.dedup();
+        patterns
     };
     let mut groups = Map::new();
     for (dtype, bits, format) in [

@@ -3,9 +3,9 @@
 import { size, ways } from "../support/size.mjs";
 
 const table = Object.fromEntries(
-  Object.entries(ways()).map(([way, files]) => [way, size("pkg/dist", files)]),
+  Object.entries(ways()).map(([way, { files }]) => [way, size("pkg/dist", files)]),
 );
-for (const build of ["simd128", "relaxed"])
+for (const build of ["common-simd128", "common-relaxed", "simd128", "relaxed"])
   table[`of which ${build}.wasm`] = size("pkg/dist/wasm", [`${build}.wasm`]);
 const peers = "tests/js/bench/peers/node_modules";
 const library = size(`${peers}/@huggingface/transformers/dist`, ["transformers.web.min.js"]);

@@ -1,4 +1,4 @@
-/** The shared cases in browsers, and: every engine and both wasm builds give the same bits. */
+/** The shared cases in browsers, and: every engine and every wasm build give the same bits. */
 
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -26,11 +26,14 @@ describe("the same bits in every runtime", () => {
   const script = fileURLToPath(new URL("../support/digests.mjs", import.meta.url));
   for (const [name, command] of Object.entries(runtimes)) {
     // Node 20 has no relaxed SIMD.
-    const old = name === `Node ${process.versions.node}` && Number.parseInt(process.versions.node, 10) < 22;
-    for (const build of old ? ["simd128"] : ["simd128", "relaxed"]) {
+    const own = name === `Node ${process.versions.node}`;
+    const simd =
+      own && Number.parseInt(process.versions.node, 10) < 22 ? ["simd128"] : ["simd128", "relaxed"];
+    // What differs between the common and the full build differs in no engine.
+    for (const build of own ? simd.flatMap((one) => [one, `common-${one}`]) : simd) {
       test(`${name}, ${build}`, { skip: command ? false : "not installed" }, async () => {
         const { simd, digests } = await runJson(command, script, [server.origin, build]);
-        assert.equal(simd, build === "relaxed" ? "relaxed-simd" : "simd128");
+        assert.equal(simd, build.endsWith("relaxed") ? "relaxed-simd" : "simd128");
         agree(digests);
       });
     }
@@ -147,6 +150,77 @@ for (const [name, browser] of Object.entries(browsers)) {
       });
     });
 
-    test("the same bits as elsewhere", async () => agree(await opened.page.evaluate(() => digests())));
+    test("the same bits as elsewhere, in the full build and in the common one", async () => {
+      // By now this page has the full build: models of other cases needed it.
+      agree(await opened.page.evaluate(() => digests()));
+      const page = await opened.another(`${server.origin}/tests/js/support/page.html`);
+      await page.waitForFunction(() => "runCase" in globalThis);
+      agree(await page.evaluate(() => digests()));
+      await page.close();
+    });
+
+    test("the entry lean loads by address, and says what it lacks", async () => {
+      const { page } = opened;
+      const found = await page.evaluate(async (origin) => {
+        const { load } = await import("/pkg/dist/lean.js");
+        const model = await load(`${origin}/tests/fixtures/tiny-bert/`);
+        const { shape } = await model.encode("a cat");
+        const store = { get() {}, put() {}, delete() {} };
+        const failing = [
+          () => load("org/tiny"),
+          () => load(`${origin}/tests/fixtures/tiny-bert/`, { revision: "1", cache: store }),
+          () => model.fetch("/v1/embeddings"),
+          () => model.handler(),
+        ];
+        const errors = [];
+        for (const call of failing) {
+          try {
+            await call();
+          } catch ({ code, message }) {
+            errors.push([code, message.includes("import gossamer-embed")]);
+          }
+        }
+        return { shape, cached: await model.cached, errors };
+      }, server.origin);
+      const errors = ["invalid_source", "invalid_input", "unsupported_runtime", "unsupported_runtime"];
+      assert.deepEqual(found, {
+        shape: [1, 48],
+        cached: false,
+        errors: errors.map((code) => [code, true]),
+      });
+    });
+
+    test("downloads one build of the wasm for a model, and a second one where only its files show that", async () => {
+      const { origin } = server;
+      const hub = { endpoint: `${origin}/hub`, cache: false };
+      const file = "bert-q8_0.gguf";
+      for (const [source, options, builds] of [
+        [`${origin}/tests/fixtures/tiny-bert/`, {}, ["common"]],
+        [`${origin}/tests/fixtures/tiny-bert/`, { workers: 1 }, ["common"]],
+        ["org/tiny", hub, ["common"]],
+        [`${origin}/tests/fixtures/gguf/`, { file }, ["full"]],
+        ["org/gguf", hub, ["full"]],
+        ["onnx-community/all-MiniLM-L6-v2-ONNX", hub, ["full"]],
+        // A folder that cannot be listed, with a torch checkpoint.
+        [`${origin}/torch/`, {}, ["common", "full"]],
+        [`${origin}/torch/`, { workers: 1 }, ["common", "full"]],
+      ]) {
+        const page = await opened.another(`${origin}/tests/js/support/page.html`);
+        const asked = [];
+        page.on("request", (request) => {
+          const { pathname } = new URL(request.url());
+          if (pathname.endsWith(".wasm")) asked.push(pathname.includes("/common-") ? "common" : "full");
+        });
+        await page.evaluate(
+          async ([source, options]) => {
+            const { load } = await import("gossamer-embed");
+            (await load(source, options)).dispose();
+          },
+          [source, options],
+        );
+        assert.deepEqual(asked, builds, `${source} ${JSON.stringify(options)}`);
+        await page.close();
+      }
+    });
   });
 }

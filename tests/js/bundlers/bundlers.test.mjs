@@ -71,6 +71,11 @@ function downloads(asker) {
   return files;
 }
 
+/** The common builds of the wasm, which suffice for these apps' model. */
+const common = Promise.all(
+  ["relaxed", "simd128"].map((name) => readFile(`${root}pkg/dist/wasm/common-${name}.wasm`)),
+);
+
 /** A page answers right, and downloads one wasm file, once. */
 async function check(address, { answers = 2, files = 1 } = {}) {
   const { page, close } = await browsers.Chromium.open("about:blank");
@@ -78,6 +83,14 @@ async function check(address, { answers = 2, files = 1 } = {}) {
   try {
     await checkPage(page, address, answers);
     assert.lengthOf(wasm, files, wasm.join(" "));
+    // Bundlers give files other names.
+    for (const url of wasm) {
+      const bytes = Buffer.from(await (await fetch(url)).arrayBuffer());
+      assert.isTrue(
+        (await common).some((build) => build.equals(bytes)),
+        `${url} is no common build`,
+      );
+    }
   } finally {
     await close();
   }
@@ -146,6 +159,14 @@ describe("an app made with", { skip: missing(browsers.Chromium) }, () => {
   test("Vite", async () => {
     const { build } = await api("vite");
     const root = await scaffold("vite", "page");
+    await build({ root, logLevel: "warn" });
+    await checkBuilt(root);
+  });
+
+  test("Vite, with the entry lean", async () => {
+    const { build } = await api("vite");
+    const root = await scaffold("vite-lean", "page");
+    await importFrom(join(root, "src/outcome.js"), "gossamer-embed/lean");
     await build({ root, logLevel: "warn" });
     await checkBuilt(root);
   });

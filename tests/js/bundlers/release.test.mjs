@@ -14,11 +14,6 @@ import { pack, tools } from "../support/tarball.mjs";
 
 const require = createRequire(join(tools, "package.json"));
 
-/** Bytes, with brotli at its best, of the JavaScript and one wasm file. */
-const BUDGET = 700e3;
-/** The same where the wasm is in the code, as text. */
-const INLINE_BUDGET = 950e3;
-
 describe("the package", () => {
   let folder;
   let tarball;
@@ -66,12 +61,11 @@ describe("the package", () => {
       );
   });
 
-  for (const [way, files] of Object.entries(ways())) {
-    const budget = way.includes("inline") ? INLINE_BUDGET : BUDGET;
-    test(`${way} downloads at most ${budget / 1000} KB before the model`, (context) => {
+  for (const [way, { most, files }] of Object.entries(ways())) {
+    test(`${way}: at most ${most / 1000} KB before the model`, (context) => {
       const { brotli } = size("pkg/dist", files);
       context.diagnostic(`${brotli} bytes`);
-      assert.isAtMost(brotli, budget);
+      assert.isAtMost(brotli, most);
     });
   }
 });

@@ -721,6 +721,9 @@ export const cases = {
     for (const [options, word] of [
       [{ quantized: true }, 'dtype: "q8"'],
       [{ progress_callback: () => {} }, "onProgress"],
+      [{ progressCallback: () => {} }, "onProgress"],
+      [{ threads: 2 }, "workers"],
+      [{ numThreads: 2 }, "workers"],
       [{ onprogress: () => {} }, "`onProgress`"],
       [{ worker: 2 }, "`workers`"],
       [{ max_length: 256 }, "maxTokens"],

@@ -8,6 +8,7 @@ import { assert } from "chai";
 import { browsers, missing } from "../support/browsers.mjs";
 import { listen, run } from "../support/child.mjs";
 import { materialise } from "../support/fixtures.mjs";
+import { runtimes } from "../support/runtimes.mjs";
 import { root, serve } from "../support/server.mjs";
 import { brokenLinks, pages, snippets } from "../support/snippets.mjs";
 
@@ -52,10 +53,21 @@ const MINILM = (await readdir(folder, { recursive: true })).filter((name) => /\\
 const file = (name) => openAsBlob(folder + "/" + name);
 `;
 
-/** JavaScript in Node. */
-async function inNode({ code, before, after }, id) {
+/** JavaScript in Node, or in a newer one if the block takes it. */
+async function inNode({ code, before, after, node }, id) {
   await writeFile(join(scratch, `${id}.mjs`), [prelude(id), before, code, after].join("\n"));
-  await run(process.execPath, [`${id}.mjs`], { cwd: scratch, env: environment(id), timeout: 60_000 });
+  const [command] = node ? newerNode(node) : [process.execPath];
+  await run(command, [`${id}.mjs`], { cwd: scratch, env: environment(id), timeout: 60_000 });
+}
+
+/** This Node, or an installed one, of that version or a newer one. */
+function newerNode(version) {
+  if (Number.parseInt(process.versions.node, 10) >= Number(version)) return [process.execPath];
+  const found = Object.entries(runtimes).find(
+    ([name]) => Number(/^Node (\d+)/.exec(name)?.[1]) >= Number(version),
+  );
+  assert.isDefined(found?.[1], `no Node ${version} is installed`);
+  return found[1];
 }
 
 /** JavaScript in a page, whose own folder of models, and the Hub, are ours. */
@@ -63,8 +75,10 @@ async function inBrowser({ code, before, after }) {
   browser ??= await open();
   // What one has started is not there for the next.
   await page.goto(`${server.origin}/tests/js/support/page.html`);
-  const file = (_, inline) => `from "${server.origin}/pkg/dist/${inline ? "inline" : "web"}.js"`;
-  const script = [before, code, after].join("\n").replaceAll(/from "gossamer-embed(\/inline)?"/g, file);
+  const file = (_, entry = "web") => `from "${server.origin}/pkg/dist/${entry}.js"`;
+  const script = [before, code, after]
+    .join("\n")
+    .replaceAll(/from "gossamer-embed(?:\/(inline|lean))?"/g, file);
   const problem = await page.evaluate(async (script) => {
     const url = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
     return import(url).then(
@@ -73,6 +87,31 @@ async function inBrowser({ code, before, after }) {
     );
   }, script);
   if (problem) throw new Error(problem);
+}
+
+/** A whole page, on a host of its own; the CDN has the package as it was built. */
+async function asPage({ code, after }, id) {
+  browser ??= await open();
+  const address = `https://${id.toLowerCase()}.example/`;
+  const fulfil = (route) => route.fulfill({ body: code, contentType: "text/html" });
+  await page.context().route(address, fulfil);
+  const complaints = [];
+  const listen = (message) =>
+    /Content.Security.Policy/i.test(message.text()) && complaints.push(message.text());
+  page.on("console", listen);
+  try {
+    await page.goto(address);
+    await page.evaluate(`(async () => { ${after} })()`);
+    assert.deepEqual(complaints, []);
+  } finally {
+    page.off("console", listen);
+    await page.context().unroute(address);
+  }
+}
+
+/** A part of an example's file; the example has a test of its own. */
+async function inExample({ code, example }) {
+  assert.include(await readFile(join(root, example), "utf8"), code, `not in ${example}`);
 }
 
 async function open() {
@@ -84,6 +123,13 @@ async function open() {
     .route("https://huggingface.co/**", (route, request) =>
       pass(route, request.url().replace("https://huggingface.co", `${server.origin}/hub`)),
     );
+  const dist =
+    /^https:\/\/(cdn\.jsdelivr\.net\/npm\/gossamer-embed@[\d.]+|[\w-]+\.example\/gossamer-embed)\/dist\//;
+  await page.context().route(dist, async (route, request) => {
+    const response = await route.fetch({ url: request.url().replace(dist, `${server.origin}/pkg/dist/`) });
+    const headers = { ...response.headers(), "access-control-allow-origin": "*" };
+    return route.fulfill({ response, headers });
+  });
   return opened;
 }
 
@@ -127,10 +173,14 @@ async function standIns(folder) {
   }
 }
 
-/** Commands, in a folder of their own. */
+/** Commands, in a folder of their own, which for an example's has its files. */
 async function inShell({ code }, id, page, context) {
   const folder = join(scratch, id);
   await mkdir(folder);
+  if (page.startsWith("examples/")) {
+    const filter = (path) => !path.endsWith("node_modules");
+    await cp(join(root, page, ".."), folder, { recursive: true, filter });
+  }
   await cp(`${FIXTURES}/tiny-splade`, join(folder, "path/to/a-splade-model"), { recursive: true });
   const port = await freePort();
   const { stdout: curl } = await run("which", ["curl"]);
@@ -180,7 +230,7 @@ async function inRust(_, __, page) {
   assert.include(crate, `include_str!("../${page}")`);
 }
 
-const RUNNERS = { python: inPython, rust: inRust, sh: inShell, ts: inNode };
+const RUNNERS = { html: asPage, jsx: inExample, python: inPython, rust: inRust, sh: inShell, ts: inNode };
 
 test("docs/errors.md has every code of an error", async () => {
   const documented = await readFile(`${root}docs/errors.md`, "utf8");
@@ -206,7 +256,7 @@ for (const path of pages) {
       const { line, language } = snippet;
       const id = `${path}-${line}`.replaceAll(/\W/g, "-");
       const runner = snippet.browser ? inBrowser : RUNNERS[language];
-      const skip = snippet.browser && missing(browsers.Chromium);
+      const skip = (snippet.browser || language === "html") && missing(browsers.Chromium);
       test(`line ${line}: ${language}`, { skip }, async (context) => {
         assert.isDefined(runner, `nothing runs ${language || "a block without a language"}`);
         await runner(snippet, id, path, context);

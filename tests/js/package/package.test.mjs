@@ -74,6 +74,7 @@ describe("the packed tarball", () => {
       "dist/web.js",
       "dist/web.d.ts",
       "dist/inline.js",
+      "dist/lean.js",
       "dist/node.js",
       "dist/worker.js",
       "dist/node-worker.js",
@@ -85,6 +86,8 @@ describe("the packed tarball", () => {
       "dist/wasm/inline.js",
       "dist/wasm/simd128.wasm",
       "dist/wasm/relaxed.wasm",
+      "dist/wasm/common-simd128.wasm",
+      "dist/wasm/common-relaxed.wasm",
     ]);
     for (const file of files)
       assert.match(
@@ -103,7 +106,9 @@ describe("the packed tarball", () => {
   });
 
   test("its wasm has no paths of the machine that built it", async () => {
-    for (const name of ["simd128.wasm", "relaxed.wasm"]) {
+    for (const name of ["simd128", "relaxed", "common-simd128", "common-relaxed"].map(
+      (build) => `${build}.wasm`,
+    )) {
       const wasm = await readFile(join(folder, "node_modules/gossamer-embed/dist/wasm", name), "latin1");
       // What paths are cut down to.
       assert.include(wasm, "crates/serde_json-");

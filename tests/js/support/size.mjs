@@ -1,4 +1,4 @@
-/** What a web app's users download before the model. */
+/** What a web app's users download before the model, by each way of using the package. */
 
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -29,14 +29,28 @@ function imported(entries) {
   return [...found];
 }
 
+/** The most bytes, with brotli at its best, of what most pages load. */
+const COMMON = 620e3;
+/** The same of any other way. */
+const ANY = 950e3;
+
 /**
- * What each way of using the package downloads before the model. One wasm module serves every model, file format and
- * device, so models differ in nothing here.
+ * What each way of using the package downloads before the model, and the most that it may be. Models in safetensors, from a URL or the
+ * Hub, take the common build of the wasm; GPUs and other formats take the full one.
  */
-export const ways = () => ({
-  "a page": imported(["web.js", "wasm/relaxed.wasm"]),
-  "a page with workers": imported(["web.js", "worker.js", "wasm/relaxed.wasm"]),
-  "a page without relaxed SIMD": imported(["web.js", "worker.js", "wasm/simd128.wasm"]),
-  "esbuild and Rollup (inline)": imported(["inline.js"]),
-  "an edge worker": imported(["workerd.js"]),
-});
+export const ways = () => {
+  const common = "wasm/common-relaxed.wasm";
+  const full = "wasm/relaxed.wasm";
+  const way = (most, ...entries) => ({ most, files: imported(entries) });
+  return {
+    "MiniLM by URL": way(COMMON, "web.js", common),
+    "MiniLM by URL (gossamer-embed/lean)": way(COMMON, "lean.js", common),
+    "MiniLM by URL, in workers": way(COMMON, "web.js", "worker.js", common),
+    "MiniLM by URL, without relaxed SIMD": way(COMMON, "web.js", "wasm/common-simd128.wasm"),
+    "Qwen3 from the Hub": way(COMMON, "web.js", common),
+    WebGPU: way(ANY, "web.js", full),
+    "a GGUF or ONNX file": way(ANY, "web.js", full),
+    "SPLADE in an edge worker": way(ANY, "workerd.js"),
+    "esbuild and Rollup (inline)": way(ANY, "inline.js"),
+  };
+};

@@ -46,8 +46,8 @@ export const pages = [
 ];
 
 /**
- * The blocks of a page: `{ line, language, code, before, after, browser }`. The last three are in HTML comments right before the
- * fence; see CONTRIBUTING.md.
+ * The blocks of a page: `{ line, language, code, before, after, browser, example, node }`. All but the first three are in HTML
+ * comments right before the fence; see CONTRIBUTING.md.
  */
 export function snippets(page) {
   const text = readFileSync(join(root, page), "utf8");
@@ -64,6 +64,8 @@ export function snippets(page) {
       before: part("before:").join("\n"),
       after: part("after:").join("\n"),
       browser: said.includes("browser"),
+      example: part("example:").join("").trim(),
+      node: part("node:").join("").trim(),
     });
   }
   const fences = text.match(/^\s*(```|~~~)/gm) ?? [];

@@ -70,8 +70,8 @@ class BenchPanel extends Panel {
     return html`
       <h2>Bench</h2>
       <p class="lead">
-        How fast the model is on this machine, in this browser: one text of about 32 tokens, and batches of ${BATCH}. The
-        model is loaded anew for each line.
+        Measures how fast the model is on this machine, in this browser: one text of about 32 tokens, and batches of
+        ${BATCH}. The model is loaded again for each line.
       </p>
       ${this.alert()}
       ${model ? nothing : modelWanted("The bench needs a model.", "dense")}
@@ -95,13 +95,14 @@ class BenchPanel extends Panel {
           <label><input type="checkbox" name="peer" value=${PEER} aria-describedby="peer" /> ${PEER}</label>
         </fieldset>
         <p class="hint" id="peer">
-          A library on the ONNX runtime, measured by turns with ours, one thread each. It downloads its runtime (15 MB, or 4
-          if the host compresses it) and its own model in 8 bits (23 MB for all-MiniLM-L6-v2), and keeps neither.
+          transformers.js uses the ONNX runtime. Both libraries run by turns, with one thread each. transformers.js downloads
+          its runtime (15 MB, or 4 if the host compresses it) and its own model in 8 bits (23 MB for all-MiniLM-L6-v2). Neither
+          is kept.
         </p>
         <p class="actions">
           <button type="submit" ?disabled=${!model || this.busy}>Measure</button>
           ${this.busy ? html`<button type="button" class="quiet" @click=${() => this.cancel()}>Cancel</button>` : nothing}
-          <output>${this.under}</output>
+          <output aria-live="off">${this.under}</output>
         </p>
       </form>
       ${this.rows.length > 0 ? this.#results() : nothing}
@@ -109,36 +110,39 @@ class BenchPanel extends Panel {
   }
 
   readonly #measure = (form: HTMLFormElement) =>
-    this.attempt(async (signal) => {
-      const fields = new FormData(form);
-      const model = session.dense ?? session.sparse;
-      if (!model) return;
-      const [dtypes, workers] = [fields.getAll("dtype"), fields.getAll("workers").map(Number)];
-      const peer = fields.has("peer");
-      if (!peer && (dtypes.length === 0 || workers.length === 0)) {
-        throw new Error(
-          "There is nothing to measure: tick at least one kind of weights and one number of workers.",
-        );
-      }
-      this.rows = [];
-      this.ratios = undefined;
-      try {
-        for (const dtype of dtypes as LoadOptions["dtype"][]) {
-          for (const number of workers) {
-            this.under = `${dtype}, ${plural(number, "worker")}…`;
-            this.rows = [...this.rows, await measure(model, { dtype, workers: number }, signal)];
-          }
+    this.attempt((signal) => this.#run(form, signal), { appears: ["table"] });
+
+  async #run(form: HTMLFormElement, signal: AbortSignal): Promise<void> {
+    const fields = new FormData(form);
+    const model = session.dense ?? session.sparse;
+    if (!model) return;
+    const [dtypes, workers] = [fields.getAll("dtype"), fields.getAll("workers").map(Number)];
+    const peer = fields.has("peer");
+    if (!peer && (dtypes.length === 0 || workers.length === 0)) {
+      throw new Error(
+        "There is nothing to measure: tick at least one kind of weights and one number of workers.",
+      );
+    }
+    this.rows = [];
+    this.ratios = undefined;
+    try {
+      for (const dtype of dtypes as LoadOptions["dtype"][]) {
+        for (const number of workers) {
+          this.under = `${dtype}, ${plural(number, "worker")}…`;
+          this.rows = [...this.rows, await measure(model, { dtype, workers: number }, signal)];
         }
-        if (peer) {
-          this.under = `${PEER}…`;
-          const { ours, theirs, ratios } = await besidePeer(model, signal);
-          const others = this.rows.filter(({ name }) => name !== ours.name);
-          [this.rows, this.ratios] = [[...others, ours, theirs], ratios];
-        }
-      } finally {
-        this.under = undefined;
       }
-    });
+      if (peer) {
+        this.under = `${PEER}…`;
+        const { ours, theirs, ratios } = await besidePeer(model, signal);
+        const others = this.rows.filter(({ name }) => name !== ours.name);
+        [this.rows, this.ratios] = [[...others, ours, theirs], ratios];
+      }
+      this.said = `${plural(this.rows.length, "line")} measured.`;
+    } finally {
+      this.under = undefined;
+    }
+  }
 
   #results(): TemplateResult {
     return html`

@@ -41,12 +41,12 @@ class ComparePanel extends Panel {
     const model = session.dense ?? session.sparse;
     return html`
       <h2>Compare texts</h2>
-      <p class="lead">Every pair of texts has a similarity. Texts that mean the same are alike in any words.</p>
+      <p class="lead">Shows how similar each text is to every other. Texts with the same meaning are similar, even if they share no word.</p>
       ${this.alert()}
       ${model ? nothing : modelWanted("Comparing texts needs a model.", "dense")}
       <form @submit=${onSubmit(this.#compare)}>
         <label>
-          One text a line
+          One text per line
           <textarea name="texts" rows="8" .defaultValue=${SAMPLES}></textarea>
         </label>
         <p class="actions"><button type="submit" ?disabled=${!model || this.busy}>Compare</button></p>
@@ -56,21 +56,24 @@ class ComparePanel extends Panel {
   }
 
   readonly #compare = (form: HTMLFormElement) =>
-    this.attempt(async (signal) => {
-      const texts = String(new FormData(form).get("texts"))
-        .split("\n")
-        .map((line) => line.trim())
-        .filter((line) => line !== "");
-      if (texts.length < 2)
-        throw new Error("There is nothing to compare: write at least two texts, one a line.");
-      const embedder = (session.dense ?? session.sparse)?.embedder;
-      if (!embedder) return;
-      const start = performance.now();
-      const compared = session.dense
-        ? await dense(embedder, texts, signal)
-        : await sparse(embedder, texts, signal);
-      this.comparison = { texts, milliseconds: performance.now() - start, ...compared };
-    });
+    this.attempt((signal) => this.#run(form, signal), { appears: [".timing"] });
+
+  async #run(form: HTMLFormElement, signal: AbortSignal): Promise<void> {
+    const texts = String(new FormData(form).get("texts"))
+      .split("\n")
+      .map((line) => line.trim())
+      .filter((line) => line !== "");
+    if (texts.length < 2)
+      throw new Error("There is nothing to compare: write at least two texts, one per line.");
+    const embedder = (session.dense ?? session.sparse)?.embedder;
+    if (!embedder) return;
+    const start = performance.now();
+    const compared = session.dense
+      ? await dense(embedder, texts, signal)
+      : await sparse(embedder, texts, signal);
+    this.comparison = { texts, milliseconds: performance.now() - start, ...compared };
+    this.said = `The similarities of ${plural(texts.length, "text")}.`;
+  }
 
   #results({ texts, similarity, places, milliseconds, tokens }: Comparison): TemplateResult {
     const each = time(milliseconds / texts.length);
@@ -88,7 +91,7 @@ class ComparePanel extends Panel {
         ${
           places
             ? html`<figure>
-                <figcaption>The vectors on a plane: what is near is alike (principal components)</figcaption>
+                <figcaption>The vectors on a plane: similar texts are near each other (principal components)</figcaption>
                 ${map(texts, places)}
               </figure>`
             : nothing

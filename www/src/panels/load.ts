@@ -7,12 +7,19 @@ import { Download } from "../download.js";
 import { type DroppedModel, droppedModel, filesOf } from "../files.js";
 import { compact, count, lastPart, plural, size, time } from "../format.js";
 import { OFFERS, type Offer } from "../models.js";
-import { onSubmit, Panel } from "../panel.js";
+import { arriving, focusOn, isHubAway, onSubmit, Panel } from "../panel.js";
+import { deleteIndex, keptIndex } from "../search/kept.js";
 import { type LoadedModel, session } from "../session.js";
 
 /** Values of the form for a model that is not in the list. */
 const OTHER = "other";
 const FILES = "files";
+
+interface KeptIndex {
+  name: string;
+  passages: number;
+  size: number;
+}
 
 class LoadPanel extends Panel {
   static override properties = {
@@ -24,6 +31,8 @@ class LoadPanel extends Panel {
     dragging: { state: true },
     warnings: { state: true },
     kept: { state: true },
+    keptIndex: { state: true },
+    hubless: { state: true },
   };
   /** The id of an offer, `OTHER` or `FILES`. */
   declare private choice: string;
@@ -35,6 +44,10 @@ class LoadPanel extends Panel {
   declare private warnings: string[];
   /** The models in the cache. */
   declare private kept: CachedModel[];
+  /** The visitor's index in the cache. */
+  declare private keptIndex: KeptIndex | undefined;
+  /** Whether the last load has failed because the Hub cannot be reached. */
+  declare private hubless: boolean;
 
   constructor() {
     super();
@@ -43,6 +56,7 @@ class LoadPanel extends Panel {
     this.dragging = false;
     this.warnings = [];
     this.kept = [];
+    this.hubless = false;
   }
 
   override connectedCallback(): void {
@@ -50,24 +64,37 @@ class LoadPanel extends Panel {
     void findGpu().then((gpu) => {
       this.gpu = gpu;
     });
+    // The list is read anew whenever the drawer opens, since indexing changes it.
+    addEventListener("hashchange", this.#list);
     void this.#list();
   }
 
+  override disconnectedCallback(): void {
+    removeEventListener("hashchange", this.#list);
+    super.disconnectedCallback();
+  }
+
   protected override render(): TemplateResult {
+    const others = this.hubless
+      ? html`<button type="button" class="quiet" @click=${this.#goLocal}>Choose local files</button>`
+      : nothing;
     return html`
-      <h2>Load a model</h2>
+      <header class="drawer-head">
+        <h2>Models</h2>
+        <button type="button" class="quiet" @click=${() => this.closest("dialog")?.close()}>Close</button>
+      </header>
       <p class="lead">
-        Dense vectors find what means the same; sparse ones say which words made a match. Load one of each to see
-        them side by side.
+        A dense model finds passages with the same meaning. A sparse model finds the same terms, and shows which ones
+        matched. A reranker puts what they found into a better order.
       </p>
-      ${this.alert()}
+      ${this.alert(others)}
       <form @submit=${onSubmit(this.#load)}>
         <fieldset ?disabled=${this.busy}>
           <legend>Model</legend>
           <div class="offers">
             ${OFFERS.map((offer) => this.#offer(offer))}
             ${this.#way(OTHER, "Another model", "Any model of the Hugging Face Hub, or the address of a folder.")}
-            ${this.#way(FILES, "Files of yours", "A folder with a model, or a GGUF file.")}
+            ${this.#way(FILES, "Local files", "A folder with a model, or a GGUF file. Nothing is uploaded.")}
           </div>
           ${this.choice === OTHER ? this.#named() : nothing} ${this.choice === FILES ? this.#drop() : nothing}
           <div class="options">
@@ -118,14 +145,15 @@ class LoadPanel extends Panel {
               </label>
             </div>
             <p class="hint">
-              The token goes to the Hub alone, and is forgotten with this tab. This page may ask its own host and
-              huggingface.co only.
+              The token is sent to the Hub only, and is not stored. This page may ask only its own host and
+              huggingface.co.
             </p>
           </details>
         </fieldset>
-        <p class="actions">
+        <p class="actions load-bar">
           <button type="submit" ?disabled=${this.busy}>Load</button>
           ${this.busy ? html`<button type="button" class="quiet" @click=${() => this.cancel()}>Cancel</button>` : nothing}
+          ${this.busy && this.download ? html`<span>${arriving(this.download)}</span>` : nothing}
         </p>
       </form>
       <div role="status">${this.warnings.map((warning) => html`<p class="message">${warning}</p>`)}</div>
@@ -134,7 +162,7 @@ class LoadPanel extends Panel {
     `;
   }
 
-  #offer({ id, roles, size: bytes, note }: Offer): TemplateResult {
+  #offer({ id, uses, size: bytes, note }: Offer): TemplateResult {
     return html`
       <label class="offer">
         <input
@@ -146,7 +174,7 @@ class LoadPanel extends Panel {
         />
         <span class="offer-name">${lastPart(id)}</span>
         <span class="offer-facts">
-          ${roles.map((role) => html`<span class="badge ${role}">${role}</span>`)} ${size(bytes)}
+          ${uses.map((use) => html`<span class="badge ${use}">${use}</span>`)} ${size(bytes)}
         </span>
         <span class="offer-note">${note}</span>
       </label>
@@ -172,6 +200,12 @@ class LoadPanel extends Panel {
   #choose(choice: string): void {
     this.choice = choice;
   }
+
+  readonly #goLocal = async () => {
+    [this.choice, this.problem, this.hubless] = [FILES, undefined, false];
+    await this.updateComplete;
+    focusOn(this, "input[name=folder]");
+  };
 
   #named(): TemplateResult {
     return html`
@@ -215,8 +249,9 @@ class LoadPanel extends Panel {
     if (files.length > 0) this.dropped = droppedModel(files);
   };
 
-  readonly #load = (form: HTMLFormElement) =>
-    this.attempt(async (signal) => {
+  readonly #load = (form: HTMLFormElement) => {
+    this.hubless = false;
+    const loading = async (signal: AbortSignal) => {
       const fields = new FormData(form);
       const { source, name, options } = this.#chosen(loadOptions(fields), fields);
       const download = new Download();
@@ -230,23 +265,38 @@ class LoadPanel extends Panel {
       const onWarning: LoadOptions["onWarning"] = ({ message, code }) => {
         this.warnings = [...this.warnings, `${message} (${code})`];
       };
-      const embedder = await load(source, { ...options, signal, onProgress, onWarning });
+      const embedder = await load(source, { ...options, signal, onProgress, onWarning }).catch((error) => {
+        this.hubless = isHubAway(error);
+        throw error;
+      });
       session.add({ embedder, source, options, name, milliseconds: performance.now() - start });
-      void embedder.cached.then(() => this.#list());
-    });
+      this.said = `${name} is loaded.`;
+      void embedder.cached.then(this.#list);
+    };
+    return this.attempt(loading, { appears: [".card h3"] });
+  };
 
-  async #list(): Promise<void> {
-    this.kept = await cache.list();
-  }
+  readonly #list = async () => {
+    const [kept, index] = await Promise.all([cache.list(), keptIndex().catch(() => undefined)]);
+    this.kept = kept;
+    const { facts, vectors } = index ?? {};
+    this.keptIndex = facts &&
+      vectors && {
+        name: facts.name,
+        passages: facts.texts.length,
+        size: vectors.size + facts.texts.reduce((sum, text) => sum + text.length, 0),
+      };
+  };
 
   #cached(): TemplateResult | typeof nothing {
-    if (this.kept.length === 0) return nothing;
-    const bytes = this.kept.reduce((sum, { size }) => sum + size, 0);
+    const { kept, keptIndex } = this;
+    if (kept.length === 0 && !keptIndex) return nothing;
+    const bytes = kept.reduce((sum, { size }) => sum + size, keptIndex?.size ?? 0);
     return html`
       <section class="kept" aria-labelledby="kept-title">
         <h3 id="kept-title">Kept on this device: ${size(bytes)}</h3>
         <ul>
-          ${this.kept.map(
+          ${kept.map(
             ({ model, dtype, size: bytes, lastUsed }) => html`
               <li>
                 <span>${lastPart(model)}, ${dtype}, ${size(bytes)}, used ${lastUsed.toLocaleDateString("en")}</span>
@@ -256,17 +306,48 @@ class LoadPanel extends Panel {
               </li>
             `,
           )}
+          ${
+            keptIndex
+              ? html`<li>
+                  <span>Index of ${keptIndex.name}, ${plural(keptIndex.passages, "passage")}, ${size(keptIndex.size)}</span>
+                  <button type="button" class="quiet" @click=${this.#forgetIndex} aria-label="Delete the index of ${keptIndex.name}">
+                    Delete
+                  </button>
+                </li>`
+              : nothing
+          }
         </ul>
-        <p class="hint">They load without a network. Nothing else is kept.</p>
+        <p class="hint">These load without a network. Nothing else is kept.</p>
       </section>
     `;
   }
 
   readonly #forget = (model: string) =>
-    this.attempt(async () => {
-      await cache.delete(model);
-      await this.#list();
-    });
+    this.attempt(
+      async () => {
+        await cache.delete(model);
+        await this.#list();
+        this.said = `${lastPart(model)} is deleted.`;
+      },
+      { appears: [".kept button", "h2"] },
+    );
+
+  readonly #forgetIndex = () =>
+    this.attempt(
+      async () => {
+        await deleteIndex();
+        await this.#list();
+        this.said = "The index is deleted.";
+      },
+      { appears: [".kept button", "h2"] },
+    );
+
+  readonly #unload = async (model: LoadedModel) => {
+    session.remove(model);
+    this.said = `${model.name} is unloaded.`;
+    await this.updateComplete;
+    focusOn(this, "h2");
+  };
 
   /** The source and options that the form specifies. */
   #chosen(
@@ -303,7 +384,7 @@ class LoadPanel extends Panel {
       <div class="progress">
         <p>
           <progress aria-label="Loading the model" max=${total ?? 1} .value=${total === undefined ? 0 : loaded}></progress>
-          <output>${facts.join(", ")}</output>
+          <output aria-live="off">${facts.join(", ")}</output>
         </p>
         <ul class="files">
           ${download.files.map(
@@ -326,25 +407,33 @@ class LoadPanel extends Panel {
 
   #loaded(model: LoadedModel): TemplateResult {
     const { info } = model.embedder;
-    const roles = session.roles(model);
+    const uses = session.uses(model);
     return html`
       <article class="card">
         <header>
-          <h3>${model.name}</h3>
-          ${roles.map((role) => html`<span class="badge ${role}">${role}</span>`)}
-          <button type="button" class="quiet away" @click=${() => session.remove(model)}>Unload</button>
+          <h3 tabindex="-1">${model.name}</h3>
+          ${uses.map((use) => html`<span class="badge ${use}">${use}</span>`)}
+          <button type="button" class="quiet away" @click=${() => this.#unload(model)}>Unload</button>
         </header>
         <dl class="facts">
           ${facts(info, model.milliseconds).map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}
         </dl>
         <p class="actions">
-          <a class="button" href="#search">Search with it</a>
-          ${roles.includes("dense") ? html`<a class="button quiet" href="#compare">Compare texts</a>` : nothing}
-          ${roles.includes("sparse") ? html`<a class="button quiet" href="#xray">X-ray a text</a>` : nothing}
+          ${goTo("search", "Search with it")}
+          ${uses.includes("dense") ? goTo("compare", "Compare texts") : nothing}
+          ${uses.includes("sparse") ? goTo("xray", "X-ray a text") : nothing}
         </p>
       </article>
     `;
   }
+}
+
+/** Leaves the drawer for a panel. */
+function goTo(panel: string, title: string): TemplateResult {
+  const go = () => {
+    location.hash = panel;
+  };
+  return html`<button type="button" class="quiet" @click=${go}>${title}</button>`;
 }
 
 /** The text of a field; undefined if it is empty. */
@@ -369,7 +458,7 @@ function facts(info: ModelInfo, milliseconds: number): [string, string][] {
   return [
     ["Ready after", time(milliseconds)],
     ["Family", info.family],
-    ["Dimensions", count(info.dimensions)],
+    [info.kind === "reranker" ? "Labels" : "Dimensions", count(info.dimensions)],
     ["Longest text", plural(info.maxTokens, "token")],
     ["Parameters", compact(info.parameters)],
     ["Weights", `${info.dtype}, ${size(info.weightBytes)}`],

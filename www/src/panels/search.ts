@@ -2,34 +2,31 @@
 
 import { virtualize } from "@lit-labs/virtualizer/virtualize.js";
 import { type Remote, transfer, wrap } from "comlink";
-import type { SparseVector, Token } from "gossamer-embed";
+import type { Token } from "gossamer-embed";
 import { html, nothing, type TemplateResult } from "lit";
 import { demo, ROLES } from "../demo.js";
 import { download, filesOf } from "../files.js";
-import { count, fixed, plural, size, time } from "../format.js";
-import { highlight } from "../highlight.js";
-import { arriving, explain, modelWanted, onSubmit, Panel } from "../panel.js";
+import { count, plural, size, time } from "../format.js";
+import { explain, focusOn, modelWanted, onSubmit, Panel } from "../panel.js";
+import { type Answer, column, KINDS, type Kind, SHOWN, skeleton } from "../search/columns.js";
 import { FORMATS, type FormatName } from "../search/export.js";
-import { indexTexts, type Models } from "../search/indexing.js";
-import type { Ranking, Rankings, SearchIndex } from "../search/worker.js";
+import { areOf, indexTexts, type Models } from "../search/indexing.js";
+import { deleteIndex } from "../search/kept.js";
+import type { SearchIndex } from "../search/worker.js";
 import { type LoadedModel, type Role, session } from "../session.js";
 
-/** Number of hits shown in each ranking. */
-const SHOWN = 10;
-/** Number of terms shown with a hit: those with the largest share of its score. */
-const TERMS = 5;
+/** Number of hits that a reranker orders. */
+const RERANKED = 20;
+/** Milliseconds after which an index that is being made is kept for the next visit. */
+const KEEPING = 15_000;
 /**
  * The kind of work of indexing. It differs from that of queries, so both can run at the same time.
  */
 const INDEX = "index";
 
-const KINDS = {
-  dense: { title: "Dense", how: "cosine" },
-  hybrid: { title: "Hybrid", how: "reciprocal rank fusion" },
-  sparse: { title: "Sparse", how: "dot product" },
-} as const;
-
-type Kind = keyof typeof KINDS;
+/** What has appeared after such work, for the focus. */
+const TEXTS = { kind: "texts", appears: [".corpus + .actions button:enabled", ".corpus > summary"] };
+const BUILDING = { kind: INDEX, appears: ["[name=query]"] };
 
 /** Example queries. A click runs one. */
 const EXAMPLES = [
@@ -39,28 +36,37 @@ const EXAMPLES = [
   "a machine that learns",
 ];
 
-/** Number of decimals of the scores in each ranking. */
-const DECIMALS: Record<Kind, number> = { dense: 3, hybrid: 4, sparse: 2 };
+/** The step that makes each ranking. */
+const STAGES: Record<Kind, string> = {
+  dense: "dense search",
+  sparse: "sparse search",
+  hybrid: "fusion",
+  reranked: "reranking",
+};
+
+interface Texts {
+  name: string;
+  passages: string[];
+  /** The kinds of vectors that came with them, and are not in the index yet. */
+  vectors: Role[];
+}
 
 interface Indexed {
   texts: string[];
   name: string;
   /** `spaceId` of each kind of vectors that is indexed. */
   spaces: Partial<Record<Role, string>>;
-  /** Number of texts indexed so far. */
-  done: number;
-  /** Duration of indexing; undefined for the index that comes with the page. */
-  milliseconds?: number;
+  /** Number of texts that have vectors of each kind so far. */
+  done: Partial<Record<Role, number>>;
+  /** Where the vectors are from: the page, an earlier visit, or work that took so many milliseconds. */
+  origin: "page" | "kept" | number;
 }
 
-interface Answer {
-  text: string;
-  rankings: Rankings;
-  /** Milliseconds of each model for the query. */
-  embedding: Partial<Record<Role, number>>;
-  query: SparseVector | undefined;
-  /** Tokens of the shown documents, by ranking and document. */
-  tokens: Record<Kind, Map<number, Token[]>>;
+interface Work {
+  roles: Role[];
+  since: number;
+  /** Number of vectors that there were at that time. */
+  before: number;
 }
 
 class SearchPanel extends Panel {
@@ -74,10 +80,10 @@ class SearchPanel extends Panel {
     dragging: { state: true },
   };
   /** The texts to index. */
-  declare private texts: { name: string; passages: string[] } | undefined;
+  declare private texts: Texts | undefined;
   declare private indexed: Indexed | undefined;
-  /** Start of indexing, while it is in progress. */
-  declare private indexing: number | undefined;
+  /** The indexing in progress. */
+  declare private indexing: Work | undefined;
   declare private answer: Answer | undefined;
   /** The ranking shown on a narrow screen. */
   declare private shown: Kind;
@@ -85,7 +91,7 @@ class SearchPanel extends Panel {
   private readonly index: Remote<SearchIndex> = wrap(
     new Worker(new URL("../search/worker.ts", import.meta.url), { type: "module" }),
   );
-  /** The initial query, for a visitor who has not chosen a model yet. */
+  /** The initial query, for a visitor who has not loaded a model yet. */
   readonly #initial = session.models.length === 0 ? (EXAMPLES[0] ?? "") : "";
   #asked = 0;
   /** The kinds of vectors that were available for the latest answer. */
@@ -99,9 +105,7 @@ class SearchPanel extends Panel {
 
   override connectedCallback(): void {
     super.connectedCallback();
-    // Without a chosen model, the models that come with the page are loaded.
-    if (session.models.length === 0) for (const role of ROLES) void demo.load(role);
-    void this.attempt(() => this.#useCorpus(), "texts");
+    void this.attempt(() => this.#begin(), { kind: TEXTS.kind });
     session.addEventListener("change", this.#askAgain);
   }
 
@@ -120,29 +124,36 @@ class SearchPanel extends Panel {
     return Object.fromEntries(usable);
   }
 
-  /** The loaded models whose vectors of the chosen texts are not in the index. */
+  /** The loaded models that some of the chosen texts have no vectors of in the index. */
   #missing(): Models {
     const { texts, indexed } = this;
     if (!texts) return {};
     const known = indexed?.texts === texts.passages && this.indexing === undefined ? this.#models() : {};
+    const isWhole = (role: Role) => known[role] && indexed?.done[role] === texts.passages.length;
     return Object.fromEntries(
-      ROLES.flatMap((role) => (session[role] && !known[role] ? [[role, session[role]] as const] : [])),
+      ROLES.flatMap((role) => (session[role] && !isWhole(role) ? [[role, session[role]] as const] : [])),
     );
   }
 
   /** Runs the current query again when another model is available. */
   readonly #askAgain = () => {
     const form = this.querySelector<HTMLFormElement>("form.ask");
-    if (Object.keys(this.#models()).join() !== this.#answered) void this.#search(form);
+    if (this.#available() !== this.#answered) void this.#search(form);
   };
+
+  /** What the next answer is made with. */
+  #available(): string {
+    const spaces = Object.values(this.#models()).map(({ embedder }) => embedder.info.spaceId);
+    return [...spaces, session.reranker?.embedder.info.spaceId].join();
+  }
 
   protected override render(): TemplateResult {
     const wanted = session.models.length === 0 && demo.downloads.size === 0;
     return html`
       <h2>Search</h2>
       <p class="lead">
-        Dense search finds passages with the same meaning. Sparse search finds passages with the same terms, and says
-        which ones matched. Hybrid search combines the two.
+        Dense search finds the same meaning. Sparse search finds the same terms, and shows which ones. Hybrid search
+        combines the two.
       </p>
       ${this.alert()}
       ${wanted ? modelWanted("Search needs a dense or a sparse model.", "dense") : nothing}
@@ -164,7 +175,7 @@ class SearchPanel extends Panel {
         >
           <p>
             ${texts ? html`<strong>${texts.name}</strong>: ${plural(texts.passages.length, "passage")}.` : "Reading…"} Drop
-            a .txt, .md, .json, .jsonl or .csv file here to search your own.
+            a .txt, .md, .json, .jsonl or .csv file here to search your own texts, or vectors that you exported as JSONL.
           </p>
           <label class="button quiet">
             Choose a file
@@ -176,7 +187,7 @@ class SearchPanel extends Panel {
               @change=${this.#take}
             />
           </label>
-          <button type="button" class="quiet" @click=${() => this.attempt(() => this.#useCorpus(), "texts")}>
+          <button type="button" class="quiet" @click=${() => this.attempt(() => this.#useCorpus(), TEXTS)}>
             Use the page's passages
           </button>
         </div>
@@ -199,7 +210,7 @@ class SearchPanel extends Panel {
         }
         ${indexing === undefined ? nothing : html`<button type="button" class="quiet" @click=${() => this.cancel(INDEX)}>Cancel</button>`}
       </p>
-      <p class="indexing">${indexing !== undefined && indexed ? progress(indexed, indexing) : nothing}</p>
+      <p class="indexing">${indexed && (indexing ? progress(indexed, indexing) : unfinished(indexed))}</p>
     `;
   }
 
@@ -212,17 +223,36 @@ class SearchPanel extends Panel {
   readonly #take = (event: Event) =>
     this.attempt(async () => {
       const [file] = await filesOf(event);
-      if (file) this.texts = { name: file.name, passages: await this.index.read(file.name, file) };
-    }, "texts");
+      if (file) await this.#read(file.name, file.name, file);
+    }, TEXTS);
 
   readonly #paste = (form: HTMLFormElement) =>
-    this.attempt(async () => {
-      const pasted = new Blob([String(new FormData(form).get("pasted"))]);
-      this.texts = { name: "Pasted texts", passages: await this.index.read("pasted.txt", pasted) };
-    }, "texts");
+    this.attempt(
+      () => this.#read("Pasted texts", "pasted.txt", new Blob([String(new FormData(form).get("pasted"))])),
+      TEXTS,
+    );
+
+  async #read(name: string, file: string, blob: Blob): Promise<void> {
+    const { texts: passages, vectors } = await this.index.read(file, blob);
+    this.texts = { name, passages, vectors };
+    this.said = `${name}: ${plural(passages.length, "passage")}.`;
+    // With its vectors a file needs no decision: it is indexed at once.
+    if (vectors.some((role) => session[role]) && this.indexing === undefined) return this.#build();
+    await this.updateComplete;
+    focusOn(this, ...TEXTS.appears);
+  }
+
+  /** Begins with the index of the last visit, or with the page's passages. */
+  async #begin(): Promise<void> {
+    const kept = await this.index.restore();
+    if (!kept) return this.#useCorpus(false);
+    const { name, texts, spaces, done } = kept;
+    this.texts = { name, passages: texts, vectors: [] };
+    await this.#show({ texts, name, spaces, done, origin: "kept" });
+  }
 
   /** Uses the page's passages, and their vectors if the page has them. */
-  async #useCorpus(): Promise<void> {
+  async #useCorpus(forgets = true): Promise<void> {
     const [response, vectors] = await Promise.all([
       fetch(new URL("../corpus.txt", import.meta.url)),
       demo.index(),
@@ -230,12 +260,20 @@ class SearchPanel extends Panel {
     if (!response.ok)
       throw new Error(`The passages of this page cannot be read (${response.status}): load it again.`);
     const name = "Passages of this page";
-    const passages = await this.index.read("corpus.txt", await response.blob());
-    this.texts = { name, passages };
+    const { texts: passages } = await this.index.read("corpus.txt", await response.blob());
+    this.texts = { name, passages, vectors: [] };
     if (!vectors || this.indexing !== undefined) return;
+    const { spaces, dense, sparse } = vectors;
+    if (forgets) await deleteIndex();
     await this.index.reset(passages);
-    await this.index.add(transfer(vectors.dense, [vectors.dense.data.buffer]), vectors.sparse);
-    this.indexed = { texts: passages, name, spaces: vectors.spaces, done: passages.length };
+    await this.index.add(transfer(dense, [dense.data.buffer]), sparse);
+    const done = { dense: passages.length, sparse: passages.length };
+    await this.#show({ texts: passages, name, spaces, done, origin: "page" });
+  }
+
+  /** Searches a complete index from now on. */
+  async #show(indexed: Indexed): Promise<void> {
+    this.indexed = indexed;
     this.answer = undefined;
     this.#answered = "";
     await this.updateComplete;
@@ -246,32 +284,78 @@ class SearchPanel extends Panel {
     this.attempt(async (signal) => {
       const { texts, indexed } = this;
       if (!texts) return;
-      const same = indexed?.texts === texts.passages;
-      const models = this.#missing();
-      const roles = same ? (Object.keys(models) as Role[]) : ROLES;
+      const { passages, name } = texts;
+      const models = Object.entries(this.#missing()) as [Role, LoadedModel][];
+      const isSame = indexed?.texts === passages;
+      // Vectors of the same model and texts are there already, if an earlier indexing was cancelled.
+      const isBegun = ([role, { embedder }]: [Role, LoadedModel]) =>
+        isSame && indexed.spaces[role] === embedder.info.spaceId;
+      const anew = isSame ? models.filter((model) => !isBegun(model)).map(([role]) => role) : ROLES;
+      await this.index.reset(passages, anew);
+      const spaces = isSame ? { ...indexed.spaces } : {};
+      const done = isSame ? { ...indexed.done } : {};
+      for (const role of anew) {
+        delete spaces[role];
+        delete done[role];
+      }
+      for (const [role, { embedder }] of models) {
+        spaces[role] = embedder.info.spaceId;
+        done[role] ??= 0;
+      }
       const since = performance.now();
-      await this.index.reset(texts.passages, roles);
-      const spaces = same ? { ...indexed.spaces } : {};
-      for (const role of roles) delete spaces[role];
-      for (const [role, { embedder }] of Object.entries(models)) spaces[role as Role] = embedder.info.spaceId;
-      const status = { texts: texts.passages, name: texts.name, spaces };
-      this.indexing = since;
-      this.indexed = { ...status, done: 0 };
+      const count = () => models.reduce((sum, [role]) => sum + (done[role] ?? 0), 0);
+      const update = () => {
+        this.indexed = { texts: passages, name, spaces, done, origin: performance.now() - since };
+      };
+      this.indexing = { roles: models.map(([role]) => role), since, before: count() };
+      update();
       this.answer = undefined;
+      let kept = since;
       try {
-        const onProgress = (done: number) => {
-          this.indexed = { ...status, done };
-        };
-        await indexTexts(this.index, texts.passages, models, onProgress, signal);
-        this.indexed = {
-          ...status,
-          done: texts.passages.length,
-          milliseconds: performance.now() - since,
-        };
+        await allOf(
+          models.map(async ([role, model]) => {
+            if (await this.#adopt(texts, role, model, signal)) {
+              done[role] = passages.length;
+              return update();
+            }
+            const onProgress = (at: number) => {
+              done[role] = at;
+              update();
+              if (performance.now() - kept < KEEPING) return;
+              kept = performance.now();
+              void this.#keep();
+            };
+            await indexTexts(this.index, passages, role, model, done[role] ?? 0, onProgress, signal);
+          }),
+        );
       } finally {
         this.indexing = undefined;
+        update();
+        if (this.indexed) this.said = state(this.indexed);
+        if (count() > 0) await this.#keep();
+        this.#answered = "";
+        this.#askAgain();
       }
-    }, INDEX);
+    }, BUILDING);
+
+  /** Takes the vectors that came with the texts, if they are this model's. */
+  async #adopt(texts: Texts, role: Role, model: LoadedModel, signal: AbortSignal): Promise<boolean> {
+    if (!texts.vectors.includes(role)) return false;
+    const fit = await areOf(this.index, texts.passages, role, model, signal);
+    texts.vectors = texts.vectors.filter((other) => other !== role);
+    if (fit) await this.index.adopt(role);
+    else
+      this.problem = `The ${role} vectors of ${texts.name} are not ${model.name}'s, so its texts are embedded again.`;
+    return fit;
+  }
+
+  /** Keeps the index for the next visit. Where there is no room it is only used. */
+  async #keep(): Promise<void> {
+    const { indexed } = this;
+    if (!indexed) return;
+    const { name, spaces } = indexed;
+    await this.index.keep({ name, spaces: { ...spaces } }).catch(() => {});
+  }
 
   #ask(): TemplateResult {
     const { indexed, answer } = this;
@@ -294,16 +378,20 @@ class SearchPanel extends Panel {
         ${EXAMPLES.map((text) => html`<button type="button" class="quiet" @click=${() => this.#example(text)}>${text}</button>`)}
       </p>
       <p class="timing">${answer ? latency(answer) : indexed ? state(indexed) : nothing}</p>
-      <p class="sr-only" role="status">${answer ? announcement(answer) : nothing}</p>
       ${this.#failed()} ${this.#answers(indexed?.texts ?? [])} ${indexed ? this.#exports() : nothing}
     `;
   }
 
-  /** The page's models that failed to load. */
+  /** Models of the page, or of the last visit, that failed to load. */
   #failed(): TemplateResult[] {
     return [...demo.problems].map(
-      ([role, problem]) => html`<p class="message">
-        ${explain(problem)} <button type="button" class="quiet" @click=${() => demo.load(role)}>Try again</button>
+      ([use, problem]) => html`<p class="message">
+        ${explain(problem)} <button type="button" class="quiet" @click=${() => demo.load(use)}>Try again</button>
+        ${
+          use === "reranker"
+            ? nothing
+            : html`<button type="button" class="quiet" @click=${() => demo.loadOwn(use)}>Load the page's ${use} model</button>`
+        }
         <a href="#load">Choose another model</a>
       </p>`,
     );
@@ -324,16 +412,42 @@ class SearchPanel extends Panel {
     if (!form || !indexed || Object.keys(models).length === 0) return;
     const text = String(new FormData(form).get("query")).trim();
     const asked = ++this.#asked;
-    this.#answered = Object.keys(models).join();
+    this.#answered = this.#available();
     if (text === "") {
       this.answer = undefined;
       return;
     }
-    await this.attempt(async (signal) => {
-      const answer = await this.#answer(text, indexed.texts, models, signal);
-      if (asked === this.#asked) this.answer = answer;
-    }, "query");
+    await this.attempt(
+      async (signal) => {
+        const answer = await this.#answer(text, indexed.texts, models, signal);
+        if (asked !== this.#asked) return;
+        this.answer = answer;
+        this.said = announcement(answer);
+        const reranked = await this.#rerank(answer, indexed.texts, signal);
+        if (asked !== this.#asked || !reranked) return;
+        this.answer = reranked;
+        this.said = announcement(reranked);
+      },
+      { kind: "query" },
+    );
   };
+
+  /** Orders the best hits once more; undefined without a reranker. */
+  async #rerank(answer: Answer, texts: string[], signal: AbortSignal): Promise<Answer | undefined> {
+    const { hybrid, dense, sparse } = answer.rankings;
+    const found = (hybrid ?? dense ?? sparse)?.hits.slice(0, RERANKED) ?? [];
+    const { reranker } = session;
+    if (!reranker) return undefined;
+    const documents = found.map(({ document }) => texts[document] ?? "");
+    const start = performance.now();
+    const ranked = await reranker.embedder.rerank(answer.text, documents, { signal });
+    const hits = ranked.flatMap(({ index, score }) => {
+      const hit = found[index];
+      return hit ? [{ document: hit.document, score }] : [];
+    });
+    const reranked = { hits, milliseconds: performance.now() - start };
+    return { ...answer, rankings: { ...answer.rankings, reranked } };
+  }
 
   async #answer(
     text: string,
@@ -347,9 +461,14 @@ class SearchPanel extends Panel {
       timed(sparse && (() => sparse.embedder.encodeSparse([text], { ...options, labels: true }))),
     ]);
     const query = vector.result?.[0];
-    const rankings = await this.index.search(row.result?.data, query, SHOWN);
+    const rankings = await this.index.search(row.result?.data, query, Math.max(SHOWN, RERANKED));
     const tokens = (kind: Kind) =>
-      tokensOf(rankings[kind]?.hits.map(({ document }) => document) ?? [], texts, sparse, signal);
+      tokensOf(
+        rankings[kind]?.hits.slice(0, SHOWN).map(({ document }) => document) ?? [],
+        texts,
+        sparse,
+        signal,
+      );
     return {
       text,
       rankings,
@@ -359,8 +478,9 @@ class SearchPanel extends Panel {
       },
       query,
       tokens: {
-        // Dense scores do not depend on single words, so nothing is marked.
+        // These scores do not depend on single words, so nothing is marked.
         dense: new Map(),
+        reranked: new Map(),
         sparse: await tokens("sparse"),
         hybrid: await tokens("hybrid"),
       },
@@ -369,10 +489,13 @@ class SearchPanel extends Panel {
 
   #answers(texts: string[]): TemplateResult | typeof nothing {
     const { answer, shown } = this;
-    const coming = demo.downloads.size > 0;
-    const kinds = (Object.keys(KINDS) as Kind[]).filter((kind) => coming || answer?.rankings[kind]);
+    const isComing = (kind: Kind) =>
+      kind === "reranked"
+        ? demo.expects("reranker") || (answer && session.reranker)
+        : ROLES.some((role) => demo.expects(role));
+    const kinds = (Object.keys(KINDS) as Kind[]).filter((kind) => isComing(kind) || answer?.rankings[kind]);
     if (kinds.length === 0) return nothing;
-    const [missing] = ROLES.filter((role) => !session[role]);
+    const [missing] = ROLES.filter((role) => !session[role] && !demo.expects(role));
     const current = kinds.includes(shown) ? shown : (kinds[0] ?? "dense");
     return html`
       <div class="tabs" role="group" aria-label="Ranking">
@@ -386,15 +509,20 @@ class SearchPanel extends Panel {
       <div class="rankings" data-count=${kinds.length} data-shown=${current}>
         ${kinds.map((kind) => {
           const ranking = answer?.rankings[kind];
-          return answer && ranking ? column(kind, ranking, answer, texts) : skeleton(kind);
+          return answer && ranking ? column(kind, ranking, answer, texts) : skeleton(kind, answer);
         })}
       </div>
       ${
-        kinds.length < 3 && missing
+        missing
           ? html`<p class="hint">
               <button type="button" class="quiet" @click=${() => demo.load(missing)}>Load the page's ${missing} model</button>
               to see hybrid search.
             </p>`
+          : nothing
+      }
+      ${
+        answer && !session.reranker
+          ? html`<p class="hint"><a href="#load">Load a reranker</a> to order these results once more.</p>`
           : nothing
       }
     `;
@@ -453,98 +581,50 @@ function latency({ embedding, rankings }: Answer): TemplateResult {
   const stages = [
     ...Object.entries(embedding).map(([kind, milliseconds]) => `${kind} query ${time(milliseconds)}`),
     ...Object.entries(rankings).map(
-      ([kind, { milliseconds }]) =>
-        `${kind === "hybrid" ? "fusion" : `${kind} search`} ${time(milliseconds)}`,
+      ([kind, { milliseconds }]) => `${STAGES[kind as Kind]} ${time(milliseconds)}`,
     ),
   ];
   return html`${stages.join(" · ")}`;
 }
 
+/** Said of an index whose making was cancelled. */
+function unfinished(indexed: Indexed): string {
+  const { texts, done } = indexed;
+  return Object.values(done).some((count) => count < texts.length) ? state(indexed) : "";
+}
+
 /** The state of the index, shown while there is no answer. */
-function state({ texts, done, milliseconds }: Indexed): string {
-  if (done < texts.length) return `${count(done)} of ${plural(texts.length, "passage")} indexed.`;
-  if (milliseconds === undefined)
-    return `${plural(texts.length, "passage")}, indexed when this page was built.`;
-  const rate = count((texts.length / milliseconds) * 1000);
-  return `${plural(texts.length, "passage")} indexed in ${time(milliseconds)}: ${rate} texts a second.`;
+function state({ texts, done, origin }: Indexed): string {
+  const all = plural(texts.length, "passage");
+  const least = Math.min(...Object.values(done));
+  if (least < texts.length) return `${count(least)} of ${all} indexed.`;
+  if (origin === "page") return `${all}, indexed when this page was built.`;
+  if (origin === "kept") return `${all}, indexed on an earlier visit.`;
+  return `${all} indexed in ${time(origin)}: ${plural((texts.length / origin) * 1000, "text")} a second.`;
+}
+
+/** Several pieces of work: all of them have ended when the first error is thrown. */
+async function allOf(work: Promise<void>[]): Promise<void> {
+  await Promise.allSettled(work);
+  await Promise.all(work);
 }
 
 /** The announcement of an answer for screen readers. */
 function announcement({ text, rankings }: Answer): string {
-  const results = Object.entries(rankings).map(([kind, { hits }]) => `${hits.length} ${kind}`);
+  const results = Object.entries(rankings).map(
+    ([kind, { hits }]) => `${Math.min(SHOWN, hits.length)} ${kind}`,
+  );
   return `Results for “${text}”: ${results.join(", ")}.`;
 }
 
-/** Placeholder for a ranking whose model is being loaded. */
-function skeleton(kind: Kind): TemplateResult {
-  const download = kind === "hybrid" ? undefined : demo.downloads.get(kind);
-  const { loaded = 0, total } = download ?? {};
+function progress({ texts, done }: Indexed, { roles, since, before }: Work): TemplateResult {
+  const vectors = roles.reduce((sum, role) => sum + (done[role] ?? 0), 0);
+  const rate = (vectors - before) / (performance.now() - since) / roles.length;
+  const at = vectors / roles.length;
+  const left = rate > 0 ? `, ${time((texts.length - at) / rate)} left` : "";
   return html`
-    <section class="ranking ${kind} skeleton" aria-busy="true" aria-labelledby="${kind}-title">
-      <h3 id="${kind}-title">${KINDS[kind].title} <small>${KINDS[kind].how}</small></h3>
-      <p class="hint">
-        ${
-          download
-            ? html`<progress
-                  aria-label="Loading the ${kind} model"
-                  max=${total ?? 1}
-                  .value=${total === undefined ? 0 : loaded}
-                ></progress>
-                <output>${arriving(download)}</output>`
-            : "Waiting for the models"
-        }
-      </p>
-      <ol aria-hidden="true">
-        ${Array.from({ length: 5 }, () => html`<li><span class="bone"></span><span class="bone short"></span></li>`)}
-      </ol>
-    </section>
-  `;
-}
-
-function column(kind: Kind, { hits }: Ranking, answer: Answer, texts: string[]): TemplateResult {
-  const labels = new Map(
-    [...(answer.query?.indices ?? [])].map((index, at) => [index, answer.query?.labels?.[at]]),
-  );
-  return html`
-    <section class="ranking ${kind}" aria-labelledby="${kind}-title">
-      <h3 id="${kind}-title">${KINDS[kind].title} <small>${KINDS[kind].how}</small></h3>
-      ${hits.length === 0 ? html`<p class="hint">No passage shares a term with the query.</p>` : nothing}
-      <ol>
-        ${hits.map(({ document, score, terms }) => {
-          const tokens = answer.tokens[kind].get(document) ?? [];
-          const own = new Set(tokens.map(({ id }) => id));
-          const wanted = new Set(terms?.map(({ index }) => index));
-          return html`
-            <li>
-              <p class="passage">${highlight(texts[document] ?? "", tokens, wanted)}</p>
-              <p class="why">
-                <span class="score">${fixed(score, DECIMALS[kind])}</span>
-                ${terms?.slice(0, TERMS).map(({ index, share }) => term(labels.get(index) ?? String(index), share, own.has(index)))}
-              </p>
-            </li>
-          `;
-        })}
-      </ol>
-    </section>
-  `;
-}
-
-/**
- * A term that query and passage share: a word of the passage, or one that the model added to it.
- */
-function term(label: string, share: number, isOwn: boolean): TemplateResult {
-  const origin = isOwn ? "in the passage" : "added by the model";
-  return html`<span class="term ${isOwn ? "" : "added"}" title=${origin}
-    >${label} ${fixed(share, DECIMALS.sparse)}${isOwn ? nothing : html`<span class="sr-only">, ${origin}</span>`}</span
-  >`;
-}
-
-function progress({ texts, done }: Indexed, since: number): TemplateResult {
-  const rate = done / (performance.now() - since);
-  const left = rate > 0 ? `, ${time((texts.length - done) / rate)} left` : "";
-  return html`
-    <progress aria-label="Indexing" max=${texts.length} .value=${done}></progress>
-    <output>${count(done)} of ${count(texts.length)}, ${count(rate * 1000)} texts a second${left}</output>
+    <progress aria-label="Indexing" max=${texts.length} .value=${at}></progress>
+    <output aria-live="off">${count(at)} of ${count(texts.length)}, ${plural(rate * 1000, "text")} a second${left}</output>
   `;
 }
 

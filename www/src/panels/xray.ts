@@ -6,7 +6,7 @@
 import { barX, text as label } from "@observablehq/plot";
 import type { Embedder, SparseVector } from "gossamer-embed";
 import { html, nothing, type TemplateResult } from "lit";
-import { plural, short, time } from "../format.js";
+import { fixed, plural, time } from "../format.js";
 import { modelWanted, onSubmit, Panel } from "../panel.js";
 import { colour, plot } from "../plot.js";
 import { overlap } from "../search/sparse.js";
@@ -17,6 +17,9 @@ const DOCUMENT = "The harbour is a haven: vessels lie at anchor there until the 
 
 /** Maximum number of bars in a plot; the remaining weights are small. */
 const SHOWN = 24;
+
+/** Number of decimals of weights and scores. */
+const DECIMALS = 3;
 
 interface Term {
   term: string;
@@ -42,8 +45,8 @@ class XrayPanel extends Panel {
     return html`
       <h2>Sparse X-ray</h2>
       <p class="lead">
-        A sparse vector is a list of weighted words. The model keeps those of the text that matter, and adds words that
-        others would use for the same thing; a score is what two lists share.
+        A sparse vector is a list of weighted words. The model keeps the important words of the text, and adds words that
+        others might use for the same thing. The score of two texts is made of the words that both lists have.
       </p>
       ${this.alert()}
       ${model ? nothing : modelWanted("The X-ray needs a sparse model.", "sparse")}
@@ -65,33 +68,35 @@ class XrayPanel extends Panel {
   }
 
   readonly #look = (form: HTMLFormElement) =>
-    this.attempt(async (signal) => {
-      const fields = new FormData(form);
-      const [query, document] = [String(fields.get("query")).trim(), String(fields.get("document")).trim()];
-      if (query === "" || document === "")
-        throw new Error("A text is missing: write a query and a document.");
-      if (!session.sparse) return;
-      const { embedder } = session.sparse;
-      const start = performance.now();
-      const [q, d] = await Promise.all([
-        lookAt(embedder, query, "query", signal),
-        lookAt(embedder, document, "document", signal),
-      ]);
-      const shares = overlap(q.vector, d.vector);
-      const inQuery = new Map(q.terms.map((term, at) => [q.vector.indices[at], term]));
-      this.xray = {
-        query: heaviest(q.terms),
-        document: heaviest(d.terms),
-        shared: heaviest(
-          shares.flatMap(({ index, share }) => {
-            const term = inQuery.get(index);
-            return term ? [{ ...term, weight: share }] : [];
-          }),
-        ),
-        score: embedder.similarity(q.vector, d.vector),
-        milliseconds: performance.now() - start,
-      };
-    });
+    this.attempt((signal) => this.#run(form, signal), { appears: [".timing"] });
+
+  async #run(form: HTMLFormElement, signal: AbortSignal): Promise<void> {
+    const fields = new FormData(form);
+    const [query, document] = [String(fields.get("query")).trim(), String(fields.get("document")).trim()];
+    if (query === "" || document === "") throw new Error("A text is missing: write a query and a document.");
+    if (!session.sparse) return;
+    const { embedder } = session.sparse;
+    const start = performance.now();
+    const [q, d] = await Promise.all([
+      lookAt(embedder, query, "query", signal),
+      lookAt(embedder, document, "document", signal),
+    ]);
+    const shares = overlap(q.vector, d.vector);
+    const inQuery = new Map(q.terms.map((term, at) => [q.vector.indices[at], term]));
+    this.xray = {
+      query: heaviest(q.terms),
+      document: heaviest(d.terms),
+      shared: heaviest(
+        shares.flatMap(({ index, share }) => {
+          const term = inQuery.get(index);
+          return term ? [{ ...term, weight: share }] : [];
+        }),
+      ),
+      score: embedder.similarity(q.vector, d.vector),
+      milliseconds: performance.now() - start,
+    };
+    this.said = `The score is ${fixed(this.xray.score, DECIMALS)}: ${plural(shares.length, "term")} in common.`;
+  }
 
   #results({ query, document, shared, score, milliseconds }: Xray): TemplateResult {
     return html`
@@ -105,7 +110,7 @@ class XrayPanel extends Panel {
         ${figure(
           "What makes the score",
           shared.length > 0
-            ? `${short(score)}: the sum of query weight × document weight`
+            ? `${fixed(score, DECIMALS)}: the sum of query weight × document weight`
             : "0: the two lists share no term",
           shared,
         )}
@@ -145,7 +150,7 @@ function figure(title: string, subtitle: string, terms: Term[]): TemplateResult 
       ${shown.length > 0 ? bars(title, shown) : nothing}
       ${more > 0 ? html`<p class="hint">and ${plural(more, "lighter term")}</p>` : nothing}
       <ol class="sr-only" aria-label=${title}>
-        ${shown.map(({ term, weight, origin }) => html`<li>${term} ${short(weight)}, ${origin}</li>`)}
+        ${shown.map(({ term, weight, origin }) => html`<li>${term} ${fixed(weight, DECIMALS)}, ${origin}</li>`)}
       </ol>
     </figure>
   `;
@@ -183,7 +188,7 @@ function bars(title: string, terms: Term[]): Element {
       label(rows, {
         x: "weight",
         y: "row",
-        text: ({ weight }: Term) => short(weight),
+        text: ({ weight }: Term) => fixed(weight, DECIMALS),
         textAnchor: "start",
         dx: 6,
         fontSize: 11,

@@ -6,35 +6,54 @@ import type { Role } from "../session.js";
 import { DenseIndex } from "./dense.js";
 import { readDocuments } from "./documents.js";
 import { FORMATS, type FormatName } from "./export.js";
+import { deleteIndex, type IndexFacts, keepIndex, keptIndex } from "./kept.js";
 import { best, fuse, type Hit } from "./ranking.js";
 import { SparseIndex, type TermShare } from "./sparse.js";
+import { type DenseRows, readVectors, type StoredVectors, writeVectors } from "./vectors.js";
 
 /** Number of documents of each ranking that are fused. */
 const DEPTH = 100;
-
-/** The dense vectors of the next documents, end to end. */
-export interface DenseRows {
-  data: Float32Array;
-  dimensions: number;
-  tokens: number;
-}
 
 export interface Ranking {
   hits: (Hit & { terms?: TermShare[] })[];
   milliseconds: number;
 }
 
-export type Rankings = Partial<Record<"dense" | "sparse" | "hybrid", Ranking>>;
+export interface Passages {
+  texts: string[];
+  /** The kinds of vectors that came with them. */
+  vectors: Role[];
+}
+
+export type Rankings = Partial<Record<Role | "hybrid" | "reranked", Ranking>>;
 
 export class SearchIndex {
   #texts: readonly string[] = [];
   #dense = new DenseIndex();
   #sparse = new SparseIndex();
   #tokens = 0;
+  /** Vectors of the file that was read last. */
+  #imported: StoredVectors = {};
 
-  /** The passages of a file. */
-  read(name: string, blob: Blob): Promise<string[]> {
-    return readDocuments(name, blob);
+  /** The passages of a file, and the kinds of vectors that it has for them. */
+  async read(name: string, blob: Blob): Promise<Passages> {
+    const { texts, dense, sparse } = await readDocuments(name, blob);
+    this.#imported = { ...(dense && { dense }), ...(sparse && { sparse }) };
+    return { texts, vectors: Object.keys(this.#imported) as Role[] };
+  }
+
+  /** Some of the vectors of the file that was read last. */
+  imported(role: Role, rows: readonly number[]): (Float32Array | SparseVector | undefined)[] {
+    const { dense, sparse } = this.#imported;
+    if (role === "sparse") return rows.map((row) => sparse?.[row]);
+    return rows.map((row) => dense?.data.slice(row * dense.dimensions, (row + 1) * dense.dimensions));
+  }
+
+  /** Takes the vectors of the file that was read last. */
+  adopt(role: Role): void {
+    const { dense, sparse } = this.#imported;
+    this.add(role === "dense" ? dense : undefined, role === "sparse" ? sparse : undefined);
+    delete this.#imported[role];
   }
 
   /**
@@ -74,6 +93,39 @@ export class SearchIndex {
       for (const hit of ranking.hits) hit.terms = this.#sparse.shares(sparse, hit.document);
     }
     return rankings;
+  }
+
+  /** Keeps the index for the next visit. */
+  async keep({ name, spaces }: Pick<IndexFacts, "name" | "spaces">): Promise<void> {
+    const { parts, dimensions, size } = this.#dense;
+    const sparse = this.#sparse.vectors;
+    const dense = size > 0 ? { parts, dimensions, tokens: this.#tokens } : undefined;
+    const vectors = writeVectors(dense, sparse.length > 0 ? sparse : undefined);
+    const done = { ...(spaces.dense && { dense: size }), ...(spaces.sparse && { sparse: sparse.length }) };
+    await keepIndex({ name, spaces, done, texts: [...this.#texts] }, vectors);
+  }
+
+  /** Takes the index of the last visit; undefined if none was kept or it is damaged. */
+  async restore(): Promise<IndexFacts | undefined> {
+    try {
+      const kept = await keptIndex();
+      if (!kept) return undefined;
+      const { facts, vectors } = kept;
+      const { dense, sparse } = readVectors(await vectors.arrayBuffer());
+      const rows = {
+        dense: (dense?.data.length ?? 0) / (dense?.dimensions ?? 1),
+        sparse: sparse?.length ?? 0,
+      };
+      for (const role of ["dense", "sparse"] as const) {
+        if (rows[role] !== (facts.done[role] ?? 0)) throw new Error(`${rows[role]} ${role} vectors`);
+      }
+      this.reset(facts.texts);
+      this.add(dense, sparse);
+      return facts;
+    } catch {
+      await deleteIndex().catch(() => {});
+      return undefined;
+    }
   }
 
   /** Exports all vectors as a file. */
