@@ -35,7 +35,7 @@ const VOCABULARY: usize = 327;
 const TEXTS: usize = 16;
 const TOKENS: usize = 256;
 /// Operations that are submitted together.
-const REPEATED: usize = 20;
+const REPEATED: u32 = 20;
 const ROUNDS: usize = 5;
 
 fn gpu() -> Gpu {
@@ -66,7 +66,13 @@ fn each<T>(gpu: &Gpu, mut operation: impl FnMut() -> T) -> f64 {
         let reading = gpu.read(vec![ReadBack::All(end)]).expect("it is sent");
         pollster::block_on(reading).expect("it is read");
     });
-    whole / REPEATED as f64
+    whole / f64::from(REPEATED)
+}
+
+/// Multiplications with their additions in a second, in thousands of millions.
+#[expect(clippy::cast_precision_loss, reason = "a figure to be printed")]
+fn rate(products: usize, seconds: f64) -> f64 {
+    products as f64 / seconds / 1e9
 }
 
 fn random(name: &str, count: usize) -> Vec<f32> {
@@ -88,7 +94,7 @@ fn kernels() {
             let time = each(&gpu, || {
                 gpu.linear(&x, &weight, None, Activation::Identity).unwrap()
             });
-            let rate = (tokens * out * input) as f64 / time / 1e9;
+            let rate = rate(tokens * out * input, time);
             let name = dtype.name();
             println!("product of {tokens} × {input} × {out}, {name}: {rate:.0} GMAC/s");
         }
@@ -110,7 +116,7 @@ fn kernels() {
     let time = each(&gpu, || gpu.attention(&qkv, &offsets, attention).unwrap());
     // A token sees half of the others on average.
     let products = tokens * TOKENS * HEADS.query_width();
-    let rate = products as f64 / time / 1e9;
+    let rate = rate(products, time);
     println!("causal attention of {TEXTS} × {TOKENS} tokens: {rate:.0} GMAC/s");
     let x = gpu.upload(random("x", tokens * HIDDEN), tokens).unwrap();
     let skip = [0; TEXTS];
@@ -204,9 +210,10 @@ fn main() {
         let loaded = start.elapsed().as_secs_f64();
         let end = embedder.tokenize("a", true).expect("a token and the end's");
         let end = end.last().expect("the end's").id;
-        let texts: Vec<_> = (0..TEXTS as u32)
+        let texts: Vec<_> = (0u32..)
+            .take(TEXTS)
             .map(|text| {
-                let ids = (1..TOKENS as u32).map(|at| (text * 31 + at * 7) % 256);
+                let ids = (0..).take(TOKENS - 1).map(|at| (text * 31 + at * 7) % 256);
                 Input::Ids(ids.chain([end]).collect())
             })
             .collect();
@@ -214,7 +221,7 @@ fn main() {
             let encoded = embedder.encode(texts.clone(), &EncodeOptions::default());
             assert_eq!(encoded.expect("vectors").data.len(), TEXTS * HIDDEN);
         });
-        let (name, rate) = (dtype.name(), (TEXTS * TOKENS) as f64 / time);
+        let (name, rate) = (dtype.name(), 1e9 * rate(TEXTS * TOKENS, time));
         println!("Qwen3-0.6B's shapes, {name}: {rate:.0} tokens a second, loaded in {loaded:.1} s");
     }
 }
