@@ -117,6 +117,10 @@ export class LocalEngine implements Engine {
     this.#info = withCosine(wasm.guard(() => model.info()));
   }
 
+  get isFull(): boolean {
+    return this.#wasm.isFull;
+  }
+
   get info(): ModelInfo {
     this.#loaded();
     const info = { ...this.#info, workers: 0, memoryBytes: this.#wasm.memory.buffer.byteLength };
