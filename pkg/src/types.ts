@@ -310,8 +310,9 @@ export interface TextOptions extends CallOptions {
    */
   instruction?: string | undefined;
   /**
-   * Whether the texts are queries or documents. Selects the route of that name in a model with
-   * routes (`info.tasks`), and the model's prompt of that name if it has one.
+   * Whether the texts are queries or documents, or another task of the model. Selects the route
+   * or the adapters of that name in a model that has them (`info.tasks`), and the model's prompt of
+   * that name if it has one.
    */
   task?: "query" | "document" | (string & {}) | undefined;
   /**
@@ -755,8 +756,9 @@ export interface ModelInfo {
    */
   outputs: ("dense" | "sparse" | "tokens" | "colbert" | "scores")[];
   /**
-   * The routes of a model with a router, such as `"query"` and `"document"`, and the tasks of a
-   * late-interaction model; otherwise empty.
+   * The routes of a model with a router, such as `"query"` and `"document"`, the tasks of a
+   * late-interaction model, or the tasks that a model has adapters for, such as
+   * `"retrieval.query"`; otherwise empty.
    */
   tasks: string[];
   /** Names of a reranker's labels. It gives a score for each. */

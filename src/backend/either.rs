@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::cpu::{self, Activations, Cpu, CpuMatrix};
 use super::gpu::{self, Gpu, GpuMatrix, GpuTensor};
 use super::{
-    Activation, Attention, Backend, Compute, Gate, Linear, Norm, Pooling, ReadBack, Reading,
-    Splade, WeightDtype,
+    Activation, Attention, Backend, Compute, Experts, Gate, Linear, Norm, Pooling, ReadBack,
+    Reading, Splade, WeightDtype,
 };
 use crate::error::{Error, Result};
 
@@ -164,6 +164,23 @@ macro_rules! on_its_backend {
     };
 }
 
+impl<'a> Experts<'a, Either> {
+    /// The same on the backend that has the matrices which `of` gives.
+    fn on<R: Compute>(
+        &self,
+        of: impl Fn(&'a EitherMatrix) -> Result<&'a R::Matrix>,
+    ) -> Result<Experts<'a, R>> {
+        let matrices = self.matrices.iter();
+        let matrices = matrices.map(|[up, down]| Ok([of(up)?, of(down)?]));
+        Ok(Experts {
+            router: of(self.router)?,
+            matrices: matrices.collect::<Result<_>>()?,
+            top: self.top,
+            bias: self.bias,
+        })
+    }
+}
+
 impl Compute for Either {
     type Tensor = EitherTensor;
     type Matrix = EitherMatrix;
@@ -207,15 +224,43 @@ impl Compute for Either {
         }
     }
 
-    fn add(&self, x: &EitherTensor, y: &EitherTensor) -> Result<EitherTensor> {
+    fn add(
+        &self,
+        x: &EitherTensor,
+        y: &EitherTensor,
+        scale: f32,
+        activation: Activation,
+    ) -> Result<EitherTensor> {
         match (x, y) {
             (EitherTensor::Cpu(x), EitherTensor::Cpu(y)) => {
-                self.cpu.add(x, y).map(EitherTensor::Cpu)
+                let sum = self.cpu.add(x, y, scale, activation);
+                sum.map(EitherTensor::Cpu)
             }
             (EitherTensor::Gpu(x), EitherTensor::Gpu(y)) => {
-                self.need_gpu()?.add(x, y).map(EitherTensor::Gpu)
+                let sum = self.need_gpu()?.add(x, y, scale, activation);
+                sum.map(EitherTensor::Gpu)
             }
             _ => Err(misplaced()),
+        }
+    }
+
+    fn experts(
+        &self,
+        x: &EitherTensor,
+        experts: &Experts<Self>,
+        activation: Activation,
+    ) -> Result<EitherTensor> {
+        match x {
+            EitherTensor::Cpu(x) => {
+                let own = experts.on(EitherMatrix::need_cpu)?;
+                let sum = self.cpu.experts(x, &own, activation);
+                sum.map(EitherTensor::Cpu)
+            }
+            EitherTensor::Gpu(x) => {
+                let own = experts.on(EitherMatrix::need_gpu)?;
+                let sum = self.need_gpu()?.experts(x, &own, activation);
+                sum.map(EitherTensor::Gpu)
+            }
         }
     }
 

@@ -239,6 +239,8 @@ pub struct Attention<'a> {
     pub heads: Heads,
     /// Factor of the scores.
     pub scale: f32,
+    /// Bound of the scaled scores: s becomes cap · tanh(s / cap) (Gemma Team 2024).
+    pub cap: Option<f32>,
     /// Attention mask.
     pub mask: Mask,
     /// Norms of each query head and of each key head.
@@ -285,6 +287,18 @@ pub struct Linear<'a, B: Compute + ?Sized> {
     pub bias: Option<&'a [f32]>,
 }
 
+/// The weights of a layer of experts, which have no biases of their own.
+pub struct Experts<'a, B: Compute + ?Sized> {
+    /// `[experts, hidden]`
+    pub router: &'a B::Matrix,
+    /// `[intermediate, hidden]` and `[hidden, intermediate]` of each expert.
+    pub matrices: Vec<[&'a B::Matrix; 2]>,
+    /// Number of experts that a token takes.
+    pub top: usize,
+    /// Added to the sum of the experts, `[hidden]`.
+    pub bias: &'a [f32],
+}
+
 /// A tensor to be read back to the host.
 pub enum ReadBack<T> {
     /// All of its values, row by row.
@@ -323,8 +337,14 @@ pub trait Compute {
         residual: Option<&Self::Tensor>,
         norm: Norm,
     ) -> Result<Self::Tensor>;
-    /// `x + y`
-    fn add(&self, x: &Self::Tensor, y: &Self::Tensor) -> Result<Self::Tensor>;
+    /// `activation(x + scale · y)`
+    fn add(
+        &self,
+        x: &Self::Tensor,
+        y: &Self::Tensor,
+        scale: f32,
+        activation: Activation,
+    ) -> Result<Self::Tensor>;
     /// `activation(x · weightᵀ + bias)`: `[rows, out]`.
     fn linear(
         &self,
@@ -343,6 +363,15 @@ pub trait Compute {
         let inner = self.linear(x, up.weight, up.bias, activation)?;
         self.linear(&inner, down.weight, down.bias, Activation::Identity)
     }
+    /// A layer of experts: `Σ p(e) · down(e)(activation(up(e)(x))) + bias` over those `top` experts
+    /// of each token whose probability p is largest. Probabilities are the softmax of `x · routerᵀ`
+    /// over all experts, and are not scaled to a sum of 1 again. Of equal ones the first are taken.
+    fn experts(
+        &self,
+        x: &Self::Tensor,
+        experts: &Experts<Self>,
+        activation: Activation,
+    ) -> Result<Self::Tensor>;
     /// The gate of a gated feed-forward block (GLU variants, Shazeer 2020): `x` is
     /// `[rows, 2 · width]`, the result `activation(one half) · other half`, `[rows, width]`.
     fn gate(&self, x: &Self::Tensor, gate: Gate, activation: Activation) -> Result<Self::Tensor>;

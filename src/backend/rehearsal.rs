@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::cpu::{Activations, Cpu, CpuMatrix};
 use super::either::{Either, EitherMatrix, misplaced};
 use super::{
-    Activation, Attention, Compute, Gate, Linear, Norm, Pooling, ReadBack, Reading, Splade,
+    Activation, Attention, Compute, Experts, Gate, Linear, Norm, Pooling, ReadBack, Reading, Splade,
 };
 use crate::error::Result;
 
@@ -144,8 +144,35 @@ impl<'a> Compute for Rehearsal<'a> {
         })
     }
 
-    fn add(&self, x: &Self::Tensor, y: &Self::Tensor) -> Result<Self::Tensor> {
-        self.run(|| self.cpu().add(x, y))
+    fn add(
+        &self,
+        x: &Self::Tensor,
+        y: &Self::Tensor,
+        scale: f32,
+        activation: Activation,
+    ) -> Result<Self::Tensor> {
+        self.run(|| self.cpu().add(x, y, scale, activation))
+    }
+
+    fn experts(
+        &self,
+        x: &Self::Tensor,
+        experts: &Experts<Self>,
+        activation: Activation,
+    ) -> Result<Self::Tensor> {
+        self.run(|| {
+            let router = self.matrix(experts.router)?;
+            let pairs = experts.matrices.iter();
+            let pairs = pairs.map(|[up, down]| Ok([self.matrix(up)?, self.matrix(down)?]));
+            let pairs: Vec<[OnHost; 2]> = pairs.collect::<Result<_>>()?;
+            let on_host = Experts {
+                router: &*router,
+                matrices: pairs.iter().map(|[up, down]| [&**up, &**down]).collect(),
+                top: experts.top,
+                bias: experts.bias,
+            };
+            self.cpu().experts(x, &on_host, activation)
+        })
     }
 
     fn linear(

@@ -61,7 +61,8 @@ impl Prompts {
     /// The prompt for a task, by the names that sentence-transformers tries.
     pub(in crate::model) fn for_task(&self, task: &str) -> Option<&str> {
         let names: &[&str] = match task {
-            "document" => &["document", "passage", "corpus"],
+            "document" => &["document", "passage", "corpus", "retrieval.passage"],
+            "query" => &["query", "retrieval.query"],
             other => &[other],
         };
         let mut prompts = names.iter().filter_map(|name| self.named.get(*name));

@@ -91,8 +91,16 @@ impl<B: Backend> Model<B> {
         let Some(task) = task else {
             return Ok(self.default_route);
         };
-        if let Some(index) = self.routes.iter().position(|route| route.name == task) {
-            return Ok(index);
+        // What jina-embeddings-v3 calls the two.
+        let other = match task {
+            "query" => "retrieval.query",
+            "document" => "retrieval.passage",
+            own => own,
+        };
+        for name in [task, other] {
+            if let Some(index) = self.routes.iter().position(|route| route.name == name) {
+                return Ok(index);
+            }
         }
         let tasks = self.tasks();
         let is_plain = self.routes.iter().all(|route| route.name.is_empty());

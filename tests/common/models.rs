@@ -1,7 +1,7 @@
 //! The tiny models of `tests/fixtures`.
 
 /// Models of all families, heads and roads.
-pub const MODELS: [&str; 27] = [
+pub const MODELS: [&str; 31] = [
     "tiny-albert",
     "tiny-bert",
     "tiny-deberta",
@@ -9,11 +9,14 @@ pub const MODELS: [&str; 27] = [
     "tiny-distilbert-splade",
     "tiny-electra",
     "tiny-eurobert",
+    "tiny-gemma2",
     "tiny-gemma3",
     "tiny-gte",
     "tiny-gte-splade",
     "tiny-inference-free",
     "tiny-jina",
+    "tiny-jina-qk",
+    "tiny-jina-v3",
     "tiny-llama",
     "tiny-m3",
     "tiny-mistral",
@@ -22,6 +25,7 @@ pub const MODELS: [&str; 27] = [
     "tiny-mpnet",
     "tiny-mpnet-splade",
     "tiny-nomic",
+    "tiny-nomic-moe",
     "tiny-qwen2",
     "tiny-qwen3",
     "tiny-roberta-splade",

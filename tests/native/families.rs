@@ -292,6 +292,221 @@ fn jina_bert() {
     assert_dense("tiny-jina", "jina_bert");
 }
 
+#[test]
+fn jina_bert_with_norms_of_queries_and_keys() {
+    assert_dense("tiny-jina-qk", "jina_bert_qk");
+    // A model that was made of another has the name of the code here.
+    let change = json!({ "auto_map": null, "_name_or_path": "jinaai/jina-bert-v2-qk-post-norm" });
+    let embedder = changed_config("tiny-jina-qk", &change).unwrap();
+    assert_eq!(embedder.info().family, "jina_bert_qk");
+    // As the other implementation it lacks tensors.
+    let change = json!({ "auto_map": null });
+    let error = changed_config("tiny-jina-qk", &change).err().unwrap();
+    assert_eq!(error.code(), "missing_tensor", "{error}");
+}
+
+#[test]
+fn nomic_bert_with_experts() {
+    assert_dense("tiny-nomic-moe", "nomic_bert_moe");
+    for (field, value) in [
+        ("moe_top_k", json!(6)),
+        ("moe_normalize_expert_weights", json!(true)),
+        ("expert_choice_router", json!(true)),
+        ("num_shared_experts", json!(1)),
+        ("ffn_div", json!(2)),
+        ("activation_function", json!("swiglu")),
+        ("moe_every_n_layers", json!(0)),
+        ("prenorm", json!(true)),
+    ] {
+        let error = changed_config("tiny-nomic-moe", &json!({ field: value }));
+        let error = error.err().unwrap_or_else(|| panic!("{field} is obeyed"));
+        assert_eq!(error.code(), "invalid_config", "{error}");
+        assert!(error.to_string().contains(field), "{error}");
+    }
+    // Other layers have experts, which the file does not have.
+    let error = changed_config("tiny-nomic-moe", &json!({ "moe_every_n_layers": 3 }));
+    assert_eq!(error.err().unwrap().code(), "missing_tensor");
+}
+
+/// What a text gets does not depend on which tokens of other texts take the same experts.
+#[test]
+fn experts_give_a_text_the_same_bits_in_every_batch() {
+    for dtype in [WeightDtype::F32, WeightDtype::Q8, WeightDtype::Q4] {
+        let embedder = load(&fixture("tiny-nomic-moe"), dtype);
+        let options = EncodeOptions::default();
+        let texts = list();
+        let all = embedder.encode(inputs(&texts), &options).unwrap();
+        for (text, together) in texts.iter().zip(all.data.chunks_exact(all.dimensions)) {
+            let alone = embedder
+                .encode(inputs(std::slice::from_ref(text)), &options)
+                .unwrap();
+            assert_eq!(alone.data, together, "{}", text.0);
+        }
+    }
+}
+
+#[test]
+fn jina_embeddings_v3_has_adapters_for_tasks() {
+    let folder = fixture("tiny-jina-v3");
+    assert_dense("tiny-jina-v3", "xlm_roberta_flash");
+    let theirs = reference(&folder.join("reference.safetensors"));
+    let tasks = ["retrieval.query", "retrieval.passage", "text-matching"];
+    for (dtype, least) in [(WeightDtype::F32, 0.99999), (WeightDtype::Q8, 0.97)] {
+        let embedder = load(&folder, dtype);
+        assert_eq!(embedder.tasks(), tasks);
+        for (task, name) in tasks
+            .iter()
+            .map(|task| (*task, *task))
+            .chain([("query", tasks[0]), ("document", tasks[1])])
+        {
+            let options = EncodeOptions {
+                task: Some(task.to_owned()),
+                ..EncodeOptions::default()
+            };
+            let ours = embedder.encode(inputs(&list()), &options).unwrap();
+            let theirs = rows(&theirs[format!("{name}_embeddings").as_str()]);
+            let ours = ours.data.chunks_exact(ours.dimensions);
+            if dtype == WeightDtype::F32 {
+                assert_close(task, &list(), ours, &theirs);
+                continue;
+            }
+            for (ours, theirs) in ours.zip(&theirs) {
+                let cosine = crate::common::cosine(ours, theirs);
+                assert!(cosine > least, "{task} {dtype:?}: {cosine}");
+            }
+        }
+        let options = EncodeOptions {
+            task: Some("classification".to_owned()),
+            ..EncodeOptions::default()
+        };
+        let error = embedder.encode(inputs(&list()), &options).unwrap_err();
+        assert!(error.to_string().contains("text-matching"), "{error}");
+    }
+}
+
+#[test]
+fn jina_embeddings_v3_in_the_spelling_of_transformers() {
+    let folder = fixture("tiny-jina-v3");
+    let weights = std::fs::read(folder.join("native.safetensors.json")).unwrap();
+    let mut changes = changed(&folder, &[("config.json", "native.json")]);
+    changes.push((
+        "model.safetensors",
+        Some(crate::common::synthetic::file(&weights)),
+    ));
+    let changes: Vec<_> = changes
+        .iter()
+        .map(|(name, bytes)| (*name, bytes.as_deref()))
+        .collect();
+    // Without adapters the module that takes a task is something else.
+    let error = load_with(&folder, WeightDtype::F32, &changes, 999)
+        .err()
+        .unwrap();
+    assert_eq!(error.code(), "unsupported_model", "{error}");
+    let modules = std::fs::read_to_string(folder.join("modules.json")).unwrap();
+    let modules = modules.replace("custom_st", "sentence_transformers.models");
+    let mut changes = changes;
+    changes.push(("modules.json", Some(modules.as_bytes())));
+    let embedder = load_with(&folder, WeightDtype::F32, &changes, 999).unwrap();
+    assert!(embedder.tasks().is_empty());
+    let ours = embedder
+        .encode(inputs(&list()), &EncodeOptions::default())
+        .unwrap();
+    let theirs = reference(&folder.join("reference.safetensors"));
+    let ours = ours.data.chunks_exact(ours.dimensions);
+    assert_close("native", &list(), ours, &rows(&theirs["native_embeddings"]));
+}
+
+#[test]
+fn what_adapters_do_not_fit_is_refused() {
+    for (change, code) in [
+        (json!({ "lora_rank": 4 }), "wrong_shape"),
+        (json!({ "lora_adaptations": [] }), "invalid_config"),
+        (
+            json!({ "lora_adaptations": ["a", "a", "b"] }),
+            "invalid_config",
+        ),
+        (json!({ "lora_adaptations": ["a", "b"] }), "wrong_shape"),
+        (json!({ "lora_alpha": 0 }), "invalid_config"),
+        (json!({ "load_trained_adapters": false }), "invalid_config"),
+        (json!({ "use_reg_tokens": true }), "invalid_config"),
+        (
+            json!({ "position_embedding_type": "alibi" }),
+            "invalid_config",
+        ),
+        // Without adapters the weights have other names.
+        (json!({ "lora_adaptations": null }), "unsupported_model"),
+    ] {
+        let error = changed_config("tiny-jina-v3", &change).err();
+        let error = error.unwrap_or_else(|| panic!("{change} is obeyed"));
+        assert_eq!(error.code(), code, "{change}: {error}");
+    }
+}
+
+#[test]
+fn gemma2_with_and_without_bounded_scores() {
+    assert_dense("tiny-gemma2", "gemma2");
+    let uncapped = json!({ "attn_logit_softcapping": null });
+    assert_variant("tiny-gemma2", "uncapped", &uncapped);
+    assert_variant(
+        "tiny-gemma2",
+        "bidirectional",
+        &json!({ "is_causal": false }),
+    );
+}
+
+/// Code of authors' own whose attention is bidirectional, which transformers says as `is_causal: false`.
+#[test]
+fn bidirectional_decoders_by_their_code() {
+    for (name, change) in [
+        (
+            "tiny-qwen2",
+            json!({ "auto_map": {
+                "AutoModel": "modeling_qwen.Qwen2Model", "AutoModelForCausalLM": "modeling_qwen.Qwen2ForCausalLM",
+            } }),
+        ),
+        (
+            "tiny-llama",
+            json!({ "model_type": "llama_bidirec", "architectures": ["LlamaBidirectionalModel"], "pooling": "avg", "auto_map": {
+                "AutoConfig": "llama_bidirectional_model.LlamaBidirectionalConfig",
+                "AutoModel": "llama_bidirectional_model.LlamaBidirectionalModel",
+            } }),
+        ),
+    ] {
+        let embedder = changed_config(name, &change).unwrap();
+        let ours = embedder
+            .encode(inputs(&list()), &EncodeOptions::default())
+            .unwrap();
+        let theirs = reference(&fixture(name).join("reference.safetensors"));
+        let theirs = rows(&theirs["bidirectional_embeddings"]);
+        assert_close(
+            name,
+            &list(),
+            ours.data.chunks_exact(ours.dimensions),
+            &theirs,
+        );
+    }
+    let elsewhere =
+        json!({ "auto_map": { "AutoModel": "someone/model--modeling_qwen.Qwen2Model" } });
+    let error = changed_config("tiny-qwen2", &elsewhere).err().unwrap();
+    assert_eq!(error.code(), "unsupported_model", "{error}");
+}
+
+/// A tiny model with fields of its config.json changed.
+fn changed_config(
+    name: &str,
+    change: &serde_json::Value,
+) -> gossamer::Result<gossamer::Embedder<gossamer::Cpu>> {
+    let folder = fixture(name);
+    let config = std::fs::read(folder.join("config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    for (field, value) in change.as_object().unwrap() {
+        config[field] = value.clone();
+    }
+    let config = config.to_string();
+    let changes = [("config.json", Some(config.as_bytes()))];
+    load_with(&folder, WeightDtype::F32, &changes, 999)
+}
+
 /// On the candle road: candle-transformers' code, whatever dtype is asked for.
 #[test]
 fn deberta_takes_the_wide_road() {

@@ -8,6 +8,7 @@ mod bad_input;
 mod batching;
 mod chunks;
 mod colbert;
+mod coverage;
 mod families;
 mod formats;
 mod gguf;

@@ -817,7 +817,8 @@ fn contriever() {
 fn code_of_unknown_repositories_is_refused() {
     for (base, map) in [
         ("tiny-nomic", nomic_code("someone/model--")),
-        ("tiny-jina", jina_code("jinaai/jina-bert-v2-qk-post-norm--")),
+        ("tiny-jina", jina_code("jinaai/other--")),
+        ("tiny-jina-qk", jina_code("jinaai/other--")),
         ("tiny-bert", nomic_code("nomic-ai/nomic-bert-2048--")),
     ] {
         let error = said(

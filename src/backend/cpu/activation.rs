@@ -185,6 +185,12 @@ fn quads(x: &Strip, shift: &Strip, out: &mut Strip, f: impl Fn([F32x4; 4]) -> [F
     }
 }
 
+/// Bounds values smoothly: x becomes cap · tanh(x / cap).
+pub fn cap(values: &mut [f32], cap: f32) {
+    let (bound, share) = (F32x4::splat(cap), F32x4::splat(1.0 / cap));
+    simd::map_in_place(values, 0.0, |x| bound.mul(tanh(x.mul(share))));
+}
+
 /// Softmax of four rows without its division: replaces scores by exp(score - row's maximum), and
 /// returns the sum of each row. Four rows at a time hide the latency of each step.
 pub fn exponentials(rows: [&mut [[f32; 4]]; 4]) -> [f32; 4] {

@@ -150,6 +150,9 @@ impl Scratch {
             let stride = keys.len().next_multiple_of(PANEL);
             let scores = self.scores.chunks_exact_mut(stride);
             for (query, scores) in queries.clone().zip(scores) {
+                if let Some(cap) = attention.cap {
+                    activation::cap(scores, cap);
+                }
                 mask(scores, query, head, &keys, len, attention);
             }
             // With fewer than four queries the other rows hold old values, which nothing reads.

@@ -36,8 +36,8 @@ pub use self::rotation::rotate;
 use self::scratch::{Buffer, ScratchPool};
 use self::simd::F32x4;
 use super::{
-    Activation, Attention, Backend, Compute, GROUP, Gate, Linear, Norm, Pooling, ReadBack, Reading,
-    Splade, SpladeStrategy, Values, WeightDtype,
+    Activation, Attention, Backend, Compute, Experts, GROUP, Gate, Linear, Norm, Pooling, ReadBack,
+    Reading, Splade, SpladeStrategy, Values, WeightDtype,
 };
 use crate::error::{Result, zeroed};
 
@@ -209,19 +209,64 @@ impl Compute for Cpu {
                 out.values.copy_from_slice(&x.values);
                 out
             }
-            Some(residual) => self.add(x, residual)?,
+            Some(residual) => self.add(x, residual, 1.0, Activation::Identity)?,
         };
         norm::normalize(&mut out.values, norm);
         Ok(out)
     }
 
-    fn add(&self, x: &Activations, y: &Activations) -> Result<Activations> {
+    fn add(
+        &self,
+        x: &Activations,
+        y: &Activations,
+        scale: f32,
+        activation: Activation,
+    ) -> Result<Activations> {
         let mut out = self.activations(x.rows(), x.width)?;
         let pairs = x.values.iter().zip(y.values.iter());
         out.values
             .iter_mut()
             .zip(pairs)
-            .for_each(|(out, (x, y))| *out = x + y);
+            .for_each(|(out, (x, y))| *out = x + scale * y);
+        if activation != Activation::Identity {
+            simd::map_in_place(&mut out.values, 0.0, |x| {
+                activation::activate(activation, x)
+            });
+        }
+        Ok(out)
+    }
+
+    fn experts(
+        &self,
+        x: &Activations,
+        experts: &Experts<Self>,
+        activation: Activation,
+    ) -> Result<Activations> {
+        let logits = self.linear(x, experts.router, None, Activation::Identity)?;
+        let groups = by_expert(&logits.values, logits.width, experts.top);
+        let mut out = self.zeros(x.rows(), x.width)?;
+        // The tokens of an expert are one product. Experts follow each other, so that the sum of a
+        // token does not depend on other tokens.
+        for (group, matrices) in groups.iter().zip(&experts.matrices) {
+            if group.is_empty() {
+                continue;
+            }
+            let mut own = self.activations(group.len(), x.width)?;
+            for (own, (row, _)) in own.values.chunks_exact_mut(x.width).zip(group) {
+                own.copy_from_slice(&x.values[row * x.width..][..x.width]);
+            }
+            let layers = matrices.map(|weight| Linear { weight, bias: None });
+            let given = self.feed_forward(&own, layers, activation)?;
+            for (given, (row, share)) in given.values.chunks_exact(x.width).zip(group) {
+                let sum = &mut out.values[row * x.width..][..x.width];
+                let pairs = sum.iter_mut().zip(given);
+                pairs.for_each(|(sum, given)| *sum += share * given);
+            }
+        }
+        for row in out.values.chunks_exact_mut(x.width) {
+            let pairs = row.iter_mut().zip(experts.bias);
+            pairs.for_each(|(sum, bias)| *sum += bias);
+        }
         Ok(out)
     }
 
@@ -390,6 +435,24 @@ impl Compute for Cpu {
             .collect::<Result<_>>()?;
         Ok(Box::pin(std::future::ready(Ok(values))))
     }
+}
+
+/// The rows that take each expert, with its probability, from logits `[rows, count]`. Exponentials
+/// are computed in f64, so that engines and platforms round to the same f32.
+fn by_expert(logits: &[f32], count: usize, top: usize) -> Vec<Vec<(usize, f32)>> {
+    let mut groups = vec![Vec::new(); count];
+    for (row, logits) in logits.chunks_exact(count).enumerate() {
+        let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let power = |logit: &f32| libm::exp(f64::from(*logit) - f64::from(most));
+        let sum: f64 = logits.iter().map(power).sum();
+        let mut order: Vec<usize> = (0..count).collect();
+        order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
+        for expert in order.into_iter().take(top) {
+            #[expect(clippy::cast_possible_truncation, reason = "a probability")]
+            groups[expert].push((row, (power(&logits[expert]) / sum) as f32));
+        }
+    }
+    groups
 }
 
 impl Backend for Cpu {

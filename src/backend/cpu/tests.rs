@@ -363,6 +363,7 @@ pub fn plain(count: usize, size: usize) -> Attention<'static> {
             size,
         },
         scale,
+        cap: None,
         mask: Mask::default(),
         head_norms: None,
         rotary: None,
@@ -439,7 +440,12 @@ fn attention64(qkv: &[f32], offsets: &[usize], attention: Attention) -> Vec<f64>
                         let bias = attention.bias.map_or(0.0, |bias| {
                             bias.values[head * (2 * bias.reach + 1) + bias.reach + key - query]
                         });
-                        (sum * f64::from(attention.scale) + f64::from(bias)).exp()
+                        let score = sum * f64::from(attention.scale);
+                        let score = attention
+                            .cap
+                            .map(f64::from)
+                            .map_or(score, |cap| cap * (score / cap).tanh());
+                        (score + f64::from(bias)).exp()
                     })
                     .collect();
                 let total: f64 = weights.iter().sum();
@@ -543,6 +549,11 @@ fn attention_equals_its_definition() {
                 mask: window(Some(12), Some(2)),
                 rotary: Some(&rotary),
                 bias: Some(&bias),
+                ..base
+            },
+            Attention {
+                cap: Some(1.5),
+                mask: window(Some(7), Some(0)),
                 ..base
             },
         ] {

@@ -22,8 +22,8 @@ use self::pipelines::{Constants, Kernel, Pipelines};
 use self::recorder::{Argument, Recorder, host};
 use super::cpu::CpuMatrix;
 use super::{
-    Activation, Attention, Backend, Compute, Gate, Heads, Norm, NormKind, Pooling, ReadBack,
-    Reading, Splade, SpladeActivation, SpladeStrategy, WeightDtype,
+    Activation, Attention, Backend, Compute, Experts, Gate, Heads, Linear, Norm, NormKind, Pooling,
+    ReadBack, Reading, Splade, SpladeActivation, SpladeStrategy, WeightDtype,
 };
 use crate::error::{Error, Result};
 
@@ -404,11 +404,44 @@ impl Compute for Gpu {
         Ok(out)
     }
 
-    fn add(&self, x: &GpuTensor, y: &GpuTensor) -> Result<GpuTensor> {
+    fn add(
+        &self,
+        x: &GpuTensor,
+        y: &GpuTensor,
+        scale: f32,
+        activation: Activation,
+    ) -> Result<GpuTensor> {
         let out = self.tensor(x.rows, x.width)?;
         let arguments = [x.argument(), y.argument(), out.argument()];
-        let shape = [number(x.len())];
-        self.run(Kernel::Add, Vec::new(), &shape, &arguments, spread(x.len()))?;
+        let shape = [number(x.len()), scale.to_bits()];
+        let constants = vec![("ACTIVATION", activation.number())];
+        self.run(Kernel::Add, constants, &shape, &arguments, spread(x.len()))?;
+        Ok(out)
+    }
+
+    /// The sum of all experts of all tokens, with factor 0 for those that a token does not take. Which
+    /// these are is known on the GPU only, and asking it would stop the pass.
+    fn experts(
+        &self,
+        x: &GpuTensor,
+        experts: &Experts<Self>,
+        activation: Activation,
+    ) -> Result<GpuTensor> {
+        let logits = self.linear(x, experts.router, None, Activation::Identity)?;
+        let out = self.tensor(x.rows, x.width)?;
+        for (index, matrices) in experts.matrices.iter().enumerate() {
+            let layers = matrices.map(|weight| Linear { weight, bias: None });
+            let given = self.feed_forward(x, layers, activation)?;
+            let arguments = [
+                logits.argument(),
+                given.argument(),
+                host(experts.bias),
+                out.argument(),
+            ];
+            let shape = [out.len(), out.width, logits.width, experts.top, index].map(number);
+            let groups = spread(out.len());
+            self.run(Kernel::Expert, Vec::new(), &shape, &arguments, groups)?;
+        }
         Ok(out)
     }
 
@@ -485,6 +518,7 @@ impl Compute for Gpu {
             distance(attention.mask.after),
             number(attention.bias.map_or(0, |bias| bias.reach)),
             u32::from(attention.bias.is_some()),
+            attention.cap.unwrap_or(0.0).to_bits(),
         ];
         let constants = vec![("SIZE", number(size))];
         let groups = [tiles.len(), count];

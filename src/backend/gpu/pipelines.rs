@@ -19,6 +19,7 @@ pub enum Kernel {
     Add,
     Attention,
     Concatenate,
+    Expert,
     Gate,
     Gather,
     Halve,
@@ -34,10 +35,11 @@ pub enum Kernel {
 impl Kernel {
     /// All kernels.
     #[cfg(all(test, not(target_arch = "wasm32")))]
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Add,
         Self::Attention,
         Self::Concatenate,
+        Self::Expert,
         Self::Gate,
         Self::Gather,
         Self::Halve,
@@ -57,6 +59,7 @@ impl Kernel {
             Self::Add => (include_str!("kernels/add.wgsl"), "add"),
             Self::Attention => (include_str!("kernels/attention.wgsl"), "attention"),
             Self::Concatenate => (include_str!("kernels/concatenate.wgsl"), "concatenate"),
+            Self::Expert => (include_str!("kernels/expert.wgsl"), "expert"),
             Self::Gate => (include_str!("kernels/gate.wgsl"), "gate"),
             Self::Gather => (include_str!("kernels/gather.wgsl"), "gather"),
             Self::Halve => (include_str!("kernels/halve.wgsl"), "halve"),
@@ -157,7 +160,7 @@ pub fn specialised(
     };
     let is_product = matches!(kernel, Kernel::Linear | Kernel::Splade);
     let mut lines: Vec<(&str, Cow<str>)> = Vec::new();
-    if is_product || kernel == Kernel::Gate {
+    if is_product || matches!(kernel, Kernel::Add | Kernel::Gate) {
         lines.push((ACTIVATE, include_str!("kernels/activation.wgsl").into()));
     }
     if is_product && !has_dot {

@@ -354,13 +354,52 @@ fn norms() {
         same!(0.0, format!("sum, {rows} × {width}"), backend => {
             let x = backend.upload(x.clone(), rows).unwrap();
             let y = backend.upload(y.clone(), rows).unwrap();
-            backend.add(&x, &y).unwrap()
+            backend.add(&x, &y, 1.0, Activation::Identity).unwrap()
+        });
+        same!(5e-6, format!("activated sum, {rows} × {width}"), backend => {
+            let x = backend.upload(x.clone(), rows).unwrap();
+            let y = backend.upload(y.clone(), rows).unwrap();
+            backend.add(&x, &y, 0.4, Activation::Gelu).unwrap()
         });
         same!(0.0, format!("side by side, {rows} × {width}"), backend => {
             let x = backend.upload(x.clone(), rows).unwrap();
             let y = backend.upload([y.clone(), x_of(&y)].concat(), rows).unwrap();
             backend.concatenate(&[&x, &y]).unwrap()
         });
+    }
+}
+
+#[test]
+fn experts() {
+    let mut random = Random(21);
+    for (rows, hidden, inner, count, top) in
+        [(1, 48, 100, 1, 1), (7, 48, 100, 5, 2), (70, 65, 33, 8, 3)]
+    {
+        let x = random.vec(rows * hidden);
+        let router = random.vec(count * hidden);
+        let bias = random.vec(hidden);
+        let matrices: Vec<_> = (0..count)
+            .map(|_| [random.vec(inner * hidden), random.vec(hidden * inner)])
+            .collect();
+        for dtype in DTYPES {
+            same!(tolerance(dtype) * 4.0, format!("{count} experts, {dtype:?}"), backend => {
+                let router = packed(backend, &router, hidden, WeightDtype::F32);
+                let matrices: Vec<_> = matrices
+                    .iter()
+                    .map(|[up, down]| {
+                        [packed(backend, up, hidden, dtype), packed(backend, down, inner, dtype)]
+                    })
+                    .collect();
+                let experts = Experts {
+                    router: &router,
+                    matrices: matrices.iter().map(|[up, down]| [up, down]).collect(),
+                    top,
+                    bias: &bias,
+                };
+                let x = backend.upload(x.clone(), rows).unwrap();
+                backend.experts(&x, &experts, Activation::Gelu).unwrap()
+            });
+        }
     }
 }
 
@@ -428,6 +467,7 @@ fn attention() {
         let plain = Attention {
             heads,
             scale: 0.3,
+            cap: None,
             mask: Mask::default(),
             head_norms: None,
             rotary: None,
@@ -456,6 +496,14 @@ fn attention() {
                 "backwards",
                 Attention {
                     mask: window(Some(40), Some(0)),
+                    ..plain
+                },
+            ),
+            (
+                "cap",
+                Attention {
+                    cap: Some(0.4),
+                    mask: window(None, Some(0)),
                     ..plain
                 },
             ),
@@ -640,6 +688,7 @@ fn a_row_has_the_same_bits_alone_and_among_others() {
             size: 16,
         },
         scale: 0.3,
+        cap: None,
         mask: Mask::default(),
         head_norms: None,
         rotary: None,
@@ -682,7 +731,7 @@ fn memory_that_runs_out_is_an_error_with_sizes_in_it_and_no_more() {
     let gpu = pollster::block_on(Gpu::open()).unwrap();
     let start = || {
         let x = gpu.upload(vec![1.0; 3000], 2).unwrap();
-        let sum = gpu.add(&x, &x).unwrap();
+        let sum = gpu.add(&x, &x, 1.0, Activation::Identity).unwrap();
         gpu.read(vec![ReadBack::All(sum)]).unwrap()
     };
     let code = |reading: Reading| {

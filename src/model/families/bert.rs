@@ -31,6 +31,7 @@ pub const FAMILY: Family = Family {
     classifier: Some(ClassifierNames::BERT),
     instruction: None,
     m3_heads: false,
+    has_tasks: false,
 };
 
 pub const NAMES: Names = Names {
@@ -47,6 +48,8 @@ pub const NAMES: Names = Names {
         "attention.self.value",
     ],
     head_norms: None,
+    wide_norms: None,
+    experts: None,
     attention_output: "attention.output.dense",
     attention_norms: NormNames::post("attention.output.LayerNorm"),
     ffn_up: "intermediate.dense",
@@ -54,6 +57,7 @@ pub const NAMES: Names = Names {
     ffn_down: "output.dense",
     ffn_norms: NormNames::post("output.LayerNorm"),
     final_norm: None,
+    is_saved: false,
 };
 
 fn spec(config: &Config) -> Result<Spec> {
@@ -89,6 +93,7 @@ pub fn without_types(config: &Config) -> Result<Spec> {
         intermediate_size: config.size("intermediate_size", MOST_WIDTH)?,
         heads,
         attention_scale: attention_scale(heads),
+        attention_cap: None,
         layers: vec![LayerSpec::default(); config.size("num_hidden_layers", MOST_LAYERS)?],
         shared_layers: false,
         positions: Positions::FromZero { rows },
@@ -101,5 +106,7 @@ pub fn without_types(config: &Config) -> Result<Spec> {
         norm: NormKind::Layer,
         norm_eps: config.epsilon("layer_norm_eps", 1e-12)?,
         biases: Biases::ALL,
+        experts: None,
+        adapters: None,
     })
 }

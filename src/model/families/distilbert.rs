@@ -44,6 +44,7 @@ pub const FAMILY: Family = Family {
     }),
     instruction: None,
     m3_heads: false,
+    has_tasks: false,
 };
 
 /// What transformers builds each LayerNorm of DistilBERT with; its config has no field for it.
@@ -61,6 +62,7 @@ fn spec(config: &Config) -> Result<Spec> {
         intermediate_size: config.size("hidden_dim", MOST_WIDTH)?,
         heads,
         attention_scale: attention_scale(heads),
+        attention_cap: None,
         layers: vec![LayerSpec::default(); config.size("n_layers", MOST_LAYERS)?],
         shared_layers: false,
         positions: Positions::FromZero { rows },
@@ -73,5 +75,7 @@ fn spec(config: &Config) -> Result<Spec> {
         norm: NormKind::Layer,
         norm_eps: NORM_EPS,
         biases: Biases::ALL,
+        experts: None,
+        adapters: None,
     })
 }

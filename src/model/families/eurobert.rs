@@ -27,6 +27,7 @@ fn spec(config: &Config) -> Result<Spec> {
     let layer = LayerSpec {
         mask: Mask::default(),
         rope: Some(rope::read(config, 10_000.0)?),
+        experts: false,
     };
     llama::decoder(config, layer, 8192, 1e-5)
 }

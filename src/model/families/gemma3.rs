@@ -14,20 +14,23 @@ pub const FAMILY: Family = Family {
     classes: &["Gemma3", "Gemma3Text"],
     is: always,
     spec,
-    spellings: &[Names {
-        head_norms: qwen3::HEAD_NORMS,
-        attention_norms: NormNames {
-            branch: Some("post_attention_layernorm"),
-            ..NormNames::pre("input_layernorm")
-        },
-        ffn_norms: NormNames {
-            branch: Some("post_feedforward_layernorm"),
-            ..NormNames::pre("pre_feedforward_layernorm")
-        },
-        ..mistral::NAMES
-    }],
+    spellings: &[NAMES],
     instruction: None,
     ..mistral::FAMILY
+};
+
+/// Tensor names.
+pub const NAMES: Names = Names {
+    head_norms: qwen3::HEAD_NORMS,
+    attention_norms: NormNames {
+        branch: Some("post_attention_layernorm"),
+        ..NormNames::pre("input_layernorm")
+    },
+    ffn_norms: NormNames {
+        branch: Some("post_feedforward_layernorm"),
+        ..NormNames::pre("pre_feedforward_layernorm")
+    },
+    ..mistral::NAMES
 };
 
 fn spec(config: &Config) -> Result<Spec> {
@@ -68,9 +71,15 @@ fn spec(config: &Config) -> Result<Spec> {
         LayerSpec {
             mask,
             rope: Some(ropes.of(kind)),
+            experts: false,
         }
     });
-    let spec = mistral::decoder(config, layers.collect())?;
+    decoder(config, layers.collect())
+}
+
+/// Reads the config fields that Gemma 2's and Gemma 3's decoders share.
+pub fn decoder(config: &Config, layers: Vec<LayerSpec>) -> Result<Spec> {
+    let spec = mistral::decoder(config, layers)?;
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_precision_loss,

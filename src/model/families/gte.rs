@@ -59,6 +59,7 @@ pub const FAMILY: Family = Family {
     }),
     instruction: None,
     m3_heads: false,
+    has_tasks: false,
 };
 
 fn spec(config: &Config) -> Result<Spec> {

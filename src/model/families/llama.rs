@@ -2,6 +2,7 @@
 //! scales.
 
 use super::{Family, MOST_LAYERS, MOST_ROWS, always, mistral};
+use crate::backend::Mask;
 use crate::error::Result;
 use crate::model::families::config::Config;
 use crate::model::transformer::rope;
@@ -17,11 +18,30 @@ pub const FAMILY: Family = Family {
     ..mistral::FAMILY
 };
 
+/// NVIDIA's embedders (llama-embed-nemotron-8b): the same with attention in both directions.
+pub const BIDIRECTIONAL: Family = Family {
+    name: "llama_bidirec",
+    model_types: &["llama_bidirec"],
+    classes: &["LlamaBidirectional"],
+    code: &[
+        "llama_bidirectional_model.LlamaBidirectionalConfig",
+        "llama_bidirectional_model.LlamaBidirectionalModel",
+    ],
+    code_of: &["nvidia/"],
+    spec: |config| masked(config, Mask::default()),
+    ..FAMILY
+};
+
 fn spec(config: &Config) -> Result<Spec> {
     mistral::no_other_direction(config)?;
+    masked(config, mistral::mask(config, None)?)
+}
+
+fn masked(config: &Config, mask: Mask) -> Result<Spec> {
     let layer = LayerSpec {
-        mask: mistral::mask(config, None)?,
+        mask,
         rope: Some(rope::read(config, 10_000.0)?),
+        experts: false,
     };
     decoder(config, layer, 2048, 1e-6)
 }

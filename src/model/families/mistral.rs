@@ -26,6 +26,7 @@ pub const FAMILY: Family = Family {
     classifier: None,
     instruction: Some("Instruct: {}\nQuery: "),
     m3_heads: false,
+    has_tasks: false,
 };
 
 pub const NAMES: Names = Names {
@@ -38,6 +39,8 @@ pub const NAMES: Names = Names {
     layer: "layers.{}.",
     qkv: &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
     head_norms: None,
+    wide_norms: None,
+    experts: None,
     attention_output: "self_attn.o_proj",
     attention_norms: NormNames::pre("input_layernorm"),
     ffn_up: "",
@@ -45,6 +48,7 @@ pub const NAMES: Names = Names {
     ffn_down: "mlp.down_proj",
     ffn_norms: NormNames::pre("post_attention_layernorm"),
     final_norm: Some("norm"),
+    is_saved: false,
 };
 
 fn spec(config: &Config) -> Result<Spec> {
@@ -58,6 +62,7 @@ fn spec(config: &Config) -> Result<Spec> {
     let layer = LayerSpec {
         mask: mask(config, window)?,
         rope: Some(rope::read(config, 10_000.0)?),
+        experts: false,
     };
     let count = config.size("num_hidden_layers", MOST_LAYERS)?;
     decoder(config, vec![layer; count])
@@ -109,6 +114,7 @@ pub fn decoder(config: &Config, layers: Vec<LayerSpec>) -> Result<Spec> {
         intermediate_size: config.size("intermediate_size", MOST_WIDTH)?,
         heads,
         attention_scale: attention_scale(heads),
+        attention_cap: None,
         layers,
         shared_layers: false,
         positions: Positions::None,
@@ -125,5 +131,7 @@ pub fn decoder(config: &Config, layers: Vec<LayerSpec>) -> Result<Spec> {
             attention_output: bias,
             ..Biases::NONE
         },
+        experts: None,
+        adapters: None,
     })
 }

@@ -8,6 +8,7 @@ pub mod config;
 mod distilbert;
 mod electra;
 mod eurobert;
+mod gemma2;
 mod gemma3;
 mod gte;
 mod jina_bert;
@@ -20,6 +21,7 @@ mod qwen2;
 mod qwen3;
 mod roberta;
 mod t5;
+mod xlm_roberta_flash;
 
 use self::config::Config;
 use crate::backend::{Activation, Heads, Pooling};
@@ -57,6 +59,8 @@ pub struct Family {
     pub instruction: Option<&'static str>,
     /// Whether BGE-M3's heads may lie beside the weights.
     pub m3_heads: bool,
+    /// Whether its models may have adapters for tasks.
+    pub has_tasks: bool,
 }
 
 /// Tensor names, without prefix. A "module" has a `.weight` and may have a `.bias`; a layer's names follow `layer` with
@@ -80,12 +84,16 @@ pub struct Names {
     pub qkv: &'static [&'static str],
     /// Modules of a layer: norms of each query head and of each key head.
     pub head_norms: Option<[&'static str; 2]>,
+    /// Modules of a layer: norms of all query heads together and of all key heads.
+    pub wide_norms: Option<[&'static str; 2]>,
     /// Module of a layer: projection of the attention's output.
     pub attention_output: &'static str,
     /// Norms around attention.
     pub attention_norms: NormNames,
     /// Module of a layer: first product of a feed-forward block without a gate.
     pub ffn_up: &'static str,
+    /// The experts of a layer that has them in place of a feed-forward block.
+    pub experts: Option<ExpertNames>,
     /// Modules of a layer: gate and first product of a gated feed-forward block in the order of the
     /// `Spec`'s gate, or one for both.
     pub ffn_gated: &'static [&'static str],
@@ -95,6 +103,23 @@ pub struct Names {
     pub ffn_norms: NormNames,
     /// Module: norm after the last layer.
     pub final_norm: Option<&'static str>,
+    /// Whether this is the spelling of saved models, where each matrix of the experts and adapters is
+    /// a tensor of its own, and weights with adapters have the usual names.
+    pub is_saved: bool,
+}
+
+/// Tensor names of the experts of a layer. Those of the two products have no `.weight`, and hold all
+/// experts, one after the other: `[experts · intermediate, hidden]`. The second is transposed.
+#[derive(Clone, Copy)]
+pub struct ExpertNames {
+    /// Module: gives a logit for each expert, without a bias.
+    pub router: &'static str,
+    /// Tensor: the first product.
+    pub up: &'static str,
+    /// Tensor: the second product.
+    pub down: &'static str,
+    /// Tensor: what is added to the sum of the experts.
+    pub bias: &'static str,
 }
 
 /// Norms around one block of a layer, as modules of the layer: x ← after(x + branch(block(before(x)))).
@@ -106,6 +131,8 @@ pub struct NormNames {
     pub before_skips_first: bool,
     /// Of the block's output.
     pub branch: Option<&'static str>,
+    /// Whether that is of the sum with the residual, which is added again after it.
+    pub branch_adds: bool,
     /// Of the sum with the residual.
     pub after: Option<&'static str>,
 }
@@ -115,6 +142,7 @@ impl NormNames {
         before: None,
         before_skips_first: false,
         branch: None,
+        branch_adds: false,
         after: None,
     };
 
@@ -208,8 +236,10 @@ const MOST_LAYERS: usize = 1024;
 /// The first that fits is taken.
 const FAMILIES: &[Family] = &[
     jina_bert::FAMILY,
+    jina_bert::QK,
     albert::FAMILY,
     bert::FAMILY,
+    xlm_roberta_flash::FAMILY,
     roberta::FAMILY,
     distilbert::FAMILY,
     electra::FAMILY,
@@ -217,11 +247,14 @@ const FAMILIES: &[Family] = &[
     mpnet::FAMILY,
     modernbert::FAMILY,
     nomic_bert::FAMILY,
+    nomic_bert::MOE,
     gte::FAMILY,
     llama::FAMILY,
+    llama::BIDIRECTIONAL,
     qwen2::FAMILY,
     qwen3::FAMILY,
     mistral::FAMILY,
+    gemma2::FAMILY,
     gemma3::FAMILY,
     t5::FAMILY,
 ];

@@ -31,6 +31,8 @@ pub const FAMILY: Family = Family {
         layer: "layers.{}.",
         qkv: &["attn.Wqkv"],
         head_norms: None,
+        wide_norms: None,
+        experts: None,
         attention_output: "attn.Wo",
         attention_norms: NormNames {
             before_skips_first: true,
@@ -41,6 +43,7 @@ pub const FAMILY: Family = Family {
         ffn_down: "mlp.Wo",
         ffn_norms: NormNames::pre("mlp_norm"),
         final_norm: Some("final_norm"),
+        is_saved: false,
     }],
     mlm: Some(MlmNames {
         transform: "head.dense",
@@ -59,6 +62,7 @@ pub const FAMILY: Family = Family {
     }),
     instruction: None,
     m3_heads: false,
+    has_tasks: false,
 };
 
 /// What the head for sequence classification reads.
@@ -106,6 +110,7 @@ fn spec(config: &Config) -> Result<Spec> {
             },
         },
         rope: Some(ropes.of(kind)),
+        experts: false,
     });
     let bias = config.flag("attention_bias", false)?;
     let ffn_bias = config.flag("mlp_bias", false)?;
@@ -116,6 +121,7 @@ fn spec(config: &Config) -> Result<Spec> {
         intermediate_size: config.size("intermediate_size", MOST_WIDTH)?,
         heads,
         attention_scale: attention_scale(heads),
+        attention_cap: None,
         layers: layers.collect(),
         shared_layers: false,
         positions: Positions::None,
@@ -135,5 +141,7 @@ fn spec(config: &Config) -> Result<Spec> {
             ffn_down: ffn_bias,
             norm: config.flag("norm_bias", false)?,
         },
+        experts: None,
+        adapters: None,
     })
 }

@@ -26,6 +26,7 @@ pub const FAMILY: Family = Family {
     classifier: Some(ClassifierNames::ROBERTA),
     instruction: None,
     m3_heads: false,
+    has_tasks: false,
 };
 
 /// Both are fixed in the reference, whatever the config says.

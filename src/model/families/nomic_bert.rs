@@ -1,22 +1,23 @@
 //! NomicBERT (Nussbaum et al. 2024): BERT with rotary positions, SwiGLU and no biases but the norms'.
 //!
-//! Its own config is in GPT-2's spelling; transformers 5 writes BERT's, and other tensor names.
+//! Its own config is in GPT-2's spelling; transformers 5 writes BERT's, and other tensor names. nomic-embed-text-v2-moe
+//! (Nussbaum et al. 2025) has biases, GELU without a gate, and experts in every other layer.
 
 use super::{
-    BERT_HEADS, ClassifierNames, Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names, NormNames,
-    always, attention_scale, bert, encoder, heads,
+    BERT_HEADS, ClassifierNames, ExpertNames, Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names,
+    NormNames, attention_scale, bert, encoder, heads,
 };
 use crate::backend::{Activation, Gate, NormKind};
 use crate::error::Result;
 use crate::model::families::config::Config;
 use crate::model::transformer::rope;
-use crate::model::transformer::spec::{Biases, LayerSpec, Positions, Spec};
+use crate::model::transformer::spec::{Biases, Experts, LayerSpec, Positions, Spec};
 
 pub const FAMILY: Family = Family {
     name: "nomic_bert",
     model_types: &["nomic_bert"],
     classes: &["NomicBert"],
-    is: always,
+    is: |config| !has_experts(config),
     prefixes: &["", "nomic_bert.", "bert."],
     unused: BERT_HEADS,
     code: &[
@@ -27,17 +28,7 @@ pub const FAMILY: Family = Family {
     code_of: &["nomic-ai/", "Snowflake/snowflake-arctic-embed-m-long"],
     spec,
     spellings: &[
-        Names {
-            embedding_norm: Some("emb_ln"),
-            layer: "encoder.layers.{}.",
-            qkv: &["attn.Wqkv"],
-            attention_output: "attn.out_proj",
-            attention_norms: NormNames::post("norm1"),
-            ffn_gated: &["mlp.fc12", "mlp.fc11"],
-            ffn_down: "mlp.fc2",
-            ffn_norms: NormNames::post("norm2"),
-            ..bert::NAMES
-        },
+        ORIGINAL,
         Names {
             layer: "layers.{}.",
             qkv: &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
@@ -53,9 +44,99 @@ pub const FAMILY: Family = Family {
     classifier: Some(ClassifierNames::BERT),
     instruction: None,
     m3_heads: false,
+    has_tasks: false,
 };
 
+const ORIGINAL: Names = Names {
+    embedding_norm: Some("emb_ln"),
+    layer: "encoder.layers.{}.",
+    qkv: &["attn.Wqkv"],
+    attention_output: "attn.out_proj",
+    attention_norms: NormNames::post("norm1"),
+    ffn_gated: &["mlp.fc12", "mlp.fc11"],
+    ffn_down: "mlp.fc2",
+    ffn_norms: NormNames::post("norm2"),
+    ..bert::NAMES
+};
+
+/// With experts.
+pub const MOE: Family = Family {
+    name: "nomic_bert_moe",
+    is: has_experts,
+    spec: moe,
+    spellings: &[
+        EXPERTS,
+        Names {
+            is_saved: true,
+            ..EXPERTS
+        },
+    ],
+    classifier: None,
+    ..FAMILY
+};
+
+const EXPERTS: Names = Names {
+    experts: Some(ExpertNames {
+        router: "mlp.router.layer",
+        up: "mlp.experts.mlp.w1",
+        down: "mlp.experts.mlp.w2",
+        bias: "mlp.experts.bias",
+    }),
+    ffn_up: "mlp.fc1",
+    ..ORIGINAL
+};
+
+fn has_experts(config: &Config) -> bool {
+    config.get("num_experts").is_some_and(|count| *count != 0)
+}
+
 fn spec(config: &Config) -> Result<Spec> {
+    for field in ["qkv_proj_bias", "mlp_fc1_bias", "mlp_fc2_bias"] {
+        if config.flag(field, false)? {
+            return Err(config.wrong(field, "false"));
+        }
+    }
+    read(config, "swiglu", Activation::Silu)
+}
+
+fn moe(config: &Config) -> Result<Spec> {
+    const MOST_EXPERTS: usize = 1 << 10;
+    let spec = read(config, "gelu", Activation::Gelu)?;
+    for field in ["expert_choice_router", "moe_normalize_expert_weights"] {
+        config.only(field, &[false.into()])?;
+    }
+    config.only("num_shared_experts", &[0.into()])?;
+    config.only("ffn_div", &[1.into()])?;
+    let count = config.size("num_experts", MOST_EXPERTS)?;
+    let every = config.size("moe_every_n_layers", MOST_LAYERS)?;
+    let layers = spec
+        .layers
+        .iter()
+        .enumerate()
+        .map(|(index, layer)| LayerSpec {
+            experts: index % every == 1,
+            ..*layer
+        });
+    Ok(Spec {
+        gate: None,
+        layers: layers.collect(),
+        biases: Biases {
+            qkv: config.flag("qkv_proj_bias", false)?,
+            attention_output: config.flag("qkv_proj_bias", false)?,
+            ffn_up: config.flag("mlp_fc1_bias", false)?,
+            ffn_down: config.flag("mlp_fc2_bias", false)?,
+            norm: true,
+        },
+        experts: Some(Experts {
+            count,
+            top: config.size("moe_top_k", count)?,
+        }),
+        ..spec
+    })
+}
+
+/// Reads what both have in common. In the original spelling the activation must be `name`.
+fn read(config: &Config, name: &str, original_activation: Activation) -> Result<Spec> {
     encoder(config)?;
     let original = config.get("n_embd").is_some();
     let [hidden, intermediate, layers, count, eps, activation] = if original {
@@ -78,16 +159,13 @@ fn spec(config: &Config) -> Result<Spec> {
         ]
     };
     let activation = match config.text(activation)? {
-        Some("swiglu") if original => Activation::Silu,
-        _ if original => return Err(config.wrong(activation, "\"swiglu\"")),
+        Some(own) if original && own == name => original_activation,
+        _ if original => return Err(config.wrong(activation, &format!("{name:?}"))),
         _ => config.activation(activation, "silu")?,
     };
     for field in [
         "prenorm",
         "rotary_emb_interleaved",
-        "qkv_proj_bias",
-        "mlp_fc1_bias",
-        "mlp_fc2_bias",
         "use_rms_norm",
         "causal",
         "parallel_block",
@@ -134,6 +212,7 @@ fn spec(config: &Config) -> Result<Spec> {
         intermediate_size: config.size(intermediate, MOST_WIDTH)?,
         heads,
         attention_scale: attention_scale(heads),
+        attention_cap: None,
         layers: vec![layer; config.size(layers, MOST_LAYERS)?],
         shared_layers: false,
         positions: Positions::None,
@@ -149,5 +228,7 @@ fn spec(config: &Config) -> Result<Spec> {
             norm: true,
             ..Biases::NONE
         },
+        experts: None,
+        adapters: None,
     })
 }

@@ -1,7 +1,8 @@
-//! Qwen2 (Yang et al. 2024), of the gte-Qwen2 models: Mistral's decoder with biases of queries, keys and
-//! values.
+//! Qwen2 (Yang et al. 2024): Mistral's decoder with biases of queries, keys and values. The code of the gte-Qwen2 models,
+//! which stella_en_1.5B_v5 has too, is the same with attention in both directions.
 
 use super::{Family, always, mistral, qwen3};
+use crate::backend::Mask;
 use crate::error::Result;
 use crate::model::families::config::Config;
 use crate::model::transformer::spec::{Biases, Spec};
@@ -11,9 +12,20 @@ pub const FAMILY: Family = Family {
     model_types: &["qwen2"],
     classes: &["Qwen2"],
     is: always,
+    code: &[OWN_CODE],
+    code_of: &["Alibaba-NLP/", "NovaSearch/"],
     spec,
     ..mistral::FAMILY
 };
+
+/// Alibaba's code, whose attention is bidirectional whatever the config says.
+const OWN_CODE: &str = "modeling_qwen.Qwen2Model";
+
+fn has_own_code(config: &Config) -> bool {
+    let code = config.get("auto_map").and_then(|map| map.get("AutoModel"));
+    code.and_then(serde_json::Value::as_str)
+        .is_some_and(|place| place.ends_with(OWN_CODE))
+}
 
 fn spec(config: &Config) -> Result<Spec> {
     let field = "num_key_value_heads";
@@ -21,7 +33,14 @@ fn spec(config: &Config) -> Result<Spec> {
         // The reference takes 32 then, whatever the number of heads.
         return Err(config.wrong(field, "a whole number"));
     }
-    let spec = mistral::decoder(config, qwen3::layers(config)?)?;
+    let mut layers = qwen3::layers(config)?;
+    if has_own_code(config) {
+        config.only("use_sliding_window", &[false.into()])?;
+        for layer in &mut layers {
+            layer.mask = Mask::default();
+        }
+    }
+    let spec = mistral::decoder(config, layers)?;
     Ok(Spec {
         // These are no matter of `attention_bias`.
         biases: Biases {

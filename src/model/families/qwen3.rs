@@ -55,7 +55,11 @@ pub fn layers(config: &Config) -> Result<Vec<LayerSpec>> {
     let layers = kinds.into_iter().map(|kind| {
         let window = window.filter(|_| kind == LayerKind::Sliding);
         let mask = mistral::mask(config, window)?;
-        Ok(LayerSpec { mask, rope })
+        Ok(LayerSpec {
+            mask,
+            rope,
+            experts: false,
+        })
     });
     layers.collect()
 }

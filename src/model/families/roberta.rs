@@ -22,6 +22,7 @@ pub const FAMILY: Family = Family {
     classifier: Some(ClassifierNames::ROBERTA),
     instruction: None,
     m3_heads: true,
+    has_tasks: false,
 };
 
 pub const LM_HEAD: MlmNames = MlmNames {
@@ -33,7 +34,8 @@ pub const LM_HEAD: MlmNames = MlmNames {
     activation: Some(Activation::Gelu),
 };
 
-fn spec(config: &Config) -> Result<Spec> {
+/// Reads config.json.
+pub fn spec(config: &Config) -> Result<Spec> {
     bert::absolute_positions(config)?;
     let spec = bert::common(config)?;
     // 0 is a legal id, so this is read apart from the sizes, which begin at 1.

@@ -30,6 +30,7 @@ pub const FAMILY: Family = Family {
     classifier: None,
     instruction: None,
     m3_heads: false,
+    has_tasks: false,
 };
 
 const NAMES: Names = Names {
@@ -46,6 +47,8 @@ const NAMES: Names = Names {
         "layer.0.SelfAttention.v",
     ],
     head_norms: None,
+    wide_norms: None,
+    experts: None,
     attention_output: "layer.0.SelfAttention.o",
     attention_norms: NormNames::pre("layer.0.layer_norm"),
     ffn_up: "layer.1.DenseReluDense.wi",
@@ -53,6 +56,7 @@ const NAMES: Names = Names {
     ffn_down: "layer.1.DenseReluDense.wo",
     ffn_norms: NormNames::pre("layer.1.layer_norm"),
     final_norm: Some("encoder.final_layer_norm"),
+    is_saved: false,
 };
 
 /// T5 has no position table; this bounds the memory of one sequence.
@@ -87,6 +91,7 @@ fn spec(config: &Config) -> Result<Spec> {
         intermediate_size: config.size("d_ff", MOST_WIDTH)?,
         heads: bounded(config, heads, "d_kv")?,
         attention_scale: 1.0,
+        attention_cap: None,
         layers: vec![LayerSpec::default(); config.size("num_layers", MOST_LAYERS)?],
         shared_layers: false,
         positions: Positions::None,
@@ -102,5 +107,7 @@ fn spec(config: &Config) -> Result<Spec> {
         norm: NormKind::Rms,
         norm_eps: config.epsilon("layer_norm_epsilon", 1e-6)?,
         biases: Biases::NONE,
+        experts: None,
+        adapters: None,
     })
 }

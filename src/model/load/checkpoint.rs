@@ -250,7 +250,10 @@ impl<B: Backend> Checkpoint<B> {
             }
         }
         for target in reading.targets.iter().flatten() {
-            if let Target::Plain(plain) = target {
+            // The store has the hashes of stacks.
+            if let Target::Plain(plain) = target
+                && !matches!(plain.slot, Slot::Stack { .. })
+            {
                 self.fingerprint = self.fingerprint.wrapping_add(plain.hash.0);
             }
         }
@@ -259,7 +262,7 @@ impl<B: Backend> Checkpoint<B> {
 
     /// The weights, once all files have been read.
     pub fn finish(self) -> Result<Finished<B>> {
-        let mut fingerprint = self.fingerprint;
+        let mut fingerprint = self.fingerprint.wrapping_add(self.store.stacks);
         for partial in &self.inventory.quantized {
             if !partial.matrix.is_complete() {
                 let path = &self.layout.files[partial.file].path;
@@ -422,6 +425,7 @@ impl<B: Backend> Checkpoint<B> {
                     index: self.store.collected.len(),
                 },
                 tied: None,
+                saved: None,
             };
             targets.push(Some(Target::Plain(plain(tensor, &wanted)?)));
             let collected = Collected {

@@ -131,15 +131,40 @@ impl Inventory {
 
     /// Records a tensor. Every shard of a file finds the same.
     fn record(&mut self, Match { wanted, prefix, .. }: &Match) {
-        let is_it = |tensor: &Tensor| tensor.file == wanted.file && tensor.slot == wanted.slot;
-        if !self.tensors.iter().any(is_it) {
-            self.tensors.push(Tensor {
-                file: wanted.file,
-                prefix,
-                name: wanted.name.clone(),
-                shape: wanted.shape.clone(),
-                slot: wanted.slot,
-            });
+        let mut add = |name: String, shape: Vec<usize>, slot: Slot| {
+            let is_it = |tensor: &Tensor| tensor.file == wanted.file && tensor.slot == slot;
+            if !self.tensors.iter().any(is_it) {
+                self.tensors.push(Tensor {
+                    file: wanted.file,
+                    prefix,
+                    name,
+                    shape,
+                    slot,
+                });
+            }
+        };
+        let Slot::Stack {
+            matrix,
+            rows,
+            transposed,
+        } = wanted.slot
+        else {
+            let name = wanted.saved_name().to_owned();
+            return add(name, wanted.shape.clone(), wanted.slot);
+        };
+        let columns = wanted.shape.last().copied().unwrap_or(1);
+        let count = wanted.shape.iter().product::<usize>() / (rows * columns);
+        let shape = if transposed {
+            [columns, rows]
+        } else {
+            [rows, columns]
+        };
+        for index in 0..count {
+            let slot = Slot::Rows {
+                matrix: matrix + index,
+                first: 0,
+            };
+            add(wanted.part(index), shape.to_vec(), slot);
         }
     }
 
@@ -224,7 +249,7 @@ pub fn plain(tensor: &TensorInfo, wanted: &WantedTensor) -> Result<PlainTensor> 
     Ok(PlainTensor {
         slot: wanted.slot,
         rows,
-        hash: Fingerprint::new(&wanted.name),
+        hash: Fingerprint::new(wanted.saved_name()),
         name: tensor.name.clone(),
     })
 }

@@ -4,8 +4,8 @@
 use crate::model::families::{ClassifierNames, Family, MlmNames, Names, NormNames};
 use crate::model::load::onnx::{Blueprint, Head};
 use crate::model::transformer::layout::{
-    Encoder, Layer, Layout, Linear, MatrixId, MatrixShape, MlmHead, Norm, Norms, Precision, Slot,
-    VectorId, WantedTensor, WeightFile,
+    Encoder, FeedForward, Layer, Layout, Linear, LowRank, MatrixId, MatrixShape, MlmHead, Norm,
+    Norms, Precision, Qkv, Slot, VectorId, WantedTensor, WeightFile,
 };
 use crate::model::transformer::spec::{Relative, Spec};
 use crate::model::transformer::static_table::TableId;
@@ -14,6 +14,9 @@ use crate::weights::quantized::Quantization;
 /// The largest embedding table, in rows, that is held in f32. These are tables of positions and
 /// token types as a rule, in which an error affects every text in the same way.
 const SMALL_TABLE: usize = 1024;
+
+/// What follows the name of a module that has adapters, as torch's parametrisations name it.
+const ADAPTED: &str = ".parametrizations.weight.";
 
 /// A layout that is being built.
 #[derive(Default)]
@@ -169,6 +172,7 @@ impl LayoutBuilder {
             decoder: Linear {
                 weight,
                 bias: Some(bias),
+                adapters: None,
             },
         }
     }
@@ -284,7 +288,57 @@ impl LayoutBuilder {
         Linear {
             weight: matrix,
             bias,
+            adapters: None,
         }
+    }
+
+    /// `count` matrices of the same shape, kept in `precision`, which are one tensor in published
+    /// files: returns the first of them. Its name there and what their names in saved models begin
+    /// with are `names`; `spellings` says which spellings are those of saved models.
+    fn stack(
+        &mut self,
+        file: usize,
+        spellings: &[bool],
+        names: [String; 2],
+        stack: &Stack,
+    ) -> MatrixId {
+        let [rows, columns] = stack.shape;
+        let matrices = 0..stack.count;
+        let ids: Vec<MatrixId> = matrices
+            .map(|_| self.matrix([rows, columns], stack.precision))
+            .collect();
+        let [published, saved] = names;
+        for (spelling, is_saved) in self::spellings(spellings) {
+            if *is_saved {
+                for (index, matrix) in ids.iter().enumerate() {
+                    let slot = Slot::Rows {
+                        matrix: *matrix,
+                        first: 0,
+                    };
+                    let name = format!("{saved}.{index}.weight");
+                    self.want(file, spelling, name, &[rows, columns], slot);
+                }
+                continue;
+            }
+            let each = if stack.transposed {
+                [columns, rows]
+            } else {
+                [rows, columns]
+            };
+            let shape = if stack.is_flat {
+                vec![stack.count * each[0], each[1]]
+            } else {
+                vec![stack.count, each[0], each[1]]
+            };
+            let slot = Slot::Stack {
+                matrix: ids[0],
+                rows: each[0],
+                transposed: stack.transposed,
+            };
+            self.want(file, spelling, published.clone(), &shape, slot);
+            self.0.wanted.last_mut().expect("just pushed").saved = Some(saved.clone());
+        }
+        ids[0]
     }
 
     /// The parameters of a norm, under a name for each spelling.
@@ -307,8 +361,21 @@ impl LayoutBuilder {
             shape: shape.to_vec(),
             slot,
             tied: None,
+            saved: None,
         });
     }
+}
+
+/// Matrices that are one tensor.
+struct Stack {
+    count: usize,
+    /// Of each matrix.
+    shape: [usize; 2],
+    /// Whether the tensor has the transposed matrices.
+    transposed: bool,
+    /// Whether the tensor's first two dimensions are one.
+    is_flat: bool,
+    precision: Precision,
 }
 
 /// Items of which there is one for each spelling.
@@ -361,6 +428,8 @@ impl EncoderBuilder<'_> {
                 names.embedding_norm.map(str::to_owned)
             }),
             embedding_projection: self.embedding_projection(),
+            embedding_adapters: self.embedding_adapters(),
+            task: None,
             layers: if spec.shared_layers {
                 vec![self.layer(0); spec.layers.len()]
             } else {
@@ -389,22 +458,10 @@ impl EncoderBuilder<'_> {
     fn layer(&mut self, index: usize) -> Layer {
         let spec = self.spec;
         let (heads, biases) = (spec.heads, spec.biases);
-        let (hidden, ffn) = (spec.hidden_size, spec.intermediate_size);
+        let hidden = spec.hidden_size;
         let (queries, keys) = (heads.query_width(), heads.kv_width());
-        let (ups, up_rows): (Modules, &[usize]) = if spec.gate.is_some() {
-            (|names| names.ffn_gated.to_vec(), &[ffn, ffn])
-        } else {
-            (|names| vec![names.ffn_up], &[ffn])
-        };
         Layer {
-            qkv: self.linear(
-                index,
-                |names| names.qkv.to_vec(),
-                &[queries, keys, keys],
-                hidden,
-                biases.qkv,
-                Precision::Sensitive,
-            ),
+            qkv: self.qkv(index, [queries, keys, keys]),
             head_norms: self.head_norms(index),
             attention_output: self.linear(
                 index,
@@ -415,24 +472,148 @@ impl EncoderBuilder<'_> {
                 Precision::Sensitive,
             ),
             attention_norms: self.norms(index, |names| names.attention_norms),
-            ffn_up: self.linear(index, ups, up_rows, hidden, biases.ffn_up, Precision::Usual),
-            ffn_down: self.linear(
-                index,
-                |names| vec![names.ffn_down],
-                &[hidden],
-                ffn,
-                biases.ffn_down,
-                Precision::Narrow,
-            ),
+            ffn: if spec.layers[index].experts {
+                self.experts(index)
+            } else {
+                self.feed_forward(index)
+            },
             ffn_norms: self.norms(index, |names| names.ffn_norms),
         }
+    }
+
+    fn qkv(&mut self, index: usize, rows: [usize; 3]) -> Qkv {
+        let (hidden, bias) = (self.spec.hidden_size, self.spec.biases.qkv);
+        let precision = Precision::Sensitive;
+        let Some(norms) = self.wide_norms(index, [rows[0], rows[1]]) else {
+            let all: Modules = |names| names.qkv.to_vec();
+            return Qkv::One(self.linear(index, all, &rows, hidden, bias, precision));
+        };
+        let each: [Modules; 3] = [
+            |names| vec![names.qkv[0]],
+            |names| vec![names.qkv[1]],
+            |names| vec![names.qkv[2]],
+        ];
+        let mut at = 0;
+        let products = each.map(|module| {
+            at += 1;
+            self.linear(index, module, &[rows[at - 1]], hidden, bias, precision)
+        });
+        Qkv::Normed { products, norms }
+    }
+
+    fn feed_forward(&mut self, index: usize) -> FeedForward {
+        let spec = self.spec;
+        let (hidden, ffn, biases) = (spec.hidden_size, spec.intermediate_size, spec.biases);
+        let (ups, rows): (Modules, &[usize]) = if spec.gate.is_some() {
+            (|names| names.ffn_gated.to_vec(), &[ffn, ffn])
+        } else {
+            (|names| vec![names.ffn_up], &[ffn])
+        };
+        let (up, down) = (Precision::Usual, Precision::Narrow);
+        let downs: Modules = |names| vec![names.ffn_down];
+        FeedForward::Dense {
+            up: self.linear(index, ups, rows, hidden, biases.ffn_up, up),
+            down: self.linear(index, downs, &[hidden], ffn, biases.ffn_down, down),
+        }
+    }
+
+    /// Which spellings are those of saved models.
+    fn saved_spellings(&self) -> Vec<bool> {
+        self.spellings.iter().map(|names| names.is_saved).collect()
+    }
+
+    fn experts(&mut self, index: usize) -> FeedForward {
+        let spec = self.spec;
+        let names = &self.spellings[0];
+        let (Some(own), Some(experts)) = (names.experts, spec.experts) else {
+            unreachable!("a family whose layers have experts names them")
+        };
+        let (hidden, ffn) = (spec.hidden_size, spec.intermediate_size);
+        let router = in_layer(names, index, own.router);
+        let bias = in_layer(names, index, own.bias);
+        let spellings = self.saved_spellings();
+        let mut stack = |name: &str, shape: [usize; 2], transposed: bool| {
+            let name = in_layer(names, index, name);
+            let stack = Stack {
+                count: experts.count,
+                shape,
+                transposed,
+                is_flat: true,
+                precision: Precision::Usual,
+            };
+            let names = [name.clone(), name];
+            self.layout.stack(self.file, &spellings, names, &stack)
+        };
+        let up = stack(own.up, [ffn, hidden], false);
+        let down = stack(own.down, [hidden, ffn], true);
+        // A slightly other logit may choose another expert.
+        let shape = [experts.count, hidden];
+        let router = self
+            .layout
+            .linear(self.file, &router, shape, false, Precision::Full);
+        FeedForward::Experts {
+            router: router.weight,
+            up,
+            down,
+            bias: self.layout.vector(self.file, &[bias], &[hidden]),
+        }
+    }
+
+    /// The adapters of a module, if the model has some: of a linear one, `[out, in]`, or of a table,
+    /// `[rows, width]`.
+    fn adapters(&mut self, module: &str, shape: [usize; 2], is_table: bool) -> Option<LowRank> {
+        let adapters = self.spec.adapters.as_ref()?;
+        let (count, rank) = (adapters.tasks.len(), adapters.rank);
+        let spellings = self.saved_spellings();
+        let mut stack = |part: &str, shape: [usize; 2], transposed: bool| {
+            let stack = Stack {
+                count,
+                shape,
+                transposed,
+                is_flat: false,
+                precision: Precision::Full,
+            };
+            let names = [
+                format!("{module}{ADAPTED}0.lora_{part}"),
+                format!("{module}.lora_{part}"),
+            ];
+            self.layout.stack(self.file, &spellings, names, &stack)
+        };
+        Some(if is_table {
+            // A row of the table is a row of the first matrix times the second.
+            let [rows, width] = shape;
+            LowRank {
+                down: stack("A", [rows, rank], false),
+                up: stack("B", [width, rank], true),
+            }
+        } else {
+            let [out, input] = shape;
+            LowRank {
+                down: stack("A", [rank, input], false),
+                up: stack("B", [out, rank], false),
+            }
+        })
+    }
+
+    fn embedding_adapters(&mut self) -> Option<[LowRank; 2]> {
+        let spec = self.spec;
+        let names = &self.spellings[0];
+        let mut of = |name: &str, rows: usize| {
+            let module = name.strip_suffix(".weight").unwrap_or(name);
+            self.adapters(module, [rows, spec.embedding_size], true)
+        };
+        let words = of(names.word_embeddings, spec.vocab_size)?;
+        Some([words, of(names.token_type_embeddings, spec.token_types?)?])
     }
 
     /// An embedding table.
     fn table(&mut self, name: fn(&Names) -> &'static str, rows: usize) -> MatrixId {
         let names: Vec<&str> = self.spellings.iter().map(name).collect();
-        self.layout
-            .table(self.file, &names, [rows, self.spec.embedding_size])
+        let first = self.layout.0.wanted.len();
+        let shape = [rows, self.spec.embedding_size];
+        let table = self.layout.table(self.file, &names, shape);
+        self.rename_adapted(first);
+        table
     }
 
     /// Modules of a layer as one product. There is a module for each of `rows`, or a single one for
@@ -455,14 +636,51 @@ impl EncoderBuilder<'_> {
                 .collect(),
         };
         let stacked: StackedModules = self.spellings.iter().map(parts).collect();
-        self.layout
-            .stacked(self.file, &stacked, input, bias, precision)
+        let first = self.layout.0.wanted.len();
+        let mut linear = self
+            .layout
+            .stacked(self.file, &stacked, input, bias, precision);
+        // Modules with adapters are not stacked.
+        if let [(module, out)] = stacked[0].as_slice() {
+            self.rename_adapted(first);
+            linear.adapters = self.adapters(module, [*out, input], false);
+        }
+        linear
+    }
+
+    /// The names of weights that have adapters, from number `first` on.
+    fn rename_adapted(&mut self, first: usize) {
+        if self.spec.adapters.is_none() {
+            return;
+        }
+        let spellings = self.spellings;
+        for wanted in &mut self.layout.0.wanted[first..] {
+            let is_saved = wanted.spelling.is_some_and(|at| spellings[at].is_saved);
+            if let Some(module) = wanted.name.strip_suffix(".weight").filter(|_| !is_saved) {
+                let name = format!("{module}{ADAPTED}original");
+                wanted.saved = Some(std::mem::replace(&mut wanted.name, name));
+            }
+        }
     }
 
     fn head_norms(&mut self, index: usize) -> Option<[Norm; 2]> {
+        let size = self.spec.heads.size;
+        self.two_norms(index, [size; 2], |names| names.head_norms)
+    }
+
+    fn wide_norms(&mut self, index: usize, widths: [usize; 2]) -> Option<[Norm; 2]> {
+        self.two_norms(index, widths, |names| names.wide_norms)
+    }
+
+    fn two_norms(
+        &mut self,
+        index: usize,
+        widths: [usize; 2],
+        of: fn(&Names) -> Option<[&'static str; 2]>,
+    ) -> Option<[Norm; 2]> {
         let mut norm = |which: usize| {
-            let name = |names: &Names| Some(in_layer(names, index, names.head_norms?[which]));
-            self.norm_of(self.spec.heads.size, name)
+            let name = |names: &Names| Some(in_layer(names, index, of(names)?[which]));
+            self.norm_of(widths[which], name)
         };
         Some([norm(0)?, norm(1)?])
     }
@@ -472,6 +690,7 @@ impl EncoderBuilder<'_> {
             .spellings
             .iter()
             .any(|names| around(names).before_skips_first);
+        let branch_adds = around(&self.spellings[0]).branch_adds;
         let mut norm = |name: fn(NormNames) -> Option<&'static str>| {
             self.norm(|names| Some(in_layer(names, index, name(around(names))?)))
         };
@@ -482,6 +701,7 @@ impl EncoderBuilder<'_> {
                 norm(|names| names.before)
             },
             branch: norm(|names| names.branch),
+            branch_adds,
             after: norm(|names| names.after),
         }
     }

@@ -12,10 +12,13 @@ use crate::backend::{Activation, Pooling, Splade, SpladeActivation, SpladeStrate
 use crate::error::{Error, Result};
 use crate::model::families::config::{self, Config};
 
+/// The module of jina-embeddings-v3's own code, a Transformer that takes the name of a task.
+pub const TASKS: &str = "custom_st.Transformer";
+
 /// One entry of modules.json.
 #[derive(Clone, Debug)]
 pub struct ModuleEntry {
-    /// Last component of the module's type.
+    /// Last component of the module's type, or [`TASKS`].
     pub kind: String,
     /// Its folder; "" for the root of the repository.
     pub path: String,
@@ -27,10 +30,16 @@ impl ModuleEntry {
     /// A module by the full name of its type. `None` for a module that does not change vectors.
     fn new(kind: &str, path: String) -> Result<Option<Self>> {
         let is_pylate = kind == PYLATE;
-        if !is_pylate && !kind.starts_with("sentence_transformers.") {
-            return Err(unsupported(kind));
+        let kind = match kind.strip_prefix("sentence_transformers.") {
+            Some(own) => own,
+            None if is_pylate || kind == TASKS => kind,
+            None => return Err(unsupported(kind)),
+        };
+        let kind = match kind {
+            TASKS => kind,
+            _ => kind.rsplit('.').next().unwrap_or_default(),
         }
-        let kind = kind.rsplit('.').next().unwrap_or_default().to_owned();
+        .to_owned();
         Ok((kind != "Dropout").then_some(Self {
             kind,
             path,
@@ -266,7 +275,7 @@ pub fn module(entry: &ModuleEntry, config: Option<&Config>) -> Result<Module> {
     }
 }
 
-/// The error about a module of another type.
+/// The error about a module that is not implemented.
 pub fn unsupported(kind: &str) -> Error {
     Error::UnsupportedModel(format!(
         "modules.json names a module of type {kind}, which is not supported; supported are sentence-transformers' Transformer, MLMTransformer, StaticEmbedding and SparseStaticEmbedding at the beginning, Router, Pooling, Dense, Normalize, Dropout and SpladePooling, and PyLate's Dense and MultiVectorMask in late-interaction models"

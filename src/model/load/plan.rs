@@ -30,7 +30,7 @@ use crate::model::transformer::candle;
 use crate::model::transformer::classifier::Classifier;
 use crate::model::transformer::heads::{DenseHead, SparseHead, TokenProjection};
 use crate::model::transformer::late::Late;
-use crate::model::transformer::layout::MlmHead;
+use crate::model::transformer::layout::{Encoder, MlmHead};
 use crate::model::transformer::route::StaticEmbedding;
 use crate::model::transformer::route::{AnyEncoder, Body, Route, Transformer};
 use crate::text::Tokenizer;
@@ -236,9 +236,13 @@ impl Planner<'_> {
                 {
                     self.static_table(route.name, first, None)?
                 }
-                "Transformer" | "MLMTransformer" => {
+                "Transformer" | "MLMTransformer" | pipeline::TASKS => {
                     let rest = self.has_modules.then_some(rest);
-                    self.transformer(route.name, first, rest)?
+                    let planned = self.transformer(route.name, first, rest)?;
+                    let tasks = tasks(&planned)?;
+                    all.push(planned);
+                    all.extend(tasks);
+                    continue;
                 }
                 "SparseStaticEmbedding" | "IDF" if rest.is_empty() => {
                     self.table(route.name, first)?
@@ -295,8 +299,13 @@ impl Planner<'_> {
             (Some([]), None) if self.is_cross_encoder => vec![Module::Classifier],
             (rest, None) => self.modules(&config, rest)?,
         };
-        if !candle::is_candle(&config) {
-            families::find(&config)?;
+        let has_tasks = if candle::is_candle(&config) {
+            false
+        } else {
+            families::find(&config)?.has_tasks && config.get("lora_adaptations").is_some()
+        };
+        if entry.kind == pipeline::TASKS && !has_tasks {
+            return Err(pipeline::unsupported(pipeline::TASKS));
         }
         let classifies = modules == [Module::Classifier];
         if self.is_cross_encoder && !classifies {
@@ -737,6 +746,58 @@ impl Planner<'_> {
                 .map(|saved| saved.fingerprint),
         })
     }
+}
+
+/// The routes through a transformer with the adapters of its tasks. The route without a name uses
+/// none.
+fn tasks(planned: &PlannedRoute) -> Result<Vec<PlannedRoute>> {
+    let Route {
+        name,
+        tokenizer,
+        max_tokens,
+        body: Body::Transformer(transformer),
+    } = &planned.route
+    else {
+        return Ok(Vec::new());
+    };
+    let AnyEncoder::Native { spec, encoder } = &transformer.encoder else {
+        return Ok(Vec::new());
+    };
+    let Some(adapters) = &spec.adapters else {
+        return Ok(Vec::new());
+    };
+    let (Some(dense), true) = (&transformer.dense, name.is_empty()) else {
+        return Err(Error::UnsupportedModel(
+            "the model has adapters for tasks (lora_adaptations), and a head or routes with which these are not supported"
+                .to_owned(),
+        ));
+    };
+    let tasks = adapters.tasks.iter().enumerate();
+    let tasks = tasks.map(|(index, task)| PlannedRoute {
+        family: planned.family,
+        instruction: planned.instruction,
+        modules: format!("{task} {}", adapters.scale),
+        route: Route {
+            name: task.clone(),
+            tokenizer: Arc::clone(tokenizer),
+            max_tokens: *max_tokens,
+            body: Body::Transformer(Box::new(Transformer {
+                encoder: AnyEncoder::Native {
+                    spec: spec.clone(),
+                    encoder: Encoder {
+                        task: Some(index),
+                        ..encoder.clone()
+                    },
+                },
+                vocab_size: transformer.vocab_size,
+                dense: Some(dense.clone()),
+                sparse: None,
+                colbert: None,
+                classifier: None,
+            })),
+        },
+    });
+    Ok(tasks.collect())
 }
 
 /// Refuses a kind that the model's modules contradict.

@@ -233,7 +233,8 @@ impl<B: Backend> Model<B> {
                     self.add_rows(&mut contents, tensor, name, (matrix, first), is_table);
                 }
                 Slot::Table { table } => self.add_table(&mut contents, table),
-                Slot::Whole { .. } => {}
+                // Stacks are recorded as their matrices.
+                Slot::Whole { .. } | Slot::Stack { .. } => {}
             }
         }
         if self.info().dtype == WeightDtype::Q6 {

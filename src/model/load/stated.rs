@@ -301,7 +301,10 @@ fn set_max_tokens(
         ));
     }
     let limit = json!(most);
-    if !matches!(entry.kind.as_str(), "Transformer" | "MLMTransformer") {
+    if !matches!(
+        entry.kind.as_str(),
+        "Transformer" | "MLMTransformer" | pipeline::TASKS
+    ) {
         let path = entry.file(TOKENIZER_CONFIG);
         let mut fields = fields(files, &path)?;
         fields.insert("model_max_length".to_owned(), limit);

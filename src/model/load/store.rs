@@ -4,6 +4,7 @@ use half::bf16;
 
 use crate::backend::{Backend, GROUP, WeightDtype, cpu};
 use crate::error::{Error, Result};
+use crate::model::load::fingerprint::Fingerprint;
 use crate::model::transformer::candle::Collected;
 use crate::model::transformer::forward::Weights;
 use crate::model::transformer::layout::{Layout, MatrixId, Slot};
@@ -17,6 +18,13 @@ pub struct Store<B: Backend> {
     pub weights: Weights<B>,
     /// Tensors that are kept in f32 as the file has them, with the index of their file.
     pub collected: Vec<(usize, Collected)>,
+    /// Columns of the matrix of which the last ones are still to come.
+    columns: Vec<f32>,
+    /// Sum of the hashes of all matrices that were parts of stacks. Each is that of the tensor which
+    /// a saved model has for the matrix.
+    pub stacks: u64,
+    /// Hash of the matrix of a stack of which the last rows are still to come.
+    hash: Fingerprint,
 }
 
 impl<B: Backend> Store<B> {
@@ -30,6 +38,9 @@ impl<B: Backend> Store<B> {
                 tables: Vec::new(),
             },
             collected: Vec::new(),
+            columns: Vec::new(),
+            stacks: 0,
+            hash: Fingerprint::new(""),
         }
     }
 
@@ -77,19 +88,46 @@ impl<B: Backend> Store<B> {
                     None => backend.set_row(matrix, first + row, values),
                 }
             }
+            Slot::Stack {
+                matrix,
+                rows,
+                transposed,
+            } => {
+                let (index, row) = (row / rows, row % rows);
+                let id = matrix + index;
+                if row == 0 {
+                    let mut all = layout.wanted.iter();
+                    let wanted = all.find(|wanted| wanted.slot == slot);
+                    let name = wanted.map_or_else(String::new, |wanted| wanted.part(index));
+                    self.hash = Fingerprint::new(&name);
+                }
+                if transposed {
+                    extend(&mut self.columns, values)?;
+                } else {
+                    self.hash.update(values);
+                    backend.set_row(self.matrix(backend, layout, id)?, row, values);
+                }
+                if row + 1 < rows {
+                    return Ok(());
+                }
+                let columns = std::mem::take(&mut self.columns);
+                let mut own = vec![0.0; rows];
+                for at in (0..values.len()).filter(|_| transposed) {
+                    let column = columns.chunks_exact(values.len());
+                    let pairs = own.iter_mut().zip(column);
+                    pairs.for_each(|(own, column)| *own = column[at]);
+                    self.hash.update(&own);
+                    backend.set_row(self.matrix(backend, layout, id)?, at, &own);
+                }
+                self.stacks = self.stacks.wrapping_add(self.hash.0);
+            }
             Slot::Table { .. } => {
                 return Err(Error::Internal(
                     "rows of a static table are stored by the table".to_owned(),
                 ));
             }
             Slot::Whole { index } => {
-                let tensor = &mut self.collected[index].1.values;
-                tensor
-                    .try_reserve(values.len())
-                    .map_err(|_| Error::OutOfMemory {
-                        bytes: size_of_val(values),
-                    })?;
-                tensor.extend_from_slice(values);
+                extend(&mut self.collected[index].1.values, values)?;
             }
             Slot::Elements { vector: id, first } => {
                 let vector = &mut self.weights.vectors[id];
@@ -172,4 +210,14 @@ fn rows_of(slot: Slot) -> Result<(MatrixId, usize)> {
         Slot::Rows { matrix, first } => Ok((matrix, first)),
         _ => Err(Error::UnsupportedModel("a vector is quantised".to_owned())),
     }
+}
+
+/// Adds values, if there is memory for them.
+fn extend(all: &mut Vec<f32>, values: &[f32]) -> Result<()> {
+    all.try_reserve(values.len())
+        .map_err(|_| Error::OutOfMemory {
+            bytes: size_of_val(values),
+        })?;
+    all.extend_from_slice(values);
+    Ok(())
 }

@@ -34,8 +34,8 @@ macro_rules! options {
             /// A sentence that says what the texts are for. It is put before each input in the form
             /// that the model was trained with.
             pub instruction: Option<String>,
-            /// `query` or `document`: selects that route of a model with a router, and the prompt
-            /// of that name if the model has one.
+            /// `query`, `document`, or another task of the model: selects that route of a model with
+            /// a router or with adapters, and the prompt of that name if the model has one.
             pub task: Option<String>,
             /// Whether inputs that are too long are cut off (the default) or are an error.
             pub truncate: Option<bool>,

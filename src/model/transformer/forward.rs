@@ -6,9 +6,9 @@ use crate::backend::{
 };
 use crate::error::Result;
 use crate::model::transformer::layout::{
-    Encoder, Layer, Linear, MatrixId, MlmHead, Norm, Norms, VectorId,
+    Encoder, FeedForward, Layer, Linear, LowRank, MatrixId, MlmHead, Norm, Norms, Qkv, VectorId,
 };
-use crate::model::transformer::spec::{Rope, Spec};
+use crate::model::transformer::spec::{Experts, Rope, Spec};
 use crate::model::transformer::static_table::StaticTable;
 use crate::text::Batch;
 
@@ -86,6 +86,8 @@ struct ForwardPass<'a, B: Compute> {
     /// The tables of each kind of rotary embedding that a layer uses.
     rotaries: Vec<(Rope, Rotary)>,
     bias: Option<RelativeBias>,
+    /// The task whose adapters are used: its index, and their factor.
+    task: Option<(usize, f32)>,
 }
 
 /// States of all tokens after the last layer.
@@ -117,6 +119,9 @@ pub fn forward<B: Compute>(
         keys: batch.fewer_keys(),
         rotaries,
         bias,
+        task: encoder
+            .task
+            .zip(spec.adapters.as_ref().map(|all| all.scale)),
     };
     let mut x = pass.embed(encoder, batch)?;
     for (index, layer) in encoder.layers.iter().enumerate() {
@@ -143,7 +148,19 @@ impl<B: Compute> ForwardPass<'_, B> {
         if let Some(table) = encoder.token_type_embeddings {
             tables.push((weights.matrix(table), &batch.types));
         }
-        let sum = self.backend.embed(&tables, self.spec.embedding_scale)?;
+        let mut sum = self.backend.embed(&tables, self.spec.embedding_scale)?;
+        if let (Some(adapters), Some((task, scale))) = (encoder.embedding_adapters, self.task) {
+            for (LowRank { down, up }, ids) in adapters.into_iter().zip([&batch.ids, &batch.types])
+            {
+                let low = self
+                    .backend
+                    .embed(&[(weights.matrix(down + task), ids)], 1.0)?;
+                let added = self.plain(&low, up + task)?;
+                sum = self
+                    .backend
+                    .add(&sum, &added, scale, Activation::Identity)?;
+            }
+        }
         let normed = match encoder.embedding_norm {
             Some(norm) => self.norm(&sum, None, norm)?,
             None => sum,
@@ -166,16 +183,25 @@ impl<B: Compute> ForwardPass<'_, B> {
             None => block(x)?,
         };
         if let Some(norm) = norms.branch {
-            output = self.norm(&output, None, norm)?;
+            output = self.norm(&output, norms.branch_adds.then_some(x), norm)?;
         }
         match norms.after {
             Some(norm) => self.norm(&output, Some(x), norm),
-            None => self.backend.add(&output, x),
+            None => self.backend.add(&output, x, 1.0, Activation::Identity),
         }
     }
 
     fn attention(&self, x: &B::Tensor, index: usize, layer: &Layer) -> Result<B::Tensor> {
-        let qkv = self.linear(x, layer.qkv, Activation::Identity)?;
+        let qkv = match layer.qkv {
+            Qkv::One(linear) => self.linear(x, linear, Activation::Identity)?,
+            Qkv::Normed { products, norms } => {
+                let [query, key, value] =
+                    products.map(|linear| self.linear(x, linear, Activation::Identity));
+                let [query, key] = [(query?, norms[0]), (key?, norms[1])]
+                    .map(|(x, norm)| self.norm(&x, None, norm));
+                self.backend.concatenate(&[&query?, &key?, &value?])?
+            }
+        };
         let how = self.spec.layers[index];
         let rotary = how.rope.and_then(|rope| {
             let mut rotaries = self.rotaries.iter();
@@ -186,6 +212,7 @@ impl<B: Compute> ForwardPass<'_, B> {
         let attention = Attention {
             heads: self.spec.heads,
             scale: self.spec.attention_scale,
+            cap: self.spec.attention_cap,
             mask: how.mask,
             head_norms: layer
                 .head_norms
@@ -199,17 +226,55 @@ impl<B: Compute> ForwardPass<'_, B> {
     }
 
     fn feed_forward(&self, x: &B::Tensor, layer: &Layer) -> Result<B::Tensor> {
+        let activation = self.spec.activation;
+        let (up, down) = match layer.ffn {
+            FeedForward::Dense { up, down } => (up, down),
+            FeedForward::Experts {
+                router,
+                up,
+                down,
+                bias,
+            } => {
+                let Experts { count, top } = self.spec.experts.expect("a layer has experts");
+                let weights = self.weights;
+                let matrices =
+                    |index| [up, down].map(|first: MatrixId| weights.matrix(first + index));
+                let experts = backend::Experts {
+                    router: weights.matrix(router),
+                    matrices: (0..count).map(matrices).collect(),
+                    top,
+                    bias: weights.vector(bias),
+                };
+                return self.backend.experts(x, &experts, activation);
+            }
+        };
         if let Some(gate) = self.spec.gate {
-            let both = self.linear(x, layer.ffn_up, Activation::Identity)?;
-            let inner = self.backend.gate(&both, gate, self.spec.activation)?;
-            return self.linear(&inner, layer.ffn_down, Activation::Identity);
+            let both = self.linear(x, up, Activation::Identity)?;
+            let inner = self.backend.gate(&both, gate, activation)?;
+            return self.linear(&inner, down, Activation::Identity);
         }
-        let weights = [layer.ffn_up, layer.ffn_down].map(|linear| self.weights.parameters(linear));
-        self.backend.feed_forward(x, weights, self.spec.activation)
+        if self.task.is_some() {
+            let inner = self.linear(x, up, activation)?;
+            return self.linear(&inner, down, Activation::Identity);
+        }
+        let weights = [up, down].map(|linear| self.weights.parameters(linear));
+        self.backend.feed_forward(x, weights, activation)
     }
 
     fn linear(&self, x: &B::Tensor, linear: Linear, activation: Activation) -> Result<B::Tensor> {
-        self.weights.linear(self.backend, x, linear, activation)
+        let (Some(LowRank { down, up }), Some((task, scale))) = (linear.adapters, self.task) else {
+            return self.weights.linear(self.backend, x, linear, activation);
+        };
+        let weights = self.weights;
+        let product = weights.linear(self.backend, x, linear, Activation::Identity)?;
+        let added = self.plain(&self.plain(x, down + task)?, up + task)?;
+        self.backend.add(&product, &added, scale, activation)
+    }
+
+    /// `x · weightᵀ`
+    fn plain(&self, x: &B::Tensor, weight: MatrixId) -> Result<B::Tensor> {
+        let weight = self.weights.matrix(weight);
+        self.backend.linear(x, weight, None, Activation::Identity)
     }
 
     fn norm(&self, x: &B::Tensor, residual: Option<&B::Tensor>, norm: Norm) -> Result<B::Tensor> {

@@ -9,6 +9,7 @@ use crate::model::transformer::layout::{Linear, MlmHead};
 use crate::text::Batch;
 
 /// Steps from token states to a dense vector.
+#[derive(Clone)]
 pub struct DenseHead {
     /// Pooling modes. The results of several modes are concatenated.
     pub pooling: Vec<Pooling>,
@@ -47,6 +48,7 @@ pub struct TokenProjection {
 }
 
 /// One step after pooling, or after the transformer for vectors of tokens.
+#[derive(Clone, Copy)]
 pub enum Step {
     /// A fully connected layer.
     Linear(Linear, Activation),
@@ -155,9 +157,9 @@ impl Step {
                 match shortcut {
                     Some(shortcut) => {
                         let own = weights.linear(backend, x, *shortcut, Activation::Identity)?;
-                        backend.add(&sum, &own)
+                        backend.add(&sum, &own, 1.0, Activation::Identity)
                     }
-                    None => backend.add(&sum, x),
+                    None => backend.add(&sum, x, 1.0, Activation::Identity),
                 }
             }
             Self::Normalize => backend.normalize(x),

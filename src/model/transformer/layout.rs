@@ -22,6 +22,19 @@ pub struct Linear {
     pub weight: MatrixId,
     /// `[out]`
     pub bias: Option<VectorId>,
+    /// What the adapters of a model for several tasks add.
+    pub adapters: Option<LowRank>,
+}
+
+/// Two matrices for each task of a model, `[rank, in]` and `[out, rank]`, the tasks' one after the
+/// other. What a task adds is the product of both. The first of an embedding table is a table, too:
+/// `[rows, rank]`.
+#[derive(Clone, Copy, Debug)]
+pub struct LowRank {
+    /// The first matrix of the first task.
+    pub down: MatrixId,
+    /// The second matrix of the first task.
+    pub up: MatrixId,
 }
 
 /// A norm's parameters.
@@ -40,25 +53,64 @@ pub struct Norms {
     pub before: Option<Norm>,
     /// Norm of the block's output.
     pub branch: Option<Norm>,
+    /// Whether that is of the sum with the residual, which is added again after it.
+    pub branch_adds: bool,
     /// Norm of the sum with the residual.
     pub after: Option<Norm>,
+}
+
+/// Projections to queries, keys and values.
+#[derive(Clone, Copy, Debug)]
+pub enum Qkv {
+    /// One product.
+    One(Linear),
+    /// A product for each, and norms of the queries and of the keys, all heads at once.
+    Normed {
+        /// To queries, keys and values.
+        products: [Linear; 3],
+        /// Of queries and keys.
+        norms: [Norm; 2],
+    },
+}
+
+/// A feed-forward block.
+#[derive(Clone, Copy, Debug)]
+pub enum FeedForward {
+    /// For all tokens.
+    Dense {
+        /// First product. In a gated block the rows of the gate come first.
+        up: Linear,
+        /// Second product.
+        down: Linear,
+    },
+    /// Experts, of which each token takes some.
+    Experts {
+        /// `[experts, hidden]`
+        router: MatrixId,
+        /// The first product of the first expert, `[intermediate, hidden]`. The other experts'
+        /// follow.
+        up: MatrixId,
+        /// The second product of the first expert, `[hidden, intermediate]`. The other experts'
+        /// follow.
+        down: MatrixId,
+        /// `[hidden]`, added to the sum of the experts.
+        bias: VectorId,
+    },
 }
 
 /// One transformer layer.
 #[derive(Clone, Debug)]
 pub struct Layer {
-    /// Queries, keys and values as one product.
-    pub qkv: Linear,
+    /// Queries, keys and values.
+    pub qkv: Qkv,
     /// Norms of the query heads and of the key heads.
     pub head_norms: Option<[Norm; 2]>,
     /// Projection of the attention output.
     pub attention_output: Linear,
     /// Norms around attention.
     pub attention_norms: Norms,
-    /// First product of the feed-forward block. In a gated block the rows of the gate come first.
-    pub ffn_up: Linear,
-    /// Second product of the feed-forward block.
-    pub ffn_down: Linear,
+    /// The feed-forward block.
+    pub ffn: FeedForward,
     /// Norms around the feed-forward block.
     pub ffn_norms: Norms,
 }
@@ -82,6 +134,10 @@ pub struct Encoder {
     pub layers: Vec<Layer>,
     /// Norm of the last layer's output.
     pub final_norm: Option<Norm>,
+    /// What adapters add to word embeddings and token types.
+    pub embedding_adapters: Option<[LowRank; 2]>,
+    /// Index of the task whose adapters are used.
+    pub task: Option<usize>,
 }
 
 /// A head for masked language modelling.
@@ -110,6 +166,15 @@ pub enum Slot {
         matrix: MatrixId,
         /// The tensor's first row in it.
         first: usize,
+    },
+    /// All of several matrices that have the same shape, one after the other.
+    Stack {
+        /// The first of them; the others follow.
+        matrix: MatrixId,
+        /// Number of the tensor's rows that belong to each.
+        rows: usize,
+        /// Whether the tensor's rows are the matrices' columns.
+        transposed: bool,
     },
     /// A tensor that is kept in f32 as the file has it.
     Whole {
@@ -146,6 +211,21 @@ pub struct WantedTensor {
     pub slot: Slot,
     /// The matrix to use if the file lacks this tensor (tied weights).
     pub tied: Option<MatrixId>,
+    /// The name that a saved model has for it, if that is another one. For a [`Slot::Stack`] it is what
+    /// its matrices' names begin with.
+    pub saved: Option<String>,
+}
+
+impl WantedTensor {
+    /// The name that a saved model has for it.
+    pub fn saved_name(&self) -> &str {
+        self.saved.as_ref().unwrap_or(&self.name)
+    }
+
+    /// The name that a saved model has for matrix number `index` of a [`Slot::Stack`].
+    pub fn part(&self, index: usize) -> String {
+        format!("{}.{index}.weight", self.saved_name())
+    }
 }
 
 /// A file with tensors that the model needs.

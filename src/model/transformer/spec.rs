@@ -20,6 +20,8 @@ pub struct Spec {
     pub heads: Heads,
     /// Attention scores are multiplied by this.
     pub attention_scale: f32,
+    /// Bound of the scaled scores, if they have one.
+    pub attention_cap: Option<f32>,
     /// How each layer attends.
     pub layers: Vec<LayerSpec>,
     /// Whether all layers have the same weights, as in ALBERT.
@@ -44,6 +46,31 @@ pub struct Spec {
     pub norm_eps: f32,
     /// Which modules have biases.
     pub biases: Biases,
+    /// The experts of the layers that have them.
+    pub experts: Option<Experts>,
+    /// Changes of the weights for each of several tasks.
+    pub adapters: Option<Adapters>,
+}
+
+/// Experts in place of a feed-forward block (Shazeer et al. 2017): every token takes `top` of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Experts {
+    /// Number of experts.
+    pub count: usize,
+    /// Number of those that a token takes: the ones that the router gives most.
+    pub top: usize,
+}
+
+/// Adapters of low rank (`LoRA`, Hu et al. 2021) of all linear layers and embeddings, one for each
+/// task: `x · Wᵀ` becomes `x · Wᵀ + scale · (x · Aᵀ) · Bᵀ`.
+#[derive(Clone, Debug)]
+pub struct Adapters {
+    /// Rows of A, and columns of B.
+    pub rank: usize,
+    /// Factor of what is added.
+    pub scale: f32,
+    /// Names of the tasks.
+    pub tasks: Vec<String>,
 }
 
 /// How one layer attends.
@@ -53,6 +80,8 @@ pub struct LayerSpec {
     pub mask: Mask,
     /// Rotary position embeddings, if the family has them.
     pub rope: Option<Rope>,
+    /// Whether it has experts in place of a feed-forward block.
+    pub experts: bool,
 }
 
 /// Rotary position embeddings.

@@ -56,9 +56,13 @@ const DENSE = {
   "tiny-nomic": "nomic_bert",
   "tiny-qwen3": "qwen3",
   "tiny-mistral": "mistral",
+  "tiny-gemma2": "gemma2",
   "tiny-gemma3": "gemma3",
   "tiny-t5": "t5",
   "tiny-jina": "jina_bert",
+  "tiny-jina-qk": "jina_bert_qk",
+  "tiny-jina-v3": "xlm_roberta_flash",
+  "tiny-nomic-moe": "nomic_bert_moe",
   "tiny-xlm-roberta": "roberta",
   "tiny-qwen2": "qwen2",
   "tiny-llama": "llama",
@@ -79,6 +83,16 @@ export const cases = {
     await dense(origin, "tiny-qwen3", "qwen3", instruction, "query_embeddings");
     await dense(origin, "tiny-mistral", "mistral", instruction, "query_embeddings");
     await dense(origin, "tiny-qwen3", "qwen3", { task: "query" }, "query_embeddings");
+  },
+
+  "jina-embeddings-v3's adapters, chosen by each call": async ({ origin }) => {
+    for (const task of ["retrieval.query", "retrieval.passage", "text-matching"]) {
+      await dense(origin, "tiny-jina-v3", "xlm_roberta_flash", { task }, `${task}_embeddings`);
+    }
+    await dense(origin, "tiny-jina-v3", "xlm_roberta_flash", { task: "query" }, "retrieval.query_embeddings");
+    const model = await open(origin, "tiny-jina-v3");
+    assert.deepEqual(model.info.tasks, ["retrieval.query", "retrieval.passage", "text-matching"]);
+    model.dispose();
   },
 
   "SPLADE on RoBERTa": ({ origin }) => sparse(origin, "tiny-roberta-splade"),

@@ -19,6 +19,8 @@ struct Shape {
     // Largest distance of the bias, and whether there is one
     reach: u32,
     biased: u32,
+    // Bound of scaled scores, or 0
+    cap: f32,
 }
 
 // A tile of queries: the first one, the end and start of their sequence, and the end of its keys
@@ -113,6 +115,10 @@ fn attention(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_
                 var value = UNSEEN;
                 if (key + c < keys && query + r < length && sees(query + r, key + c)) {
                     value = score[i][j] * shape.scale;
+                    if (shape.cap != 0.0) {
+                        // cap · tanh(value / cap)
+                        value = shape.cap * (1.0 - 2.0 / (exp(2.0 * value / shape.cap) + 1.0));
+                    }
                     if (shape.biased != 0u) {
                         value += bias[head * (2u * shape.reach + 1u) + shape.reach + key + c - query - r];
                     }
