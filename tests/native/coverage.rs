@@ -292,6 +292,16 @@ fn tensors(all: &Value, model: &Value, config: &Value) -> Vec<Row> {
     rows
 }
 
+/// Entries of the vocabulary of the tokenizer that stands for the model's.
+fn words(model: &Value) -> usize {
+    let (json, _) = tokenizer(model, "");
+    let json: Value = serde_json::from_slice(&json).unwrap();
+    let vocab = &json["model"]["vocab"];
+    let list = vocab.as_array().map(Vec::len);
+    list.or_else(|| vocab.as_object().map(Map::len))
+        .expect("a vocabulary")
+}
+
 /// Weight files by path.
 fn weights(all: &Value, model: &Value, config: &Value, wanted: fn(&str) -> bool) -> Files {
     let mut files = Files::new();
@@ -321,9 +331,7 @@ fn weights(all: &Value, model: &Value, config: &Value, wanted: fn(&str) -> bool)
         );
     }
     if model.get("queries").is_some() {
-        let (json, _) = tokenizer(model, "");
-        let json: Value = serde_json::from_slice(&json).unwrap();
-        let words = json["model"]["vocab"].as_object().map_or(0, Map::len);
+        let words = words(model);
         let rows = [("weight".to_owned(), vec![words], 2.0, 1.0)];
         let path = "query_0_SparseStaticEmbedding/model.safetensors";
         files.insert(path.to_owned(), file(&rows));
@@ -367,6 +375,10 @@ fn outcome(all: &Value, model: &Value, kind: &str) -> Result<(), gossamer::Error
     let mut config = exact.clone();
     for (field, value) in model["small"].as_object().unwrap() {
         config[field] = value.clone();
+    }
+    if model.get("static").is_some() {
+        // A table has a row for each entry.
+        config["vocab_size"] = words(model).into();
     }
     let weights = weights(all, model, &config, |_| true);
     // The same with fewer layers and smaller tables, and weights.
