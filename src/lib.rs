@@ -43,6 +43,8 @@ pub use error::{Error, Result};
 pub use model::embedder::Embedder;
 pub use model::info::{Info, Outcome, Stored};
 pub use model::kind::Kind;
+pub use model::load::choice::Listed;
+pub use model::load::download::Download;
 pub use model::load::loader::Loader;
 pub use model::load::options::LoadOptions;
 pub use model::load::save::SavedFile;

@@ -12,7 +12,7 @@ use common::{
 use gossamer::backend::Backend;
 use gossamer::{
     Either, Embedder, EncodeOptions, Gpu, LoadOptions, Loader, MultiOptions, Output, SparseOptions,
-    SparseVector, WeightDtype,
+    SparseVector, TokenOptions, WeightDtype,
 };
 use serde_json::{Value, json};
 
@@ -192,6 +192,35 @@ fn every_family_head_and_dtype_equals_the_cpu() {
             );
             for (a, b) in a.iter().zip(&b) {
                 assert_alike(&what, &a.data, &b.data, least);
+            }
+        }
+    }
+}
+
+/// Expansion tokens of queries are no keys, and attention is within a window in the last model.
+#[test]
+fn late_interaction_equals_the_cpu() {
+    let texts = texts("tiny-texts.json");
+    for name in ["colbert/stanford", "colbert/multi-vector", "colbert/pylate"] {
+        for (dtype, least) in [(WeightDtype::F32, 0.99999), (WeightDtype::Q8, 0.999)] {
+            let embedder = load_on(gpu(), &fixture(name), dtype, &[], 1 << 20).unwrap();
+            let cpu = load(&fixture(name), dtype);
+            for task in ["query", "document"] {
+                let options = TokenOptions {
+                    task: Some(task.to_owned()),
+                    ..TokenOptions::default()
+                };
+                let ours = embedder.encode_tokens(inputs(&texts), &options).unwrap();
+                let theirs = cpu.encode_tokens(inputs(&texts), &options).unwrap();
+                let (ours, theirs) = (ours.token_vectors.unwrap(), theirs.token_vectors.unwrap());
+                assert_eq!(ours.len(), theirs.len());
+                for (a, b) in ours.iter().zip(&theirs) {
+                    assert_eq!(a.rows(), b.rows());
+                    let rows = a.data.chunks_exact(a.dimensions);
+                    for (a, b) in rows.zip(b.data.chunks_exact(b.dimensions)) {
+                        assert_alike(&format!("{name} {dtype:?} {task}"), a, b, least);
+                    }
+                }
             }
         }
     }

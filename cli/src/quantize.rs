@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
-use gossamer::{Cpu, Embedder, Kind, LoadOptions, SavedFile, WeightDtype};
+use gossamer::{Cpu, Download, Embedder, Kind, LoadOptions, SavedFile, WeightDtype};
 
 use crate::source;
 
@@ -25,12 +25,15 @@ pub struct Options {
     /// take in place of model.safetensors
     #[arg(long)]
     file: Option<String>,
-    /// Load the model as this kind, "dense", "sparse" or "reranker", even if its files say otherwise
+    /// Which weight file to download: auto, the smallest that loses nothing; small, one in 8 bits if there is any
+    #[arg(long, default_value = "auto", value_parser = source::download)]
+    download: Download,
+    /// Load the model as this kind, "dense", "sparse", "reranker" or "late-interaction", even if its files say otherwise
     #[arg(long, value_parser = source::kind)]
     kind: Option<Kind>,
     #[command(flatten)]
     stated: source::Stated,
-    /// Bits of the weights: 8, or 4 in the feed-forward blocks
+    /// Bits of the weights: 8; about 6 in the files, and 8 in memory; or 4 in the feed-forward blocks
     #[arg(long, value_enum)]
     dtype: Bits,
     /// The most bytes of a file, for platforms that limit it: "24MiB"
@@ -44,6 +47,7 @@ pub struct Options {
 #[derive(Clone, Copy, ValueEnum)]
 enum Bits {
     Q8,
+    Q6,
     Q4,
 }
 
@@ -58,16 +62,18 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let dtype = match options.dtype {
         Bits::Q8 => WeightDtype::Q8,
+        Bits::Q6 => WeightDtype::Q6,
         Bits::Q4 => WeightDtype::Q4,
     };
     let load = options.stated.add_to(LoadOptions {
         dtype: Some(dtype),
         file: options.file.clone(),
+        download: options.download,
         kind: options.kind,
         saveable: true,
         ..LoadOptions::default()
     });
-    let embedder = source::load(Cpu::new(), &options.model, load)?;
+    let embedder = source::load(|| Ok(Cpu::new()), &options.model, load)?;
     let files = embedder.save(options.shard.map(|size| size.as_u64()))?;
     // The files are written to a temporary folder, which is renamed when it is complete, and
     // removed if that fails.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use gossamer::api::http::{self, Dialect, Incoming, Refusal};
-use gossamer::{Either, Gpu, Kind, LoadOptions, WeightDtype};
+use gossamer::{Download, Either, Gpu, Kind, LoadOptions, WeightDtype};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes};
 use hyper::{StatusCode, header};
@@ -43,6 +43,9 @@ pub struct Options {
     /// take in place of model.safetensors; for a single model
     #[arg(long, value_name = "PATH")]
     file: Option<String>,
+    /// Which weight file to download: auto, the smallest that loses nothing; small, one in 8 bits if there is any
+    #[arg(long, default_value = "auto", value_parser = source::download)]
+    download: Download,
     /// The address to listen on
     #[arg(long, default_value = "127.0.0.1", env = "GOSSAMER_HOST")]
     host: IpAddr,
@@ -57,7 +60,7 @@ pub struct Options {
         hide_env_values = true
     )]
     api_keys: Vec<String>,
-    /// Load the model as this kind, "dense", "sparse" or "reranker", even if its files say otherwise
+    /// Load the model as this kind, "dense", "sparse", "reranker" or "late-interaction", even if its files say otherwise
     #[arg(long, value_parser = source::kind)]
     kind: Option<Kind>,
     #[command(flatten)]
@@ -110,6 +113,7 @@ enum Dtype {
     F32,
     F16,
     Q8,
+    Q6,
     Q4,
 }
 
@@ -219,6 +223,7 @@ impl Server {
             Dtype::F32 => Some(WeightDtype::F32),
             Dtype::F16 => Some(WeightDtype::F16),
             Dtype::Q8 => Some(WeightDtype::Q8),
+            Dtype::Q6 => Some(WeightDtype::Q6),
             Dtype::Q4 => Some(WeightDtype::Q4),
         };
         if options.file.is_some() && options.models.len() > 1 {
@@ -230,15 +235,22 @@ impl Server {
             if models.iter().any(|(other, _)| *other == name) {
                 bail!("two models are called {name}: give one another name with NAME={source}");
             }
-            let (backend, threads) = match options.device {
-                Device::Cpu => (Either::cpu(), threads),
+            let threads = match options.device {
+                Device::Cpu => threads,
                 // One thread keeps a GPU busy, and makes larger batches.
-                Device::Gpu => (Either::gpu(pollster::block_on(Gpu::open())?, false), 1),
+                Device::Gpu => 1,
+            };
+            let backend = || {
+                Ok(match options.device {
+                    Device::Cpu => Either::cpu(),
+                    Device::Gpu => Either::gpu(pollster::block_on(Gpu::open())?, false),
+                })
             };
             let load = options.stated.add_to(LoadOptions {
                 model: name.clone(),
                 dtype,
                 file: options.file.clone(),
+                download: options.download,
                 kind: options.kind,
                 ..LoadOptions::default()
             });

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use gossamer::backend::Backend;
-use gossamer::{Embedder, Kind, LoadOptions, Loader, Pooling};
+use gossamer::{Download, Embedder, Kind, Listed, LoadOptions, Loader, Pooling};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::hub::Repository;
@@ -65,19 +65,55 @@ impl Stated {
     }
 }
 
+/// Parses the value of `--download`.
+pub fn download(name: &str) -> Result<Download, gossamer::Error> {
+    Download::from_name(name)
+}
+
 /// Loads a model from `source`: `ID`, `ID@REVISION` or a folder. The revision in `options` is set
 /// here, and the model is called `source` unless `options` name it. A bar shows the progress. What
-/// is assumed because the model's files do not say it is written to the standard error.
-pub fn load<B: Backend>(backend: B, source: &str, mut options: LoadOptions) -> Result<Embedder<B>> {
+/// is assumed because the model's files do not say it is written to the standard error, and so is
+/// which weight file was chosen.
+pub fn load<B: Backend>(
+    backend: impl Fn() -> Result<B>,
+    source: &str,
+    mut options: LoadOptions,
+) -> Result<Embedder<B>> {
     let files = Files::find(source, options.file.as_deref().unwrap_or("config.json"))?;
     options.revision = files.revision();
     if options.model.is_empty() {
         source.clone_into(&mut options.model);
     }
-    let bar = bar(&options.model)?;
-    let embedder = Loader::new(backend, options).read_files(|file| files.open(file, &bar));
-    bar.finish_and_clear();
-    let embedder = embedder.with_context(|| format!("{source} cannot be loaded"))?;
+    let mut chosen = options.choose(&files.list(options.download)?);
+    let mut refused = None;
+    let embedder = loop {
+        let file = chosen.remove(0);
+        if options.file.is_none()
+            && let Some(file) = &file
+        {
+            eprintln!("gossamer: {source}: taking {file}");
+        }
+        let options = LoadOptions {
+            file,
+            ..options.clone()
+        };
+        let bar = bar(&options.model)?;
+        let loader = Loader::new(backend()?, options);
+        let embedder = loader.read_files(|file| files.open(file, &bar));
+        bar.finish_and_clear();
+        match embedder {
+            Err(error) if !chosen.is_empty() && is_refusal(&error) => {
+                refused.get_or_insert(error);
+            }
+            embedder => break embedder.with_context(|| format!("{source} cannot be loaded"))?,
+        }
+    };
+    if let Some(error) = refused {
+        let files = embedder.info().files.join(", ");
+        eprintln!(
+            "gossamer: {source}: that file cannot be used, and {files} is loaded instead: {error}"
+        );
+    }
     if let Some(warning) = embedder.info().warning() {
         eprintln!("gossamer: {warning}: {}", advice(embedder.info().assumed));
     }
@@ -85,6 +121,21 @@ pub fn load<B: Backend>(backend: B, source: &str, mut options: LoadOptions) -> R
         repository.note();
     }
     Ok(embedder)
+}
+
+/// Whether another weight file of the same model may not have this error.
+fn is_refusal(error: &gossamer::Error) -> bool {
+    matches!(
+        error.code(),
+        "unsupported_model"
+            | "invalid_safetensors"
+            | "invalid_gguf"
+            | "invalid_onnx"
+            | "missing_tensor"
+            | "unexpected_tensor"
+            | "wrong_shape"
+            | "wrong_dtype"
+    )
 }
 
 /// How to state what was assumed.
@@ -129,6 +180,16 @@ impl Files {
         }
     }
 
+    /// Returns the files to choose the weights from. A folder is here already, so that there is a
+    /// choice only if the caller asks for few bits.
+    fn list(&self, download: Download) -> Result<Vec<Listed>> {
+        match self {
+            Self::Folder(_) if download == Download::Auto => Ok(Vec::new()),
+            Self::Folder(folder) => list_folder(folder),
+            Self::Hub(repository) => repository.list(),
+        }
+    }
+
     fn open(&self, name: &str, bar: &ProgressBar) -> io::Result<Option<impl Read + use<>>> {
         let file = match self {
             Self::Folder(folder) => match File::open(folder.join(name)) {
@@ -147,4 +208,24 @@ impl Files {
         bar.set_position(0);
         Ok(Some(bar.wrap_read(file)))
     }
+}
+
+/// Lists the files of a folder and of its folder `onnx`.
+pub fn list_folder(folder: &Path) -> Result<Vec<Listed>> {
+    let mut files = Vec::new();
+    for prefix in ["", "onnx/"] {
+        let entries = match std::fs::read_dir(folder.join(prefix)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries?,
+        };
+        for entry in entries {
+            let path = entry?.path();
+            let metadata = std::fs::metadata(&path)?;
+            if let (true, Some(name)) = (metadata.is_file(), path.file_name()) {
+                let name = format!("{prefix}{}", name.to_string_lossy());
+                files.push((name, Some(metadata.len())));
+            }
+        }
+    }
+    Ok(files)
 }

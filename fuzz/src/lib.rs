@@ -276,7 +276,8 @@ fn dtype(how: u8) -> WeightDtype {
     match how & 3 {
         0 => WeightDtype::F32,
         1 => WeightDtype::Q4,
-        _ => WeightDtype::Q8,
+        2 => WeightDtype::Q8,
+        _ => WeightDtype::Q6,
     }
 }
 
@@ -325,13 +326,14 @@ static QUANTIZED: LazyLock<Vec<Files>> = LazyLock::new(|| {
         files.insert("model.safetensors".to_owned(), weights.unwrap_or_default());
         files
     });
-    files.into_iter().chain([saved()]).collect()
+    let saved = [WeightDtype::Q8, WeightDtype::Q6].map(saved);
+    files.into_iter().chain(saved).collect()
 });
 
-/// A model that was saved in 8 bits.
-fn saved() -> Files {
+/// A model that was saved.
+fn saved(dtype: WeightDtype) -> Files {
     let read = |name: &str| small::BERT.get(name).map(Vec::as_slice);
-    let embedder = open(WeightDtype::Q8, 0, None, read).expect("the small model loads");
+    let embedder = open(dtype, 0, None, read).expect("the small model loads");
     let files = embedder.save(None).expect("it can be saved");
     let bytes = |file: &gossamer::SavedFile| {
         let mut bytes = vec![0; usize::try_from(file.size).unwrap_or_default()];

@@ -16,7 +16,7 @@ pub fn safetensors() -> Vec<Seed> {
         let seed = [&[dtype, 77 * dtype], weights.as_slice()].concat();
         (format!("small-{dtype}"), seed)
     });
-    let layouts = LAYOUTS.into_iter().chain(["saved"]);
+    let layouts = LAYOUTS.into_iter().chain(["saved", "saved-q6"]);
     let quantized = (0u8..).zip(layouts).flat_map(|(layout, name)| {
         // Unchanged, and with some of the tensors in another order.
         let edits = [("", &[][..]), ("-order", &[5, 9, 20, 0, 5, 14, 3, 0])];

@@ -18,6 +18,7 @@ export type ErrorCode =
   | "invalid_tokenizer"
   | "missing_file"
   | "pooling_assumed"
+  | "other_file"
   // a request
   | "invalid_input"
   | "empty_input"

@@ -1,6 +1,6 @@
 /** The exports of all entry points besides `init`, `load`, and those that `lean` lacks. */
 
-export type { Embedder, Embeddings, EncodedAs } from "./embedder.js";
+export type { Embedder, Embeddings, EncodedAs, TokensAs } from "./embedder.js";
 export type { EntryPoint } from "./entry-point.js";
 export { type ErrorCode, GossamerError } from "./errors.js";
 export { type Fused, type FuseOptions, fuse } from "./fuse.js";

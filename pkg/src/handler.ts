@@ -8,6 +8,7 @@ import type { Call, Answer as Data } from "./engine/call.js";
 import { checkAborted, GossamerError } from "./errors.js";
 import { after } from "./event-loop.js";
 import type { HttpRequest, HttpRequestInit } from "./globals.js";
+import type { Scorer } from "./max-sim.js";
 import { checkOptions, checkValues, LIMIT, type Rule } from "./options.js";
 
 /** Options of a handler. */
@@ -74,7 +75,7 @@ export interface Instance {
     admit(head: unknown, options: unknown): unknown;
     /** The model that a request names, and the kind of vectors that it asks for. */
     wanted(request: unknown): unknown;
-  };
+  } & Scorer;
 }
 
 /** A request as wasm reads it. */

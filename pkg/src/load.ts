@@ -7,7 +7,7 @@ import { passing } from "./cache/passing.js";
 import { Embedder } from "./embedder.js";
 import type { Engine, EngineLoader, LoaderOptions } from "./engine/engine.js";
 import { type LocalEngine, LocalLoader } from "./engine/local.js";
-import { checkAborted, GossamerError } from "./errors.js";
+import { checkAborted, type ErrorCode, GossamerError, reason } from "./errors.js";
 import type { Start } from "./handler.js";
 import type { Build, Host } from "./host.js";
 import { ensureCompiled, ensureStarted, foresee } from "./init.js";
@@ -16,9 +16,10 @@ import { PoolLoader } from "./pool/loader.js";
 import type { Pool } from "./pool/pool.js";
 import { Remote } from "./pool/remote.js";
 import { careful, ProgressReport, reporter } from "./progress.js";
-import { chooseFile } from "./sources/choose.js";
+import { Ahead } from "./sources/ahead.js";
+import { choices, EIGHTHS } from "./sources/choice.js";
 import { resolveSource } from "./sources/resolve.js";
-import type { Listing, Source } from "./sources/source.js";
+import type { Listing, OpenFile, Source } from "./sources/source.js";
 import { WRAP, type WrapOptions } from "./sources/wrap.js";
 import { Transfer } from "./transfer.js";
 import type { Device, LoadOptions, ModelSource, WeightDtype } from "./types.js";
@@ -65,14 +66,15 @@ export async function loadModel(host: Host, source: ModelSource, all: WrapOption
   for (let tries = 1; ; tries++) {
     const visit = cache ? await visited(cache.visit(wanted), signal) : passing(wanted);
     try {
-      const engine = await new Loading(host, visit, { ...options, onProgress }, settle).load();
+      const engine = await new Loading(host, visit, { ...options, onProgress }, settle, onWarning).load();
       const { fallback, assumed, overridden } = engine.info;
       if (fallback !== undefined) onWarning(onCpuInstead(fallback));
       if (assumed !== undefined) onWarning(isAssumed(place.model, assumed));
       // Without the option the model would be of another kind, and need weights that this one does not have.
       if (overridden?.kind !== undefined) visit.leave();
       const kept = overridden?.kind === undefined ? visit.keep(engine) : Promise.resolve(false);
-      return new Embedder(engine, kept, handlerOf(host));
+      const start: Start = (isFull) => ensureStarted(host, isFull ? "full" : "common");
+      return new Embedder(engine, kept, start, handlerOf(host, start));
     } catch (error) {
       const again = await visit.forget(error);
       visit.leave();
@@ -101,6 +103,7 @@ interface LoadTask {
   loaderOptions: LoaderOptions;
   progress: ProgressReport;
   signal: AbortSignal | undefined;
+  source: Source;
 }
 
 /** Loading a model from one source. */
@@ -112,6 +115,9 @@ class Loading {
   /** The weight file that the options or the address name, if any. */
   readonly #file: string | undefined;
   readonly #saveable: boolean;
+  readonly #warn: (warning: GossamerError) => void;
+  /** The chosen file that could not be used, and why. */
+  #refused: { file: string; error: unknown } | undefined;
   /** Is told the build that is needed; stops the download of another that was begun in case. */
   readonly #settle: (build: Build) => void;
   #build: Build = "common";
@@ -121,9 +127,11 @@ class Loading {
     { source, sha256, file, saves = false }: Visit,
     options: Options,
     settle: (build: Build) => void,
+    warn: (warning: GossamerError) => void,
   ) {
     this.#host = host;
     this.#settle = settle;
+    this.#warn = warn;
     this.#source = source;
     this.#options = options;
     this.#sha256 = sha256;
@@ -132,24 +140,60 @@ class Loading {
   }
 
   async load(): Promise<Engine> {
-    const { workers = 0, signal, onProgress } = this.#options;
+    const { signal, download } = this.#options;
     const listing = await this.#source.list?.(signal);
     if (listing) this.#checkPins([...listing.keys()], "has no such file");
-    const progress = new ProgressReport(this.#source.model, onProgress, listing);
-    const loaderOptions = this.#loaderOptions(listing);
-    const { device, file } = loaderOptions;
-    this.#build = chooseBuild({ device, file, names: listing?.keys() ?? this.#source.names });
-    this.#settle(this.#build);
-    const task = { listing, loaderOptions, progress, signal };
-    const engine = workers > 0 ? await this.#pool(workers, task) : await this.#local(task);
-    try {
-      if (!listing) this.#checkPins([...progress.started], "has no such file, or none that is loaded");
-    } catch (error) {
-      engine.dispose();
-      throw error;
+    if (this.#file !== undefined) return this.#attempt(listing, this.#file);
+    if (!listing) return download === "small" ? this.#smallest() : this.#attempt(listing, undefined);
+    const files = choices(listing, this.#options);
+    for (let at = 0; ; at++) {
+      try {
+        const engine = await this.#attempt(listing, files[at]);
+        if (this.#refused) this.#warn(otherFile(this.#source.model, engine.info.files, this.#refused));
+        return engine;
+      } catch (error) {
+        if (at + 1 >= files.length || !isRefusal(error)) throw error;
+        this.#refused ??= { file: files[at] as string, error };
+      }
     }
-    progress.ready(engine.info.kind);
-    return engine;
+  }
+
+  /** Loads the first file in 8 bits of a place that cannot list its files, or else the usual ones. */
+  async #smallest(): Promise<Engine> {
+    const { signal } = this.#options;
+    for (const name of EIGHTHS) {
+      const file = await orAborted(this.#source.open(name, signal), signal);
+      if ("chunks" in file) return this.#attempt(undefined, name, file);
+    }
+    return this.#attempt(undefined, undefined);
+  }
+
+  /** Loads with `file` as the weights, which may have been opened. */
+  async #attempt(listing: Listing | undefined, file: string | undefined, opened?: OpenFile): Promise<Engine> {
+    const { workers = 0, signal, onProgress } = this.#options;
+    const progress = new ProgressReport(this.#source.model, onProgress, listing);
+    const source = new Ahead(this.#source, signal);
+    try {
+      if (opened) source.adopt(file as string, opened);
+      if (file !== undefined && listing?.has(file)) progress.initiate(file);
+      if (this.#source.isRemote) source.start(listing, file);
+      const loaderOptions = this.#loaderOptions(listing, file);
+      const { device } = loaderOptions;
+      this.#build = chooseBuild({ device, file, names: listing?.keys() ?? this.#source.names });
+      this.#settle(this.#build);
+      const task = { listing, loaderOptions, progress, signal, source };
+      const engine = workers > 0 ? await this.#pool(workers, task) : await this.#local(task);
+      try {
+        if (!listing) this.#checkPins([...progress.started], "has no such file, or none that is loaded");
+      } catch (error) {
+        engine.dispose();
+        throw error;
+      }
+      progress.ready(engine.info.kind);
+      return engine;
+    } finally {
+      source.close();
+    }
   }
 
   /** Throws if the option `sha256` names a file that the model does not have. */
@@ -162,11 +206,10 @@ class Loading {
     throw new GossamerError("invalid_input", `${what}; ${hint}.`, { status: 400 });
   }
 
-  #loaderOptions(listing: Listing | undefined): LoaderOptions {
+  #loaderOptions(listing: Listing | undefined, file: string | undefined): LoaderOptions {
     const { dtype, kind, normalize, prompts, maxTokens, device = "cpu" } = this.#options;
     const { pooling: modes } = this.#options;
     const pooling = typeof modes === "string" ? [modes] : modes;
-    const file = this.#file ?? (listing && chooseFile(listing, dtype));
     const { model, revision } = this.#source;
     const hashes = [...(listing ?? [])].flatMap(([name, { sha256 }]) =>
       sha256 === undefined ? [] : [[name, sha256]],
@@ -194,8 +237,10 @@ class Loading {
    */
   async #pool(workers: number, task: LoadTask): Promise<Pool> {
     const reload = () => this.#pool(1, this.#again(task));
-    const start = async (build: Build) => {
-      const module = await ensureCompiled(this.#host, build);
+    const start = (build: Build) => {
+      // Workers load their script while the module is compiled.
+      const module = ensureCompiled(this.#host, build);
+      module.catch(() => {});
       return startPool(this.#host, module, workers, this.#options, task, reload);
     };
     return this.#into(start, task);
@@ -203,7 +248,8 @@ class Loading {
 
   /** The same task again, without progress events and signal. */
   #again(task: LoadTask): LoadTask {
-    return { ...task, progress: new ProgressReport(this.#source.model, undefined), signal: undefined };
+    const progress = new ProgressReport(this.#source.model, undefined);
+    return { ...task, progress, signal: undefined, source: this.#source };
   }
 
   /**
@@ -214,7 +260,7 @@ class Loading {
     start: (build: Build) => Promise<EngineLoader<E>>,
     task: LoadTask,
   ): Promise<E> {
-    const { listing, loaderOptions, progress, signal } = task;
+    const { listing, loaderOptions, progress, signal, source } = task;
     const begin = async (build: Build) => {
       const starting = start(build);
       return orAborted(starting, signal).catch((error: unknown) => {
@@ -230,7 +276,7 @@ class Loading {
     const chosen = this.#build;
     const loader = await begin(chosen);
     const { file } = loaderOptions;
-    const transfer = new Transfer({ source: this.#source, listing, progress, signal, file }, loader, full);
+    const transfer = new Transfer({ source, listing, progress, signal, file }, loader, full);
     try {
       return await transfer.run();
     } catch (error) {
@@ -243,9 +289,7 @@ class Loading {
 }
 
 /** Makes handlers of embedders, where the host has them. */
-function handlerOf(host: Host): ConstructorParameters<typeof Embedder>[2] {
-  const { handler } = host;
-  const start: Start = (isFull) => ensureStarted(host, isFull ? "full" : "common");
+function handlerOf({ handler }: Host, start: Start): ConstructorParameters<typeof Embedder>[3] {
   return handler && ((run, options) => handler("handler", run, options, start));
 }
 
@@ -267,7 +311,7 @@ function isSet(variable: string | undefined): boolean {
 
 async function startPool(
   host: Host,
-  module: WebAssembly.Module,
+  module: Promise<WebAssembly.Module>,
   workers: number,
   { createWorker }: LoadOptions,
   { loaderOptions, signal }: LoadTask,
@@ -325,6 +369,32 @@ function isAssumed(model: string, assumed: string): GossamerError {
   return new GossamerError("pooling_assumed", `${model} has no modules.json; ${how} ${call}.`, {
     status: 400,
   });
+}
+
+/** Codes of errors that another weight file of the same model may not have. */
+const REFUSALS: ErrorCode[] = [
+  "unsupported_model",
+  "invalid_safetensors",
+  "invalid_gguf",
+  "invalid_onnx",
+  "missing_tensor",
+  "unexpected_tensor",
+  "wrong_shape",
+  "wrong_dtype",
+];
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof GossamerError && REFUSALS.includes(error.code);
+}
+
+/** The warning about a chosen file that could not be used. */
+function otherFile(
+  model: string,
+  files: readonly string[],
+  { file, error }: { file: string; error: unknown },
+): GossamerError {
+  const why = `${model}: ${file} cannot be used, and ${files.join(", ")} is loaded instead. ${reason(error)}`;
+  return new GossamerError("other_file", why, { status: 422, cause: error });
 }
 
 function onCpuInstead(reason: string): GossamerError {

@@ -21,6 +21,7 @@ export const SIGNAL: Rule = [
   (value) => typeof (value as AbortSignal | null)?.addEventListener === "function",
   "an AbortSignal (of an AbortController, its `signal`)",
 ];
+const DOWNLOAD: Rule = [(value) => value === "auto" || value === "small", '"auto" or "small"'];
 const HASHES: Rule = [
   (value) => isPlain(value) && Object.values(value).every((hash) => typeof hash === "string"),
   "an object that has the hash of each file under its name",
@@ -49,6 +50,7 @@ const LOAD: Readonly<Record<keyof LoadOptions, Rule>> = {
   device: TEXT,
   dtype: TEXT,
   file: TEXT,
+  download: DOWNLOAD,
   sha256: HASHES,
   kind: TEXT,
   pooling: POOLING,

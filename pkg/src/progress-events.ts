@@ -6,7 +6,7 @@
 /** One event of a load. */
 export type Progress = FileProgress | BytesProgress | TotalProgress | ReadyProgress;
 
-/** A file was found, its download starts, or it is complete. */
+/** A file was chosen or found, its download starts, or it is complete. */
 export interface FileProgress {
   /** Which of these happened. */
   status: "initiate" | "download" | "done";
@@ -14,6 +14,11 @@ export interface FileProgress {
   name: string;
   /** The file's path in the model's folder. */
   file: string;
+  /**
+   * With `"initiate"`: size of the file in bytes, if it is known. Where the place lists its files, the
+   * event of the weights comes before they are requested.
+   */
+  total?: number;
 }
 
 /** More bytes of a file have arrived. */

@@ -12,6 +12,7 @@ const TASKS = {
   dense: "feature-extraction",
   sparse: "sparse-feature-extraction",
   reranker: "text-ranking",
+  "late-interaction": "feature-extraction",
 };
 
 /** Turns byte counts into events. Percentages never fall and never exceed 100. */
@@ -25,6 +26,7 @@ export class ProgressReport {
   readonly #reported = new Map<string, number>();
   /** Names of the files whose bytes have begun to arrive. */
   readonly started = new Set<string>();
+  readonly #initiated = new Set<string>();
   #overall = 0;
   #weights: string[] = [];
 
@@ -41,10 +43,18 @@ export class ProgressReport {
     this.#weights = weights;
   }
 
+  /** Reports that a file will be requested, or was found. The first report of a file counts. */
+  initiate(file: string, size = this.#known.get(file)?.size): void {
+    if (this.#initiated.has(file)) return;
+    this.#initiated.add(file);
+    const total = size === undefined ? {} : { total: size };
+    this.#emit({ status: "initiate", name: this.#name, file, ...total });
+  }
+
   /** Reports that a file was found and its bytes are about to arrive. */
-  start(file: string): void {
+  start(file: string, size?: number): void {
     this.started.add(file);
-    this.#emit({ status: "initiate", name: this.#name, file });
+    this.initiate(file, size);
     this.#emit({ status: "download", name: this.#name, file });
   }
 

@@ -101,10 +101,10 @@ export function similarity(
 }
 
 /**
- * Late interaction: the mean over the query's vectors of the best dot product with a vector of the
- * document.
+ * Late interaction: the sum over the query's vectors of the best dot product with a vector of the
+ * document; their mean unless the measure is `maxsim`.
  */
-export function maxSim(query: Table, document: Table): number {
+export function maxSim(measure: Measure, query: Table, document: Table): number {
   if (!isTable(query) || !isTable(document)) {
     throw invalid(
       "pass the token vectors of two texts: entries of a result of encodeTokens, or lists of vectors",
@@ -118,7 +118,8 @@ export function maxSim(query: Table, document: Table): number {
     total += row.reduce((best, product) => Math.max(best, product), Number.NEGATIVE_INFINITY);
   }
   // The score of a text without vectors is 0.
-  return n === 0 || m === 0 ? 0 : total / n;
+  if (n === 0 || m === 0) return 0;
+  return measure === "maxsim" ? total : total / n;
 }
 
 /** The weighted sum of the similarities of all kinds of vectors that both have. */
@@ -131,7 +132,8 @@ function hybrid(measure: Measure, a: MultiLike, b: MultiLike, weights: KindWeigh
     kinds.push([matrix(sparseComparison(a.sparse, b.sparse)), weights.sparse ?? 1]);
   }
   if (Array.isArray(a.tokens) && Array.isArray(b.tokens)) {
-    kinds.push([matrix(compare(a.tokens, b.tokens, maxSim)), weights.tokens ?? 1]);
+    const score = (x: Table, y: Table) => maxSim(measure, x, y);
+    kinds.push([matrix(compare(a.tokens, b.tokens, score)), weights.tokens ?? 1]);
   }
   const [one] = kinds;
   if (!one) throw invalid("the two results have no kind of vectors in common");
@@ -141,10 +143,10 @@ function hybrid(measure: Measure, a: MultiLike, b: MultiLike, weights: KindWeigh
   return withList<Matrix>({ data: sum, shape: one[0].shape });
 }
 
-type Typed = Float64Array | Float32Array | Int8Array | Uint8Array;
+export type Typed = Float64Array | Float32Array | Int8Array | Uint8Array;
 
 /** One side of a comparison, checked. */
-interface Side {
+export interface Side {
   rows: Typed[];
   output: string | undefined;
   dimensions: number;
@@ -199,7 +201,8 @@ function matrix({ shape, score }: Comparison): Matrix {
   return withList<Matrix>({ data, shape });
 }
 
-function side(table: Table): Side {
+/** Checks a table. */
+export function side(table: Table): Side {
   if (isRowList(table)) {
     const rows = table.map(numbers);
     const dimensions = rows[0]?.length ?? 0;
@@ -245,7 +248,7 @@ function bytes({ rows, output }: Side): Uint8Array[] {
 }
 
 /** Rows as numbers in the scale of the original vectors. */
-function components(table: Side): Typed[] {
+export function components(table: Side): Typed[] {
   const { rows, output, dimensions, scales, isBits } = table;
   if (isBits) {
     const component = (row: Uint8Array) => (_: unknown, at: number) =>
@@ -317,7 +320,7 @@ function sparseDot(a: Sparse, b: Sparse): number {
   return total;
 }
 
-function checkDimensions(a: number, b: number): void {
+export function checkDimensions(a: number, b: number): void {
   if (a === b) return;
   throw invalid(
     `the vectors have ${a} and ${b} dimensions; only vectors of one model, with the same \`dimensions\`, can be compared`,

@@ -21,7 +21,7 @@ export interface TopKOptions {
    * The measure for dense vectors; `"cosine"` by default. Pass `info.similarity` of the embedder for the
    * measure that its model was trained for. Sparse vectors are always compared by the dot product.
    */
-  similarity?: ModelInfo["similarity"] | undefined;
+  similarity?: Exclude<ModelInfo["similarity"], "maxsim" | "meanmaxsim"> | undefined;
 }
 
 /** A vector that {@link topK} found. */

@@ -9,7 +9,7 @@ import type { Engine, EngineLoader, LoadStep } from "./engine/engine.js";
 import { checkAborted, GossamerError } from "./errors.js";
 import { yieldIfDue } from "./event-loop.js";
 import type { ProgressReport } from "./progress.js";
-import { type Listing, type OpenFile, readAll, type Source } from "./sources/source.js";
+import { gone, type Listing, type OpenFile, readAll, type Source } from "./sources/source.js";
 import { isPath } from "./sources/trust.js";
 import { checkListed, withoutPointer } from "./sources/verify.js";
 
@@ -104,7 +104,7 @@ export class Transfer<E extends Engine> {
   async #download(name: string): Promise<Uint8Array | undefined> {
     const file = await this.#open(name);
     if (!file) return undefined;
-    this.#progress.start(name);
+    this.#progress.start(name, file.size);
     const bytes = await readAll(file);
     // A cancelled stream ends like a complete one.
     checkAborted(this.#signal);
@@ -123,7 +123,7 @@ export class Transfer<E extends Engine> {
       return;
     }
     this.#progress.expect(files);
-    this.#progress.start(name);
+    this.#progress.start(name, file.size);
     let loaded = 0;
     for await (const chunk of file.chunks) {
       for (let at = 0; at < chunk.byteLength; at += SLICE) {
@@ -215,6 +215,8 @@ export class Transfer<E extends Engine> {
       this.#missing = undefined;
       return { ...file, chunks: withoutPointer(name, file.chunks) };
     }
+    // Other weights would be another model than the one that was chosen.
+    if (this.#listing?.has(name)) throw gone(name, file);
     this.#absent.set(name, file.absent);
     return undefined;
   }

@@ -50,11 +50,14 @@ export type ModelSource = string | URL | ModelFiles | ModelFileGetter;
  */
 export type Device = "cpu" | "webgpu" | "auto";
 
-/** What a model is for: dense vectors, sparse vectors, or scores of pairs of texts. */
-export type ModelKind = "dense" | "sparse" | "reranker";
+/**
+ * What a model is for: dense vectors, sparse vectors, scores of pairs of texts, or vectors of tokens
+ * for late interaction (ColBERT).
+ */
+export type ModelKind = "dense" | "sparse" | "reranker" | "late-interaction";
 
 /** Number format in which weights are held in memory. */
-export type WeightDtype = "f32" | "f16" | "q8" | "q4";
+export type WeightDtype = "f32" | "f16" | "q8" | "q6" | "q4";
 
 /**
  * How the states of tokens become one vector, by sentence-transformers' names; transformers.js' `"last_token"`, `"eos"` and
@@ -84,6 +87,8 @@ export interface LoadOptions {
   /**
    * Number format of the weights in memory:
    * - `"q8"`: 8 bits, a quarter of the memory of `"f32"`
+   * - `"q6"`: as `"q8"`, from weights of 5 to 7 bits. `save` then writes three quarters of the bytes
+   *   of a model in `"q8"`.
    * - `"q4"`: 4 bits in the feed-forward blocks, 8 bits elsewhere; less memory, less exact
    * - `"f32"`: 32 bits
    * - `"f16"`: 16 bits on a GPU, half the memory of `"f32"`. On the CPU it takes as much as
@@ -100,11 +105,23 @@ export interface LoadOptions {
    * holds the tokenizer and the configuration, or a file that replaces the folder's
    * `model.safetensors` (`"model.fp16.safetensors"`, `"onnx/model_quantized.onnx"`).
    *
-   * By default, a Hub model loads the smallest weight file that is exact enough: one in 8 or 16
-   * bits unless `dtype` is `"f32"`, then `model.safetensors`, its shards, a torch checkpoint, an
-   * ONNX file, a GGUF file. `info.files` names the file that was loaded.
+   * By default, a Hub model loads the file that `download` chooses, or else `model.safetensors`, its
+   * shards, a torch checkpoint, an ONNX file, a GGUF file. `info.files` names the file that was
+   * loaded.
    */
   file?: string | undefined;
+  /**
+   * Which weight file of a repository to download, if `file` names none:
+   * - `"auto"`, the default: the smallest one that loses nothing. Where the place lists its files, as
+   *   the Hub does, and `dtype` is not `"f32"`, that is one in 16 bits.
+   * - `"small"`: one in 8 bits if there is any. Vectors are less exact: `info.stored.cosine` says how
+   *   much.
+   *
+   * A chosen file that cannot be used is replaced by the usual one, with a warning (code
+   * `other_file`). The event `"initiate"` of `onProgress` names the file and its bytes before it is
+   * requested.
+   */
+  download?: "auto" | "small" | undefined;
   /**
    * Loads the model as this kind although its files describe something else: a model with code of
    * its own, a model with tensors that nothing uses, a reranker. Without this option such a model is
@@ -382,13 +399,29 @@ export interface EncodeSparseOptions extends TextOptions {
 export interface EncodeTokensOptions extends TextOptions {
   /**
    * - `"states"`: the last layer's state of each token
-   * - `"colbert"`: the projection for late interaction of each token except the first
+   * - `"colbert"`: the projection for late interaction. BGE-M3's is of each token except the first; a
+   *   late-interaction model's files say which tokens have a vector
    *
    * Default: `"colbert"` if the model has it (`info.outputs`), otherwise `"states"`.
    */
   head?: "states" | "colbert" | undefined;
-  /** Whether to scale vectors to length 1. Default: true for `"colbert"`, false for `"states"`. */
+  /**
+   * Whether to scale vectors to length 1. Default: true for `"colbert"`, unless a late-interaction
+   * model's files say otherwise, and false for `"states"`.
+   */
   normalize?: boolean | undefined;
+  /**
+   * For documents: keeps one vector for so many tokens, a whole number; 1, the default, keeps all.
+   * Similar vectors are replaced by their mean (Ward's hierarchical clustering of their cosine
+   * distances). The first vector of a late-interaction model stays. Takes memory and time in
+   * proportion to the square of a text's tokens.
+   */
+  poolFactor?: number | undefined;
+  /**
+   * Number format of the vectors' components; `"float"` by default. With `"int8"` a vector takes a
+   * quarter of the memory, and each has a scale.
+   */
+  output?: "float" | "int8" | undefined;
 }
 
 /**
@@ -410,6 +443,20 @@ export interface TokenVectors {
   /** [number of vectors, number of dimensions]. */
   shape: [number, number];
   /** The vectors as lists of numbers. */
+  toList(): number[][];
+}
+
+/** The vectors of one text's tokens in 8-bit integers, in row-major order. */
+export interface TokenCodes {
+  /** All vectors end to end: whole numbers from -127 to 127. */
+  data: Int8Array;
+  /** [number of vectors, number of dimensions]. */
+  shape: [number, number];
+  /** The format. */
+  output: "int8";
+  /** The factor of each vector: its components are `data` × factor. */
+  scales: Float32Array;
+  /** The vectors as lists of whole numbers. */
   toList(): number[][];
 }
 
@@ -677,7 +724,8 @@ export interface SavedFile {
 export interface StoredWeights {
   /**
    * The library and the bits, `"MLX, 4 bits"`, `"block-wise FP8, FP8"` or `"GGUF, Q8_0"`. Several
-   * are separated by `"; "`. What `save` wrote is `"compressed-tensors, 8 bits, rotated"`.
+   * are separated by `"; "`. What `save` wrote is `"compressed-tensors, 8 bits, rotated"`, in q6
+   * `"Gossamer, 7 bits, rotated"` and the like.
    */
   layout: string;
   /**
@@ -685,6 +733,11 @@ export interface StoredWeights {
    * and quantised to `dtype`. `"widened"`: they were decoded to `"f32"` or `"f16"`.
    */
   outcome: "kept" | "requantized" | "widened";
+  /**
+   * The mean cosine to the vectors of all-MiniLM-L6-v2 in f32 that this model has when its weights are
+   * stored so and held in 8 bits. Absent where it was not measured.
+   */
+  cosine?: number;
 }
 
 /** A description of a loaded model. */
@@ -703,8 +756,9 @@ export interface ModelInfo {
    */
   outputs: ("dense" | "sparse" | "tokens" | "colbert" | "scores")[];
   /**
-   * The routes of a model with a router, such as `"query"` and `"document"`, or the tasks that a
-   * model has adapters for, such as `"retrieval.query"`; otherwise empty.
+   * The routes of a model with a router, such as `"query"` and `"document"`, the tasks of a
+   * late-interaction model, or those that a model has adapters for, such as `"retrieval.query"`;
+   * otherwise empty.
    */
   tasks: string[];
   /** Names of a reranker's labels. It gives a score for each. */
@@ -715,8 +769,8 @@ export interface ModelInfo {
    */
   dimensions: number;
   /**
-   * Maximum number of tokens of a text, including special tokens. 4294967295 if there is no limit
-   * (static tables).
+   * Maximum number of tokens of a text, including special tokens; of a document, for a
+   * late-interaction model. 4294967295 if there is no limit (static tables).
    */
   maxTokens: number;
   /** Number format in which the weights are held. */
@@ -758,8 +812,11 @@ export interface ModelInfo {
    * models that take none.
    */
   instructionTemplate?: string;
-  /** The measure that the model was trained for, which `similarity` uses. */
-  similarity: "cosine" | "dot" | "euclidean" | "manhattan";
+  /**
+   * The measure that the model was trained for, which `similarity` uses; of a late-interaction model
+   * that of `maxSim`: a sum, or a mean.
+   */
+  similarity: "cosine" | "dot" | "euclidean" | "manhattan" | "maxsim" | "meanmaxsim";
   /** Whether vectors have length 1 by default. */
   normalized: boolean;
   /**

@@ -75,6 +75,9 @@ pub enum WeightDtype {
     F16,
     /// 8-bit integers with one scale for each group of a row.
     Q8,
+    /// As [`Self::Q8`], with codes at a few levels, so that a saved model has 5 to 7 bits for each. The
+    /// dtype of a model; its matrices are `Q8`.
+    Q6,
     /// 4-bit integers with one scale for each group of a row.
     Q4,
 }
@@ -82,14 +85,14 @@ pub enum WeightDtype {
 impl WeightDtype {
     /// The dtype of that name, if there is one.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::F32, Self::F16, Self::Q8, Self::Q4]
+        [Self::F32, Self::F16, Self::Q8, Self::Q6, Self::Q4]
             .into_iter()
             .find(|dtype| dtype.name() == name)
     }
 
     /// Whether weights are integer codes with scales.
     pub fn is_codes(self) -> bool {
-        matches!(self, Self::Q8 | Self::Q4)
+        matches!(self, Self::Q8 | Self::Q6 | Self::Q4)
     }
 
     /// The name in options and in `info`.
@@ -98,6 +101,7 @@ impl WeightDtype {
             Self::F32 => "f32",
             Self::F16 => "f16",
             Self::Q8 => "q8",
+            Self::Q6 => "q6",
             Self::Q4 => "q4",
         }
     }
@@ -245,6 +249,9 @@ pub struct Attention<'a> {
     pub rotary: Option<&'a Rotary>,
     /// Added to the scaled scores.
     pub bias: Option<&'a RelativeBias>,
+    /// How many of each sequence's first tokens are attended to, `[sequences]`; none if all are. Every
+    /// token sees at least one of them.
+    pub keys: Option<&'a [usize]>,
 }
 
 kernel_enum! {

@@ -9,7 +9,9 @@ use crate::model::loaded::Model;
 use crate::model::run::options::{
     ChunkOptions, EncodeOptions, MultiOptions, ScoreOptions, SparseOptions, TokenOptions,
 };
-use crate::model::run::outputs::{DenseBatch, Output, Ranked, ScoreBatch, SparseBatch};
+use crate::model::run::outputs::{
+    DenseBatch, Measure, Output, Ranked, ScoreBatch, SparseBatch, TokenVectors,
+};
 use crate::model::run::text::{ChunkRun, TextStep, TokenRun};
 use crate::model::run::{Run, start};
 use crate::text::{Chunk, Input, Token};
@@ -40,7 +42,7 @@ impl<B: Backend> Embedder<B> {
         self.model.backend()
     }
 
-    /// `dense`, `sparse` or `reranker`, see [`Model::kind`].
+    /// `dense`, `sparse`, `reranker` or `late-interaction`, see [`Model::kind`].
     pub fn kind(&self) -> &'static str {
         self.model.kind()
     }
@@ -93,7 +95,8 @@ impl<B: Backend> Embedder<B> {
         start::scores(&self.model, inputs, options)
     }
 
-    /// Ranks documents by their scores for a query at once, the best first, at most `top_k`.
+    /// Ranks documents by their scores for a query at once, the best first, at most `top_k`. A
+    /// reranker scores pairs; a model for late interaction compares vectors of tokens.
     pub fn rerank(
         &self,
         query: &str,
@@ -127,6 +130,11 @@ impl<B: Backend> Embedder<B> {
     /// The pooling modes of the default route; none if it gives sparse vectors only.
     pub(crate) fn pooling(&self) -> Option<&[Pooling]> {
         self.model.pooling()
+    }
+
+    /// Whether the model is made for late interaction.
+    pub(crate) fn is_late(&self) -> bool {
+        self.model.default_route().late().is_some()
     }
 
     /// Errors if the vectors of the inputs' tokens have more than `limit` numbers.
@@ -206,6 +214,19 @@ impl<B: Backend> Embedder<B> {
     /// A vector for each token.
     pub fn encode_tokens(&self, inputs: Vec<Input>, options: &TokenOptions) -> Result<Output> {
         self.start_tokens(inputs, options)?.complete(&self.model)
+    }
+
+    /// The score of a query with each of some documents, by their vectors from
+    /// [`Self::encode_tokens`]: the sum of the largest products, as in `ColBERT`, or for `BGE-M3` and
+    /// models whose `similarity` is `meanmaxsim` their mean over the query's vectors. See
+    /// [`TokenVectors::max_sim`].
+    pub fn max_sim(&self, query: &TokenVectors, documents: &[TokenVectors]) -> Result<Vec<f32>> {
+        let late = self.model.default_route().late();
+        let measure = late.map_or(Measure::Mean, |late| late.measure);
+        documents
+            .iter()
+            .map(|document| measure.score(query, document))
+            .collect()
     }
 
     /// Several kinds of vectors from one forward pass.

@@ -160,7 +160,8 @@ pub struct Info {
     pub prompts: Prompts,
     /// The text before an input, with `{}` for the instruction, if the model takes instructions.
     pub instruction_template: Option<String>,
-    /// The measure for comparing its vectors: `cosine`, `dot`, `euclidean` or `manhattan`.
+    /// The measure for comparing its vectors: `cosine`, `dot`, `euclidean` or `manhattan`; for late
+    /// interaction `maxsim` or `meanmaxsim`.
     pub similarity: String,
     /// The kind that the caller insisted on, if the model's files say something else.
     pub kind: Option<Kind>,

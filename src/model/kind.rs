@@ -11,6 +11,8 @@ pub enum Kind {
     Sparse,
     /// Scores of pairs of texts (a cross-encoder).
     Reranker,
+    /// A vector for each token of a text (late interaction, `ColBERT`).
+    LateInteraction,
 }
 
 impl Kind {
@@ -20,6 +22,7 @@ impl Kind {
             Self::Dense => "dense",
             Self::Sparse => "sparse",
             Self::Reranker => "reranker",
+            Self::LateInteraction => "late-interaction",
         }
     }
 
@@ -29,9 +32,12 @@ impl Kind {
             "dense" => Ok(Self::Dense),
             "sparse" => Ok(Self::Sparse),
             "reranker" => Ok(Self::Reranker),
+            "late-interaction" => Ok(Self::LateInteraction),
             _ => Err(Error::input(
                 "kind",
-                format!("kind is {name:?}; it must be \"dense\", \"sparse\" or \"reranker\""),
+                format!(
+                    "kind is {name:?}; it must be \"dense\", \"sparse\", \"reranker\" or \"late-interaction\""
+                ),
             )),
         }
     }

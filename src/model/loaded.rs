@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::model::info::Info;
 use crate::model::transformer::forward::Weights;
 use crate::model::transformer::heads::{DenseHead, TokenHead};
-use crate::model::transformer::layout::{MatrixId, Slot};
+use crate::model::transformer::layout::{MatrixId, Precision, Slot};
 #[cfg(target_arch = "wasm32")]
 use crate::model::transformer::route::Body;
 use crate::model::transformer::route::Route;
@@ -45,6 +45,8 @@ pub struct Origin {
     /// Tied matrices: index of the weight file, name of the tensor that it lacks, and the matrix
     /// that is used instead.
     pub tied: Vec<(usize, String, MatrixId)>,
+    /// How far each matrix may be quantised.
+    pub precisions: Vec<Precision>,
 }
 
 /// A tensor of a weight file, and where its values were stored.
@@ -101,7 +103,8 @@ impl<B: Backend> Model<B> {
             }
         }
         let tasks = self.tasks();
-        if tasks.is_empty() && matches!(task, "query" | "document") {
+        let is_plain = self.routes.iter().all(|route| route.name.is_empty());
+        if is_plain && matches!(task, "query" | "document") {
             return Ok(self.default_route);
         }
         let known = if tasks.is_empty() {
@@ -115,8 +118,8 @@ impl<B: Backend> Model<B> {
         ))
     }
 
-    /// `dense`, `sparse` or `reranker`: what the model is made for. A model of kind `dense` may have
-    /// a sparse head too.
+    /// `dense`, `sparse`, `reranker` or `late-interaction`: what the model is made for. A model of
+    /// kind `dense` may have other heads, too.
     pub fn kind(&self) -> &'static str {
         self.default_route().kind().name()
     }
@@ -145,8 +148,11 @@ impl<B: Backend> Model<B> {
         .collect()
     }
 
-    /// Names of the routes of a model with a router.
+    /// Names of the routes of a model with a router, and the tasks of late interaction.
     pub fn tasks(&self) -> Vec<&str> {
+        if self.default_route().late().is_some() {
+            return vec!["query", "document"];
+        }
         let names = self.routes.iter().map(|route| route.name.as_str());
         names.filter(|name| !name.is_empty()).collect()
     }
@@ -157,12 +163,15 @@ impl<B: Backend> Model<B> {
         head.map_or(&[], |head| head.labels.as_slice())
     }
 
-    /// Width of a vector: dimensions of a dense one, entries of the vocabulary for sparse models,
-    /// labels for rerankers.
+    /// Width of a vector: dimensions of a dense one or of one of a token, entries of the vocabulary
+    /// for sparse models, labels for rerankers.
     pub fn dimensions(&self) -> usize {
         let route = self.default_route();
         if let Some(head) = route.classifier() {
             return head.labels.len();
+        }
+        if let Some(projection) = route.colbert().filter(|_| route.late().is_some()) {
+            return projection.dimensions;
         }
         let width = |head: &DenseHead| self.usual_dimensions(head);
         route.dense().map_or_else(|| route.vocab_size(), width)
@@ -176,9 +185,13 @@ impl<B: Backend> Model<B> {
 
     /// Whether vectors have length 1 unless the caller asks for something else.
     pub fn normalized(&self) -> bool {
-        self.default_route()
-            .dense()
-            .is_some_and(|head| head.normalize)
+        let route = self.default_route();
+        match route.dense() {
+            Some(head) => head.normalize,
+            None => route
+                .colbert()
+                .is_some_and(|projection| projection.normalize),
+        }
     }
 
     /// The pooling modes of the default route; none if it gives sparse vectors only.

@@ -13,6 +13,10 @@ pub struct Batch {
     pub offsets: Vec<usize>,
     /// Tokens at the start of each sequence that pooling leaves out, `[sequences]`.
     pub skip: Vec<usize>,
+    /// How many tokens of each sequence, the first ones, are attended to, `[sequences]`.
+    pub keys: Vec<usize>,
+    /// Rows of tokens that have no vector, in ascending order.
+    pub dropped: Vec<usize>,
 }
 
 impl Batch {
@@ -23,8 +27,15 @@ impl Batch {
             types: Vec::new(),
             offsets: vec![0],
             skip: Vec::new(),
+            keys: Vec::new(),
+            dropped: Vec::new(),
         };
         for tokens in sequences {
+            let first = batch.ids.len();
+            batch
+                .dropped
+                .extend(tokens.dropped.iter().map(|at| first + at));
+            batch.keys.push(tokens.ids.len() - tokens.unattended);
             batch.ids.extend_from_slice(&tokens.ids);
             batch.types.extend_from_slice(&tokens.types);
             batch.types.resize(batch.ids.len(), 0);
@@ -32,6 +43,13 @@ impl Batch {
             batch.skip.push(tokens.prompt);
         }
         batch
+    }
+
+    /// Number of keys of each sequence; none if all tokens are attended to.
+    pub fn fewer_keys(&self) -> Option<&[usize]> {
+        let lengths = self.offsets.windows(2).map(|pair| pair[1] - pair[0]);
+        let is_fewer = lengths.zip(&self.keys).any(|(length, keys)| *keys < length);
+        is_fewer.then_some(&self.keys)
     }
 
     /// Number of sequences.

@@ -37,6 +37,10 @@ pub struct Tokens {
     pub prompt: usize,
     /// Ranges of tokens that get a vector each. If there are none, all tokens get one vector.
     pub spans: Vec<Range<usize>>,
+    /// Tokens at the end that no token attends to.
+    pub unattended: usize,
+    /// Places of tokens that get no vector of their own, in ascending order.
+    pub dropped: Vec<usize>,
 }
 
 /// A token as `tokenize` describes it.
@@ -87,6 +91,9 @@ pub struct Tokenizer {
     truncation: Option<usize>,
     /// The most characters of a text, if texts are cut before they are tokenised.
     characters: Option<usize>,
+    /// The ids of the mask token, or else of the end of a text, and of unknown text, by the files
+    /// and the tokenizer's class.
+    named: [Option<u32>; 2],
 }
 
 impl Tokenizer {
@@ -121,7 +128,9 @@ impl Tokenizer {
                 pipeline.template.pair = None;
             }
         }
+        let named = applied.named.map(|token| pipeline.id(&token?));
         Ok(Self {
+            named,
             pipeline: Arc::new(pipeline),
             template: true,
             direction: applied.direction,
@@ -160,6 +169,7 @@ impl Tokenizer {
     pub fn without_special_tokens(&self) -> Self {
         Self {
             pipeline: Arc::clone(&self.pipeline),
+            named: self.named,
             template: false,
             direction: self.direction,
             types: self.types,
@@ -184,6 +194,16 @@ impl Tokenizer {
     /// The limit of tokens in tokenizer.json, which is not applied here.
     pub fn truncation(&self) -> Option<usize> {
         self.truncation
+    }
+
+    /// The id of the mask token; where there is none, that of the end of a text.
+    pub fn mask(&self) -> Option<u32> {
+        self.named[0]
+    }
+
+    /// The id of the token that transformers takes for a token that the vocabulary lacks.
+    pub fn unknown_token(&self) -> Option<u32> {
+        self.named[1]
     }
 
     /// The id of text that the vocabulary lacks.

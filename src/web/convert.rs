@@ -366,16 +366,25 @@ pub fn sparse(vectors: Vec<SparseVector>) -> Result<JsValue, JsValue> {
     Ok(all.into())
 }
 
-/// `[{ data, shape }]`
+/// `[{ data, shape, output?, scales? }]`
 pub fn token_vectors(all: &[TokenVectors]) -> Result<JsValue, JsValue> {
     let entries = all.iter().map(|tokens| {
-        let rows = tokens.data.len() / tokens.dimensions.max(1);
-        let shape: Array = [rows, tokens.dimensions]
+        let shape: Array = [tokens.rows(), tokens.dimensions]
             .map(JsValue::from)
             .into_iter()
             .collect();
-        let data = Float32Array::from(tokens.data.as_slice());
-        object([("data", data.into()), ("shape", shape.into())])
+        let Some(quantized) = &tokens.quantized else {
+            let data = Float32Array::from(tokens.data.as_slice());
+            return object([("data", data.into()), ("shape", shape.into())]);
+        };
+        let codes: &[i8] = bytemuck::cast_slice(&quantized.codes);
+        let scales = Float32Array::from(quantized.scales.as_slice());
+        object([
+            ("data", Int8Array::from(codes).into()),
+            ("shape", shape.into()),
+            ("output", quantized.dtype.name().into()),
+            ("scales", scales.into()),
+        ])
     });
     let entries: Array = entries.collect::<Result<_, _>>()?;
     Ok(entries.into())

@@ -3,6 +3,7 @@
 
 mod convert;
 mod job;
+mod max_sim;
 mod model;
 mod pairs;
 mod request;
@@ -50,7 +51,7 @@ impl Loader {
             None | Some("auto") => None,
             Some(name) => Some(WeightDtype::from_name(name).ok_or_else(|| {
                 let reason = format!(
-                    "dtype is {name:?}; it must be \"auto\", \"f32\", \"f16\", \"q8\" or \"q4\""
+                    "dtype is {name:?}; it must be \"auto\", \"f32\", \"f16\", \"q8\", \"q6\" or \"q4\""
                 );
                 Error::input("dtype", reason)
             })?),
@@ -61,6 +62,8 @@ impl Loader {
             revision: options.revision,
             dtype,
             file: options.file,
+            // The package chooses the file, before there is a loader.
+            download: crate::Download::Auto,
             kind: options.kind.as_deref().map(Kind::from_name).transpose()?,
             pooling: options
                 .pooling

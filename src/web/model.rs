@@ -92,7 +92,7 @@ impl Model {
         }))
     }
 
-    /// As `encode` → `[{ data, shape }]`, a vector for each token.
+    /// As `encode` → `[{ data, shape, output?, scales? }]`, a vector for each token.
     #[wasm_bindgen(js_name = encodeTokens)]
     pub fn encode_tokens(&self, inputs: JsValue, options: JsValue) -> Thrown<Job> {
         let inputs = texts(inputs)?;

@@ -125,7 +125,7 @@ fn the_kind_chooses_the_head_where_there_are_no_modules_and_else_must_fit() {
         Kind::from_name("colbert")
             .unwrap_err()
             .to_string()
-            .contains("\"sparse\" or \"reranker\"")
+            .contains("\"reranker\" or \"late-interaction\"")
     );
 }
 

@@ -7,6 +7,7 @@ mod common;
 mod bad_input;
 mod batching;
 mod chunks;
+mod colbert;
 mod coverage;
 mod families;
 mod formats;

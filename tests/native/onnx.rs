@@ -15,7 +15,7 @@ const FILES: [(&str, Option<&str>); 19] = [
     ("tiny-bert.O2", None),
     ("tiny-bert.O4", None),
     ("tiny-bert.external", None),
-    ("tiny-bert.int8", Some("ONNX, 8 bits")),
+    ("tiny-bert.int8", Some("ONNX, 8 bits by tensor")),
     ("tiny-bert.uint8-channel", Some("ONNX, 8 bits")),
     ("tiny-bert.q4", Some("ONNX, 4 bits in blocks")),
     ("tiny-bert.q4-tables", Some("ONNX, 4 bits in blocks")),
@@ -25,7 +25,7 @@ const FILES: [(&str, Option<&str>); 19] = [
     ("tiny-distilbert-splade.int8", Some("ONNX, 8 bits")),
     ("tiny-xlm-roberta.dynamo", None),
     ("tiny-mpnet.fp16", None),
-    ("tiny-modernbert.uint8", Some("ONNX, 8 bits")),
+    ("tiny-modernbert.uint8", Some("ONNX, 8 bits by tensor")),
     ("tiny-nomic.q4f16", Some("ONNX, 4 bits in blocks")),
     ("tiny-qwen3.dynamo", None),
     ("tiny-gemma3.fp16", None),
@@ -164,7 +164,8 @@ fn a_file_is_found_or_named() {
     )
     .unwrap();
     assert_eq!(named.info().files, ["onnx/model_int8.onnx"]);
-    assert_eq!(named.info().stored, Some(widened("ONNX, 8 bits")));
+    let layout = "ONNX, 8 bits by tensor";
+    assert_eq!(named.info().stored, Some(widened(layout)));
     // A named one that is not there is missing, whatever else there is.
     let changes = [("onnx/other.onnx", None)];
     let missing = open("tiny-bert", &onnx, &changes, Some("onnx/other.onnx"), 99);
@@ -221,6 +222,45 @@ fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// `bytes` with the first `from` replaced by as many bytes: in a node, which come before initializers.
+fn in_node(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let at = (0..bytes.len() - from.len()).find(|at| bytes[*at..].starts_with(from));
+    let at = at.expect("the graph has it");
+    let mut bytes = bytes.to_vec();
+    bytes[at..at + from.len()].copy_from_slice(to);
+    bytes
+}
+
+#[test]
+fn scales_that_do_not_fit_are_errors() {
+    let onnx = file("tiny-bert.uint8-channel.onnx");
+    // Those of 48 channels for a matrix of 100, and what is no scale at all.
+    for (from, to, part) in [
+        (
+            &b"MatMul_310_scale"[..],
+            &b"MatMul_296_scale"[..],
+            "has 48 scales",
+        ),
+        (b"MatMul_296_scale", b"MatMul_310_scale", "has 100 scales"),
+        (
+            b"MatMul_310_zero_point",
+            b"MatMul_296_zero_point",
+            "has 48 zero points",
+        ),
+    ] {
+        let error = error(&in_node(&onnx, from, to));
+        assert_eq!(error.code(), "invalid_onnx", "{error}");
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    // Names of scales that no initializer has.
+    let error = error(&in_node(&onnx, b"MatMul_310_scale", b"MatMul_910_scale"));
+    assert!(
+        matches!(error.code(), "invalid_onnx" | "unsupported_model"),
+        "{error}"
+    );
+}
+
 #[test]
 fn a_graph_of_another_architecture_is_refused() {
     let refused = |model: &str, onnx: &str| {
@@ -263,6 +303,18 @@ fn a_graph_of_another_architecture_is_refused() {
     changed("\"gelu\"", "\"relu\"");
     changed("\"layer_norm_eps\": 1e-12", "\"layer_norm_eps\": 1e-5");
     changed("\"intermediate_size\": 100", "\"intermediate_size\": 50");
+    // As many heads as the graph cuts queries into, whatever wrote it.
+    let heads = config.replace("\"num_attention_heads\": 3", "\"num_attention_heads\": 4");
+    assert_ne!(heads, config);
+    // (onnxslim keeps these numbers with the weights, where they are not looked at.)
+    for name in ["optimum", "O2", "O4"] {
+        let other = [("config.json", Some(heads.as_bytes()))];
+        let onnx = file(&format!("tiny-bert.{name}.onnx"));
+        let error = open("tiny-bert", &onnx, &other, None, 4096).err();
+        let error = error.unwrap_or_else(|| panic!("{name} must be refused"));
+        assert_eq!(error.code(), "unsupported_model", "{name}: {error}");
+        assert!(error.to_string().contains("heads"), "{name}: {error}");
+    }
 }
 
 #[test]
@@ -355,7 +407,7 @@ fn damaged_files_are_errors() {
         matches!(error.code(), "invalid_onnx" | "unsupported_model"),
         "{error}"
     );
-    // Scales of the wrong length, and an opset that is unknown.
+    // An opset that is unknown.
     let at = onnx.windows(2).rposition(|window| window == [0x10, 18]);
     let mut newer = onnx.clone();
     newer[at.expect("the opset is there") + 1] = 99;

@@ -151,7 +151,9 @@ fn every_grid_of_mlx() {
                             rows.extend_from_slice(values);
                             Ok(())
                         }
-                        quantized::Row::Own(..) => panic!("MLX's grid is not ours"),
+                        quantized::Row::Own(..) | quantized::Row::Levels(..) => {
+                            panic!("MLX's grid is not ours")
+                        }
                     };
                     matrix.push(*role, chunk, row).unwrap();
                 }

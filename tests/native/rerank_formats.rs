@@ -18,7 +18,7 @@ fn reranker(name: &str) -> Embedder<Cpu> {
     load(&folder, WeightDtype::F32)
 }
 
-fn post(
+pub fn post(
     embedder: &Embedder<Cpu>,
     path: &str,
     headers: &[(&str, &str)],

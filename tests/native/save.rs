@@ -10,8 +10,9 @@ use gossamer::{
 };
 use sha2::{Digest, Sha256};
 
-const DTYPES: [WeightDtype; 4] = [
+const DTYPES: [WeightDtype; 5] = [
     WeightDtype::Q8,
+    WeightDtype::Q6,
     WeightDtype::Q4,
     WeightDtype::F16,
     WeightDtype::F32,
@@ -182,6 +183,101 @@ fn what_was_saved_in_8_bits_loads_in_others() {
             assert!(cosine > least, "{dtype:?} {cosine}");
         }
     }
+}
+
+#[test]
+fn q6_is_three_quarters_of_q8_and_expands_to_it() {
+    let original = load(&minilm(), WeightDtype::Q6);
+    let folder = check("MiniLM in q6", &original, None);
+    let size: usize = folder.values().map(Vec::len).sum();
+    assert!(size < 18_000_000, "{size}");
+    assert_eq!(
+        original.weight_bytes(),
+        load(&minilm(), WeightDtype::Q8).weight_bytes()
+    );
+    // Other libraries know the method neither by its name nor by tensors that they could mistake.
+    let config = text(&folder, "config.json");
+    assert!(
+        config.contains("\"quant_method\": \"gossamer\""),
+        "{config}"
+    );
+    let header = &folder["model.safetensors"][..20_000];
+    let header = String::from_utf8_lossy(header);
+    for (tensor, width) in [
+        ("embeddings.word_embeddings", 6 * 8 * 5),
+        ("encoder.layer.0.attention.self.value", 6 * 8 * 7),
+        ("encoder.layer.0.intermediate.dense", 6 * 8 * 7),
+        ("encoder.layer.0.output.dense", 24 * 8 * 6),
+    ] {
+        let name = format!("\"{tensor}.weight_levels\":{{");
+        let at = header
+            .find(&name)
+            .unwrap_or_else(|| panic!("{name} in {header}"));
+        let entry = &header[at..at + 200];
+        assert!(entry.contains(&format!(",{width}]")), "{entry}");
+    }
+    // The same codes in a model that is q8 by request, and is another space than the original in q8.
+    let eight = open(&folder, Some(WeightDtype::Q8)).unwrap();
+    assert_eq!(eight.info().stored.clone().unwrap().outcome, Outcome::Kept);
+    assert_ne!(eight.space_id(), original.space_id());
+    assert_ne!(
+        eight.space_id(),
+        load(&minilm(), WeightDtype::Q8).space_id()
+    );
+    let again = check("q8 from q6", &eight, None);
+    assert!(text(&again, "config.json").contains("int-quantized"));
+    // Decoded, and quantised once more.
+    let wide = open(&folder, Some(WeightDtype::F32)).unwrap();
+    assert_eq!(
+        wide.info().stored.clone().unwrap().outcome,
+        Outcome::Widened
+    );
+    let eight = saved(&load(&minilm(), WeightDtype::Q8), None, 1 << 20);
+    let six = open(&eight, Some(WeightDtype::Q6)).unwrap();
+    assert_eq!(
+        six.info().stored.clone().unwrap().outcome,
+        Outcome::Requantized
+    );
+    check("q6 from q8", &six, None);
+}
+
+#[test]
+fn levels_that_do_not_fit_are_errors() {
+    let folder = saved(&load(&fixture("tiny-bert"), WeightDtype::Q6), None, 1 << 20);
+    let weights = &folder["model.safetensors"];
+    let header = String::from_utf8_lossy(&weights[8..]).into_owned();
+    let changed = |from: &str, to: &str| {
+        let at = header
+            .find(from)
+            .unwrap_or_else(|| panic!("{from} in {header}"))
+            + 8;
+        assert_eq!(from.len(), to.len());
+        let mut weights = weights.clone();
+        weights[at..at + from.len()].copy_from_slice(to.as_bytes());
+        let mut folder = folder.clone();
+        folder.insert("model.safetensors".to_owned(), weights);
+        open(&folder, None).err().map(|error| error.code())
+    };
+    assert_eq!(
+        changed("weight_levels", "weight_levelz"),
+        Some("missing_tensor")
+    );
+    assert_eq!(
+        changed("weight_scale", "weight_scalf"),
+        Some("missing_tensor")
+    );
+    assert_eq!(changed("\"U8\"", "\"I8\""), Some("unsupported_model"));
+    let mut config = folder.clone();
+    let mark = text(&folder, "config.json").replace("\"q6\"", "\"q7\"");
+    config.insert("config.json".to_owned(), mark.into_bytes());
+    assert_eq!(open(&config, None).err().unwrap().code(), "invalid_config");
+    let cut = weights[..weights.len() - 1].to_vec();
+    let mut folder = folder.clone();
+    folder.insert("model.safetensors".to_owned(), cut);
+    assert_eq!(
+        open(&folder, None).err().unwrap().code(),
+        "truncated_stream"
+    );
 }
 
 /// transformers and compressed-tensors have loaded what we write, and applied the transforms that its config lists.

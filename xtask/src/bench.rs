@@ -21,6 +21,8 @@ pub enum Bench {
     Rerank,
     /// From nothing to the first vector, against transformers.js
     Load,
+    /// A first visit over a network of 50 and 20 Mbit/s, against transformers.js
+    Visit,
     /// WebGPU against transformers.js on WebGPU, where Chromium finds an adapter
     Gpu,
     /// Bytes that a user downloads, against transformers.js, and which crates they come from
@@ -72,6 +74,10 @@ pub fn measure(what: Bench) -> Result<()> {
             dense_peer(&minilm)?;
             "load"
         }
+        Bench::Visit => {
+            dense_peer(&minilm)?;
+            "visit"
+        }
         Bench::Gpu => {
             dense_peer(&minilm)?;
             sparse_peer(&minilm)?;
@@ -100,6 +106,7 @@ pub fn measure(what: Bench) -> Result<()> {
             | Bench::Splade
             | Bench::Rerank
             | Bench::Load
+            | Bench::Visit
             | Bench::Large
             | Bench::Cache
             | Bench::Stores
@@ -131,7 +138,10 @@ fn sparse_peer(minilm: &Path) -> Result<()> {
 fn peer(kind: &str, model: &Path, name: &str, tokenizer: Option<&Path>) -> Result<()> {
     peers()?;
     let exported = target().join("bench/models").join(name);
-    let files = ["model.onnx", "model_quantized.onnx"];
+    let mut files = vec!["model.onnx", "model_quantized.onnx"];
+    if kind == "dense" {
+        files.push("model_fp16.onnx");
+    }
     if files
         .iter()
         .all(|file| exported.join("onnx").join(file).exists())

@@ -186,8 +186,13 @@ impl Folder {
         Ok(partial.file)
     }
 
+    /// Returns the folder of a commit, which may not exist.
+    pub fn commit_folder(&self, commit: &str) -> PathBuf {
+        self.path.join("snapshots").join(commit)
+    }
+
     fn snapshot(&self, commit: &str, name: &str) -> PathBuf {
-        self.path.join("snapshots").join(commit).join(name)
+        self.commit_folder(commit).join(name)
     }
 
     fn blob(&self, hash: &Hash) -> PathBuf {

@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use gossamer::Listed;
 use indicatif::ProgressBar;
 use url::Url;
 
@@ -20,6 +21,7 @@ use self::client::{Client, Failure, TRIES, shown};
 use self::folder::Folder;
 use self::listing::{Hash, Known, LARGEST, Listing};
 use self::settings::Settings;
+use crate::source::list_folder;
 
 /// The most bytes of a listing.
 const LARGEST_LISTING: u64 = 64 << 20;
@@ -124,6 +126,21 @@ impl Repository {
         {
             // If the folder is not writable, `fetch` has already reported that.
             let _ = folder.note(&self.revision, &self.commit);
+        }
+    }
+
+    /// Lists the files of the commit, as far as they are known: without a network those of the cache. A
+    /// mirror that lists nothing gives none.
+    pub fn list(&self) -> Result<Vec<Listed>> {
+        match (&self.online, &self.folder) {
+            (Some(online), _) => {
+                let files = online.listing.iter().flat_map(|listing| &listing.files);
+                Ok(files
+                    .map(|(name, known)| (name.clone(), known.size))
+                    .collect())
+            }
+            (None, Some(folder)) => list_folder(&folder.commit_folder(&self.commit)),
+            (None, None) => Ok(Vec::new()),
         }
     }
 

@@ -4,12 +4,18 @@
  */
 
 import { GossamerError } from "../errors.js";
-import type { Absent, Identity, Listing, OpenFile, Source } from "../sources/source.js";
+import {
+  type Absent,
+  gone,
+  type Identity,
+  type Listing,
+  type OpenFile,
+  type Source,
+} from "../sources/source.js";
 import type { ModelStore } from "../types.js";
 import type { Wanted } from "./cache.js";
 import { type Entry, entryId, fileName, type Index, isSame } from "./index.js";
 import { getPiece, type KeptFile, PIECE, type Piece, putPiece } from "./pieces.js";
-import { gone } from "./visit.js";
 
 /** Milliseconds after which an incomplete piece is stored. */
 const LATEST = 5000;
@@ -74,6 +80,10 @@ export class Download implements Source {
 
   get model(): string {
     return this.#place.model;
+  }
+
+  get isRemote(): boolean | undefined {
+    return this.#place.isRemote;
   }
 
   get revision(): string | undefined {

@@ -25,7 +25,14 @@ import { basename, dirname, join, relative, sep } from "node:path";
 import type { Engine } from "../engine/engine.js";
 import { checkAborted, GossamerError } from "../errors.js";
 import { directorySource } from "../sources/directory.js";
-import type { Identity, ListedFile, Listing, OpenFile, Source } from "../sources/source.js";
+import {
+  gone,
+  type Identity,
+  type ListedFile,
+  type Listing,
+  type OpenFile,
+  type Source,
+} from "../sources/source.js";
 import { isHash } from "../sources/trust.js";
 import type { CachedModel } from "../types.js";
 import type { LoadCache, Visit, Wanted } from "./cache.js";
@@ -35,7 +42,7 @@ import { exists, type FileLock, lockFile } from "./lock-file.js";
 import { forgetMeasurements } from "./measurements.js";
 import { passing } from "./passing.js";
 import { StoreCache } from "./store.js";
-import { gone, isOfFiles, notCached, notReplaced, offline, waiting } from "./visit.js";
+import { isOfFiles, notCached, notReplaced, offline, waiting } from "./visit.js";
 import { writeAt } from "./write-at.js";
 
 /** A file that marks the folder of a model downloaded by this package. */
@@ -201,6 +208,7 @@ class Snapshot implements Visit {
     );
     return {
       model: place.model,
+      isRemote: this.#listing !== undefined,
       revision: this.#commit,
       // Without hashes: they are checked in this class.
       list: async () =>

@@ -1,7 +1,6 @@
 /** What all ways to load by way of a cache share. */
 
 import { type ErrorCode, GossamerError, reason } from "../errors.js";
-import type { Absent } from "../sources/source.js";
 import type { Wanted } from "./cache.js";
 
 /** Codes of errors that do not mean that the files are damaged. */
@@ -67,11 +66,4 @@ export function offline(model: string): GossamerError {
     `${model} is not in the cache, and the network is not to be asked. Load it once without \`offline\`.`,
     { status: 503 },
   );
-}
-
-/** The error for a file that existed before and is gone. */
-export function gone(name: string, { absent }: Absent): GossamerError {
-  return new GossamerError("network", `${name} is no longer there: ${absent}. Try again later.`, {
-    status: 502,
-  });
 }

@@ -17,6 +17,11 @@ export const MODEL_OPTIONS: Readonly<Record<string, OptionSpec>> = {
     value: "FILE",
     help: "The weight file to load, by its path in the folder or repository: a GGUF file, or one that replaces model.safetensors",
   },
+  download: {
+    value: "DOWNLOAD",
+    values: ["auto", "small"],
+    help: "Which weight file to download: auto, the default, the smallest that loses nothing; small, one in 8 bits if there is any",
+  },
   kind: {
     value: "KIND",
     values: ["dense", "sparse"],
@@ -27,7 +32,7 @@ export const MODEL_OPTIONS: Readonly<Record<string, OptionSpec>> = {
 /** Number formats of weights that a command can load. */
 export const DTYPE: OptionSpec = {
   value: "DTYPE",
-  values: ["auto", "q8", "q4", "f32"],
+  values: ["auto", "q8", "q6", "q4", "f32"],
   help: "Number format of the weights in memory; auto, the default, is what the model was saved in, or q8",
 };
 
@@ -35,7 +40,7 @@ export const DTYPE: OptionSpec = {
 export async function loadFor(
   load: EntryPoint["load"],
   model: string,
-  { file, kind, dtype }: Record<string, string | undefined>,
+  { file, download, kind, dtype }: Record<string, string | undefined>,
   more: LoadOptions,
   wrap?: Wrap,
 ): Promise<Embedder> {
@@ -51,6 +56,7 @@ export async function loadFor(
     onProgress: (event) => bar.show(event),
     ...more,
     file,
+    download: download as LoadOptions["download"],
     kind: kind as LoadOptions["kind"],
     dtype: dtype as LoadOptions["dtype"],
     [WRAP]: wrap,

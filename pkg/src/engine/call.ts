@@ -7,6 +7,7 @@ import type {
   SparseEntry,
   SparseVector,
   Token,
+  TokenCodes,
   TokenVectors,
 } from "../types.js";
 
@@ -17,7 +18,7 @@ import type {
 export interface Results {
   encode: Data<Encoded | EncodedWhole>;
   encodeSparse: SparseVector[];
-  encodeTokens: Data<TokenVectors>[];
+  encodeTokens: Data<TokenVectors | TokenCodes>[];
   encodeMulti: MultiData;
   encodeChunks: Data<Encoded> & { chunks: Uint32Array[] };
   chunk: Uint32Array[];

@@ -2,6 +2,7 @@
 
 import { anotherModel, checkAborted, disposed, GossamerError, toGossamerError } from "../errors.js";
 import { yieldToEventLoop } from "../event-loop.js";
+import { withCosine } from "../fidelity.js";
 import type { GpuDevice, Job, Loader, Model, Wasm } from "../instance.js";
 import type { ModelInfo } from "../types.js";
 import type { Call, Results } from "./call.js";
@@ -113,7 +114,7 @@ export class LocalEngine implements Engine {
     this.#wasm = wasm;
     this.#both = both;
     this.#reload = reload;
-    this.#info = wasm.guard(() => model.info());
+    this.#info = withCosine(wasm.guard(() => model.info()));
   }
 
   get info(): ModelInfo {
@@ -132,6 +133,9 @@ export class LocalEngine implements Engine {
         this.#loaded().setGpuFrom(onGpu ? 0 : Infinity);
         if (kind === "reranker") {
           return this.#attempt({ name: "rerank", inputs: { query: "a", documents: inputs }, options: {} });
+        }
+        if (kind === "late-interaction") {
+          return this.#attempt({ name: "encodeTokens", inputs, options: { task: "document" } });
         }
         return this.#attempt({ name: kind === "dense" ? "encode" : "encodeSparse", inputs, options: {} });
       });
@@ -270,7 +274,7 @@ export class LocalEngine implements Engine {
   #setGpuFrom(tokens: number): void {
     const model = this.#loaded();
     model.setGpuFrom(tokens);
-    this.#info = this.#wasm.guard(() => model.info());
+    this.#info = withCosine(this.#wasm.guard(() => model.info()));
   }
 
   #start({ name, inputs, options }: Call): Job {

@@ -10,7 +10,7 @@ import { type Remote, workerFailed } from "./remote.js";
 
 /** Passes the bytes of one stream to every worker. */
 export class PoolLoader implements EngineLoader<Pool> {
-  readonly isFull: boolean;
+  #isFull = false;
   readonly #workers: Remote[] = [];
   readonly #reload: () => Promise<Pool>;
   /** Stops listening to the signal. */
@@ -25,15 +25,17 @@ export class PoolLoader implements EngineLoader<Pool> {
   static async start(
     create: () => Remote,
     count: number,
-    module: WebAssembly.Module,
+    module: Promise<WebAssembly.Module>,
     options: LoaderOptions,
     reload: () => Promise<Pool>,
     signal: AbortSignal | undefined,
   ): Promise<PoolLoader> {
-    const loader = new PoolLoader(isFull(module), reload, signal);
+    const loader = new PoolLoader(reload, signal);
     try {
       while (loader.#workers.length < count) loader.#workers.push(create());
-      await loader.#all("start", [module, options]);
+      const ready = await module;
+      loader.#isFull = isFull(ready);
+      await loader.#all("start", [ready, options]);
     } catch (error) {
       loader.free();
       throw error instanceof GossamerError ? error : workerFailed("no worker could be created", error);
@@ -41,10 +43,13 @@ export class PoolLoader implements EngineLoader<Pool> {
     return loader;
   }
 
-  private constructor(isFull: boolean, reload: () => Promise<Pool>, signal: AbortSignal | undefined) {
-    this.isFull = isFull;
+  private constructor(reload: () => Promise<Pool>, signal: AbortSignal | undefined) {
     this.#reload = reload;
     this.#ignore = onAbort(signal, () => this.free());
+  }
+
+  get isFull(): boolean {
+    return this.#isFull;
   }
 
   next(): Promise<LoadStep> {

@@ -39,6 +39,10 @@ export class Remote {
       (reason) => this.fail(workerFailed("a worker stopped", reason)),
     );
     thread.hold(false);
+  }
+
+  /** Fails if the script does not report soon that it is running. */
+  #expect(): void {
     // Counts ticks instead of time: a sleeping computer or a busy page skips ticks.
     let left = PATIENCE;
     this.#watch = setInterval(() => {
@@ -56,6 +60,7 @@ export class Remote {
   ): Promise<Answer<M>> {
     if (this.failure) return Promise.reject(this.failure);
     const id = this.#next++;
+    if (id === 0) this.#expect();
     return new Promise<Answer<M>>((resolve, reject) => {
       this.#post({ id, method, args }, transfer);
       this.#pending.set(id, { resolve: resolve as Pending["resolve"], reject });

@@ -13,7 +13,10 @@ const WORDS = 300;
 const PATIENCE = 2000;
 
 /** A folder of files at `url`. Files with the same `revision` are assumed never to change. */
-export function folderSource(url: URL, { revision, file = "", stallTimeout, cache }: LoadOptions): Source {
+export function folderSource(
+  url: URL,
+  { revision, file = "", download, stallTimeout, cache }: LoadOptions,
+): Source {
   const base = new URL(url);
   if (!base.pathname.endsWith("/")) base.pathname += "/";
   const address = (file: string) => {
@@ -25,13 +28,15 @@ export function folderSource(url: URL, { revision, file = "", stallTimeout, cach
   // The name is shown in answers and messages, so it must not contain a signature.
   const { origin, pathname } = base;
   const unstored = revision !== undefined && cache !== false;
+  const chosen = download === "small" && file === "" ? "?small" : file;
   return {
+    isRemote: true,
     model: origin + pathname,
     revision,
     identity:
       revision === undefined
         ? undefined
-        : { key: base.host + pathname + file, version: revision, ref: undefined },
+        : { key: base.host + pathname + chosen, version: revision, ref: undefined },
     // Object stores answer 403 for a file that does not exist.
     open: (name, signal, start) =>
       openUrl(address(name), { headers: {}, absent: [403, 404, 410], start, stallTimeout, unstored }, signal),

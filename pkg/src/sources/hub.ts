@@ -87,6 +87,7 @@ function tokenOf({ token }: LoadOptions, host: Host): string | undefined {
 }
 
 export class HubSource implements Source {
+  readonly isRemote = true;
   readonly model: string;
   readonly file: string | undefined;
   readonly #endpoint: string;
@@ -126,7 +127,9 @@ export class HubSource implements Source {
     this.#warn = options.onWarning;
     this.#folder = folder && `${folder}/`;
     // Without the endpoint: mirrors have the same commits.
-    this.#key = ["hub", id, this.#folder + file].join("/").replace(/\/+$/, "");
+    const key = ["hub", id, this.#folder + file].join("/").replace(/\/+$/, "");
+    // The smallest download is another model in the cache.
+    this.#key = options.download === "small" && !file ? `${key}?small` : key;
     this.#ref = revision;
     this.#revision = revision;
   }

@@ -43,6 +43,8 @@ export interface HubModel {
 export interface Source {
   /** The model's name, for `info`, progress and messages. */
   readonly model: string;
+  /** Whether files come over a network, so that it is worth requesting them early. */
+  readonly isRemote?: boolean | undefined;
   readonly revision?: string | undefined;
   /** The weight file to load, if the model's address or the options name one. */
   readonly file?: string | undefined;
@@ -138,4 +140,11 @@ export async function* streamChunks(
     if (!ended) cancel();
     reader.releaseLock();
   }
+}
+
+/** The error for a file that the source has listed, or had before, and that is gone. */
+export function gone(name: string, { absent }: Absent): GossamerError {
+  return new GossamerError("network", `${name} is no longer there: ${absent}. Try again later.`, {
+    status: 502,
+  });
 }

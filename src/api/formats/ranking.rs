@@ -114,8 +114,13 @@ impl Ranking {
             Vec::new()
         };
         let options = ScoreOptions {
-            // In these APIs, scores are from 0 to 1, whatever the files of the model say.
-            activation: Some(ScoreActivation::Sigmoid),
+            // In these APIs, scores are from 0 to 1, whatever the files of the model say. Those of
+            // late interaction are sums, which nothing maps to that range.
+            activation: Some(if embedder.is_late() {
+                ScoreActivation::Identity
+            } else {
+                ScoreActivation::Sigmoid
+            }),
             truncate: Some(true),
             ..ScoreOptions::default()
         };

@@ -155,17 +155,29 @@ pub fn start_sparse<B: Backend>(
     }))
 }
 
-/// `/embed_all`: `{ inputs, … }` → the hidden states of each input's tokens, not normalised.
-/// `filled`: an empty text is an error, as on the wire.
+/// `/embed_all`: `{ inputs, … }` → the hidden states of each input's tokens, not normalised. For a
+/// model for late interaction, its token vectors; `prompt_name` says whether the inputs are a `query`
+/// or a `document`. `filled`: an empty text is an error, as on the wire.
 pub fn start_all<B: Backend>(
     embedder: &Embedder<B>,
     mut body: Body,
     filled: bool,
 ) -> Result<Pending<Vec<Vec<Vec<f32>>>>> {
     let inputs = inputs(&mut body, filled)?;
+    let name = body.text("prompt_name")?;
+    let (head, prompt_name, task) = if embedder.is_late() {
+        if name.is_none() {
+            let reason = "this model reads queries and documents in different ways; set prompt_name to \"query\" or \"document\"";
+            return Err(Error::input("prompt_name", reason));
+        }
+        (None, None, name)
+    } else {
+        (Some(TokenHead::States), name, None)
+    };
     let options = TokenOptions {
-        head: Some(TokenHead::States),
-        prompt_name: body.text("prompt_name")?,
+        head,
+        prompt_name,
+        task,
         truncate: Some(body.flag("truncate")?.unwrap_or(false)),
         truncation_direction: body.direction()?,
         ..TokenOptions::default()
@@ -349,7 +361,8 @@ fn sequences(inputs: Field) -> Result<(Vec<Input>, bool)> {
 /// Reads the options of scores. Unless raw scores are asked for, a single label has a sigmoid, and
 /// several have a softmax.
 fn score_options<B: Backend>(embedder: &Embedder<B>, body: &mut Body) -> Result<ScoreOptions> {
-    let activation = if body.flag("raw_scores")?.unwrap_or(false) {
+    let is_raw = body.flag("raw_scores")?.unwrap_or(false);
+    let activation = if is_raw || embedder.is_late() {
         ScoreActivation::Identity
     } else if embedder.labels().len() == 1 {
         ScoreActivation::Sigmoid

@@ -82,6 +82,7 @@ impl Problem {
             Error::WrongModelKind { model, kind, .. } => {
                 let output = match *kind {
                     "reranker" => "scores",
+                    "late-interaction" => "tokens",
                     kind => kind,
                 };
                 let advice = match route_for(output) {

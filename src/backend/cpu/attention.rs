@@ -20,6 +20,8 @@ use crate::error::Result;
 struct Rows<'a> {
     values: &'a [f32],
     heads: Heads,
+    /// How many of the first rows are keys.
+    keys: usize,
 }
 
 impl Rows<'_> {
@@ -84,11 +86,13 @@ pub fn attention(
         rows: pool.take(PANEL * heads.size)?,
     };
     let mut out = pool.take(tokens * width)?;
-    for pair in offsets.windows(2) {
+    for (sequence, pair) in offsets.windows(2).enumerate() {
         let stride = width + 2 * heads.kv_width();
+        let len = pair[1] - pair[0];
         let rows = Rows {
             values: &qkv[pair[0] * stride..pair[1] * stride],
             heads,
+            keys: attention.keys.map_or(len, |keys| keys[sequence].min(len)),
         };
         let out = &mut out[pair[0] * width..pair[1] * width];
         for kv_head in 0..heads.kv_count {
@@ -105,7 +109,7 @@ pub fn attention(
 impl Scratch {
     /// Packs one head's keys and values.
     fn pack(&mut self, rows: &Rows, head: usize, attention: Attention) {
-        let (len, size) = (rows.len(), attention.heads.size);
+        let (len, size) = (rows.keys, attention.heads.size);
         let norm = attention.head_norms.map(|[_, keys]| keys);
         for (first, panel) in (0..len)
             .step_by(PANEL)
@@ -137,9 +141,9 @@ impl Scratch {
 
     /// Attention of one query head, written to its columns of `out`.
     fn attend(&mut self, rows: &Rows, head: usize, attention: Attention, out: &mut [f32]) {
-        let len = rows.len();
-        for first in (0..len).step_by(TILE) {
-            let queries = first..len.min(first + TILE);
+        let (count, len) = (rows.len(), rows.keys);
+        for first in (0..count).step_by(TILE) {
+            let queries = first..count.min(first + TILE);
             self.load_queries(rows, head, &queries, attention);
             let keys = self.score(&queries, len, attention);
             // Rows of scores are as long as the panels of keys.
@@ -177,8 +181,8 @@ impl Scratch {
         }
     }
 
-    /// Scores a tile of queries against the panels of keys that any of them sees, and returns the
-    /// range of these keys.
+    /// Scores a tile of queries against the panels of the `len` keys that any of them sees, and
+    /// returns the range of these keys.
     fn score(&mut self, queries: &Range<usize>, len: usize, attention: Attention) -> Range<usize> {
         let size = attention.heads.size;
         let first = attention.mask.seen(queries.start, len).start;
@@ -230,7 +234,7 @@ impl Scratch {
 
 /// Copies a row eight elements at a time. For a copy of unknown length engines call a function,
 /// which costs more than copying a head.
-fn copy(from: &[f32], to: &mut [f32]) {
+pub(super) fn copy(from: &[f32], to: &mut [f32]) {
     let ((from, from_rest), (to, to_rest)) =
         (from.as_chunks::<PANEL>(), to.as_chunks_mut::<PANEL>());
     for (from, to) in from.iter().zip(to) {
@@ -242,7 +246,7 @@ fn copy(from: &[f32], to: &mut [f32]) {
 }
 
 /// `[8][size]` → `[size][8]`
-fn transpose(rows: &[f32], size: usize, panel: &mut [f32]) {
+pub(super) fn transpose(rows: &[f32], size: usize, panel: &mut [f32]) {
     let (panel, _) = panel.as_chunks_mut::<PANEL>();
     let whole = size / 4 * 4;
     for (k, lanes) in (0..whole).step_by(4).zip(panel.chunks_exact_mut(4)) {
@@ -295,13 +299,13 @@ fn prepare(row: &mut [f32], position: usize, norm: Option<Norm>, rotary: Option<
 }
 
 impl Mask {
-    /// The tokens that token `query` of `len` sees.
-    fn seen(self, query: usize, len: usize) -> Range<usize> {
+    /// Which of `keys` keys token `query` sees.
+    fn seen(self, query: usize, keys: usize) -> Range<usize> {
         let start = self.before.map_or(0, |before| query.saturating_sub(before));
         let end = self
             .after
-            .map_or(len, |after| len.min(query.saturating_add(after) + 1));
-        start..end
+            .map_or(keys, |after| keys.min(query.saturating_add(after) + 1));
+        start.min(end)..end
     }
 }
 

@@ -7,6 +7,7 @@ mod attention;
 mod dot;
 mod gemm_f32;
 mod gemm_int;
+mod max_sim;
 mod norm;
 #[cfg(test)]
 mod numerics;
@@ -27,6 +28,7 @@ use half::f16;
 pub use self::dot::DotKernel;
 use self::gemm_f32::PackedF32;
 use self::gemm_int::{PendingSums, QuantizedRows};
+pub use self::max_sim::{max_sim, max_sim_codes, pairs};
 pub use self::norm::l2_normalize;
 use self::packed_int::{Bytes, Nibbles, PackedInt};
 use self::rotation::Group;
@@ -462,7 +464,9 @@ impl Backend for Cpu {
         Ok(match dtype {
             WeightDtype::F32 => CpuMatrix::F32(PackedF32::new(rows, columns)?),
             WeightDtype::F16 => CpuMatrix::F16(PackedF32::new(rows, columns)?),
-            WeightDtype::Q8 => CpuMatrix::Q8(PackedInt::new(rows, columns, self.kernel)?),
+            WeightDtype::Q8 | WeightDtype::Q6 => {
+                CpuMatrix::Q8(PackedInt::new(rows, columns, self.kernel)?)
+            }
             WeightDtype::Q4 => CpuMatrix::Q4(PackedInt::new(rows, columns, self.kernel)?),
         })
     }

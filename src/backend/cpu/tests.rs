@@ -368,6 +368,7 @@ pub fn plain(count: usize, size: usize) -> Attention<'static> {
         head_norms: None,
         rotary: None,
         bias: None,
+        keys: None,
     }
 }
 
@@ -407,7 +408,10 @@ fn attention64(qkv: &[f32], offsets: &[usize], attention: Attention) -> Vec<f64>
     let stride = (count + 2 * kv_count) * size;
     let part = |token: usize, column: usize| &qkv[token * stride + column * size..][..size];
     let mut out = Vec::new();
-    for pair in offsets.windows(2) {
+    for (sequence, pair) in offsets.windows(2).enumerate() {
+        let end = attention
+            .keys
+            .map_or(pair[1], |keys| pair[0] + keys[sequence]);
         for query in pair[0]..pair[1] {
             for head in 0..count {
                 let kv_head = head * kv_count / count;
@@ -415,7 +419,7 @@ fn attention64(qkv: &[f32], offsets: &[usize], attention: Attention) -> Vec<f64>
                 let [query_norm, key_norm] = norms.unwrap_or([None, None]);
                 let place = query - pair[0];
                 let q = prepared64(part(query, head), place, query_norm, attention.rotary);
-                let seen: Vec<usize> = (pair[0]..pair[1])
+                let seen: Vec<usize> = (pair[0]..end)
                     .filter(|key| {
                         attention
                             .mask
@@ -539,6 +543,17 @@ fn attention_equals_its_definition() {
             Attention {
                 cap: Some(1.5),
                 mask: window(Some(7), Some(0)),
+                ..base
+            },
+            Attention {
+                keys: Some(&[1, 0, 2, 8, 9, 20]),
+                ..base
+            },
+            Attention {
+                keys: Some(&[1, 0, 4, 3, 10, 25]),
+                mask: window(Some(12), Some(2)),
+                rotary: Some(&rotary),
+                bias: Some(&bias),
                 ..base
             },
         ] {
@@ -704,4 +719,71 @@ fn splade_is_the_maximum_or_the_sum_of_activated_logits() {
     .map(|activation| [-1.0, 0.0, 1.0].map(|logit| activation.apply(logit)));
     assert_eq!(once, [0.0, 0.0, 2f32.ln()]);
     assert!((twice[2] - (1.0 + 2f32.ln()).ln()).abs() < 1e-7);
+}
+
+#[kernel_test]
+fn max_sim_equals_its_definition_bit_for_bit() {
+    let mut random = Random(21);
+    for (queries, rows, width) in [(1, 1, 1), (3, 5, 7), (5, 8, 16), (9, 17, 33), (32, 30, 128)] {
+        let (query, document) = (random.vec(queries * width), random.vec(rows * width));
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).fold(0.0f32, |sum, (a, b)| sum + a * b);
+        let best = |row: &[f32]| {
+            let others = document.chunks_exact(width).map(|other| dot(row, other));
+            others.fold(f32::NEG_INFINITY, f32::max)
+        };
+        let want = query
+            .chunks_exact(width)
+            .fold(0.0f32, |sum, row| sum + best(row));
+        let got = super::max_sim(&query, &document, width).unwrap();
+        assert_eq!(
+            got.to_bits(),
+            want.to_bits(),
+            "{queries} × {rows} × {width}"
+        );
+        let products = super::pairs(&document, width).unwrap();
+        let mut products = products.iter();
+        for i in 0..rows {
+            for j in 0..i {
+                let row = |i: usize| &document[i * width..][..width];
+                let want = dot(row(i), row(j));
+                assert_eq!(products.next().unwrap().to_bits(), want.to_bits());
+            }
+        }
+        assert!(products.next().is_none());
+    }
+    assert_eq!(super::max_sim(&[], &[1.0], 1).unwrap().to_bits(), 0);
+    assert_eq!(super::max_sim(&[1.0], &[], 1).unwrap().to_bits(), 0);
+}
+
+#[kernel_test]
+#[expect(clippy::cast_precision_loss, reason = "as the kernel rounds it")]
+fn max_sim_of_codes_equals_its_definition_bit_for_bit() {
+    let mut random = Random(22);
+    for (queries, rows, width) in [(1, 1, 1), (2, 3, 15), (4, 5, 16), (3, 9, 47), (32, 40, 128)] {
+        let mut codes = |count: usize| -> Vec<i8> {
+            #[expect(clippy::cast_possible_truncation, reason = "it is at most 127")]
+            let code = |x: &f32| (x * 127.0) as i8;
+            random.vec(count).iter().map(code).collect()
+        };
+        let (query, document) = (codes(queries * width), codes(rows * width));
+        let (factors, scales) = (random.vec(queries), random.vec(rows));
+        let mut want = 0.0f32;
+        for (row, factor) in query.chunks_exact(width).zip(&factors) {
+            let products = document
+                .chunks_exact(width)
+                .zip(&scales)
+                .map(|(other, scale)| {
+                    let pairs = row.iter().zip(other).rev();
+                    let sum: i32 = pairs.map(|(a, b)| i32::from(*a) * i32::from(*b)).sum();
+                    sum as f32 * scale
+                });
+            want += products.fold(f32::NEG_INFINITY, f32::max) * factor;
+        }
+        let got = super::max_sim_codes((&query, &factors), (&document, &scales), width);
+        assert_eq!(
+            got.to_bits(),
+            want.to_bits(),
+            "{queries} × {rows} × {width}"
+        );
+    }
 }

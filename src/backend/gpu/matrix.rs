@@ -52,14 +52,14 @@ pub fn steps(columns: usize, dtype: WeightDtype) -> usize {
     match dtype {
         WeightDtype::F32 => columns.div_ceil(STEP),
         WeightDtype::F16 => columns.div_ceil(2 * STEP),
-        WeightDtype::Q8 | WeightDtype::Q4 => columns.div_ceil(GROUP),
+        WeightDtype::Q8 | WeightDtype::Q6 | WeightDtype::Q4 => columns.div_ceil(GROUP),
     }
 }
 
 /// Words of a step of weights.
 fn words(dtype: WeightDtype) -> usize {
     match dtype {
-        WeightDtype::F32 | WeightDtype::F16 | WeightDtype::Q8 => STEP,
+        WeightDtype::F32 | WeightDtype::F16 | WeightDtype::Q8 | WeightDtype::Q6 => STEP,
         WeightDtype::Q4 => STEP / 2,
     }
 }
@@ -88,7 +88,7 @@ impl GpuMatrix {
             let rows = most.min(rows - first);
             let scales = match dtype {
                 WeightDtype::F32 | WeightDtype::F16 => 4,
-                WeightDtype::Q8 | WeightDtype::Q4 => rows * steps * 4,
+                WeightDtype::Q8 | WeightDtype::Q6 | WeightDtype::Q4 => rows * steps * 4,
             };
             Ok(MatrixPart {
                 first,
@@ -248,7 +248,9 @@ impl MatrixPart {
                     let values: Vec<f32> = values.collect();
                     take(row, Row::Values(&values[..matrix.columns]));
                 }
-                WeightDtype::Q8 => take(row, Row::Codes(bytemuck::cast_slice(words), scales)),
+                WeightDtype::Q8 | WeightDtype::Q6 => {
+                    take(row, Row::Codes(bytemuck::cast_slice(words), scales));
+                }
                 WeightDtype::Q4 => {
                     // Each code becomes the upper half of a byte; an arithmetic shift then extends
                     // its sign.

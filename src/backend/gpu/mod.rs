@@ -139,7 +139,7 @@ impl Gpu {
         let kernel = match dtype {
             WeightDtype::F32 => return Ok(None),
             WeightDtype::F16 => Kernel::Halve,
-            WeightDtype::Q8 | WeightDtype::Q4 => Kernel::Quantize,
+            WeightDtype::Q8 | WeightDtype::Q6 | WeightDtype::Q4 => Kernel::Quantize,
         };
         let steps = matrix::steps(x.width, dtype);
         let words = self.tensor(x.rows, steps * matrix::STEP)?;
@@ -300,7 +300,7 @@ fn bits(dtype: WeightDtype) -> u32 {
     match dtype {
         WeightDtype::F32 => 32,
         WeightDtype::F16 => 16,
-        WeightDtype::Q8 => 8,
+        WeightDtype::Q8 | WeightDtype::Q6 => 8,
         WeightDtype::Q4 => 4,
     }
 }
@@ -496,7 +496,7 @@ impl Compute for Gpu {
             None
         };
         let qk = prepared.as_ref().unwrap_or(qkv);
-        let tiles = query_tiles(offsets);
+        let tiles = query_tiles(offsets, attention.keys);
         let bias = attention.bias.map(|bias| bias.values.as_slice());
         let arguments = [
             qk.argument(),
@@ -605,11 +605,13 @@ impl Compute for Gpu {
     }
 }
 
-/// Tiles of the attention kernel: first query, end of its sequence and start of its sequence.
-fn query_tiles(offsets: &[usize]) -> Vec<[u32; 3]> {
-    let tiles = offsets.windows(2).flat_map(|pair| {
+/// Tiles of the attention kernel: first query, end of its sequence, start of its sequence, and end of
+/// the sequence's keys.
+fn query_tiles(offsets: &[usize], keys: Option<&[usize]>) -> Vec<[u32; 4]> {
+    let tiles = offsets.windows(2).enumerate().flat_map(|(sequence, pair)| {
+        let end = keys.map_or(pair[1], |keys| pair[1].min(pair[0] + keys[sequence]));
         let firsts = (pair[0]..pair[1]).step_by(QUERIES);
-        firsts.map(|first| [first, pair[1], pair[0]].map(number))
+        firsts.map(move |first| [first, pair[1], pair[0], end].map(number))
     });
     tiles.collect()
 }

@@ -472,6 +472,7 @@ fn attention() {
             head_norms: None,
             rotary: None,
             bias: None,
+            keys: None,
         };
         let window = |before, after| Mask { before, after };
         let norms = |kind| Some([norm(0, kind), norm(size, kind)]);
@@ -539,6 +540,23 @@ fn attention() {
                 "Gemma",
                 Attention {
                     head_norms: norms(NormKind::RmsPlusOne),
+                    ..plain
+                },
+            ),
+            (
+                "fewer keys",
+                Attention {
+                    keys: Some(&[1, 5, 32, 1, 40]),
+                    rotary: Some(&rotary),
+                    ..plain
+                },
+            ),
+            (
+                "fewer keys in a window",
+                Attention {
+                    keys: Some(&[1, 30, 20, 2, 64]),
+                    mask: window(Some(30), Some(3)),
+                    bias: Some(&table),
                     ..plain
                 },
             ),
@@ -675,6 +693,7 @@ fn a_row_has_the_same_bits_alone_and_among_others() {
         head_norms: None,
         rotary: None,
         bias: None,
+        keys: None,
     };
     let of = |values: &[f32], offsets: &[usize]| {
         let x = GPU.upload(values.to_vec(), values.len() / width).unwrap();

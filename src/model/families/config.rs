@@ -40,6 +40,11 @@ impl Config {
         }
     }
 
+    /// Its path, and the field that holds it, if it is a part of a file.
+    pub fn name(&self) -> &str {
+        &self.file
+    }
+
     /// Names of its fields.
     pub fn fields(&self) -> impl Iterator<Item = &String> {
         self.fields.keys()

@@ -241,6 +241,13 @@ impl<B: Backend> Checkpoint<B> {
                 return Ok(files);
             }
             stream.finish_all()?;
+            let named = self
+                .onnx
+                .iter_mut()
+                .find(|stored| *stored == onnx::EIGHT_BITS);
+            if let (Some(stored), true) = (named, stream.is_by_tensor()) {
+                stored.push_str(" by tensor");
+            }
         }
         for target in reading.targets.iter().flatten() {
             // The store has the hashes of stacks.
@@ -276,7 +283,8 @@ impl<B: Backend> Checkpoint<B> {
             tied: tied_matrices,
             ..
         } = self.inventory;
-        let files = self.layout.files.into_iter();
+        let matrices = self.layout.matrices.iter();
+        let files = self.layout.files.iter();
         Ok(Finished {
             weights: self.store.weights,
             tables,
@@ -286,9 +294,10 @@ impl<B: Backend> Checkpoint<B> {
             left_out: self.unused.left_out,
             stored,
             origin: Origin {
-                weights: files.map(|file| file.path).collect(),
+                weights: files.map(|file| file.path.clone()).collect(),
                 tensors,
                 tied,
+                precisions: matrices.map(|matrix| matrix.precision).collect(),
                 files: BTreeMap::new(),
                 replaced: BTreeMap::new(),
             },
@@ -558,6 +567,11 @@ impl<B: Backend> Visitor for Filler<'_, B> {
                         hash.update_codes(codes, scales);
                         let row = (dtype, codes, scales);
                         *kept &= store.codes(backend, layout, slot, at, row)?;
+                        Ok(())
+                    }
+                    Row::Levels(codes, scales) => {
+                        hash.update_codes(codes, scales);
+                        *kept &= store.levels(backend, layout, slot, at, codes, scales)?;
                         Ok(())
                     }
                 })

@@ -8,9 +8,10 @@ use crate::error::{Error, Result};
 use crate::model::families;
 use crate::model::families::config::Config;
 use crate::model::load::files::{
-    ADDED_TOKENS, COLBERT, CONFIG, Files, LEXICAL, MODEL_SETTINGS, MODULES, SPECIAL_TOKENS,
-    TOKENIZER, TOKENIZER_CONFIG,
+    ADDED_TOKENS, COLBERT, CONFIG, Files, LEXICAL, METADATA, MODEL_SETTINGS, MODULES,
+    SPECIAL_TOKENS, TOKENIZER, TOKENIZER_CONFIG,
 };
+use crate::model::load::late;
 use crate::model::load::pipeline::{self, ModuleEntry, ROUTER, RouteEntries};
 use crate::model::load::sentence;
 use crate::model::load::static_files;
@@ -79,6 +80,7 @@ pub fn root() -> ModuleEntry {
     ModuleEntry {
         kind: "Transformer".to_owned(),
         path: String::new(),
+        is_pylate: false,
     }
 }
 
@@ -90,6 +92,9 @@ fn encoder_files(files: &Files, module: &ModuleEntry, has_modules: bool) -> Resu
         names.extend(sentence::NAMES[1..].iter().map(|name| module.file(name)));
     }
     let config = files.config(&module.file(CONFIG))?;
+    if config.as_ref().is_some_and(late::is_stanford) {
+        names.push(module.file(METADATA));
+    }
     let has_heads = |config: &Config| families::find(config).is_ok_and(|family| family.m3_heads);
     if config.is_some_and(|config| has_heads(&config)) {
         for name in [LEXICAL, COLBERT].map(|name| module.file(name)) {

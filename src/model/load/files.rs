@@ -28,6 +28,9 @@ pub const LEXICAL: &str = "sparse_linear.safetensors";
 /// BGE-M3's head for late interaction, beside its encoder. Most models of the family lack it.
 pub const COLBERT: &str = "colbert_linear.safetensors";
 
+/// Settings of Stanford's ColBERT, beside its encoder.
+pub const METADATA: &str = "artifact.metadata";
+
 /// Small files by path. `None` means that the source has no file of the name.
 #[derive(Default)]
 pub struct Files {

@@ -59,14 +59,12 @@ pub fn embedder<B: Backend>(
         _ => Settings::default(),
     };
     let default = &plan.routes[plan.default_route];
-    let similarity = settings.similarity.unwrap_or_else(|| {
-        let usual = if default.dense().is_some() {
-            "cosine"
-        } else {
-            "dot"
-        };
-        usual.to_owned()
-    });
+    let similarity = match (default.late(), settings.similarity) {
+        (Some(late), _) => late.measure.name().to_owned(),
+        (None, Some(similarity)) => similarity,
+        (None, None) if default.dense().is_some() => "cosine".to_owned(),
+        (None, None) => "dot".to_owned(),
+    };
     let road = default.road();
     let info = Info {
         model: options.model,

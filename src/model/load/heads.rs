@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::backend::{Pooling, Splade, SpladeActivation, SpladeStrategy};
+use crate::backend::{Activation, Pooling, Splade, SpladeActivation, SpladeStrategy};
 use crate::error::{Error, Result};
 use crate::model::families;
 use crate::model::families::config::Config;
@@ -13,10 +13,10 @@ use crate::model::kind::Kind;
 use crate::model::load::files::{COLBERT, CONFIG, Files, LEXICAL, WEIGHTS};
 use crate::model::load::kind::CLASSIFIER;
 use crate::model::load::layout_builder::LayoutBuilder;
-use crate::model::load::pipeline::{Module, ModuleEntry};
+use crate::model::load::pipeline::{Dense, Module, ModuleEntry};
 use crate::model::load::sentence::{CLASSIFICATION, Sentence};
-use crate::model::transformer::heads::{DenseHead, SparseHead, Step};
-use crate::model::transformer::layout::{Linear, Precision};
+use crate::model::transformer::heads::{DenseHead, SparseHead, Step, TokenProjection};
+use crate::model::transformer::layout::Precision;
 use crate::text::Tokenizer;
 use crate::weights;
 
@@ -102,35 +102,7 @@ pub fn dense(layout: &mut LayoutBuilder, hidden: usize, modules: &[Module]) -> R
         Some((Module::Normalize, rest)) => (true, rest),
         _ => (false, rest),
     };
-    let mut dimensions = hidden * modes.len();
-    let mut steps = Vec::new();
-    for module in rest {
-        steps.push(match module {
-            Module::Normalize => Step::Normalize,
-            Module::Dense {
-                path,
-                shape,
-                bias,
-                activation,
-            } => {
-                let [out, input] = *shape;
-                if input != dimensions {
-                    let reason =
-                        format!("in_features is {input}; the module before gives {dimensions}");
-                    return Err(Error::config(format!("{path}/{CONFIG}"), reason));
-                }
-                dimensions = out;
-                let file = layout.head_file(format!("{path}/{WEIGHTS}"));
-                let linear = layout.linear(file, "linear", *shape, *bias, Precision::Full);
-                Step::Linear(linear, *activation)
-            }
-            Module::Pooling { .. } | Module::Splade(_) | Module::Classifier => {
-                return Err(Error::UnsupportedModel(
-                    "modules.json has a second pooling module; one is supported".to_owned(),
-                ));
-            }
-        });
-    }
+    let (steps, dimensions) = steps(layout, hidden * modes.len(), rest)?;
     Ok(DenseHead {
         pooling: modes.clone(),
         include_prompt: *include_prompt,
@@ -138,6 +110,62 @@ pub fn dense(layout: &mut LayoutBuilder, hidden: usize, modules: &[Module]) -> R
         normalize,
         dimensions,
     })
+}
+
+/// The steps of Dense and Normalize modules over vectors of `dimensions`, and the width of their
+/// result.
+pub fn steps(
+    layout: &mut LayoutBuilder,
+    mut dimensions: usize,
+    modules: &[Module],
+) -> Result<(Vec<Step>, usize)> {
+    let steps = modules
+        .iter()
+        .map(|module| step(layout, &mut dimensions, module));
+    Ok((steps.collect::<Result<_>>()?, dimensions))
+}
+
+/// One step after pooling. `dimensions` is the width of its input, then of its output.
+fn step(layout: &mut LayoutBuilder, dimensions: &mut usize, module: &Module) -> Result<Step> {
+    match module {
+        Module::Normalize => Ok(Step::Normalize),
+        Module::Dense {
+            path,
+            shape,
+            bias,
+            activation,
+        } => {
+            check_width(path, "in_features", shape[1], *dimensions)?;
+            *dimensions = shape[0];
+            let file = layout.head_file(format!("{path}/{WEIGHTS}"));
+            let linear = layout.linear(file, "linear", *shape, *bias, Precision::Full);
+            Ok(Step::Linear(linear, *activation))
+        }
+        Module::Residual(dense) => {
+            let Dense { path, shape, .. } = dense;
+            check_width(path, "in_features", shape[1], *dimensions)?;
+            *dimensions = shape[0];
+            let file = layout.head_file(format!("{path}/{WEIGHTS}"));
+            let linear = layout.linear(file, "linear", *shape, dense.bias, Precision::Full);
+            let shortcut = (shape[0] != shape[1])
+                .then(|| layout.linear(file, "residual", *shape, false, Precision::Full));
+            Ok(Step::Residual(linear, dense.activation, shortcut))
+        }
+        Module::Pooling { .. } | Module::Splade(_) | Module::Classifier => {
+            Err(Error::UnsupportedModel(
+                "modules.json has a second pooling module; one is supported".to_owned(),
+            ))
+        }
+    }
+}
+
+/// Refuses a module whose input is not what the one before it gives.
+fn check_width(path: &str, field: &str, width: usize, given: usize) -> Result<()> {
+    if width == given {
+        return Ok(());
+    }
+    let reason = format!("{field} is {width}; the module before gives {given}");
+    Err(Error::config(format!("{path}/{CONFIG}"), reason))
 }
 
 /// BGE-M3's head for lexical weights, if its file is there.
@@ -163,14 +191,19 @@ pub fn colbert(
     files: &Files,
     transformer: &ModuleEntry,
     hidden: usize,
-) -> Result<Option<Linear>> {
+) -> Result<Option<TokenProjection>> {
     let Some(path) = present(files, transformer.file(COLBERT)) else {
         return Ok(None);
     };
     let out = rows(files, &path, hidden)?;
     let file = layout.small_head_file(path);
     let linear = layout.linear(file, "", [out, hidden], true, Precision::Full);
-    Ok(Some(linear))
+    Ok(Some(TokenProjection {
+        steps: vec![Step::Linear(linear, Activation::Identity)],
+        normalize: true,
+        dimensions: out,
+        late: None,
+    }))
 }
 
 /// The path of a small weight file or of its alternative, whichever the source has.

@@ -1,12 +1,12 @@
-//! Tells from a model's files what it is. Late interaction, rerankers whose head is not implemented,
-//! and models with code of their own are refused, unless the caller asks for a kind
-//! (`LoadOptions::kind`).
+//! Tells from a model's files what it is. Rerankers whose head is not implemented, and models with
+//! code of their own are refused, unless the caller asks for a kind (`LoadOptions::kind`).
 
 use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::model::families;
 use crate::model::families::config::Config;
+use crate::model::load::late;
 
 /// Beginning of the class names of DeBERTa-v2, which has no table in `families`.
 const DEBERTA: &str = "DebertaV2";
@@ -93,6 +93,13 @@ pub fn foreign_type(config: &Config) -> Result<Option<String>> {
     let known = ["SentenceTransformer", "SparseEncoder", CROSS_ENCODER];
     let name = name.filter(|name| !known.contains(name));
     Ok(name.map(|name| format!("{name} (config_sentence_transformers.json)")))
+}
+
+/// Whether this is what [`foreign_type`] says of a late-interaction model.
+pub fn is_late_type(what: &str) -> bool {
+    late::MODEL_TYPES
+        .iter()
+        .any(|name| what.strip_prefix(name) == Some(" (config_sentence_transformers.json)"))
 }
 
 /// The error about a model that is not implemented.

@@ -50,6 +50,7 @@ impl LayoutBuilder {
             path,
             prefixes: &[""],
             unused: &[],
+            ignored: None,
             layers: None,
             collect: false,
             table: None,
@@ -84,6 +85,16 @@ impl LayoutBuilder {
         file
     }
 
+    /// Has a file of an encoder taken for that of a late-interaction model.
+    pub fn late(&mut self, file: usize) {
+        self.set_head(file, Head::Late);
+    }
+
+    /// Has the tensor `name` of a file ignored.
+    pub fn ignore(&mut self, file: usize, name: &'static str) {
+        self.0.files[file].ignored = Some(name);
+    }
+
     /// Records what the config says about quantised matrices of a file.
     pub fn set_quantization(&mut self, file: usize, quantization: Quantization) {
         self.0.files[file].quantization = quantization;
@@ -105,6 +116,7 @@ impl LayoutBuilder {
             path,
             prefixes: family.prefixes,
             unused: family.unused,
+            ignored: None,
             layers,
             collect: false,
             table: None,
@@ -191,7 +203,7 @@ impl LayoutBuilder {
         let precision = if shape[0] <= SMALL_TABLE {
             Precision::Full
         } else {
-            Precision::Sensitive
+            Precision::Table
         };
         let matrix = self.matrix(shape, precision);
         let slot = Slot::Rows { matrix, first: 0 };
@@ -497,10 +509,11 @@ impl EncoderBuilder<'_> {
         } else {
             (|names| vec![names.ffn_up], &[ffn])
         };
-        let (downs, precision): (Modules, _) = (|names| vec![names.ffn_down], Precision::Usual);
+        let downs: Modules = |names| vec![names.ffn_down];
+        let (usual, narrow) = (Precision::Usual, Precision::Narrow);
         FeedForward::Dense {
-            up: self.linear(index, ups, rows, hidden, biases.ffn_up, precision),
-            down: self.linear(index, downs, &[hidden], ffn, biases.ffn_down, precision),
+            up: self.linear(index, ups, rows, hidden, biases.ffn_up, usual),
+            down: self.linear(index, downs, &[hidden], ffn, biases.ffn_down, narrow),
         }
     }
 
@@ -526,7 +539,11 @@ impl EncoderBuilder<'_> {
                 shape,
                 transposed,
                 is_flat: true,
-                precision: Precision::Usual,
+                precision: if transposed {
+                    Precision::Narrow
+                } else {
+                    Precision::Usual
+                },
             };
             let names = [name.clone(), name];
             self.layout.stack(self.file, &spellings, names, &stack)

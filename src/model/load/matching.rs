@@ -202,6 +202,7 @@ pub fn has_no_effect(file: &WeightFile, tensor: &str) -> bool {
         .iter()
         .filter_map(|prefix| tensor.strip_prefix(prefix));
     BUFFERS.contains(&last)
+        || file.ignored == Some(tensor)
         || rests.any(|rest| file.unused.iter().any(|start| rest.starts_with(start)))
 }
 

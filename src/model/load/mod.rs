@@ -6,11 +6,14 @@
 //! `static_files`, `quantization` and [`kind`] (what is refused), and `layout_builder` lays out the
 //! weights. Then `streaming` reads the weight files: `matching` finds the tensors in a file,
 //! `inventory` records them, and `store` stores their rows (`table` does both for static tables),
-//! all for `checkpoint`. `finish` makes the model. [`save`] writes it back.
+//! all for `checkpoint`. `finish` makes the model. [`save`] writes it back. [`choice`] says which of a
+//! repository's weight files to take.
 
 mod arrival;
 mod checkpoint;
+pub mod choice;
 mod discovery;
+pub mod download;
 mod files;
 mod fingerprint;
 mod finish;
@@ -18,6 +21,7 @@ mod gguf;
 mod heads;
 mod inventory;
 pub mod kind;
+mod late;
 mod layout_builder;
 pub mod loader;
 mod marker;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::backend::{Pooling, WeightDtype};
 use crate::model::kind::Kind;
+use crate::model::load::download::Download;
 
 /// What to load.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +20,8 @@ pub struct LoadOptions {
     /// model, or a file to read instead of that folder's `model.safetensors`. The folder of an ONNX
     /// file in `onnx/` is the one above.
     pub file: Option<String>,
+    /// Which file of a repository to take if `file` names none. [`LoadOptions::choose`] goes by it.
+    pub download: Download,
     /// Loads the model as an embedder of this kind, although its files say that it is something
     /// that is not supported: a reranker, a model with code of its own, one with tensors that
     /// nothing uses. [`Info::left_out`](crate::Info::left_out) lists what is ignored for it.

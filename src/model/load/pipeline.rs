@@ -22,17 +22,27 @@ pub struct ModuleEntry {
     pub kind: String,
     /// Its folder; "" for the root of the repository.
     pub path: String,
+    /// Whether it is `PyLate`'s.
+    pub is_pylate: bool,
 }
 
 impl ModuleEntry {
     /// A module by the full name of its type. `None` for a module that does not change vectors.
     fn new(kind: &str, path: String) -> Result<Option<Self>> {
-        let kind = match kind.strip_prefix("sentence_transformers.") {
-            Some(own) => own.rsplit('.').next().unwrap_or_default().to_owned(),
-            None if kind == TASKS => kind.to_owned(),
-            None => return Err(unsupported(kind)),
+        let is_pylate = kind == PYLATE;
+        if !is_pylate && kind != TASKS && !kind.starts_with("sentence_transformers.") {
+            return Err(unsupported(kind));
+        }
+        let kind = if kind == TASKS {
+            kind.to_owned()
+        } else {
+            kind.rsplit('.').next().unwrap_or_default().to_owned()
         };
-        Ok((kind != "Dropout").then_some(Self { kind, path }))
+        Ok((kind != "Dropout").then_some(Self {
+            kind,
+            path,
+            is_pylate,
+        }))
     }
 
     /// `name` in the module's folder.
@@ -44,6 +54,9 @@ impl ModuleEntry {
         }
     }
 }
+
+/// `PyLate`'s module.
+const PYLATE: &str = "pylate.models.Dense.Dense";
 
 /// The modules of one route through a model.
 #[derive(Clone, Debug)]
@@ -75,12 +88,27 @@ pub enum Module {
         /// The activation of the result.
         activation: Activation,
     },
+    /// A fully connected layer whose input is added to its output.
+    Residual(Dense),
     /// Scaling to length 1.
     Normalize,
     /// Token logits to weights of vocabulary entries.
     Splade(Splade),
     /// Token states to the logits of the transformer's own head for sequence classification.
     Classifier,
+}
+
+/// A fully connected layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dense {
+    /// Folder of its weights.
+    pub path: String,
+    /// `[out, in]`
+    pub shape: [usize; 2],
+    /// Whether it has a bias.
+    pub bias: bool,
+    /// The activation of the result.
+    pub activation: Activation,
 }
 
 /// The most modules in a list. Each route has its own copy of the modules after the router.
@@ -229,9 +257,16 @@ pub fn module(entry: &ModuleEntry, config: Option<&Config>) -> Result<Module> {
     let need = || config.ok_or_else(|| Error::MissingFile(entry.file("config.json")));
     match entry.kind.as_str() {
         "Pooling" => pooling(need()?),
-        "Dense" => dense(&entry.path, need()?),
+        "Dense" => {
+            let config = need()?;
+            if config.flag("use_residual", false)? {
+                return Err(config.wrong("use_residual", "false"));
+            }
+            reads(config, "sentence_embedding")?;
+            dense(&entry.path, config)
+        }
         "Normalize" => config
-            .map_or(Ok(()), sentence_only)
+            .map_or(Ok(()), |config| reads(config, "sentence_embedding"))
             .map(|()| Module::Normalize),
         "SpladePooling" => splade(need()?),
         other => Err(unsupported(other)),
@@ -241,13 +276,25 @@ pub fn module(entry: &ModuleEntry, config: Option<&Config>) -> Result<Module> {
 /// The error about a module that is not implemented.
 pub fn unsupported(kind: &str) -> Error {
     Error::UnsupportedModel(format!(
-        "modules.json names a module of type {kind}, which is not supported; supported are sentence-transformers' Transformer, MLMTransformer, StaticEmbedding and SparseStaticEmbedding at the beginning, Router, Pooling, Dense, Normalize, Dropout and SpladePooling"
+        "modules.json names a module of type {kind}, which is not supported; supported are sentence-transformers' Transformer, MLMTransformer, StaticEmbedding and SparseStaticEmbedding at the beginning, Router, Pooling, Dense, Normalize, Dropout and SpladePooling, and PyLate's Dense and MultiVectorMask in late-interaction models"
     ))
 }
 
-/// Refuses modules whose input or output is anything but the vector of the text.
-fn sentence_only(config: &Config) -> Result<()> {
-    let only = [Value::from("sentence_embedding")];
+/// As [`module`], for a Dense or Normalize that takes the states of tokens.
+pub fn token_module(entry: &ModuleEntry, config: Option<&Config>) -> Result<Module> {
+    if let Some(config) = config {
+        reads(config, "token_embeddings")?;
+    }
+    match (entry.kind.as_str(), config) {
+        ("Dense", Some(config)) => dense(&entry.path, config),
+        ("Normalize", Some(_)) => Ok(Module::Normalize),
+        _ => Err(Error::MissingFile(entry.file("config.json"))),
+    }
+}
+
+/// Refuses modules whose input or output is another one.
+fn reads(config: &Config, what: &str) -> Result<()> {
+    let only = [Value::from(what)];
     config.only("module_input_name", &only)?;
     config.only("module_output_name", &only)
 }
@@ -309,18 +356,24 @@ fn dense(path: &str, config: &Config) -> Result<Module> {
             ));
         }
     };
-    if config.flag("use_residual", false)? {
-        return Err(config.wrong("use_residual", "false"));
-    }
-    sentence_only(config)?;
     let shape = [
         config.size("out_features", MOST)?,
         config.size("in_features", MOST)?,
     ];
-    Ok(Module::Dense {
+    let dense = Dense {
         path: path.to_owned(),
         shape,
         bias: config.flag("bias", true)?,
+        activation,
+    };
+    if config.flag("use_residual", false)? {
+        return Ok(Module::Residual(dense));
+    }
+    let Dense { path, bias, .. } = dense;
+    Ok(Module::Dense {
+        path,
+        shape,
+        bias,
         activation,
     })
 }
@@ -350,6 +403,7 @@ mod tests {
         let entry = ModuleEntry {
             kind: kind.to_owned(),
             path: "1_X".to_owned(),
+            is_pylate: false,
         };
         module(
             &entry,
@@ -433,11 +487,7 @@ mod tests {
         }
         let dropout = br#"[{"path":"2_Dropout","type":"sentence_transformers.models.Dropout"}]"#;
         assert!(entries(dropout).unwrap().is_empty());
-        for kind in [
-            "custom_st.Transformer",
-            "pylate.models.Dense.Dense",
-            "Pooling",
-        ] {
+        for kind in ["custom_st.Transformer", "pylate.models.Other", "Pooling"] {
             let list = format!(r#"[{{"path":"","type":"{kind}"}}]"#);
             let message = entries(list.as_bytes()).unwrap_err().to_string();
             assert!(message.contains(kind), "{message}");

@@ -15,6 +15,7 @@ use crate::model::load::discovery;
 use crate::model::load::files::{CONFIG, Files, MODEL_SETTINGS, MODULES, WEIGHTS};
 use crate::model::load::heads;
 use crate::model::load::kind;
+use crate::model::load::late::{self, LateLayout, LateModules};
 use crate::model::load::layout_builder::LayoutBuilder;
 use crate::model::load::marker::Marker;
 use crate::model::load::options::LoadOptions;
@@ -26,10 +27,12 @@ use crate::model::load::static_files;
 use crate::model::load::tokenizers::{Tokenizers, Use, check_ids};
 use crate::model::transformer::candle;
 use crate::model::transformer::classifier::Classifier;
-use crate::model::transformer::heads::{DenseHead, SparseHead};
-use crate::model::transformer::layout::{Encoder, Linear, MlmHead};
+use crate::model::transformer::heads::{DenseHead, SparseHead, TokenProjection};
+use crate::model::transformer::late::Late;
+use crate::model::transformer::layout::{Encoder, MlmHead};
 use crate::model::transformer::route::StaticEmbedding;
 use crate::model::transformer::route::{AnyEncoder, Body, Route, Transformer};
+use crate::text::Tokenizer;
 use crate::weights;
 use crate::weights::quantized::{self, Quantization};
 
@@ -156,6 +159,16 @@ struct PlannedRoute {
     modules: String,
 }
 
+/// What the files say of a transformer and the modules after it.
+struct Described {
+    config: Config,
+    marker: Option<Marker>,
+    sentence: Sentence,
+    modules: Vec<Module>,
+    /// The modules of a late-interaction model.
+    late: Option<LateModules>,
+}
+
 /// A transformer without heads.
 struct Backbone {
     name: &'static str,
@@ -176,7 +189,7 @@ struct Backbone {
 struct Heads {
     dense: Option<DenseHead>,
     sparse: Option<SparseHead>,
-    colbert: Option<Linear>,
+    colbert: Option<TokenProjection>,
     classifier: Option<Classifier>,
 }
 
@@ -243,32 +256,47 @@ impl Planner<'_> {
         Ok(all)
     }
 
-    /// A transformer and its heads. `rest` is what modules.json lists after it, `None` without
-    /// modules.json.
-    fn transformer(
-        &mut self,
-        name: String,
-        entry: &ModuleEntry,
-        rest: Option<&[ModuleEntry]>,
-    ) -> Result<PlannedRoute> {
+    /// What the files say of a transformer and the modules after it, and whether the model is
+    /// another one than it was taken for.
+    fn describe(&mut self, entry: &ModuleEntry, rest: Option<&[ModuleEntry]>) -> Result<Described> {
         let path = entry.file(CONFIG);
         let mut config = Config::parse(&path, self.files.required(&path)?)?;
-        let sentence = self.sentence(entry, rest.is_some())?;
-        config.override_by(&sentence.config)?;
+        let settings = match rest {
+            Some(_) => self.files.config(MODEL_SETTINGS)?,
+            None => None,
+        };
+        let late = LateLayout::find(&config, settings.as_ref(), rest)?;
         let marker = Marker::read(&config)?;
         if let Some(kind) = marker.and_then(|marker| marker.kind) {
             self.kind.get_or_insert(kind);
             self.insists = true;
         }
-        // The modules of a model that scores pairs say nothing about vectors.
-        let asked_for_vectors = self.kind.is_some_and(|kind| kind != Kind::Reranker);
-        if self.is_cross_encoder && asked_for_vectors {
+        let asked_for_vectors = matches!(self.kind, Some(Kind::Dense | Kind::Sparse));
+        if late.is_some() && !asked_for_vectors {
+            self.foreign.retain(|what| !kind::is_late_type(what));
+        }
+        let sentence = self.sentence(entry, rest.is_some(), late.is_some())?;
+        config.override_by(&sentence.config)?;
+        // The modules of a model that scores pairs, or compares vectors of tokens, say nothing about
+        // vectors of texts.
+        if (self.is_cross_encoder || late.is_some()) && asked_for_vectors {
             self.has_modules = false;
         }
         let rest = rest.filter(|_| self.has_modules);
-        let modules = match rest {
-            Some([]) if self.is_cross_encoder => vec![Module::Classifier],
-            rest => self.modules(&config, rest)?,
+        let late = match late {
+            Some(layout) if asked_for_vectors => {
+                if layout == LateLayout::PyLate && self.foreign.is_empty() {
+                    self.foreign.push(layout.name().to_owned());
+                }
+                None
+            }
+            Some(layout) => Some(layout.modules(self.files, rest)?),
+            None => None,
+        };
+        let modules = match (rest, &late) {
+            (_, Some(late)) => late.modules().to_vec(),
+            (Some([]), None) if self.is_cross_encoder => vec![Module::Classifier],
+            (rest, None) => self.modules(&config, rest)?,
         };
         let has_tasks = if candle::is_candle(&config) {
             false
@@ -286,8 +314,11 @@ impl Planner<'_> {
             );
         }
         let has_own_modules = rest.is_some() && self.files.is_original(MODULES);
-        self.foreign
-            .extend(kind::foreign(&config, has_own_modules, classifies));
+        let mut foreign = kind::foreign(&config, has_own_modules, classifies);
+        if late.is_some() {
+            foreign.retain(|what| *what != LateLayout::Stanford.name());
+        }
+        self.foreign.extend(foreign);
         if rest.is_some() {
             heads::check_task(
                 &entry.kind,
@@ -296,8 +327,35 @@ impl Planner<'_> {
                 &entry.file(sentence::NAMES[0]),
             )?;
         }
+        Ok(Described {
+            config,
+            marker,
+            sentence,
+            modules,
+            late,
+        })
+    }
+
+    /// A transformer and its heads. `rest` is what modules.json lists after it, `None` without
+    /// modules.json.
+    fn transformer(
+        &mut self,
+        name: String,
+        entry: &ModuleEntry,
+        rest: Option<&[ModuleEntry]>,
+    ) -> Result<PlannedRoute> {
+        let Described {
+            config,
+            marker,
+            sentence,
+            modules,
+            late,
+        } = self.describe(entry, rest)?;
         let body = self.body(entry, &config, marker)?;
-        let mut heads = self.heads(&body, &modules, &config)?;
+        let mut heads = match &late {
+            None => self.heads(&body, &modules, &config)?,
+            Some(_) => Heads::default(),
+        };
         let usage = Use {
             rows: body.vocab_size,
             last: body.last_token(heads.dense.as_ref()),
@@ -314,7 +372,14 @@ impl Planner<'_> {
             Some(limit) => limit,
             None => self.tokenizers.max_tokens(entry)?,
         };
+        if let Some(late) = &late {
+            let texts = (&*tokenizer, max_tokens, sentence.lowercase);
+            heads.colbert = Some(self.late(late, entry, &body, texts)?);
+        }
         let max_tokens = max_tokens.min(body.max_positions);
+        // Texts of late-interaction models have limits of their own.
+        let late = heads.colbert.as_ref().and_then(|head| head.late.as_ref());
+        let max_tokens = late.map_or(max_tokens, Late::limit);
         let added = match (&heads.classifier, &body.encoder) {
             (Some(_), AnyEncoder::Native { spec, .. }) => scoring::check_pairs(&tokenizer, spec)?,
             _ => tokenizer.added(),
@@ -332,9 +397,10 @@ impl Planner<'_> {
         Ok(PlannedRoute {
             family: body.name,
             instruction: body.family.and_then(|family| family.instruction),
-            modules: match &heads.classifier {
-                Some(head) => format!("{modules:?} {:?} {:?}", head.pooling, head.scores),
-                None => format!("{modules:?}"),
+            modules: match (&heads.classifier, late) {
+                (Some(head), _) => format!("{modules:?} {:?} {:?}", head.pooling, head.scores),
+                (None, Some(late)) => format!("{modules:?} {late:?}"),
+                (None, None) => format!("{modules:?}"),
             },
             route: Route {
                 name,
@@ -354,11 +420,11 @@ impl Planner<'_> {
 
     /// sentence-transformers' settings of a transformer, which it reads only for models with
     /// modules.json.
-    fn sentence(&self, entry: &ModuleEntry, has_modules: bool) -> Result<Sentence> {
+    fn sentence(&self, entry: &ModuleEntry, has_modules: bool, late: bool) -> Result<Sentence> {
         let names = sentence::NAMES.iter().filter(|_| has_modules);
         for name in names {
             if let Some(file) = self.files.config(&entry.file(name))? {
-                return Sentence::read(&file);
+                return Sentence::read(&file, late);
             }
         }
         Ok(Sentence::default())
@@ -497,6 +563,35 @@ impl Planner<'_> {
                 body.name
             )])),
         }
+    }
+
+    /// The projection of a late-interaction model. Its texts have a tokenizer, a limit of tokens, and
+    /// may be lower-cased.
+    fn late(
+        &mut self,
+        late: &LateModules,
+        entry: &ModuleEntry,
+        body: &Backbone,
+        (tokenizer, limit, lowercase): (&Tokenizer, usize, bool),
+    ) -> Result<TokenProjection> {
+        let spec = match &body.encoder {
+            AnyEncoder::Native { spec, .. } => spec,
+            #[cfg(not(target_arch = "wasm32"))]
+            AnyEncoder::Candle { .. } => {
+                return Err(kind::refuse(&[format!(
+                    "a late-interaction model of the family {}",
+                    body.name
+                )]));
+            }
+        };
+        let encoder = late::Encoder {
+            file: body.file,
+            family: body.name,
+            spec,
+            entry,
+            lowercase,
+        };
+        late.projection(&mut self.layout, self.files, &encoder, tokenizer, limit)
     }
 
     /// A table of static embeddings and the modules after it, which are those of model2vec if `rest`

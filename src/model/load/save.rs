@@ -1,8 +1,8 @@
 //! Saves a loaded model as a folder that loads without being quantised again, so that its vectors
 //! are the same bits.
 //!
-//! Weights are safetensors. Quantised matrices are written in [`own_grid`], static tables as they are
-//! held. Unquantised tensors are f32.
+//! Weights are safetensors. Quantised matrices are written in [`own_grid`], those of a model in q6 in
+//! [`levels`], static tables as they are held. Unquantised tensors are f32.
 //!
 //! The bytes of a file are made on demand, from any offset, from the packed weights: saving takes
 //! no memory for them.
@@ -23,6 +23,7 @@ use crate::model::transformer::layout::{Encoder, MatrixId, Slot};
 use crate::model::transformer::route::{AnyEncoder, Body, Road};
 use crate::model::transformer::static_table::TableId;
 use crate::weights;
+use crate::weights::quantized::levels;
 use crate::weights::quantized::own_grid::{self, Module};
 
 /// What a weight file is to hold.
@@ -170,10 +171,17 @@ impl<B: Backend> Model<B> {
             Source::Bytes(ref bytes) => return Ok(bytes.as_slice().into()),
             Source::Codes(id, first) => stored_codes(matrix(id)?, first + row).0,
             Source::Scales(id, first) => floats(&stored_codes(matrix(id)?, first + row).1),
+            Source::Levels(id, first, levels) => levels.pack(&codes_of(matrix(id)?, first + row).0),
+            Source::LevelScales(id, first) => levels::halves(&codes_of(matrix(id)?, first + row).1),
             Source::Rows(id, first) => {
                 let mut values = vec![0.0; segment.row_bytes / 4];
                 matrix(id)?.row(first + row, &mut values);
                 floats(&values)
+            }
+            Source::Halves(id, first) => {
+                let mut values = vec![0.0; segment.row_bytes / 2];
+                matrix(id)?.row(first + row, &mut values);
+                levels::halves(&values)
             }
             Source::Table(id) => self.weights.tables[id].row_bytes(row),
             Source::Elements(id, first) => {
@@ -229,6 +237,9 @@ impl<B: Backend> Model<B> {
                 Slot::Whole { .. } | Slot::Stack { .. } => {}
             }
         }
+        if self.info().dtype == WeightDtype::Q6 {
+            return contents;
+        }
         // A decoder that is tied to the embeddings has their codes. Python ties the codes, and
         // needs scales for both.
         for (_, name, id) in self.origin.tied.iter().filter(|(other, ..)| *other == file) {
@@ -271,7 +282,7 @@ impl<B: Backend> Model<B> {
         let dtype = match table.dtype() {
             WeightDtype::F32 => "F32",
             WeightDtype::F16 => "F16",
-            WeightDtype::Q8 | WeightDtype::Q4 => "I8",
+            WeightDtype::Q8 | WeightDtype::Q6 | WeightDtype::Q4 => "I8",
         };
         let spec = (name.to_owned(), dtype, vec![rows, columns]);
         tensors.push(SavedTensor::new(spec, Source::Table(id)));
@@ -290,13 +301,29 @@ impl<B: Backend> Model<B> {
         let dtype = self.backend().dtype(self.weights.matrix(id));
         let module = name.strip_suffix(".weight").filter(|_| dtype.is_codes());
         let (Some(module), [rows, _]) = (module, &tensor.shape[..]) else {
-            let spec = (name, "F32", tensor.shape.clone());
-            contents
-                .tensors
-                .push(SavedTensor::new(spec, Source::Rows(id, first)));
+            let (dtype, source) = if self.info().dtype == WeightDtype::Q6 {
+                ("BF16", Source::Halves(id, first))
+            } else {
+                ("F32", Source::Rows(id, first))
+            };
+            let spec = (name, dtype, tensor.shape.clone());
+            contents.tensors.push(SavedTensor::new(spec, source));
             return;
         };
         let groups = self.groups(id);
+        let bits = self.origin.precisions[id].bits();
+        if let (WeightDtype::Q6, Some(bits)) = (self.info().dtype, bits) {
+            let levels = levels::levels(bits);
+            let scales = levels::scales_tensor(module, *rows, groups);
+            let scales = SavedTensor::new(scales, Source::LevelScales(id, first));
+            let codes = levels::levels_tensor(module, levels, *rows, groups);
+            let codes = SavedTensor::new(codes, Source::Levels(id, first, levels));
+            contents.tensors.extend([scales, codes]);
+            contents
+                .modules
+                .push(Module::new(&tensor.name, dtype, is_table));
+            return;
+        }
         let scales = own_grid::scales_tensor(module, *rows, groups);
         contents
             .tensors
@@ -344,10 +371,16 @@ fn fill<'a>(
 
 /// A row of an integer matrix: codes as files have them, and scales.
 fn stored_codes(matrix: &CpuMatrix, row: usize) -> (Vec<u8>, Vec<f32>) {
+    let (codes, scales) = codes_of(matrix, row);
+    (own_grid::bytes(matrix.dtype(), codes), scales)
+}
+
+/// A row of an integer matrix: codes and scales.
+fn codes_of(matrix: &CpuMatrix, row: usize) -> (Vec<i8>, Vec<f32>) {
     let groups = matrix.columns().div_ceil(GROUP);
     let (mut codes, mut scales) = (vec![0; groups * GROUP], vec![0.0; groups]);
     matrix.codes(row, &mut codes, &mut scales);
-    (own_grid::bytes(matrix.dtype(), codes), scales)
+    (codes, scales)
 }
 
 /// Values as files have them.

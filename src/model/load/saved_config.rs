@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::model::families::config::Config;
 use crate::model::info::Info;
 use crate::model::load::marker::MARKER;
+use crate::weights::quantized::levels;
 use crate::weights::quantized::own_grid::{self, Module};
 
 /// The config of a saved encoder, made from the original's.
@@ -19,10 +20,12 @@ pub fn config(path: &str, bytes: &[u8], modules: &[Module], info: &Info) -> Resu
     // The dtype of scales and of unquantised tensors. Python would round them with any other.
     config.insert("dtype".to_owned(), json!("float32"));
     if !modules.is_empty() {
-        config.insert(
-            "quantization_config".to_owned(),
-            own_grid::quantization_config(modules),
-        );
+        let quantization = if info.dtype == WeightDtype::Q6 {
+            levels::quantization_config()
+        } else {
+            own_grid::quantization_config(modules)
+        };
+        config.insert("quantization_config".to_owned(), quantization);
     }
     // A model in f32 has the weights of the original.
     if info.dtype != WeightDtype::F32 {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::backend::cpu::CpuMatrix;
 use crate::model::transformer::layout::{MatrixId, VectorId};
 use crate::model::transformer::static_table::TableId;
+use crate::weights::quantized::levels::Levels;
 use crate::weights::quantized::own_grid::TensorSpec;
 
 /// A file of a saved model. [`Model::read_saved`](crate::Model::read_saved) makes its bytes.
@@ -41,6 +42,12 @@ pub(super) enum Source {
     Codes(MatrixId, usize),
     /// Scales of a matrix, from this row on.
     Scales(MatrixId, usize),
+    /// Codes of a matrix as indices of these levels, from this row on.
+    Levels(MatrixId, usize, &'static Levels),
+    /// Scales of such a matrix, from this row on.
+    LevelScales(MatrixId, usize),
+    /// Rows of a floating-point matrix in BF16, from this row on.
+    Halves(MatrixId, usize),
     /// Rows of a matrix in f32, from this row on.
     Rows(MatrixId, usize),
     /// Elements of a vector, from this element on, as one row.
@@ -83,8 +90,8 @@ impl SavedTensor {
             [ref outer @ .., width] => (outer.iter().product(), width),
         };
         let element = match dtype {
-            "I8" => 1,
-            "F16" => 2,
+            "I8" | "U8" => 1,
+            "F16" | "BF16" => 2,
             _ => 4,
         };
         Self {
@@ -149,8 +156,12 @@ impl SavedFile {
         for segment in &self.segments {
             let from = start;
             start += segment.size();
-            if let Source::Codes(id, _) | Source::Scales(id, _) | Source::Rows(id, _) =
-                segment.source
+            if let Source::Codes(id, _)
+            | Source::Scales(id, _)
+            | Source::Levels(id, ..)
+            | Source::LevelScales(id, _)
+            | Source::Halves(id, _)
+            | Source::Rows(id, _) = segment.source
                 && from < end
                 && offset < start
                 && !ids.contains(&id)

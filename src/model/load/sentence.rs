@@ -34,8 +34,9 @@ pub struct Sentence {
 }
 
 impl Sentence {
-    /// Reads the file. Settings that would change vectors and are not implemented are refused.
-    pub fn read(config: &Config) -> Result<Self> {
+    /// Reads the file. Settings that would change vectors and are not implemented are refused; `late`
+    /// is whether those of late interaction are read elsewhere.
+    pub fn read(config: &Config, late: bool) -> Result<Self> {
         // These have no effect on vectors: where files are, in which dtype numbers are held, how
         // attention is computed, and outputs that nothing reads.
         const MODEL: [&str; 12] = [
@@ -93,9 +94,15 @@ impl Sentence {
             }
             call.0.only("truncation", &cuts)?;
             max_tokens = limit(&call.0, "max_length")?.or(max_tokens);
+            if late {
+                // It would go before the lengths of queries and documents.
+                call.only(&["return_tensors"])?;
+            }
         }
         for name in ["query_length", "document_length", "query_expansion"] {
-            config.only(name, &[])?;
+            if !late {
+                config.only(name, &[])?;
+            }
         }
         let task = config.text("transformer_task")?.map(str::to_owned);
         let modality = Arguments::of(config, "modality_config")?.0;

@@ -15,6 +15,7 @@ use crate::model::kind::Kind;
 use crate::model::load::discovery;
 use crate::model::load::files::{CONFIG, Files, MODEL_SETTINGS, MODULES, TOKENIZER_CONFIG};
 use crate::model::load::heads;
+use crate::model::load::late;
 use crate::model::load::options::LoadOptions;
 use crate::model::load::pipeline::{self, Module, ModuleEntry};
 use crate::model::load::sentence::{self, Sentence};
@@ -46,6 +47,17 @@ pub fn apply(files: &mut Files, options: &LoadOptions) -> Result<Stated> {
     if !has_options {
         return Ok(stated);
     }
+    let modules = discovery::modules(files)?;
+    let root = vec![discovery::root()];
+    if let Some((first, rest)) = modules.as_ref().unwrap_or(&root).split_first() {
+        let rest = modules.as_ref().map(|_| rest);
+        if late::state(files, first, rest, options, &mut stated)? {
+            if let Some(prompts) = &options.prompts {
+                set_prompts(files, json!(prompts), &mut stated)?;
+            }
+            return Ok(stated);
+        }
+    }
     if files.bytes(MODULES).is_none() {
         assume(files, options, &mut stated)?;
     }
@@ -75,7 +87,7 @@ pub fn apply(files: &mut Files, options: &LoadOptions) -> Result<Stated> {
 
 impl Stated {
     /// Records what the files state, unless it is what the option says.
-    fn replace(&mut self, option: &'static str, old: Value, new: &Value) {
+    pub fn replace(&mut self, option: &'static str, old: Value, new: &Value) {
         let is_known = self.overridden.iter().any(|(known, _)| *known == option);
         if old != *new && !is_known {
             self.overridden.push((option, old));
@@ -249,7 +261,7 @@ fn set_max_tokens(
     let path = paths.find(|path| files.bytes(path).is_some());
     let path = path.unwrap_or_else(|| entry.file(sentence::NAMES[0]));
     if let Some(config) = files.config(&path)?
-        && let Some(old) = Sentence::read(&config)?.max_tokens
+        && let Some(old) = Sentence::read(&config, false)?.max_tokens
     {
         stated.replace("maxTokens", json!(old), &limit);
     }

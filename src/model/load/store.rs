@@ -1,11 +1,14 @@
 //! Stores rows of tensors in their final form: packed matrices of the backend, or vectors in f32.
 
+use half::bf16;
+
 use crate::backend::{Backend, GROUP, WeightDtype, cpu};
 use crate::error::{Error, Result};
 use crate::model::load::fingerprint::Fingerprint;
 use crate::model::transformer::candle::Collected;
 use crate::model::transformer::forward::Weights;
 use crate::model::transformer::layout::{Layout, MatrixId, Slot};
+use crate::weights::quantized::levels::{self, Levels};
 
 /// The weights that have been stored so far.
 pub struct Store<B: Backend> {
@@ -53,6 +56,12 @@ impl<B: Backend> Store<B> {
         }
     }
 
+    /// The levels of a matrix's codes, if the model is q6 and the matrix is quantised.
+    fn levels_of(&self, layout: &Layout, id: MatrixId) -> Option<&'static Levels> {
+        let bits = layout.matrices[id].precision.bits()?;
+        (self.dtype == WeightDtype::Q6).then(|| levels::levels(bits))
+    }
+
     /// Stores one row of a tensor.
     pub fn row(
         &mut self,
@@ -64,7 +73,20 @@ impl<B: Backend> Store<B> {
     ) -> Result<()> {
         match slot {
             Slot::Rows { matrix: id, first } => {
-                backend.set_row(self.matrix(backend, layout, id)?, first + row, values);
+                let (dtype, levels) = (self.dtype, self.levels_of(layout, id));
+                let matrix = self.matrix(backend, layout, id)?;
+                match levels {
+                    Some(levels) => {
+                        let (codes, scales) = levels.quantize(values);
+                        backend.set_codes(matrix, first + row, &codes, &scales);
+                    }
+                    None if dtype == WeightDtype::Q6 => {
+                        // A file in q6 has these values in 16 bits.
+                        let rounded = values.iter().map(|value| bf16::from_f32(*value).to_f32());
+                        backend.set_row(matrix, first + row, &rounded.collect::<Vec<_>>());
+                    }
+                    None => backend.set_row(matrix, first + row, values),
+                }
             }
             Slot::Stack {
                 matrix,
@@ -72,7 +94,10 @@ impl<B: Backend> Store<B> {
                 transposed,
             } => {
                 let (index, row) = (row / rows, row % rows);
-                let id = matrix + index;
+                let own = Slot::Rows {
+                    matrix: matrix + index,
+                    first: 0,
+                };
                 if row == 0 {
                     let mut all = layout.wanted.iter();
                     let wanted = all.find(|wanted| wanted.slot == slot);
@@ -83,19 +108,19 @@ impl<B: Backend> Store<B> {
                     extend(&mut self.columns, values)?;
                 } else {
                     self.hash.update(values);
-                    backend.set_row(self.matrix(backend, layout, id)?, row, values);
+                    self.row(backend, layout, own, row, values)?;
                 }
                 if row + 1 < rows {
                     return Ok(());
                 }
                 let columns = std::mem::take(&mut self.columns);
-                let mut own = vec![0.0; rows];
+                let mut transposed_row = vec![0.0; rows];
                 for at in (0..values.len()).filter(|_| transposed) {
                     let column = columns.chunks_exact(values.len());
-                    let pairs = own.iter_mut().zip(column);
-                    pairs.for_each(|(own, column)| *own = column[at]);
-                    self.hash.update(&own);
-                    backend.set_row(self.matrix(backend, layout, id)?, at, &own);
+                    let pairs = transposed_row.iter_mut().zip(column);
+                    pairs.for_each(|(value, column)| *value = column[at]);
+                    self.hash.update(&transposed_row);
+                    self.row(backend, layout, own, at, &transposed_row)?;
                 }
                 self.stacks = self.stacks.wrapping_add(self.hash.0);
             }
@@ -127,23 +152,66 @@ impl<B: Backend> Store<B> {
         row: usize,
         (dtype, codes, scales): (WeightDtype, &[i8], &[f32]),
     ) -> Result<bool> {
-        let Slot::Rows { matrix: id, first } = slot else {
-            let reason = "a vector is quantised".to_owned();
-            return Err(Error::UnsupportedModel(reason));
-        };
+        let (id, first) = rows_of(slot)?;
+        let is_levels = self.levels_of(layout, id).is_some();
         let matrix = self.matrix(backend, layout, id)?;
-        if backend.dtype(matrix) == dtype {
+        if backend.dtype(matrix) == dtype && !is_levels {
             backend.set_codes(matrix, first + row, codes, scales);
             return Ok(true);
         }
+        self.decoded(backend, layout, slot, row, codes, scales)?;
+        Ok(false)
+    }
+
+    /// As [`Self::codes`], for codes of 8 bits that were stored as levels.
+    pub fn levels(
+        &mut self,
+        backend: &B,
+        layout: &Layout,
+        slot: Slot,
+        row: usize,
+        codes: &[i8],
+        scales: &[f32],
+    ) -> Result<bool> {
+        let (id, first) = rows_of(slot)?;
+        let levels = self.levels_of(layout, id);
+        let matrix = self.matrix(backend, layout, id)?;
+        if backend.dtype(matrix) == WeightDtype::Q8
+            && levels.is_none_or(|levels| levels.has_all(codes))
+        {
+            backend.set_codes(matrix, first + row, codes, scales);
+            return Ok(true);
+        }
+        self.decoded(backend, layout, slot, row, codes, scales)?;
+        Ok(false)
+    }
+
+    /// Stores one row that is quantised in our own grid, decoded.
+    fn decoded(
+        &mut self,
+        backend: &B,
+        layout: &Layout,
+        slot: Slot,
+        row: usize,
+        codes: &[i8],
+        scales: &[f32],
+    ) -> Result<()> {
+        let (id, _) = rows_of(slot)?;
         let groups = codes.chunks(GROUP).zip(scales);
         let mut values: Vec<f32> = groups
             .flat_map(|(codes, scale)| codes.iter().map(move |code| f32::from(*code) * scale))
             .collect();
         cpu::rotate(&mut values);
         values.truncate(layout.matrices[id].columns);
-        self.row(backend, layout, slot, row, &values)?;
-        Ok(false)
+        self.row(backend, layout, slot, row, &values)
+    }
+}
+
+/// The matrix and its first row that a quantised tensor is for.
+fn rows_of(slot: Slot) -> Result<(MatrixId, usize)> {
+    match slot {
+        Slot::Rows { matrix, first } => Ok((matrix, first)),
+        _ => Err(Error::UnsupportedModel("a vector is quantised".to_owned())),
     }
 }
 

@@ -6,6 +6,8 @@ use crate::backend::rehearsal::Rehearsal;
 use crate::error::{Error, Result};
 use crate::model::loaded::Model;
 use crate::model::run::pass::{self, DenseOf, Pass, PassKey, Vectors};
+use crate::model::transformer::heads::TokenHead;
+use crate::model::transformer::late::Task;
 use crate::model::transformer::route::Body;
 
 use crate::text::{Direction, Input, Rules, Tokens};
@@ -32,17 +34,23 @@ impl Model<Either> {
         let Body::Transformer(transformer) = &self.routes[route].body else {
             return Ok(());
         };
+        let late = self.default_route().late().is_some();
         let key = PassKey {
             route,
             dense: transformer.dense.as_ref().map(|_| DenseOf::Input),
             sparse: transformer.sparse.is_some() && transformer.dense.is_none(),
-            tokens: None,
+            tokens: late.then_some(TokenHead::Colbert),
             scores: transformer.classifier.is_some(),
         };
         let [short, long] = TEXTS.map(|text| Input::Text(text.to_owned()));
-        // Small passes have kernels of their own. These are compiled and checked, too.
-        for inputs in [vec![short.clone()], vec![self.medium()?], vec![short, long]] {
-            let tokens = self.tokens(route, &inputs)?;
+        // Small passes have kernels of their own. These are compiled and checked, too. Queries may
+        // have fewer keys than tokens.
+        for (task, inputs) in [
+            (Task::Query, vec![short.clone()]),
+            (Task::Document, vec![self.medium()?]),
+            (Task::Document, vec![short, long]),
+        ] {
+            let tokens = self.tokens(route, task, &inputs)?;
             let tokens: Vec<&Tokens> = tokens.iter().collect();
             let cosine = least_cosine(
                 &self.compute(key, &tokens).await?,
@@ -50,7 +58,7 @@ impl Model<Either> {
             );
             let least = match self.info().dtype {
                 WeightDtype::F32 | WeightDtype::F16 => 0.999,
-                WeightDtype::Q8 | WeightDtype::Q4 => 0.995,
+                WeightDtype::Q8 | WeightDtype::Q6 | WeightDtype::Q4 => 0.995,
             };
             // A NaN fails, too.
             if cosine.is_nan() || cosine < least {
@@ -77,7 +85,7 @@ impl Model<Either> {
         Ok(Input::Ids(medium.map(|token| token.id).collect()))
     }
 
-    fn tokens(&self, route: usize, inputs: &[Input]) -> Result<Vec<Tokens>> {
+    fn tokens(&self, route: usize, task: Task, inputs: &[Input]) -> Result<Vec<Tokens>> {
         let route = &self.routes[route];
         let rules = Rules {
             prompt: "",
@@ -88,7 +96,7 @@ impl Model<Either> {
         };
         let tokens = inputs.iter().enumerate();
         tokens
-            .map(|(index, input)| route.tokenizer.tokens(index, input, rules))
+            .map(|(index, input)| route.tokens(Some(task), index, input, rules))
             .collect()
     }
 
@@ -131,8 +139,13 @@ fn least_cosine(ours: &Vectors, theirs: &Vectors) -> f64 {
         // The direction of (logit, 1) tells how much logits differ. One number has no direction.
         let logits = vectors.logits.iter().flatten();
         let logits = logits.map(|logit| vec![(0, *logit), (1, 1.0)]);
+        let tokens = vectors.tokens.iter().flat_map(|tokens| {
+            let rows = tokens.data.chunks_exact(tokens.dimensions.max(1));
+            rows.map(|row| (0..).zip(row.iter().copied()).collect())
+        });
         rows.chain(vectors.sparse.iter().cloned())
             .chain(logits)
+            .chain(tokens)
             .collect()
     };
     let (ours, theirs) = (all(ours), all(theirs));

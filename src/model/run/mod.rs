@@ -6,6 +6,7 @@
 //! [`outputs`] that the [`options`] ask for. [`text`] has the calls that need no pass.
 
 mod check;
+mod merge;
 pub mod options;
 pub mod outputs;
 mod pass;
@@ -19,7 +20,7 @@ use std::collections::VecDeque;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::loaded::Model;
-use crate::model::run::outputs::Output;
+use crate::model::run::outputs::{Output, TokenVectors};
 use crate::model::run::pass::{DenseOf, Pass, PassKey, Vectors};
 use crate::model::run::queue::Queue;
 use crate::model::run::requested::Requested;
@@ -36,6 +37,8 @@ pub struct Run {
     /// Index of the model's route.
     route: usize,
     requested: Requested,
+    /// The token vectors of the query that documents are ranked for.
+    query: Option<TokenVectors>,
     /// Parts of passes that are under way, in the order of their inputs.
     parts: VecDeque<PassPart>,
     out: Output,
@@ -62,6 +65,7 @@ impl Run {
             route,
             out: requested.empty_output(),
             requested,
+            query: None,
             parts: VecDeque::new(),
             failure: None,
         }
@@ -204,10 +208,27 @@ impl Run {
         for logits in vectors.logits.get_mut(own.clone()).into_iter().flatten() {
             requested.push_scores(out, std::mem::take(logits));
         }
+        let ranking = requested.ranking;
+        let skipped = usize::from(ranking.is_some() && self.query.is_none());
         for vectors in vectors.tokens.get_mut(own).into_iter().flatten() {
-            requested.push_tokens(out, std::mem::take(vectors));
+            let pushed = requested
+                .tokens(std::mem::take(vectors))
+                .and_then(|vectors| {
+                    match (ranking, &self.query) {
+                        (None, _) => out.token_vectors.get_or_insert_default().push(vectors),
+                        (Some(_), None) => self.query = Some(vectors),
+                        (Some(measure), Some(query)) => {
+                            let score = measure.score(query, &vectors)?;
+                            out.scores.get_or_insert_default().push(score);
+                        }
+                    }
+                    Ok(())
+                });
+            if let Err(error) = pushed {
+                self.failure.get_or_insert(error);
+            }
         }
-        for tokens in &part.inputs {
+        for tokens in &part.inputs[skipped.min(part.inputs.len())..] {
             let counts = token_counts(tokens);
             let truncated = std::iter::repeat_n(tokens.truncated, counts.len());
             out.truncated.extend(truncated);

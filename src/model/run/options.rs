@@ -93,8 +93,13 @@ options! {
         /// states.
         head: Option<TokenHead>,
         /// Whether vectors are scaled to length 1. By default those of a head for late interaction
-        /// are, and states are not.
+        /// are, unless the model's files say otherwise, and states are not.
         normalize: Option<bool>,
+        /// Keeps one vector for so many of a document's tokens: similar vectors are replaced by their
+        /// mean. The first vector stays. The default is 1, which keeps all.
+        pool_factor: Option<usize>,
+        /// Format of the vectors' components: floats, or 8-bit integers with a scale for each vector.
+        output: OutputDtype,
     }
 }
 

@@ -3,6 +3,8 @@
 
 use serde::Deserialize;
 
+use crate::backend::cpu;
+use crate::error::{Error, Result};
 use crate::text::Chunk;
 
 /// Dense vectors.
@@ -43,10 +45,93 @@ pub struct SparseBatch {
 /// The vectors of one input's tokens.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenVectors {
-    /// Row by row, `[vectors, dimensions]`.
+    /// Row by row, `[vectors, dimensions]`; empty if they are quantised.
     pub data: Vec<f32>,
+    /// The quantised vectors, if these were asked for.
+    pub quantized: Option<Quantized>,
     /// Width of a vector.
     pub dimensions: usize,
+}
+
+impl TokenVectors {
+    /// Number of vectors.
+    pub fn rows(&self) -> usize {
+        let numbers = match &self.quantized {
+            Some(quantized) => quantized.codes.len(),
+            None => self.data.len(),
+        };
+        numbers / self.dimensions.max(1)
+    }
+
+    /// The late-interaction score of these vectors of a query and those of a document (`MaxSim`,
+    /// Khattab & Zaharia 2020): the sum over the query's vectors of the largest dot product with a
+    /// vector of the document. Both in 8 bits, or both not. 0 if either has no vectors.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_input` if the vectors differ in width or format, or if a component is not finite.
+    pub fn max_sim(&self, document: &Self) -> Result<f32> {
+        let wrong = |reason: String| Error::input("document", reason);
+        if self.dimensions != document.dimensions && self.rows() > 0 && document.rows() > 0 {
+            return Err(wrong(format!(
+                "the query's vectors have {} dimensions, and the document's {}: both must be of one model",
+                self.dimensions, document.dimensions
+            )));
+        }
+        let score = match (&self.quantized, &document.quantized) {
+            (None, None) => cpu::max_sim(&self.data, &document.data, self.dimensions.max(1))?,
+            (Some(query), Some(document)) => {
+                let codes = [query, document].map(|side| bytemuck::cast_slice(&side.codes));
+                let [query_codes, document_codes] = codes;
+                cpu::max_sim_codes(
+                    (query_codes, &query.scales),
+                    (document_codes, &document.scales),
+                    self.dimensions.max(1),
+                )
+            }
+            _ => {
+                return Err(wrong(
+                    "one side's vectors are in 8 bits, and the other's are not".to_owned(),
+                ));
+            }
+        };
+        if score.is_finite() {
+            Ok(score)
+        } else {
+            Err(wrong(
+                "the score is not a number: a component is NaN or infinite".to_owned(),
+            ))
+        }
+    }
+}
+
+/// How the products of a query's vectors with a document make its score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// Their sum.
+    Sum,
+    /// Their mean.
+    Mean,
+}
+
+impl Measure {
+    /// sentence-transformers' name of it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sum => "maxsim",
+            Self::Mean => "meanmaxsim",
+        }
+    }
+
+    /// The score of a document.
+    #[expect(clippy::cast_precision_loss, reason = "numbers of tokens are small")]
+    pub fn score(self, query: &TokenVectors, document: &TokenVectors) -> Result<f32> {
+        let sum = query.max_sim(document)?;
+        Ok(match self {
+            Self::Mean if query.rows() > 0 => sum / query.rows() as f32,
+            _ => sum,
+        })
+    }
 }
 
 /// The vectors that were asked for. Each kind has an entry for each input.

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
-use crate::backend::{Activation, Backend, Compute, ReadBack, Reading, Values};
+use crate::backend::{Backend, Compute, ReadBack, Reading, Values};
 use crate::error::{Error, Result, zeroed};
 use crate::model::loaded::Model;
 use crate::model::run::outputs::TokenVectors;
@@ -220,10 +220,8 @@ fn transform<B: Compute>(
         }
     }
     if let Some(head) = key.tokens {
-        wanted.push(ReadBack::All(match (head, transformer.colbert) {
-            (TokenHead::Colbert, Some(linear)) => {
-                weights.linear(backend, &states, linear, Activation::Identity)?
-            }
+        wanted.push(ReadBack::All(match (head, &transformer.colbert) {
+            (TokenHead::Colbert, Some(projection)) => projection.run(backend, weights, states)?,
             _ => states,
         }));
     }
@@ -262,6 +260,8 @@ fn spans<'a>(batch: &'a Batch, inputs: &'a [&Tokens]) -> impl Iterator<Item = Ba
             types: Vec::new(),
             offsets: vec![at + span.start, at + span.end],
             skip: vec![0],
+            keys: vec![span.len()],
+            dropped: Vec::new(),
         })
     })
 }
@@ -296,11 +296,25 @@ fn vectors(route: &Route, key: PassKey, batch: &Batch, values: Vec<Values>) -> R
     if let Some(head) = key.tokens {
         let values = heads::all(next()?)?;
         let width = values.len() / batch.ids.len().max(1);
+        let projection = transformer.colbert.as_ref();
+        let projection = projection.filter(|_| head == TokenHead::Colbert);
         // BGE-M3's head has no vector for the first token, whose state is the dense vector.
-        let skip = usize::from(head == TokenHead::Colbert && transformer.colbert.is_some());
-        let sequences = batch.offsets.windows(2).map(|pair| TokenVectors {
-            data: values[(pair[0] + skip).min(pair[1]) * width..pair[1] * width].to_vec(),
-            dimensions: width,
+        let skip = usize::from(projection.is_some_and(|projection| projection.late.is_none()));
+        let dropped = projection.map_or(&[][..], |_| &batch.dropped);
+        let mut dropped = dropped.iter().peekable();
+        let sequences = batch.offsets.windows(2).map(|pair| {
+            let mut data = Vec::new();
+            let mut first = (pair[0] + skip).min(pair[1]);
+            while let Some(row) = dropped.next_if(|row| **row < pair[1]) {
+                data.extend_from_slice(&values[first * width..row * width]);
+                first = row + 1;
+            }
+            data.extend_from_slice(&values[first * width..pair[1] * width]);
+            TokenVectors {
+                data,
+                quantized: None,
+                dimensions: width,
+            }
         });
         vectors.tokens = sequences.collect();
     }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::error::{Error, Result};
 use crate::model::run::options::TextOptions;
+use crate::model::transformer::late::Task;
 use crate::model::transformer::route::Route;
 use crate::text::chunk::{ChunkStep, Chunker, late_pass};
 use crate::text::{Chunk, Chunking, Direction, Input, Rules, SpecialToken, Tokens};
@@ -29,6 +30,10 @@ pub struct Queue {
     skip_prompt: bool,
     truncate: bool,
     direction: Direction,
+    /// What a model that is made for late interaction takes the inputs for.
+    pub task: Option<Task>,
+    /// The prompt of the first input, which is a query that the others are ranked for.
+    pub query: Option<String>,
 }
 
 /// A text that is being split.
@@ -73,6 +78,8 @@ impl Queue {
             skip_prompt,
             truncate: options.truncate.unwrap_or(true),
             direction: options.direction,
+            task: None,
+            query: None,
         }
     }
 
@@ -118,11 +125,20 @@ impl Queue {
 
     /// Tokenises an input, or begins to split it.
     fn begin(&mut self, route: &Route, input: Input) -> Result<()> {
+        if let Some(prompt) = self.query.take() {
+            let rules = Rules {
+                prompt: &prompt,
+                ..self.rules(route)
+            };
+            check_input(self.number, route, &input, rules)?;
+            let tokens = route.tokens(Some(Task::Query), self.number, &input, rules)?;
+            return self.push(route, tokens);
+        }
         let rules = self.rules(route);
         match (self.chunking, input) {
             (None, input) => {
                 check_input(self.number, route, &input, rules)?;
-                let tokens = route.tokenizer.tokens(self.number, &input, rules)?;
+                let tokens = route.tokens(self.task, self.number, &input, rules)?;
                 self.number += 1;
                 self.push(route, tokens)
             }

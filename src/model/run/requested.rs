@@ -2,7 +2,11 @@
 //! normalised, quantised, selected.
 
 use crate::backend::cpu;
-use crate::model::run::outputs::{Output, OutputDtype, Quantized, SparseVector, TokenVectors};
+use crate::error::Result;
+use crate::model::run::merge::merge;
+use crate::model::run::outputs::{
+    Measure, Output, OutputDtype, Quantized, SparseVector, TokenVectors,
+};
 use crate::model::transformer::classifier::ScoreActivation;
 use crate::model::transformer::heads::TokenHead;
 
@@ -13,6 +17,9 @@ pub struct Requested {
     pub sparse: Option<SparseRequest>,
     pub tokens: Option<TokenRequest>,
     pub scores: Option<ScoreRequest>,
+    /// If the first input is a query, and each of the others gets the score of its token vectors with
+    /// those of the query: how the score is made.
+    pub ranking: Option<Measure>,
 }
 
 /// Dense vectors.
@@ -48,6 +55,11 @@ pub struct ScoreRequest {
 pub struct TokenRequest {
     pub head: TokenHead,
     pub normalize: bool,
+    pub output: OutputDtype,
+    /// A text keeps one vector for so many of them.
+    pub factor: usize,
+    /// How many of its first vectors stay in any case.
+    pub kept: usize,
 }
 
 impl Requested {
@@ -61,9 +73,9 @@ impl Requested {
             dimensions: match (&self.dense, self.scores) {
                 (Some(dense), _) => dense.dimensions,
                 (None, Some(scores)) => scores.labels,
-                (None, None) => 0,
+                (None, None) => usize::from(self.ranking.is_some()),
             },
-            scores: self.scores.is_some().then(Vec::new),
+            scores: (self.scores.is_some() || self.ranking.is_some()).then(Vec::new),
             sparse: self.sparse.is_some().then(Vec::new),
             token_vectors: self.tokens.is_some().then(Vec::new),
             ..Output::default()
@@ -105,13 +117,29 @@ impl Requested {
         out.scores.get_or_insert_default().append(&mut logits);
     }
 
-    /// Adds the vectors of one input's tokens.
-    pub fn push_tokens(&self, out: &mut Output, mut vectors: TokenVectors) {
-        if self.tokens.is_some_and(|request| request.normalize) {
-            let rows = vectors.data.chunks_exact_mut(vectors.dimensions.max(1));
+    /// The vectors of one input's tokens: normalised, merged, quantised.
+    pub fn tokens(&self, mut vectors: TokenVectors) -> Result<TokenVectors> {
+        let Some(request) = self.tokens else {
+            return Ok(vectors);
+        };
+        let width = vectors.dimensions.max(1);
+        if request.normalize {
+            let rows = vectors.data.chunks_exact_mut(width);
             rows.for_each(cpu::l2_normalize);
         }
-        out.token_vectors.get_or_insert_default().push(vectors);
+        if request.factor > 1 {
+            vectors.data = merge(&vectors.data, width, request.factor, request.kept)?;
+        }
+        if request.output != OutputDtype::Float {
+            let mut quantized = Quantized::new(request.output);
+            for row in vectors.data.chunks_exact(width) {
+                let scale = request.output.push(row, &mut quantized.codes);
+                quantized.scales.push(scale);
+            }
+            vectors.quantized = Some(quantized);
+            vectors.data = Vec::new();
+        }
+        Ok(vectors)
     }
 }
 

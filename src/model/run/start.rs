@@ -15,8 +15,9 @@ use crate::model::run::requested::{
     DenseRequest, Requested, ScoreRequest, SparseRequest, TokenRequest,
 };
 use crate::model::run::text::ChunkRun;
-use crate::model::transformer::classifier::Classifier;
+use crate::model::transformer::classifier::{Classifier, ScoreActivation};
 use crate::model::transformer::heads::TokenHead;
+use crate::model::transformer::late::{Late, Task};
 use crate::model::transformer::route::Route;
 use crate::text::{Chunking, Input, Rules};
 
@@ -112,9 +113,8 @@ pub fn tokens<B: Backend>(
     options: &TokenOptions,
 ) -> Result<Run> {
     let route = model.route(options.task.as_deref())?;
-    let tokens = token_request(model, route, options.head, options.normalize)?;
     let requested = Requested {
-        tokens: Some(tokens),
+        tokens: Some(token_request(model, route, options)?),
         ..Requested::default()
     };
     run(model, inputs, route, options.text(), requested)
@@ -143,12 +143,12 @@ pub fn multi<B: Backend>(
     } = *options;
     let dense = || dense_request(model, route, normalize, dimensions, OutputDtype::Float);
     let sparse = || sparse_request(model, route, top_k, threshold, labels);
-    let tokens = || token_request(model, route, None, None);
+    let tokens = || token_request(model, route, &TokenOptions::default());
     let requested = Requested {
         dense: options.dense.then(dense).transpose()?,
         sparse: options.sparse.then(sparse).transpose()?,
         tokens: options.tokens.then(tokens).transpose()?,
-        scores: None,
+        ..Requested::default()
     };
     run(model, inputs, route, options.text(), requested)
 }
@@ -180,6 +180,9 @@ pub fn rerank<B: Backend>(
     documents: Vec<String>,
     options: &ScoreOptions,
 ) -> Result<Run> {
+    if let Some(late) = model.default_route().late() {
+        return late_ranking(model, late, query, documents, options);
+    }
     let labels = classifier(model)?.labels.len();
     if labels != 1 {
         return Err(Error::input(
@@ -189,13 +192,64 @@ pub fn rerank<B: Backend>(
             ),
         ));
     }
+    check_query(query)?;
+    let pair = |document| Input::Pair(query.to_owned(), document);
+    scores(model, documents.into_iter().map(pair).collect(), options)
+}
+
+fn check_query(query: &str) -> Result<()> {
     if query.trim().is_empty() {
         return Err(Error::EmptyInput(
             "the query is empty: documents cannot be ranked for it".to_owned(),
         ));
     }
-    let pair = |document| Input::Pair(query.to_owned(), document);
-    scores(model, documents.into_iter().map(pair).collect(), options)
+    Ok(())
+}
+
+/// Scores of documents for a query by the vectors of their tokens.
+fn late_ranking<B: Backend>(
+    model: &Model<B>,
+    late: &Late,
+    query: &str,
+    documents: Vec<String>,
+    options: &ScoreOptions,
+) -> Result<Run> {
+    check_query(query)?;
+    if options
+        .activation
+        .is_some_and(|activation| activation != ScoreActivation::Identity)
+    {
+        return Err(Error::input(
+            "activation",
+            "the model ranks by sums of similarities, which have no activation; leave it out",
+        ));
+    }
+    let route = model.default_route;
+    let of_query = TextOptions {
+        task: Some("query"),
+        ..options.text()
+    };
+    let of_documents = TextOptions {
+        task: Some("document"),
+        prompt: None,
+        prompt_name: None,
+        ..options.text()
+    };
+    let requested = Requested {
+        tokens: Some(token_request(model, route, &TokenOptions::default())?),
+        ranking: Some(late.measure),
+        ..Requested::default()
+    };
+    let mut inputs = Vec::new();
+    if !documents.is_empty() {
+        inputs.push(Input::Text(query.to_owned()));
+        inputs.extend(documents.into_iter().map(Input::Text));
+    }
+    let before_documents = prompt(model, of_documents)?;
+    let mut queue = Queue::of(inputs, before_documents, false, options.text());
+    queue.task = Some(Task::Document);
+    queue.query = Some(prompt(model, of_query)?);
+    Ok(Run::new(queue, route, requested))
 }
 
 /// The places where [`chunks`] cuts texts.
@@ -221,6 +275,7 @@ pub fn check_size<B: Backend>(
 ) -> Result<()> {
     let route = &model.routes[model.route(options.task.as_deref())?];
     let prompt = &prompt(model, options.text())?;
+    let task = task(route, options.text())?;
     let dimensions = model.dimensions();
     let mut tokens = 0;
     for (index, input) in inputs.iter().enumerate() {
@@ -232,7 +287,7 @@ pub fn check_size<B: Backend>(
             direction: options.truncation_direction,
         };
         check_input(index, route, input, rules)?;
-        tokens += route.tokenizer.tokens(index, input, rules)?.ids.len();
+        tokens += route.tokens(task, index, input, rules)?.ids.len();
         if tokens.saturating_mul(dimensions) > limit {
             return Err(Error::AnswerTooLarge {
                 inputs: index + 1,
@@ -256,8 +311,16 @@ fn run<B: Backend>(
     let skip = model.routes[route]
         .dense()
         .is_some_and(|head| !head.include_prompt);
-    let queue = Queue::new(inputs, prompt, skip, options)?;
+    let mut queue = Queue::new(inputs, prompt, skip, options)?;
+    queue.task = task(&model.routes[route], options)?;
     Ok(Run::new(queue, route, requested))
+}
+
+/// What a model that is made for late interaction takes texts for. Other models read all texts in
+/// one way.
+fn task(route: &Route, options: TextOptions) -> Result<Option<Task>> {
+    let task = route.late().map(|_| Task::from_name(options.task));
+    task.transpose()
 }
 
 fn dense_request<B: Backend>(
@@ -319,11 +382,10 @@ fn sparse_request<B: Backend>(
 fn token_request<B: Backend>(
     model: &Model<B>,
     route: usize,
-    head: Option<TokenHead>,
-    normalize: Option<bool>,
+    options: &TokenOptions,
 ) -> Result<TokenRequest> {
     let route = &model.routes[route];
-    if route.dense().is_none() {
+    if route.dense().is_none() && route.late().is_none() {
         return Err(wrong_kind(
             model,
             "ask it for sparse vectors (encodeSparse, embedSparse), or load a dense model for vectors of tokens",
@@ -336,16 +398,42 @@ fn token_request<B: Backend>(
         ));
     }
     let own = route.token_head();
-    let head = head.unwrap_or(own);
+    let head = options.head.unwrap_or(own);
     if head == TokenHead::Colbert && own != TokenHead::Colbert {
         return Err(Error::input(
             "head",
             "this model has no head for late interaction (no colbert_linear file beside its weights); ask for head \"states\"",
         ));
     }
+    let projection = route.colbert().filter(|_| head == TokenHead::Colbert);
+    let normalize = options.normalize;
+    let normalize = normalize.unwrap_or(projection.is_some_and(|projection| projection.normalize));
+    let factor = options.pool_factor.unwrap_or(1);
+    let wrong = |reason: &str| Err(Error::input("poolFactor", format!("poolFactor {reason}")));
+    if factor == 0 {
+        return wrong("is 0; it must be a whole number of 1 or more");
+    }
+    if factor > 1 && options.task.as_deref() == Some("query") {
+        return wrong("is for documents: a query keeps all of its vectors");
+    }
+    if factor > 1 && !(normalize && projection.is_some()) {
+        return wrong(
+            "merges vectors for late interaction by their cosines; they must be those of head \"colbert\", and normalised",
+        );
+    }
+    if !matches!(options.output, OutputDtype::Float | OutputDtype::Int8) {
+        let name = options.output.name();
+        return Err(Error::input(
+            "output",
+            format!("output is {name:?}; vectors of tokens are \"float\" or \"int8\""),
+        ));
+    }
     Ok(TokenRequest {
         head,
-        normalize: normalize.unwrap_or(head == TokenHead::Colbert),
+        normalize,
+        output: options.output,
+        factor,
+        kept: usize::from(route.late().is_some()),
     })
 }
 
@@ -361,6 +449,8 @@ fn classifier<B: Backend>(model: &Model<B>) -> Result<&Classifier> {
 fn wrong_kind<B: Backend>(model: &Model<B>, advice: &'static str) -> Error {
     let advice = if model.default_route().classifier().is_some() {
         "ask it for scores of pairs (rerank, score), or load an embedding model"
+    } else if model.default_route().late().is_some() {
+        "ask it for vectors of tokens (encodeTokens) or for a ranking (rerank), or load an embedding model"
     } else {
         advice
     };
@@ -390,7 +480,11 @@ fn prompt<B: Backend>(model: &Model<B>, options: TextOptions) -> Result<String> 
     if let Some(name) = options.prompt_name {
         return prompts.find(name).map(str::to_owned);
     }
-    if let Some(prompt) = options.task.and_then(|task| prompts.for_task(task)) {
+    let late = model.default_route().late();
+    let task = options
+        .task
+        .filter(|_| late.is_none_or(|late| late.prompts));
+    if let Some(prompt) = task.and_then(|task| prompts.for_task(task)) {
         return Ok(prompt.to_owned());
     }
     match prompts.default.as_deref() {

@@ -81,6 +81,8 @@ struct ForwardPass<'a, B: Compute> {
     spec: &'a Spec,
     weights: &'a Weights<B>,
     offsets: &'a [usize],
+    /// Number of keys of each sequence, if it has fewer keys than tokens.
+    keys: Option<&'a [usize]>,
     /// The tables of each kind of rotary embedding that a layer uses.
     rotaries: Vec<(Rope, Rotary)>,
     bias: Option<RelativeBias>,
@@ -114,6 +116,7 @@ pub fn forward<B: Compute>(
         spec,
         weights,
         offsets: &batch.offsets,
+        keys: batch.fewer_keys(),
         rotaries,
         bias,
         task: encoder
@@ -216,6 +219,7 @@ impl<B: Compute> ForwardPass<'_, B> {
                 .map(|norms| norms.map(|norm| self.parameters(norm))),
             rotary,
             bias: self.bias.as_ref(),
+            keys: self.keys,
         };
         let context = self.backend.attention(&qkv, self.offsets, attention)?;
         self.linear(&context, layer.attention_output, Activation::Identity)

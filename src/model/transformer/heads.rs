@@ -4,6 +4,7 @@
 use crate::backend::{Activation, Compute, Pooling, ReadBack, Splade, Values};
 use crate::error::{Error, Result};
 use crate::model::transformer::forward::{self, Weights};
+use crate::model::transformer::late::Late;
 use crate::model::transformer::layout::{Linear, MlmHead};
 use crate::text::Batch;
 
@@ -28,16 +29,32 @@ pub struct DenseHead {
 pub enum TokenHead {
     /// None: states after the last layer, one for each token.
     States,
-    /// The projection for late interaction (BGE-M3's ColBERT head), one vector for each token but
-    /// the first.
+    /// The projection for late interaction. BGE-M3's gives a vector for each token but the first.
     Colbert,
 }
 
-/// One step after pooling.
+/// The projection of token states for late interaction.
+pub struct TokenProjection {
+    /// The steps, in order.
+    pub steps: Vec<Step>,
+    /// Whether vectors are scaled to length 1 after them.
+    pub normalize: bool,
+    /// Width of a vector.
+    pub dimensions: usize,
+    /// The rules of a model that is made for late interaction. `BGE-M3` has none: it reads texts as
+    /// it does for its other vectors, and the first token, whose state is the dense vector, has no
+    /// vector.
+    pub late: Option<Late>,
+}
+
+/// One step after pooling, or after the transformer for vectors of tokens.
 #[derive(Clone, Copy)]
 pub enum Step {
     /// A fully connected layer.
     Linear(Linear, Activation),
+    /// A fully connected layer whose input is added to its output: as it is, or through a second
+    /// matrix if the widths differ.
+    Residual(Linear, Activation, Option<Linear>),
     /// Scaling to length 1. A normalisation at the end of the pipeline is [`DenseHead::normalize`]
     /// instead.
     Normalize,
@@ -95,17 +112,58 @@ impl DenseHead {
         &self,
         backend: &B,
         weights: &Weights<B>,
-        mut x: B::Tensor,
+        x: B::Tensor,
     ) -> Result<B::Tensor> {
-        for step in &self.steps {
-            x = match step {
-                Step::Linear(linear, activation) => {
-                    weights.linear(backend, &x, *linear, *activation)?
+        run(&self.steps, backend, weights, x)
+    }
+}
+
+impl TokenProjection {
+    /// `[tokens, dimensions]`, before the normalisation at the end.
+    pub fn run<B: Compute>(
+        &self,
+        backend: &B,
+        weights: &Weights<B>,
+        states: B::Tensor,
+    ) -> Result<B::Tensor> {
+        run(&self.steps, backend, weights, states)
+    }
+}
+
+/// Does steps in order.
+fn run<B: Compute>(
+    steps: &[Step],
+    backend: &B,
+    weights: &Weights<B>,
+    mut x: B::Tensor,
+) -> Result<B::Tensor> {
+    for step in steps {
+        x = step.run(backend, weights, &x)?;
+    }
+    Ok(x)
+}
+
+impl Step {
+    fn run<B: Compute>(
+        &self,
+        backend: &B,
+        weights: &Weights<B>,
+        x: &B::Tensor,
+    ) -> Result<B::Tensor> {
+        match self {
+            Self::Linear(linear, activation) => weights.linear(backend, x, *linear, *activation),
+            Self::Residual(linear, activation, shortcut) => {
+                let sum = weights.linear(backend, x, *linear, *activation)?;
+                match shortcut {
+                    Some(shortcut) => {
+                        let own = weights.linear(backend, x, *shortcut, Activation::Identity)?;
+                        backend.add(&sum, &own, 1.0, Activation::Identity)
+                    }
+                    None => backend.add(&sum, x, 1.0, Activation::Identity),
                 }
-                Step::Normalize => backend.normalize(&x)?,
-            };
+            }
+            Self::Normalize => backend.normalize(x),
         }
-        Ok(x)
     }
 }
 

@@ -6,6 +6,7 @@ pub(in crate::model) mod candle;
 pub mod classifier;
 pub mod forward;
 pub mod heads;
+pub mod late;
 pub mod layout;
 pub(in crate::model) mod positions;
 pub mod rope;

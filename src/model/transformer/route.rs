@@ -10,11 +10,12 @@ use crate::model::kind::Kind;
 use crate::model::transformer::candle::Candle;
 use crate::model::transformer::classifier::Classifier;
 use crate::model::transformer::forward::{self, Weights};
-use crate::model::transformer::heads::{DenseHead, SparseHead, TokenHead};
-use crate::model::transformer::layout::{Encoder, Linear, VectorId};
+use crate::model::transformer::heads::{DenseHead, SparseHead, TokenHead, TokenProjection};
+use crate::model::transformer::late::{Late, Task};
+use crate::model::transformer::layout::{Encoder, VectorId};
 use crate::model::transformer::spec::Spec;
 use crate::model::transformer::static_table::TableId;
-use crate::text::{Batch, Tokenizer};
+use crate::text::{Batch, Input, Rules, Tokenizer, Tokens};
 
 /// A way through a model.
 pub struct Route {
@@ -56,7 +57,7 @@ pub struct Transformer {
     /// Gives sparse vectors.
     pub sparse: Option<SparseHead>,
     /// Gives token vectors for late interaction (Khattab & Zaharia 2020).
-    pub colbert: Option<Linear>,
+    pub colbert: Option<TokenProjection>,
     /// Gives scores of pairs; then there is no other head.
     pub classifier: Option<Classifier>,
 }
@@ -150,7 +151,38 @@ impl Route {
 
     /// Whether it gives vectors of tokens. sentence-transformers' `StaticEmbedding` has none.
     pub fn gives_tokens(&self) -> bool {
-        matches!(&self.body, Body::Transformer(transformer) if transformer.dense.is_some())
+        matches!(
+            &self.body,
+            Body::Transformer(transformer) if transformer.dense.is_some() || transformer.colbert.is_some()
+        )
+    }
+
+    /// The projection of token states for late interaction.
+    pub fn colbert(&self) -> Option<&TokenProjection> {
+        match &self.body {
+            Body::Transformer(transformer) => transformer.colbert.as_ref(),
+            Body::Static(_) | Body::Table { .. } => None,
+        }
+    }
+
+    /// The rules of a model that is made for late interaction.
+    pub fn late(&self) -> Option<&Late> {
+        self.colbert()?.late.as_ref()
+    }
+
+    /// Tokens of input number `index`, which the errors name. `task` is what a model that is made
+    /// for late interaction takes it for.
+    pub fn tokens(
+        &self,
+        task: Option<Task>,
+        index: usize,
+        input: &Input,
+        rules: Rules,
+    ) -> Result<Tokens> {
+        match (self.late(), task) {
+            (Some(late), Some(task)) => late.tokens(task, &self.tokenizer, index, input, rules),
+            _ => self.tokenizer.tokens(index, input, rules),
+        }
     }
 
     /// The head that gives scores.
@@ -165,6 +197,8 @@ impl Route {
     pub fn kind(&self) -> Kind {
         if self.classifier().is_some() {
             Kind::Reranker
+        } else if self.late().is_some() {
+            Kind::LateInteraction
         } else if self.dense().is_some() {
             Kind::Dense
         } else {
@@ -174,9 +208,10 @@ impl Route {
 
     /// The head of token vectors, unless the caller asks for another one.
     pub fn token_head(&self) -> TokenHead {
-        match &self.body {
-            Body::Transformer(transformer) if transformer.colbert.is_some() => TokenHead::Colbert,
-            _ => TokenHead::States,
+        if self.colbert().is_some() {
+            TokenHead::Colbert
+        } else {
+            TokenHead::States
         }
     }
 

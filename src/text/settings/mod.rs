@@ -17,7 +17,7 @@ use serde_json::Value;
 use self::files::wrong;
 pub use self::files::{Settings, lists_tokens};
 use self::rebuild::lowercase;
-use self::token::token;
+use self::token::{content_of, token};
 use super::pair::Pair;
 use super::parts::Parts;
 use super::rules::Direction;
@@ -40,6 +40,8 @@ pub struct Applied {
     pub pair: Option<Pair>,
     /// Whether the model is given token types.
     pub token_types: bool,
+    /// The mask token, or else the end of a text, and the unknown token.
+    pub named: [Option<String>; 2],
 }
 
 impl Settings {
@@ -65,6 +67,12 @@ impl Settings {
         }
         let class = self.class(parts)?;
         applied.token_types = self.token_types();
+        let named = |field: &str| match self.get(field) {
+            Some(value) => content_of(value).map(str::to_owned),
+            None => class.and_then(|class| Some(class.token(field)?.content)),
+        };
+        let mask = named("mask_token").or_else(|| named("eos_token"));
+        applied.named = [mask, named("unk_token")];
         let changes = &mut applied.changes;
         self.add_tokens(parts, class, changes)?;
         if let Some(class) = class {

@@ -48,6 +48,8 @@ pub struct Constant {
     pub count: u64,
     /// The element, if it is one.
     pub scalar: Option<f64>,
+    /// The last two elements, if it is a vector of whole numbers: of a shape, heads and their size.
+    pub last_two: Option<[i64; 2]>,
     /// Whether it is a vector or more of floating-point numbers, and not all are 0.
     pub is_weight: bool,
 }
@@ -138,7 +140,7 @@ impl Node {
         let one = |value| Constant {
             count: 1,
             scalar: Some(value),
-            is_weight: false,
+            ..Constant::default()
         };
         match attribute {
             Attribute::Tensor(constant) => constant.clone(),
@@ -210,8 +212,20 @@ fn constant(bytes: &[u8]) -> Result<Constant, &'static str> {
     Ok(Constant {
         count,
         scalar,
+        last_two: data.and_then(|(field, value)| last_two(dtype, field, value)),
         is_weight: count > 1 && matches!(dtype, 1 | 10 | 11 | 16) && !all_zero,
     })
+}
+
+/// The last two elements of a tensor of whole numbers that is stored as bytes.
+fn last_two(dtype: u64, field: u32, value: Value) -> Option<[i64; 2]> {
+    let (7, 9, Value::Bytes(bytes)) = (dtype, field, value) else {
+        return None;
+    };
+    match bytes.as_chunks::<8>().0 {
+        [.., first, second] => Some([*first, *second].map(i64::from_le_bytes)),
+        _ => None,
+    }
 }
 
 fn scalar(dtype: u64, field: u32, value: Value) -> Option<f64> {

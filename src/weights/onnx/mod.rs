@@ -35,6 +35,9 @@ const OPSETS: core::ops::RangeInclusive<u64> = 7..=26;
 /// The most files that hold values of one model.
 const MOST_FILES: usize = 4096;
 
+/// How matrices in 8 bits are called in `info`.
+pub const EIGHT_BITS: &str = "ONNX, 8 bits";
+
 /// Where the tensors of a model are in a graph.
 pub struct Plan {
     /// The output that was followed back to the weights.
@@ -54,7 +57,7 @@ impl Plan {
         for placement in &self.placements {
             let what = match placement.weight.codes {
                 Codes::Plain => continue,
-                Codes::Scaled { .. } => "ONNX, 8 bits".to_owned(),
+                Codes::Scaled { .. } => EIGHT_BITS.to_owned(),
                 Codes::Blocks { bits, .. } => format!("ONNX, {bits} bits in blocks"),
                 Codes::Table { normal: true, .. } => "ONNX, NF4".to_owned(),
                 Codes::Table { .. } => "ONNX, FP4".to_owned(),
@@ -614,6 +617,11 @@ impl Stream {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether every matrix in 8 bits has one scale, once the file is complete.
+    pub fn is_by_tensor(&self) -> bool {
+        self.store.as_ref().is_some_and(Store::is_by_tensor)
     }
 
     /// Checks that all tensors are complete, when all files have ended.

@@ -491,6 +491,22 @@ impl Store {
         }
     }
 
+    /// Whether every matrix in 8 bits has one scale, rather than one for each channel.
+    pub fn is_by_tensor(&self) -> bool {
+        let mut any = false;
+        for tensor in &self.tensors {
+            let Codes::Scaled { scale, .. } = tensor.placement.weight.codes else {
+                continue;
+            };
+            let part = self.initializers.get(&scale);
+            if part.is_none_or(|part| part.dims.iter().product::<u64>() != 1) {
+                return false;
+            }
+            any = true;
+        }
+        any
+    }
+
     /// Scales and zero points of a tensor, once they are there.
     fn tables(&self, at: usize) -> Result<Option<Tables>> {
         let placement = &self.tensors[at].placement;

@@ -16,6 +16,8 @@ pub enum Row<'a> {
     Values(&'a [f32]),
     /// A row in our own grid: codes of that dtype, `[groups · GROUP]`, and scales, `[groups]`.
     Own(WeightDtype, &'a [i8], &'a [f32]),
+    /// A row of [`levels`](super::levels), expanded to codes of 8 bits: codes and scales as above.
+    Levels(&'a [i8], &'a [f32]),
 }
 
 /// What a file's header says of a tensor of the matrix.
@@ -224,7 +226,7 @@ impl QuantizedMatrix {
         let decoder = (layout.decoder)(self)?;
         match decoder {
             RowDecoder::Values(_) => self.row = zeroed(self.columns)?,
-            RowDecoder::Own(_) => self.codes = zeroed(self.columns)?,
+            RowDecoder::Own(_) | RowDecoder::Levels(_) => self.codes = zeroed(self.columns)?,
         }
         Ok(decoder)
     }
@@ -368,6 +370,10 @@ impl QuantizedMatrix {
                 RowDecoder::Own(reader) => {
                     let dtype = reader.codes(&self.name, bytes, &mut self.codes)?;
                     Row::Own(dtype, &self.codes, reader.scales(self.next))
+                }
+                RowDecoder::Levels(reader) => {
+                    reader.codes(bytes, &mut self.codes);
+                    Row::Levels(&self.codes, reader.scales(self.next))
                 }
             };
             store(self.next, row)?;

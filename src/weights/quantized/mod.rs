@@ -16,6 +16,7 @@
 //! | bitsandbytes, int8 | `weight`: I8 `[out, in]` | code · `SCB` / 127 |
 //! | bitsandbytes, nf4 and fp4 | `weight`: U8, two codes a byte, the first one high, over the whole matrix | `quant_map`\[code\] · `absmax` of the block |
 //! | Gossamer's own grid | as compressed-tensors', int8 or packed 4 bits | code · `weight_scale`, then rotated back |
+//! | Gossamer's levels (q6) | `weight_levels`: U8, indices low bits first | level\[index\] · `weight_scale`, then rotated back |
 
 mod affine;
 mod awq;
@@ -25,6 +26,7 @@ mod columns;
 mod compressed_tensors;
 mod gptq;
 mod grid;
+pub mod levels;
 mod matrix;
 mod mlx;
 pub mod own_grid;
@@ -40,8 +42,8 @@ use crate::error::Result;
 use crate::full::{self, IS_FULL};
 use crate::weights::TensorInfo;
 
-/// All libraries whose layouts are read. The common build reads none of them. [`own_grid`] is not among them: only the
-/// models that we save have it.
+/// All libraries whose layouts are read. The common build reads none of them. [`own_grid`] and [`levels`] are not
+/// among them: only the models that we save have them.
 static LIBRARIES: &[&Library] = if IS_FULL {
     &[
         &mlx::LIBRARY,
@@ -68,6 +70,9 @@ const SCALES: [&str; 7] = [
     ".SCB",
     ".absmax",
 ];
+
+/// Those of the models that we save.
+static OWN: [&Library; 2] = [&own_grid::LIBRARY, &levels::LIBRARY];
 
 /// Says what in a `quantization_config` cannot be read.
 pub type ConfigCheck = fn(&Value) -> Result<(), String>;
@@ -105,6 +110,8 @@ pub enum RowDecoder {
     Values(Box<dyn Decoder>),
     /// Unchanged, in our own grid
     Own(own_grid::Reader),
+    /// Expanded to codes of our own grid in 8 bits
+    Levels(levels::Reader),
 }
 
 impl RowDecoder {
@@ -153,7 +160,7 @@ pub enum Role {
 pub struct Quantization {
     /// `quantization_config`.
     config: Option<Arc<Value>>,
-    /// Whether matrices are in [`own_grid`].
+    /// Whether matrices are in [`own_grid`] or [`levels`].
     own_grid: bool,
 }
 
@@ -232,7 +239,7 @@ pub fn find<T>(
 ) -> Option<Found<T>> {
     let module = name.strip_suffix(".weight")?;
     let libraries: &[&Library] = if quantization.own_grid {
-        &[&own_grid::LIBRARY]
+        &OWN
     } else {
         LIBRARIES
     };

@@ -3,6 +3,7 @@
 import * as bits from "./bits.mjs";
 import * as cache from "./cache.mjs";
 import * as chunks from "./chunks.mjs";
+import * as colbert from "./colbert.mjs";
 import * as families from "./families.mjs";
 import * as formats from "./formats.mjs";
 import * as hostile from "./hostile.mjs";
@@ -32,6 +33,7 @@ export const topics = {
   families: families.cases,
   staticTables: staticTables.cases,
   tokens: tokens.cases,
+  colbert: colbert.cases,
   rerank: rerank.cases,
   rerankFormats: rerankFormats.cases,
   output: output.cases,

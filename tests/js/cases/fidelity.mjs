@@ -66,12 +66,13 @@ function tau(a, b) {
 }
 
 export const fidelity = {
-  "q8 and q4 stay near f32 on 443 texts of many languages and kinds": async ({ origin }) => {
+  "q8, q6 and q4 stay near f32 on 443 texts of many languages and kinds": async ({ origin }) => {
     const inputs = [...(await texts(origin, "texts.json")), ...(await texts(origin, "nasty.json"))];
     assert.isAtLeast(inputs.length, 400);
     const exact = await vectors(origin, "f32", inputs);
     for (const [dtype, least, mean] of [
       ["q8", 0.999, 0.9995],
+      ["q6", 0.985, 0.998],
       ["q4", 0.9, 0.97],
     ]) {
       const cosines = (await vectors(origin, dtype, inputs)).map((vector, i) => dot(vector, exact[i]));

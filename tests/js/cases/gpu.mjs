@@ -119,6 +119,21 @@ const MODELS = [
 ];
 
 const cases = {
+  "late interaction: expansion tokens are no keys": async ({ origin }) => {
+    const { model, warnings } = await open(origin, "colbert/pylate");
+    assert.equal(model.info.device, "webgpu");
+    assert.isEmpty(warnings);
+    const list = await texts(origin, LIST);
+    const theirs = await reference(origin, "colbert/pylate/reference.safetensors");
+    for (const task of ["query", "document"]) {
+      const ours = (await model.encodeTokens(list, { task })).flatMap((vectors) => rows(vectors));
+      const expected = rows(theirs[task]);
+      assert.lengthOf(ours, expected.length);
+      for (const [at, row] of ours.entries()) alike(row, expected[at], 0.99999, `${task}, vector ${at}`);
+    }
+    model.dispose();
+  },
+
   "MiniLM equals sentence-transformers": async ({ origin }) => {
     const model = await load("org/minilm", {
       endpoint: `${origin}/hub`,

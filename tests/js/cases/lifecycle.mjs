@@ -231,15 +231,39 @@ export const cases = {
     is(await failure(() => load("org/tiny", { ...hub, sha256: pinned })), "wrong_hash");
   },
 
+  "the Hub: a file that is listed and not there is an error, and nothing takes its place": async ({
+    origin,
+  }) => {
+    const endpoint = `${origin}/hub`;
+    const hub = { endpoint, cache: false };
+    const plan = encodeURIComponent(JSON.stringify([{ kind: "gone" }]));
+    await fetch(`${endpoint}/faults/listed?plan=${plan}`);
+    const gone = is(await failure(() => load("fault/listed", hub)), "network");
+    assert.include(gone.message, "model.safetensors is no longer there");
+    assert.include(gone.message, "404");
+    // The next time it is there again.
+    (await load("fault/listed", hub)).dispose();
+    // So it is with small files: without modules.json the model would be pooled otherwise.
+    await fetch(`${endpoint}/lies/listed`, {
+      method: "POST",
+      body: JSON.stringify({ small: { status: 404 } }),
+    });
+    const small = is(await failure(() => load("hostile/listed", hub)), "network");
+    assert.include(small.message, "config.json is no longer there");
+  },
+
   "the Hub: a model that is nothing but GGUF files": async ({ origin }) => {
     const endpoint = `${origin}/hub`;
     const hub = { endpoint, cache: false };
     const events = [];
     const model = await load("org/gguf", { ...hub, onProgress: (event) => events.push(event) });
-    assert.match(model.info.files[0], /q8_0\.gguf$/);
-    assert.deepEqual(model.info.stored, { layout: "GGUF, Q8_0", outcome: "requantized" });
+    assert.deepEqual(model.info.files, ["bert-f16.gguf"]);
     rises(events.filter((event) => event.status === "progress_total"));
     model.dispose();
+    const small = await load("org/gguf", { ...hub, download: "small" });
+    assert.match(small.info.files[0], /q8_0\.gguf$/);
+    assert.deepEqual(small.info.stored, { layout: "GGUF, Q8_0", outcome: "requantized" });
+    small.dispose();
     const other = await load("org/gguf", { ...hub, file: "bert-q4_k.gguf" });
     assert.deepEqual(other.info.files, ["bert-q4_k.gguf"]);
     other.dispose();
@@ -401,7 +425,8 @@ export const cases = {
     ]) {
       const model = await load(source, options);
       assert.deepEqual(model.info.files, [file], source);
-      assert.deepEqual(model.info.stored, { layout: "ONNX, 8 bits", outcome: "requantized" });
+      const { layout, outcome, cosine } = model.info.stored;
+      assert.deepEqual([layout, outcome, cosine], ["ONNX, 8 bits", "requantized", 0.998]);
       const { data } = await model.encode(TEXT);
       assert.isAbove(dot(data, rows(own.embeddings)[2]), 0.99, source);
       model.dispose();

@@ -51,7 +51,7 @@ async function compare(origin, model, options, workers) {
 export const cases = {
   "a saved model gives the same bits": async ({ origin }) => {
     for (const folder of [TINY, SPLADE]) {
-      for (const dtype of ["q8", "q4"])
+      for (const dtype of ["q8", "q6", "q4"])
         await using(origin, folder, { dtype }, (model) => compare(origin, model));
     }
   },

@@ -188,7 +188,7 @@ for (const [name, runtime] of Object.entries(runtimes)) {
           ["quantize", "model", "--dtype", "q9", "-o", "x"],
           2,
           "invalid value 'q9'",
-          "possible values: q8, q4",
+          "possible values: q8, q6, q4",
         ],
         [["quantize", "model", "--dtype", "q8", "-o", "x", "--shard", "24XB"], 2, "invalid value '24XB'"],
         [["quantize", "model", "--dtype", "q8", "-o", "x", "--shard", "0"], 2, "invalid value '0'"],

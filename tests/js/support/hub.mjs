@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
+import { minilmOnnx } from "./minilm-onnx.mjs";
 import { halved } from "./safetensors.mjs";
 
 const COMMIT = "c0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ff";
@@ -15,6 +16,15 @@ const TOKEN = "hf_good";
 
 /** Of `model.safetensors`. */
 const VARIANT = "model.bf16.safetensors";
+
+/** A function that is called once, and its result kept. */
+function once(make) {
+  let made;
+  return (bytes) => {
+    made ??= make(bytes);
+    return made;
+  };
+}
 
 /** Where each model's files are, and what is made of its weights. `silent` ones are of a mirror that cannot list them. */
 const MODELS = {
@@ -36,8 +46,19 @@ const MODELS = {
   "org/dense": { folder: `${FIXTURES}tiny-dense/` },
   "org/gguf": { folder: `${FIXTURES}gguf/` },
   "org/minilm": { folder: "models/sentence-transformers/all-MiniLM-L6-v2/" },
+  /** Laid out as for transformers.js: nothing but ONNX files, of the real weights. */
+  "org/minilm-onnx": {
+    folder: "models/sentence-transformers/all-MiniLM-L6-v2/",
+    without: ".safetensors",
+    made: {
+      "onnx/model.onnx": once((bytes) => minilmOnnx("f32", bytes)),
+      "onnx/model_fp16.onnx": once((bytes) => minilmOnnx("f16", bytes)),
+      "onnx/model_quantized.onnx": once((bytes) => minilmOnnx("int8", bytes)),
+    },
+  },
   /** Those that the documentation loads, in small. */
   "prithivida/Splade_PP_en_v1": { folder: `${FIXTURES}tiny-splade/` },
+  "colbert-ir/colbertv2.0": { folder: `${FIXTURES}colbert/stanford/`, silent: true },
   "cross-encoder/ms-marco-MiniLM-L6-v2": { folder: `${FIXTURES}rerankers/bert/`, silent: true },
   "Qwen/Qwen3-Embedding-0.6B": { folder: `${FIXTURES}tiny-qwen3/`, silent: true },
   "Qwen/Qwen3-Embedding-0.6B-GGUF": {
@@ -55,7 +76,14 @@ const LOGGED = { fault: "org/plain", slow: "org/minilm" };
 /** Models of which the Hub says something else than it should: the tiny one. */
 const LYING = "hostile";
 const kindOf = (name = "") => name.split("/")[0];
-const modelOf = (name = "") => MODELS[kindOf(name) === LYING ? "org/plain" : (LOGGED[kindOf(name)] ?? name)];
+/** Those of the benches: `bench/<name>`. */
+const BENCH = "bench";
+
+function modelOf(name = "") {
+  const kind = kindOf(name);
+  if (kind === BENCH) MODELS[name] ??= { folder: `target/bench/models/${name.slice(BENCH.length + 1)}/` };
+  return MODELS[kind === LYING ? "org/plain" : (LOGGED[kind] ?? name)];
+}
 
 /** What a Hub remembers: requests so far, as `model path`, how many commits it has named, its logs, and its lies. */
 export const memory = () => ({ asked: [], commits: 0, logs: new Map(), lies: new Map() });

@@ -1,6 +1,6 @@
 /** Reads safetensors, and writes broken ones. */
 
-const ARRAYS = { F32: Float32Array, I32: Int32Array };
+const ARRAYS = { F32: Float32Array, I32: Int32Array, I64: BigInt64Array };
 
 /** `{ header, data }`: what the header says, and the bytes after it. */
 export function split(bytes) {

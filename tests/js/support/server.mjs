@@ -26,16 +26,31 @@ const TINY = "tests/fixtures/tiny-bert/";
 /** What may be served: the checkout holds more than the tests need. */
 const PUBLIC = /^(pkg\/dist|tests|models|node_modules\/chai)\//;
 
-/** Starts it, with files whose paths match `open`, and `headers` on all answers; `{ origin, close }`. */
-export async function serve({ open = PUBLIC, headers = {} } = {}) {
+/**
+ * Starts it, with files whose paths match `open`, and `headers` on all answers; `{ origin, close }`. `compressed(path)` gives the
+ * brotli of a file, if it is to be sent so; `through(origin)` the origin that clients are to use in place of another.
+ */
+export async function serve({
+  open = PUBLIC,
+  headers = {},
+  compressed = async () => undefined,
+  through = async (origin) => origin,
+} = {}) {
   const known = memory();
   const other = await listen((request, response) => answer(request, response, { open, known }));
-  const main = await listen((request, response) => {
+  const cdn = await through(other.origin);
+  const main = await listen(async (request, response) => {
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
-    return answer(request, response, { open, known, cdn: other.origin });
+    const path = new URL(request.url, "http://x").pathname.slice(1);
+    const brotli = open.test(path) && (await compressed(path));
+    if (!brotli) return answer(request, response, { open, known, cdn });
+    const type = TYPES[extname(path)];
+    const length = brotli.length;
+    response.writeHead(200, { "content-type": type, "content-encoding": "br", "content-length": length });
+    return response.end(brotli);
   });
   const close = () => Promise.all([main.close(), other.close()]);
-  return { origin: main.origin, close };
+  return { origin: await through(main.origin), close };
 }
 
 async function listen(answer) {
@@ -56,7 +71,7 @@ async function answer(request, response, { open, known, cdn }) {
   const path = normalize(decodeURIComponent(new URL(request.url, "http://x").pathname)).slice(1);
   const [kind, ...rest] = path.split("/");
   const special = SPECIAL[kind];
-  if (special) return special(rest.join("/"), request, response, { cdn, known });
+  if (special) return special(rest.join("/"), request, response, { cdn, known, open });
   return file(path, response, open);
 }
 
@@ -66,12 +81,12 @@ const flaky = new Map();
 /** Paths under these names behave as the names say; nearly all hold the tiny model. */
 const SPECIAL = {
   /** The Hub: `hub/<org>/<name>/resolve/<revision>/<file>`, and its list of files. */
-  async hub(path, request, response, { cdn, known }) {
+  async hub(path, request, response, { cdn, known, open }) {
     return hub(path, request, response, {
       root,
       cdn,
       known,
-      send: (path, headers) => file(path, response, PUBLIC, headers),
+      send: (path, headers) => file(path, response, open, headers),
     });
   },
   /** Where its large files are. */

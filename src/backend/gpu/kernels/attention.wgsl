@@ -23,11 +23,12 @@ struct Shape {
     cap: f32,
 }
 
-// A tile of queries: the first one, and the end and start of their sequence
+// A tile of queries: the first one, the end and start of their sequence, and the end of its keys
 struct Tile {
     first: u32,
     end: u32,
     start: u32,
+    keys: u32,
 }
 
 @group(0) @binding(0) var<uniform> shape: Shape;
@@ -68,10 +69,11 @@ fn attention(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_
     let y = lane / 8u;
     let x = lane % 8u;
     let length = tile.end - tile.start;
+    let keys = tile.keys - tile.start;
     let query = tile.first - tile.start;
     let last = min(query + TILE, length) - 1u;
     let begin = (query - min(shape.before, query)) / TILE * TILE;
-    let end = min(length, last + min(shape.after, length) + 1u);
+    let end = min(keys, last + min(shape.after, length) + 1u);
     let q_column = head * SIZE;
     let k_column = shape.keys + head / shape.share * SIZE;
     let v_column = shape.values + head / shape.share * SIZE;
@@ -93,7 +95,7 @@ fn attention(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_
                 var k = 0.0;
                 if (c < SIZE) {
                     if (query + r < length) { q = qk[(tile.first + r) * shape.qk_stride + q_column + c]; }
-                    if (key + r < length) { k = qk[(tile.start + key + r) * shape.qk_stride + k_column + c]; }
+                    if (key + r < keys) { k = qk[(tile.start + key + r) * shape.qk_stride + k_column + c]; }
                 }
                 left[r * PITCH + at % TILE] = q;
                 right[r * PITCH + at % TILE] = k;
@@ -111,7 +113,7 @@ fn attention(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_
             for (var j = 0u; j < 4u; j++) {
                 let c = x + 8u * j;
                 var value = UNSEEN;
-                if (key + c < length && query + r < length && sees(query + r, key + c)) {
+                if (key + c < keys && query + r < length && sees(query + r, key + c)) {
                     value = score[i][j] * shape.scale;
                     if (shape.cap != 0.0) {
                         // cap · tanh(value / cap)
@@ -150,7 +152,7 @@ fn attention(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_
                 let r = at / TILE;
                 let c = d + at % TILE;
                 var value = 0.0;
-                if (c < SIZE && key + r < length) { value = v[(tile.start + key + r) * shape.v_stride + v_column + c]; }
+                if (c < SIZE && key + r < keys) { value = v[(tile.start + key + r) * shape.v_stride + v_column + c]; }
                 right[r * PITCH + at % TILE] = value;
             }
             workgroupBarrier();

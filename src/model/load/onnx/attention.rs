@@ -53,6 +53,7 @@ impl Finder<'_> {
                 ));
             }
         }
+        self.check_heads(parts)?;
         let [query, key, value] = parts;
         let (query, key, value) = (self.linear(query)?, self.linear(key)?, self.linear(value)?);
         let is_one = query.step == key.step && key.step == value.step;
@@ -87,6 +88,29 @@ impl Finder<'_> {
             _ => return Err(self.odd(scores, "one product for queries, keys and values")),
         }
         Ok(of)
+    }
+
+    /// Checks that queries, keys and values are cut into the heads that they have, where the graph says
+    /// into which.
+    fn check_heads(&self, parts: [State; 3]) -> Result<()> {
+        let heads = self.spec.heads;
+        for (part, count) in parts
+            .into_iter()
+            .zip([heads.count, heads.kv_count, heads.kv_count])
+        {
+            let Some([stated, size]) = self.skeleton.heads_of(part.step) else {
+                continue;
+            };
+            let fits = |stated: i64, own: usize| stated <= 0 || usize::try_from(stated) == Ok(own);
+            if !(fits(stated, count) && fits(size, heads.size)) {
+                let place = self.skeleton.place(part.step);
+                return Err(self.refuse(&format!(
+                    "node {place} is cut into {stated} heads of {size}, and config.json has {count} of {}",
+                    heads.size
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Scores without what the distances of tokens add to them.

@@ -39,6 +39,8 @@ pub enum Head {
     },
     /// Sequence classification, which gives rerankers their scores.
     Classifier,
+    /// A projection of token states for late interaction.
+    Late,
 }
 
 /// Families whose ONNX files are tested. Graphs of other families are refused.
@@ -84,6 +86,7 @@ pub fn find(file: &str, graph: &Graph, blueprint: Option<&Blueprint>) -> Result<
         Head::None => None,
         Head::Mlm { tied } => Some(tied),
         Head::Classifier => return refuse("rerankers"),
+        Head::Late => return refuse("late-interaction models"),
     };
     let is_covered = !spec.shared_layers && spec.embedding_size == spec.hidden_size;
     if !is_covered || !TESTED.contains(&family.name) {

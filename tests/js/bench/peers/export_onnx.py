@@ -1,4 +1,4 @@
-"""Models as transformers.js wants them: ONNX, in f32 and dynamically quantised to 8 bits per channel.
+"""Models as transformers.js wants them: ONNX, in f32 and dynamically quantised to 8 bits per channel; dense ones in f16, too.
 
     python export_onnx.py dense MODEL OUT
     python export_onnx.py masked-lm MODEL OUT TOKENIZER
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import onnx
 import torch
+from onnxconverter_common import float16
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
@@ -69,6 +70,9 @@ def main(kind: str, model: Path, out: Path, tokenizer: Path) -> None:
         )
         shutil.copy(whole, quantized.parent)
         quantize_dynamic(whole, quantized, per_channel=True, weight_type=QuantType.QInt8)
+        if kind is AutoModel:
+            halved = float16.convert_float_to_float16(onnx.load(whole), keep_io_types=True)
+            onnx.save(halved, quantized.with_name("model_fp16.onnx"))
     graph = onnx.load(quantized)
     # Shapes in between, which the quantiser wanted and no runtime does.
     graph.graph.ClearField("value_info")

@@ -66,6 +66,13 @@ impl Skeleton<'_> {
     }
 
     fn attend(&mut self, query: State, key: State, value: State, bias: Option<Meaning>) -> Meaning {
+        let node = &self.graph.nodes[self.node];
+        let count = ["num_heads", "q_num_heads"]
+            .iter()
+            .find_map(|name| node.int(name));
+        if let Some(count) = count {
+            self.heads.insert(query.step, [count, 0]);
+        }
         let mut scores = self.add(Step::Product(query, key));
         if let Some(bias @ Meaning::State(_)) = bias {
             scores = self.sum(scores, bias);

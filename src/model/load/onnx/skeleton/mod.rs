@@ -107,6 +107,8 @@ struct Side {
     scale: Option<Id>,
     /// Its value, if that is one number.
     number: Option<f64>,
+    /// The last two of its numbers, if it is a shape and these are known.
+    last_two: Option<[i64; 2]>,
     /// Whether it is a constant that may be a weight.
     is_weight: bool,
 }
@@ -129,6 +131,9 @@ pub struct Skeleton<'a> {
     meanings: HashMap<Id, Meaning>,
     /// Weights that have to be one number each.
     pub numbers: Vec<Id>,
+    /// Heads, and their size, that a product is cut into, by its step; 0 or less where the graph does
+    /// not say it.
+    heads: HashMap<usize, [i64; 2]>,
     node: usize,
 }
 
@@ -144,6 +149,7 @@ impl<'a> Skeleton<'a> {
             nodes: Vec::new(),
             meanings: HashMap::new(),
             numbers: Vec::new(),
+            heads: HashMap::new(),
             node: 0,
         };
         for (at, node) in graph.nodes.iter().enumerate() {
@@ -156,6 +162,11 @@ impl<'a> Skeleton<'a> {
     /// A step.
     pub fn step(&self, at: usize) -> &Step {
         &self.steps[at]
+    }
+
+    /// Heads, and their size, that the value of a step is cut into, as far as the graph says it.
+    pub fn heads_of(&self, step: usize) -> Option<[i64; 2]> {
+        self.heads.get(&step).copied()
     }
 
     /// A name for the place of a step in the graph.
@@ -271,6 +282,7 @@ impl<'a> Skeleton<'a> {
                 let constant = node.constant();
                 Meaning::Side(Side {
                     number: constant.scalar,
+                    last_two: constant.last_two,
                     is_weight: constant.is_weight,
                     ..Side::default()
                 })
@@ -280,13 +292,20 @@ impl<'a> Skeleton<'a> {
             | "Cast"
             | "CastLike"
             | "Dropout"
-            | "Reshape"
             | "Squeeze"
             | "Unsqueeze"
             | "Flatten"
             | "QuantizeLinear"
             | "DynamicQuantizeLinear"
             | "Neg" => input(0),
+            "Reshape" => {
+                if let (Meaning::State(state), Meaning::Side(shape)) = (input(0), input(1))
+                    && let Some(heads) = shape.last_two
+                {
+                    self.heads.entry(state.step).or_insert(heads);
+                }
+                input(0)
+            }
             "Expand" | "Tile" | "Slice" | "Split" => match input(0) {
                 Meaning::Weight(_) => nothing,
                 Meaning::Side(side) => Meaning::Side(Side {
@@ -407,7 +426,18 @@ impl<'a> Skeleton<'a> {
             "Attention" => self.attention(node, inputs),
             "MultiHeadAttention" => self.heads(inputs),
             "Where" => self.chosen(&input(1), &input(2)),
-            "Concat" => self.joined(inputs),
+            "Concat" => {
+                let number = |at: usize| match inputs.get(inputs.len().checked_sub(at)?) {
+                    Some(Meaning::Side(side)) => side.number,
+                    _ => None,
+                };
+                #[expect(clippy::cast_possible_truncation, reason = "sizes are whole numbers")]
+                let last_two = number(2).zip(number(1)).map(|(a, b)| [a as i64, b as i64]);
+                match self.joined(inputs) {
+                    Meaning::Side(side) => Meaning::Side(Side { last_two, ..side }),
+                    other => other,
+                }
+            }
             _ => {
                 let mut turning = false;
                 for input in inputs {
