@@ -757,8 +757,8 @@ export interface ModelInfo {
   outputs: ("dense" | "sparse" | "tokens" | "colbert" | "scores")[];
   /**
    * The routes of a model with a router, such as `"query"` and `"document"`, the tasks of a
-   * late-interaction model, or the tasks that a model has adapters for, such as
-   * `"retrieval.query"`; otherwise empty.
+   * late-interaction model, or those that a model has adapters for, such as `"retrieval.query"`;
+   * otherwise empty.
    */
   tasks: string[];
   /** Names of a reranker's labels. It gives a score for each. */
