@@ -115,6 +115,10 @@ impl Compute for Gpu {
         match *self {}
     }
 
+    fn experts(&self, _: &GpuTensor, _: &Experts<Self>, _: Activation) -> Result<GpuTensor> {
+        match *self {}
+    }
+
     fn gate(&self, _: &GpuTensor, _: Gate, _: Activation) -> Result<GpuTensor> {
         match *self {}
     }
