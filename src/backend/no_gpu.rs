@@ -4,8 +4,8 @@
 
 use super::cpu::{Cpu, CpuMatrix};
 use super::{
-    Activation, Attention, Backend, Compute, Gate, Norm, Pooling, ReadBack, Reading, Splade,
-    WeightDtype,
+    Activation, Attention, Backend, Compute, Experts, Gate, Norm, Pooling, ReadBack, Reading,
+    Splade, WeightDtype,
 };
 use crate::error::{Error, Result};
 use crate::full;
@@ -97,7 +97,7 @@ impl Compute for Gpu {
         match *self {}
     }
 
-    fn add(&self, _: &GpuTensor, _: &GpuTensor) -> Result<GpuTensor> {
+    fn add(&self, _: &GpuTensor, _: &GpuTensor, _: f32, _: Activation) -> Result<GpuTensor> {
         match *self {}
     }
 
@@ -108,6 +108,10 @@ impl Compute for Gpu {
         _: Option<&[f32]>,
         _: Activation,
     ) -> Result<GpuTensor> {
+        match *self {}
+    }
+
+    fn experts(&self, _: &GpuTensor, _: &Experts<Self>, _: Activation) -> Result<GpuTensor> {
         match *self {}
     }
 

@@ -759,8 +759,10 @@ fn tasks(planned: &PlannedRoute) -> Result<Vec<PlannedRoute>> {
     else {
         return Ok(Vec::new());
     };
-    let AnyEncoder::Native { spec, encoder } = &transformer.encoder else {
-        return Ok(Vec::new());
+    let (spec, encoder) = match &transformer.encoder {
+        AnyEncoder::Native { spec, encoder } => (spec, encoder),
+        #[cfg(not(target_arch = "wasm32"))]
+        AnyEncoder::Candle { .. } => return Ok(Vec::new()),
     };
     let Some(adapters) = &spec.adapters else {
         return Ok(Vec::new());
