@@ -757,8 +757,8 @@ export interface ModelInfo {
   outputs: ("dense" | "sparse" | "tokens" | "colbert" | "scores")[];
   /**
    * The routes of a model with a router, such as `"query"` and `"document"`, the tasks of a
-   * late-interaction model, or the tasks that a model has adapters for, such as
-   * `"retrieval.query"`; otherwise empty.
+   * late-interaction model, or those that a model has adapters for, such as `"retrieval.query"`;
+   * otherwise empty.
    */
   tasks: string[];
   /** Names of a reranker's labels. It gives a score for each. */
@@ -777,7 +777,7 @@ export interface ModelInfo {
   dtype: WeightDtype;
   /** The device in use: `"webgpu"` if any batch runs on a GPU. */
   device: "cpu" | "webgpu";
-  /** The GPU's name, if the browser reveals it. */
+  /** The GPU's name; in browsers, which do not reveal it, vendor and architecture if known. */
   adapter?: string;
   /** With `"auto"`: batches of at least this many tokens run on the GPU. */
   gpuFrom?: number;

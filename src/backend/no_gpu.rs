@@ -97,6 +97,10 @@ impl Compute for Gpu {
         match *self {}
     }
 
+    fn experts(&self, _: &GpuTensor, _: &Experts<Self>, _: Activation) -> Result<GpuTensor> {
+        match *self {}
+    }
+
     fn add(&self, _: &GpuTensor, _: &GpuTensor, _: f32, _: Activation) -> Result<GpuTensor> {
         match *self {}
     }
@@ -108,10 +112,6 @@ impl Compute for Gpu {
         _: Option<&[f32]>,
         _: Activation,
     ) -> Result<GpuTensor> {
-        match *self {}
-    }
-
-    fn experts(&self, _: &GpuTensor, _: &Experts<Self>, _: Activation) -> Result<GpuTensor> {
         match *self {}
     }
 

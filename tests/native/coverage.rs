@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use gossamer::{
     Cpu, Embedder, EncodeOptions, Input, LoadOptions, Loader, ScoreOptions, SparseOptions,
-    WeightDtype,
+    TokenOptions, WeightDtype,
 };
 use serde_json::{Map, Value, json};
 
@@ -47,7 +47,15 @@ fn tokenizer(model: &Value, kind: &str) -> (Vec<u8>, Value) {
         "modernbert" => "rerankers/modernbert",
         _ => "",
     };
+    // These have markers of queries and documents.
+    let late = match own {
+        "wordpiece" => "colbert/stanford",
+        "unigram" => "colbert/pylate-attended",
+        "modernbert" => "colbert/pylate",
+        _ => "",
+    };
     let folder = match own {
+        _ if kind == "late" && !late.is_empty() => late,
         _ if kind == "rerank" && !pairs.is_empty() => pairs,
         "wordpiece" => "tiny-bert",
         "unigram" => "tiny-m3",
@@ -150,11 +158,21 @@ fn folder(model: &Value, kind: &str, config: &Value) -> Files {
         modules(&mut files, &[(String::new(), format!("{ST}.Router"))]);
         return files;
     }
-    if let Some(width) = model.get("pylate") {
-        let config = json!({ "in_features": hidden(config), "out_features": width, "bias": false, "activation_function": "torch.nn.modules.linear.Identity" });
+    if let Some(pylate) = model.get("pylate") {
+        let config = json!({
+            "in_features": hidden(config), "out_features": pylate["dim"], "bias": false,
+            "activation_function": "torch.nn.modules.linear.Identity",
+        });
         put(&mut files, "1_Dense/config.json", &config);
-        let settings = json!({ "model_type": "ColBERT", "query_prefix": "[Q] ", "document_prefix": "[D] ", "query_length": 32, "document_length": 300, "attend_to_expansion_tokens": false, "skiplist_words": [], "do_query_expansion": true });
+        let settings = json!({
+            "model_type": "ColBERT", "prompts": { "query": "", "document": "" }, "default_prompt_name": null,
+            "similarity_fn_name": "MaxSim", "query_prefix": "[Q] ", "document_prefix": "[D] ",
+            "query_length": pylate["query_length"], "document_length": 300, "attend_to_expansion_tokens": false,
+            "skiplist_words": ["!", ",", "."],
+        });
         put(&mut files, "config_sentence_transformers.json", &settings);
+        let sentence = json!({ "max_seq_length": 299, "do_lower_case": false });
+        put(&mut files, "sentence_bert_config.json", &sentence);
         let list = [
             (String::new(), format!("{ST}.Transformer")),
             ("1_Dense".to_owned(), "pylate.models.Dense.Dense".to_owned()),
@@ -292,6 +310,16 @@ fn tensors(all: &Value, model: &Value, config: &Value) -> Vec<Row> {
     rows
 }
 
+/// Entries of the vocabulary of the tokenizer that stands for the model's.
+fn words(model: &Value) -> usize {
+    let (json, _) = tokenizer(model, "");
+    let json: Value = serde_json::from_slice(&json).unwrap();
+    let vocab = &json["model"]["vocab"];
+    let list = vocab.as_array().map(Vec::len);
+    list.or_else(|| vocab.as_object().map(Map::len))
+        .expect("a vocabulary")
+}
+
 /// Weight files by path.
 fn weights(all: &Value, model: &Value, config: &Value, wanted: fn(&str) -> bool) -> Files {
     let mut files = Files::new();
@@ -312,18 +340,12 @@ fn weights(all: &Value, model: &Value, config: &Value, wanted: fn(&str) -> bool)
         let [out, into] = ["out_features", "in_features"].map(|field| size(&dense[field]));
         linear(path, out, into, dense["bias"] == true);
     }
-    if let Some(width) = model.get("pylate") {
-        linear(
-            "1_Dense/model.safetensors".to_owned(),
-            size(width),
-            size(&hidden(config)),
-            false,
-        );
+    if let Some(pylate) = model.get("pylate") {
+        let path = "1_Dense/model.safetensors".to_owned();
+        linear(path, size(&pylate["dim"]), size(&hidden(config)), false);
     }
     if model.get("queries").is_some() {
-        let (json, _) = tokenizer(model, "");
-        let json: Value = serde_json::from_slice(&json).unwrap();
-        let words = json["model"]["vocab"].as_object().map_or(0, Map::len);
+        let words = words(model);
         let rows = [("weight".to_owned(), vec![words], 2.0, 1.0)];
         let path = "query_0_SparseStaticEmbedding/model.safetensors";
         files.insert(path.to_owned(), file(&rows));
@@ -367,6 +389,10 @@ fn outcome(all: &Value, model: &Value, kind: &str) -> Result<(), gossamer::Error
     let mut config = exact.clone();
     for (field, value) in model["small"].as_object().unwrap() {
         config[field] = value.clone();
+    }
+    if model.get("static").is_some() {
+        // A table has a row for each entry.
+        config["vocab_size"] = words(model).into();
     }
     let weights = weights(all, model, &config, |_| true);
     // The same with fewer layers and smaller tables, and weights.
@@ -434,11 +460,16 @@ fn check(embedder: &Embedder<Cpu>, model: &Value, kind: &str) -> Result<(), goss
             fits(&embedder.score(vec![pair], &ScoreOptions::default())?.scores);
         }
         "late" => {
-            // An encoder's vectors are not the model's: only a head for late interaction gives these.
-            assert!(
-                embedder.outputs().contains(&"colbert"),
-                "{name} loads as something else"
-            );
+            // An encoder's states are not the model's vectors.
+            assert!(embedder.outputs().contains(&"colbert"), "{name}");
+            for task in ["query", "document"] {
+                let options = TokenOptions {
+                    task: Some(task.to_owned()),
+                    ..TokenOptions::default()
+                };
+                let vectors = embedder.encode_tokens(input(), &options)?.token_vectors;
+                fits(&vectors.unwrap()[0].data);
+            }
         }
         other => panic!("no kind {other}"),
     }
@@ -456,24 +487,26 @@ fn table() -> (String, [f64; 2]) {
         let mut refused = Vec::new();
         for model in models {
             if let Err(error) = outcome(&tensors, model, kind) {
-                refused.push(error.code());
+                if std::env::var_os("GOSSAMER_WRITE_COVERAGE").is_some() {
+                    println!("{}: {error}", text(model, "id"));
+                }
+                refused.push((text(model, "id"), error.code()));
             }
         }
         let number = row["downloads"].as_f64().unwrap();
         all += number;
-        let answer = if refused.is_empty() {
-            loaded += 1.0;
-            downloads += number;
-            "yes".to_owned()
-        } else {
-            assert_eq!(
-                refused.len(),
-                models.len(),
-                "{}: only some load",
-                row["name"]
-            );
-            refused.dedup();
-            format!("no: `{}`", refused.join("`, `"))
+        // A row of which some load counts in part.
+        #[expect(clippy::cast_precision_loss, reason = "a few models")]
+        let share = 1.0 - refused.len() as f64 / models.len() as f64;
+        loaded += share;
+        downloads += number * share;
+        let answer = match refused.as_slice() {
+            [] => "yes".to_owned(),
+            [(_, code), ..] if refused.len() == models.len() => format!("no: `{code}`"),
+            some => {
+                let some = some.iter().map(|(name, code)| format!("{name}: `{code}`"));
+                format!("in part; {}", some.collect::<Vec<_>>().join(", "))
+            }
         };
         let name = text(row, "name").replace('*', "\\*");
         let about = if row["estimate"] == true {
@@ -517,7 +550,7 @@ fn the_most_used_models_load_or_are_refused_as_the_documentation_says() {
         );
     }
     assert!(
-        rows > 0.8 && downloads > 0.98,
+        rows > 0.85 && downloads > 0.99,
         "{rows} of the rows, {downloads} of the downloads"
     );
 }

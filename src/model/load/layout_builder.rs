@@ -539,7 +539,11 @@ impl EncoderBuilder<'_> {
                 shape,
                 transposed,
                 is_flat: true,
-                precision: Precision::Usual,
+                precision: if transposed {
+                    Precision::Narrow
+                } else {
+                    Precision::Usual
+                },
             };
             let names = [name.clone(), name];
             self.layout.stack(self.file, &spellings, names, &stack)

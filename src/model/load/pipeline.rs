@@ -30,16 +30,14 @@ impl ModuleEntry {
     /// A module by the full name of its type. `None` for a module that does not change vectors.
     fn new(kind: &str, path: String) -> Result<Option<Self>> {
         let is_pylate = kind == PYLATE;
-        let kind = match kind.strip_prefix("sentence_transformers.") {
-            Some(own) => own,
-            None if is_pylate || kind == TASKS => kind,
-            None => return Err(unsupported(kind)),
-        };
-        let kind = match kind {
-            TASKS => kind,
-            _ => kind.rsplit('.').next().unwrap_or_default(),
+        if !is_pylate && kind != TASKS && !kind.starts_with("sentence_transformers.") {
+            return Err(unsupported(kind));
         }
-        .to_owned();
+        let kind = if kind == TASKS {
+            kind.to_owned()
+        } else {
+            kind.rsplit('.').next().unwrap_or_default().to_owned()
+        };
         Ok((kind != "Dropout").then_some(Self {
             kind,
             path,

@@ -94,7 +94,10 @@ impl<B: Backend> Store<B> {
                 transposed,
             } => {
                 let (index, row) = (row / rows, row % rows);
-                let id = matrix + index;
+                let own = Slot::Rows {
+                    matrix: matrix + index,
+                    first: 0,
+                };
                 if row == 0 {
                     let mut all = layout.wanted.iter();
                     let wanted = all.find(|wanted| wanted.slot == slot);
@@ -105,19 +108,19 @@ impl<B: Backend> Store<B> {
                     extend(&mut self.columns, values)?;
                 } else {
                     self.hash.update(values);
-                    backend.set_row(self.matrix(backend, layout, id)?, row, values);
+                    self.row(backend, layout, own, row, values)?;
                 }
                 if row + 1 < rows {
                     return Ok(());
                 }
                 let columns = std::mem::take(&mut self.columns);
-                let mut own = vec![0.0; rows];
+                let mut transposed_row = vec![0.0; rows];
                 for at in (0..values.len()).filter(|_| transposed) {
                     let column = columns.chunks_exact(values.len());
-                    let pairs = own.iter_mut().zip(column);
-                    pairs.for_each(|(own, column)| *own = column[at]);
-                    self.hash.update(&own);
-                    backend.set_row(self.matrix(backend, layout, id)?, at, &own);
+                    let pairs = transposed_row.iter_mut().zip(column);
+                    pairs.for_each(|(value, column)| *value = column[at]);
+                    self.hash.update(&transposed_row);
+                    self.row(backend, layout, own, at, &transposed_row)?;
                 }
                 self.stacks = self.stacks.wrapping_add(self.hash.0);
             }
