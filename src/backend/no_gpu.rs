@@ -97,10 +97,6 @@ impl Compute for Gpu {
         match *self {}
     }
 
-    fn experts(&self, _: &GpuTensor, _: &Experts<Self>, _: Activation) -> Result<GpuTensor> {
-        match *self {}
-    }
-
     fn add(&self, _: &GpuTensor, _: &GpuTensor, _: f32, _: Activation) -> Result<GpuTensor> {
         match *self {}
     }
