@@ -387,8 +387,8 @@ fn jina_embeddings_v3_has_adapters_for_tasks() {
 #[test]
 fn jina_embeddings_v3_in_the_spelling_of_transformers() {
     let folder = fixture("tiny-jina-v3");
-    let weights = std::fs::read(folder.join("native.safetensors.json")).unwrap();
-    let mut changes = changed(&folder, &[("config.json", "native.json")]);
+    let weights = std::fs::read(folder.join("transformers.safetensors.json")).unwrap();
+    let mut changes = changed(&folder, &[("config.json", "transformers.json")]);
     changes.push((
         "model.safetensors",
         Some(crate::common::synthetic::file(&weights)),
