@@ -30,6 +30,10 @@ pub struct Full<T>(std::convert::Infallible, std::marker::PhantomData<T>);
 impl<T> Full<T> {
     /// The value that `make` returns. `what` says for the error what the common build lacks.
     #[expect(unused_variables, reason = "each build uses one of the two")]
+    #[cfg_attr(
+        feature = "full",
+        expect(clippy::unnecessary_wraps, reason = "the common build errors")
+    )]
     pub fn new(what: &str, make: impl FnOnce() -> T) -> Result<Self> {
         #[cfg(feature = "full")]
         return Ok(Self(make()));

@@ -10,8 +10,11 @@ const FOREIGN = /\.(gguf|onnx|bin|pth?)$/i;
 /** Weight files that are read only if the same in safetensors is not there. */
 const TORCH = /^(.*\/)?(?:pytorch_(model)\.bin|(sparse_linear|colbert_linear)\.pt)$/;
 
-/** Ids of repositories that have other files than safetensors, or are likely to. */
-const FOREIGN_ID = /gguf|onnx|^xenova\//i;
+/**
+ * Ids of repositories of which another file than safetensors is likely to be loaded: those of
+ * sentence-transformers have ONNX files of half the size.
+ */
+const FOREIGN_ID = /gguf|onnx|^(xenova|sentence-transformers)\//i;
 
 /** What is known about a model before it is loaded. */
 export interface Known {

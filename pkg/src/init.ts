@@ -25,8 +25,11 @@ const instances = new Map<WebAssembly.Module, Promise<Wasm>>();
  * the common one once it has been asked for. After a failure the next call tries again.
  */
 export async function ensureCompiled(host: Host, build: Build): Promise<WebAssembly.Module> {
-  const passed = await given;
-  if (passed && (build === "common" || isFull(passed))) return passed;
+  if (given) {
+    const passed = await given;
+    if (build === "common" || isFull(passed)) return passed;
+  }
+  // At once, so that an `init` that is called next finds it begun.
   const entry = begin(host, build);
   entry.claimed = true;
   return entry.module;

@@ -121,10 +121,12 @@ class Loading {
   /** Is told the build that is needed; stops the download of another that was begun in case. */
   readonly #settle: (build: Build) => void;
   #build: Build = "common";
+  /** Whether to take the full build in any case. */
+  readonly #full: boolean;
 
   constructor(
     host: Host,
-    { source, sha256, file, saves = false }: Visit,
+    { source, sha256, file, full = false, saves = false }: Visit,
     options: Options,
     settle: (build: Build) => void,
     warn: (warning: GossamerError) => void,
@@ -132,6 +134,7 @@ class Loading {
     this.#host = host;
     this.#settle = settle;
     this.#warn = warn;
+    this.#full = full;
     this.#source = source;
     this.#options = options;
     this.#sha256 = sha256;
@@ -179,7 +182,8 @@ class Loading {
       if (this.#source.isRemote) source.start(listing, file);
       const loaderOptions = this.#loaderOptions(listing, file);
       const { device } = loaderOptions;
-      this.#build = chooseBuild({ device, file, names: listing?.keys() ?? this.#source.names });
+      const names = listing?.keys() ?? this.#source.names;
+      this.#build = this.#full ? "full" : chooseBuild({ device, file, names });
       this.#settle(this.#build);
       const task = { listing, loaderOptions, progress, signal, source };
       const engine = workers > 0 ? await this.#pool(workers, task) : await this.#local(task);

@@ -777,7 +777,7 @@ export interface ModelInfo {
   dtype: WeightDtype;
   /** The device in use: `"webgpu"` if any batch runs on a GPU. */
   device: "cpu" | "webgpu";
-  /** The GPU's name, if the browser reveals it. */
+  /** The GPU's name; in browsers, which do not reveal it, vendor and architecture if known. */
   adapter?: string;
   /** With `"auto"`: batches of at least this many tokens run on the GPU. */
   gpuFrom?: number;

@@ -101,10 +101,6 @@ impl Compute for Gpu {
         match *self {}
     }
 
-    fn experts(&self, _: &GpuTensor, _: &Experts<Self>, _: Activation) -> Result<GpuTensor> {
-        match *self {}
-    }
-
     fn linear(
         &self,
         _: &GpuTensor,
@@ -112,6 +108,10 @@ impl Compute for Gpu {
         _: Option<&[f32]>,
         _: Activation,
     ) -> Result<GpuTensor> {
+        match *self {}
+    }
+
+    fn experts(&self, _: &GpuTensor, _: &Experts<Self>, _: Activation) -> Result<GpuTensor> {
         match *self {}
     }
 

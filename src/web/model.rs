@@ -53,8 +53,10 @@ impl Model {
     /// Compares the GPU's vectors of fixed texts with the CPU's. No other job may be under way.
     pub fn check(&self) -> Promise {
         // Before the future is made: its states would keep the whole check in the common build.
+        // (The full build, whose glue both have, imports no `Promise.reject`.)
         if let Err(error) = full::need("the check of a GPU") {
-            return Promise::reject(&error.into());
+            let failed = std::future::ready(Err(error.into()));
+            return wasm_bindgen_futures::future_to_promise(failed);
         }
         let shared = Rc::clone(&self.0);
         wasm_bindgen_futures::future_to_promise(async move {

@@ -95,6 +95,52 @@ fn modules(files: &mut Files, list: &[(String, String)]) {
     put(files, "modules.json", &Value::Array(list));
 }
 
+/// The files of `PyLate`: a Dense module, and how queries and documents are read.
+fn pylate(files: &mut Files, settings: &Value, config: &Value) {
+    let config = json!({
+        "in_features": hidden(config), "out_features": settings["dim"], "bias": false,
+        "activation_function": "torch.nn.modules.linear.Identity",
+    });
+    put(files, "1_Dense/config.json", &config);
+    let own = json!({
+        "model_type": "ColBERT", "prompts": { "query": "", "document": "" }, "default_prompt_name": null,
+        "similarity_fn_name": "MaxSim", "query_prefix": "[Q] ", "document_prefix": "[D] ",
+        "query_length": settings["query_length"], "document_length": 300, "attend_to_expansion_tokens": false,
+        "skiplist_words": ["!", ",", "."],
+    });
+    put(files, "config_sentence_transformers.json", &own);
+    let sentence = json!({ "max_seq_length": 299, "do_lower_case": false });
+    put(files, "sentence_bert_config.json", &sentence);
+    let list = [
+        (String::new(), format!("{ST}.Transformer")),
+        ("1_Dense".to_owned(), "pylate.models.Dense.Dense".to_owned()),
+    ];
+    modules(files, &list);
+}
+
+/// The files of a router: queries by a table of weights, documents by SPLADE.
+fn router(files: &mut Files, splade: &Value, tokenizer: Vec<u8>, settings: &Value) {
+    let (query, document) = ("query_0_SparseStaticEmbedding", "document_1_SpladePooling");
+    let config = json!({
+        "types": {
+            "": format!("{SPARSE}.MLMTransformer"), document: format!("{SPARSE}.SpladePooling"),
+            query: format!("{SPARSE}.SparseStaticEmbedding"),
+        },
+        "structure": { "query": [query], "document": ["", document] },
+        "parameters": { "default_route": "document", "allow_empty_key": true },
+    });
+    put(files, "router_config.json", &config);
+    put(files, &format!("{document}/config.json"), splade);
+    put(
+        files,
+        &format!("{query}/config.json"),
+        &json!({ "frozen": true }),
+    );
+    files.insert(format!("{query}/tokenizer.json"), tokenizer);
+    put(files, &format!("{query}/tokenizer_config.json"), settings);
+    modules(files, &[(String::new(), format!("{ST}.Router"))]);
+}
+
 /// The small files of a model's folder with this config.json.
 fn folder(model: &Value, kind: &str, config: &Value) -> Files {
     let mut files = Files::new();
@@ -133,51 +179,11 @@ fn folder(model: &Value, kind: &str, config: &Value) -> Files {
             modules(&mut files, &list);
             return files;
         }
-        let (query, document) = ("query_0_SparseStaticEmbedding", "document_1_SpladePooling");
-        let router = json!({
-            "types": {
-                "": format!("{SPARSE}.MLMTransformer"), document: format!("{SPARSE}.SpladePooling"),
-                query: format!("{SPARSE}.SparseStaticEmbedding"),
-            },
-            "structure": { "query": [query], "document": ["", document] },
-            "parameters": { "default_route": "document", "allow_empty_key": true },
-        });
-        put(&mut files, "router_config.json", &router);
-        put(&mut files, &format!("{document}/config.json"), splade);
-        put(
-            &mut files,
-            &format!("{query}/config.json"),
-            &json!({ "frozen": true }),
-        );
-        files.insert(format!("{query}/tokenizer.json"), json);
-        put(
-            &mut files,
-            &format!("{query}/tokenizer_config.json"),
-            &settings,
-        );
-        modules(&mut files, &[(String::new(), format!("{ST}.Router"))]);
+        router(&mut files, splade, json, &settings);
         return files;
     }
-    if let Some(pylate) = model.get("pylate") {
-        let config = json!({
-            "in_features": hidden(config), "out_features": pylate["dim"], "bias": false,
-            "activation_function": "torch.nn.modules.linear.Identity",
-        });
-        put(&mut files, "1_Dense/config.json", &config);
-        let settings = json!({
-            "model_type": "ColBERT", "prompts": { "query": "", "document": "" }, "default_prompt_name": null,
-            "similarity_fn_name": "MaxSim", "query_prefix": "[Q] ", "document_prefix": "[D] ",
-            "query_length": pylate["query_length"], "document_length": 300, "attend_to_expansion_tokens": false,
-            "skiplist_words": ["!", ",", "."],
-        });
-        put(&mut files, "config_sentence_transformers.json", &settings);
-        let sentence = json!({ "max_seq_length": 299, "do_lower_case": false });
-        put(&mut files, "sentence_bert_config.json", &sentence);
-        let list = [
-            (String::new(), format!("{ST}.Transformer")),
-            ("1_Dense".to_owned(), "pylate.models.Dense.Dense".to_owned()),
-        ];
-        modules(&mut files, &list);
+    if let Some(settings) = model.get("pylate") {
+        pylate(&mut files, settings, config);
         return files;
     }
     let Some(pooling) = model["pooling"].as_str() else {

@@ -33,6 +33,8 @@ export interface Visit {
   readonly sha256: Wanted["sha256"];
   /** The weight file to load, if one is named. */
   readonly file?: string | undefined;
+  /** Whether to load it in the full build of the wasm, though the common one would do. */
+  readonly full?: boolean;
   /** Whether storing the model requires that it can be saved. */
   readonly saves?: boolean;
   /** Stores the loaded model. Resolves to whether it is in the cache afterwards. Never rejects. */

@@ -18,6 +18,8 @@ export interface Entry {
   refs: string[];
   /** The dtype that it was loaded in; absent for downloaded files. */
   dtype?: WeightDtype;
+  /** Whether it was made in the full build of the wasm, which this host has had since. */
+  full?: boolean;
   /** Whether that is the dtype for loads that name none. */
   standard?: boolean;
   /** The verified hashes of the downloaded files. */

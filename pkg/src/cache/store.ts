@@ -112,7 +112,7 @@ export class StoreCache implements LoadCache {
     }
   }
 
-  async #entry({ info }: Engine, wanted: Wanted, version: string): Promise<Entry> {
+  async #entry({ info, isFull }: Engine, wanted: Wanted, version: string): Promise<Entry> {
     const { place, dtype: asked, sha256 } = wanted;
     const { key, ref } = place.identity as Identity;
     const listed = [...((await place.list?.(undefined)) ?? [])].flatMap(([name, file]) =>
@@ -124,6 +124,7 @@ export class StoreCache implements LoadCache {
       version,
       refs: ref === undefined ? [] : [ref],
       dtype: info.dtype,
+      ...(isFull && { full: true }),
       // Models that were not saved in another dtype load in q8 by default.
       standard: asked === undefined || (info.dtype === "q8" && info.stored === undefined),
       sha256: Object.fromEntries([
@@ -226,6 +227,11 @@ class Kept implements Visit {
     this.#cache = cache;
     this.#entry = entry;
     this.#wanted = wanted;
+  }
+
+  /** A page that has the full build, cached too, need not download the common one for the next visit. */
+  get full(): boolean {
+    return this.#entry.full === true;
   }
 
   get source(): Source {

@@ -10,6 +10,8 @@ type Awaitable<T> = T | Promise<T>;
 
 /** A loaded model. */
 export interface Engine {
+  /** Whether it is in the full build of the wasm. */
+  readonly isFull: boolean;
   /** A description of the model. Throws after `dispose`. */
   readonly info: ModelInfo;
   run<Name extends keyof Results>(call: Call<Name>, signal: AbortSignal | undefined): Promise<Results[Name]>;

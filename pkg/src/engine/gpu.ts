@@ -7,7 +7,7 @@ import type { ModelInfo } from "../types.js";
 
 /** The part of `navigator` that leads to a GPU. */
 interface MayHaveGpu {
-  gpu?: { requestAdapter(): Promise<unknown> };
+  gpu?: { requestAdapter(): Promise<{ info?: { vendor?: string; architecture?: string } } | null> };
 }
 
 /** Classes by which wgpu detects a window or a worker, where it looks for `navigator`. */
@@ -33,6 +33,17 @@ export async function openGpu(wasm: Wasm): Promise<GpuDevice> {
   } finally {
     if (isNeither) delete scope.WorkerGlobalScope;
   }
+}
+
+/**
+ * What a browser tells of its GPU: vendor and architecture, such as "nvidia hopper". Browsers keep
+ * the name, which wgpu reports, to themselves.
+ */
+export async function describeGpu(): Promise<string> {
+  const { gpu } = (globalThis.navigator ?? {}) as MayHaveGpu;
+  const adapter = await gpu?.requestAdapter().catch(() => null);
+  const { vendor = "", architecture = "" } = adapter?.info ?? {};
+  return `${vendor} ${architecture}`.trim();
 }
 
 function noGpu(why: string): GossamerError {

@@ -7,7 +7,7 @@ import type { GpuDevice, Job, Loader, Model, Wasm } from "../instance.js";
 import type { ModelInfo } from "../types.js";
 import type { Call, Results } from "./call.js";
 import type { Engine, EngineLoader, LoaderOptions, LoadStep } from "./engine.js";
-import { fasterFrom, openGpu } from "./gpu.js";
+import { describeGpu, fasterFrom, openGpu } from "./gpu.js";
 
 /** Loads the same model once more. */
 export type Reload = () => Promise<LocalEngine>;
@@ -117,6 +117,10 @@ export class LocalEngine implements Engine {
     this.#info = withCosine(wasm.guard(() => model.info()));
   }
 
+  get isFull(): boolean {
+    return this.#wasm.isFull;
+  }
+
   get info(): ModelInfo {
     this.#loaded();
     const info = { ...this.#info, workers: 0, memoryBytes: this.#wasm.memory.buffer.byteLength };
@@ -125,8 +129,9 @@ export class LocalEngine implements Engine {
 
   /** Checks the GPU's results, and measures from which batch size on it is faster than the CPU. */
   async settle(): Promise<void> {
-    const { kind } = this.#info;
+    const { kind, adapter } = this.#info;
     try {
+      if (adapter === "") this.#info = { ...this.#info, adapter: await describeGpu() };
       await this.#wasm.settled(this.#wasm.guard(() => this.#loaded().check()));
       if (!this.#both) return;
       const from = await fasterFrom(this.info, (inputs, onGpu) => {
@@ -274,7 +279,9 @@ export class LocalEngine implements Engine {
   #setGpuFrom(tokens: number): void {
     const model = this.#loaded();
     model.setGpuFrom(tokens);
-    this.#info = withCosine(this.#wasm.guard(() => model.info()));
+    const { adapter = "" } = this.#info;
+    const info = withCosine(this.#wasm.guard(() => model.info()));
+    this.#info = info.adapter === "" ? { ...info, adapter } : info;
   }
 
   #start({ name, inputs, options }: Call): Job {

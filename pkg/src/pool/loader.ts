@@ -90,7 +90,7 @@ export class PoolLoader implements EngineLoader<Pool> {
   async finish(): Promise<Pool> {
     const info = await this.#all("finish", []);
     this.#ignore();
-    return new Pool(this.#workers, info, this.#reload);
+    return new Pool(this.#workers, info, this.#isFull, this.#reload);
   }
 
   free(): void {

@@ -14,6 +14,7 @@ import { Task } from "./task.js";
 
 /** Several workers behind the interface of one engine. */
 export class Pool implements Engine {
+  readonly isFull: boolean;
   readonly #info: ModelInfo;
   readonly #reload: () => Promise<Pool>;
   readonly #size: number;
@@ -26,7 +27,8 @@ export class Pool implements Engine {
   #replacing = 0;
   #disposed = false;
 
-  constructor(workers: Remote[], info: ModelInfo, reload: () => Promise<Pool>) {
+  constructor(workers: Remote[], info: ModelInfo, isFull: boolean, reload: () => Promise<Pool>) {
+    this.isFull = isFull;
     this.#size = workers.length;
     this.#workers = new Map(workers.map((worker) => [worker, new Set()]));
     this.#info = info;

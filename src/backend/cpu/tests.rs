@@ -541,11 +541,6 @@ fn attention_equals_its_definition() {
                 ..base
             },
             Attention {
-                cap: Some(1.5),
-                mask: window(Some(7), Some(0)),
-                ..base
-            },
-            Attention {
                 keys: Some(&[1, 0, 2, 8, 9, 20]),
                 ..base
             },
@@ -554,6 +549,11 @@ fn attention_equals_its_definition() {
                 mask: window(Some(12), Some(2)),
                 rotary: Some(&rotary),
                 bias: Some(&bias),
+                ..base
+            },
+            Attention {
+                cap: Some(1.5),
+                mask: window(Some(7), Some(0)),
                 ..base
             },
         ] {

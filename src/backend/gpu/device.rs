@@ -15,8 +15,6 @@ pub struct Device {
     pub name: String,
     /// Whether shaders have `dot4I8Packed`.
     pub has_dot: bool,
-    /// Whether shaders have `f16`.
-    pub has_f16: bool,
     health: Arc<Health>,
     /// Bytes of all buffers.
     pub taken: Arc<AtomicU64>,
@@ -60,10 +58,8 @@ impl Device {
         let adapter = instance.request_adapter(&options).await;
         let adapter = adapter.map_err(|error| Error::NoGpu(error.to_string()))?;
         let limits = adapter.limits();
-        let features = adapter.features() & wgpu::Features::SHADER_F16;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("gossamer"),
-            required_features: features,
             // The adapter's own limits, which exceed WebGPU's defaults.
             required_limits: limits,
             memory_hints: wgpu::MemoryHints::Performance,
@@ -85,7 +81,6 @@ impl Device {
         Ok(Self {
             name: [info.name, info.driver_info].join(" ").trim().to_owned(),
             has_dot: language.contains(wgpu::WgslLanguageFeatures::Packed4x8IntegerDotProduct),
-            has_f16: !features.is_empty(),
             gpu: device,
             queue,
             health,

@@ -80,7 +80,6 @@ pub const PRELUDE: [&str; 3] = [Activation::WGSL, NormKind::WGSL, Pooling::WGSL]
 /// Lines of kernels that are replaced.
 const ACTIVATE: &str = "fn activate(x: f32) -> f32 { return x; }";
 const DOT: &str = "fn dot_of(a: u32, b: u32) -> i32 { return dot4I8Packed(a, b); }";
-const HALF: &str = "alias Half = f32;";
 const HEAD_SIZE: &str = "const SIZE = 64u;";
 
 /// Names and values of override constants. `SIZE` of the attention kernel is substituted instead,
@@ -117,7 +116,7 @@ impl Pipelines {
 }
 
 fn compile(device: &Device, kernel: Kernel, constants: &Constants) -> Result<Pipeline> {
-    let source = specialised(kernel, constants, device.has_dot, device.has_f16)?;
+    let source = specialised(kernel, constants, device.has_dot)?;
     let (_, entry) = kernel.source();
     let device = &device.gpu;
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
@@ -147,12 +146,7 @@ fn compile(device: &Device, kernel: Kernel, constants: &Constants) -> Result<Pip
 }
 
 /// The source of a kernel with its prelude, and with the lines of the general case replaced.
-pub fn specialised(
-    kernel: Kernel,
-    constants: &Constants,
-    has_dot: bool,
-    has_f16: bool,
-) -> Result<String> {
+pub fn specialised(kernel: Kernel, constants: &Constants, has_dot: bool) -> Result<String> {
     let (file, entry) = kernel.source();
     let value = |name| {
         let mut constants = constants.iter();
@@ -166,16 +160,10 @@ pub fn specialised(
     if is_product && !has_dot {
         lines.push((DOT, include_str!("kernels/dot.wgsl").into()));
     }
-    let halves = is_product && has_f16 && value("BITS") == Some(16);
-    if halves {
-        lines.push((HALF, "alias Half = f16;".into()));
-    }
     if let (Kernel::Attention, Some(size)) = (kernel, value("SIZE")) {
         lines.push((HEAD_SIZE, format!("const SIZE = {size}u;").into()));
     }
-    let mut source = if halves { "enable f16;\n" } else { "" }.to_owned();
-    source.extend(PRELUDE);
-    source.push_str(file);
+    let mut source = PRELUDE.concat() + file;
     for (line, replacement) in lines {
         source = replaced(&source, entry, line, &replacement)?;
     }

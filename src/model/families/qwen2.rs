@@ -1,5 +1,5 @@
 //! Qwen2 (Yang et al. 2024): Mistral's decoder with biases of queries, keys and values. The code of the gte-Qwen2 models,
-//! which stella_en_1.5B_v5 has too, is the same with attention in both directions.
+//! which `stella_en_1.5B_v5` has too, is the same with attention in both directions.
 
 use super::{Family, always, mistral, qwen3};
 use crate::backend::Mask;

@@ -11,7 +11,7 @@ use crate::model::load::files::{
     ADDED_TOKENS, COLBERT, CONFIG, Files, LEXICAL, METADATA, MODEL_SETTINGS, MODULES,
     SPECIAL_TOKENS, TOKENIZER, TOKENIZER_CONFIG,
 };
-use crate::model::load::late;
+use crate::model::load::late_layout;
 use crate::model::load::pipeline::{self, ModuleEntry, ROUTER, RouteEntries};
 use crate::model::load::sentence;
 use crate::model::load::static_files;
@@ -92,7 +92,7 @@ fn encoder_files(files: &Files, module: &ModuleEntry, has_modules: bool) -> Resu
         names.extend(sentence::NAMES[1..].iter().map(|name| module.file(name)));
     }
     let config = files.config(&module.file(CONFIG))?;
-    if config.as_ref().is_some_and(late::is_stanford) {
+    if config.as_ref().is_some_and(late_layout::is_stanford) {
         names.push(module.file(METADATA));
     }
     let has_heads = |config: &Config| families::find(config).is_ok_and(|family| family.m3_heads);

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 use crate::model::families;
 use crate::model::families::config::Config;
-use crate::model::load::late;
+use crate::model::load::late_layout;
 
 /// Beginning of the class names of DeBERTa-v2, which has no table in `families`.
 const DEBERTA: &str = "DebertaV2";
@@ -97,7 +97,7 @@ pub fn foreign_type(config: &Config) -> Result<Option<String>> {
 
 /// Whether this is what [`foreign_type`] says of a late-interaction model.
 pub fn is_late_type(what: &str) -> bool {
-    late::MODEL_TYPES
+    late_layout::MODEL_TYPES
         .iter()
         .any(|name| what.strip_prefix(name) == Some(" (config_sentence_transformers.json)"))
 }

@@ -6,14 +6,12 @@ use serde_json::Value;
 use crate::backend::Activation;
 use crate::error::{Error, Result};
 use crate::model::families::config::Config;
-use crate::model::kind::Kind;
 use crate::model::load::files::{CONFIG, Files, METADATA, MODEL_SETTINGS};
 use crate::model::load::heads;
+use crate::model::load::late_layout::{LateLayout, STANFORD};
 use crate::model::load::layout_builder::LayoutBuilder;
-use crate::model::load::options::LoadOptions;
 use crate::model::load::pipeline::{self, Module, ModuleEntry};
 use crate::model::load::sentence;
-use crate::model::load::stated::Stated;
 use crate::model::run::outputs::Measure;
 use crate::model::transformer::heads::{Step, TokenProjection};
 use crate::model::transformer::late::{Expansion, Late, Side};
@@ -21,27 +19,12 @@ use crate::model::transformer::layout::Precision;
 use crate::model::transformer::spec::Spec;
 use crate::text::Tokenizer;
 
-/// The class of Stanford's checkpoints.
-const STANFORD: &str = "HF_ColBERT";
-/// Model types of sentence-transformers' settings.
-pub const MODEL_TYPES: [&str; 2] = ["ColBERT", "MultiVectorEncoder"];
 /// Python's `string.punctuation`.
 const PUNCTUATION: &str = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~";
 /// The longest text, in tokens.
 const LONGEST: usize = 1 << 24;
 /// The width of Stanford's projection if the metadata do not say it.
 const WIDTH: usize = 128;
-
-/// How a model is laid out in files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LateLayout {
-    /// Stanford's.
-    Stanford,
-    /// `PyLate`'s.
-    PyLate,
-    /// That of sentence-transformers 6.
-    MultiVector,
-}
 
 /// The modules of a model after its transformer.
 pub struct LateModules {
@@ -52,54 +35,15 @@ pub struct LateModules {
     mask: Option<Config>,
 }
 
-/// Whether the config of a transformer names Stanford's class.
-pub fn is_stanford(config: &Config) -> bool {
-    let classes = config.get("architectures").and_then(Value::as_array);
-    classes.is_some_and(|classes| classes.iter().any(|class| class == STANFORD))
-}
-
-impl LateLayout {
-    /// The layout of a model; `None` if it is not one for late interaction. `settings` are those of
-    /// sentence-transformers, `rest` what modules.json lists after the transformer.
-    pub fn find(
-        config: &Config,
-        settings: Option<&Config>,
-        rest: Option<&[ModuleEntry]>,
-    ) -> Result<Option<Self>> {
-        let Some(rest) = rest.filter(|rest| !(rest.is_empty() && is_stanford(config))) else {
-            return Ok(is_stanford(config).then_some(Self::Stanford));
-        };
-        let model_type = match settings {
-            Some(settings) => settings.text("model_type")?,
-            None => None,
-        };
-        let pools =
-            |entry: &ModuleEntry| matches!(entry.kind.as_str(), "Pooling" | "SpladePooling");
-        Ok(match model_type {
-            _ if rest.iter().any(|entry| entry.is_pylate) => Some(Self::PyLate),
-            Some("ColBERT") => Some(Self::PyLate),
-            Some("MultiVectorEncoder") if !rest.iter().any(pools) => Some(Self::MultiVector),
-            _ => None,
-        })
-    }
-
-    /// What the model is, for errors.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Stanford => "HF_ColBERT (architectures)",
-            Self::PyLate => "a ColBERT of PyLate (modules.json)",
-            Self::MultiVector => "MultiVectorEncoder (config_sentence_transformers.json)",
-        }
-    }
-
+impl LateModules {
     /// Reads the modules after the transformer.
-    pub fn modules(self, files: &Files, rest: Option<&[ModuleEntry]>) -> Result<LateModules> {
+    pub fn read(layout: LateLayout, files: &Files, rest: Option<&[ModuleEntry]>) -> Result<Self> {
         let (mut modules, mut mask) = (Vec::new(), None);
         for entry in rest.unwrap_or_default() {
             let config = files.config(&entry.file(CONFIG))?;
             match (entry.kind.as_str(), config) {
                 ("MultiVectorMask", Some(config))
-                    if mask.is_none() && self == Self::MultiVector =>
+                    if mask.is_none() && layout == LateLayout::MultiVector =>
                 {
                     config.only("keep_only_token_ids", &[Value::Array(Vec::new())])?;
                     mask = Some(config);
@@ -111,13 +55,13 @@ impl LateLayout {
             }
         }
         let is_dense = |module: &Module| *module != Module::Normalize;
-        if self == Self::PyLate && !modules.iter().any(is_dense) {
+        if layout == LateLayout::PyLate && !modules.iter().any(is_dense) {
             return Err(Error::UnsupportedModel(
                 "modules.json lists no Dense module after the transformer, so that the projection of a ColBERT is missing".to_owned(),
             ));
         }
-        Ok(LateModules {
-            layout: self,
+        Ok(Self {
+            layout,
             modules,
             mask,
         })
@@ -136,58 +80,6 @@ pub struct Encoder<'a> {
     pub entry: &'a ModuleEntry,
     /// Whether sentence-transformers' own files want texts in lower case.
     pub lowercase: bool,
-}
-
-/// Writes the most tokens of a document into the files of a late-interaction model, and returns
-/// true; false for other models. `first` is its transformer, `rest` what modules.json lists after it.
-pub fn state(
-    files: &mut Files,
-    first: &ModuleEntry,
-    rest: Option<&[ModuleEntry]>,
-    options: &LoadOptions,
-    stated: &mut Stated,
-) -> Result<bool> {
-    if matches!(options.kind, Some(Kind::Dense | Kind::Sparse)) {
-        return Ok(false);
-    }
-    let Some(config) = files.config(&first.file(CONFIG))? else {
-        return Ok(false);
-    };
-    let settings = files.config(MODEL_SETTINGS)?.filter(|_| rest.is_some());
-    let Some(layout) = LateLayout::find(&config, settings.as_ref(), rest)? else {
-        return Ok(false);
-    };
-    for (name, is_stated) in [
-        ("pooling", options.pooling.is_some()),
-        ("normalize", options.normalize.is_some()),
-        (
-            "prompts",
-            options.prompts.is_some() && layout == LateLayout::Stanford,
-        ),
-    ] {
-        if is_stated {
-            let reason = format!(
-                "{name} is stated, and the model is made for late interaction: its files say how its vectors are made; leave it out"
-            );
-            return Err(Error::input(name, reason));
-        }
-    }
-    let Some(most) = options.max_tokens else {
-        return Ok(true);
-    };
-    stated.has_max_tokens = true;
-    let (path, field) = match layout {
-        LateLayout::Stanford => (first.file(METADATA), "doc_maxlen"),
-        LateLayout::PyLate => (MODEL_SETTINGS.to_owned(), "document_length"),
-        LateLayout::MultiVector => (first.file(sentence::NAMES[0]), "document_length"),
-    };
-    let fields = files.config(&path)?.map(Config::into_fields);
-    let mut fields = fields.unwrap_or_default();
-    if let Some(old) = fields.insert(field.to_owned(), most.into()) {
-        stated.replace("maxTokens", old, &most.into());
-    }
-    files.replace(&path, Some(Value::Object(fields).to_string().into_bytes()));
-    Ok(true)
 }
 
 impl LateModules {

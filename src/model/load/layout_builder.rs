@@ -509,11 +509,11 @@ impl EncoderBuilder<'_> {
         } else {
             (|names| vec![names.ffn_up], &[ffn])
         };
+        let (up, down) = (Precision::Usual, Precision::Narrow);
         let downs: Modules = |names| vec![names.ffn_down];
-        let (usual, narrow) = (Precision::Usual, Precision::Narrow);
         FeedForward::Dense {
-            up: self.linear(index, ups, rows, hidden, biases.ffn_up, usual),
-            down: self.linear(index, downs, &[hidden], ffn, biases.ffn_down, narrow),
+            up: self.linear(index, ups, rows, hidden, biases.ffn_up, up),
+            down: self.linear(index, downs, &[hidden], ffn, biases.ffn_down, down),
         }
     }
 

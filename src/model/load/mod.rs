@@ -22,6 +22,7 @@ mod heads;
 mod inventory;
 pub mod kind;
 mod late;
+mod late_layout;
 mod layout_builder;
 pub mod loader;
 mod marker;

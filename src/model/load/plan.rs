@@ -15,7 +15,8 @@ use crate::model::load::discovery;
 use crate::model::load::files::{CONFIG, Files, MODEL_SETTINGS, MODULES, WEIGHTS};
 use crate::model::load::heads;
 use crate::model::load::kind;
-use crate::model::load::late::{self, LateLayout, LateModules};
+use crate::model::load::late::{self, LateModules};
+use crate::model::load::late_layout::LateLayout;
 use crate::model::load::layout_builder::LayoutBuilder;
 use crate::model::load::marker::Marker;
 use crate::model::load::options::LoadOptions;
@@ -290,7 +291,7 @@ impl Planner<'_> {
                 }
                 None
             }
-            Some(layout) => Some(layout.modules(self.files, rest)?),
+            Some(layout) => Some(LateModules::read(layout, self.files, rest)?),
             None => None,
         };
         let modules = match (rest, &late) {
@@ -759,8 +760,10 @@ fn tasks(planned: &PlannedRoute) -> Result<Vec<PlannedRoute>> {
     else {
         return Ok(Vec::new());
     };
-    let AnyEncoder::Native { spec, encoder } = &transformer.encoder else {
-        return Ok(Vec::new());
+    let (spec, encoder) = match &transformer.encoder {
+        AnyEncoder::Native { spec, encoder } => (spec, encoder),
+        #[cfg(not(target_arch = "wasm32"))]
+        AnyEncoder::Candle { .. } => return Ok(Vec::new()),
     };
     let Some(adapters) = &spec.adapters else {
         return Ok(Vec::new());

@@ -13,9 +13,11 @@ use crate::model::families;
 use crate::model::families::config::Config;
 use crate::model::kind::Kind;
 use crate::model::load::discovery;
-use crate::model::load::files::{CONFIG, Files, MODEL_SETTINGS, MODULES, TOKENIZER_CONFIG};
+use crate::model::load::files::{
+    CONFIG, Files, METADATA, MODEL_SETTINGS, MODULES, TOKENIZER_CONFIG,
+};
 use crate::model::load::heads;
-use crate::model::load::late;
+use crate::model::load::late_layout::LateLayout;
 use crate::model::load::options::LoadOptions;
 use crate::model::load::pipeline::{self, Module, ModuleEntry};
 use crate::model::load::sentence::{self, Sentence};
@@ -51,7 +53,7 @@ pub fn apply(files: &mut Files, options: &LoadOptions) -> Result<Stated> {
     let root = vec![discovery::root()];
     if let Some((first, rest)) = modules.as_ref().unwrap_or(&root).split_first() {
         let rest = modules.as_ref().map(|_| rest);
-        if late::state(files, first, rest, options, &mut stated)? {
+        if state_late(files, first, rest, options, &mut stated)? {
             if let Some(prompts) = &options.prompts {
                 set_prompts(files, json!(prompts), &mut stated)?;
             }
@@ -87,7 +89,7 @@ pub fn apply(files: &mut Files, options: &LoadOptions) -> Result<Stated> {
 
 impl Stated {
     /// Records what the files state, unless it is what the option says.
-    pub fn replace(&mut self, option: &'static str, old: Value, new: &Value) {
+    fn replace(&mut self, option: &'static str, old: Value, new: &Value) {
         let is_known = self.overridden.iter().any(|(known, _)| *known == option);
         if old != *new && !is_known {
             self.overridden.push((option, old));
@@ -102,6 +104,58 @@ pub fn assumed(head: &Module, kind: Option<Kind>) -> Option<&'static str> {
         Module::Pooling { modes, .. } => modes.first().map(|mode| mode.mode().name),
         _ => Some("splade").filter(|_| kind.is_none()),
     }
+}
+
+/// Writes the most tokens of a document into the files of a late-interaction model, and returns
+/// true; false for other models. `first` is its transformer, `rest` what modules.json lists after it.
+fn state_late(
+    files: &mut Files,
+    first: &ModuleEntry,
+    rest: Option<&[ModuleEntry]>,
+    options: &LoadOptions,
+    stated: &mut Stated,
+) -> Result<bool> {
+    if matches!(options.kind, Some(Kind::Dense | Kind::Sparse)) {
+        return Ok(false);
+    }
+    let Some(config) = files.config(&first.file(CONFIG))? else {
+        return Ok(false);
+    };
+    let settings = files.config(MODEL_SETTINGS)?.filter(|_| rest.is_some());
+    let Some(layout) = LateLayout::find(&config, settings.as_ref(), rest)? else {
+        return Ok(false);
+    };
+    for (name, is_stated) in [
+        ("pooling", options.pooling.is_some()),
+        ("normalize", options.normalize.is_some()),
+        (
+            "prompts",
+            options.prompts.is_some() && layout == LateLayout::Stanford,
+        ),
+    ] {
+        if is_stated {
+            let reason = format!(
+                "{name} is stated, and the model is made for late interaction: its files say how its vectors are made; leave it out"
+            );
+            return Err(Error::input(name, reason));
+        }
+    }
+    let Some(most) = options.max_tokens else {
+        return Ok(true);
+    };
+    stated.has_max_tokens = true;
+    let (path, field) = match layout {
+        LateLayout::Stanford => (first.file(METADATA), "doc_maxlen"),
+        LateLayout::PyLate => (MODEL_SETTINGS.to_owned(), "document_length"),
+        LateLayout::MultiVector => (first.file(sentence::NAMES[0]), "document_length"),
+    };
+    let fields = files.config(&path)?.map(Config::into_fields);
+    let mut fields = fields.unwrap_or_default();
+    if let Some(old) = fields.insert(field.to_owned(), most.into()) {
+        stated.replace("maxTokens", old, &most.into());
+    }
+    files.replace(&path, Some(Value::Object(fields).to_string().into_bytes()));
+    Ok(true)
 }
 
 /// For a model without modules.json: writes the files that state what is assumed.

@@ -221,6 +221,21 @@ for (const [name, browser] of Object.entries(browsers)) {
         assert.deepEqual(asked, builds, `${source} ${JSON.stringify(options)}`);
         await page.close();
       }
+      // What was made in the full build stays with it, though the cache has it in our own layout.
+      for (const visit of ["first", "second"]) {
+        const page = await opened.another(`${origin}/tests/js/support/page.html`);
+        const asked = [];
+        page.on("request", (request) => {
+          const { pathname } = new URL(request.url());
+          if (pathname.endsWith(".wasm")) asked.push(pathname.includes("/common-") ? "common" : "full");
+        });
+        const isCached = await page.evaluate(async (endpoint) => {
+          const { load } = await import("gossamer-embed");
+          return (await load("org/gguf", { endpoint })).cached;
+        }, hub.endpoint);
+        assert.deepEqual([isCached, asked], [true, ["full"]], visit);
+        await page.close();
+      }
     });
   });
 }

@@ -167,27 +167,6 @@ const cases = {
     }
   },
 
-  "halves are multiplied as such where the GPU does that": async ({ origin }) => {
-    const kernels = [];
-    const remove = plant((code) => {
-      kernels.push(code);
-      return code;
-    });
-    const made = devices();
-    try {
-      for (const dtype of ["f16", "f32"]) (await open(origin, "tiny-bert", { dtype })).model.dispose();
-      const products = kernels.filter((code) => code.includes("fn add_halves"));
-      assert.isAtLeast(products.length, 2);
-      const inHalves = products.filter((code) => code.startsWith("enable f16;"));
-      // Not those of f32.
-      assert.isBelow(inHalves.length, products.length);
-      assert.equal(inHalves.length > 0, made.all[0].features.has("shader-f16"));
-    } finally {
-      remove();
-      made.stop();
-    }
-  },
-
   "all kernels are compiled at load": async ({ origin }) => {
     const { prototype } = globalThis.GPUDevice;
     const { createComputePipeline } = prototype;
@@ -360,7 +339,12 @@ const cases = {
     assert.deepEqual(warnings, []);
     const notes = await caches.open("gossamer-embed-gpu");
     const [note] = await notes.keys();
-    assert.include(decodeURIComponent(note.url), model.info.spaceId);
+    // Of this GPU: where it is slower, "auto" says nothing of it.
+    const { model: there } = await open(origin, "tiny-bert");
+    const { adapter } = there.info;
+    there.dispose();
+    assert.isNotEmpty(adapter);
+    assert.include(decodeURIComponent(note.url), `${adapter} ${model.info.spaceId}`);
     // What is remembered is believed.
     await notes.put(note, new Response("7"));
     const { model: again } = await open(origin, "tiny-bert", { device: "auto" });

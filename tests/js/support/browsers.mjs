@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { chromium } from "playwright-core";
 import puppeteer from "puppeteer-core";
 
-/** As root, and without a word to the outside. */
+/** As root, and without a word to the outside. `CHROMIUM_FLAGS` has more, such as those that WebGPU on a card needs. */
 const CHROMIUM_FLAGS = [
   "--no-sandbox",
   "--disable-quic",
@@ -12,6 +12,7 @@ const CHROMIUM_FLAGS = [
   "--disable-background-networking",
   "--disable-component-update",
   "--disable-sync",
+  ...(process.env.CHROMIUM_FLAGS?.split(" ") ?? []),
 ];
 
 /**

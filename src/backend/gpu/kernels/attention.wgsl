@@ -62,6 +62,37 @@ fn sees(query: u32, key: u32) -> bool {
     return key + min(shape.before, query) >= query && key <= query + min(shape.after, 0x7fffffffu);
 }
 
+// A query: its tile, head and row of the tile, and the first key that it is compared with
+struct Place {
+    tile: Tile,
+    head: u32,
+    key: u32,
+    row: u32,
+}
+
+// Stores the scores of a query and of every eighth key from `first` on.
+fn put_scores(place: Place, first: u32, products: vec4<f32>) {
+    let length = place.tile.end - place.tile.start;
+    let keys = place.tile.keys - place.tile.start;
+    let query = place.tile.first - place.tile.start + place.row;
+    for (var j = 0u; j < 4u; j++) {
+        let c = first + 8u * j;
+        let key = place.key + c;
+        var value = UNSEEN;
+        if (key < keys && query < length && sees(query, key)) {
+            value = products[j] * shape.scale;
+            if (shape.cap != 0.0) {
+                // cap · tanh(value / cap)
+                value = shape.cap * (1.0 - 2.0 / (exp(2.0 * value / shape.cap) + 1.0));
+            }
+            if (shape.biased != 0u) {
+                value += bias[place.head * (2u * shape.reach + 1u) + shape.reach + key - query];
+            }
+        }
+        scores[place.row * PITCH + c] = value;
+    }
+}
+
 @compute @workgroup_size(THREADS)
 fn attention(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let tile = tiles[place.x];
@@ -83,10 +114,8 @@ fn attention(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_
     }
     var result: array<vec4<f32>, OWN>;
     for (var key = begin; key < end; key += TILE) {
-        var score: array<vec4<f32>, 4>;
-        // SwiftShader does not reset a variable that is declared in a loop, so this does it
-        // explicitly.
-        for (var i = 0u; i < 4u; i++) { score[i] = vec4(0.0); }
+        // Named vectors and matrices stay in registers; see gemm.wgsl.
+        var score = mat4x4<f32>();
         for (var d = 0u; d < SIZE; d += TILE) {
             for (var at = lane; at < TILE * TILE; at += THREADS) {
                 let r = at / TILE;
@@ -104,28 +133,20 @@ fn attention(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_
             for (var c = 0u; c < TILE; c++) {
                 let at = x * PITCH + c;
                 let k = vec4(right[at], right[at + 8u * PITCH], right[at + 16u * PITCH], right[at + 24u * PITCH]);
-                for (var i = 0u; i < 4u; i++) { score[i] += left[(y + 8u * i) * PITCH + c] * k; }
+                score += mat4x4(
+                    left[y * PITCH + c] * k,
+                    left[(y + 8u) * PITCH + c] * k,
+                    left[(y + 16u) * PITCH + c] * k,
+                    left[(y + 24u) * PITCH + c] * k,
+                );
             }
             workgroupBarrier();
         }
-        for (var i = 0u; i < 4u; i++) {
-            let r = y + 8u * i;
-            for (var j = 0u; j < 4u; j++) {
-                let c = x + 8u * j;
-                var value = UNSEEN;
-                if (key + c < keys && query + r < length && sees(query + r, key + c)) {
-                    value = score[i][j] * shape.scale;
-                    if (shape.cap != 0.0) {
-                        // cap · tanh(value / cap)
-                        value = shape.cap * (1.0 - 2.0 / (exp(2.0 * value / shape.cap) + 1.0));
-                    }
-                    if (shape.biased != 0u) {
-                        value += bias[head * (2u * shape.reach + 1u) + shape.reach + key + c - query - r];
-                    }
-                }
-                scores[r * PITCH + c] = value;
-            }
-        }
+        // Columns of a matrix have constant indices, as in gemm.wgsl.
+        put_scores(Place(tile, head, key, y), x, score[0]);
+        put_scores(Place(tile, head, key, y + 8u), x, score[1]);
+        put_scores(Place(tile, head, key, y + 16u), x, score[2]);
+        put_scores(Place(tile, head, key, y + 24u), x, score[3]);
         workgroupBarrier();
         if (lane < TILE) {
             let row = lane * PITCH;
@@ -156,6 +177,8 @@ fn attention(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_
                 right[r * PITCH + at % TILE] = value;
             }
             workgroupBarrier();
+            // A column has one element of four queries.
+            var part = mat4x4<f32>();
             for (var k = 0u; k < TILE; k++) {
                 let weight = vec4(
                     scores[y * PITCH + k],
@@ -163,10 +186,19 @@ fn attention(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_
                     scores[(y + 16u) * PITCH + k],
                     scores[(y + 24u) * PITCH + k],
                 );
-                for (var j = 0u; j < min(4u, OWN - d / 8u); j++) {
-                    result[d / 8u + j] += weight * right[k * PITCH + x + 8u * j];
-                }
+                let at = k * PITCH + x;
+                part += mat4x4(
+                    weight * right[at],
+                    weight * right[at + 8u],
+                    weight * right[at + 16u],
+                    weight * right[at + 24u],
+                );
             }
+            let own = d / 8u;
+            result[own] += part[0];
+            if (own + 1u < OWN) { result[own + 1u] += part[1]; }
+            if (own + 2u < OWN) { result[own + 2u] += part[2]; }
+            if (own + 3u < OWN) { result[own + 3u] += part[3]; }
             workgroupBarrier();
         }
     }

@@ -1,10 +1,13 @@
-// x · weightᵀ in tiles of ROWS × 64. Operands pass through workgroup memory in steps of 16 words. A
-// thread computes four rows and four columns of a tile.
+// x · weightᵀ in tiles of ROWS × 64. Operands pass through workgroup memory in steps of 16 words, as
+// vectors of four rows or four columns. A thread computes eight rows and four columns of a tile.
 //
-// With 32-bit weights a word of x is one f32. With 16 bits it is two halves, whose products are
-// added up in f32. With 8 or 4 bits it is four codes of 8 bits, and a step is a quantisation group,
-// whose integer sums are exact. With less than 32 bits the sums of a step are scaled to f32. An
-// element is always one sequential sum over k.
+// With 32-bit weights a word of x is one f32. With 16 bits it is two halves, which become f32 on
+// their way to workgroup memory, so that a step takes two turns. With 8 or 4 bits it is four codes
+// of 8 bits, and a step is a quantisation group, whose integer sums are exact and are then scaled
+// to f32. An element is always one sequential sum over k.
+//
+// Sums are matrices and named vectors: an array that a loop indexes may end up in slow memory, as
+// it does with NVIDIA's compiler wherever the loop is not unrolled.
 
 struct Shape {
     // Rows of x, and of the part of the weights that is bound
@@ -45,15 +48,29 @@ override LOGS: u32 = 1u;
 
 const COLUMNS = 64u;
 const STEP = 16u;
-// Pitch of a tile's words in workgroup memory. It is odd, so that the words of a row are in
-// different banks.
-const PITCH = 65u;
+// Halves: words of a step that one turn takes, which are STEP values of f32
+const TURN = 8u;
+// Pitch of a tile's words in workgroup memory, in vectors. It is odd, so that the words of a row
+// are in different banks.
+const PITCH = 17u;
 const NOT_FINITE = 0x7f800000u;
 
-var<workgroup> x_tile: array<u32, STEP * PITCH>;
-var<workgroup> weight_tile: array<u32, STEP * PITCH>;
-// Sums of a thread's four rows, four columns each
-var<private> sums: array<vec4<f32>, 4>;
+// [word of the step][four rows]
+var<workgroup> x_tile: array<vec4<u32>, STEP * PITCH>;
+// [word of the step][four columns]
+var<workgroup> weight_tile: array<vec4<u32>, STEP * PITCH>;
+// Sums of a thread: a column of the matrix is a row of the tile, with four columns of the tile.
+// `upper` has rows 4 · lane.y to 4 · lane.y + 3, `lower` those that follow ROWS / 2 later.
+var<private> upper: mat4x4<f32>;
+var<private> lower: mat4x4<f32>;
+
+// Sums of codes of four rows, four columns each
+struct Codes {
+    a: vec4<i32>,
+    b: vec4<i32>,
+    c: vec4<i32>,
+    d: vec4<i32>,
+}
 
 // Replaced by activation.wgsl
 fn activate(x: f32) -> f32 { return x; }
@@ -61,103 +78,156 @@ fn activate(x: f32) -> f32 { return x; }
 // Replaced by dot.wgsl where the language lacks dot4I8Packed
 fn dot_of(a: u32, b: u32) -> i32 { return dot4I8Packed(a, b); }
 
-fn load_x(row: u32, end: u32, step: u32, thread: u32) {
-    for (var at = thread; at < ROWS * STEP; at += ROWS * 4u) {
-        let r = row + at / STEP;
-        let d = step * STEP + at % STEP;
-        var word = 0u;
-        if (r < end && d < shape.words) { word = x[r * shape.words + d]; }
-        x_tile[at % STEP * PITCH + at / STEP] = word;
-    }
+fn x_word(row: u32, end: u32, at: u32) -> u32 {
+    if (row >= end || at >= shape.words) { return 0u; }
+    return x[row * shape.words + at];
 }
 
-fn load_weight(column: u32, step: u32, thread: u32) {
+// A word of four rows of x.
+fn x_words(row: u32, end: u32, at: u32) -> vec4<u32> {
+    return vec4(
+        x_word(row, end, at), x_word(row + 1u, end, at), x_word(row + 2u, end, at), x_word(row + 3u, end, at),
+    );
+}
+
+fn weight_word(column: u32, at: u32, size: u32) -> u32 {
+    if (column >= shape.columns) { return 0u; }
+    return weight[column * shape.steps * size + at];
+}
+
+// A word of four columns of the weights, whose steps have `size` words.
+fn weight_words(column: u32, at: u32, size: u32) -> vec4<u32> {
+    return vec4(
+        weight_word(column, at, size), weight_word(column + 1u, at, size),
+        weight_word(column + 2u, at, size), weight_word(column + 3u, at, size),
+    );
+}
+
+// Scales of four rows of x, or of four columns of the weights. Beyond the edges they are not used;
+// the clamp keeps indices in range.
+fn x_scales_of(row: u32, end: u32, step: u32) -> vec4<f32> {
+    let at = min(vec4(row) + vec4(0u, 1u, 2u, 3u), vec4(end - 1u)) * shape.steps + step;
+    return vec4(x_scales[at.x], x_scales[at.y], x_scales[at.z], x_scales[at.w]);
+}
+
+fn scales_of(column: u32, step: u32) -> vec4<f32> {
+    let at = min(vec4(column) + vec4(0u, 1u, 2u, 3u), vec4(shape.columns - 1u)) * shape.steps + step;
+    return vec4(scales[at.x], scales[at.y], scales[at.z], scales[at.w]);
+}
+
+// The first and the second halves of four words.
+fn widened(words: vec4<u32>) -> array<vec4<f32>, 2> {
+    let a = unpack2x16float(words.x);
+    let b = unpack2x16float(words.y);
+    let c = unpack2x16float(words.z);
+    let d = unpack2x16float(words.w);
+    return array(vec4(a.x, b.x, c.x, d.x), vec4(a.y, b.y, c.y, d.y));
+}
+
+fn load_words(row: u32, end: u32, column: u32, step: u32, thread: u32) {
+    for (var at = thread; at < ROWS / 4u * STEP; at += ROWS * 2u) {
+        let d = at % STEP;
+        x_tile[d * PITCH + at / STEP] = x_words(row + at / STEP * 4u, end, step * STEP + d);
+    }
     let size = select(STEP, STEP / 2u, BITS == 4u);
-    for (var at = thread; at < COLUMNS * size; at += ROWS * 4u) {
-        let c = at / size;
+    for (var at = thread; at < COLUMNS / 4u * size; at += ROWS * 2u) {
         let d = at % size;
-        var word = 0u;
-        if (column + c < shape.columns) { word = weight[((column + c) * shape.steps + step) * size + d]; }
+        let four = at / size;
+        let words = weight_words(column + four * 4u, step * size + d, size);
         if (BITS == 4u) {
-            weight_tile[2u * d * PITCH + c] = (word << 4u) & 0xf0f0f0f0u;
-            weight_tile[(2u * d + 1u) * PITCH + c] = word & 0xf0f0f0f0u;
+            weight_tile[2u * d * PITCH + four] = (words << vec4(4u)) & vec4(0xf0f0f0f0u);
+            weight_tile[(2u * d + 1u) * PITCH + four] = words & vec4(0xf0f0f0f0u);
         } else {
-            weight_tile[d * PITCH + c] = word;
+            weight_tile[d * PITCH + four] = words;
         }
     }
 }
 
-// Four columns of one row of a tile.
-fn weights_at(d: u32, lane: vec2<u32>) -> vec4<u32> {
-    let at = d * PITCH + lane.x;
-    return vec4(weight_tile[at], weight_tile[at + 16u], weight_tile[at + 32u], weight_tile[at + 48u]);
+// As `load_words` with halves, which become scaled f32. The scale is a power of two.
+fn load_halves(row: u32, end: u32, column: u32, turn: u32, thread: u32) {
+    for (var at = thread; at < ROWS / 4u * TURN; at += ROWS * 2u) {
+        let d = at % TURN;
+        let first = row + at / TURN * 4u;
+        let two = widened(x_words(first, end, turn * TURN + d));
+        let scale = x_scales_of(first, end, turn * TURN / STEP);
+        x_tile[2u * d * PITCH + at / TURN] = bitcast<vec4<u32>>(two[0] * scale);
+        x_tile[(2u * d + 1u) * PITCH + at / TURN] = bitcast<vec4<u32>>(two[1] * scale);
+    }
+    for (var at = thread; at < COLUMNS / 4u * TURN; at += ROWS * 2u) {
+        let d = at % TURN;
+        let two = widened(weight_words(column + at / TURN * 4u, turn * TURN + d, STEP));
+        weight_tile[2u * d * PITCH + at / TURN] = bitcast<vec4<u32>>(two[0]);
+        weight_tile[(2u * d + 1u) * PITCH + at / TURN] = bitcast<vec4<u32>>(two[1]);
+    }
+}
+
+// Products of four rows and four columns.
+fn outer(x: vec4<f32>, w: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4(x.x * w, x.y * w, x.z * w, x.w * w);
 }
 
 fn add_floats(lane: vec2<u32>) {
     for (var d = 0u; d < STEP; d++) {
-        let w = bitcast<vec4<f32>>(weights_at(d, lane));
-        for (var i = 0u; i < 4u; i++) {
-            sums[i] += bitcast<f32>(x_tile[d * PITCH + lane.y + ROWS / 4u * i]) * w;
-        }
+        let w = bitcast<vec4<f32>>(weight_tile[d * PITCH + lane.x]);
+        upper += outer(bitcast<vec4<f32>>(x_tile[d * PITCH + lane.y]), w);
+        lower += outer(bitcast<vec4<f32>>(x_tile[d * PITCH + lane.y + ROWS / 8u]), w);
     }
 }
 
-// Replaced by f16 where the hardware has it
-alias Half = f32;
+// Products of one row's word and four columns' words.
+fn dots(x: u32, w: vec4<u32>) -> vec4<i32> {
+    return vec4(dot_of(x, w.x), dot_of(x, w.y), dot_of(x, w.z), dot_of(x, w.w));
+}
 
-fn halves(word: u32) -> vec2<Half> { return vec2<Half>(unpack2x16float(word)); }
+// Products of four rows' words and four columns' words.
+fn block(x: vec4<u32>, w: vec4<u32>) -> Codes {
+    return Codes(dots(x.x, w), dots(x.y, w), dots(x.z, w), dots(x.w, w));
+}
 
-fn add_halves(row: u32, end: u32, step: u32, lane: vec2<u32>) {
-    var part: array<vec4<f32>, 4>;
-    // SwiftShader does not reset a variable that is declared in a loop, so this does it explicitly.
-    for (var i = 0u; i < 4u; i++) { part[i] = vec4(0.0); }
-    for (var d = 0u; d < STEP; d++) {
-        let words = weights_at(d, lane);
-        let w = array(halves(words.x), halves(words.y), halves(words.z), halves(words.w));
-        for (var i = 0u; i < 4u; i++) {
-            let two = halves(x_tile[d * PITCH + lane.y + ROWS / 4u * i]);
-            part[i] += vec4<f32>(vec4(dot(two, w[0]), dot(two, w[1]), dot(two, w[2]), dot(two, w[3])));
-        }
-    }
-    for (var i = 0u; i < 4u; i++) {
-        let r = min(row + lane.y + ROWS / 4u * i, end - 1u);
-        sums[i] += part[i] * x_scales[r * shape.steps + step];
-    }
+fn total(a: Codes, b: Codes) -> Codes {
+    return Codes(a.a + b.a, a.b + b.b, a.c + b.c, a.d + b.d);
+}
+
+// A step's sums of codes with the scales of their rows and columns.
+fn scaled(sums: Codes, row: u32, end: u32, step: u32, scale: vec4<f32>) -> mat4x4<f32> {
+    let both = outer(x_scales_of(row, end, step), scale);
+    return mat4x4(
+        vec4<f32>(sums.a) * both[0],
+        vec4<f32>(sums.b) * both[1],
+        vec4<f32>(sums.c) * both[2],
+        vec4<f32>(sums.d) * both[3],
+    );
 }
 
 fn add_codes(row: u32, end: u32, column: u32, step: u32, lane: vec2<u32>) {
-    var exact: array<vec4<i32>, 4>;
-    for (var i = 0u; i < 4u; i++) { exact[i] = vec4(0); }
+    var above = Codes();
+    var below = Codes();
     for (var d = 0u; d < STEP; d++) {
-        let w = weights_at(d, lane);
-        for (var i = 0u; i < 4u; i++) {
-            let word = x_tile[d * PITCH + lane.y + ROWS / 4u * i];
-            exact[i] += vec4(dot_of(word, w.x), dot_of(word, w.y), dot_of(word, w.z), dot_of(word, w.w));
-        }
+        let w = weight_tile[d * PITCH + lane.x];
+        above = total(above, block(x_tile[d * PITCH + lane.y], w));
+        below = total(below, block(x_tile[d * PITCH + lane.y + ROWS / 8u], w));
     }
-    // Sums beyond the edges are not used; the clamp keeps indices in range.
-    let c = min(vec4(column + lane.x) + vec4(0u, 16u, 32u, 48u), vec4(shape.columns - 1u)) * shape.steps + step;
-    let scale = vec4(scales[c.x], scales[c.y], scales[c.z], scales[c.w]);
-    for (var i = 0u; i < 4u; i++) {
-        let r = min(row + lane.y + ROWS / 4u * i, end - 1u);
-        sums[i] += vec4<f32>(exact[i]) * (x_scales[r * shape.steps + step] * scale);
-    }
+    let scale = scales_of(column + lane.x * 4u, step);
+    upper += scaled(above, row + lane.y * 4u, end, step, scale);
+    lower += scaled(below, row + lane.y * 4u + ROWS / 2u, end, step, scale);
 }
 
-// Computes `sums` for rows from `row` to `end` and columns from `column` on.
+// Computes `upper` and `lower` for rows from `row` to `end` and columns from `column` on.
 fn product(row: u32, end: u32, column: u32, lane: vec2<u32>) {
     let thread = lane.y * 16u + lane.x;
-    for (var i = 0u; i < 4u; i++) { sums[i] = vec4(0.0); }
-    for (var step = 0u; step < shape.steps; step++) {
-        load_x(row, end, step, thread);
-        load_weight(column, step, thread);
-        workgroupBarrier();
-        if (BITS == 32u) {
-            add_floats(lane);
-        } else if (BITS == 16u) {
-            add_halves(row, end, step, lane);
+    upper = mat4x4<f32>();
+    lower = mat4x4<f32>();
+    for (var turn = 0u; turn < shape.steps * select(1u, STEP / TURN, BITS == 16u); turn++) {
+        if (BITS == 16u) {
+            load_halves(row, end, column, turn, thread);
         } else {
-            add_codes(row, end, column, step, lane);
+            load_words(row, end, column, turn, thread);
+        }
+        workgroupBarrier();
+        if (BITS >= 16u) {
+            add_floats(lane);
+        } else {
+            add_codes(row, end, column, turn, lane);
         }
         workgroupBarrier();
     }
@@ -168,22 +238,32 @@ fn shift(column: u32) -> f32 {
     return bias[shape.first + column];
 }
 
+// The results of four columns of a row.
+fn put(row: u32, column: u32, sums: vec4<f32>) {
+    if (row >= shape.rows) { return; }
+    let at = row * shape.width + shape.first + column;
+    for (var j = 0u; j < min(4u, shape.columns - min(column, shape.columns)); j++) {
+        out[at + j] = activate(sums[j] + shift(column + j));
+    }
+}
+
+// The results of four rows. Columns of a matrix have constant indices here, or the sums would be in
+// memory all along.
+fn put_rows(row: u32, column: u32, sums: mat4x4<f32>) {
+    put(row, column, sums[0]);
+    put(row + 1u, column, sums[1]);
+    put(row + 2u, column, sums[2]);
+    put(row + 3u, column, sums[3]);
+}
+
 // activation(x · weightᵀ + bias)
-@compute @workgroup_size(16, ROWS / 4u)
+@compute @workgroup_size(16, ROWS / 8u)
 fn linear(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_id) lane: vec3<u32>) {
     let row = tile.y * ROWS;
     let column = tile.x * COLUMNS;
     product(row, shape.rows, column, lane.xy);
-    for (var j = 0u; j < 4u; j++) {
-        let c = column + lane.x + 16u * j;
-        if (c >= shape.columns) { continue; }
-        for (var i = 0u; i < 4u; i++) {
-            let r = row + lane.y + ROWS / 4u * i;
-            if (r < shape.rows) {
-                out[r * shape.width + shape.first + c] = activate(sums[i][j] + shift(c));
-            }
-        }
-    }
+    put_rows(row + lane.y * 4u, column + lane.x * 4u, upper);
+    put_rows(row + lane.y * 4u + ROWS / 2u, column + lane.x * 4u, lower);
 }
 
 fn is_finite(x: f32) -> bool {
@@ -210,33 +290,45 @@ fn joined(a: f32, b: f32) -> f32 {
     return max(a, b);
 }
 
+// `best` and the logits of a row, where it is one of the sequence.
+fn joined_row(best: vec4<f32>, row: u32, end: u32, column: u32, sums: vec4<f32>) -> vec4<f32> {
+    if (row >= end) { return best; }
+    var all = best;
+    for (var j = 0u; j < 4u; j++) {
+        let logit = sums[j] + shift(min(column + j, shape.columns - 1u));
+        all[j] = joined(all[j], select(logit, splade_weight(logit), SUM && is_finite(logit)));
+    }
+    return all;
+}
+
+fn joined_rows(best: vec4<f32>, row: u32, end: u32, column: u32, sums: mat4x4<f32>) -> vec4<f32> {
+    let a = joined_row(best, row, end, column, sums[0]);
+    let b = joined_row(a, row + 1u, end, column, sums[1]);
+    let c = joined_row(b, row + 2u, end, column, sums[2]);
+    return joined_row(c, row + 3u, end, column, sums[3]);
+}
+
 // SPLADE: for each sequence and column, the weight of the largest logit or the sum of all weights.
-@compute @workgroup_size(16, ROWS / 4u)
+@compute @workgroup_size(16, ROWS / 8u)
 fn splade(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_id) lane: vec3<u32>) {
-    let column = tile.x * COLUMNS;
+    let column = tile.x * COLUMNS + lane.x * 4u;
     let end = offsets[tile.y + 1u];
     var best = vec4(0.0);
-    for (var row = offsets[tile.y]; row < end; row += ROWS) {
-        product(row, end, column, lane.xy);
-        for (var i = 0u; i < 4u; i++) {
-            if (row + lane.y + ROWS / 4u * i >= end) { continue; }
-            for (var j = 0u; j < 4u; j++) {
-                let c = min(column + lane.x + 16u * j, shape.columns - 1u);
-                let logit = sums[i][j] + shift(c);
-                best[j] = joined(best[j], select(logit, splade_weight(logit), SUM && is_finite(logit)));
-            }
-        }
+    for (var first = offsets[tile.y]; first < end; first += ROWS) {
+        product(first, end, tile.x * COLUMNS, lane.xy);
+        let row = first + lane.y * 4u;
+        best = joined_rows(best, row, end, column, upper);
+        best = joined_rows(best, row + ROWS / 2u, end, column, lower);
     }
-    for (var j = 0u; j < 4u; j++) { x_tile[lane.y * COLUMNS + lane.x + 16u * j] = bitcast<u32>(best[j]); }
+    x_tile[lane.y * PITCH + lane.x] = bitcast<vec4<u32>>(best);
     workgroupBarrier();
     if (lane.y > 0u) { return; }
     for (var j = 0u; j < 4u; j++) {
-        let c = lane.x + 16u * j;
-        if (column + c >= shape.columns) { continue; }
+        if (column + j >= shape.columns) { continue; }
         var all = 0.0;
-        for (var i = 0u; i < ROWS / 4u; i++) { all = joined(all, bitcast<f32>(x_tile[i * COLUMNS + c])); }
+        for (var i = 0u; i < ROWS / 8u; i++) { all = joined(all, bitcast<f32>(x_tile[i * PITCH + lane.x][j])); }
         // The weight is monotonic in the logit, so it is applied to the maximum only.
         if (!SUM && is_finite(all)) { all = splade_weight(all); }
-        out[tile.y * shape.width + shape.first + column + c] = all;
+        out[tile.y * shape.width + shape.first + column + j] = all;
     }
 }
