@@ -487,7 +487,7 @@ mod tests {
         }
         let dropout = br#"[{"path":"2_Dropout","type":"sentence_transformers.models.Dropout"}]"#;
         assert!(entries(dropout).unwrap().is_empty());
-        for kind in ["custom_st.Transformer", "pylate.models.Other", "Pooling"] {
+        for kind in ["custom.Transformer", "pylate.models.Other", "Pooling"] {
             let list = format!(r#"[{{"path":"","type":"{kind}"}}]"#);
             let message = entries(list.as_bytes()).unwrap_err().to_string();
             assert!(message.contains(kind), "{message}");

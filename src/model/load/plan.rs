@@ -494,7 +494,7 @@ impl Planner<'_> {
             tied: config.flag("tie_word_embeddings", true)?,
             encoder: AnyEncoder::Native {
                 spec: Box::new(spec),
-                encoder,
+                encoder: Box::new(encoder),
             },
         })
     }
@@ -786,10 +786,10 @@ fn tasks(planned: &PlannedRoute) -> Result<Vec<PlannedRoute>> {
             body: Body::Transformer(Box::new(Transformer {
                 encoder: AnyEncoder::Native {
                     spec: spec.clone(),
-                    encoder: Encoder {
+                    encoder: Box::new(Encoder {
                         task: Some(index),
-                        ..encoder.clone()
-                    },
+                        ..Encoder::clone(encoder)
+                    }),
                 },
                 vocab_size: transformer.vocab_size,
                 dense: Some(dense.clone()),

@@ -209,7 +209,7 @@ impl<B: Backend> Model<B> {
                     tensors
                         .iter()
                         .any(|tensor| tensor.slot == words)
-                        .then_some(encoder)
+                        .then_some(&**encoder)
                 }
                 #[cfg(not(target_arch = "wasm32"))]
                 AnyEncoder::Candle { .. } => None,

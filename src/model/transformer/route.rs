@@ -88,14 +88,13 @@ pub enum Road {
 }
 
 /// Computes states of tokens.
-#[expect(clippy::large_enum_variant, reason = "a model has one or two of them")]
 pub enum AnyEncoder {
     /// Our forward pass.
     Native {
         /// What the transformer is.
         spec: Box<Spec>,
         /// Where its weights are.
-        encoder: Encoder,
+        encoder: Box<Encoder>,
     },
     /// candle-transformers' forward pass.
     #[cfg(not(target_arch = "wasm32"))]
