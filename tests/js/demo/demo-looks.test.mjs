@@ -164,6 +164,8 @@ describe("the looks of the demo page", { skip: missing(browsers.Chromium) }, () 
         test(`${panel} in the ${scheme}: axe finds nothing, nothing overflows, and here is its picture`, async () => {
           await page.emulateMedia({ colorScheme: scheme });
           await visitor.open(panel);
+          // A drawer that is still opening is half transparent.
+          await page.evaluate(() => Promise.all(document.getAnimations().map(({ finished }) => finished)));
           for (const width of [390, 820, 1280]) {
             await page.setViewportSize({ width, height: 900 });
             const { violations } = await page.evaluate(() => globalThis.axe.run());

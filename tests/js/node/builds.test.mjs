@@ -83,7 +83,7 @@ describe("in the common build", () => {
       const theirs = await reference(server.origin, "onnx/references.safetensors");
       const weights = await fetchBytes(`${fixtures}onnx/tiny-bert.int8.onnx`);
       const files = { ...small, "onnx/model.onnx": weights };
-      assert.equal(await check(files, theirs["tiny-bert.int8"], { workers }), "ONNX, 8 bits");
+      assert.equal(await check(files, theirs["tiny-bert.int8"], { workers }), "ONNX, 8 bits by tensor");
     });
 
     test(`other libraries' layouts load in the full build, with ${workers} workers`, async () => {
