@@ -10,6 +10,7 @@ import { checkCall, checkOptions, hinted } from "./options.js";
 import { checkRerank, rank, SCORE } from "./rerank.js";
 import { withList } from "./rows.js";
 import { save } from "./save.js";
+import { type Found, type SearchOptions, search } from "./search.js";
 import {
   type Comparable,
   type MultiLike,
@@ -218,6 +219,24 @@ export class Embedder {
       ...(sparse && { sparse }),
       ...(tokens && { tokens: tokens.map(withList<TokenVectors>) }),
     };
+  }
+
+  /**
+   * The `k` documents that are most similar to a query, the most similar first, by the measure that the model was trained
+   * for (`info.similarity`). Documents are texts, which are encoded for this, or vectors: a result of `encode` or
+   * `encodeSparse`, or lists of numbers. The query and the texts have the prompts that the model has for them. The search
+   * compares the query with every document, so it is exact; if there are fewer than `k`, all are found.
+   *
+   * Throws a `GossamerError` with code `empty_input` for an empty query, and `invalid_input` if `k` is not a whole number
+   * of 1 or more, or a document is not what the others are.
+   */
+  async search(
+    query: string,
+    documents: readonly string[] | Table | readonly SparseLike[],
+    k: number,
+    options: SearchOptions = {},
+  ): Promise<Found[]> {
+    return search(this, query, documents, k, options);
   }
 
   /**

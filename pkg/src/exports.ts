@@ -13,6 +13,7 @@ export type {
   ReadyProgress,
   TotalProgress,
 } from "./progress-events.js";
+export type { Found, SearchOptions } from "./search.js";
 export type { ServeOptions, Server } from "./serve.js";
 export type {
   Comparable,

@@ -72,7 +72,7 @@ export function topK(
   if (!MEASURES.includes(similarity)) {
     throw invalid(`similarity is ${JSON.stringify(similarity)}; it must be one of ${MEASURES.join(", ")}`);
   }
-  if (!Number.isInteger(k) || k < 1) throw invalid(`k is ${String(k)}; it must be a whole number, 1 or more`);
+  checkCount("topK", k);
   const { shape, score } = compared(query, vectors, similarity);
   const [queries, count] = shape;
   if (queries !== 1)
@@ -108,6 +108,12 @@ function compared(query: unknown, vectors: unknown, measure: ModelInfo["similari
   );
 }
 
-function invalid(why: string): GossamerError {
-  return new GossamerError("invalid_input", `topK: ${why}.`, { status: 400 });
+/** Throws if a call's number of hits is none. */
+export function checkCount(call: string, k: unknown): void {
+  if (Number.isInteger(k) && (k as number) > 0) return;
+  throw invalid(`k is ${String(k)}; it must be a whole number, 1 or more`, call);
+}
+
+function invalid(why: string, call = "topK"): GossamerError {
+  return new GossamerError("invalid_input", `${call}: ${why}.`, { status: 400 });
 }

@@ -174,7 +174,7 @@ impl<B: Backend> Model<B> {
             return projection.dimensions;
         }
         let width = |head: &DenseHead| self.usual_dimensions(head);
-        route.dense().map_or_else(|| route.vocab_size(), width)
+        route.dense().map_or_else(|| route.sparse_size().0, width)
     }
 
     /// Width of a dense vector unless the caller asks for another one.

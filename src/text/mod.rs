@@ -19,6 +19,7 @@ mod parts;
 mod pattern;
 mod pipeline;
 mod pre_tokenizer;
+pub mod question;
 mod rules;
 mod settings;
 mod template;

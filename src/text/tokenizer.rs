@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::Input;
 use super::parts::Parts;
 use super::pipeline::{Encoding, Ends, Found, Need, Pipeline, broken};
+use super::question::Question;
 use super::rules::{Direction, Rules};
 use super::settings::Settings;
 use super::template::{SpecialToken, Template};
@@ -91,6 +92,10 @@ pub struct Tokenizer {
     truncation: Option<usize>,
     /// The most characters of a text, if texts are cut before they are tokenised.
     characters: Option<usize>,
+    /// What pairs of texts are put in, if the model is asked a question about them.
+    question: Option<Arc<Question>>,
+    /// A token that does not count at the end of an input.
+    padding: Option<u32>,
     /// The ids of the mask token, or else of the end of a text, and of unknown text, by the files
     /// and the tokenizer's class.
     named: [Option<u32>; 2],
@@ -138,6 +143,8 @@ impl Tokenizer {
             changes,
             truncation: truncation.and_then(|limit| usize::try_from(limit).ok()),
             characters: None,
+            question: None,
+            padding: None,
         })
     }
 
@@ -176,7 +183,28 @@ impl Tokenizer {
             changes: self.changes.clone(),
             truncation: self.truncation,
             characters: self.characters,
+            question: self.question.clone(),
+            padding: self.padding,
         }
+    }
+
+    /// The same tokenizer for a reranker that is asked `question` about pairs of texts, if there is
+    /// one, and whose score is that of the last token that is not `padding`.
+    #[must_use]
+    pub fn with_question(&self, question: Option<Question>, padding: Option<u32>) -> Self {
+        Self {
+            pipeline: Arc::clone(&self.pipeline),
+            template: self.template,
+            changes: self.changes.clone(),
+            question: question.map(Arc::new),
+            padding,
+            ..*self
+        }
+    }
+
+    /// What pairs of texts are put in, if the model is asked a question about them.
+    pub fn question(&self) -> Option<&Question> {
+        self.question.as_deref()
     }
 
     /// The same tokenizer, which cuts texts to this many characters before it tokenises them. It cuts
@@ -290,10 +318,39 @@ impl Tokenizer {
 
     /// Tokens of input number `index`, which the errors name.
     pub fn tokens(&self, index: usize, input: &Input, rules: Rules) -> Result<Tokens> {
-        match input {
-            Input::Text(text) => self.text(index, text, rules),
-            Input::Pair(first, second) => self.pair(index, [first, second], rules),
-            Input::Ids(ids) => {
+        let mut tokens = self.all_tokens(index, input, rules)?;
+        if let Some(padding) = self.padding {
+            while tokens.ids.len() > 1 && tokens.ids.last() == Some(&padding) {
+                tokens.ids.pop();
+            }
+            tokens.types.truncate(tokens.ids.len());
+        }
+        Ok(tokens)
+    }
+
+    fn all_tokens(&self, index: usize, input: &Input, rules: Rules) -> Result<Tokens> {
+        match (input, &self.question) {
+            (Input::Pair(first, second), question) => {
+                let texts = [first.as_str(), second];
+                let tokens = match question {
+                    Some(question) => self.ask(index, question, texts, rules)?,
+                    None => self.pair(index, texts, rules)?,
+                };
+                if tokens.ids.is_empty() {
+                    return Err(Error::EmptyInput(format!(
+                        "pair {index} has no tokens: both of its texts are empty"
+                    )));
+                }
+                Ok(tokens)
+            }
+            (Input::Text(_), Some(_)) => Err(Error::input(
+                "input",
+                format!(
+                    "input {index} is one text, and the model is asked about a query and a document: pass both"
+                ),
+            )),
+            (Input::Text(text), None) => self.text(index, text, rules),
+            (Input::Ids(ids), _) => {
                 let mut ids = ids.clone();
                 let truncated = ids.len() > rules.limit;
                 check_length(index, ids.len(), rules)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use gossamer::{
-    Cpu, Embedder, EncodeOptions, Input, LoadOptions, Loader, ScoreOptions, SparseOptions,
+    Cpu, Embedder, EncodeOptions, Input, Kind, LoadOptions, Loader, ScoreOptions, SparseOptions,
     TokenOptions, WeightDtype,
 };
 use serde_json::{Map, Value, json};
@@ -45,6 +45,9 @@ fn tokenizer(model: &Value, kind: &str) -> (Vec<u8>, Value) {
         "unigram" => "rerankers/xlm-roberta",
         "roberta" => "rerankers/roberta",
         "modernbert" => "rerankers/modernbert",
+        // These have the tokens that are asked for.
+        "qwen" if model["config"]["model_type"] == "qwen2" => "rerankers/qwen2-bare",
+        "qwen" => "rerankers/qwen3-bare",
         _ => "",
     };
     // These have markers of queries and documents.
@@ -376,6 +379,7 @@ fn loader(model: &Value) -> Loader<Cpu> {
     let options = LoadOptions {
         model: text(model, "id").to_owned(),
         dtype: Some(WeightDtype::Q8),
+        kind: (model["insist"] == true).then_some(Kind::Reranker),
         ..LoadOptions::default()
     };
     Loader::new(Cpu::new(), options)
@@ -507,6 +511,9 @@ fn table() -> (String, [f64; 2]) {
         loaded += share;
         downloads += number * share;
         let answer = match refused.as_slice() {
+            [] if models.iter().all(|model| model["insist"] == true) => {
+                "with `kind: \"reranker\"`".to_owned()
+            }
             [] => "yes".to_owned(),
             [(_, code), ..] if refused.len() == models.len() => format!("no: `{code}`"),
             some => {

@@ -419,6 +419,16 @@ fn what_cannot_be_run_is_named() {
             "a reranker",
         ),
         (
+            one(bert().key("general.name", 8, &string("Tiny Reranker 0.6B"))),
+            "unsupported_model",
+            "general.name): a reranker",
+        ),
+        (
+            one(bert().key("general.basename", 8, &string("tiny-reranker"))),
+            "unsupported_model",
+            "general.basename): a reranker",
+        ),
+        (
             number("bert.pooling_type", 0),
             "unsupported_model",
             "no embedding model",

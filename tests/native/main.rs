@@ -13,6 +13,7 @@ mod families;
 mod formats;
 mod gguf;
 mod kinds;
+mod modules;
 mod numerics;
 mod onnx;
 mod oracle;

@@ -4,6 +4,7 @@
 use crate::common::{
     assert_close, assert_sparse, fixture, inputs, load_as, read, reference, rows, texts,
 };
+use crate::rerank::{assert_scores, identity, pairs};
 use gossamer::{
     Cpu, Embedder, EncodeOptions, Error, LoadOptions, Outcome, SparseOptions, Stored, WeightDtype,
 };
@@ -317,21 +318,80 @@ fn a_graph_of_another_architecture_is_refused() {
     }
 }
 
+/// Loads a folder of `rerankers` with an ONNX file of it.
+fn open_reranker(model: &str, onnx: &str) -> gossamer::Result<Embedder<Cpu>> {
+    let onnx = file(&format!("rerankers/{onnx}.onnx"));
+    open(&format!("rerankers/{model}"), &onnx, &[], None, 4096)
+}
+
 #[test]
-fn a_reranker_is_refused_as_one() {
-    let config = String::from_utf8(read(&fixture("tiny-splade"), "config.json").unwrap()).unwrap();
-    let config = config.replace("BertForMaskedLM", "BertForSequenceClassification");
-    // Without a head for tokens, and with it.
-    for onnx in ["tiny-bert.optimum.onnx", "tiny-distilbert-splade.int8.onnx"] {
-        let changes = [
-            ("config.json", Some(config.as_bytes())),
-            ("modules.json", None),
-        ];
-        let error = open("tiny-splade", &file(onnx), &changes, None, 4096).err();
-        let error = error.expect("it must be refused");
-        assert_eq!(error.code(), "unsupported_model");
-        let message = error.to_string();
-        assert!(message.contains("reranker"), "{message}");
+fn scores_of_rerankers_are_those_of_the_weights() {
+    let quantized = reference(&fixture("onnx/rerankers/references.safetensors"));
+    for (model, kind) in [
+        ("bert", "optimum"),
+        ("bert", "int8"),
+        ("bert-labels", "optimum"),
+        ("roberta", "optimum"),
+        ("distilbert", "optimum"),
+        ("modernbert-mean", "optimum"),
+        ("mpnet", "optimum"),
+    ] {
+        let name = format!("{model}.{kind}");
+        let embedder =
+            open_reranker(model, &name).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(embedder.kind(), "reranker", "{name}");
+        let ours = embedder.score(pairs(), &identity()).unwrap();
+        let folder = fixture("rerankers").join(model);
+        let own = reference(&folder.join("reference.safetensors"));
+        assert_scores(&name, &ours, quantized.get(&name).unwrap_or(&own["logits"]));
+        if kind == "optimum" {
+            let safetensors = crate::common::load(&folder, WeightDtype::F32);
+            assert_eq!(embedder.space_id(), safetensors.space_id(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn rerankers_of_another_graph_are_refused() {
+    // Of models without a head, of models with one for tokens, and with another number of labels;
+    // the first token's state in place of the mean; a head in place of none.
+    for (model, onnx, part) in [
+        (
+            "rerankers/bert",
+            "tiny-bert.optimum",
+            "none of the outputs logits",
+        ),
+        (
+            "rerankers/bert",
+            "tiny-distilbert-splade.int8",
+            "is not that of the bert model",
+        ),
+        (
+            "rerankers/bert",
+            "rerankers/bert-labels.optimum",
+            "is not that of the bert model",
+        ),
+        (
+            "rerankers/modernbert",
+            "rerankers/modernbert-mean.optimum",
+            "does not pool",
+        ),
+        (
+            "tiny-bert",
+            "rerankers/bert.optimum",
+            "is not that of the bert model",
+        ),
+        (
+            "rerankers/qwen3",
+            "tiny-qwen3.dynamo",
+            "rerankers that are decoders",
+        ),
+        ("rerankers/gte", "rerankers/bert.optimum", "the family gte"),
+    ] {
+        let error = open(model, &file(&format!("{onnx}.onnx")), &[], None, 4096).err();
+        let error = error.unwrap_or_else(|| panic!("{onnx} as {model} must be refused"));
+        assert_eq!(error.code(), "unsupported_model", "{onnx}: {error}");
+        assert!(error.to_string().contains(part), "{onnx}: {error}");
     }
 }
 

@@ -14,23 +14,54 @@ use serde_json::{Value, json};
 use crate::common::saved::{open, saved};
 use crate::common::{files, fixture, load, load_as, load_with, read, reference, rows, texts};
 
-const MODELS: [&str; 9] = [
+const MODELS: [&str; 20] = [
+    "albert",
     "bert",
     "bert-labels",
     "distilbert",
+    "electra",
+    "gte",
     "modernbert",
     "modernbert-mean",
+    "modernbert-modules",
     "mpnet",
     "nomic",
+    "qwen2-bare",
+    "qwen2-loop",
+    "qwen3",
+    "qwen3-bare",
+    "qwen3-label",
+    "qwen3-labels",
+    "qwen3-template",
     "roberta",
     "xlm-roberta",
 ];
+
+/// Loads one of them. Those that do not say what they are have to be insisted on.
+fn open_model(name: &str, dtype: WeightDtype) -> Embedder<Cpu> {
+    open_with(name, dtype, &[]).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn open_with(
+    name: &str,
+    dtype: WeightDtype,
+    changes: &[(&str, Option<&[u8]>)],
+) -> gossamer::Result<Embedder<Cpu>> {
+    let options = LoadOptions {
+        model: "test".to_owned(),
+        dtype: Some(dtype),
+        kind: name.ends_with("bare").then_some(Kind::Reranker),
+        saveable: true,
+        ..LoadOptions::default()
+    };
+    load_as(Cpu::new(), &folder(name), options, changes, 4096)
+}
 
 fn folder(name: &str) -> PathBuf {
     fixture("rerankers").join(name)
 }
 
-fn pairs() -> Vec<Input> {
+pub fn pairs() -> Vec<Input> {
     let json = std::fs::read(fixture("rerankers/pairs.json")).unwrap();
     let names: Vec<[String; 2]> = serde_json::from_slice(&json).unwrap();
     let texts: HashMap<String, String> = texts("tiny-texts.json").into_iter().collect();
@@ -41,7 +72,7 @@ fn pairs() -> Vec<Input> {
     pairs
 }
 
-fn identity() -> ScoreOptions {
+pub fn identity() -> ScoreOptions {
     ScoreOptions {
         activation: Some(ScoreActivation::Identity),
         ..ScoreOptions::default()
@@ -49,7 +80,7 @@ fn identity() -> ScoreOptions {
 }
 
 #[track_caller]
-fn assert_scores(what: &str, ours: &ScoreBatch, theirs: &Tensor) {
+pub fn assert_scores(what: &str, ours: &ScoreBatch, theirs: &Tensor) {
     let theirs = rows(theirs);
     assert_eq!(ours.scores.len(), theirs.len() * ours.labels, "{what}");
     for (at, (ours, theirs)) in ours.scores.chunks(ours.labels).zip(&theirs).enumerate() {
@@ -62,8 +93,9 @@ fn assert_scores(what: &str, ours: &ScoreBatch, theirs: &Tensor) {
 #[test]
 fn scores_are_those_of_the_reference() {
     for name in MODELS {
-        let embedder = load(&folder(name), WeightDtype::F32);
+        let embedder = open_model(name, WeightDtype::F32);
         assert_eq!(embedder.kind(), "reranker", "{name}");
+        assert_eq!(embedder.info().warning(), None, "{name}");
         assert_eq!(embedder.outputs(), ["scores"], "{name}");
         let theirs = reference(&folder(name).join("reference.safetensors"));
         let ours = embedder.score(pairs(), &ScoreOptions::default()).unwrap();
@@ -90,7 +122,7 @@ fn scores_are_those_of_the_reference() {
 fn a_pair_has_the_same_bits_alone_and_among_others() {
     for name in MODELS {
         for dtype in [WeightDtype::F32, WeightDtype::Q8] {
-            let embedder = load(&folder(name), dtype);
+            let embedder = open_model(name, dtype);
             let together = embedder.score(pairs(), &identity()).unwrap();
             let alone = pairs()
                 .into_iter()
@@ -115,6 +147,24 @@ fn prompts_go_before_the_first_text() {
     for options in [named, given] {
         let ours = embedder.score(pairs(), &options).unwrap();
         assert_scores("prompt", &ours, &theirs["prompt_logits"]);
+    }
+    // Of decoders a prompt is what the template has for the role "system".
+    for name in [
+        "qwen2-bare",
+        "qwen2-loop",
+        "qwen3",
+        "qwen3-bare",
+        "qwen3-label",
+        "qwen3-template",
+    ] {
+        let embedder = open_model(name, WeightDtype::F32);
+        let theirs = reference(&folder(name).join("reference.safetensors"));
+        let options = ScoreOptions {
+            prompt: Some("find cats".to_owned()),
+            ..identity()
+        };
+        let ours = embedder.score(pairs(), &options).unwrap();
+        assert_scores(name, &ours, &theirs["prompt_logits"]);
     }
     let unknown = ScoreOptions {
         prompt_name: Some("no such".to_owned()),
@@ -330,7 +380,7 @@ fn vectors_are_no_affair_of_a_reranker_nor_scores_of_others() {
 fn a_saved_reranker_gives_the_same_bits() {
     for name in MODELS {
         for dtype in [WeightDtype::F32, WeightDtype::Q8, WeightDtype::Q4] {
-            let embedder = load(&folder(name), dtype);
+            let embedder = open_model(name, dtype);
             // Files in f32 say nothing of it.
             let given = (dtype == WeightDtype::F32).then_some(dtype);
             let again = open(&saved(&embedder, Some(100_000), 1000), given).unwrap();
@@ -340,6 +390,7 @@ fn a_saved_reranker_gives_the_same_bits() {
                 embedder.score(pairs(), &ScoreOptions::default()).unwrap()
             };
             assert_eq!(scores(&again), scores(&embedder), "{name} {}", dtype.name());
+            assert_eq!(again.info().kind, embedder.info().kind, "{name}");
         }
     }
 }
@@ -368,6 +419,343 @@ fn insisting_on_vectors_leaves_the_head_out() {
     };
     let error = load_as(Cpu::new(), &fixture("tiny-bert"), options, &[], 1000);
     assert!(error.err().unwrap().to_string().contains("make it dense"));
+}
+
+#[test]
+fn a_decoder_that_does_not_say_what_it_is_has_to_be_insisted_on() {
+    let bare = folder("qwen3-bare");
+    for (name, part) in [
+        ("qwen3-bare", "Qwen3ForCausalLM (architectures)"),
+        ("qwen2-bare", "Qwen2ForCausalLM"),
+    ] {
+        let error = load_with(&folder(name), WeightDtype::F32, &[], 1000).err();
+        let error = error.expect("it may be anything");
+        assert_eq!(error.code(), "unsupported_model");
+        for part in [part, "load it with kind \"reranker\""] {
+            assert!(error.to_string().contains(part), "{error}");
+        }
+        let embedder = open_model(name, WeightDtype::F32);
+        assert_eq!(embedder.info().kind, Some(Kind::Reranker), "{name}");
+        assert_eq!(embedder.labels(), ["LABEL_0"]);
+    }
+    // As a model of vectors, if the caller insists on that.
+    let dense = LoadOptions {
+        kind: Some(Kind::Dense),
+        ..LoadOptions::default()
+    };
+    let dense = load_as(Cpu::new(), &bare, dense, &[], 1000).unwrap();
+    assert_eq!(dense.kind(), "dense");
+
+    // Models that say it are the same whether they are insisted on or not.
+    for name in ["qwen3", "qwen3-label", "qwen3-template", "bert"] {
+        let options = LoadOptions {
+            dtype: Some(WeightDtype::F32),
+            kind: Some(Kind::Reranker),
+            ..LoadOptions::default()
+        };
+        let insisted = load_as(Cpu::new(), &folder(name), options, &[], 1000).unwrap();
+        assert_eq!(insisted.info().kind, None, "{name}");
+        let plain = open_model(name, WeightDtype::F32);
+        assert_eq!(insisted.space_id(), plain.space_id(), "{name}");
+    }
+
+    // A class with a head, and a template of conversations.
+    let template = read(&bare, "tokenizer_config.json").unwrap();
+    let changes = [("tokenizer_config.json", Some(template.as_slice()))];
+    let error = open_with("qwen3-label", WeightDtype::F32, &changes).err();
+    let error = error.expect("its template has no place").to_string();
+    for part in ["chat template has", "load it with kind \"reranker\""] {
+        assert!(error.contains(part), "{error}");
+    }
+    let options = LoadOptions {
+        dtype: Some(WeightDtype::F32),
+        kind: Some(Kind::Reranker),
+        ..LoadOptions::default()
+    };
+    let insisted = load_as(Cpu::new(), &folder("qwen3-label"), options, &changes, 1000).unwrap();
+    let theirs = reference(&folder("qwen3-label").join("reference.safetensors"));
+    let ours = insisted.score(pairs(), &identity()).unwrap();
+    assert_scores("insisted", &ours, &theirs["logits"]);
+    assert_eq!(insisted.info().kind, Some(Kind::Reranker));
+
+    // A family whose authors have published no question.
+    let config = with(&bare, "config.json", |config| {
+        config["model_type"] = json!("llama");
+        config["architectures"] = json!(["LlamaForCausalLM"]);
+    });
+    let changes = [("config.json", Some(config.as_slice()))];
+    let error = open_with("qwen3-bare", WeightDtype::F32, &changes).err();
+    let error = error.expect("nobody knows how to ask it");
+    assert_eq!(error.code(), "unsupported_model");
+    assert!(
+        error.to_string().contains("cannot be used as a reranker"),
+        "{error}"
+    );
+}
+
+/// Loads a model with a changed file.
+fn changed(name: &str, file: &str, change: impl Fn(&mut Value)) -> gossamer::Result<Embedder<Cpu>> {
+    let bytes = with(&folder(name), file, change);
+    open_with(name, WeightDtype::F32, &[(file, Some(bytes.as_slice()))])
+}
+
+#[track_caller]
+fn refused(result: gossamer::Result<Embedder<Cpu>>, code: &str, part: &str) {
+    let error = result
+        .err()
+        .unwrap_or_else(|| panic!("{part}: it must be refused"));
+    assert_eq!(error.code(), code, "{error}");
+    assert!(error.to_string().contains(part), "{error}");
+}
+
+#[test]
+fn the_question_is_what_the_files_say() {
+    let template = |text: &str| {
+        let text = text.to_owned();
+        changed("qwen3", "tokenizer_config.json", move |config| {
+            config["chat_template"] = json!(text);
+        })
+    };
+    // Of a list, the default one.
+    let list = changed("qwen3", "tokenizer_config.json", |config| {
+        let own = config["chat_template"].clone();
+        config["chat_template"] = json!([
+            { "name": "tool_use", "template": "{{ messages }}" },
+            { "name": "default", "template": own },
+        ]);
+    });
+    let theirs = reference(&folder("qwen3").join("reference.safetensors"));
+    let ours = list.unwrap().score(pairs(), &identity()).unwrap();
+    assert_scores("list", &ours, &theirs["logits"]);
+
+    refused(
+        template("{{ messages[0].content }}"),
+        "unsupported_model",
+        "no place for the role \"document\"",
+    );
+    refused(
+        template("{{ messages | tojson }}"),
+        "unsupported_model",
+        "the filter tojson",
+    );
+    refused(
+        template("{% if"),
+        "unsupported_model",
+        "a tag without an end",
+    );
+    let none = changed("qwen3", "tokenizer_config.json", |config| {
+        config.as_object_mut().unwrap().remove("chat_template");
+    });
+    refused(none, "unsupported_model", "has none");
+    // A template without a place for a prompt works without one.
+    let embedder = template("{{ messages[-2].content }} {{ messages[-1].content }} no").unwrap();
+    let prompt = ScoreOptions {
+        prompt: Some("a".to_owned()),
+        ..identity()
+    };
+    let error = embedder.score(pairs(), &prompt).unwrap_err();
+    assert_eq!(error.code(), "invalid_input");
+    assert!(
+        error.to_string().contains("no place for a prompt"),
+        "{error}"
+    );
+    assert!(embedder.score(pairs(), &identity()).is_ok());
+}
+
+#[test]
+fn what_would_ask_otherwise_is_refused() {
+    for (file, change, code, part) in [
+        (
+            "1_LogitScore/config.json",
+            json!({ "true_token_id": 99_999 }),
+            "invalid_config",
+            "the token 99999",
+        ),
+        (
+            "1_LogitScore/config.json",
+            json!({ "true_token_id": "yes" }),
+            "invalid_config",
+            "a token id",
+        ),
+        (
+            "1_LogitScore/config.json",
+            json!({ "true_token_id": 5, "false_token_id": 5 }),
+            "invalid_config",
+            "another token",
+        ),
+        (
+            "1_LogitScore/config.json",
+            json!({ "true_token_id": 5, "module_input_name": "scores" }),
+            "invalid_config",
+            "module_input_name",
+        ),
+        (
+            "sentence_bert_config.json",
+            json!({ "transformer_task": "feature-extraction", "module_output_name": "token_embeddings" }),
+            "invalid_config",
+            "text-generation",
+        ),
+        (
+            "sentence_bert_config.json",
+            json!({ "transformer_task": "text-generation", "module_output_name": "causal_logits",
+                    "modality_config": { "message": { "format": "structured" } } }),
+            "invalid_config",
+            "format",
+        ),
+        (
+            "sentence_bert_config.json",
+            json!({ "transformer_task": "text-generation", "module_output_name": "causal_logits",
+                    "modality_config": { "message": { "format": "flat" } },
+                    "processing_kwargs": { "chat_template": { "chat_template": "reranker" } } }),
+            "invalid_config",
+            "chat_template",
+        ),
+        (
+            "sentence_bert_config.json",
+            json!({ "transformer_task": "text-generation", "module_output_name": "causal_logits",
+                    "modality_config": { "message": { "format": "flat" } },
+                    "processing_kwargs": { "chat_template": { "tools": [] } } }),
+            "invalid_config",
+            "tools",
+        ),
+        (
+            "tokenizer_config.json",
+            json!({ "model_max_length": 100, "chat_template": "{{ messages[0].content ~ messages[1].content }}", "tokenizer_class": "PreTrainedTokenizerFast" }),
+            "",
+            "",
+        ),
+    ] {
+        let bytes = change.to_string();
+        let changes = [(file, Some(bytes.as_bytes()))];
+        let result = open_with("qwen3", WeightDtype::F32, &changes);
+        if code.is_empty() {
+            // A pair of empty texts has no token then.
+            let error = result.unwrap().score(pairs(), &identity()).unwrap_err();
+            assert_eq!(error.code(), "empty_input", "{error}");
+            continue;
+        }
+        refused(result, code, part);
+    }
+}
+
+#[test]
+fn texts_that_are_asked_about_without_messages_or_room() {
+    // Without messages the texts are one after the other.
+    let plain = changed("qwen3", "sentence_bert_config.json", |config| {
+        config["modality_config"]
+            .as_object_mut()
+            .unwrap()
+            .remove("message");
+    });
+    let pair = vec![Input::Pair("a cat".to_owned(), "a dog".to_owned())];
+    let tokens = plain
+        .unwrap()
+        .score(pair.clone(), &identity())
+        .unwrap()
+        .tokens;
+    assert!(tokens[0] < 12, "{tokens:?}");
+    // A limit that leaves no room for texts.
+    let small = changed("qwen3", "tokenizer_config.json", |config| {
+        config["model_max_length"] = json!(200);
+    });
+    refused(small, "invalid_config", "leaves no room for text");
+
+    // One text is no pair.
+    let embedder = open_model("qwen3", WeightDtype::Q8);
+    let error = embedder
+        .score(vec!["a cat".into()], &identity())
+        .unwrap_err();
+    assert_eq!(error.code(), "invalid_input");
+    assert!(
+        error.to_string().contains("a query and a document"),
+        "{error}"
+    );
+    let whole = ScoreOptions {
+        truncate: Some(false),
+        ..identity()
+    };
+    let long = vec![Input::Pair("a".to_owned(), "a dog ".repeat(100))];
+    let error = embedder.score(long, &whole).unwrap_err();
+    assert_eq!(error.code(), "input_too_long");
+    assert_eq!(embedder.score(pair, &whole).unwrap().truncated, [false]);
+}
+
+/// transformers' heads of decoders read the last token that is not the padding token.
+#[test]
+fn padding_at_the_end_does_not_count() {
+    let embedder = open_model("qwen3-labels", WeightDtype::F32);
+    let theirs = reference(&folder("qwen3-labels").join("reference.safetensors"));
+    let Input::Pair(first, second) = pairs().swap_remove(0) else {
+        unreachable!()
+    };
+    let padded = vec![Input::Pair(
+        first,
+        format!("{second}<|endoftext|><|endoftext|>"),
+    )];
+    let ours = embedder.score(padded, &identity()).unwrap();
+    assert_scores("padded", &ours, &theirs["padded_logits"]);
+    assert_eq!(embedder.labels(), ["no", "yes"]);
+}
+
+/// A limit and prompts that the caller states, of models without sentence-transformers' files.
+#[test]
+fn a_bare_reranker_takes_a_limit_and_prompts() {
+    for name in ["bert-labels", "distilbert", "qwen3-template"] {
+        let load = |options: LoadOptions| {
+            let options = LoadOptions {
+                dtype: Some(WeightDtype::F32),
+                saveable: true,
+                ..options
+            };
+            load_as(Cpu::new(), &folder(name), options, &[], 4096)
+        };
+        let prompts = [("query".to_owned(), "find ".to_owned())].into();
+        let stated = LoadOptions {
+            max_tokens: Some(35),
+            prompts: Some(prompts),
+            ..LoadOptions::default()
+        };
+        let stated = load(stated).unwrap();
+        assert_eq!(stated.kind(), "reranker");
+        assert_eq!(stated.info().max_tokens, 35);
+        let named = ScoreOptions {
+            prompt_name: Some("query".to_owned()),
+            ..identity()
+        };
+        let given = ScoreOptions {
+            prompt: Some("find ".to_owned()),
+            ..identity()
+        };
+        let scores = stated.score(pairs(), &named).unwrap();
+        assert!(scores.tokens.iter().all(|tokens| *tokens <= 35));
+        assert_eq!(scores, stated.score(pairs(), &given).unwrap());
+        let again = open(&saved(&stated, None, 1000), Some(WeightDtype::F32)).unwrap();
+        assert_eq!(
+            again.score(pairs(), &identity()).unwrap(),
+            stated.score(pairs(), &identity()).unwrap()
+        );
+        for options in [
+            LoadOptions {
+                normalize: Some(true),
+                ..LoadOptions::default()
+            },
+            LoadOptions {
+                pooling: Some(Vec::new()),
+                ..LoadOptions::default()
+            },
+            LoadOptions {
+                max_tokens: Some(0),
+                ..LoadOptions::default()
+            },
+            LoadOptions {
+                max_tokens: Some(1),
+                ..LoadOptions::default()
+            },
+        ] {
+            let error = load(options).err().expect("it must be refused");
+            assert_eq!(error.code(), "invalid_input", "{name}: {error}");
+        }
+    }
 }
 
 #[test]
@@ -423,8 +811,11 @@ fn rerankers_that_are_not_implemented_are_refused_by_name() {
         class.contains("jina_bert") || class.contains("JinaBert"),
         "{class}"
     );
-    let model = message(&|config| config["model_type"] = json!("new"));
-    assert!(model.contains("gte"), "{model}");
+    let model = message(&|config| config["model_type"] = json!("gemma"));
+    assert!(
+        model.contains("\"gemma\", which is not supported"),
+        "{model}"
+    );
     // Modules of another task.
     let folder = folder("xlm-roberta");
     let task = with(&folder, "sentence_bert_config.json", |config| {

@@ -1,6 +1,6 @@
 //! ALBERT (Lan et al. 2020): BERT with narrow embeddings, whose layers all have the same weights.
 
-use super::{Family, MOST_WIDTH, Names, NormNames, always, bert};
+use super::{ClassifierNames, Family, MOST_WIDTH, Names, NormNames, always, bert};
 use crate::error::Result;
 use crate::model::families::config::Config;
 use crate::model::transformer::spec::Spec;
@@ -24,7 +24,10 @@ pub const FAMILY: Family = Family {
         ffn_norms: NormNames::post("full_layer_layer_norm"),
         ..bert::NAMES
     }],
-    classifier: None,
+    classifier: Some(ClassifierNames {
+        dense: Some("pooler"),
+        ..ClassifierNames::BERT
+    }),
     mlm: None,
     ..bert::FAMILY
 };

@@ -29,6 +29,7 @@ pub const FAMILY: Family = Family {
         activation: None,
     }),
     classifier: Some(ClassifierNames::BERT),
+    judge: None,
     instruction: None,
     m3_heads: false,
     has_tasks: false,

@@ -38,10 +38,11 @@ pub const FAMILY: Family = Family {
         activation: None,
     }),
     classifier: Some(ClassifierNames {
-        dense: "pre_classifier",
+        dense: Some("pre_classifier"),
         activation: Activation::Relu,
         ..ClassifierNames::BERT
     }),
+    judge: None,
     instruction: None,
     m3_heads: false,
     has_tasks: false,

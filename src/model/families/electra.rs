@@ -1,6 +1,7 @@
 //! ELECTRA (Clark et al. 2020): BERT whose embeddings may be narrower than its states.
 
-use super::{Family, MOST_WIDTH, Names, always, bert};
+use super::{ClassifierNames, Family, MOST_WIDTH, Names, always, bert};
+use crate::backend::Activation;
 use crate::error::Result;
 use crate::model::families::config::Config;
 use crate::model::transformer::spec::Spec;
@@ -21,7 +22,10 @@ pub const FAMILY: Family = Family {
         embedding_projection: "embeddings_project",
         ..bert::NAMES
     }],
-    classifier: None,
+    classifier: Some(ClassifierNames {
+        activation: Activation::Gelu,
+        ..ClassifierNames::ROBERTA
+    }),
     mlm: None,
     ..bert::FAMILY
 };

@@ -18,6 +18,7 @@ pub const FAMILY: Family = Family {
         "modeling_eurobert.EuroBertForMaskedLM",
     ],
     code_of: &["EuroBERT/"],
+    classifier: None,
     spec,
     ..llama::FAMILY
 };

@@ -15,6 +15,7 @@ pub const FAMILY: Family = Family {
     is: always,
     spec,
     spellings: &[NAMES],
+    classifier: None,
     instruction: None,
     ..mistral::FAMILY
 };

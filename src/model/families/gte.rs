@@ -2,7 +2,9 @@
 //! positions and GeGLU, whose second half is the gate. gte-base-en-v1.5, gte-multilingual-base,
 //! snowflake-arctic-embed-m-v2.0, opensearch-neural-sparse-encoding-doc-v3-gte.
 
-use super::{BERT_HEADS, Family, MOST_ROWS, MlmNames, Names, NormNames, always, bert};
+use super::{
+    BERT_HEADS, ClassifierNames, Family, MOST_ROWS, MlmNames, Names, NormNames, always, bert,
+};
 use crate::backend::Gate;
 use crate::error::Result;
 use crate::model::families::config::Config;
@@ -20,9 +22,11 @@ pub const FAMILY: Family = Family {
         "configuration.NewConfig",
         "modeling.NewModel",
         "modeling.NewForMaskedLM",
+        "modeling.NewForSequenceClassification",
         "configuration_hf_alibaba_nlp_gte.GteConfig",
         "modeling_hf_alibaba_nlp_gte.GteModel",
         "modeling_hf_alibaba_nlp_gte.GteForMaskedLM",
+        "modeling_hf_alibaba_nlp_gte.GteForSequenceClassification",
     ],
     code_of: &["Alibaba-NLP/"],
     spec,
@@ -48,7 +52,8 @@ pub const FAMILY: Family = Family {
             ..bert::NAMES
         },
     ],
-    classifier: None,
+    classifier: Some(ClassifierNames::BERT),
+    judge: None,
     mlm: Some(MlmNames {
         transform: "lm_head.dense",
         transform_bias: true,

@@ -2,8 +2,8 @@
 //! the last token's state.
 
 use super::{
-    Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names, NormNames, always, attention_scale,
-    decoder_heads,
+    ClassifierNames, Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names, NormNames, always,
+    attention_scale, decoder_heads,
 };
 use crate::backend::{Gate, Mask, NormKind};
 use crate::error::Result;
@@ -23,7 +23,8 @@ pub const FAMILY: Family = Family {
     spec,
     spellings: &[NAMES],
     mlm: None,
-    classifier: None,
+    classifier: Some(ClassifierNames::DECODER),
+    judge: None,
     instruction: Some("Instruct: {}\nQuery: "),
     m3_heads: false,
     has_tasks: false,

@@ -55,6 +55,8 @@ pub struct Family {
     pub mlm: Option<MlmNames>,
     /// Head for sequence classification, which gives rerankers their scores.
     pub classifier: Option<ClassifierNames>,
+    /// How rerankers that are decoders without such a head are asked for a score.
+    pub judge: Option<&'static Judge>,
     /// What its authors put in front of a text to say what it is for.
     pub instruction: Option<&'static str>,
     /// Whether BGE-M3's heads may lie beside the weights.
@@ -180,35 +182,55 @@ pub struct MlmNames {
 }
 
 /// Tensor names of a head for sequence classification, and how it works: a token's state, or the mean of all, goes through a
-/// dense layer with an activation, a norm where there is one, and a product that gives a number for each label.
+/// dense layer with an activation and a norm, where there are these, and a product that gives a number for each label.
 #[derive(Clone, Copy)]
 pub struct ClassifierNames {
     /// Which state.
     pub pooling: fn(&Config) -> Result<Pooling>,
     /// Module: dense layer, with a bias unless there is a norm.
-    pub dense: &'static str,
+    pub dense: Option<&'static str>,
     /// Its activation.
     pub activation: Activation,
     /// Module: norm after the activation.
     pub norm: Option<&'static str>,
-    /// Module: the product, with a bias.
+    /// Module: the product, with a bias unless there is no dense layer.
     pub output: &'static str,
+}
+
+/// How the authors of a family's rerankers put a question to the decoder. Its next token is the answer.
+pub struct Judge {
+    /// The question in pieces that are tokenised one by one. `{query}`, `{document}` and `{prompt}` stand for the texts.
+    pub question: &'static [&'static str],
+    /// The piece that takes the place of the one with the query if there is a prompt.
+    pub prompted: &'static str,
+    /// The tokens for yes and for no.
+    pub answers: [&'static str; 2],
+    /// Whether scores are probabilities, unless the model's files say otherwise.
+    pub sigmoid: bool,
 }
 
 impl ClassifierNames {
     /// RoBERTa's.
     const ROBERTA: Self = Self {
         pooling: first_token,
-        dense: "classifier.dense",
+        dense: Some("classifier.dense"),
         activation: Activation::Tanh,
         norm: None,
         output: "classifier.out_proj",
     };
     /// BERT's: the pooler of its pre-training, and a product.
     const BERT: Self = Self {
-        dense: "pooler.dense",
+        dense: Some("pooler.dense"),
         output: "classifier",
         ..Self::ROBERTA
+    };
+    /// Decoders': a product with the last token's state.
+    const DECODER: Self = Self {
+        pooling: last_token,
+        dense: None,
+        activation: Activation::Identity,
+        norm: None,
+        output: "score",
     };
 }
 
@@ -218,6 +240,14 @@ impl ClassifierNames {
 )]
 fn first_token(_: &Config) -> Result<Pooling> {
     Ok(Pooling::Cls)
+}
+
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "other families read it from their config"
+)]
+fn last_token(_: &Config) -> Result<Pooling> {
+    Ok(Pooling::LastToken)
 }
 
 /// The heads that BERT and its relatives are trained with, and their pooler, whose output is not the last layer's.

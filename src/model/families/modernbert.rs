@@ -55,11 +55,12 @@ pub const FAMILY: Family = Family {
     }),
     classifier: Some(ClassifierNames {
         pooling: classifier_pooling,
-        dense: "head.dense",
+        dense: Some("head.dense"),
         activation: Activation::Gelu,
         norm: Some("head.norm"),
         output: "classifier",
     }),
+    judge: None,
     instruction: None,
     m3_heads: false,
     has_tasks: false,

@@ -24,6 +24,7 @@ pub const FAMILY: Family = Family {
     }],
     mlm: Some(roberta::LM_HEAD),
     classifier: Some(ClassifierNames::ROBERTA),
+    judge: None,
     instruction: None,
     m3_heads: false,
     has_tasks: false,

@@ -42,6 +42,7 @@ pub const FAMILY: Family = Family {
     ],
     mlm: None,
     classifier: Some(ClassifierNames::BERT),
+    judge: None,
     instruction: None,
     m3_heads: false,
     has_tasks: false,

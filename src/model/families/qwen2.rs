@@ -1,7 +1,8 @@
-//! Qwen2 (Yang et al. 2024): Mistral's decoder with biases of queries, keys and values. The code of the gte-Qwen2 models,
-//! which `stella_en_1.5B_v5` has too, is the same with attention in both directions.
+//! Qwen2 (Yang et al. 2024), of the mxbai-rerank-v2 models too: Mistral's decoder with biases of
+//! queries, keys and values. The code of the gte-Qwen2 models, which `stella_en_1.5B_v5` has too, is
+//! the same with attention in both directions.
 
-use super::{Family, always, mistral, qwen3};
+use super::{Family, Judge, always, mistral, qwen3};
 use crate::backend::Mask;
 use crate::error::Result;
 use crate::model::families::config::Config;
@@ -15,6 +16,21 @@ pub const FAMILY: Family = Family {
     code: &[OWN_CODE],
     code_of: &["Alibaba-NLP/", "NovaSearch/"],
     spec,
+    // Of mxbai-rerank-v2.
+    judge: Some(&Judge {
+        question: &[
+            "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n<|im_start|>user\n",
+            "query: {query}",
+            "\n",
+            "document: {document}",
+            "\n",
+            "You are a search relevance expert who evaluates how well documents match search queries. For each query-document pair, carefully analyze the semantic relationship between them, then provide your binary relevance judgment (0 for not relevant, 1 for relevant).\nRelevance:",
+            "<|im_end|>\n<|im_start|>assistant\n",
+        ],
+        prompted: "instruction: {prompt}\nquery: {query}",
+        answers: ["1", "0"],
+        sigmoid: false,
+    }),
     ..mistral::FAMILY
 };
 

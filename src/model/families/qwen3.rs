@@ -1,6 +1,7 @@
-//! Qwen3 (Yang et al. 2025), of the Qwen3-Embedding models: Mistral's decoder with norms of each query and key head.
+//! Qwen3 (Yang et al. 2025), of the Qwen3-Embedding and Qwen3-Reranker models: Mistral's decoder with norms of each query and
+//! key head.
 
-use super::{Family, MOST_LAYERS, MOST_ROWS, Names, always, mistral};
+use super::{Family, Judge, MOST_LAYERS, MOST_ROWS, Names, always, mistral};
 use crate::error::Result;
 use crate::model::families::config::Config;
 use crate::model::transformer::rope::{self, LayerKind};
@@ -16,6 +17,16 @@ pub const FAMILY: Family = Family {
         head_norms: HEAD_NORMS,
         ..mistral::NAMES
     }],
+    judge: Some(&Judge {
+        question: &[
+            "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct provided. Note that the answer can only be \"yes\" or \"no\".<|im_end|>\n<|im_start|>user\n",
+            "<Instruct>: Given a web search query, retrieve relevant passages that answer the query\n<Query>: {query}\n<Document>: {document}",
+            "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n",
+        ],
+        prompted: "<Instruct>: {prompt}\n<Query>: {query}\n<Document>: {document}",
+        answers: ["yes", "no"],
+        sigmoid: true,
+    }),
     instruction: Some("Instruct: {}\nQuery:"),
     ..mistral::FAMILY
 };

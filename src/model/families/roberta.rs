@@ -20,6 +20,7 @@ pub const FAMILY: Family = Family {
     spellings: &[bert::NAMES],
     mlm: Some(LM_HEAD),
     classifier: Some(ClassifierNames::ROBERTA),
+    judge: None,
     instruction: None,
     m3_heads: true,
     has_tasks: false,

@@ -28,6 +28,7 @@ pub const FAMILY: Family = Family {
     ],
     mlm: None,
     classifier: None,
+    judge: None,
     instruction: None,
     m3_heads: false,
     has_tasks: false,

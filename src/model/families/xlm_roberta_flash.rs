@@ -47,6 +47,7 @@ pub const FAMILY: Family = Family {
     mlm: None,
     classifier: Some(ClassifierNames::ROBERTA),
     instruction: None,
+    judge: None,
     m3_heads: false,
     has_tasks: true,
 };

@@ -261,7 +261,8 @@ impl<B: Backend> Checkpoint<B> {
     }
 
     /// The weights, once all files have been read.
-    pub fn finish(self) -> Result<Finished<B>> {
+    pub fn finish(mut self, backend: &B) -> Result<Finished<B>> {
+        self.store.finish_picks(backend, &self.layout)?;
         let mut fingerprint = self.fingerprint.wrapping_add(self.store.stacks);
         for partial in &self.inventory.quantized {
             if !partial.matrix.is_complete() {

@@ -8,9 +8,10 @@ use crate::error::{Error, Result};
 use crate::model::families;
 use crate::model::families::config::Config;
 use crate::model::load::files::{
-    ADDED_TOKENS, COLBERT, CONFIG, Files, LEXICAL, METADATA, MODEL_SETTINGS, MODULES,
-    SPECIAL_TOKENS, TOKENIZER, TOKENIZER_CONFIG,
+    ADDED_TOKENS, CHAT_TEMPLATE, COLBERT, CONFIG, Files, LEXICAL, METADATA, MODEL_SETTINGS,
+    MODULES, SPECIAL_TOKENS, TOKENIZER, TOKENIZER_CONFIG,
 };
+use crate::model::load::heads;
 use crate::model::load::late_layout;
 use crate::model::load::pipeline::{self, ModuleEntry, ROUTER, RouteEntries};
 use crate::model::load::sentence;
@@ -46,7 +47,7 @@ fn needed_files(files: &Files) -> Result<Vec<String>> {
                 _ if index > 0 => vec![module.file(CONFIG)],
                 "StaticEmbedding" => static_files::wanted(module),
                 "SparseStaticEmbedding" | "IDF" => table_files(files, module)?,
-                _ => encoder_files(files, module, has_modules)?,
+                _ => encoder_files(files, module, has_modules, &route.modules[1..])?,
             });
         }
     }
@@ -85,13 +86,22 @@ pub fn root() -> ModuleEntry {
 }
 
 /// The small files of a transformer and of the heads that may lie beside it.
-fn encoder_files(files: &Files, module: &ModuleEntry, has_modules: bool) -> Result<Vec<String>> {
+fn encoder_files(
+    files: &Files,
+    module: &ModuleEntry,
+    has_modules: bool,
+    rest: &[ModuleEntry],
+) -> Result<Vec<String>> {
     let mut names = transformer_files(files, module)?;
     // Older names of sentence_bert_config.json are asked for only if it is known to be absent.
     if has_modules && files.is_absent(&module.file(sentence::NAMES[0])) {
         names.extend(sentence::NAMES[1..].iter().map(|name| module.file(name)));
     }
     let config = files.config(&module.file(CONFIG))?;
+    let may_be_asked = rest.iter().all(|module| module.kind == "LogitScore");
+    if may_be_asked && config.as_ref().is_some_and(heads::may_ask) {
+        names.push(module.file(CHAT_TEMPLATE));
+    }
     if config.as_ref().is_some_and(late_layout::is_stanford) {
         names.push(module.file(METADATA));
     }

@@ -21,6 +21,8 @@ pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 pub const SPECIAL_TOKENS: &str = "special_tokens_map.json";
 /// Added tokens of older tokenizers. Not read if `tokenizer_config.json` lists them.
 pub const ADDED_TOKENS: &str = "added_tokens.json";
+/// What puts messages into one text, of models that are trained on conversations.
+pub const CHAT_TEMPLATE: &str = "chat_template.jinja";
 /// Weights of a module, in the module's folder.
 pub const WEIGHTS: &str = "model.safetensors";
 /// BGE-M3's head for lexical weights, beside its encoder. Most models of the family lack it.
@@ -59,6 +61,11 @@ impl Files {
     /// Whether the source itself has the file.
     pub fn is_original(&self, name: &str) -> bool {
         self.original.get(name).is_some_and(Option::is_some)
+    }
+
+    /// Whether other bytes are read instead of the source's file.
+    pub fn is_replaced(&self, name: &str) -> bool {
+        self.replaced.get(name).is_some_and(Option::is_some)
     }
 
     /// Whether the source was asked for the file.

@@ -40,7 +40,7 @@ pub fn embedder<B: Backend>(
         stored,
         left_out,
         mut origin,
-    } = plan.checkpoint.finish()?;
+    } = plan.checkpoint.finish(&backend)?;
     plan.left_out.extend(left_out);
     #[cfg(not(target_arch = "wasm32"))]
     fill_candle(&mut plan.routes, collected, &plan.streamed)?;
@@ -53,9 +53,11 @@ pub fn embedder<B: Backend>(
         }
     }
     weights.tables = tables.into_iter().map(|finished| finished.table).collect();
-    // sentence-transformers reads its settings only for models with modules.json.
+    // sentence-transformers reads its settings only for models with modules.json; the caller may
+    // have stated some.
+    let has_settings = plan.has_modules || files.is_replaced(MODEL_SETTINGS);
     let settings = match files.config(MODEL_SETTINGS)? {
-        Some(config) if plan.has_modules => Settings::read(&config)?,
+        Some(config) if has_settings => Settings::read(&config)?,
         _ => Settings::default(),
     };
     let default = &plan.routes[plan.default_route];

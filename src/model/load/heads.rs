@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::backend::{Activation, Pooling, Splade, SpladeActivation, SpladeStrategy};
+use crate::backend::{Activation, NormKind, Pooling, Splade, SpladeActivation, SpladeStrategy};
 use crate::error::{Error, Result};
 use crate::model::families;
+use crate::model::families::Family;
 use crate::model::families::config::Config;
 use crate::model::kind::Kind;
 use crate::model::load::files::{COLBERT, CONFIG, Files, LEXICAL, WEIGHTS};
-use crate::model::load::kind::CLASSIFIER;
+use crate::model::load::kind::{CLASSIFIER, DECODER};
 use crate::model::load::layout_builder::LayoutBuilder;
 use crate::model::load::pipeline::{Dense, Module, ModuleEntry};
-use crate::model::load::sentence::{CLASSIFICATION, Sentence};
+use crate::model::load::sentence::{CLASSIFICATION, GENERATION, Sentence};
 use crate::model::transformer::heads::{DenseHead, SparseHead, Step, TokenProjection};
 use crate::model::transformer::layout::Precision;
 use crate::text::Tokenizer;
@@ -23,23 +24,40 @@ use crate::weights;
 /// The largest table of weights by token, in rows. The limit of embedding tables, too.
 const MOST_ROWS: usize = 1 << 24;
 
-/// The module that sentence-transformers assumes after the transformer of a model without
-/// modules.json.
-pub fn assumed(config: &Config, kind: Option<Kind>) -> Result<Module> {
+/// Whether a class of the model's ends in `head`.
+fn is(config: &Config, head: &str) -> bool {
     let architectures = config.get("architectures").and_then(Value::as_array);
-    let names = architectures
+    let mut names = architectures
         .into_iter()
         .flatten()
         .filter_map(Value::as_str);
-    let is = |head: &str| names.clone().any(|name| name.ends_with(head));
+    names.any(|name| name.ends_with(head))
+}
+
+/// Whether the model may be a reranker of the kind of decoders, which may have a chat template for
+/// a query and a document.
+pub fn may_ask(config: &Config) -> bool {
+    let is_decoder = |family: &Family| {
+        let names = family.classifier.as_ref();
+        names.is_some_and(|names| names.dense.is_none())
+    };
+    (is(config, DECODER) || is(config, CLASSIFIER)) && families::find(config).is_ok_and(is_decoder)
+}
+
+/// The module that sentence-transformers assumes after the transformer of a model without
+/// modules.json. `asks` is whether the model has a chat template for a query and a document.
+pub fn assumed(config: &Config, kind: Option<Kind>, asks: bool) -> Result<Module> {
+    let is = |head: &str| is(config, head);
     let kind = kind.unwrap_or(if is("ForMaskedLM") {
         Kind::Sparse
-    } else if is(CLASSIFIER) {
+    } else if is(CLASSIFIER) || (asks && is(DECODER)) {
         Kind::Reranker
     } else {
         Kind::Dense
     });
-    Ok(if kind == Kind::Reranker {
+    Ok(if kind == Kind::Reranker && is(DECODER) {
+        Module::Logits { tokens: None }
+    } else if kind == Kind::Reranker {
         Module::Classifier
     } else if kind == Kind::Sparse {
         Module::Splade(Splade {
@@ -47,7 +65,7 @@ pub fn assumed(config: &Config, kind: Option<Kind>) -> Result<Module> {
             activation: SpladeActivation::Log1pRelu,
         })
     } else {
-        let last = is("ForCausalLM") && families::is_causal(config)?;
+        let last = is(DECODER) && families::is_causal(config)?;
         let mode = if last {
             Pooling::LastToken
         } else {
@@ -66,8 +84,14 @@ pub fn check_task(kind: &str, sentence: &Sentence, modules: &[Module], file: &st
     let needed = match modules {
         [Module::Splade(_)] => "fill-mask",
         [Module::Classifier] => CLASSIFICATION,
+        [Module::Logits { .. }] => GENERATION,
         _ => "feature-extraction",
     };
+    let is_asked = matches!(modules, [Module::Classifier | Module::Logits { .. }]);
+    if sentence.messages && !is_asked {
+        let reason = "modality_config has messages: sentence-transformers puts texts into the model's chat template, which is supported for rerankers only";
+        return Err(Error::config(file, reason));
+    }
     let usual = match kind {
         "MLMTransformer" => "fill-mask",
         _ => "feature-extraction",
@@ -141,21 +165,34 @@ fn step(layout: &mut LayoutBuilder, dimensions: &mut usize, module: &Module) -> 
             let linear = layout.linear(file, "linear", *shape, *bias, Precision::Full);
             Ok(Step::Linear(linear, *activation))
         }
-        Module::Residual(dense) => {
+        Module::Residual(dense) | Module::Scores(dense) => {
             let Dense { path, shape, .. } = dense;
             check_width(path, "in_features", shape[1], *dimensions)?;
             *dimensions = shape[0];
             let file = layout.head_file(format!("{path}/{WEIGHTS}"));
             let linear = layout.linear(file, "linear", *shape, dense.bias, Precision::Full);
+            if let Module::Scores(_) = module {
+                return Ok(Step::Linear(linear, dense.activation));
+            }
             let shortcut = (shape[0] != shape[1])
                 .then(|| layout.linear(file, "residual", *shape, false, Precision::Full));
             Ok(Step::Residual(linear, dense.activation, shortcut))
         }
-        Module::Pooling { .. } | Module::Splade(_) | Module::Classifier => {
-            Err(Error::UnsupportedModel(
-                "modules.json has a second pooling module; one is supported".to_owned(),
-            ))
+        Module::LayerNorm { path, width } => {
+            check_width(path, "dimension", *width, *dimensions)?;
+            let file = layout.head_file(format!("{path}/{WEIGHTS}"));
+            let norm = layout.head_norm(file, "norm", *width);
+            // torch's default.
+            Ok(Step::Norm(norm, NormKind::Layer, 1e-5))
         }
+        Module::Pooling { .. }
+        | Module::Splade(_)
+        | Module::Classifier
+        | Module::Logits { .. }
+        | Module::Autoencoder { .. } => Err(Error::UnsupportedModel(
+            "modules.json has a second pooling module, or one that must come last; one is supported"
+                .to_owned(),
+        )),
     }
 }
 
@@ -166,6 +203,27 @@ fn check_width(path: &str, field: &str, width: usize, given: usize) -> Result<()
     }
     let reason = format!("{field} is {width}; the module before gives {given}");
     Err(Error::config(format!("{path}/{CONFIG}"), reason))
+}
+
+/// The head of a sparse autoencoder after the modules of a dense vector.
+pub fn autoencoder(
+    layout: &mut LayoutBuilder,
+    hidden: usize,
+    modules: &[Module],
+    (path, [latents, input], kept): (&str, [usize; 2], usize),
+) -> Result<SparseHead> {
+    let dense = dense(layout, hidden, modules)?;
+    check_width(path, "input_dim", input, dense.dimensions)?;
+    let file = layout.head_file(format!("{path}/{WEIGHTS}"));
+    // Of training: a count, and the same matrix again.
+    layout.set_unused(file, &["stats_last_nonzero", "encoder.", "decoder."]);
+    Ok(SparseHead::Autoencoder {
+        dense,
+        center: layout.vector(file, &["pre_bias".to_owned()], &[input]),
+        encoder: layout.autoencoder(file, [latents, input]),
+        latents,
+        kept,
+    })
 }
 
 /// BGE-M3's head for lexical weights, if its file is there.

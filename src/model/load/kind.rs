@@ -22,6 +22,8 @@ const STATES: [&str; 4] = [
 
 /// The end of the names of classes whose models give a logit for each label.
 pub const CLASSIFIER: &str = "ForSequenceClassification";
+/// The end of the names of classes whose models give a logit for each next token.
+pub const DECODER: &str = "ForCausalLM";
 
 /// The model type of sentence-transformers for models that score pairs.
 const CROSS_ENCODER: &str = "CrossEncoder";
@@ -32,9 +34,9 @@ const CONTRIEVER: &str = "Contriever";
 
 /// What the config says about the transformer that is not implemented. `has_modules` is whether
 /// there is a modules.json. If so, a class with another head makes no difference:
-/// sentence-transformers ignores the head. `classifies` is whether the head for sequence
-/// classification is used.
-pub fn foreign(config: &Config, has_modules: bool, classifies: bool) -> Vec<String> {
+/// sentence-transformers ignores the head. `head` is the end of the names of classes whose head is
+/// used, if one is.
+pub fn foreign(config: &Config, has_modules: bool, head: Option<&str>) -> Vec<String> {
     let is_own = |name: &str| {
         if name == CONTRIEVER {
             return config.get("model_type").is_some_and(|name| name == "bert");
@@ -42,12 +44,9 @@ pub fn foreign(config: &Config, has_modules: bool, classifies: bool) -> Vec<Stri
         let mut rests = families::classes()
             .chain([DEBERTA])
             .filter_map(|class| name.strip_prefix(class));
-        rests.any(|rest| {
-            if classifies {
-                rest == CLASSIFIER
-            } else {
-                STATES.contains(&rest) || (has_modules && rest.starts_with("For"))
-            }
+        rests.any(|rest| match head {
+            Some(head) => rest == head,
+            None => STATES.contains(&rest) || (has_modules && rest.starts_with("For")),
         })
     };
     let classes = config.get("architectures").and_then(Value::as_array);
@@ -61,7 +60,7 @@ pub fn foreign(config: &Config, has_modules: bool, classifies: bool) -> Vec<Stri
         for (class, place) in map {
             let counts = match class.as_str() {
                 "AutoConfig" | "AutoModel" | "AutoModelForMaskedLM" => true,
-                "AutoModelForSequenceClassification" if classifies => true,
+                own if head.is_some_and(|head| own.strip_prefix("AutoModel") == Some(head)) => true,
                 other => !has_model && other.starts_with("AutoModel"),
             };
             let known = place
@@ -76,7 +75,7 @@ pub fn foreign(config: &Config, has_modules: bool, classifies: bool) -> Vec<Stri
         }
     }
     // Cross-encoders of sentence-transformers 4 and 5 have their settings there.
-    if !has_modules && !classifies && config.get("sentence_transformers").is_some() {
+    if !has_modules && head.is_none() && config.get("sentence_transformers").is_some() {
         found.push("a CrossEncoder (sentence_transformers in config.json)".to_owned());
     }
     found
@@ -105,7 +104,12 @@ pub fn is_late_type(what: &str) -> bool {
 /// The error about a model that is not implemented.
 pub fn refuse(what: &[String]) -> Error {
     Error::UnsupportedModel(format!(
-        "the model is {}, which is not supported: its vectors would be others than those of its authors; take an embedding model, or, to use its encoder as it is, load it with kind \"dense\" or \"sparse\"",
-        what.join(" and ")
+        "the model is {}, which is not supported: its vectors would be others than those of its authors; take an embedding model, or, to use its encoder as it is, load it with kind \"dense\" or \"sparse\"{}",
+        what.join(" and "),
+        if what.iter().any(|what| what.contains(DECODER)) {
+            "; if it is a reranker that is asked for yes or no, load it with kind \"reranker\""
+        } else {
+            ""
+        }
     ))
 }

@@ -1,11 +1,13 @@
 //! Builds a [`Layout`]: registers weight files, matrices and vectors, and the tensors that fill
 //! them.
 
+use crate::backend::{Activation, Pooling};
 use crate::model::families::{ClassifierNames, Family, MlmNames, Names, NormNames};
 use crate::model::load::onnx::{Blueprint, Head};
+use crate::model::transformer::heads::Step;
 use crate::model::transformer::layout::{
     Encoder, FeedForward, Layer, Layout, Linear, LowRank, MatrixId, MatrixShape, MlmHead, Norm,
-    Norms, Precision, Qkv, Slot, VectorId, WantedTensor, WeightFile,
+    Norms, Pick, Precision, Qkv, Slot, VectorId, WantedTensor, WeightFile,
 };
 use crate::model::transformer::spec::{Relative, Spec};
 use crate::model::transformer::static_table::TableId;
@@ -237,24 +239,80 @@ impl LayoutBuilder {
     }
 
     /// Adds a head for sequence classification in the encoder's file: its dense layer, its norm, and
-    /// its output. All are f32 whatever the model's dtype: they are small, and scores come straight
-    /// from them.
+    /// its output, for states that `pooling` makes. All are f32 whatever the model's dtype: they are
+    /// small, and scores come straight from them.
     pub fn classifier(
         &mut self,
         file: usize,
         spec: &Spec,
         names: &ClassifierNames,
-        labels: usize,
-    ) -> (Linear, Option<Norm>, Linear) {
-        self.set_head(file, Head::Classifier);
+        (labels, pooling): (usize, Pooling),
+    ) -> Vec<Step> {
+        self.set_head(file, Head::Classifier { labels, pooling });
         let hidden = spec.hidden_size;
-        let bias = names.norm.is_none();
-        let dense = self.linear(file, names.dense, [hidden; 2], bias, Precision::Full);
-        let norm = names
-            .norm
-            .map(|norm| self.norm(file, &[norm.to_owned()], hidden, spec.biases.norm));
-        let output = self.linear(file, names.output, [labels, hidden], true, Precision::Full);
-        (dense, norm, output)
+        let mut steps = Vec::new();
+        if let Some(dense) = names.dense {
+            let bias = names.norm.is_none();
+            let dense = self.linear(file, dense, [hidden; 2], bias, Precision::Full);
+            steps.push(Step::Linear(dense, names.activation));
+        }
+        if let Some(norm) = names.norm {
+            let norm = self.norm(file, &[norm.to_owned()], hidden, spec.biases.norm);
+            steps.push(Step::Norm(norm, spec.norm, spec.norm_eps));
+        }
+        let bias = names.dense.is_some();
+        let output = self.linear(file, names.output, [labels, hidden], bias, Precision::Full);
+        steps.push(Step::Linear(output, Activation::Identity));
+        steps
+    }
+
+    /// The table of a decoder's next token: the `words` if these are it, or else a tensor of the
+    /// encoder's file, under the name that all families give it.
+    pub fn next_token(&mut self, file: usize, spec: &Spec, words: Option<MatrixId>) -> MatrixId {
+        self.set_head(file, Head::NextToken);
+        if let Some(words) = words {
+            return words;
+        }
+        self.table(
+            file,
+            &["lm_head.weight"],
+            [spec.vocab_size, spec.hidden_size],
+        )
+    }
+
+    /// A product with a sum of `rows` of a matrix, each with a factor.
+    pub fn picked(&mut self, from: MatrixId, rows: Vec<(usize, f32)>) -> Linear {
+        let columns = self.0.matrices[from].columns;
+        let into = self.matrix([1, columns], Precision::Full);
+        self.0.picks.push(Pick { from, rows, into });
+        Linear {
+            weight: into,
+            bias: None,
+            adapters: None,
+        }
+    }
+
+    /// The encoder of a sparse autoencoder. Its decoder is the same matrix, and files have one of
+    /// the two names.
+    pub fn autoencoder(&mut self, file: usize, [latents, input]: [usize; 2]) -> Linear {
+        let names = ["encoder", "decoder.linear"];
+        let names = names.map(|name| vec![(name.to_owned(), latents)]);
+        let encoder = self.stacked(file, &names.to_vec(), input, false, Precision::Full);
+        let bias = self.vector(file, &["latent_bias".to_owned()], &[latents]);
+        Linear {
+            bias: Some(bias),
+            ..encoder
+        }
+    }
+
+    /// The parameters of a norm in a file of its own.
+    pub fn head_norm(&mut self, file: usize, name: &str, width: usize) -> Norm {
+        self.norm(file, &[name.to_owned()], width, true)
+    }
+
+    /// Ignores tensors of a file whose names begin like this.
+    pub fn set_unused(&mut self, file: usize, unused: &'static [&'static str]) {
+        self.0.files[file].unused = unused;
     }
 
     /// Linear modules over the same input as one product.

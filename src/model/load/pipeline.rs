@@ -90,12 +90,35 @@ pub enum Module {
     },
     /// A fully connected layer whose input is added to its output.
     Residual(Dense),
+    /// A fully connected layer that gives the scores of a reranker.
+    Scores(Dense),
+    /// A norm (`LayerNorm`).
+    LayerNorm {
+        /// Folder of its weights.
+        path: String,
+        /// Width.
+        width: usize,
+    },
     /// Scaling to length 1.
     Normalize,
+    /// A sparse autoencoder of the vector.
+    Autoencoder {
+        /// Folder of its weights.
+        path: String,
+        /// `[latents, dimensions]`
+        shape: [usize; 2],
+        /// How many latents are kept.
+        kept: usize,
+    },
     /// Token logits to weights of vocabulary entries.
     Splade(Splade),
     /// Token states to the logits of the transformer's own head for sequence classification.
     Classifier,
+    /// The last token's state to the logit of a next token, less that of another one.
+    Logits {
+        /// The tokens; none if the files do not say which.
+        tokens: Option<(u32, Option<u32>)>,
+    },
 }
 
 /// A fully connected layer.
@@ -111,6 +134,18 @@ pub struct Dense {
     pub activation: Activation,
 }
 
+impl Module {
+    /// Whether it gives the scores of a reranker.
+    pub fn gives_scores(&self) -> bool {
+        matches!(
+            self,
+            Self::Scores(_) | Self::Classifier | Self::Logits { .. }
+        )
+    }
+}
+
+/// The largest width of a vector.
+const MOST_WIDTH: usize = 1 << 16;
 /// The most modules in a list. Each route has its own copy of the modules after the router.
 const MOST_MODULES: usize = 64;
 /// The most routes in a router.
@@ -259,16 +294,36 @@ pub fn module(entry: &ModuleEntry, config: Option<&Config>) -> Result<Module> {
         "Pooling" => pooling(need()?),
         "Dense" => {
             let config = need()?;
-            if config.flag("use_residual", false)? {
-                return Err(config.wrong("use_residual", "false"));
+            if config.text("module_output_name")? != Some("scores") {
+                reads(config, "sentence_embedding")?;
+                return dense(&entry.path, config);
             }
-            reads(config, "sentence_embedding")?;
-            dense(&entry.path, config)
+            config.only("module_input_name", &["sentence_embedding".into()])?;
+            match dense(&entry.path, config)? {
+                Module::Dense {
+                    path,
+                    shape,
+                    bias,
+                    activation,
+                } => Ok(Module::Scores(Dense {
+                    path,
+                    shape,
+                    bias,
+                    activation,
+                })),
+                _ => Err(config.wrong("use_residual", "false")),
+            }
         }
         "Normalize" => config
             .map_or(Ok(()), |config| reads(config, "sentence_embedding"))
             .map(|()| Module::Normalize),
         "SpladePooling" => splade(need()?),
+        "LayerNorm" => Ok(Module::LayerNorm {
+            path: entry.path.clone(),
+            width: need()?.size("dimension", MOST_WIDTH)?,
+        }),
+        "LogitScore" => logit_score(need()?),
+        "SparseAutoEncoder" => autoencoder(&entry.path, need()?),
         other => Err(unsupported(other)),
     }
 }
@@ -276,7 +331,7 @@ pub fn module(entry: &ModuleEntry, config: Option<&Config>) -> Result<Module> {
 /// The error about a module that is not implemented.
 pub fn unsupported(kind: &str) -> Error {
     Error::UnsupportedModel(format!(
-        "modules.json names a module of type {kind}, which is not supported; supported are sentence-transformers' Transformer, MLMTransformer, StaticEmbedding and SparseStaticEmbedding at the beginning, Router, Pooling, Dense, Normalize, Dropout and SpladePooling, and PyLate's Dense and MultiVectorMask in late-interaction models"
+        "modules.json names a module of type {kind}, which is not supported; supported are sentence-transformers' Transformer, MLMTransformer, StaticEmbedding and SparseStaticEmbedding at the beginning, Router, Pooling, Dense, LayerNorm, Normalize, Dropout, SpladePooling, SparseAutoEncoder and LogitScore, and PyLate's Dense and MultiVectorMask in late-interaction models"
     ))
 }
 
@@ -337,7 +392,6 @@ fn pooling(config: &Config) -> Result<Module> {
 }
 
 fn dense(path: &str, config: &Config) -> Result<Module> {
-    const MOST: usize = 1 << 16;
     let spelled = config
         .text("activation_function")?
         .unwrap_or("torch.nn.modules.activation.Tanh");
@@ -357,8 +411,8 @@ fn dense(path: &str, config: &Config) -> Result<Module> {
         }
     };
     let shape = [
-        config.size("out_features", MOST)?,
-        config.size("in_features", MOST)?,
+        config.size("out_features", MOST_WIDTH)?,
+        config.size("in_features", MOST_WIDTH)?,
     ];
     let dense = Dense {
         path: path.to_owned(),
@@ -375,6 +429,40 @@ fn dense(path: &str, config: &Config) -> Result<Module> {
         shape,
         bias,
         activation,
+    })
+}
+
+fn logit_score(config: &Config) -> Result<Module> {
+    config.only("module_input_name", &["causal_logits".into()])?;
+    let token = |field: &str| {
+        let token = config.get(field).and_then(Value::as_u64);
+        let token = token.and_then(|token| u32::try_from(token).ok());
+        token.ok_or_else(|| config.wrong(field, "a token id"))
+    };
+    let yes = token("true_token_id")?;
+    let no = config
+        .get("false_token_id")
+        .map(|_| token("false_token_id"));
+    let no = no.transpose()?;
+    if no == Some(yes) {
+        return Err(config.wrong("false_token_id", "another token than true_token_id"));
+    }
+    Ok(Module::Logits {
+        tokens: Some((yes, no)),
+    })
+}
+
+fn autoencoder(path: &str, config: &Config) -> Result<Module> {
+    config.only("normalize", &[false.into()])?;
+    let latents = config.size_or("hidden_dim", 512, 1 << 24)?;
+    let kept = config.size_or("k", 8, 1 << 24)?;
+    if kept > latents {
+        return Err(config.wrong("k", &format!("at most hidden_dim ({latents})")));
+    }
+    Ok(Module::Autoencoder {
+        path: path.to_owned(),
+        shape: [latents, config.size("input_dim", MOST_WIDTH)?],
+        kept,
     })
 }
 

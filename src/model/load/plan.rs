@@ -21,7 +21,7 @@ use crate::model::load::layout_builder::LayoutBuilder;
 use crate::model::load::marker::Marker;
 use crate::model::load::options::LoadOptions;
 use crate::model::load::pipeline::{self, Module, ModuleEntry, RouteEntries};
-use crate::model::load::scoring;
+use crate::model::load::scoring::{self, Asked};
 use crate::model::load::sentence::{self, Sentence};
 use crate::model::load::stated::{self, Stated};
 use crate::model::load::static_files;
@@ -209,6 +209,15 @@ impl Backbone {
         }
     }
 
+    /// What its tokenizer depends on.
+    fn usage(&self, dense: Option<&DenseHead>, sentence: &Sentence) -> Use {
+        Use {
+            rows: self.vocab_size,
+            last: self.last_token(dense),
+            lowercase: sentence.lowercase,
+        }
+    }
+
     /// Name of the token at the end of every text, if its state is the vector. It was part of
     /// `spaceId` in the first version and stays part of it.
     fn last_token(&self, dense: Option<&DenseHead>) -> &'static str {
@@ -297,7 +306,7 @@ impl Planner<'_> {
         let modules = match (rest, &late) {
             (_, Some(late)) => late.modules().to_vec(),
             (Some([]), None) if self.is_cross_encoder => vec![Module::Classifier],
-            (rest, None) => self.modules(&config, rest)?,
+            (rest, None) => self.modules(entry, &config, rest)?,
         };
         let has_tasks = if candle::is_candle(&config) {
             false
@@ -307,15 +316,15 @@ impl Planner<'_> {
         if entry.kind == pipeline::TASKS && !has_tasks {
             return Err(pipeline::unsupported(pipeline::TASKS));
         }
-        let classifies = modules == [Module::Classifier];
-        if self.is_cross_encoder && !classifies {
+        let head = head_of(&modules);
+        if self.is_cross_encoder && !modules.last().is_some_and(Module::gives_scores) {
             self.foreign.push(
-                "a CrossEncoder without a head for sequence classification (config_sentence_transformers.json)"
+                "a CrossEncoder without a head that gives scores (config_sentence_transformers.json)"
                     .to_owned(),
             );
         }
         let has_own_modules = rest.is_some() && self.files.is_original(MODULES);
-        let mut foreign = kind::foreign(&config, has_own_modules, classifies);
+        let mut foreign = kind::foreign(&config, has_own_modules, head);
         if late.is_some() {
             foreign.retain(|what| *what != LateLayout::Stanford.name());
         }
@@ -353,17 +362,23 @@ impl Planner<'_> {
             late,
         } = self.describe(entry, rest)?;
         let body = self.body(entry, &config, marker)?;
+        let asked = self.asked(&body, entry, &sentence, (&modules, &config))?;
         let mut heads = match &late {
-            None => self.heads(&body, &modules, &config)?,
+            None => self.heads(&body, entry, &modules, (&config, &sentence, &asked))?,
             Some(_) => Heads::default(),
         };
-        let usage = Use {
-            rows: body.vocab_size,
-            last: body.last_token(heads.dense.as_ref()),
-            lowercase: sentence.lowercase,
-        };
-        let tokenizer = self.tokenizers.get(entry, usage)?;
+        let usage = body.usage(heads.dense.as_ref(), &sentence);
+        let mut tokenizer = self.tokenizers.get(entry, usage)?;
         check_ids(&tokenizer, body.vocab_size)?;
+        let (question, head) = (asked.question(), head_of(&modules));
+        let mut asks = String::new();
+        if question.is_some() || head.is_some() {
+            let padding = padding(&body, head, &config)?;
+            if question.is_some() || padding.is_some() {
+                asks = format!(" {question:?} {padding:?}");
+                tokenizer = Arc::new(tokenizer.with_question(question, padding));
+            }
+        }
         if heads.dense.is_some() {
             let (layout, files, hidden) = (&mut self.layout, self.files, body.hidden_size);
             heads.sparse = heads::lexical(layout, files, entry, hidden, &tokenizer);
@@ -399,7 +414,10 @@ impl Planner<'_> {
             family: body.name,
             instruction: body.family.and_then(|family| family.instruction),
             modules: match (&heads.classifier, late) {
-                (Some(head), _) => format!("{modules:?} {:?} {:?}", head.pooling, head.scores),
+                (Some(head), _) => {
+                    let pooling = &head.head.pooling[0];
+                    format!("{modules:?} {pooling:?} {:?}{asks}", head.scores)
+                }
                 (None, Some(late)) => format!("{modules:?} {late:?}"),
                 (None, None) => format!("{modules:?}"),
             },
@@ -433,10 +451,16 @@ impl Planner<'_> {
 
     /// The modules after a transformer: those that modules.json lists, or what
     /// sentence-transformers assumes without it.
-    fn modules(&mut self, config: &Config, listed: Option<&[ModuleEntry]>) -> Result<Vec<Module>> {
+    fn modules(
+        &mut self,
+        entry: &ModuleEntry,
+        config: &Config,
+        listed: Option<&[ModuleEntry]>,
+    ) -> Result<Vec<Module>> {
         let Some(listed) = listed else {
-            let module = heads::assumed(config, self.kind)?;
-            self.insists |= module != heads::assumed(config, None)?;
+            let asks = heads::may_ask(config) && scoring::asks(self.files, entry)?;
+            let module = heads::assumed(config, self.kind, asks)?;
+            self.insists |= module != heads::assumed(config, None, asks)?;
             self.stated.assumed = stated::assumed(&module, self.kind);
             return Ok(vec![module]);
         };
@@ -524,9 +548,72 @@ impl Planner<'_> {
         Err(candle::refuse(config))
     }
 
+    /// What pairs of texts are put in, of rerankers.
+    fn asked(
+        &mut self,
+        body: &Backbone,
+        entry: &ModuleEntry,
+        sentence: &Sentence,
+        (modules, config): (&[Module], &Config),
+    ) -> Result<Asked> {
+        let is_decoder = matches!(modules, [Module::Logits { .. }]);
+        let may_ask = is_decoder || (modules == [Module::Classifier] && heads::may_ask(config));
+        let Some(family) = body.family.filter(|_| may_ask) else {
+            return Ok(Asked::Pair);
+        };
+        let insists = self.kind == Some(Kind::Reranker) && !self.has_modules;
+        let about = (family, insists, self.has_modules, is_decoder);
+        let asked = Asked::read(self.files, entry, sentence, about)?;
+        self.insists |= matches!(asked, Asked::Judge(_));
+        Ok(asked)
+    }
+
     /// The heads that the modules describe.
-    fn heads(&mut self, body: &Backbone, modules: &[Module], config: &Config) -> Result<Heads> {
+    fn heads(
+        &mut self,
+        body: &Backbone,
+        entry: &ModuleEntry,
+        modules: &[Module],
+        (config, sentence, asked): (&Config, &Sentence, &Asked),
+    ) -> Result<Heads> {
+        let hidden = body.hidden_size;
         Ok(match modules {
+            [Module::Logits { tokens }] => {
+                let tokens = if let Some(tokens) = tokens {
+                    *tokens
+                } else {
+                    let usage = body.usage(None, sentence);
+                    let tokenizer = self.tokenizers.get(entry, usage)?;
+                    let id = |token| {
+                        tokenizer.id(token).ok_or_else(|| {
+                            Error::InvalidTokenizer(format!(
+                                "it has no token {token:?}, which the model is to answer with"
+                            ))
+                        })
+                    };
+                    let [yes, no] = asked.answers();
+                    (id(yes)?, Some(id(no)?))
+                };
+                Heads {
+                    classifier: Some(self.decoder(body, config, tokens, asked.sigmoid())?),
+                    ..Heads::default()
+                }
+            }
+            [.., Module::Scores(_)] => {
+                let settings = self.settings()?;
+                let head = heads::dense(&mut self.layout, hidden, modules)?;
+                Heads {
+                    classifier: Some(scoring::chain(head, config, settings.as_ref())?),
+                    ..Heads::default()
+                }
+            }
+            [modules @ .., Module::Autoencoder { path, shape, kept }] => {
+                let own = (path.as_str(), *shape, *kept);
+                Heads {
+                    sparse: Some(heads::autoencoder(&mut self.layout, hidden, modules, own)?),
+                    ..Heads::default()
+                }
+            }
             [Module::Splade(splade)] => Heads {
                 sparse: Some(SparseHead::Splade {
                     mlm: body.mlm_head(&mut self.layout)?,
@@ -545,13 +632,42 @@ impl Planner<'_> {
         })
     }
 
+    /// sentence-transformers' settings of the whole model, which it reads only for models with
+    /// modules.json.
+    fn settings(&self) -> Result<Option<Config>> {
+        if self.has_modules {
+            self.files.config(MODEL_SETTINGS)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// The head of a reranker that is a decoder.
+    fn decoder(
+        &mut self,
+        body: &Backbone,
+        config: &Config,
+        tokens: (u32, Option<u32>),
+        sigmoid: bool,
+    ) -> Result<Classifier> {
+        let scores = scoring::activation(config, self.settings()?.as_ref(), sigmoid)?;
+        match (&body.encoder, body.family) {
+            (AnyEncoder::Native { spec, encoder }, Some(family))
+                if family.classifier.is_some_and(|names| names.dense.is_none()) =>
+            {
+                let own = (body.file, &**spec, &**encoder);
+                scoring::decoder(&mut self.layout, own, tokens, config, scores)
+            }
+            _ => Err(kind::refuse(&[format!(
+                "a reranker of the family {} that is asked for a token",
+                body.name
+            )])),
+        }
+    }
+
     /// The head of a reranker.
     fn classifier(&mut self, body: &Backbone, config: &Config) -> Result<Classifier> {
-        let settings = if self.has_modules {
-            self.files.config(MODEL_SETTINGS)?
-        } else {
-            None
-        };
+        let settings = self.settings()?;
         match (&body.encoder, body.family) {
             (AnyEncoder::Native { spec, .. }, Some(family)) => scoring::classifier(
                 &mut self.layout,
@@ -746,6 +862,27 @@ impl Planner<'_> {
                 .map(|saved| saved.fingerprint),
         })
     }
+}
+
+/// The kind of head of transformers that gives the scores of a reranker, if that is how its modules
+/// begin.
+fn head_of(modules: &[Module]) -> Option<&'static str> {
+    match modules {
+        [Module::Classifier] => Some(kind::CLASSIFIER),
+        [Module::Logits { .. }] => Some(kind::DECODER),
+        _ => None,
+    }
+}
+
+/// The token that transformers' heads for sequence classification of decoders leave out at the end.
+fn padding(body: &Backbone, head: Option<&str>, config: &Config) -> Result<Option<u32>> {
+    let names = body.family.and_then(|family| family.classifier.as_ref());
+    let is_decoder = names.is_some_and(|names| names.dense.is_none());
+    if head != Some(kind::CLASSIFIER) || !is_decoder || !families::is_causal(config)? {
+        return Ok(None);
+    }
+    let padding = config.get("pad_token_id").and_then(Value::as_u64);
+    Ok(padding.and_then(|padding| u32::try_from(padding).ok()))
 }
 
 /// The routes through a transformer with the adapters of its tasks. The route without a name uses

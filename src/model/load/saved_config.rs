@@ -27,8 +27,9 @@ pub fn config(path: &str, bytes: &[u8], modules: &[Module], info: &Info) -> Resu
         };
         config.insert("quantization_config".to_owned(), quantization);
     }
-    // A model in f32 has the weights of the original.
-    if info.dtype != WeightDtype::F32 {
+    // A model in f32 has the weights of the original. What it is says the mark of one that was
+    // insisted on.
+    if info.dtype != WeightDtype::F32 || info.kind.is_some() {
         let fingerprint = format!("{:016x}", info.fingerprint);
         let mut marker = json!({ "dtype": info.dtype.name(), "fingerprint": fingerprint });
         if let Some(kind) = info.kind {

@@ -19,6 +19,8 @@ pub const NAMES: [&str; 7] = [
 
 /// The task of a transformer whose head for sequence classification gives scores.
 pub const CLASSIFICATION: &str = "sequence-classification";
+/// The task of a decoder.
+pub const GENERATION: &str = "text-generation";
 
 /// The settings.
 #[derive(Default)]
@@ -31,6 +33,10 @@ pub struct Sentence {
     pub lowercase: bool,
     /// Fields that replace those of config.json.
     pub config: Map<String, Value>,
+    /// Whether texts are put into messages, of which the chat template makes one text.
+    pub messages: bool,
+    /// Values that the chat template may use.
+    pub template_values: Map<String, Value>,
 }
 
 impl Sentence {
@@ -109,17 +115,33 @@ impl Sentence {
         let text = Arguments::of(&modality, "text")?.0;
         let (output, name) = match task.as_deref() {
             Some("fill-mask") => ("logits", "token_embeddings"),
+            Some(GENERATION) => ("logits", "causal_logits"),
             Some(CLASSIFICATION) => ("logits", "scores"),
             _ => ("last_hidden_state", "token_embeddings"),
         };
         config.only("module_output_name", &[name.into()])?;
-        text.only("method", &["forward".into()])?;
-        text.only("method_output_name", &[output.into()])?;
+        let message = Arguments::of(&modality, "message")?.0;
+        for kind in [&text, &message] {
+            kind.only("method", &["forward".into()])?;
+            kind.only("method_output_name", &[output.into()])?;
+        }
+        message.only("format", &["flat".into()])?;
+        let template = Arguments::of(&processing, "chat_template")?.0;
+        let messages = modality.get("message").is_some();
+        if messages {
+            // The end of a text that is cut is put back, and no other template is taken.
+            template.only("restore_suffix", &[true.into()])?;
+            for name in ["chat_template", "max_length", "truncation"] {
+                template.only(name, &[])?;
+            }
+        }
         Ok(Self {
             task,
             max_tokens,
             lowercase: config.flag("do_lower_case", false)?,
             config: overriding,
+            messages,
+            template_values: template.into_fields(),
         })
     }
 }

@@ -20,6 +20,7 @@ use crate::model::load::heads;
 use crate::model::load::late_layout::LateLayout;
 use crate::model::load::options::LoadOptions;
 use crate::model::load::pipeline::{self, Module, ModuleEntry};
+use crate::model::load::scoring;
 use crate::model::load::sentence::{self, Sentence};
 use crate::model::transformer::candle;
 
@@ -61,6 +62,9 @@ pub fn apply(files: &mut Files, options: &LoadOptions) -> Result<Stated> {
         }
     }
     if files.bytes(MODULES).is_none() {
+        if scores(files, options)? {
+            return set_scores(files, options, stated);
+        }
         assume(files, options, &mut stated)?;
     }
     let modules = discovery::modules(files)?.unwrap_or_default();
@@ -98,12 +102,51 @@ impl Stated {
 }
 
 /// The head that is assumed, for [`Stated::assumed`]. `None` if the caller asked for the kind of
-/// it.
+/// it, and for rerankers, which their class says that they are.
 pub fn assumed(head: &Module, kind: Option<Kind>) -> Option<&'static str> {
     match head {
         Module::Pooling { modes, .. } => modes.first().map(|mode| mode.mode().name),
-        _ => Some("splade").filter(|_| kind.is_none()),
+        Module::Splade(_) => Some("splade").filter(|_| kind.is_none()),
+        _ => None,
     }
+}
+
+/// Whether a model without modules.json is a reranker.
+fn scores(files: &Files, options: &LoadOptions) -> Result<bool> {
+    let config = Config::parse(CONFIG, files.required(CONFIG)?)?;
+    let asks = heads::may_ask(&config) && scoring::asks(files, &discovery::root())?;
+    Ok(heads::assumed(&config, options.kind, asks)?.gives_scores())
+}
+
+/// Writes the options for a reranker without modules.json.
+fn set_scores(files: &mut Files, options: &LoadOptions, mut stated: Stated) -> Result<Stated> {
+    for (name, is_given) in [
+        ("pooling", options.pooling.is_some()),
+        ("normalize", options.normalize.is_some()),
+    ] {
+        if is_given {
+            let reason =
+                format!("{name} is for models that give dense vectors, and this one is a reranker");
+            return Err(Error::input(name, reason));
+        }
+    }
+    if let Some(most) = options.max_tokens {
+        stated.has_max_tokens = true;
+        let root = discovery::root();
+        let path = root.file(TOKENIZER_CONFIG);
+        if let Some(config) = files.config(&path)?
+            && let Some(old) = sentence::limit(&config, "model_max_length")?
+        {
+            stated.replace("maxTokens", json!(old), &json!(most));
+        }
+        set_tokenizer_limit(files, &root, most)?;
+    }
+    if let Some(prompts) = &options.prompts {
+        // sentence-transformers reads none of this file without modules.json.
+        files.replace(MODEL_SETTINGS, None);
+        set_prompts(files, json!(prompts), &mut stated)?;
+    }
+    Ok(stated)
 }
 
 /// Writes the most tokens of a document into the files of a late-interaction model, and returns
@@ -161,8 +204,8 @@ fn state_late(
 /// For a model without modules.json: writes the files that state what is assumed.
 fn assume(files: &mut Files, options: &LoadOptions, stated: &mut Stated) -> Result<()> {
     let config = Config::parse(CONFIG, files.required(CONFIG)?)?;
-    let usual = heads::assumed(&config, None)?;
-    let mut head = heads::assumed(&config, options.kind)?;
+    let usual = heads::assumed(&config, None, false)?;
+    let mut head = heads::assumed(&config, options.kind, false)?;
     stated.insists = head != usual;
     if let Some(modes) = &options.pooling {
         if options.kind == Some(Kind::Sparse) {
@@ -294,22 +337,14 @@ fn set_max_tokens(
     most: usize,
     stated: &mut Stated,
 ) -> Result<()> {
-    if most == 0 {
-        return Err(Error::input(
-            "maxTokens",
-            "maxTokens is 0; it must be 1 or more",
-        ));
-    }
     let limit = json!(most);
-    if !matches!(
-        entry.kind.as_str(),
-        "Transformer" | "MLMTransformer" | pipeline::TASKS
-    ) {
-        let path = entry.file(TOKENIZER_CONFIG);
-        let mut fields = fields(files, &path)?;
-        fields.insert("model_max_length".to_owned(), limit);
-        set(files, &path, &fields.into());
-        return Ok(());
+    if most == 0
+        || !matches!(
+            entry.kind.as_str(),
+            "Transformer" | "MLMTransformer" | pipeline::TASKS
+        )
+    {
+        return set_tokenizer_limit(files, entry, most);
     }
     let mut paths = sentence::NAMES.iter().map(|name| entry.file(name));
     let path = paths.find(|path| files.bytes(path).is_some());
@@ -339,6 +374,21 @@ fn set_max_tokens(
         }
     }
     fields.insert("max_seq_length".to_owned(), limit);
+    set(files, &path, &fields.into());
+    Ok(())
+}
+
+/// States a maximum number of tokens in the tokenizer's settings.
+fn set_tokenizer_limit(files: &mut Files, entry: &ModuleEntry, most: usize) -> Result<()> {
+    if most == 0 {
+        return Err(Error::input(
+            "maxTokens",
+            "maxTokens is 0; it must be 1 or more",
+        ));
+    }
+    let path = entry.file(TOKENIZER_CONFIG);
+    let mut fields = fields(files, &path)?;
+    fields.insert("model_max_length".to_owned(), json!(most));
     set(files, &path, &fields.into());
     Ok(())
 }

@@ -2,7 +2,8 @@
 
 use half::bf16;
 
-use crate::backend::{Backend, GROUP, WeightDtype, cpu};
+use crate::backend::cpu::{self, Cpu, CpuMatrix};
+use crate::backend::{Backend, GROUP, WeightDtype};
 use crate::error::{Error, Result};
 use crate::model::load::fingerprint::Fingerprint;
 use crate::model::transformer::candle::Collected;
@@ -18,6 +19,8 @@ pub struct Store<B: Backend> {
     pub weights: Weights<B>,
     /// Tensors that are kept in f32 as the file has them, with the index of their file.
     pub collected: Vec<(usize, Collected)>,
+    /// Values of each of the layout's picks so far.
+    pub picked: Vec<Vec<f32>>,
     /// Columns of the matrix of which the last ones are still to come.
     columns: Vec<f32>,
     /// Sum of the hashes of all matrices that were parts of stacks. Each is that of the tensor which
@@ -38,10 +41,51 @@ impl<B: Backend> Store<B> {
                 tables: Vec::new(),
             },
             collected: Vec::new(),
+            picked: layout.picks.iter().map(|_| Vec::new()).collect(),
             columns: Vec::new(),
             stacks: 0,
             hash: Fingerprint::new(""),
         }
+    }
+
+    /// Adds a row to the picks that it belongs to, as its matrix holds it: `fill` puts it into a
+    /// matrix of one row.
+    fn pick(
+        &mut self,
+        layout: &Layout,
+        id: MatrixId,
+        row: usize,
+        fill: impl Fn(&Cpu, &mut CpuMatrix),
+    ) -> Result<()> {
+        for (pick, sum) in layout.picks.iter().zip(&mut self.picked) {
+            let mut rows = pick.rows.iter().filter(|(own, _)| *own == row);
+            let Some((_, factor)) = rows.next().filter(|_| pick.from == id) else {
+                continue;
+            };
+            let shape = layout.matrices[id];
+            let cpu = Cpu::new();
+            let mut one = cpu.matrix(1, shape.columns, shape.precision.dtype(self.dtype))?;
+            fill(&cpu, &mut one);
+            let mut values = vec![0.0; shape.columns];
+            one.row(0, &mut values);
+            sum.resize(shape.columns, 0.0);
+            for (sum, value) in sum.iter_mut().zip(values) {
+                *sum += factor * value;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores the picks. Their rows have all been read.
+    pub fn finish_picks(&mut self, backend: &B, layout: &Layout) -> Result<()> {
+        for (number, pick) in layout.picks.iter().enumerate() {
+            let values = std::mem::take(&mut self.picked[number]);
+            if values.is_empty() {
+                return Err(Error::Internal("a row was not read".to_owned()));
+            }
+            backend.set_row(self.matrix(backend, layout, pick.into)?, 0, &values);
+        }
+        Ok(())
     }
 
     /// The matrix, allocated if this is its first row.
@@ -87,6 +131,9 @@ impl<B: Backend> Store<B> {
                     }
                     None => backend.set_row(matrix, first + row, values),
                 }
+                self.pick(layout, id, first + row, |cpu, one| {
+                    cpu.set_row(one, 0, values);
+                })?;
             }
             Slot::Stack {
                 matrix,
@@ -157,6 +204,9 @@ impl<B: Backend> Store<B> {
         let matrix = self.matrix(backend, layout, id)?;
         if backend.dtype(matrix) == dtype && !is_levels {
             backend.set_codes(matrix, first + row, codes, scales);
+            self.pick(layout, id, first + row, |cpu, one| {
+                cpu.set_codes(one, 0, codes, scales);
+            })?;
             return Ok(true);
         }
         self.decoded(backend, layout, slot, row, codes, scales)?;

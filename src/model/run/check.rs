@@ -94,10 +94,15 @@ impl Model<Either> {
             truncate: true,
             direction: Direction::Model,
         };
-        let tokens = inputs.iter().enumerate();
-        tokens
-            .map(|(index, input)| route.tokens(Some(task), index, input, rules))
-            .collect()
+        let is_asked = route.tokenizer.question().is_some();
+        let tokens = inputs.iter().enumerate().map(|(index, input)| match input {
+            Input::Text(text) if is_asked => {
+                let pair = Input::Pair(text.clone(), text.clone());
+                route.tokens(Some(task), index, &pair, rules)
+            }
+            input => route.tokens(Some(task), index, input, rules),
+        });
+        tokens.collect()
     }
 
     /// Vectors by way of this embedder's backend.

@@ -205,7 +205,8 @@ fn transform<B: Compute>(
         wanted.push(head.run(backend, weights, &states, batch)?);
     }
     if let (true, Some(head)) = (key.scores, &transformer.classifier) {
-        wanted.push(ReadBack::All(head.run(backend, weights, &states, batch)?));
+        let logits = head.head.run(backend, weights, &states, batch)?;
+        wanted.push(ReadBack::All(logits));
     }
     // There is one for each span, so these come last.
     let mut last = Vec::new();

@@ -16,7 +16,7 @@ use crate::model::run::requested::{
 };
 use crate::model::run::text::ChunkRun;
 use crate::model::transformer::classifier::{Classifier, ScoreActivation};
-use crate::model::transformer::heads::TokenHead;
+use crate::model::transformer::heads::{SparseHead, TokenHead};
 use crate::model::transformer::late::{Late, Task};
 use crate::model::transformer::route::Route;
 use crate::text::{Chunking, Input, Rules};
@@ -366,6 +366,13 @@ fn sparse_request<B: Backend>(
             "ask it for dense vectors (encode, embeddings.create), or load a SPLADE model",
         ));
     }
+    let head = model.routes[route].sparse();
+    if labels && !model.routes[route].sparse_size().1 {
+        return Err(Error::input(
+            "labels",
+            "the entries of this model's sparse vectors are latents, not entries of the vocabulary, and have no labels; leave `labels` out",
+        ));
+    }
     if !threshold.is_finite() || threshold < 0.0 {
         return Err(Error::input(
             "threshold",
@@ -373,7 +380,9 @@ fn sparse_request<B: Backend>(
         ));
     }
     Ok(SparseRequest {
-        top_k: top_k.or(model.info.max_active_dims),
+        top_k: top_k
+            .or(model.info.max_active_dims)
+            .or(head.and_then(SparseHead::most)),
         threshold,
         labels,
     })

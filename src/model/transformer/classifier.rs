@@ -1,46 +1,15 @@
 //! The head of a reranker (a cross-encoder): the states of a pair's tokens → a number for each label.
 
-use crate::backend::{Activation, Compute, NormKind, Pooling};
-use crate::error::Result;
-use crate::model::transformer::forward::Weights;
-use crate::model::transformer::layout::{Linear, Norm};
-use crate::text::Batch;
+use crate::model::transformer::heads::DenseHead;
 
-/// A head for sequence classification.
+/// A head whose output is a number for each label.
 pub struct Classifier {
-    /// Which state it reads.
-    pub pooling: Pooling,
-    /// Dense layer, …
-    pub dense: Linear,
-    /// … activation, …
-    pub activation: Activation,
-    /// … and a norm, where there is one, before …
-    pub norm: Option<(Norm, NormKind, f32)>,
-    /// … the product that gives the logits, `[labels, hidden]`.
-    pub output: Linear,
+    /// Gives the logits, `[sequences, labels]`.
+    pub head: DenseHead,
     /// Names of the labels.
     pub labels: Vec<String>,
     /// What makes scores of logits unless the caller says otherwise.
     pub scores: ScoreActivation,
-}
-
-impl Classifier {
-    /// Logits, `[sequences, labels]`.
-    pub fn run<B: Compute>(
-        &self,
-        backend: &B,
-        weights: &Weights<B>,
-        states: &B::Tensor,
-        batch: &Batch,
-    ) -> Result<B::Tensor> {
-        let skip = vec![0; batch.sequences()];
-        let mut x = backend.pool(states, &batch.offsets, &skip, self.pooling)?;
-        x = weights.linear(backend, &x, self.dense, self.activation)?;
-        if let Some((norm, kind, eps)) = self.norm {
-            x = backend.norm(&x, None, weights.norm(norm, kind, eps))?;
-        }
-        weights.linear(backend, &x, self.output, Activation::Identity)
-    }
 }
 
 /// What makes scores of logits.

@@ -1,11 +1,11 @@
 //! Heads: from token states to a dense or sparse vector for each sequence, or a vector for each
 //! token.
 
-use crate::backend::{Activation, Compute, Pooling, ReadBack, Splade, Values};
+use crate::backend::{Activation, Compute, NormKind, Pooling, ReadBack, Splade, Values};
 use crate::error::{Error, Result};
 use crate::model::transformer::forward::{self, Weights};
 use crate::model::transformer::late::Late;
-use crate::model::transformer::layout::{Linear, MlmHead};
+use crate::model::transformer::layout::{Linear, MlmHead, Norm, VectorId};
 use crate::text::Batch;
 
 /// Steps from token states to a dense vector.
@@ -55,6 +55,8 @@ pub enum Step {
     /// A fully connected layer whose input is added to its output: as it is, or through a second
     /// matrix if the widths differ.
     Residual(Linear, Activation, Option<Linear>),
+    /// A norm, and its epsilon.
+    Norm(Norm, NormKind, f32),
     /// Scaling to length 1. A normalisation at the end of the pipeline is [`DenseHead::normalize`]
     /// instead.
     Normalize,
@@ -77,6 +79,20 @@ pub enum SparseHead {
         linear: Linear,
         /// Special tokens, which get no weight.
         dropped: Vec<u32>,
+    },
+    /// A sparse autoencoder of a dense vector (CSR, Wen et al. 2025): `relu(encoder · (x − center) +
+    /// bias)`, of which the largest are kept.
+    Autoencoder {
+        /// Gives the dense vector.
+        dense: DenseHead,
+        /// Subtracted from it, `[dimensions]`.
+        center: VectorId,
+        /// `[latents, dimensions]`
+        encoder: Linear,
+        /// Number of latents.
+        latents: usize,
+        /// How many are kept unless the caller says otherwise.
+        kept: usize,
     },
 }
 
@@ -162,6 +178,7 @@ impl Step {
                     None => backend.add(&sum, x, 1.0, Activation::Identity),
                 }
             }
+            Self::Norm(norm, kind, eps) => backend.norm(x, None, weights.norm(*norm, *kind, *eps)),
             Self::Normalize => backend.normalize(x),
         }
     }
@@ -184,6 +201,40 @@ impl SparseHead {
             Self::Lexical { linear, .. } => weights
                 .linear(backend, states, *linear, Activation::Relu)
                 .map(ReadBack::Positive),
+            Self::Autoencoder {
+                dense,
+                center,
+                encoder,
+                ..
+            } => {
+                let mut x = dense.run(backend, weights, states, batch)?;
+                if dense.normalize {
+                    x = backend.normalize(&x)?;
+                }
+                let center = weights.vector(*center).iter().map(|value| -value);
+                let center: Vec<f32> = center.collect();
+                let center = backend.upload(center.repeat(batch.sequences()), batch.sequences())?;
+                let x = backend.add(&x, &center, 1.0, Activation::Identity)?;
+                weights
+                    .linear(backend, &x, *encoder, Activation::Relu)
+                    .map(ReadBack::Positive)
+            }
+        }
+    }
+
+    /// Number of entries that a vector can have: of `vocab_size` vocabulary entries, or of latents.
+    pub fn size(&self, vocab_size: usize) -> usize {
+        match self {
+            Self::Autoencoder { latents, .. } => *latents,
+            Self::Splade { .. } | Self::Lexical { .. } => vocab_size,
+        }
+    }
+
+    /// The most entries of a vector unless the caller says otherwise.
+    pub fn most(&self) -> Option<usize> {
+        match self {
+            Self::Autoencoder { kept, .. } => Some(*kept),
+            Self::Splade { .. } | Self::Lexical { .. } => None,
         }
     }
 
@@ -205,11 +256,12 @@ impl SparseHead {
             left = rest;
             own
         };
+        let size = self.size(vocab_size);
         Ok(match self {
-            Self::Splade { .. } => {
+            Self::Splade { .. } | Self::Autoencoder { .. } => {
                 let own = |sequence: usize| {
-                    let first = sequence * vocab_size;
-                    let own = up_to(first + vocab_size).iter();
+                    let first = sequence * size;
+                    let own = up_to(first + size).iter();
                     #[expect(
                         clippy::cast_possible_truncation,
                         reason = "less than the place itself"

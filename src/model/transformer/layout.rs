@@ -314,6 +314,17 @@ pub struct MatrixShape {
     pub precision: Precision,
 }
 
+/// A matrix of one row that is a sum of rows of another matrix, as this holds them.
+#[derive(Clone, Debug)]
+pub struct Pick {
+    /// The other matrix.
+    pub from: MatrixId,
+    /// Its rows, each with its factor.
+    pub rows: Vec<(usize, f32)>,
+    /// The matrix.
+    pub into: MatrixId,
+}
+
 /// Everything to load: files, sizes of all matrices and vectors, and the tensors that fill them.
 #[derive(Clone, Debug, Default)]
 pub struct Layout {
@@ -328,4 +339,6 @@ pub struct Layout {
     pub tables: Vec<usize>,
     /// The tensors that fill them, by name.
     pub wanted: Vec<WantedTensor>,
+    /// Matrices that no tensor fills.
+    pub picks: Vec<Pick>,
 }

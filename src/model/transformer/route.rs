@@ -228,6 +228,24 @@ impl Route {
         }
     }
 
+    /// The head that gives sparse vectors.
+    pub fn sparse(&self) -> Option<&SparseHead> {
+        match &self.body {
+            Body::Transformer(transformer) => transformer.sparse.as_ref(),
+            Body::Static(_) | Body::Table { .. } => None,
+        }
+    }
+
+    /// Width of a sparse vector, and whether its entries are those of the vocabulary, which have
+    /// names.
+    pub fn sparse_size(&self) -> (usize, bool) {
+        let size = self.vocab_size();
+        match self.sparse() {
+            Some(head @ SparseHead::Autoencoder { .. }) => (head.size(size), false),
+            _ => (size, true),
+        }
+    }
+
     /// Whether it gives sparse vectors.
     pub fn is_sparse(&self) -> bool {
         match &self.body {

@@ -199,9 +199,10 @@ impl Placement {
         let is = |sizes: &[usize]| {
             let sizes = sizes.iter().map(|size| *size as u64);
             let dims = dims.iter().copied();
+            // A vector may have been shaped for an addition: it may have sizes of 1 before its own.
+            let is_one = |size: &u64| *size == 1;
             dims.clone().eq(sizes.clone())
-                // A vector may have been shaped for an addition.
-                || (self.shape.len() == 1 && dims.skip_while(|size| *size == 1).eq(sizes.skip(1)))
+                || (self.shape.len() == 1 && dims.skip_while(is_one).eq(sizes.skip_while(is_one)))
         };
         let all = || {
             dims.iter()

@@ -414,6 +414,18 @@ export const cases = {
       for (const [index, value] of data.entries()) assert.closeTo(value, row[index], 2e-5, kind);
       model.dispose();
     }
+    // A reranker, as transformers.js has it.
+    const reranker = `${origin}/tests/fixtures/rerankers/bert`;
+    const names = ["config.json", "tokenizer.json", "tokenizer_config.json"];
+    const parts = await Promise.all(names.map((name) => fetchBytes(`${reranker}/${name}`)));
+    const quantized = await fetchBytes(`${onnx}rerankers/bert.int8.onnx`);
+    const ranks = await load({
+      ...Object.fromEntries(names.map((name, at) => [name, parts[at]])),
+      "onnx/model_quantized.onnx": quantized,
+    });
+    assert.equal(ranks.info.kind, "reranker");
+    assert.lengthOf(await ranks.rerank("a cat", ["a dog", "cats"]), 2);
+    ranks.dispose();
     // On the Hub, where there is nothing else; and named, though there is.
     const hub = { endpoint: `${origin}/hub`, cache: false };
     const file = "onnx/model_quantized.onnx";

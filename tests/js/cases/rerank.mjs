@@ -6,13 +6,24 @@ import { failure, fetchJson, reference, rows, TINY, texts } from "../support/mod
 
 const FOLDER = "tests/fixtures/rerankers";
 const MODELS = [
+  "albert",
   "bert",
   "bert-labels",
   "distilbert",
+  "electra",
+  "gte",
   "modernbert",
   "modernbert-mean",
+  "modernbert-modules",
   "mpnet",
   "nomic",
+  "qwen2-bare",
+  "qwen2-loop",
+  "qwen3",
+  "qwen3-bare",
+  "qwen3-label",
+  "qwen3-labels",
+  "qwen3-template",
   "roberta",
   "xlm-roberta",
 ];
@@ -36,7 +47,9 @@ export const cases = {
   "scores of every head are the reference's": async ({ origin }) => {
     const list = await pairs(origin);
     for (const name of MODELS) {
-      const model = await open(origin, name);
+      // Decoders that do not say what they are have to be insisted on.
+      const insist = name.endsWith("-bare") ? { kind: "reranker" } : {};
+      const model = await open(origin, name, insist);
       assert.equal(model.info.kind, "reranker");
       assert.deepEqual(model.info.outputs, ["scores"]);
       assert.lengthOf(model.info.labels, model.info.dimensions);
@@ -54,6 +67,20 @@ export const cases = {
       }
       model.dispose();
     }
+  },
+
+  "decoders are insisted on, and take prompts": async ({ origin }) => {
+    const refused = await failure(() => open(origin, "qwen3-bare"));
+    assert.equal(refused.code, "unsupported_model");
+    assert.include(refused.message, 'kind "reranker"');
+    const model = await open(origin, "qwen3");
+    const theirs = await reference(origin, "rerankers/qwen3/reference.safetensors");
+    const scores = await model.score(await pairs(origin), { activation: "identity", prompt: "find cats" });
+    for (const [at, score] of scores.entries()) assert.closeTo(score, theirs.prompt_logits.data[at], 1e-4);
+    const ranked = await model.rerank(QUERY, DOCUMENTS, { topK: 2 });
+    const all = await model.score(DOCUMENTS.map((document) => [QUERY, document]));
+    assert.deepEqual(ranked, byScore(all).slice(0, 2));
+    model.dispose();
   },
 
   "several labels: a row for each pair": async ({ origin }) => {

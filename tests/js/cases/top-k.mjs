@@ -1,7 +1,7 @@
 /** Exact search over vectors, and vectors as lists of numbers. */
 
 import { assert } from "chai";
-import { GossamerError, topK } from "gossamer-embed";
+import { GossamerError, load, topK } from "gossamer-embed";
 import { embedder, failure, SPLADE, TINY, texts } from "../support/models.mjs";
 
 const M3 = "tests/fixtures/tiny-m3/";
@@ -127,6 +127,73 @@ export const cases = {
     assert.deepEqual(topK(query, documents, 6), sorted(scores, 6));
     assert.deepEqual(topK(query[0], documents, 6), sorted(scores, 6));
     assert.deepEqual(topK(query, [], 6), []);
+  },
+
+  "search encodes a query and documents, and finds the best": async ({ origin }) => {
+    const list = (await texts(origin, "tiny-texts.json")).filter((text) => text.length < 100);
+    const query = "where do the birds sing at night?";
+    // tiny-bert has a prompt for queries.
+    const model = await embedder(origin, TINY, "q8");
+    const [asked, documents] = [await model.encode(query, { promptName: "query" }), await model.encode(list)];
+    const { similarity } = model.info;
+    const expected = topK(asked, documents, 3, { similarity });
+    for (const known of [list, documents, documents.toList(), JSON.parse(JSON.stringify(documents))]) {
+      assert.deepEqual(await model.search(query, known, 3), expected);
+    }
+    const plain = topK(await model.encode(query), documents, 3, { similarity });
+    assert.deepEqual(await model.search(query, list, 3, { prompt: "" }), plain);
+    const named = await model.search(query, list, 2, { returnDocuments: true, promptName: "query" });
+    assert.deepEqual(
+      named,
+      expected.slice(0, 2).map((hit) => ({ ...hit, document: list[hit.index] })),
+    );
+    const small = await model.encode(list, { output: "int8" });
+    assert.equal((await model.search(query, small, 1))[0].index, expected[0].index);
+    assert.lengthOf(await model.search(query, list, 1000), list.length);
+
+    const splade = await embedder(origin, SPLADE, "q8");
+    const sparse = await splade.encodeSparse(list);
+    const best = topK(await splade.encodeSparse(query, { task: "query" }), sparse, 4);
+    assert.deepEqual(await splade.search(query, list, 4), best);
+    assert.deepEqual(await splade.search(query, sparse, 4), best);
+  },
+
+  "search of nothing, and what it does not take": async ({ origin }) => {
+    const [model, splade] = [await embedder(origin, TINY, "q8"), await embedder(origin, SPLADE, "q8")];
+    assert.deepEqual(await model.search("a", [], 3), []);
+    assert.deepEqual(await splade.search("a", [], 3), []);
+    const controller = new AbortController();
+    controller.abort();
+    const reranker = await load(`${origin}/tests/fixtures/rerankers/bert/`, { dtype: "q8" });
+    for (const [one, args, code, word] of [
+      [model, ["", ["a"], 1], "empty_input", "query is empty"],
+      [model, [" \n", ["a"], 1], "empty_input", "query is empty"],
+      [model, [7, ["a"], 1], "invalid_input", "query is no string"],
+      [model, [["a"], ["a"], 1], "invalid_input", "query is no string"],
+      [model, ["a", ["a", 7], 1], "invalid_input", "document 1 is no string"],
+      [model, ["a", ["a", null], 1], "invalid_input", "document 1 is no string"],
+      [model, ["a", [null], 1], "invalid_input", "document 0 is no string"],
+      [model, ["a", [[1, 2], "a"], 1], "invalid_input", "document 0 is no string"],
+      [model, ["a", "b", 1], "invalid_input", "list of texts"],
+      [model, ["a", undefined, 1], "invalid_input", "list of texts"],
+      [model, ["a", ["b"], 0], "invalid_input", "k is 0"],
+      [model, ["a", [], 0], "invalid_input", "k is 0"],
+      [model, ["a", ["b"]], "invalid_input", "k is undefined"],
+      [model, ["a", ["b"], 1, { topK: 3 }], "invalid_input", "topK"],
+      [model, ["a", ["b"], 1, { returnDocuments: 1 }], "invalid_input", "returnDocuments"],
+      [model, ["a", ["b"], 1, { promptName: "x" }], "unknown_prompt", "x"],
+      [model, ["a", ["b"], 1, { signal: controller.signal }], "aborted", ""],
+      [model, ["a", [[1, 2, 3]], 1], "invalid_input", "dimensions"],
+      [model, ["a", [{ indices: [1], values: [1] }], 1], "wrong_model_kind", "dense"],
+      [splade, ["a", [[1, 2, 3]], 1], "wrong_model_kind", "sparse"],
+      [reranker, ["a", ["b"], 1], "wrong_model_kind", "reranker"],
+    ]) {
+      const error = await failure(() => one.search(...args));
+      assert.instanceOf(error, GossamerError, JSON.stringify(args));
+      assert.equal(error.code, code, error.message);
+      assert.include(error.message, word);
+    }
+    reranker.dispose();
   },
 
   "topK of nothing, and what it does not take": async () => {

@@ -82,6 +82,16 @@ pub(super) fn files(metadata: &Metadata, stream: &mut Stream) -> Result<Files> {
             metadata.file()
         )));
     }
+    // Files of decoders often say by their name alone that they are rerankers.
+    for key in ["general.name", "general.basename"] {
+        let name = metadata.text(key)?.unwrap_or_default();
+        if name.to_ascii_lowercase().contains("rerank") {
+            return Err(Error::UnsupportedModel(format!(
+                "{} is called {name:?} ({key}): a reranker, and rerankers in GGUF files are not supported; load the model from its safetensors",
+                metadata.file()
+            )));
+        }
+    }
     let wanted = metadata.text("general.architecture")?;
     let tensors = stream.tensors();
     let has_types = tensors

@@ -10,9 +10,9 @@ mod attention;
 mod skeleton;
 
 use self::skeleton::{Skeleton, State, Step, UNKNOWN, Used, mark};
-use crate::backend::{Activation, Gate, NormKind};
+use crate::backend::{Activation, Gate, NormKind, Pooling};
 use crate::error::{Error, Result};
-use crate::model::families::{Family, Names, NormNames};
+use crate::model::families::{ClassifierNames, Family, Names, NormNames};
 use crate::model::transformer::spec::Spec;
 use crate::weights::onnx::{Codes, Graph, Id, Placement, Plan};
 
@@ -38,7 +38,14 @@ pub enum Head {
         tied: bool,
     },
     /// Sequence classification, which gives rerankers their scores.
-    Classifier,
+    Classifier {
+        /// Number of labels.
+        labels: usize,
+        /// What makes one state of those of all tokens: that of the first, or the mean.
+        pooling: Pooling,
+    },
+    /// The logit of a decoder's next token.
+    NextToken,
     /// A projection of token states for late interaction.
     Late,
 }
@@ -68,7 +75,7 @@ const STATES: [&str; 3] = [
     "token_embeddings",
     "sentence_embedding",
 ];
-/// The output of a head for masked-language modelling.
+/// The output of a head for masked-language modelling, or for sequence classification.
 const LOGITS: &str = "logits";
 
 /// Finds the tensors of a model in the graph of `file`. Models without a blueprint are refused.
@@ -79,15 +86,19 @@ pub fn find(file: &str, graph: &Graph, blueprint: Option<&Blueprint>) -> Result<
         )))
     };
     let Some(blueprint) = blueprint else {
-        return refuse("DeBERTa-v2, static embeddings and heads");
+        return refuse("DeBERTa-v2, static embeddings and modules");
     };
     let (spec, family) = (&blueprint.spec, blueprint.family);
-    let mlm = match blueprint.head {
-        Head::None => None,
-        Head::Mlm { tied } => Some(tied),
-        Head::Classifier => return refuse("rerankers"),
+    let head = blueprint.head;
+    let is_decoder = |names: &ClassifierNames| names.dense.is_none();
+    match head {
+        Head::NextToken => return refuse("rerankers that are decoders"),
+        Head::Classifier { .. } if family.classifier.as_ref().is_none_or(is_decoder) => {
+            return refuse("rerankers that are decoders");
+        }
         Head::Late => return refuse("late-interaction models"),
-    };
+        Head::None | Head::Mlm { .. } | Head::Classifier { .. } => {}
+    }
     let is_covered = !spec.shared_layers && spec.embedding_size == spec.hidden_size;
     if !is_covered || !TESTED.contains(&family.name) {
         return refuse(&format!("the family {}", family.name));
@@ -104,7 +115,7 @@ pub fn find(file: &str, graph: &Graph, blueprint: Option<&Blueprint>) -> Result<
             placements: Vec::new(),
             zeros: Vec::new(),
         };
-        match finder.model(mlm) {
+        match finder.model(head) {
             Ok(output) => {
                 return Ok(Plan {
                     output: output.to_owned(),
@@ -169,17 +180,17 @@ impl Finder<'_> {
     }
 
     /// Follows the model from its output on. Gives the output.
-    fn model(&mut self, mlm: Option<bool>) -> Result<&'static str> {
+    fn model(&mut self, own: Head) -> Result<&'static str> {
         let graph = self.graph;
-        let states = STATES.iter().filter(|_| mlm.is_none());
+        let states = STATES.iter().filter(|_| own == Head::None);
         let known = states
             .chain([&LOGITS])
             .find_map(|name| Some((*name, graph.known(name)?)));
         let Some((output, id)) = known else {
-            let names = if mlm.is_some() {
-                LOGITS
-            } else {
+            let names = if own == Head::None {
                 "last_hidden_state, token_embeddings, sentence_embedding, logits"
+            } else {
+                LOGITS
             };
             return Err(self.refuse(&format!("it has none of the outputs {names}")));
         };
@@ -190,9 +201,12 @@ impl Finder<'_> {
             ))
         })?;
         let mut head = Vec::new();
-        if output == LOGITS {
+        if let Head::Classifier { labels, pooling } = own {
+            state = self.classifier(state, labels, pooling)?;
+            head = std::mem::take(&mut self.placements);
+        } else if output == LOGITS {
             state = self.mlm_head(state)?;
-            if mlm.is_none() {
+            if own == Head::None {
                 self.placements.clear();
             }
             head = std::mem::take(&mut self.placements);
@@ -203,7 +217,7 @@ impl Finder<'_> {
             self.plain(state)?;
         }
         self.encoder(state)?;
-        if let (Some(true), Some(decoder)) = (mlm, self.family.mlm.as_ref()) {
+        if let (Head::Mlm { tied: true }, Some(decoder)) = (own, self.family.mlm.as_ref()) {
             // As in other files, a tied decoder is left out.
             let words = self.placements.last().map(|words| words.weight.id);
             let same =
@@ -528,6 +542,8 @@ impl Finder<'_> {
             Activation::GeluTanh => matches!(found, mark::TANH | mark::FAST_GELU),
             Activation::Silu => found == mark::SIGMOID,
             Activation::Relu => found == mark::RELU,
+            // Nothing but that: approximations of GELU have one, too.
+            Activation::Tanh => marks & mark::ALL == mark::TANH,
             _ => false,
         };
         if fits && marks & (mark::SOFTMAX | mark::TURNED | mark::MEAN | mark::DIFFERENCE) == 0 {
@@ -636,6 +652,40 @@ impl Finder<'_> {
             self.place(format!("{prefix}{name}"), &table, &shape, 0, rows)?;
         }
         Ok(())
+    }
+
+    /// The head for sequence classification; gives the states of tokens that it is on.
+    fn classifier(&mut self, state: State, labels: usize, pooling: Pooling) -> Result<State> {
+        let Some(names) = self.family.classifier.as_ref() else {
+            return Err(self.refuse("its output is logits"));
+        };
+        let hidden = self.spec.hidden_size;
+        self.plain(state)?;
+        let output = self.linear(state)?;
+        let shape = [labels, hidden];
+        self.place_linear(names.output, &output, shape, (0, labels), true)?;
+        let mut state = output.of;
+        if let Some(module) = names.norm {
+            self.plain(state)?;
+            state = self.norm(module, state, hidden)?;
+        }
+        if let Some(module) = names.dense {
+            let dense = self.linear(state)?;
+            self.activated(names.activation, dense.marks, dense.step)?;
+            let bias = names.norm.is_none();
+            self.place_linear(module, &dense, [hidden; 2], (0, hidden), bias)?;
+            state = dense.of;
+        }
+        // Taking the first token's state leaves no mark, and a mean leaves one.
+        let usual = if pooling == Pooling::Mean {
+            mark::MEAN
+        } else {
+            0
+        };
+        if state.marks & mark::ALL != usual {
+            return Err(self.refuse("its head does not pool as that model's does"));
+        }
+        Ok(State { marks: 0, ..state })
     }
 
     /// The head for masked-language modelling; gives the states that it is on.
