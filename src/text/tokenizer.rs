@@ -19,6 +19,7 @@ use super::rules::{Direction, Rules};
 use super::settings::Settings;
 use super::template::{SpecialToken, Template};
 use crate::error::{Error, Result};
+use crate::full::Full;
 
 /// If a text has too many tokens, the error counts them exactly up to this number.
 pub(super) const COUNTED: usize = 100_000;
@@ -93,7 +94,7 @@ pub struct Tokenizer {
     /// The most characters of a text, if texts are cut before they are tokenised.
     characters: Option<usize>,
     /// What pairs of texts are put in, if the model is asked a question about them.
-    question: Option<Arc<Question>>,
+    question: Option<Full<Arc<Question>>>,
     /// A token that does not count at the end of an input.
     padding: Option<u32>,
     /// The ids of the mask token, or else of the end of a text, and of unknown text, by the files
@@ -191,12 +192,16 @@ impl Tokenizer {
     /// The same tokenizer for a reranker that is asked `question` about pairs of texts, if there is
     /// one, and whose score is that of the last token that is not `padding`.
     #[must_use]
-    pub fn with_question(&self, question: Option<Question>, padding: Option<u32>) -> Self {
+    pub fn with_question(
+        &self,
+        question: Option<Full<Arc<Question>>>,
+        padding: Option<u32>,
+    ) -> Self {
         Self {
             pipeline: Arc::clone(&self.pipeline),
             template: self.template,
             changes: self.changes.clone(),
-            question: question.map(Arc::new),
+            question,
             padding,
             ..*self
         }
@@ -204,7 +209,7 @@ impl Tokenizer {
 
     /// What pairs of texts are put in, if the model is asked a question about them.
     pub fn question(&self) -> Option<&Question> {
-        self.question.as_deref()
+        self.question.as_deref().map(AsRef::as_ref)
     }
 
     /// The same tokenizer, which cuts texts to this many characters before it tokenises them. It cuts
