@@ -1,4 +1,4 @@
-//! How a decoder's reranker is asked: the tokens of a [`Question`] about a query and a document.
+//! Tokenises a [`Question`] about a query and a document.
 
 use super::Tokens;
 use super::pipeline::Need;
@@ -8,7 +8,7 @@ use super::tokenizer::{COUNTED, Tokenizer, check_length};
 use crate::error::{Error, Result};
 
 impl Tokenizer {
-    /// Tokens of the question with empty texts.
+    /// The number of tokens of the question with empty texts.
     pub fn question_tokens(&self, question: &Question) -> Result<usize> {
         let mut tokens = 0;
         for piece in &question.plain {
@@ -46,8 +46,8 @@ impl Tokenizer {
             cut(pieces, &mut lists, rules.limit, left);
         }
         let mut ids = lists.concat();
-        // What has the length of the limit has its end replaced, too: the end of a text may have
-        // become one token with what follows.
+        // A question of exactly `limit` tokens has its end replaced, too: the end of a text may have
+        // merged into one token with what follows it.
         if ids.len() >= rules.limit {
             match self.direction(rules) {
                 Direction::Left => drop(ids.drain(..ids.len() - rules.limit)),
@@ -67,7 +67,7 @@ impl Tokenizer {
         })
     }
 
-    /// As many ids of a piece as can matter.
+    /// The ids of a piece. Ids beyond the limit are left out, since they are cut off later.
     fn part_ids(&self, text: &str, rules: Rules) -> Result<Vec<u32>> {
         let enough = rules.limit.saturating_add(1);
         let need = match self.direction(rules) {
@@ -79,9 +79,10 @@ impl Tokenizer {
         self.ids(text, need)
     }
 
-    /// The last tokens, which are the same whatever the texts are.
+    /// The last tokens of the question, which do not depend on the texts. They are the common suffix
+    /// of two questions.
     fn end_of(&self, pieces: &[Piece], prompt: &str) -> Result<Vec<u32>> {
-        // The two have no token in common, and differ in their number of tokens.
+        // These texts share no token, and have different numbers of tokens.
         let [first, second] = ["0", "1 2 3 4"].map(|text| {
             let ids = pieces
                 .iter()
@@ -96,8 +97,9 @@ impl Tokenizer {
     }
 }
 
-/// Cuts the pieces with texts: one has the room that the others leave. Of two, the query's has three
-/// quarters of it at most, and the document's what the query leaves.
+/// Truncates the pieces with texts to the room that the other pieces leave. If the query and the
+/// document are in two pieces, the query's gets at most three quarters of the room, and the
+/// document's gets the rest.
 fn cut(pieces: &[Piece], lists: &mut [Vec<u32>], limit: usize, left: bool) {
     let place = |part| pieces.iter().position(|piece| piece.contains(part));
     let (Some(query), Some(document)) = (place(&Part::Query), place(&Part::Document)) else {

@@ -1,5 +1,5 @@
-//! The text that rerankers of the kind of decoders read: a question about a query and a document, as
-//! parts with places for both.
+//! The text that a decoder reads when it is used as a reranker: a question about a query and a
+//! document, as parts with places for both.
 
 /// A part of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,16 +17,17 @@ pub enum Part {
 /// Parts that are tokenised as one text.
 pub type Piece = Vec<Part>;
 
-/// A question, and how it is cut.
+/// A question, and how it is truncated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     /// Without a prompt.
     pub plain: Vec<Piece>,
     /// With a prompt. None if it has no place for one.
     pub prompted: Option<Vec<Piece>>,
-    /// Whether a question that is too long is cut as a whole, and its last tokens, which do not
-    /// depend on the texts, put over what is then its end. That is what sentence-transformers does
-    /// with chat templates. Otherwise the pieces with texts are cut.
+    /// How a question that is too long is truncated. True: the whole question is truncated, and
+    /// then its last tokens are replaced by the template's last tokens, which do not depend on the
+    /// texts. sentence-transformers does this with chat templates. False: only the pieces with
+    /// texts are truncated.
     pub restored: bool,
 }
 

@@ -93,7 +93,7 @@ pub struct Tokenizer {
     truncation: Option<usize>,
     /// The most characters of a text, if texts are cut before they are tokenised.
     characters: Option<usize>,
-    /// What pairs of texts are put in, if the model is asked a question about them.
+    /// The question that pairs of texts are put into, if the model is a decoder that is asked one.
     question: Option<Full<Arc<Question>>>,
     /// A token that does not count at the end of an input.
     padding: Option<u32>,
@@ -189,8 +189,8 @@ impl Tokenizer {
         }
     }
 
-    /// The same tokenizer for a reranker that is asked `question` about pairs of texts, if there is
-    /// one, and whose score is that of the last token that is not `padding`.
+    /// The same tokenizer for a reranker. Pairs of texts are put into `question`, if there is one.
+    /// The score is that of the last token that is not `padding`.
     #[must_use]
     pub fn with_question(
         &self,
@@ -207,7 +207,7 @@ impl Tokenizer {
         }
     }
 
-    /// What pairs of texts are put in, if the model is asked a question about them.
+    /// The question that pairs of texts are put into, if the model is a decoder that is asked one.
     pub fn question(&self) -> Option<&Question> {
         self.question.as_deref().map(AsRef::as_ref)
     }
