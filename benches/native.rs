@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use gossamer::{Cpu, Embedder, EncodeOptions, Input, LoadOptions, Loader, WeightDtype};
+use gossamer::{Cpu, DotKernel, Embedder, EncodeOptions, Input, LoadOptions, Loader, WeightDtype};
 
 const DTYPES: [WeightDtype; 3] = [WeightDtype::F32, WeightDtype::Q8, WeightDtype::Q4];
 const TEXT: &str =
@@ -21,12 +21,16 @@ fn folder() -> PathBuf {
 }
 
 fn load(dtype: WeightDtype) -> Embedder<Cpu> {
+    load_on(Cpu::new(), dtype)
+}
+
+fn load_on(cpu: Cpu, dtype: WeightDtype) -> Embedder<Cpu> {
     let options = LoadOptions {
         model: "all-MiniLM-L6-v2".to_owned(),
         dtype: Some(dtype),
         ..LoadOptions::default()
     };
-    let loaded = Loader::new(Cpu::new(), options).read_dir(&folder());
+    let loaded = Loader::new(cpu, options).read_dir(&folder());
     loaded.expect("the model is complete")
 }
 
@@ -60,5 +64,20 @@ fn encoding(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, loading, tokenizing, encoding);
+/// The integer kernels that this processor can run, beside each other.
+fn kernels(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("kernel q8, 32 texts");
+    group.sample_size(10);
+    group.throughput(Throughput::Elements(32));
+    for kernel in DotKernel::native() {
+        let cpu = Cpu::with_kernel(kernel).expect("this processor can run it");
+        let embedder = load_on(cpu, WeightDtype::Q8);
+        let texts = vec![Input::from(TEXT); 32];
+        group.bench_function(kernel.name(), |bencher| {
+            bencher.iter(|| embedder.encode(texts.clone(), &EncodeOptions::default()));
+        });
+    }
+}
+
+criterion_group!(benches, loading, tokenizing, encoding, kernels);
 criterion_main!(benches);

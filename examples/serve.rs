@@ -17,6 +17,9 @@ use tokio::net::TcpListener;
 
 /// The largest body that is read, in bytes.
 const MAX_BODY: usize = 2 << 20;
+/// The most bytes of a refused body that are read and dropped. A client that is still sending when
+/// the connection closes may not see the response.
+const MAX_REFUSED_BODY: usize = 32 << 20;
 
 type Model = Embedder<Cpu>;
 
@@ -39,6 +42,8 @@ async fn answer(model: &Model, request: hyper::Request<Incoming>) -> Response {
     };
     // Unknown routes, wrong keys and announced sizes are answered before the body is read.
     if let Some(response) = admit(&request, &options) {
+        let mut rest = Limited::new(body, MAX_REFUSED_BODY);
+        while let Some(Ok(_)) = rest.frame().await {}
         return response;
     }
     // A body that is longer than it said, or that breaks off, is read as an empty one, which is refused.

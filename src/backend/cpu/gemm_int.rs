@@ -26,18 +26,17 @@ use crate::error::Result;
 
 /// Largest magnitude of an activation.
 const LIMIT: f32 = 127.0;
-/// Rows × panels of a tile. Its eight vectors of sums fit the registers together with weights and
-/// activations.
+/// Rows × panels of a tile of kernels that scale apart. Its eight vectors of sums fit the registers
+/// together with weights and activations.
 const CELLS: usize = 4;
-/// Groups whose integer sums are stored before they are scaled, in kernels with four elements of k
-/// to a lane.
+/// Groups whose integer sums are stored before they are scaled, in the relaxed SIMD kernels of wasm.
 ///
 /// V8 keeps integer sums in registers only in a loop that has no other values, so the scaling is a
 /// loop of its own, after several groups. They are few, so that the processor overlaps the scaling
 /// with the next groups' products. With three, the six groups of a row of 384, a common width, are
-/// two loops of the same length: 1 % faster in V8 than with four. Kernels with two elements of k to
-/// a lane scale at once: V8 keeps their sums in registers anyway, and Firefox takes a third longer
-/// with the separate loop.
+/// two loops of the same length: 1 % faster in V8 than with four. The other kernels scale at once:
+/// V8 keeps the sums of baseline SIMD in registers anyway, and Firefox takes a third longer with the
+/// separate loop.
 const PENDING_GROUPS: usize = 3;
 
 /// Integer sums of a tile that are not yet scaled, `[group][row][panel]`.
@@ -105,8 +104,10 @@ impl QuantizedRows {
             DotKernel::RelaxedU8 | DotKernel::Vnni => {
                 store(words::unsigned_bytes(&values), words);
             }
-            DotKernel::RelaxedI8 => store(words::bytes(&values), words),
-            DotKernel::I16 | DotKernel::Scalar => store(words::halves(&values), words),
+            DotKernel::RelaxedI8 | DotKernel::Sdot => store(words::bytes(&values), words),
+            DotKernel::Avx2 | DotKernel::Neon | DotKernel::I16 | DotKernel::Scalar => {
+                store(words::halves(&values), words);
+            }
         }
     }
 
@@ -153,9 +154,22 @@ pub fn strips<C: Codes>(
         }
         #[cfg(target_arch = "x86_64")]
         DotKernel::Vnni => {
-            // SAFETY: `DotKernel::detect` chooses this kernel only if the processor has the
-            // features.
+            // SAFETY: `Cpu` has this kernel only if the processor has the features.
             unsafe { vnni_strips(x, rows, weight, column, pending, out) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        DotKernel::Avx2 => {
+            // SAFETY: as above.
+            unsafe { avx2_strips(x, rows, weight, column, pending, out) }
+        }
+        #[cfg(target_arch = "aarch64")]
+        DotKernel::Sdot => {
+            // SAFETY: as above.
+            unsafe { sdot_strips(x, rows, weight, column, pending, out) }
+        }
+        #[cfg(target_arch = "aarch64")]
+        DotKernel::Neon => {
+            any_strips::<C, super::dot::aarch64::Neon>(x, rows, weight, column, pending, out);
         }
         #[cfg(any(test, not(all(target_arch = "wasm32", target_feature = "simd128"))))]
         DotKernel::Scalar => {
@@ -180,7 +194,7 @@ fn relaxed_strips<C: Codes>(
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512vnni,avx512vl")]
+#[target_feature(enable = "avx2,avx512vnni,avx512vl")]
 fn vnni_strips<C: Codes>(
     x: &QuantizedRows,
     rows: Range<usize>,
@@ -190,6 +204,32 @@ fn vnni_strips<C: Codes>(
     out: &mut [Strip],
 ) {
     any_strips::<C, super::dot::x86::Vnni>(x, rows, weight, column, pending, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn avx2_strips<C: Codes>(
+    x: &QuantizedRows,
+    rows: Range<usize>,
+    weight: &PackedInt<C>,
+    column: usize,
+    pending: &mut PendingSums,
+    out: &mut [Strip],
+) {
+    any_strips::<C, super::dot::x86::Avx2>(x, rows, weight, column, pending, out);
+}
+
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "dotprod")]
+fn sdot_strips<C: Codes>(
+    x: &QuantizedRows,
+    rows: Range<usize>,
+    weight: &PackedInt<C>,
+    column: usize,
+    pending: &mut PendingSums,
+    out: &mut [Strip],
+) {
+    any_strips::<C, super::dot::aarch64::Sdot>(x, rows, weight, column, pending, out);
 }
 
 #[inline(always)]
@@ -203,11 +243,10 @@ fn any_strips<C: Codes, D: Dot>(
 ) {
     let first = column / PANEL;
     let panels = first..weight.panels().min(first + GROUP / PANEL);
-    // Kernels with two elements to a lane widen weights; four rows share that work.
-    if D::DEPTH == 2 {
+    if D::PANELS == 1 {
         for (lane, panel) in (0..).step_by(PANEL).zip(panels) {
             let panel = [weight.panel(panel)];
-            for (rows, out) in cut(rows.clone(), 4).zip(out.chunks_mut(4)) {
+            for (rows, out) in cut(rows.clone(), D::ROWS).zip(out.chunks_mut(D::ROWS)) {
                 match rows.len() {
                     4 => tile::<C, D, 4, 1>(x, rows.start, &panel, pending, lane, out),
                     3 => tile::<C, D, 3, 1>(x, rows.start, &panel, pending, lane, out),
@@ -219,8 +258,14 @@ fn any_strips<C: Codes, D: Dot>(
     } else {
         for (lane, panel) in (0..).step_by(2 * PANEL).zip(panels.step_by(2)) {
             let pair = [weight.panel(panel), weight.panel(panel + 1)];
-            for (rows, out) in cut(rows.clone(), 2).zip(out.chunks_mut(2)) {
+            for (rows, out) in cut(rows.clone(), D::ROWS).zip(out.chunks_mut(D::ROWS)) {
                 match rows.len() {
+                    4 if D::ROWS == 4 => {
+                        tile::<C, D, 4, 2>(x, rows.start, &pair, pending, lane, out);
+                    }
+                    3 if D::ROWS == 4 => {
+                        tile::<C, D, 3, 2>(x, rows.start, &pair, pending, lane, out);
+                    }
                     2 => tile::<C, D, 2, 2>(x, rows.start, &pair, pending, lane, out),
                     _ => tile::<C, D, 1, 2>(x, rows.start, &pair, pending, lane, out),
                 }
@@ -247,12 +292,7 @@ fn tile<C: Codes, D: Dot, const R: usize, const P: usize>(
         let scales = panels.each_ref().map(|panel| &panel.scales[group]);
         add_scaled(sums, integers, row_scales, scales);
     };
-    if D::DEPTH == 2 {
-        for group in 0..x.groups {
-            let integers = dot::<C, D, R, P>(&words, panels, group);
-            add(&mut sums, group, integers.as_flattened());
-        }
-    } else {
+    if D::SCALES_APART {
         for groups in cut(0..x.groups, PENDING_GROUPS) {
             for (group, pending) in groups.clone().zip(&mut pending.0) {
                 let integers = dot::<C, D, R, P>(&words, panels, group);
@@ -266,6 +306,11 @@ fn tile<C: Codes, D: Dot, const R: usize, const P: usize>(
                 add(&mut total, group, &integers[..R * P]);
             }
             *sums = total;
+        }
+    } else {
+        for group in 0..x.groups {
+            let integers = dot::<C, D, R, P>(&words, panels, group);
+            add(&mut sums, group, integers.as_flattened());
         }
     }
     for (sums, out) in sums.iter().zip(out) {

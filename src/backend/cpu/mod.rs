@@ -73,6 +73,17 @@ impl Cpu {
         }
     }
 
+    /// The CPU with another integer kernel than the fastest, to compare them: they give the same
+    /// bits. None if this processor cannot run it.
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    pub fn with_kernel(kernel: DotKernel) -> Option<Self> {
+        let runs = kernel == DotKernel::Scalar || DotKernel::native().contains(&kernel);
+        runs.then(|| Self {
+            kernel,
+            pool: ScratchPool::default(),
+        })
+    }
+
     /// The integer kernel in use.
     pub fn kernel(&self) -> DotKernel {
         self.kernel

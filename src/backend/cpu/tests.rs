@@ -160,6 +160,14 @@ fn with_kernel(kernel: DotKernel) -> Cpu {
     }
 }
 
+/// The kernels that this build has and this engine computes exactly.
+fn kernels() -> Vec<DotKernel> {
+    #[cfg(target_arch = "wasm32")]
+    return vec![DotKernel::detect(), DotKernel::I16];
+    #[cfg(not(target_arch = "wasm32"))]
+    return DotKernel::native();
+}
+
 #[kernel_test]
 fn every_dot_kernel_gives_the_bits_of_the_scalar_one() {
     let mut random = Random(3);
@@ -187,11 +195,7 @@ fn every_dot_kernel_gives_the_bits_of_the_scalar_one() {
                     product.into_iter().map(f32::to_bits).collect::<Vec<_>>()
                 };
                 let scalar = run(DotKernel::Scalar);
-                let mut kernels = vec![DotKernel::detect()];
-                if cfg!(any(target_arch = "wasm32", target_arch = "x86_64")) {
-                    kernels.push(DotKernel::I16);
-                }
-                for kernel in kernels {
+                for kernel in kernels() {
                     let what = format!("{kernel:?} {dtype:?} {rows} × {out} × {input}");
                     assert_eq!(run(kernel), scalar, "{what}");
                 }
@@ -242,7 +246,10 @@ fn every_dot_kernel_gives_the_bits_of_the_scalar_one_on_any_shape_and_values() {
                 let product = values(&cpu, &product.unwrap());
                 product.into_iter().map(f32::to_bits).collect::<Vec<_>>()
             };
-            prop_assert_eq!(run(DotKernel::detect()), run(DotKernel::Scalar));
+            let scalar = run(DotKernel::Scalar);
+            for kernel in kernels() {
+                prop_assert_eq!(&run(kernel), &scalar, "{:?}", kernel);
+            }
         }
         Ok(())
     });
@@ -273,7 +280,9 @@ fn the_rotation_is_a_hadamard_matrix() {
 fn this_build_runs_the_kernel_it_was_made_for() {
     let kernel = DotKernel::detect();
     if cfg!(target_arch = "x86_64") {
-        assert!([DotKernel::Vnni, DotKernel::I16].contains(&kernel));
+        assert!([DotKernel::Vnni, DotKernel::Avx2, DotKernel::I16].contains(&kernel));
+    } else if cfg!(target_arch = "aarch64") {
+        assert!([DotKernel::Sdot, DotKernel::Neon].contains(&kernel));
     } else if cfg!(not(target_arch = "wasm32")) {
         assert_eq!(kernel, DotKernel::Scalar);
     } else if cfg!(not(feature = "relaxed-simd")) {
