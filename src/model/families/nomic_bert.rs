@@ -5,7 +5,7 @@
 
 use super::{
     BERT_HEADS, ClassifierNames, ExpertNames, Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names,
-    NormNames, attention_scale, bert, encoder, heads,
+    NormNames, OwnModule, attention_scale, bert, encoder, heads,
 };
 use crate::backend::{Activation, Gate, NormKind};
 use crate::error::Result;
@@ -45,7 +45,7 @@ pub const FAMILY: Family = Family {
     judge: None,
     instruction: None,
     m3_heads: false,
-    has_tasks: false,
+    own_module: OwnModule::None,
 };
 
 const ORIGINAL: Names = Names {
@@ -231,5 +231,6 @@ fn read(config: &Config, name: &str, original_activation: Activation) -> Result<
         },
         experts: None,
         adapters: None,
+        projection: None,
     })
 }

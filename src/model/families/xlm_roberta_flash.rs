@@ -2,7 +2,8 @@
 //! ones, and in jina-embeddings-v3 adapters of low rank, a set for each of several tasks.
 
 use super::{
-    BERT_HEADS, ClassifierNames, Family, MOST_ROWS, MOST_WIDTH, Names, NormNames, bert, roberta,
+    BERT_HEADS, ClassifierNames, Family, MOST_ROWS, MOST_WIDTH, Names, NormNames, OwnModule, bert,
+    roberta,
 };
 use crate::error::Result;
 use crate::model::families::config::Config;
@@ -49,7 +50,7 @@ pub const FAMILY: Family = Family {
     instruction: None,
     judge: None,
     m3_heads: false,
-    has_tasks: true,
+    own_module: OwnModule::Tasks,
 };
 
 /// The name that transformers has for the family.

@@ -495,6 +495,7 @@ impl EncoderBuilder<'_> {
                 layers.map(|index| self.layer(index)).collect()
             },
             final_norm: self.norm(|names| names.final_norm.map(str::to_owned)),
+            projection: self.projection(),
         }
     }
 
@@ -510,6 +511,17 @@ impl EncoderBuilder<'_> {
         Some(
             self.layout
                 .stacked(self.file, &stacked, input, true, precision),
+        )
+    }
+
+    fn projection(&mut self) -> Option<Linear> {
+        let width = self.spec.projection?;
+        let one = |names: &Names| vec![(names.projection.to_owned(), width)];
+        let stacked: StackedModules = self.spellings.iter().map(one).collect();
+        let (input, precision) = (self.spec.hidden_size, Precision::Sensitive);
+        Some(
+            self.layout
+                .stacked(self.file, &stacked, input, false, precision),
         )
     }
 

@@ -130,8 +130,11 @@ pub fn forward<B: Compute>(
         })?;
         x = pass.around(&x, layer.ffn_norms, |x| pass.feed_forward(x, layer))?;
     }
-    match encoder.final_norm {
-        Some(norm) => pass.norm(&x, None, norm),
+    if let Some(norm) = encoder.final_norm {
+        x = pass.norm(&x, None, norm)?;
+    }
+    match encoder.projection {
+        Some(linear) => pass.linear(&x, linear, Activation::Identity),
         None => Ok(x),
     }
 }

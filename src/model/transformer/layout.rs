@@ -134,6 +134,8 @@ pub struct Encoder {
     pub layers: Vec<Layer>,
     /// Norm of the last layer's output.
     pub final_norm: Option<Norm>,
+    /// Projection of the states after it.
+    pub projection: Option<Linear>,
     /// What adapters add to word embeddings and token types.
     pub embedding_adapters: Option<[LowRank; 2]>,
     /// Index of the task whose adapters are used.

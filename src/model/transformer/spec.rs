@@ -50,6 +50,15 @@ pub struct Spec {
     pub experts: Option<Experts>,
     /// Changes of the weights for each of several tasks.
     pub adapters: Option<Adapters>,
+    /// Width of the projection of the states after the last norm, if there is one.
+    pub projection: Option<usize>,
+}
+
+impl Spec {
+    /// Width of the states that heads take.
+    pub fn output_size(&self) -> usize {
+        self.projection.unwrap_or(self.hidden_size)
+    }
 }
 
 /// Experts in place of a feed-forward block (Shazeer et al. 2017): every token takes `top` of them.
