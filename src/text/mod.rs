@@ -2,6 +2,7 @@
 
 mod added;
 mod aligned;
+mod asking;
 pub mod batch;
 mod bpe;
 mod bytes;

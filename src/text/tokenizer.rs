@@ -19,6 +19,7 @@ use super::rules::{Direction, Rules};
 use super::settings::Settings;
 use super::template::{SpecialToken, Template};
 use crate::error::{Error, Result};
+use crate::full::Full;
 
 /// If a text has too many tokens, the error counts them exactly up to this number.
 pub(super) const COUNTED: usize = 100_000;
@@ -92,8 +93,8 @@ pub struct Tokenizer {
     truncation: Option<usize>,
     /// The most characters of a text, if texts are cut before they are tokenised.
     characters: Option<usize>,
-    /// What pairs of texts are put in, if the model is asked a question about them.
-    question: Option<Arc<Question>>,
+    /// The question that pairs of texts are put into, if the model is a decoder that is asked one.
+    question: Option<Full<Arc<Question>>>,
     /// A token that does not count at the end of an input.
     padding: Option<u32>,
     /// The ids of the mask token, or else of the end of a text, and of unknown text, by the files
@@ -188,23 +189,27 @@ impl Tokenizer {
         }
     }
 
-    /// The same tokenizer for a reranker that is asked `question` about pairs of texts, if there is
-    /// one, and whose score is that of the last token that is not `padding`.
+    /// The same tokenizer for a reranker. Pairs of texts are put into `question`, if there is one.
+    /// The score is that of the last token that is not `padding`.
     #[must_use]
-    pub fn with_question(&self, question: Option<Question>, padding: Option<u32>) -> Self {
+    pub fn with_question(
+        &self,
+        question: Option<Full<Arc<Question>>>,
+        padding: Option<u32>,
+    ) -> Self {
         Self {
             pipeline: Arc::clone(&self.pipeline),
             template: self.template,
             changes: self.changes.clone(),
-            question: question.map(Arc::new),
+            question,
             padding,
             ..*self
         }
     }
 
-    /// What pairs of texts are put in, if the model is asked a question about them.
+    /// The question that pairs of texts are put into, if the model is a decoder that is asked one.
     pub fn question(&self) -> Option<&Question> {
-        self.question.as_deref()
+        self.question.as_deref().map(AsRef::as_ref)
     }
 
     /// The same tokenizer, which cuts texts to this many characters before it tokenises them. It cuts

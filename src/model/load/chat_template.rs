@@ -1,19 +1,19 @@
-//! Chat templates of rerankers that are decoders: what they make of a query and a document.
+//! Renders the chat templates of rerankers that are decoders, for a query and a document.
 //!
-//! Templates are written in Jinja. What those of rerankers need of it is read: `set`, `if`, `for`,
-//! and expressions over messages, which have a role and a content. The contents are not known when
-//! the template is read, and only their places in the text are of interest. So a template that
-//! looks at a content, or has anything that is not known here, is refused by what it has.
+//! Templates are written in Jinja. The subset that rerankers use is implemented: `set`, `if`, `for`,
+//! and expressions over messages, which have a role and a content. The contents are unknown when the
+//! template is rendered, so the result has places for them. A template that examines a content, or
+//! uses anything else of Jinja, is an error that names it.
 
 use std::collections::BTreeMap;
 
 use crate::text::question::{Part, Piece};
 
-/// The most bytes of a template, and of a text that it makes.
+/// The most bytes of a template, and of a rendered text.
 const MOST_BYTES: usize = 1 << 16;
-/// The most tags that are obeyed, those in loops each time.
+/// The most tags that are executed. A tag in a loop counts each time.
 const MOST_TAGS: usize = 10_000;
-/// The most tags and brackets inside each other.
+/// The deepest nesting of tags and brackets.
 const DEEPEST: usize = 32;
 
 type Result<T> = std::result::Result<T, String>;
@@ -21,9 +21,9 @@ type Result<T> = std::result::Result<T, String>;
 /// A value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    /// Nothing that has been defined.
+    /// Jinja's undefined value.
     Undefined,
-    /// Nothing.
+    /// Jinja's none.
     None,
     /// True or false.
     Flag(bool),

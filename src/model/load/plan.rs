@@ -403,7 +403,7 @@ impl Planner<'_> {
         if question.is_some() || head.is_some() {
             let padding = padding(&body, head, &config)?;
             if question.is_some() || padding.is_some() {
-                asks = format!(" {question:?} {padding:?}");
+                asks = format!(" {:?} {padding:?}", question.as_deref());
                 tokenizer = Arc::new(tokenizer.with_question(question, padding));
             }
         }
@@ -601,7 +601,7 @@ impl Planner<'_> {
         let insists = self.kind == Some(Kind::Reranker) && !self.has_modules;
         let about = (family, insists, self.has_modules, is_decoder);
         let asked = Asked::read(self.files, entry, sentence, about)?;
-        self.insists |= matches!(asked, Asked::Judge(_));
+        self.insists |= matches!(asked, Asked::Judge(..));
         Ok(asked)
     }
 

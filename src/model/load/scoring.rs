@@ -2,11 +2,13 @@
 //! tensors; and of the question that a decoder is asked.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::backend::Pooling;
 use crate::error::{Error, Result};
+use crate::full::{self, Full};
 use crate::model::families::config::Config;
 use crate::model::families::{Family, Judge};
 use crate::model::load::chat_template;
@@ -20,6 +22,9 @@ use crate::model::transformer::layout::{Encoder, Linear};
 use crate::model::transformer::spec::Spec;
 use crate::text::Tokenizer;
 use crate::text::question::{Part, Piece, Question};
+
+/// What the common build lacks, for its error.
+const DECODERS: &str = "rerankers that are decoders";
 
 /// The most labels of a head.
 const MOST_LABELS: usize = 1 << 16;
@@ -212,7 +217,8 @@ fn read(
     files: &Files,
     entry: &ModuleEntry,
     sentence: &Sentence,
-) -> Result<std::result::Result<Question, String>> {
+) -> Result<std::result::Result<Full<Arc<Question>>, String>> {
+    full::need(DECODERS)?;
     let mut values = BTreeMap::new();
     values.insert(
         "add_generation_prompt".to_owned(),
@@ -253,11 +259,18 @@ fn read(
     };
     let plain = render(&[Part::Query, Part::Document]);
     let prompted = render(&[Part::Prompt, Part::Query, Part::Document]);
-    Ok(plain.map(|plain| Question {
-        plain: vec![plain],
-        prompted: prompted.ok().map(|piece| vec![piece]),
-        restored: true,
-    }))
+    let plain = match plain {
+        Ok(plain) => plain,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let question = Full::new(DECODERS, || {
+        Arc::new(Question {
+            plain: vec![plain],
+            prompted: prompted.ok().map(|piece| vec![piece]),
+            restored: true,
+        })
+    });
+    question.map(Ok)
 }
 
 /// What pairs of texts are put in.
@@ -265,9 +278,9 @@ pub(super) enum Asked {
     /// Nothing: they are one after the other, as the tokenizer has it.
     Pair,
     /// A question of the model's chat template.
-    Template(Question),
+    Template(Full<Arc<Question>>),
     /// The question of the family's authors, since the caller insists on a reranker.
-    Judge(&'static Judge),
+    Judge(&'static Judge, Full<Arc<Question>>),
 }
 
 impl Asked {
@@ -301,7 +314,10 @@ impl Asked {
             _ => return Ok(Self::Pair),
         };
         match family.judge {
-            Some(judge) if insists => Ok(Self::Judge(judge)),
+            Some(judge) if insists => {
+                let question = || Arc::new(Question::marked(judge.question, judge.prompted));
+                Ok(Self::Judge(judge, Full::new(DECODERS, question)?))
+            }
             Some(_) if !has_modules => Err(Error::UnsupportedModel(format!(
                 "the model cannot be used as a reranker: {reason}; load it with kind \"reranker\" to ask it as the rerankers of the family {} are asked by their authors",
                 family.name
@@ -313,18 +329,17 @@ impl Asked {
     }
 
     /// The question, if there is one.
-    pub fn question(self) -> Option<Question> {
+    pub fn question(self) -> Option<Full<Arc<Question>>> {
         match self {
             Self::Pair => None,
-            Self::Template(question) => Some(question),
-            Self::Judge(judge) => Some(Question::marked(judge.question, judge.prompted)),
+            Self::Template(question) | Self::Judge(_, question) => Some(question),
         }
     }
 
     /// The tokens for yes and for no, where the files do not say which.
     pub fn answers(&self) -> [&'static str; 2] {
         match self {
-            Self::Judge(judge) => judge.answers,
+            Self::Judge(judge, _) => judge.answers,
             Self::Pair | Self::Template(_) => ["yes", "no"],
         }
     }
@@ -332,7 +347,7 @@ impl Asked {
     /// Whether scores are probabilities unless the files say otherwise.
     pub fn sigmoid(&self) -> bool {
         match self {
-            Self::Judge(judge) => judge.sigmoid,
+            Self::Judge(judge, _) => judge.sigmoid,
             Self::Pair | Self::Template(_) => true,
         }
     }

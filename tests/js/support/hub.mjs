@@ -60,6 +60,8 @@ const MODELS = {
   "prithivida/Splade_PP_en_v1": { folder: `${FIXTURES}tiny-splade/` },
   "colbert-ir/colbertv2.0": { folder: `${FIXTURES}colbert/stanford/`, silent: true },
   "cross-encoder/ms-marco-MiniLM-L6-v2": { folder: `${FIXTURES}rerankers/bert/`, silent: true },
+  "Qwen/Qwen3-Reranker-0.6B": { folder: `${FIXTURES}rerankers/qwen3-bare/`, silent: true },
+  "mixedbread-ai/mxbai-rerank-base-v2": { folder: `${FIXTURES}rerankers/qwen2-bare/`, silent: true },
   "Qwen/Qwen3-Embedding-0.6B": { folder: `${FIXTURES}tiny-qwen3/`, silent: true },
   "Qwen/Qwen3-Embedding-0.6B-GGUF": {
     folder: `${FIXTURES}gguf/`,
