@@ -23,13 +23,16 @@ export interface Known {
   file: string | undefined;
   /** The names of all files. */
   names?: Iterable<string> | undefined;
+  /** Whether an adapter is merged into it. */
+  hasAdapter?: boolean;
 }
 
 /**
  * The build for a model. If it turns out to be the wrong one while the model is loaded, the loader
  * takes the full build then (see {@link needsFull}); that costs time, and nothing else.
  */
-export function chooseBuild({ device = "cpu", file, names }: Known): Build {
+export function chooseBuild({ device = "cpu", file, names, hasAdapter }: Known): Build {
+  if (hasAdapter) return "full";
   if (device !== "cpu" && (globalThis.navigator as { gpu?: unknown } | undefined)?.gpu) return "full";
   if (file !== undefined) return FOREIGN.test(file) ? "full" : "common";
   const all = new Set(names ?? []);
