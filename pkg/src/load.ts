@@ -63,7 +63,13 @@ export async function loadModel(host: Host, source: ModelSource, all: WrapOption
   const onProgress = options.onProgress && reporter(options.onProgress, onWarning);
   // Compiles while the network and the cache respond.
   const hasAdapter = place !== base;
-  const likely = chooseBuild({ device: options.device, file, names: place.names, hasAdapter });
+  const likely = chooseBuild({
+    model: place.model,
+    device: options.device,
+    file,
+    names: place.names,
+    hasAdapter,
+  });
   const isLikely = file !== undefined || hasAdapter || isUsual(place.model);
   const settle = isLikely ? foresee(host, likely, !options.workers) : () => {};
   for (let tries = 1; ; tries++) {
@@ -197,10 +203,10 @@ class Loading {
       if (file !== undefined && listing?.has(file)) progress.initiate(file);
       if (this.#source.isRemote) source.start(listing, file);
       const loaderOptions = this.#loaderOptions(listing, file);
-      const { device } = loaderOptions;
+      const { device, model } = loaderOptions;
       const names = listing?.keys() ?? this.#source.names;
       const hasAdapter = this.#adapter !== undefined;
-      this.#build = this.#full ? "full" : chooseBuild({ device, file, names, hasAdapter });
+      this.#build = this.#full ? "full" : chooseBuild({ model, device, file, names, hasAdapter });
       this.#settle(this.#build);
       const task = { listing, loaderOptions, progress, signal, source };
       const engine = workers > 0 ? await this.#pool(workers, task) : await this.#local(task);

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::backend::{Activation, Gate, NormKind};
 use crate::error::Result;
+use crate::full::Full;
 use crate::model::families::config::Config;
 use crate::model::transformer::rope;
 use crate::model::transformer::spec::{Biases, Experts, LayerSpec, Positions, Spec};
@@ -110,6 +111,7 @@ fn moe(config: &Config) -> Result<Spec> {
     config.only("ffn_div", &[1.into()])?;
     let count = config.size("num_experts", MOST_EXPERTS)?;
     let every = config.size("moe_every_n_layers", MOST_LAYERS)?;
+    let top = config.size("moe_top_k", count)?;
     let layers = spec
         .layers
         .iter()
@@ -128,10 +130,7 @@ fn moe(config: &Config) -> Result<Spec> {
             ffn_down: config.flag("mlp_fc2_bias", false)?,
             norm: true,
         },
-        experts: Some(Experts {
-            count,
-            top: config.size("moe_top_k", count)?,
-        }),
+        experts: Some(Full::new("experts", || Experts { count, top })?),
         ..spec
     })
 }

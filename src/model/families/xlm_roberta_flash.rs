@@ -6,6 +6,7 @@ use super::{
     roberta,
 };
 use crate::error::Result;
+use crate::full::Full;
 use crate::model::families::config::Config;
 use crate::model::transformer::rope;
 use crate::model::transformer::spec::{Adapters, LayerSpec, Positions, Spec};
@@ -112,7 +113,7 @@ fn spec(config: &Config) -> Result<Spec> {
 }
 
 /// The tasks that a model has adapters for.
-fn adapters(config: &Config) -> Result<Option<Adapters>> {
+fn adapters(config: &Config) -> Result<Option<Full<Adapters>>> {
     const FIELD: &str = "lora_adaptations";
     const MOST: usize = 64;
     let Some(names) = config.get(FIELD) else {
@@ -134,5 +135,6 @@ fn adapters(config: &Config) -> Result<Option<Adapters>> {
         reason = "f32, as in the reference"
     )]
     let scale = (config.positive("lora_alpha", 1.0)? / rank as f64) as f32;
-    Ok(Some(Adapters { rank, scale, tasks }))
+    let adapters = Adapters { rank, scale, tasks };
+    Full::new("adapters of tasks", || adapters).map(Some)
 }

@@ -261,7 +261,7 @@ impl<B: Backend> Checkpoint<B> {
         for target in reading.targets.iter().flatten() {
             // The store has the hashes of stacks.
             if let Target::Plain(plain) = target
-                && !matches!(plain.slot, Slot::Stack { .. })
+                && !matches!(plain.slot, Slot::Stack(_))
             {
                 self.fingerprint = self.fingerprint.wrapping_add(plain.hash.0);
             }

@@ -10,7 +10,7 @@ use crate::model::load::fingerprint::Fingerprint;
 use crate::model::load::lora::Merge;
 use crate::model::transformer::candle::Collected;
 use crate::model::transformer::forward::Weights;
-use crate::model::transformer::layout::{Layout, MatrixId, Slot};
+use crate::model::transformer::layout::{Layout, MatrixId, Slot, StackSlot};
 use crate::weights::quantized::levels::{self, Levels};
 
 /// The weights that have been stored so far.
@@ -145,11 +145,12 @@ impl<B: Backend> Store<B> {
                     cpu.set_row(one, 0, values);
                 })?;
             }
-            Slot::Stack {
-                matrix,
-                rows,
-                transposed,
-            } => {
+            Slot::Stack(stack) => {
+                let StackSlot {
+                    matrix,
+                    rows,
+                    transposed,
+                } = *stack;
                 let (index, row) = (row / rows, row % rows);
                 let own = Slot::Rows {
                     matrix: matrix + index,
