@@ -42,6 +42,30 @@ impl<T> Full<T> {
     }
 }
 
+impl<T> Full<T> {
+    /// What `make` makes of the value.
+    #[cfg_attr(
+        not(feature = "full"),
+        expect(unused_variables, reason = "there is no value")
+    )]
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Full<U> {
+        #[cfg(feature = "full")]
+        return Full(make(self.0));
+        #[cfg(not(feature = "full"))]
+        match self.0 {}
+    }
+}
+
+impl<T> Full<Result<T>> {
+    /// The value, unless it is an error.
+    pub fn transposed(self) -> Result<Full<T>> {
+        #[cfg(feature = "full")]
+        return self.0.map(Full);
+        #[cfg(not(feature = "full"))]
+        match self.0 {}
+    }
+}
+
 impl<T> Deref for Full<T> {
     type Target = T;
 

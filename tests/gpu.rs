@@ -201,7 +201,12 @@ fn every_family_head_and_dtype_equals_the_cpu() {
 #[test]
 fn late_interaction_equals_the_cpu() {
     let texts = texts("tiny-texts.json");
-    for name in ["colbert/stanford", "colbert/multi-vector", "colbert/pylate"] {
+    for name in [
+        "colbert/stanford",
+        "colbert/stanford-flash",
+        "colbert/multi-vector",
+        "colbert/pylate",
+    ] {
         for (dtype, least) in [(WeightDtype::F32, 0.99999), (WeightDtype::Q8, 0.999)] {
             let embedder = load_on(gpu(), &fixture(name), dtype, &[], 1 << 20).unwrap();
             let cpu = load(&fixture(name), dtype);

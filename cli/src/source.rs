@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use gossamer::backend::Backend;
-use gossamer::{Download, Embedder, Kind, Listed, LoadOptions, Loader, Pooling};
+use gossamer::{Adapter, Download, Embedder, Kind, Listed, LoadOptions, Loader, Pooling};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::hub::Repository;
@@ -36,6 +36,10 @@ pub struct Stated {
     /// A prompt by its name, such as `query=find: `; may be given several times. Replaces the model's prompts
     #[arg(long, value_name = "NAME=TEXT", value_parser = prompt)]
     prompt: Vec<(String, String)>,
+    /// A `LoRA` adapter to merge into the weights: `ID` or `ID@REVISION` of the Hub, a folder such as ./adapter, or the
+    /// name of one in the model's own folder `adapters`
+    #[arg(long, value_name = "ADAPTER")]
+    adapter: Option<String>,
     /// The most tokens of a text; by default as the model's files say
     #[arg(long, value_name = "N")]
     max_tokens: Option<usize>,
@@ -60,10 +64,14 @@ impl Stated {
             normalize: self.normalize,
             prompts: prompts.map(|prompts| prompts.iter().cloned().collect()),
             max_tokens: self.max_tokens,
+            adapter: self.adapter.as_deref().map(Adapter::from),
             ..options
         }
     }
 }
+
+/// Where the files of an adapter are asked for that is in another place than the model.
+const ADAPTER: &str = "@adapter";
 
 /// Parses the value of `--download`.
 pub fn download(name: &str) -> Result<Download, gossamer::Error> {
@@ -84,6 +92,22 @@ pub fn load<B: Backend>(
     if options.model.is_empty() {
         source.clone_into(&mut options.model);
     }
+    let adapter = match &mut options.adapter {
+        Some(adapter) if adapter.name.contains('/') => {
+            ADAPTER.clone_into(&mut adapter.folder);
+            Some(Files::find(&adapter.name, "adapter_config.json")?)
+        }
+        _ => None,
+    };
+    let open = |name: &str, bar: &ProgressBar| {
+        let own = name
+            .strip_prefix(ADAPTER)
+            .and_then(|name| name.strip_prefix('/'));
+        match (&adapter, own) {
+            (Some(files), Some(name)) => files.open(name, bar),
+            _ => files.open(name, bar),
+        }
+    };
     let mut chosen = options.choose(&files.list(options.download)?);
     let mut refused = None;
     let embedder = loop {
@@ -99,7 +123,7 @@ pub fn load<B: Backend>(
         };
         let bar = bar(&options.model)?;
         let loader = Loader::new(backend()?, options);
-        let embedder = loader.read_files(|file| files.open(file, &bar));
+        let embedder = loader.read_files(|file| open(file, &bar));
         bar.finish_and_clear();
         match embedder {
             Err(error) if !chosen.is_empty() && is_refusal(&error) => {
@@ -117,8 +141,10 @@ pub fn load<B: Backend>(
     if let Some(warning) = embedder.info().warning() {
         eprintln!("gossamer: {warning}: {}", advice(embedder.info().assumed));
     }
-    if let Files::Hub(repository) = &files {
-        repository.note();
+    for files in [Some(&files), adapter.as_ref()].into_iter().flatten() {
+        if let Files::Hub(repository) = files {
+            repository.note();
+        }
     }
     Ok(embedder)
 }

@@ -4,6 +4,9 @@ import { GossamerError } from "./errors.js";
 import type { Build } from "./host.js";
 import type { Device } from "./types.js";
 
+/** Models that only the full build has: with experts, and with adapters of tasks. */
+const FULL_ID = /-moe$|jina-embeddings-v3$/i;
+
 /** Weight files that only the full build reads. */
 const FOREIGN = /\.(gguf|onnx|bin|pth?)$/i;
 
@@ -18,18 +21,23 @@ const FOREIGN_ID = /gguf|onnx|^(xenova|sentence-transformers)\//i;
 
 /** What is known about a model before it is loaded. */
 export interface Known {
+  /** Its name. */
+  model: string;
   device: Device | undefined;
   /** The weight file, if one is named. */
   file: string | undefined;
   /** The names of all files. */
   names?: Iterable<string> | undefined;
+  /** Whether an adapter is merged into it. */
+  hasAdapter?: boolean;
 }
 
 /**
  * The build for a model. If it turns out to be the wrong one while the model is loaded, the loader
  * takes the full build then (see {@link needsFull}); that costs time, and nothing else.
  */
-export function chooseBuild({ device = "cpu", file, names }: Known): Build {
+export function chooseBuild({ model, device = "cpu", file, names, hasAdapter }: Known): Build {
+  if (hasAdapter || FULL_ID.test(model)) return "full";
   if (device !== "cpu" && (globalThis.navigator as { gpu?: unknown } | undefined)?.gpu) return "full";
   if (file !== undefined) return FOREIGN.test(file) ? "full" : "common";
   const all = new Set(names ?? []);

@@ -16,10 +16,11 @@ import { PoolLoader } from "./pool/loader.js";
 import type { Pool } from "./pool/pool.js";
 import { Remote } from "./pool/remote.js";
 import { careful, ProgressReport, reporter } from "./progress.js";
+import { Adapted, ownAdapter } from "./sources/adapter.js";
 import { Ahead } from "./sources/ahead.js";
 import { choices, EIGHTHS } from "./sources/choice.js";
 import { resolveSource } from "./sources/resolve.js";
-import type { Listing, OpenFile, Source } from "./sources/source.js";
+import type { AdapterFolder, Listing, OpenFile, Source } from "./sources/source.js";
 import { WRAP, type WrapOptions } from "./sources/wrap.js";
 import { Transfer } from "./transfer.js";
 import type { Device, LoadOptions, ModelSource, WeightDtype } from "./types.js";
@@ -48,7 +49,8 @@ export async function loadModel(host: Host, source: ModelSource, all: WrapOption
   checkWorkers(options.workers);
   checkDevice(options.device);
   const { [WRAP]: wrap = (place: Source) => place } = all;
-  const place = wrap(resolveSource(source, { ...options, onWarning }, host));
+  const base = wrap(resolveSource(source, { ...options, onWarning }, host));
+  const place = adapted(base, { ...options, onWarning }, host);
   const offline =
     options.offline ?? isSet(host.variable?.("HF_HUB_OFFLINE") || host.variable?.("TRANSFORMERS_OFFLINE"));
   // A cached model is loaded without checking its kind again, so a model loaded with `kind` is not
@@ -60,8 +62,15 @@ export async function loadModel(host: Host, source: ModelSource, all: WrapOption
   const wanted = { place, dtype, file, sha256, offline, signal, warn: onWarning, damaged };
   const onProgress = options.onProgress && reporter(options.onProgress, onWarning);
   // Compiles while the network and the cache respond.
-  const likely = chooseBuild({ device: options.device, file, names: place.names });
-  const isLikely = file !== undefined || isUsual(place.model);
+  const hasAdapter = place !== base;
+  const likely = chooseBuild({
+    model: place.model,
+    device: options.device,
+    file,
+    names: place.names,
+    hasAdapter,
+  });
+  const isLikely = file !== undefined || hasAdapter || isUsual(place.model);
   const settle = isLikely ? foresee(host, likely, !options.workers) : () => {};
   for (let tries = 1; ; tries++) {
     const visit = cache ? await visited(cache.visit(wanted), signal) : passing(wanted);
@@ -82,6 +91,15 @@ export async function loadModel(host: Host, source: ModelSource, all: WrapOption
       if (!again || tries === MOST_TRIES) throw error;
     }
   }
+}
+
+/** The model with the adapter of the options. Those about the model's place are not about the adapter's. */
+function adapted(base: Source, options: Options, host: Host): Source {
+  const { adapter, endpoint, token, stallTimeout, cache, onWarning } = options;
+  if (adapter === undefined) return base;
+  const own = ownAdapter(adapter);
+  const common = { endpoint, token, stallTimeout, cache, onWarning };
+  return new Adapted(base, own ?? resolveSource(adapter, common, host));
 }
 
 /**
@@ -123,10 +141,12 @@ class Loading {
   #build: Build = "common";
   /** Whether to take the full build in any case. */
   readonly #full: boolean;
+  /** The adapter to merge. A model from the cache has it already. */
+  readonly #adapter: AdapterFolder | undefined;
 
   constructor(
     host: Host,
-    { source, sha256, file, full = false, saves = false }: Visit,
+    { source, sha256, file, adapter, full = false, saves = false }: Visit,
     options: Options,
     settle: (build: Build) => void,
     warn: (warning: GossamerError) => void,
@@ -139,6 +159,7 @@ class Loading {
     this.#options = options;
     this.#sha256 = sha256;
     this.#file = file;
+    this.#adapter = adapter;
     this.#saveable = saves || options.saveable === true;
   }
 
@@ -146,7 +167,8 @@ class Loading {
     const { signal, download } = this.#options;
     const listing = await this.#source.list?.(signal);
     if (listing) this.#checkPins([...listing.keys()], "has no such file");
-    if (this.#file !== undefined) return this.#attempt(listing, this.#file);
+    // The files that a choice would prefer may be ONNX files, into which nothing is merged.
+    if (this.#file !== undefined || this.#adapter) return this.#attempt(listing, this.#file);
     if (!listing) return download === "small" ? this.#smallest() : this.#attempt(listing, undefined);
     const files = choices(listing, this.#options);
     for (let at = 0; ; at++) {
@@ -181,9 +203,10 @@ class Loading {
       if (file !== undefined && listing?.has(file)) progress.initiate(file);
       if (this.#source.isRemote) source.start(listing, file);
       const loaderOptions = this.#loaderOptions(listing, file);
-      const { device } = loaderOptions;
+      const { device, model } = loaderOptions;
       const names = listing?.keys() ?? this.#source.names;
-      this.#build = this.#full ? "full" : chooseBuild({ device, file, names });
+      const hasAdapter = this.#adapter !== undefined;
+      this.#build = this.#full ? "full" : chooseBuild({ model, device, file, names, hasAdapter });
       this.#settle(this.#build);
       const task = { listing, loaderOptions, progress, signal, source };
       const engine = workers > 0 ? await this.#pool(workers, task) : await this.#local(task);
@@ -220,7 +243,19 @@ class Loading {
     );
     const sha256 = { ...Object.fromEntries(hashes), ...this.#sha256 };
     const stated = { pooling, normalize, prompts, maxTokens };
-    return { model, revision, dtype, file, kind, ...stated, sha256, saveable: this.#saveable, device };
+    const adapter = this.#adapter;
+    return {
+      model,
+      revision,
+      dtype,
+      file,
+      kind,
+      adapter,
+      ...stated,
+      sha256,
+      saveable: this.#saveable,
+      device,
+    };
   }
 
   /**

@@ -53,6 +53,7 @@ const LOAD: Readonly<Record<keyof LoadOptions, Rule>> = {
   download: DOWNLOAD,
   sha256: HASHES,
   kind: TEXT,
+  adapter: ANY,
   pooling: POOLING,
   normalize: FLAG,
   prompts: PROMPTS,

@@ -132,6 +132,13 @@ export interface LoadOptions {
    */
   kind?: ModelKind | undefined;
   /**
+   * A LoRA adapter, as PEFT saves it, to merge into the weights while these load: a Hub id, an address,
+   * a folder or files, as for the model, or the name of an adapter in the model's own folder `adapters`
+   * (`"retrieval"` of jina-embeddings-v5). It must have been trained on this model. `info.lora`
+   * describes it, and `spaceId` differs.
+   */
+  adapter?: ModelSource | undefined;
+  /**
    * How token states become a vector, instead of what the model's own files say. The results of
    * several modes are concatenated. Without this option and without `modules.json` (repositories of
    * ONNX files often have none), the assumption of sentence-transformers is followed, with a
@@ -793,6 +800,11 @@ export interface ModelInfo {
   files: string[];
   /** What the option `kind` made the loader ignore in the model's files: classes, code, tensors. */
   leftOut?: string[];
+  /**
+   * The LoRA adapter that is merged into the weights: its name, the model that it was trained on, as
+   * its settings name that, and its rank.
+   */
+  lora?: { adapter: string; base?: string; rank: number };
   /** What is assumed of a model without modules.json that was loaded without `pooling`: a pooling mode, or `"splade"`. */
   assumed?: string;
   /** What the model's own files say otherwise than the options of `load`, by the name of the option. */

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::maps::map;
 use crate::model::families::config::Config;
 use crate::model::kind::Kind;
+use crate::model::load::lora::LoraInfo;
 use crate::model::transformer::route::Road;
 
 /// Texts that a model expects before its inputs, by name.
@@ -165,6 +166,8 @@ pub struct Info {
     pub similarity: String,
     /// The kind that the caller insisted on, if the model's files say something else.
     pub kind: Option<Kind>,
+    /// The `LoRA` adapter that is merged into the weights.
+    pub lora: Option<LoraInfo>,
     /// What is ignored because the caller insisted on a kind: classes, code, tensors.
     pub left_out: Vec<String>,
     /// The head that was assumed because the model has no modules.json and the caller stated none: the name of a pooling mode,

@@ -17,7 +17,7 @@ mod normalizer;
 mod pair;
 mod pair_tokens;
 mod parts;
-mod pattern;
+pub(crate) mod pattern;
 mod pipeline;
 mod pre_tokenizer;
 pub mod question;

@@ -33,6 +33,7 @@ pub struct LoadRequest {
     pub dtype: Option<String>,
     pub file: Option<String>,
     pub kind: Option<String>,
+    pub adapter: Option<AdapterRequest>,
     pub pooling: Option<Vec<String>>,
     pub normalize: Option<bool>,
     pub prompts: Option<BTreeMap<String, String>>,
@@ -42,6 +43,13 @@ pub struct LoadRequest {
     pub saveable: bool,
     #[serde(default)]
     pub sha256: BTreeMap<String, String>,
+}
+
+/// An adapter among the options.
+#[derive(Deserialize)]
+pub struct AdapterRequest {
+    pub name: String,
+    pub folder: String,
 }
 
 /// [`Step`] as an object.
@@ -185,6 +193,8 @@ pub struct ModelInfo<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     left_out: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
+    lora: Option<LoraInfo<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     assumed: Option<&'a str>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     overridden: BTreeMap<&'a str, &'a serde_json::Value>,
@@ -200,6 +210,15 @@ pub struct ModelInfo<'a> {
     similarity: &'a str,
     normalized: bool,
     space_id: String,
+}
+
+/// `ModelInfo::lora`.
+#[derive(Serialize)]
+struct LoraInfo<'a> {
+    adapter: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base: Option<&'a str>,
+    rank: usize,
 }
 
 /// `ModelInfo::stored`.
@@ -240,6 +259,11 @@ pub fn info(embedder: &Embedder<Either>) -> ModelInfo<'_> {
         }),
         files: &info.files,
         left_out: &info.left_out,
+        lora: info.lora.as_ref().map(|lora| LoraInfo {
+            adapter: &lora.adapter,
+            base: lora.base.as_deref(),
+            rank: lora.rank,
+        }),
         assumed: info.assumed,
         overridden: map(info
             .overridden

@@ -65,6 +65,10 @@ impl Loader {
             // The package chooses the file, before there is a loader.
             download: crate::Download::Auto,
             kind: options.kind.as_deref().map(Kind::from_name).transpose()?,
+            adapter: options.adapter.map(|adapter| crate::Adapter {
+                name: adapter.name,
+                folder: adapter.folder,
+            }),
             pooling: options
                 .pooling
                 .map(|names| Pooling::list(&names))

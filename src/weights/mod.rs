@@ -86,7 +86,7 @@ impl Stream {
     }
 
     /// Takes the next bytes.
-    pub fn push(&mut self, bytes: &[u8], visitor: &mut impl Visitor) -> Result<()> {
+    pub fn push(&mut self, bytes: &[u8], visitor: &mut dyn Visitor) -> Result<()> {
         match self {
             Self::Safetensors(stream) => stream.push(bytes, visitor),
             Self::Torch(stream) => stream.push(bytes, visitor),

@@ -65,7 +65,7 @@ impl Stream {
     }
 
     /// Takes the next bytes.
-    pub fn push(&mut self, mut bytes: &[u8], visitor: &mut impl Visitor) -> Result<()> {
+    pub fn push(&mut self, mut bytes: &[u8], visitor: &mut dyn Visitor) -> Result<()> {
         while !bytes.is_empty() {
             let taken = self.take(bytes, visitor)?;
             self.received += taken as u64;
@@ -100,7 +100,7 @@ impl Stream {
     }
 
     /// Consumes some of `bytes`, which are not empty, and returns how many.
-    fn take(&mut self, bytes: &[u8], visitor: &mut impl Visitor) -> Result<usize> {
+    fn take(&mut self, bytes: &[u8], visitor: &mut dyn Visitor) -> Result<usize> {
         match &mut self.state {
             State::Length(length) => {
                 let taken = bytes.len().min(8 - length.len());

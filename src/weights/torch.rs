@@ -75,7 +75,7 @@ impl Stream {
     }
 
     /// Takes the next bytes.
-    pub fn push(&mut self, mut bytes: &[u8], visitor: &mut impl Visitor) -> Result<()> {
+    pub fn push(&mut self, mut bytes: &[u8], visitor: &mut dyn Visitor) -> Result<()> {
         self.received += bytes.len() as u64;
         while !bytes.is_empty() {
             match self.state {
@@ -136,7 +136,7 @@ impl Stream {
     }
 
     /// Reads what is held, if it is complete, and returns the bytes after it.
-    fn small(&mut self, visitor: &mut impl Visitor) -> Result<Vec<u8>> {
+    fn small(&mut self, visitor: &mut dyn Visitor) -> Result<Vec<u8>> {
         let used = match self.state {
             State::Header => self.header()?,
             State::Descriptor { size } => descriptor_length(&self.held, size)
@@ -252,7 +252,7 @@ impl Stream {
         &mut self,
         pickle: bool,
         searched: usize,
-        visitor: &mut impl Visitor,
+        visitor: &mut dyn Visitor,
     ) -> Result<Option<usize>> {
         let Some((size, end)) = find_descriptor(&self.held, searched) else {
             if self.held.len() > MOST_UNSIZED {
@@ -338,7 +338,7 @@ impl Stream {
         storage: usize,
         at: u64,
         bytes: &[u8],
-        visitor: &mut impl Visitor,
+        visitor: &mut dyn Visitor,
     ) -> Result<()> {
         let contents = &self.contents;
         let (_, size) = element(&contents.storages[storage].class).unwrap_or(("", 1));

@@ -1,7 +1,7 @@
 //! The tiny models of `tests/fixtures`.
 
 /// Models of all families, heads and roads.
-pub const MODELS: [&str; 31] = [
+pub const MODELS: [&str; 32] = [
     "tiny-albert",
     "tiny-bert",
     "tiny-deberta",
@@ -32,5 +32,6 @@ pub const MODELS: [&str; 31] = [
     "tiny-splade",
     "tiny-splade-pair",
     "tiny-t5",
+    "tiny-voyage",
     "tiny-xlm-roberta",
 ];

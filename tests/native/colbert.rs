@@ -15,8 +15,9 @@ use crate::common::{
     cosine, fixture, inputs, load, load_as, load_with, read, reference, rows, texts,
 };
 
-const MODELS: [&str; 6] = [
+const MODELS: [&str; 7] = [
     "stanford",
+    "stanford-flash",
     "pylate",
     "pylate-residual",
     "pylate-attended",

@@ -53,7 +53,7 @@ fn tokenizer(model: &Value, kind: &str) -> (Vec<u8>, Value) {
     // These have markers of queries and documents.
     let late = match own {
         "wordpiece" => "colbert/stanford",
-        "unigram" => "colbert/pylate-attended",
+        "unigram" => "colbert/stanford-flash",
         "modernbert" => "colbert/pylate",
         _ => "",
     };
@@ -189,10 +189,19 @@ fn folder(model: &Value, kind: &str, config: &Value) -> Files {
         pylate(&mut files, settings, config);
         return files;
     }
+    let first = model["first"].as_str().map(str::to_owned);
+    if let Some(adapter) = model.get("adapter") {
+        put(
+            &mut files,
+            &adapter_file("adapter_config.json"),
+            &adapter["config"],
+        );
+        modules(&mut files, &[(String::new(), first.unwrap())]);
+        return files;
+    }
     let Some(pooling) = model["pooling"].as_str() else {
         return files;
     };
-    let first = model["first"].as_str().map(str::to_owned);
     let mut list = vec![
         (
             String::new(),
@@ -213,10 +222,19 @@ fn folder(model: &Value, kind: &str, config: &Value) -> Files {
         list.push((path, format!("{ST}.Dense")));
     }
     for kind in model["after"].as_array().into_iter().flatten() {
-        list.push((
-            format!("{}_After", list.len()),
-            kind.as_str().unwrap().to_owned(),
-        ));
+        let kind = kind.as_str().unwrap();
+        let path = match kind.rsplit('.').next() {
+            // It has no folder.
+            Some("FlexibleQuantizer") => String::new(),
+            Some("SparseAutoEncoder") => AUTOENCODER.to_owned(),
+            _ => format!("{}_After", list.len()),
+        };
+        if path == AUTOENCODER {
+            let mut own = model["autoencoder"].clone();
+            own["input_dim"] = hidden(config);
+            put(&mut files, &format!("{AUTOENCODER}/config.json"), &own);
+        }
+        list.push((path, kind.to_owned()));
     }
     if model["normalize"] == true {
         list.push((
@@ -229,6 +247,44 @@ fn folder(model: &Value, kind: &str, config: &Value) -> Files {
     put(&mut files, "sentence_bert_config.json", &sentence);
     files
 }
+
+/// A file of the adapter that is merged, of a model that has one for each task.
+fn adapter_file(name: &str) -> String {
+    format!("adapters/{ADAPTER}/{name}")
+}
+
+const ADAPTER: &str = "retrieval";
+
+/// The matrices of an adapter: two for each module that it is for.
+fn adapter(rows: &[Row], config: &Value) -> Vec<Row> {
+    let rank = size(&config["r"]);
+    let targets: Vec<&str> = config["target_modules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|name| name.as_str().unwrap())
+        .collect();
+    let pairs = rows.iter().filter_map(|(name, shape, ..)| {
+        let module = name.strip_suffix(".weight")?;
+        let last = module.rsplit('.').next()?;
+        let [out, into] = shape[..] else { return None };
+        let of = |part: &str, shape: Vec<usize>| {
+            (
+                format!("base_model.model.{module}.lora_{part}.weight"),
+                shape,
+                0.0,
+                0.1,
+            )
+        };
+        targets
+            .contains(&last)
+            .then(|| [of("A", vec![rank, into]), of("B", vec![out, rank])])
+    });
+    pairs.flatten().collect()
+}
+
+/// The folder of a sparse autoencoder.
+const AUTOENCODER: &str = "2_SparseAutoEncoder";
 
 fn hidden(config: &Value) -> Value {
     let fields = ["hidden_size", "dim", "n_embd", "d_model"].iter();
@@ -336,6 +392,10 @@ fn weights(all: &Value, model: &Value, config: &Value, wanted: fn(&str) -> bool)
     if wanted("model.safetensors") {
         let rows = tensors(all, model, config);
         files.insert("model.safetensors".to_owned(), file(&rows));
+        if let Some(own) = model.get("adapter") {
+            let matrices = adapter(&rows, &own["config"]);
+            files.insert(adapter_file("adapter_model.safetensors"), file(&matrices));
+        }
     }
     let mut linear = |path: String, out: usize, into: usize, bias: bool| {
         let mut rows: Vec<Row> = vec![("linear.weight".to_owned(), vec![out, into], 0.0, 0.1)];
@@ -359,6 +419,15 @@ fn weights(all: &Value, model: &Value, config: &Value, wanted: fn(&str) -> bool)
         let path = "query_0_SparseStaticEmbedding/model.safetensors";
         files.insert(path.to_owned(), file(&rows));
     }
+    if let Some(own) = model.get("autoencoder") {
+        let [latents, into] = [&own["hidden_dim"], &hidden(config)].map(size);
+        let rows = [
+            ("pre_bias".to_owned(), vec![into], 0.0, 0.1),
+            ("latent_bias".to_owned(), vec![latents], 0.0, 0.1),
+            ("encoder.weight".to_owned(), vec![latents, into], 0.0, 0.1),
+        ];
+        files.insert(format!("{AUTOENCODER}/model.safetensors"), file(&rows));
+    }
     if model.get("m3").is_some() {
         let into = size(&hidden(config));
         for (path, out) in [
@@ -380,6 +449,7 @@ fn loader(model: &Value) -> Loader<Cpu> {
         model: text(model, "id").to_owned(),
         dtype: Some(WeightDtype::Q8),
         kind: (model["insist"] == true).then_some(Kind::Reranker),
+        adapter: model.get("adapter").map(|_| ADAPTER.into()),
         ..LoadOptions::default()
     };
     Loader::new(Cpu::new(), options)
@@ -394,7 +464,19 @@ fn outcome(all: &Value, model: &Value, kind: &str) -> Result<(), gossamer::Error
         let heads = weights(all, model, exact, |path| path.contains("_linear"));
         files.extend(heads);
     }
-    next_weights(&mut loader(model), |name| files.get(name).cloned())?;
+    let mut first = loader(model);
+    let read = |name: &str| files.get(name).cloned();
+    let found = next_weights(&mut first, read)?;
+    if let Some(own) = model.get("adapter") {
+        // The adapter comes before the other small files: one module of its first layer.
+        let mut rows = tensors(all, model, exact);
+        rows.retain(|(name, ..)| name.ends_with("layers.0.self_attn.q_proj.weight"));
+        let rows = json!(adapter(&rows, &own["config"])).to_string();
+        assert_eq!(found, Some(adapter_file("adapter_model.safetensors")));
+        first.push(&synthetic::file(rows.as_bytes()))?;
+        first.end()?;
+        next_weights(&mut first, read)?;
+    }
 
     let mut config = exact.clone();
     for (field, value) in model["small"].as_object().unwrap() {
@@ -514,6 +596,9 @@ fn table() -> (String, [f64; 2]) {
             [] if models.iter().all(|model| model["insist"] == true) => {
                 "with `kind: \"reranker\"`".to_owned()
             }
+            [] if models.iter().all(|model| model.get("adapter").is_some()) => {
+                format!("with `adapter: \"{ADAPTER}\"`")
+            }
             [] => "yes".to_owned(),
             [(_, code), ..] if refused.len() == models.len() => format!("no: `{code}`"),
             some => {
@@ -563,7 +648,7 @@ fn the_most_used_models_load_or_are_refused_as_the_documentation_says() {
         );
     }
     assert!(
-        rows > 0.85 && downloads > 0.99,
+        rows >= 0.9 && downloads >= 0.99,
         "{rows} of the rows, {downloads} of the downloads"
     );
 }

@@ -104,6 +104,106 @@ fn qwen3_with_and_without_its_instruction() {
 }
 
 #[test]
+fn voyage_projects_the_states_of_a_bidirectional_qwen3() {
+    assert_dense("tiny-voyage", "qwen3_bidirectional");
+    let embedder = load(&fixture("tiny-voyage"), WeightDtype::F32);
+    assert_eq!(embedder.dimensions(), 70);
+    let theirs = reference(&fixture("tiny-voyage").join("reference.safetensors"));
+    let query = EncodeOptions {
+        prompt_name: Some("query".to_owned()),
+        ..EncodeOptions::default()
+    };
+    let ours = embedder.encode(inputs(&list()), &query).unwrap();
+    let ours = ours.data.chunks_exact(ours.dimensions);
+    assert_close("query", &list(), ours, &rows(&theirs["query_embeddings"]));
+    // A token's vector is the projection of its state, too.
+    let tokens = embedder.encode_tokens(inputs(&list()), &TokenOptions::default());
+    let tokens = tokens.unwrap().token_vectors.unwrap();
+    for (one, theirs) in tokens.iter().zip(rows(&theirs["embeddings"])) {
+        let mut sum = vec![0.0; one.dimensions];
+        for row in one.data.chunks_exact(one.dimensions) {
+            sum.iter_mut()
+                .zip(row)
+                .for_each(|(sum, value)| *sum += value);
+        }
+        assert!(crate::common::cosine(&sum, &theirs) > 0.99999);
+    }
+}
+
+#[test]
+fn pplx_rounds_vectors_to_whole_numbers() {
+    let folder = fixture("tiny-pplx");
+    let embedder = load(&folder, WeightDtype::F32);
+    assert_eq!(embedder.info().family, "bidirectional_pplx_qwen3");
+    let theirs = reference(&folder.join("reference.safetensors"));
+    let ours = embedder
+        .encode(inputs(&list()), &EncodeOptions::default())
+        .unwrap();
+    let mut other = 0;
+    let vectors = ours.data.chunks_exact(ours.dimensions);
+    for ((ours, theirs), exact) in vectors
+        .zip(rows(&theirs["embeddings"]))
+        .zip(rows(&theirs["exact_embeddings"]))
+    {
+        assert!(crate::common::cosine(ours, &theirs) >= 0.99999);
+        for ((ours, theirs), exact) in ours.iter().zip(theirs).zip(exact) {
+            assert!(ours.fract().abs() < f32::EPSILON);
+            let differs = (ours - theirs).abs() > 0.5;
+            // The other side of a half.
+            let is_half = (exact.abs().fract() - 0.5).abs() < 1e-3;
+            assert!(!differs || (is_half && (ours - theirs).abs() < 1.5));
+            other += u32::from(differs);
+        }
+    }
+    assert!(other <= 1, "{other} of {} differ", ours.data.len());
+    let unit = EncodeOptions {
+        normalize: Some(true),
+        ..EncodeOptions::default()
+    };
+    let unit = embedder.encode(inputs(&list()), &unit).unwrap();
+    for (one, whole) in unit
+        .data
+        .chunks_exact(unit.dimensions)
+        .zip(ours.data.chunks_exact(ours.dimensions))
+    {
+        let length = whole.iter().map(|value| value * value).sum::<f32>().sqrt();
+        for (one, whole) in one.iter().zip(whole) {
+            assert!((one * length - whole).abs() < 1e-3);
+        }
+    }
+}
+
+#[test]
+fn both_directions_of_qwen3_are_as_their_authors_say_or_refused() {
+    let changed = |name: &str, field: &str, value: serde_json::Value| {
+        let mut change = serde_json::Map::new();
+        change.insert(field.to_owned(), value);
+        let error = changed_config(name, &serde_json::Value::Object(change)).err();
+        error.unwrap_or_else(|| panic!("{name} loads with another {field}"))
+    };
+    for name in ["tiny-voyage", "tiny-pplx"] {
+        for (field, value) in [
+            ("use_bidirectional_attention", json!(false)),
+            ("use_sliding_window", json!(true)),
+            (
+                "layer_types",
+                json!(["sliding_attention", "full_attention"]),
+            ),
+        ] {
+            let error = changed(name, field, value);
+            assert_eq!(error.code(), "invalid_config", "{name}: {error}");
+            assert!(error.to_string().contains(field), "{name}: {error}");
+        }
+    }
+    let error = changed("tiny-voyage", "num_labels", json!(71));
+    assert_eq!(error.code(), "wrong_shape", "{error}");
+    // The code of somebody else is not known to be the same.
+    let code = "somebody/x--modeling_qwen3_bidirectional.Qwen3BidirectionalModel";
+    let error = changed("tiny-voyage", "auto_map", json!({ "AutoModel": code }));
+    assert_eq!(error.code(), "unsupported_model", "{error}");
+}
+
+#[test]
 fn mistral_ends_every_text_with_the_closing_token() {
     assert_dense("tiny-mistral", "mistral");
     assert_query("tiny-mistral", "web_search_query");

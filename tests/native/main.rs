@@ -13,6 +13,7 @@ mod families;
 mod formats;
 mod gguf;
 mod kinds;
+mod lora;
 mod modules;
 mod numerics;
 mod onnx;

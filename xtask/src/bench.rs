@@ -29,6 +29,8 @@ pub enum Bench {
     Size,
     /// Time by number and length of texts, in Node
     Scale,
+    /// Tokens a second of a model with experts against a dense one of the same active size, in Node
+    Moe,
     /// Loading 1.2 GB of weights, in Node and in Chromium
     Large,
     /// Load, memory and time of tokenizers, in Node
@@ -88,6 +90,7 @@ pub fn measure(what: Bench) -> Result<()> {
             "size"
         }
         Bench::Scale => "scale",
+        Bench::Moe => "moe",
         Bench::Large => "large",
         Bench::Tokenizers => "tokenizers",
         Bench::Static => "static",

@@ -2,7 +2,7 @@
 
 import type { Engine } from "../engine/engine.js";
 import type { GossamerError } from "../errors.js";
-import type { Source } from "../sources/source.js";
+import type { AdapterFolder, Source } from "../sources/source.js";
 import type { ModelCache } from "../types.js";
 
 /** A model to load, and how. */
@@ -23,6 +23,8 @@ export interface Wanted {
    * not be deleted.
    */
   damaged: Set<string>;
+  /** Whether the place is a part of what is loaded: a model without its adapter, or an adapter. */
+  isPart?: boolean;
 }
 
 /** One attempt to load a model by way of a cache. */
@@ -33,6 +35,8 @@ export interface Visit {
   readonly sha256: Wanted["sha256"];
   /** The weight file to load, if one is named. */
   readonly file?: string | undefined;
+  /** The adapter to merge into it. */
+  readonly adapter?: AdapterFolder | undefined;
   /** Whether to load it in the full build of the wasm, though the common one would do. */
   readonly full?: boolean;
   /** Whether storing the model requires that it can be saved. */

@@ -24,6 +24,7 @@ import {
 import { basename, dirname, join, relative, sep } from "node:path";
 import type { Engine } from "../engine/engine.js";
 import { checkAborted, GossamerError } from "../errors.js";
+import { Adapted } from "../sources/adapter.js";
 import { directorySource } from "../sources/directory.js";
 import {
   gone,
@@ -115,6 +116,7 @@ export class HubFolder implements LoadCache {
 
   async visit(wanted: Wanted): Promise<Visit> {
     const { place, signal } = wanted;
+    if (place instanceof Adapted && place.other) return this.#both(wanted, place, place.other);
     const listing = wanted.offline ? undefined : await place.list?.(signal);
     const { hub, ref, version, away } = place.identity ?? {};
     if (!hub) return passing(wanted);
@@ -130,7 +132,8 @@ export class HubFolder implements LoadCache {
       await write(named, commit as string).catch(() => {});
     }
     const quantized = quantizedOf(folder);
-    const kept = commit === undefined ? undefined : await quantized.find(wanted, commit);
+    const isKnown = commit !== undefined && !wanted.isPart;
+    const kept = isKnown ? await quantized.find(wanted, commit) : undefined;
     if (kept) return kept;
     const isHere = commit !== undefined && (await names(join(folder, "snapshots", commit))).length > 0;
     if (commit === undefined || !(listing || (isAway && isHere))) {
@@ -140,6 +143,25 @@ export class HubFolder implements LoadCache {
     const hashes = join(folder, HASHES, commit, hub.folder, "hashes.json");
     if (listing) await keepHashes(hashes, listing).catch(() => {});
     return new Snapshot(wanted, folder, commit, listing, listing ?? (await keptHashes(hashes)), quantized);
+  }
+
+  /** A model and an adapter of another place: the files of each are kept as those of a model are. */
+  async #both(wanted: Wanted, place: Adapted, other: Source): Promise<Visit> {
+    const part = (place: Source) => this.visit({ ...wanted, place, isPart: true });
+    const visits = await Promise.all([part(place.base), part(other)]);
+    const [base, adapter] = visits;
+    const source = new Adapted(base.source, adapter.source);
+    return {
+      source,
+      sha256: wanted.sha256,
+      file: wanted.file,
+      adapter: place.adapter,
+      keep: async (engine) => (await Promise.all(visits.map((visit) => visit.keep(engine)))).every(Boolean),
+      forget: async (error) => (await Promise.all(visits.map((visit) => visit.forget(error)))).some(Boolean),
+      leave: () => {
+        for (const visit of visits) visit.leave();
+      },
+    };
   }
 
   /** [folder, model name] of each model. */
@@ -191,11 +213,15 @@ class Snapshot implements Visit {
 
   /** A quantised copy is stored. For f32 there would be no gain. */
   get saves(): boolean {
-    return this.#wanted.dtype !== "f32";
+    return this.#wanted.dtype !== "f32" && !this.#wanted.isPart;
   }
 
   get file(): string | undefined {
     return this.#wanted.file;
+  }
+
+  get adapter(): Visit["adapter"] {
+    return this.#wanted.place.adapter;
   }
 
   get source(): Source {
@@ -234,7 +260,7 @@ class Snapshot implements Visit {
       return false;
     }
     const { dtype, stored } = engine.info;
-    if (dtype !== "f32" && stored?.outcome !== "kept") {
+    if (!this.#wanted.isPart && dtype !== "f32" && stored?.outcome !== "kept") {
       // Without it the next start takes longer, and no more.
       await this.#quantized.add(engine, this.#wanted, this.#commit).catch(() => {});
     }

@@ -331,6 +331,10 @@ class Fetching implements Visit {
     return this.#wanted.file;
   }
 
+  get adapter(): Visit["adapter"] {
+    return this.#wanted.place.adapter;
+  }
+
   async keep(engine: Engine): Promise<boolean> {
     try {
       await this.source.settle();

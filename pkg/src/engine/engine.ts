@@ -3,6 +3,7 @@
  * of workers.
  */
 
+import type { AdapterFolder } from "../sources/source.js";
 import type { Device, ModelInfo } from "../types.js";
 import type { Call, Results } from "./call.js";
 
@@ -25,6 +26,7 @@ export interface LoaderOptions {
   dtype: string | undefined;
   file: string | undefined;
   kind: string | undefined;
+  adapter: AdapterFolder | undefined;
   pooling: readonly string[] | undefined;
   normalize: boolean | undefined;
   prompts: Readonly<Record<string, string>> | undefined;

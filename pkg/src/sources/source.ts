@@ -39,6 +39,12 @@ export interface HubModel {
   file?: string | undefined;
 }
 
+/** An adapter: its name, and its folder among the files. */
+export interface AdapterFolder {
+  name: string;
+  folder: string;
+}
+
 /** A source of files. */
 export interface Source {
   /** The model's name, for `info`, progress and messages. */
@@ -55,6 +61,8 @@ export interface Source {
    * cached.
    */
   readonly identity?: Identity | undefined;
+  /** The adapter that is to be merged into the model. */
+  readonly adapter?: AdapterFolder | undefined;
   /** Lists the files, if the source can. Must be awaited before any file is opened. */
   list?(signal: AbortSignal | undefined): Promise<Listing | undefined>;
   /**

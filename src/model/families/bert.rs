@@ -2,7 +2,7 @@
 
 use super::{
     BERT_HEADS, ClassifierNames, Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, MlmNames, Names,
-    NormNames, always, attention_scale, encoder, heads,
+    NormNames, OwnModule, always, attention_scale, encoder, heads,
 };
 use crate::backend::NormKind;
 use crate::error::Result;
@@ -32,7 +32,7 @@ pub const FAMILY: Family = Family {
     judge: None,
     instruction: None,
     m3_heads: false,
-    has_tasks: false,
+    own_module: OwnModule::None,
 };
 
 pub const NAMES: Names = Names {
@@ -58,6 +58,7 @@ pub const NAMES: Names = Names {
     ffn_down: "output.dense",
     ffn_norms: NormNames::post("output.LayerNorm"),
     final_norm: None,
+    projection: "",
     is_saved: false,
 };
 
@@ -109,5 +110,6 @@ pub fn without_types(config: &Config) -> Result<Spec> {
         biases: Biases::ALL,
         experts: None,
         adapters: None,
+        projection: None,
     })
 }

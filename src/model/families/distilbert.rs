@@ -2,7 +2,7 @@
 
 use super::{
     ClassifierNames, Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, MlmNames, Names, NormNames,
-    always, attention_scale, bert, encoder, heads,
+    OwnModule, always, attention_scale, bert, encoder, heads,
 };
 use crate::backend::{Activation, NormKind};
 use crate::error::Result;
@@ -45,7 +45,7 @@ pub const FAMILY: Family = Family {
     judge: None,
     instruction: None,
     m3_heads: false,
-    has_tasks: false,
+    own_module: OwnModule::None,
 };
 
 /// What transformers builds each LayerNorm of DistilBERT with; its config has no field for it.
@@ -78,5 +78,6 @@ fn spec(config: &Config) -> Result<Spec> {
         biases: Biases::ALL,
         experts: None,
         adapters: None,
+        projection: None,
     })
 }

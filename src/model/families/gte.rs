@@ -3,7 +3,8 @@
 //! snowflake-arctic-embed-m-v2.0, opensearch-neural-sparse-encoding-doc-v3-gte.
 
 use super::{
-    BERT_HEADS, ClassifierNames, Family, MOST_ROWS, MlmNames, Names, NormNames, always, bert,
+    BERT_HEADS, ClassifierNames, Family, MOST_ROWS, MlmNames, Names, NormNames, OwnModule, always,
+    bert,
 };
 use crate::backend::Gate;
 use crate::error::Result;
@@ -64,7 +65,7 @@ pub const FAMILY: Family = Family {
     }),
     instruction: None,
     m3_heads: false,
-    has_tasks: false,
+    own_module: OwnModule::None,
 };
 
 fn spec(config: &Config) -> Result<Spec> {

@@ -1,9 +1,11 @@
 //! Mistral (Jiang et al. 2023): a decoder with rotary positions, grouped queries, SwiGLU and RMSNorm; e5-mistral reads
 //! the last token's state.
 
+use serde_json::Value;
+
 use super::{
-    ClassifierNames, Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names, NormNames, always,
-    attention_scale, decoder_heads,
+    ClassifierNames, Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names, NormNames, OwnModule,
+    always, attention_scale, decoder_heads,
 };
 use crate::backend::{Gate, Mask, NormKind};
 use crate::error::Result;
@@ -27,7 +29,7 @@ pub const FAMILY: Family = Family {
     judge: None,
     instruction: Some("Instruct: {}\nQuery: "),
     m3_heads: false,
-    has_tasks: false,
+    own_module: OwnModule::None,
 };
 
 pub const NAMES: Names = Names {
@@ -49,6 +51,7 @@ pub const NAMES: Names = Names {
     ffn_down: "mlp.down_proj",
     ffn_norms: NormNames::pre("post_attention_layernorm"),
     final_norm: Some("norm"),
+    projection: "",
     is_saved: false,
 };
 
@@ -96,6 +99,13 @@ pub fn is_causal(config: &Config) -> Result<bool> {
     config.flag("is_causal", true)
 }
 
+/// Whether `AutoModel` of the model's own code is `class`.
+pub fn is_code(config: &Config, class: &str) -> bool {
+    let code = config.get("auto_map").and_then(|map| map.get("AutoModel"));
+    code.and_then(Value::as_str)
+        .is_some_and(|place| place.ends_with(class))
+}
+
 /// Each token sees those before it, `window` with itself.
 pub fn causal(window: Option<usize>) -> Mask {
     Mask {
@@ -134,5 +144,6 @@ pub fn decoder(config: &Config, layers: Vec<LayerSpec>) -> Result<Spec> {
         },
         experts: None,
         adapters: None,
+        projection: None,
     })
 }

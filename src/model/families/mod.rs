@@ -12,6 +12,7 @@ mod gemma2;
 mod gemma3;
 mod gte;
 mod jina_bert;
+mod jina_v5;
 mod llama;
 mod mistral;
 mod modernbert;
@@ -61,8 +62,20 @@ pub struct Family {
     pub instruction: Option<&'static str>,
     /// Whether BGE-M3's heads may lie beside the weights.
     pub m3_heads: bool,
-    /// Whether its models may have adapters for tasks.
-    pub has_tasks: bool,
+    /// What sentence-transformers' module of the model's own code (`custom_st.Transformer`) does.
+    pub own_module: OwnModule,
+}
+
+/// What a model's own module for sentence-transformers does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnModule {
+    /// There is none.
+    None,
+    /// It chooses one of the adapters that are in the weight file.
+    Tasks,
+    /// It chooses one of the adapters that are in folders of their own, and takes the last token's
+    /// state, normalised.
+    LastToken,
 }
 
 /// Tensor names, without prefix. A "module" has a `.weight` and may have a `.bias`; a layer's names follow `layer` with
@@ -105,6 +118,8 @@ pub struct Names {
     pub ffn_norms: NormNames,
     /// Module: norm after the last layer.
     pub final_norm: Option<&'static str>,
+    /// Module: projection of the states after it, where the `Spec` has one.
+    pub projection: &'static str,
     /// Whether this is the spelling of saved models, where each matrix of the experts and adapters is
     /// a tensor of its own, and weights with adapters have the usual names.
     pub is_saved: bool,
@@ -274,6 +289,8 @@ const FAMILIES: &[Family] = &[
     distilbert::FAMILY,
     electra::FAMILY,
     eurobert::FAMILY,
+    jina_v5::SMALL,
+    jina_v5::NANO,
     mpnet::FAMILY,
     modernbert::FAMILY,
     nomic_bert::FAMILY,
@@ -283,6 +300,8 @@ const FAMILIES: &[Family] = &[
     llama::BIDIRECTIONAL,
     qwen2::FAMILY,
     qwen3::FAMILY,
+    qwen3::PROJECTED,
+    qwen3::BIDIRECTIONAL,
     mistral::FAMILY,
     gemma2::FAMILY,
     gemma3::FAMILY,

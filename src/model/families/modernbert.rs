@@ -3,7 +3,7 @@
 
 use super::{
     ClassifierNames, Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, MlmNames, Names, NormNames,
-    always, attention_scale, encoder, heads,
+    OwnModule, always, attention_scale, encoder, heads,
 };
 use crate::backend::{Activation, Gate, Mask, NormKind, Pooling};
 use crate::error::Result;
@@ -43,6 +43,7 @@ pub const FAMILY: Family = Family {
         ffn_down: "mlp.Wo",
         ffn_norms: NormNames::pre("mlp_norm"),
         final_norm: Some("final_norm"),
+        projection: "",
         is_saved: false,
     }],
     mlm: Some(MlmNames {
@@ -63,7 +64,7 @@ pub const FAMILY: Family = Family {
     judge: None,
     instruction: None,
     m3_heads: false,
-    has_tasks: false,
+    own_module: OwnModule::None,
 };
 
 /// What the head for sequence classification reads.
@@ -144,5 +145,6 @@ fn spec(config: &Config) -> Result<Spec> {
         },
         experts: None,
         adapters: None,
+        projection: None,
     })
 }

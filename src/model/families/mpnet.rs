@@ -1,6 +1,8 @@
 //! MPNet (Song et al. 2020): BERT with RoBERTa's positions, and T5's relative bias shared by all layers.
 
-use super::{BERT_HEADS, ClassifierNames, Family, Names, NormNames, always, bert, roberta};
+use super::{
+    BERT_HEADS, ClassifierNames, Family, Names, NormNames, OwnModule, always, bert, roberta,
+};
 use crate::error::Result;
 use crate::model::families::config::Config;
 use crate::model::transformer::spec::{Relative, Spec};
@@ -27,7 +29,7 @@ pub const FAMILY: Family = Family {
     judge: None,
     instruction: None,
     m3_heads: false,
-    has_tasks: false,
+    own_module: OwnModule::None,
 };
 
 /// Both are fixed in the reference, whatever the config says.

@@ -5,10 +5,11 @@
 
 use super::{
     BERT_HEADS, ClassifierNames, ExpertNames, Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names,
-    NormNames, attention_scale, bert, encoder, heads,
+    NormNames, OwnModule, attention_scale, bert, encoder, heads,
 };
 use crate::backend::{Activation, Gate, NormKind};
 use crate::error::Result;
+use crate::full::Full;
 use crate::model::families::config::Config;
 use crate::model::transformer::rope;
 use crate::model::transformer::spec::{Biases, Experts, LayerSpec, Positions, Spec};
@@ -45,7 +46,7 @@ pub const FAMILY: Family = Family {
     judge: None,
     instruction: None,
     m3_heads: false,
-    has_tasks: false,
+    own_module: OwnModule::None,
 };
 
 const ORIGINAL: Names = Names {
@@ -110,6 +111,7 @@ fn moe(config: &Config) -> Result<Spec> {
     config.only("ffn_div", &[1.into()])?;
     let count = config.size("num_experts", MOST_EXPERTS)?;
     let every = config.size("moe_every_n_layers", MOST_LAYERS)?;
+    let top = config.size("moe_top_k", count)?;
     let layers = spec
         .layers
         .iter()
@@ -128,10 +130,7 @@ fn moe(config: &Config) -> Result<Spec> {
             ffn_down: config.flag("mlp_fc2_bias", false)?,
             norm: true,
         },
-        experts: Some(Experts {
-            count,
-            top: config.size("moe_top_k", count)?,
-        }),
+        experts: Some(Full::new("experts", || Experts { count, top })?),
         ..spec
     })
 }
@@ -231,5 +230,6 @@ fn read(config: &Config, name: &str, original_activation: Activation) -> Result<
         },
         experts: None,
         adapters: None,
+        projection: None,
     })
 }

@@ -37,12 +37,6 @@ pub const FAMILY: Family = Family {
 /// Alibaba's code, whose attention is bidirectional whatever the config says.
 const OWN_CODE: &str = "modeling_qwen.Qwen2Model";
 
-fn has_own_code(config: &Config) -> bool {
-    let code = config.get("auto_map").and_then(|map| map.get("AutoModel"));
-    code.and_then(serde_json::Value::as_str)
-        .is_some_and(|place| place.ends_with(OWN_CODE))
-}
-
 fn spec(config: &Config) -> Result<Spec> {
     let field = "num_key_value_heads";
     if config.get(field).is_none() && !config.is_null(field) {
@@ -50,7 +44,7 @@ fn spec(config: &Config) -> Result<Spec> {
         return Err(config.wrong(field, "a whole number"));
     }
     let mut layers = qwen3::layers(config)?;
-    if has_own_code(config) {
+    if mistral::is_code(config, OWN_CODE) {
         config.only("use_sliding_window", &[false.into()])?;
         for layer in &mut layers {
             layer.mask = Mask::default();

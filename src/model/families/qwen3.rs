@@ -1,7 +1,8 @@
 //! Qwen3 (Yang et al. 2025), of the Qwen3-Embedding and Qwen3-Reranker models: Mistral's decoder with norms of each query and
-//! key head.
+//! key head. voyage-4-nano and the pplx-embed models attend in both directions.
 
-use super::{Family, Judge, MOST_LAYERS, MOST_ROWS, Names, always, mistral};
+use super::{Family, Judge, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names, always, mistral};
+use crate::backend::Mask;
 use crate::error::Result;
 use crate::model::families::config::Config;
 use crate::model::transformer::rope::{self, LayerKind};
@@ -11,12 +12,9 @@ pub const FAMILY: Family = Family {
     name: "qwen3",
     model_types: &["qwen3"],
     classes: &["Qwen3"],
-    is: always,
+    is: |config| !has_voyages_code(config),
     spec,
-    spellings: &[Names {
-        head_norms: HEAD_NORMS,
-        ..mistral::NAMES
-    }],
+    spellings: &[NAMES],
     judge: Some(&Judge {
         question: &[
             "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct provided. Note that the answer can only be \"yes\" or \"no\".<|im_end|>\n<|im_start|>user\n",
@@ -30,6 +28,72 @@ pub const FAMILY: Family = Family {
     instruction: Some("Instruct: {}\nQuery:"),
     ..mistral::FAMILY
 };
+
+const NAMES: Names = Names {
+    head_norms: HEAD_NORMS,
+    ..mistral::NAMES
+};
+
+/// Voyage's embedders (voyage-4-nano): attention in both directions, and a projection of each token's state.
+pub const PROJECTED: Family = Family {
+    name: "qwen3_bidirectional",
+    model_types: &["qwen3"],
+    classes: &["Qwen3Bidirectional"],
+    is: has_voyages_code,
+    code: &[VOYAGES_CODE],
+    code_of: &["voyageai/"],
+    spec: |config| {
+        Ok(Spec {
+            projection: Some(config.size("num_labels", MOST_WIDTH)?),
+            ..in_both_directions(config)?
+        })
+    },
+    spellings: &[Names {
+        projection: "linear",
+        ..NAMES
+    }],
+    ..BIDIRECTIONAL
+};
+
+const VOYAGES_CODE: &str = "modeling_qwen3_bidirectional.Qwen3BidirectionalModel";
+
+fn has_voyages_code(config: &Config) -> bool {
+    mistral::is_code(config, VOYAGES_CODE)
+}
+
+/// Perplexity's embedders (pplx-embed-v1): attention in both directions.
+pub const BIDIRECTIONAL: Family = Family {
+    name: "bidirectional_pplx_qwen3",
+    model_types: &["bidirectional_pplx_qwen3"],
+    classes: &["PPLXQwen3"],
+    is: always,
+    code: &["configuration.PPLXQwen3Config", "modeling.PPLXQwen3Model"],
+    code_of: &["perplexity-ai/"],
+    spec: in_both_directions,
+    classifier: None,
+    judge: None,
+    instruction: None,
+    ..FAMILY
+};
+
+fn in_both_directions(config: &Config) -> Result<Spec> {
+    config.only("use_bidirectional_attention", &[true.into()])?;
+    config.only("use_sliding_window", &[false.into()])?;
+    let count = config.size("num_hidden_layers", MOST_LAYERS)?;
+    let rope = Some(rope::read(config, 10_000.0)?);
+    let layers = LayerKind::read(config, count, |_| true)?.into_iter();
+    let layers = layers.map(|kind| match kind {
+        LayerKind::Full => Ok(LayerSpec {
+            mask: Mask::default(),
+            rope,
+            experts: false,
+        }),
+        LayerKind::Sliding => {
+            Err(config.wrong("layer_types", "\"full_attention\" for every layer"))
+        }
+    });
+    mistral::decoder(config, layers.collect::<Result<_>>()?)
+}
 
 /// Norms of each query and of each key head.
 pub const HEAD_NORMS: Option<[&str; 2]> = Some(["self_attn.q_norm", "self_attn.k_norm"]);

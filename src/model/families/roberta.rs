@@ -1,7 +1,7 @@
 //! RoBERTa (Liu et al. 2019), XLM-RoBERTa (Conneau et al. 2019) and CamemBERT: BERT with positions that begin after the
 //! padding token's id, and a head for masked-language modelling of other names.
 
-use super::{BERT_HEADS, ClassifierNames, Family, MlmNames, always, bert};
+use super::{BERT_HEADS, ClassifierNames, Family, MlmNames, OwnModule, always, bert};
 use crate::backend::Activation;
 use crate::error::Result;
 use crate::model::families::config::Config;
@@ -23,7 +23,7 @@ pub const FAMILY: Family = Family {
     judge: None,
     instruction: None,
     m3_heads: true,
-    has_tasks: false,
+    own_module: OwnModule::None,
 };
 
 pub const LM_HEAD: MlmNames = MlmNames {

@@ -2,7 +2,8 @@
 //! positions, no biases, and scores that are not scaled.
 
 use super::{
-    Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names, NormNames, always, bounded, encoder,
+    Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names, NormNames, OwnModule, always, bounded,
+    encoder,
 };
 use crate::backend::{Gate, Heads, NormKind};
 use crate::error::Result;
@@ -31,7 +32,7 @@ pub const FAMILY: Family = Family {
     judge: None,
     instruction: None,
     m3_heads: false,
-    has_tasks: false,
+    own_module: OwnModule::None,
 };
 
 const NAMES: Names = Names {
@@ -57,6 +58,7 @@ const NAMES: Names = Names {
     ffn_down: "layer.1.DenseReluDense.wo",
     ffn_norms: NormNames::pre("layer.1.layer_norm"),
     final_norm: Some("encoder.final_layer_norm"),
+    projection: "",
     is_saved: false,
 };
 
@@ -110,5 +112,6 @@ fn spec(config: &Config) -> Result<Spec> {
         biases: Biases::NONE,
         experts: None,
         adapters: None,
+        projection: None,
     })
 }

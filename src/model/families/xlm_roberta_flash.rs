@@ -2,9 +2,11 @@
 //! ones, and in jina-embeddings-v3 adapters of low rank, a set for each of several tasks.
 
 use super::{
-    BERT_HEADS, ClassifierNames, Family, MOST_ROWS, MOST_WIDTH, Names, NormNames, bert, roberta,
+    BERT_HEADS, ClassifierNames, Family, MOST_ROWS, MOST_WIDTH, Names, NormNames, OwnModule, bert,
+    roberta,
 };
 use crate::error::Result;
+use crate::full::Full;
 use crate::model::families::config::Config;
 use crate::model::transformer::rope;
 use crate::model::transformer::spec::{Adapters, LayerSpec, Positions, Spec};
@@ -49,7 +51,7 @@ pub const FAMILY: Family = Family {
     instruction: None,
     judge: None,
     m3_heads: false,
-    has_tasks: true,
+    own_module: OwnModule::Tasks,
 };
 
 /// The name that transformers has for the family.
@@ -111,7 +113,7 @@ fn spec(config: &Config) -> Result<Spec> {
 }
 
 /// The tasks that a model has adapters for.
-fn adapters(config: &Config) -> Result<Option<Adapters>> {
+fn adapters(config: &Config) -> Result<Option<Full<Adapters>>> {
     const FIELD: &str = "lora_adaptations";
     const MOST: usize = 64;
     let Some(names) = config.get(FIELD) else {
@@ -133,5 +135,6 @@ fn adapters(config: &Config) -> Result<Option<Adapters>> {
         reason = "f32, as in the reference"
     )]
     let scale = (config.positive("lora_alpha", 1.0)? / rank as f64) as f32;
-    Ok(Some(Adapters { rank, scale, tasks }))
+    let adapters = Adapters { rank, scale, tasks };
+    Full::new("adapters of tasks", || adapters).map(Some)
 }

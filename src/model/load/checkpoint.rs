@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 
 use crate::backend::{Backend, WeightDtype};
 use crate::error::{Error, Result};
+use crate::full::Full;
 use crate::model::info::{Outcome, Stored};
 use crate::model::load::fingerprint::Fingerprint;
 use crate::model::load::inventory::{Inventory, Target, plain};
 use crate::model::load::kind;
+use crate::model::load::lora::Merge;
 use crate::model::load::matching::{Matching, Names, has_no_effect, is_beyond_layers};
 use crate::model::load::onnx as graphs;
 use crate::model::load::store::Store;
@@ -49,8 +51,10 @@ pub struct Finished<B: Backend> {
     pub tied: Vec<(MatrixId, MatrixId)>,
     /// Tensors that are kept in f32 as the file has them, with the index of their file.
     pub collected: Vec<(usize, Collected)>,
-    /// Hash of all values.
+    /// Hash of all values, as the files have them.
     pub fingerprint: u64,
+    /// Hash of the adapter that is merged into them; 0 without one.
+    pub merged: u64,
     /// How matrices were quantised in the files, if they were, and what became of them.
     pub stored: Option<Stored>,
     /// Tensors that are ignored though they may have an effect.
@@ -170,6 +174,11 @@ impl<B: Backend> Checkpoint<B> {
         self.unused.foreign = foreign;
     }
 
+    /// Has an adapter merged into the weights.
+    pub fn merge(&mut self, merge: Full<Merge>) {
+        self.store.merge = Some(merge);
+    }
+
     /// Records that a file is split into shards: name of each tensor, and path of its shard.
     pub fn set_shards(&mut self, index: usize, shards: Vec<(String, String)>) {
         self.layout.files[index].shards = shards;
@@ -252,7 +261,7 @@ impl<B: Backend> Checkpoint<B> {
         for target in reading.targets.iter().flatten() {
             // The store has the hashes of stacks.
             if let Target::Plain(plain) = target
-                && !matches!(plain.slot, Slot::Stack { .. })
+                && !matches!(plain.slot, Slot::Stack(_))
             {
                 self.fingerprint = self.fingerprint.wrapping_add(plain.hash.0);
             }
@@ -263,6 +272,14 @@ impl<B: Backend> Checkpoint<B> {
     /// The weights, once all files have been read.
     pub fn finish(mut self, backend: &B) -> Result<Finished<B>> {
         self.store.finish_picks(backend, &self.layout)?;
+        if let Some(merge) = &self.store.merge {
+            merge.check_tied(&self.inventory.tied)?;
+        }
+        let merged = self
+            .store
+            .merge
+            .as_ref()
+            .map_or(0, |merge| merge.fingerprint);
         let mut fingerprint = self.fingerprint.wrapping_add(self.store.stacks);
         for partial in &self.inventory.quantized {
             if !partial.matrix.is_complete() {
@@ -292,6 +309,7 @@ impl<B: Backend> Checkpoint<B> {
             tied: tied_matrices,
             collected: self.store.collected,
             fingerprint,
+            merged,
             left_out: self.unused.left_out,
             stored,
             origin: Origin {
@@ -510,8 +528,15 @@ impl<B: Backend> Visitor for Filler<'_, B> {
             inventory,
             unused,
             onnx,
+            store,
             ..
         } = &mut *self.checkpoint;
+        if store.merge.is_some() {
+            return Err(Error::UnsupportedModel(format!(
+                "{} is an ONNX file, and adapters are merged into safetensors, torch checkpoints and GGUF files: take the model's safetensors",
+                self.path
+            )));
+        }
         let blueprint = layout.files[self.index].blueprint.as_deref();
         let plan = graphs::find(self.path, graph, blueprint);
         // The model is refused as what its files say that it is, if they say so.

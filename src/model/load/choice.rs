@@ -51,7 +51,8 @@ impl LoadOptions {
     /// repository. `None` leaves it to the loader to find the usual file, and so does
     /// [`LoadOptions::file`] itself.
     pub fn choose(&self, files: &[Listed]) -> Vec<Option<String>> {
-        if self.file.is_some() {
+        // The files that are preferred may be ONNX files, into which no adapter is merged.
+        if self.file.is_some() || self.adapter.is_some() {
             return vec![self.file.clone()];
         }
         let is_small = self.download == Download::Small;

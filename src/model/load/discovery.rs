@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 use crate::model::families;
 use crate::model::families::config::Config;
 use crate::model::load::files::{
-    ADDED_TOKENS, CHAT_TEMPLATE, COLBERT, CONFIG, Files, LEXICAL, METADATA, MODEL_SETTINGS,
-    MODULES, SPECIAL_TOKENS, TOKENIZER, TOKENIZER_CONFIG,
+    ADAPTER_CONFIG, ADDED_TOKENS, CHAT_TEMPLATE, COLBERT, CONFIG, Files, LEXICAL, METADATA,
+    MODEL_SETTINGS, MODULES, SPECIAL_TOKENS, TOKENIZER, TOKENIZER_CONFIG,
 };
 use crate::model::load::heads;
 use crate::model::load::late_layout;
@@ -120,6 +120,10 @@ fn transformer_files(files: &Files, module: &ModuleEntry) -> Result<Vec<String>>
     let names = [CONFIG, TOKENIZER, TOKENIZER_CONFIG, sentence::NAMES[0]];
     let mut names = names.map(|name| module.file(name)).to_vec();
     names.extend(token_files(files, module)?);
+    // What is no model may be an adapter.
+    if files.is_absent(&module.file(CONFIG)) {
+        names.push(module.file(ADAPTER_CONFIG));
+    }
     Ok(names)
 }
 

@@ -11,6 +11,8 @@ use crate::model::families::config::Config;
 pub const MODULES: &str = "modules.json";
 /// Settings of a transformer or of any other module, in the module's folder.
 pub const CONFIG: &str = "config.json";
+/// Settings of a `LoRA` adapter, in the adapter's folder.
+pub const ADAPTER_CONFIG: &str = "adapter_config.json";
 /// sentence-transformers' settings of the whole model: prompts, similarity function.
 pub const MODEL_SETTINGS: &str = "config_sentence_transformers.json";
 /// The tokenizer.

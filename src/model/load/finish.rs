@@ -37,6 +37,7 @@ pub fn embedder<B: Backend>(
         tied,
         collected,
         fingerprint,
+        merged,
         stored,
         left_out,
         mut origin,
@@ -94,7 +95,8 @@ pub fn embedder<B: Backend>(
         assumed: plan.assumed,
         overridden: plan.overridden,
         pipeline: plan.pipeline,
-        fingerprint: plan.fingerprint.unwrap_or(fingerprint),
+        lora: plan.lora,
+        fingerprint: plan.fingerprint.unwrap_or(fingerprint).wrapping_add(merged),
         text: plan.text,
     };
     if options.saveable {

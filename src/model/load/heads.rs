@@ -126,11 +126,16 @@ pub fn dense(layout: &mut LayoutBuilder, hidden: usize, modules: &[Module]) -> R
         Some((Module::Normalize, rest)) => (true, rest),
         _ => (false, rest),
     };
+    let (integers, rest) = match rest.split_last() {
+        Some((Module::Integers, rest)) => (true, rest),
+        _ => (false, rest),
+    };
     let (steps, dimensions) = steps(layout, hidden * modes.len(), rest)?;
     Ok(DenseHead {
         pooling: modes.clone(),
         include_prompt: *include_prompt,
         steps,
+        integers,
         normalize,
         dimensions,
     })
@@ -189,11 +194,17 @@ fn step(layout: &mut LayoutBuilder, dimensions: &mut usize, module: &Module) -> 
         | Module::Splade(_)
         | Module::Classifier
         | Module::Logits { .. }
-        | Module::Autoencoder { .. } => Err(Error::UnsupportedModel(
-            "modules.json has a second pooling module, or one that must come last; one is supported"
-                .to_owned(),
-        )),
+        | Module::Integers
+        | Module::Autoencoder { .. } => Err(last()),
     }
+}
+
+/// The error about a module in the wrong place.
+fn last() -> Error {
+    Error::UnsupportedModel(
+        "modules.json has a second pooling module, or one that must come last; one is supported"
+            .to_owned(),
+    )
 }
 
 /// Refuses a module whose input is not what the one before it gives.
@@ -213,6 +224,9 @@ pub fn autoencoder(
     (path, [latents, input], kept): (&str, [usize; 2], usize),
 ) -> Result<SparseHead> {
     let dense = dense(layout, hidden, modules)?;
+    if dense.integers {
+        return Err(last());
+    }
     check_width(path, "input_dim", input, dense.dimensions)?;
     let file = layout.head_file(format!("{path}/{WEIGHTS}"));
     // Of training: a count, and the same matrix again.

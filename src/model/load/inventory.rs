@@ -5,7 +5,7 @@ use crate::model::load::fingerprint::Fingerprint;
 use crate::model::load::matching::{Location, Match, Matching, Names, Place};
 use crate::model::load::table::TableTensor;
 use crate::model::loaded::Tensor;
-use crate::model::transformer::layout::{MatrixId, Slot, WantedTensor, WeightFile};
+use crate::model::transformer::layout::{MatrixId, Slot, StackSlot, WantedTensor, WeightFile};
 use crate::model::transformer::static_table::TableId;
 use crate::weights::dtype::Dtype;
 use crate::weights::gguf::Block;
@@ -143,15 +143,15 @@ impl Inventory {
                 });
             }
         };
-        let Slot::Stack {
-            matrix,
-            rows,
-            transposed,
-        } = wanted.slot
-        else {
+        let Slot::Stack(stack) = wanted.slot else {
             let name = wanted.saved_name().to_owned();
             return add(name, wanted.shape.clone(), wanted.slot);
         };
+        let StackSlot {
+            matrix,
+            rows,
+            transposed,
+        } = *stack;
         let columns = wanted.shape.last().copied().unwrap_or(1);
         let count = wanted.shape.iter().product::<usize>() / (rows * columns);
         let shape = if transposed {

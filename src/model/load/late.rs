@@ -110,7 +110,7 @@ impl LateModules {
                 let metadata = metadata(files, encoder)?;
                 let late = rules.stanford(&metadata)?;
                 let width = metadata.size_or("dim", WIDTH, 1 << 16)?;
-                let shape = [width, encoder.spec.hidden_size];
+                let shape = [width, encoder.spec.output_size()];
                 let linear = layout.linear(encoder.file, "linear", shape, false, Precision::Full);
                 check(&late, encoder, tokenizer)?;
                 return Ok(TokenProjection {
@@ -130,7 +130,7 @@ impl LateModules {
             Some((Module::Normalize, rest)) => (rest, true),
             _ => (&self.modules[..], self.layout == LateLayout::PyLate),
         };
-        let (steps, dimensions) = heads::steps(layout, encoder.spec.hidden_size, rest)?;
+        let (steps, dimensions) = heads::steps(layout, encoder.spec.output_size(), rest)?;
         Ok(TokenProjection {
             steps,
             normalize,
@@ -142,11 +142,10 @@ impl LateModules {
 
 /// The metadata of Stanford's checkpoints.
 fn metadata(files: &Files, encoder: &Encoder) -> Result<Config> {
-    // Stanford's code puts a full stop before a text and replaces its token by the marker. With
-    // vocabularies of other kinds this changes the tokens of the text.
-    if !matches!(encoder.family, "bert" | "electra") {
+    // Stanford's code fills queries up with masks in place of the padding, and gives no types of tokens.
+    if !matches!(encoder.family, "bert" | "electra" | "xlm_roberta_flash") {
         return Err(Error::UnsupportedModel(format!(
-            "the model is a checkpoint of Stanford's ColBERT over {}, and only those over BERT and ELECTRA are supported; save it with PyLate",
+            "the model is a checkpoint of Stanford's ColBERT over {}, and only those over BERT, ELECTRA and Jina's XLM-RoBERTa are supported; save it with PyLate",
             encoder.family
         )));
     }
@@ -205,7 +204,7 @@ impl Reader<'_> {
             self.marker(metadata, field, name)
         };
         let punctuation = if metadata.flag("mask_punctuation", true)? {
-            self.skipped(&punctuation(), true)?
+            self.first_tokens(&punctuation())?
         } else {
             Vec::new()
         };
@@ -424,6 +423,18 @@ impl Reader<'_> {
             );
             Error::config(file.name(), reason)
         })
+    }
+
+    /// Ids of the first token of each word, in ascending order.
+    fn first_tokens(&self, words: &[String]) -> Result<Vec<u32>> {
+        let mut ids = Vec::new();
+        for word in words {
+            let tokens = self.tokenizer.describe(word, false)?;
+            ids.extend(tokens.first().map(|token| token.id));
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
     }
 
     /// Ids of tokens that have no vector, in ascending order. With `unknown`, the unknown token

@@ -2,14 +2,16 @@
 //! them.
 
 use crate::backend::{Activation, Pooling};
+use crate::full::Full;
 use crate::model::families::{ClassifierNames, Family, MlmNames, Names, NormNames};
 use crate::model::load::onnx::{Blueprint, Head};
 use crate::model::transformer::heads::Step;
 use crate::model::transformer::layout::{
-    Encoder, FeedForward, Layer, Layout, Linear, LowRank, MatrixId, MatrixShape, MlmHead, Norm,
-    Norms, Pick, Precision, Qkv, Slot, VectorId, WantedTensor, WeightFile,
+    Encoder, ExpertLayer, FeedForward, Layer, Layout, Linear, LowRank, MatrixId, MatrixShape,
+    MlmHead, Norm, Norms, Pick, Precision, Qkv, Slot, StackSlot, VectorId, WantedTensor,
+    WeightFile,
 };
-use crate::model::transformer::spec::{Relative, Spec};
+use crate::model::transformer::spec::{Adapters, Experts, Relative, Spec};
 use crate::model::transformer::static_table::TableId;
 use crate::weights::quantized::Quantization;
 
@@ -388,11 +390,16 @@ impl LayoutBuilder {
             } else {
                 vec![stack.count, each[0], each[1]]
             };
-            let slot = Slot::Stack {
+            let slot = StackSlot {
                 matrix: ids[0],
                 rows: each[0],
                 transposed: stack.transposed,
             };
+            // It is reached by what only the full build has.
+            let Ok(slot) = Full::new("matrices that are one tensor", || slot) else {
+                continue;
+            };
+            let slot = Slot::Stack(slot);
             self.want(file, spelling, published.clone(), &shape, slot);
             self.0.wanted.last_mut().expect("just pushed").saved = Some(saved.clone());
         }
@@ -495,6 +502,7 @@ impl EncoderBuilder<'_> {
                 layers.map(|index| self.layer(index)).collect()
             },
             final_norm: self.norm(|names| names.final_norm.map(str::to_owned)),
+            projection: self.projection(),
         }
     }
 
@@ -510,6 +518,17 @@ impl EncoderBuilder<'_> {
         Some(
             self.layout
                 .stacked(self.file, &stacked, input, true, precision),
+        )
+    }
+
+    fn projection(&mut self) -> Option<Linear> {
+        let width = self.spec.projection?;
+        let one = |names: &Names| vec![(names.projection.to_owned(), width)];
+        let stacked: StackedModules = self.spellings.iter().map(one).collect();
+        let (input, precision) = (self.spec.hidden_size, Precision::Sensitive);
+        Some(
+            self.layout
+                .stacked(self.file, &stacked, input, false, precision),
         )
     }
 
@@ -530,10 +549,11 @@ impl EncoderBuilder<'_> {
                 Precision::Sensitive,
             ),
             attention_norms: self.norms(index, |names| names.attention_norms),
-            ffn: if spec.layers[index].experts {
-                self.experts(index)
-            } else {
-                self.feed_forward(index)
+            ffn: match spec.experts.filter(|_| spec.layers[index].experts) {
+                Some(experts) => {
+                    FeedForward::Experts(experts.map(|experts| self.experts(index, experts)))
+                }
+                None => self.feed_forward(index),
             },
             ffn_norms: self.norms(index, |names| names.ffn_norms),
         }
@@ -580,10 +600,10 @@ impl EncoderBuilder<'_> {
         self.spellings.iter().map(|names| names.is_saved).collect()
     }
 
-    fn experts(&mut self, index: usize) -> FeedForward {
+    fn experts(&mut self, index: usize, experts: Experts) -> ExpertLayer {
         let spec = self.spec;
         let names = &self.spellings[0];
-        let (Some(own), Some(experts)) = (names.experts, spec.experts) else {
+        let Some(own) = names.experts else {
             unreachable!("a family whose layers have experts names them")
         };
         let (hidden, ffn) = (spec.hidden_size, spec.intermediate_size);
@@ -613,7 +633,8 @@ impl EncoderBuilder<'_> {
         let router = self
             .layout
             .linear(self.file, &router, shape, false, Precision::Full);
-        FeedForward::Experts {
+        ExpertLayer {
+            experts,
             router: router.weight,
             up,
             down,
@@ -623,8 +644,23 @@ impl EncoderBuilder<'_> {
 
     /// The adapters of a module, if the model has some: of a linear one, `[out, in]`, or of a table,
     /// `[rows, width]`.
-    fn adapters(&mut self, module: &str, shape: [usize; 2], is_table: bool) -> Option<LowRank> {
-        let adapters = self.spec.adapters.as_ref()?;
+    fn adapters(
+        &mut self,
+        module: &str,
+        shape: [usize; 2],
+        is_table: bool,
+    ) -> Option<Full<LowRank>> {
+        let adapters = self.spec.adapters.clone()?;
+        Some(adapters.map(|adapters| self.low_rank(&adapters, module, shape, is_table)))
+    }
+
+    fn low_rank(
+        &mut self,
+        adapters: &Adapters,
+        module: &str,
+        shape: [usize; 2],
+        is_table: bool,
+    ) -> LowRank {
         let (count, rank) = (adapters.tasks.len(), adapters.rank);
         let spellings = self.saved_spellings();
         let mut stack = |part: &str, shape: [usize; 2], transposed: bool| {
@@ -641,7 +677,7 @@ impl EncoderBuilder<'_> {
             ];
             self.layout.stack(self.file, &spellings, names, &stack)
         };
-        Some(if is_table {
+        if is_table {
             // A row of the table is a row of the first matrix times the second.
             let [rows, width] = shape;
             LowRank {
@@ -654,18 +690,23 @@ impl EncoderBuilder<'_> {
                 down: stack("A", [rank, input], false),
                 up: stack("B", [out, rank], false),
             }
-        })
+        }
     }
 
-    fn embedding_adapters(&mut self) -> Option<[LowRank; 2]> {
+    fn embedding_adapters(&mut self) -> Option<Full<[LowRank; 2]>> {
         let spec = self.spec;
         let names = &self.spellings[0];
-        let mut of = |name: &str, rows: usize| {
-            let module = name.strip_suffix(".weight").unwrap_or(name);
-            self.adapters(module, [rows, spec.embedding_size], true)
-        };
-        let words = of(names.word_embeddings, spec.vocab_size)?;
-        Some([words, of(names.token_type_embeddings, spec.token_types?)?])
+        let (adapters, types) = (spec.adapters.clone()?, spec.token_types?);
+        Some(adapters.map(|adapters| {
+            let tables = [
+                (names.word_embeddings, spec.vocab_size),
+                (names.token_type_embeddings, types),
+            ];
+            tables.map(|(name, rows)| {
+                let module = name.strip_suffix(".weight").unwrap_or(name);
+                self.low_rank(&adapters, module, [rows, spec.embedding_size], true)
+            })
+        }))
     }
 
     /// An embedding table.

@@ -12,17 +12,19 @@
 //! ```
 //!
 //! The stages are small files, then weights. A GGUF file ([`LoadOptions::file`]) is a whole model:
-//! its header takes the place of the small files, and its data are the weights.
+//! its header takes the place of the small files, and its data are the weights. An adapter
+//! ([`LoadOptions::adapter`]) comes before both.
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::full::Full;
+use crate::full::{self, Full};
 use crate::model::embedder::Embedder;
 use crate::model::load::arrival::{Arrival, Pins};
 use crate::model::load::discovery;
 use crate::model::load::files::{Files, MODEL_SETTINGS};
 use crate::model::load::finish;
 use crate::model::load::gguf as gguf_files;
+use crate::model::load::lora::{self, Lora};
 use crate::model::load::options::LoadOptions;
 use crate::model::load::pipeline;
 use crate::model::load::plan::Plan;
@@ -40,12 +42,16 @@ pub struct Loader<B: Backend> {
     stage: Stage<B>,
     /// The weight file that is arriving.
     arrival: Option<Arrival>,
+    /// The adapter to merge, once it has been read.
+    lora: Option<Full<Lora>>,
 }
 
 /// How far loading is.
 enum Stage<B: Backend> {
     /// Small files are read.
     Small,
+    /// An adapter is read.
+    Adapter(Full<Box<lora::Reading>>),
     /// The header of a file that is a whole model is read.
     Header(Full<gguf::Stream>),
     /// Weights are read.
@@ -62,6 +68,7 @@ impl<B: Backend> Loader<B> {
             files: Files::default(),
             stage: Stage::Small,
             arrival: None,
+            lora: None,
         }
     }
 
@@ -84,6 +91,10 @@ impl<B: Backend> Loader<B> {
         }
         Ok(match &self.stage {
             Stage::Weights(streaming) => streaming.next(),
+            Stage::Adapter(reading) => Step::Stream {
+                files: vec![reading.path().to_owned()],
+                file: reading.path().to_owned(),
+            },
             Stage::Small | Stage::Header(_) => {
                 let file = self.options.file.clone().unwrap_or_default();
                 Step::Stream {
@@ -96,6 +107,22 @@ impl<B: Backend> Loader<B> {
 
     /// Small files that are still to be asked for. If there are none, the next stage begins.
     fn begin(&mut self) -> Result<Vec<String>> {
+        if let Some(adapter) = self
+            .options
+            .adapter
+            .as_ref()
+            .filter(|_| self.lora.is_none())
+        {
+            full::need(lora::WHAT)?;
+            let path = lora::config_path(adapter);
+            if !self.files.is_known(&path) {
+                return Ok(vec![path]);
+            }
+            let reading = lora::begin(adapter, self.files.required(&path)?)?;
+            self.stage = Stage::Adapter(reading);
+            self.files.retain(|name| name != path);
+            return Ok(Vec::new());
+        }
         if let Some(file) = &self.options.file {
             check_path(file)?;
             if gguf::is_gguf(file) {
@@ -106,7 +133,8 @@ impl<B: Backend> Loader<B> {
         }
         let unknown = discovery::unknown_files(&self.files)?;
         if unknown.is_empty() {
-            let mut plan = Plan::new(&self.backend, &mut self.files, &self.options)?;
+            let lora = self.lora.take();
+            let mut plan = Plan::new(&self.backend, &mut self.files, &self.options, lora)?;
             if let Some(file) = &self.options.file {
                 plan.replace_weights(file)?;
             }
@@ -135,6 +163,10 @@ impl<B: Backend> Loader<B> {
                 self.files.insert(name, bytes);
                 Ok(())
             }
+            Stage::Adapter(reading) => match bytes {
+                None => reading.absent(name),
+                Some(_) => Err(misuse(name)),
+            },
             Stage::Header(_) => Err(Error::MissingFile(name.to_owned())),
             Stage::Weights(streaming) => streaming.provide(name, bytes.as_deref()),
         }
@@ -147,6 +179,7 @@ impl<B: Backend> Loader<B> {
         let bytes = self.read_header(bytes)?;
         match &mut self.stage {
             Stage::Weights(streaming) => streaming.push(&self.backend, bytes),
+            Stage::Adapter(reading) => reading.push(bytes),
             Stage::Small | Stage::Header(_) => Ok(None),
         }
     }
@@ -155,6 +188,7 @@ impl<B: Backend> Loader<B> {
     fn arrival(&mut self) -> Result<&mut Arrival> {
         let due = match &self.stage {
             Stage::Small => None,
+            Stage::Adapter(reading) => Some(reading.path()),
             Stage::Header(_) => self.options.file.as_deref(),
             Stage::Weights(streaming) => streaming.due(),
         };
@@ -176,7 +210,8 @@ impl<B: Backend> Loader<B> {
         let name = metadata.file().to_owned();
         let mut files = gguf_files::files(&metadata, stream)?;
         drop(metadata);
-        let plan = Plan::new(&self.backend, &mut files, &self.options);
+        let lora = self.lora.take();
+        let plan = Plan::new(&self.backend, &mut files, &self.options, lora);
         let plan = plan.map_err(|error| gguf_files::explain(&name, error))?;
         self.files = files;
         self.forget_files();
@@ -192,6 +227,11 @@ impl<B: Backend> Loader<B> {
         self.arrival()?;
         match &mut self.stage {
             Stage::Small => {}
+            Stage::Adapter(_) => {
+                if let Stage::Adapter(reading) = std::mem::replace(&mut self.stage, Stage::Small) {
+                    self.lora = Some(lora::end(reading)?);
+                }
+            }
             Stage::Header(stream) => stream.finish()?,
             Stage::Weights(streaming) => streaming.end()?,
         }
@@ -203,7 +243,7 @@ impl<B: Backend> Loader<B> {
     pub fn finish(self) -> Result<Embedder<B>> {
         let plan = match self.stage {
             Stage::Weights(streaming) => streaming.into_plan(),
-            Stage::Small | Stage::Header(_) => None,
+            Stage::Small | Stage::Adapter(_) | Stage::Header(_) => None,
         };
         let plan = plan.ok_or_else(|| misuse("the end"))?;
         finish::embedder(self.backend, self.options, self.files, plan)

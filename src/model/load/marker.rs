@@ -6,12 +6,16 @@ use crate::backend::WeightDtype;
 use crate::error::Result;
 use crate::model::families::config::Config;
 use crate::model::kind::Kind;
+use crate::model::load::lora::LoraInfo;
 
 /// The field of config.json that holds it.
 pub const MARKER: &str = "gossamer";
 
+/// The field of the mark that names an adapter.
+pub const LORA: &str = "lora";
+
 /// What the config.json of a saved model says about the model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Marker {
     /// The dtype that it was saved in.
     pub dtype: WeightDtype,
@@ -19,6 +23,8 @@ pub struct Marker {
     pub fingerprint: u64,
     /// The kind that the caller asked for.
     pub kind: Option<Kind>,
+    /// The adapter that is merged into the weights.
+    pub lora: Option<LoraInfo>,
 }
 
 impl Marker {
@@ -35,6 +41,10 @@ impl Marker {
                 dtype,
                 fingerprint,
                 kind: text("kind").map(Kind::from_name).transpose()?,
+                lora: marker
+                    .get(LORA)
+                    .map(|lora| LoraInfo::read(config, lora))
+                    .transpose()?,
             })),
             _ => Err(config.wrong(
                 MARKER,

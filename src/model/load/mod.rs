@@ -7,7 +7,7 @@
 //! weights. Then `streaming` reads the weight files: `matching` finds the tensors in a file,
 //! `inventory` records them, and `store` stores their rows (`table` does both for static tables),
 //! all for `checkpoint`. `finish` makes the model. [`save`] writes it back. [`choice`] says which of a
-//! repository's weight files to take.
+//! repository's weight files to take. An adapter ([`lora`]) is read before all, and merged by `store`.
 
 mod arrival;
 mod chat_template;
@@ -26,6 +26,7 @@ mod late;
 mod late_layout;
 mod layout_builder;
 pub mod loader;
+pub mod lora;
 mod marker;
 mod matching;
 pub mod onnx;

@@ -6,6 +6,31 @@ use crate::backend::{Pooling, WeightDtype};
 use crate::model::kind::Kind;
 use crate::model::load::download::Download;
 
+/// A `LoRA` adapter, as PEFT saves it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adapter {
+    /// Its name, for [`Info::lora`](crate::Info::lora).
+    pub name: String,
+    /// Its folder, by an absolute path or by one from the model's folder: `adapter_config.json` and
+    /// `adapter_model.safetensors` are asked for there.
+    pub folder: String,
+}
+
+/// A folder; a name without a slash is that of a folder in the model's own folder `adapters`.
+impl From<&str> for Adapter {
+    fn from(name: &str) -> Self {
+        let folder = if name.contains('/') {
+            name.trim_end_matches('/').to_owned()
+        } else {
+            format!("adapters/{name}")
+        };
+        Self {
+            name: name.to_owned(),
+            folder,
+        }
+    }
+}
+
 /// What to load.
 #[derive(Clone, Debug, Default)]
 pub struct LoadOptions {
@@ -20,6 +45,8 @@ pub struct LoadOptions {
     /// model, or a file to read instead of that folder's `model.safetensors`. The folder of an ONNX
     /// file in `onnx/` is the one above.
     pub file: Option<String>,
+    /// A `LoRA` adapter to merge into the weights. It must have been trained on this model.
+    pub adapter: Option<Adapter>,
     /// Which file of a repository to take if `file` names none. [`LoadOptions::choose`] goes by it.
     pub download: Download,
     /// Loads the model as an embedder of this kind, although its files say that it is something

@@ -14,11 +14,13 @@ use crate::model::families::config::{self, Config};
 
 /// The module of jina-embeddings-v3's own code, a Transformer that takes the name of a task.
 pub const TASKS: &str = "custom_st.Transformer";
+/// The module of pplx-embed's own code, which rounds vectors to whole numbers.
+const QUANTIZER: &str = "st_quantize.FlexibleQuantizer";
 
 /// One entry of modules.json.
 #[derive(Clone, Debug)]
 pub struct ModuleEntry {
-    /// Last component of the module's type, or [`TASKS`].
+    /// Last component of the module's type, or the whole of a model's own code.
     pub kind: String,
     /// Its folder; "" for the root of the repository.
     pub path: String,
@@ -30,10 +32,11 @@ impl ModuleEntry {
     /// A module by the full name of its type. `None` for a module that does not change vectors.
     fn new(kind: &str, path: String) -> Result<Option<Self>> {
         let is_pylate = kind == PYLATE;
-        if !is_pylate && kind != TASKS && !kind.starts_with("sentence_transformers.") {
+        let is_known = [PYLATE, TASKS, QUANTIZER].contains(&kind);
+        if !is_known && !kind.starts_with("sentence_transformers.") {
             return Err(unsupported(kind));
         }
-        let kind = if kind == TASKS {
+        let kind = if [TASKS, QUANTIZER].contains(&kind) {
             kind.to_owned()
         } else {
             kind.rsplit('.').next().unwrap_or_default().to_owned()
@@ -101,6 +104,8 @@ pub enum Module {
     },
     /// Scaling to length 1.
     Normalize,
+    /// Whole numbers from -127 to 127: `round(127 · tanh(x))`.
+    Integers,
     /// A sparse autoencoder of the vector.
     Autoencoder {
         /// Folder of its weights.
@@ -317,6 +322,7 @@ pub fn module(entry: &ModuleEntry, config: Option<&Config>) -> Result<Module> {
         "Normalize" => config
             .map_or(Ok(()), |config| reads(config, "sentence_embedding"))
             .map(|()| Module::Normalize),
+        QUANTIZER => Ok(Module::Integers),
         "SpladePooling" => splade(need()?),
         "LayerNorm" => Ok(Module::LayerNorm {
             path: entry.path.clone(),
@@ -331,7 +337,7 @@ pub fn module(entry: &ModuleEntry, config: Option<&Config>) -> Result<Module> {
 /// The error about a module that is not implemented.
 pub fn unsupported(kind: &str) -> Error {
     Error::UnsupportedModel(format!(
-        "modules.json names a module of type {kind}, which is not supported; supported are sentence-transformers' Transformer, MLMTransformer, StaticEmbedding and SparseStaticEmbedding at the beginning, Router, Pooling, Dense, LayerNorm, Normalize, Dropout, SpladePooling, SparseAutoEncoder and LogitScore, and PyLate's Dense and MultiVectorMask in late-interaction models"
+        "modules.json names a module of type {kind}, which is not supported; supported are sentence-transformers' Transformer, MLMTransformer, StaticEmbedding and SparseStaticEmbedding at the beginning, Router, Pooling, Dense, LayerNorm, Normalize, Dropout, SpladePooling, SparseAutoEncoder and LogitScore, PyLate's Dense and MultiVectorMask in late-interaction models, and pplx-embed's FlexibleQuantizer at the end"
     ))
 }
 

@@ -7,17 +7,19 @@ use serde_json::Value;
 
 use crate::backend::{Backend, Pooling, WeightDtype};
 use crate::error::{Error, Result};
+use crate::full::Full;
 use crate::model::families::config::Config;
-use crate::model::families::{self, Family};
+use crate::model::families::{self, Family, OwnModule};
 use crate::model::kind::Kind;
 use crate::model::load::checkpoint::{Checkpoint, Reading};
 use crate::model::load::discovery;
-use crate::model::load::files::{CONFIG, Files, MODEL_SETTINGS, MODULES, WEIGHTS};
+use crate::model::load::files::{ADAPTER_CONFIG, CONFIG, Files, MODEL_SETTINGS, MODULES, WEIGHTS};
 use crate::model::load::heads;
 use crate::model::load::kind;
 use crate::model::load::late::{self, LateModules};
 use crate::model::load::late_layout::LateLayout;
 use crate::model::load::layout_builder::LayoutBuilder;
+use crate::model::load::lora::{self, Lora, LoraInfo};
 use crate::model::load::marker::Marker;
 use crate::model::load::options::LoadOptions;
 use crate::model::load::pipeline::{self, Module, ModuleEntry, RouteEntries};
@@ -35,6 +37,7 @@ use crate::model::transformer::route::StaticEmbedding;
 use crate::model::transformer::route::{AnyEncoder, Body, Route, Transformer};
 use crate::text::Tokenizer;
 use crate::weights;
+use crate::weights::gguf;
 use crate::weights::quantized::{self, Quantization};
 
 /// A model whose weights are still to be read.
@@ -67,6 +70,8 @@ pub struct Plan<B: Backend> {
     pub assumed: Option<&'static str>,
     /// What the model's files state otherwise than the caller, by the name of the option.
     pub overridden: Vec<(&'static str, Value)>,
+    /// The adapter that is merged into the weights.
+    pub lora: Option<LoraInfo>,
     /// Hash of the tokenizers.
     pub text: u64,
     /// Hash of the weights that a saved model was quantised from, if it is loaded in the dtype that
@@ -76,8 +81,16 @@ pub struct Plan<B: Backend> {
 
 impl<B: Backend> Plan<B> {
     /// Reads all small files, after it has written into them what the options state. `backend`
-    /// takes the weights among them.
-    pub fn new(backend: &B, files: &mut Files, options: &LoadOptions) -> Result<Self> {
+    /// takes the weights among them. `lora` is merged into the weights.
+    pub fn new(
+        backend: &B,
+        files: &mut Files,
+        options: &LoadOptions,
+        lora: Option<Full<Lora>>,
+    ) -> Result<Self> {
+        if let (true, Some(bytes)) = (files.is_absent(CONFIG), files.bytes(ADAPTER_CONFIG)) {
+            return Err(lora::instead_of_model(bytes, &options.model));
+        }
         let stated = stated::apply(files, options)?;
         let files = &*files;
         let modules = discovery::modules(files)?;
@@ -96,6 +109,7 @@ impl<B: Backend> Plan<B> {
             foreign: Vec::new(),
             is_cross_encoder: false,
             has_modules,
+            lora: lora.as_ref().map(|lora| lora.info()),
         };
         if let Some(config) = files.config(MODEL_SETTINGS)? {
             planner.foreign.extend(kind::foreign_type(&config)?);
@@ -109,7 +123,7 @@ impl<B: Backend> Plan<B> {
             }
             routes => routes?,
         };
-        planner.finish(backend, options, routes, default_route)
+        planner.finish(backend, (options, lora), routes, default_route)
     }
 
     /// Streams `path` instead of its folder's `model.safetensors`.
@@ -145,6 +159,8 @@ struct Planner<'a> {
     is_cross_encoder: bool,
     /// Whether there is a modules.json that is followed.
     has_modules: bool,
+    /// The adapter to merge.
+    lora: Option<LoraInfo>,
     /// What the options replace, and what is assumed without them.
     stated: Stated,
 }
@@ -277,7 +293,7 @@ impl Planner<'_> {
         };
         let late = LateLayout::find(&config, settings.as_ref(), rest)?;
         let marker = Marker::read(&config)?;
-        if let Some(kind) = marker.and_then(|marker| marker.kind) {
+        if let Some(kind) = marker.as_ref().and_then(|marker| marker.kind) {
             self.kind.get_or_insert(kind);
             self.insists = true;
         }
@@ -308,13 +324,25 @@ impl Planner<'_> {
             (Some([]), None) if self.is_cross_encoder => vec![Module::Classifier],
             (rest, None) => self.modules(entry, &config, rest)?,
         };
-        let has_tasks = if candle::is_candle(&config) {
-            false
-        } else {
-            families::find(&config)?.has_tasks && config.get("lora_adaptations").is_some()
+        let own = own_module(&config)?;
+        let is_supported = match own {
+            OwnModule::None => false,
+            OwnModule::Tasks => config.get("lora_adaptations").is_some(),
+            OwnModule::LastToken => true,
         };
-        if entry.kind == pipeline::TASKS && !has_tasks {
+        if entry.kind == pipeline::TASKS && !is_supported {
             return Err(pipeline::unsupported(pipeline::TASKS));
+        }
+        let has_lora = self.lora.is_some() || marker.as_ref().is_some_and(|own| own.lora.is_some());
+        if own == OwnModule::LastToken && !has_lora {
+            let names = config
+                .get("task_names")
+                .map(Value::to_string)
+                .unwrap_or_default();
+            let reason = format!(
+                "the model has an adapter for each of its tasks, {names}, and takes one: load it with one of these names as the option adapter"
+            );
+            return Err(Error::input("adapter", reason));
         }
         let head = head_of(&modules);
         if self.is_cross_encoder && !modules.last().is_some_and(Module::gives_scores) {
@@ -457,6 +485,13 @@ impl Planner<'_> {
         config: &Config,
         listed: Option<&[ModuleEntry]>,
     ) -> Result<Vec<Module>> {
+        if own_module(config)? == OwnModule::LastToken && listed.is_none_or(<[_]>::is_empty) {
+            let pooling = Module::Pooling {
+                modes: vec![Pooling::LastToken],
+                include_prompt: true,
+            };
+            return Ok(vec![pooling, Module::Normalize]);
+        }
         let Some(listed) = listed else {
             let asks = heads::may_ask(config) && scoring::asks(self.files, entry)?;
             let module = heads::assumed(config, self.kind, asks)?;
@@ -500,7 +535,9 @@ impl Planner<'_> {
         let quantization = Quantization::read(quantization, marker.is_some())
             .map_err(|reason| Error::config(entry.file(CONFIG), reason))?;
         self.layout.set_quantization(body.file, quantization);
-        self.saved = self.saved.or(marker);
+        if self.saved.is_none() {
+            self.saved = marker;
+        }
         Ok(body)
     }
 
@@ -513,7 +550,7 @@ impl Planner<'_> {
             family: Some(family),
             file,
             vocab_size: spec.vocab_size,
-            hidden_size: spec.hidden_size,
+            hidden_size: spec.output_size(),
             max_positions: spec.max_positions,
             tied: config.flag("tie_word_embeddings", true)?,
             encoder: AnyEncoder::Native {
@@ -806,7 +843,7 @@ impl Planner<'_> {
     fn finish<B: Backend>(
         self,
         backend: &B,
-        options: &LoadOptions,
+        (options, lora): (&LoadOptions, Option<Full<Lora>>),
         routes: Vec<PlannedRoute>,
         default_route: usize,
     ) -> Result<Plan<B>> {
@@ -814,9 +851,22 @@ impl Planner<'_> {
         let all = layout.files.iter().enumerate();
         let all = all.map(|(index, file)| (file.is_small, index, file.path.clone()));
         let (small, streamed): (Vec<_>, Vec<_>) = all.partition(|(is_small, ..)| *is_small);
-        let usual = self.saved.map_or(WeightDtype::Q8, |saved| saved.dtype);
+        let usual = self
+            .saved
+            .as_ref()
+            .map_or(WeightDtype::Q8, |saved| saved.dtype);
         let dtype = options.dtype.unwrap_or(usual);
+        let saved = self.saved.as_ref().and_then(|saved| saved.lora.clone());
+        if saved.is_some() && self.lora.is_some() {
+            let reason = "adapter is stated, and the model was saved with an adapter merged into it; load the original";
+            return Err(Error::input("adapter", reason));
+        }
+        let is_gguf = options.file.as_deref().is_some_and(gguf::is_gguf);
+        let merge = lora.map(|lora| lora::place(lora, &layout, is_gguf));
         let mut checkpoint = Checkpoint::new(layout, dtype, options.dtype);
+        if let Some(merge) = merge.transpose()? {
+            checkpoint.merge(merge);
+        }
         match self.kind {
             Some(_) => checkpoint.ignore_unused(),
             // The error is raised once the header of the weights has told which tensors are unused.
@@ -855,6 +905,7 @@ impl Planner<'_> {
             left_out: self.foreign,
             assumed: self.stated.assumed,
             overridden: self.stated.overridden,
+            lora: self.lora.or(saved),
             text: self.tokenizers.hash(),
             fingerprint: self
                 .saved
@@ -862,6 +913,15 @@ impl Planner<'_> {
                 .map(|saved| saved.fingerprint),
         })
     }
+}
+
+/// The module of a model's own code.
+fn own_module(config: &Config) -> Result<OwnModule> {
+    Ok(if candle::is_candle(config) {
+        OwnModule::None
+    } else {
+        families::find(config)?.own_module
+    })
 }
 
 /// The kind of head of transformers that gives the scores of a reranker, if that is how its modules

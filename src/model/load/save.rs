@@ -234,7 +234,7 @@ impl<B: Backend> Model<B> {
                 }
                 Slot::Table { table } => self.add_table(&mut contents, table),
                 // Stacks are recorded as their matrices.
-                Slot::Whole { .. } | Slot::Stack { .. } => {}
+                Slot::Whole { .. } | Slot::Stack(_) => {}
             }
         }
         if self.info().dtype == WeightDtype::Q6 {

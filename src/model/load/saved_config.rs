@@ -6,7 +6,7 @@ use crate::backend::WeightDtype;
 use crate::error::{Error, Result};
 use crate::model::families::config::Config;
 use crate::model::info::Info;
-use crate::model::load::marker::MARKER;
+use crate::model::load::marker::{LORA, MARKER};
 use crate::weights::quantized::levels;
 use crate::weights::quantized::own_grid::{self, Module};
 
@@ -28,12 +28,15 @@ pub fn config(path: &str, bytes: &[u8], modules: &[Module], info: &Info) -> Resu
         config.insert("quantization_config".to_owned(), quantization);
     }
     // A model in f32 has the weights of the original. What it is says the mark of one that was
-    // insisted on.
-    if info.dtype != WeightDtype::F32 || info.kind.is_some() {
+    // insisted on, or that has an adapter.
+    if info.dtype != WeightDtype::F32 || info.kind.is_some() || info.lora.is_some() {
         let fingerprint = format!("{:016x}", info.fingerprint);
         let mut marker = json!({ "dtype": info.dtype.name(), "fingerprint": fingerprint });
         if let Some(kind) = info.kind {
             marker["kind"] = kind.name().into();
+        }
+        if let Some(lora) = &info.lora {
+            marker[LORA] = lora.write();
         }
         config.insert(MARKER.to_owned(), marker);
     }

@@ -102,6 +102,7 @@ fn of(
         pooling: vec![pooling],
         include_prompt: true,
         steps,
+        integers: false,
         normalize: false,
         dimensions: labels.len(),
     };

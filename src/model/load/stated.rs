@@ -251,7 +251,7 @@ fn hidden_size(config: &Config) -> Result<usize> {
     if candle::is_candle(config) {
         return config.size("hidden_size", 1 << 16);
     }
-    Ok((families::find(config)?.spec)(config)?.hidden_size)
+    Ok((families::find(config)?.spec)(config)?.output_size())
 }
 
 /// Names of pooling modes as sentence-transformers writes them: one, or a list of several.

@@ -5,10 +5,12 @@ use half::bf16;
 use crate::backend::cpu::{self, Cpu, CpuMatrix};
 use crate::backend::{Backend, GROUP, WeightDtype};
 use crate::error::{Error, Result};
+use crate::full::Full;
 use crate::model::load::fingerprint::Fingerprint;
+use crate::model::load::lora::Merge;
 use crate::model::transformer::candle::Collected;
 use crate::model::transformer::forward::Weights;
-use crate::model::transformer::layout::{Layout, MatrixId, Slot};
+use crate::model::transformer::layout::{Layout, MatrixId, Slot, StackSlot};
 use crate::weights::quantized::levels::{self, Levels};
 
 /// The weights that have been stored so far.
@@ -28,6 +30,8 @@ pub struct Store<B: Backend> {
     pub stacks: u64,
     /// Hash of the matrix of a stack of which the last rows are still to come.
     hash: Fingerprint,
+    /// The adapter that is merged into the rows.
+    pub merge: Option<Full<Merge>>,
 }
 
 impl<B: Backend> Store<B> {
@@ -45,6 +49,7 @@ impl<B: Backend> Store<B> {
             columns: Vec::new(),
             stacks: 0,
             hash: Fingerprint::new(""),
+            merge: None,
         }
     }
 
@@ -117,6 +122,11 @@ impl<B: Backend> Store<B> {
     ) -> Result<()> {
         match slot {
             Slot::Rows { matrix: id, first } => {
+                let merged = match &self.merge {
+                    Some(merge) => merge.row(id, first + row, values)?,
+                    None => None,
+                };
+                let values = merged.as_deref().unwrap_or(values);
                 let (dtype, levels) = (self.dtype, self.levels_of(layout, id));
                 let matrix = self.matrix(backend, layout, id)?;
                 match levels {
@@ -135,11 +145,12 @@ impl<B: Backend> Store<B> {
                     cpu.set_row(one, 0, values);
                 })?;
             }
-            Slot::Stack {
-                matrix,
-                rows,
-                transposed,
-            } => {
+            Slot::Stack(stack) => {
+                let StackSlot {
+                    matrix,
+                    rows,
+                    transposed,
+                } = *stack;
                 let (index, row) = (row / rows, row % rows);
                 let own = Slot::Rows {
                     matrix: matrix + index,
@@ -180,6 +191,9 @@ impl<B: Backend> Store<B> {
                 extend(&mut self.collected[index].1.values, values)?;
             }
             Slot::Elements { vector: id, first } => {
+                let merge = self.merge.as_ref();
+                let own = merge.and_then(|merge| merge.elements(id, first));
+                let values = own.map_or(values, |own| &own[row * values.len()..][..values.len()]);
                 let vector = &mut self.weights.vectors[id];
                 vector.resize(layout.vectors[id], 0.0);
                 let first = first + row * values.len();
@@ -201,8 +215,9 @@ impl<B: Backend> Store<B> {
     ) -> Result<bool> {
         let (id, first) = rows_of(slot)?;
         let is_levels = self.levels_of(layout, id).is_some();
+        let is_merged = self.is_merged(id, first + row);
         let matrix = self.matrix(backend, layout, id)?;
-        if backend.dtype(matrix) == dtype && !is_levels {
+        if backend.dtype(matrix) == dtype && !is_levels && !is_merged {
             backend.set_codes(matrix, first + row, codes, scales);
             self.pick(layout, id, first + row, |cpu, one| {
                 cpu.set_codes(one, 0, codes, scales);
@@ -225,8 +240,10 @@ impl<B: Backend> Store<B> {
     ) -> Result<bool> {
         let (id, first) = rows_of(slot)?;
         let levels = self.levels_of(layout, id);
+        let is_merged = self.is_merged(id, first + row);
         let matrix = self.matrix(backend, layout, id)?;
         if backend.dtype(matrix) == WeightDtype::Q8
+            && !is_merged
             && levels.is_none_or(|levels| levels.has_all(codes))
         {
             backend.set_codes(matrix, first + row, codes, scales);
@@ -234,6 +251,12 @@ impl<B: Backend> Store<B> {
         }
         self.decoded(backend, layout, slot, row, codes, scales)?;
         Ok(false)
+    }
+
+    /// Whether the adapter changes a row.
+    fn is_merged(&self, id: MatrixId, row: usize) -> bool {
+        let merge = self.merge.as_ref();
+        merge.is_some_and(|merge| merge.covers(id, row))
     }
 
     /// Stores one row that is quantised in our own grid, decoded.

@@ -26,6 +26,8 @@ pub struct Requested {
 pub struct DenseRequest {
     /// How many of a vector's first components are kept.
     pub dimensions: usize,
+    /// Whether they are rounded to whole numbers.
+    pub integers: bool,
     pub normalize: bool,
     pub output: OutputDtype,
 }
@@ -88,6 +90,10 @@ impl Requested {
         let dense = out.dense.get_or_insert_default();
         let start = dense.len();
         dense.extend_from_slice(&vector[..request.dimensions]);
+        if request.integers {
+            let values = dense[start..].iter_mut();
+            values.for_each(|value| *value = (127.0 * libm::tanhf(*value)).round_ties_even());
+        }
         if request.normalize {
             cpu::l2_normalize(&mut dense[start..]);
         }

@@ -348,6 +348,7 @@ fn dense_request<B: Backend>(
     };
     Ok(DenseRequest {
         dimensions,
+        integers: head.integers,
         normalize: normalize.unwrap_or(head.normalize),
         output,
     })

@@ -6,7 +6,8 @@ use crate::backend::{
 };
 use crate::error::Result;
 use crate::model::transformer::layout::{
-    Encoder, FeedForward, Layer, Linear, LowRank, MatrixId, MlmHead, Norm, Norms, Qkv, VectorId,
+    Encoder, ExpertLayer, FeedForward, Layer, Linear, LowRank, MatrixId, MlmHead, Norm, Norms, Qkv,
+    VectorId,
 };
 use crate::model::transformer::spec::{Experts, Rope, Spec};
 use crate::model::transformer::static_table::StaticTable;
@@ -130,8 +131,11 @@ pub fn forward<B: Compute>(
         })?;
         x = pass.around(&x, layer.ffn_norms, |x| pass.feed_forward(x, layer))?;
     }
-    match encoder.final_norm {
-        Some(norm) => pass.norm(&x, None, norm),
+    if let Some(norm) = encoder.final_norm {
+        x = pass.norm(&x, None, norm)?;
+    }
+    match encoder.projection {
+        Some(linear) => pass.linear(&x, linear, Activation::Identity),
         None => Ok(x),
     }
 }
@@ -150,8 +154,7 @@ impl<B: Compute> ForwardPass<'_, B> {
         }
         let mut sum = self.backend.embed(&tables, self.spec.embedding_scale)?;
         if let (Some(adapters), Some((task, scale))) = (encoder.embedding_adapters, self.task) {
-            for (LowRank { down, up }, ids) in adapters.into_iter().zip([&batch.ids, &batch.types])
-            {
+            for (LowRank { down, up }, ids) in adapters.iter().zip([&batch.ids, &batch.types]) {
                 let low = self
                     .backend
                     .embed(&[(weights.matrix(down + task), ids)], 1.0)?;
@@ -229,13 +232,14 @@ impl<B: Compute> ForwardPass<'_, B> {
         let activation = self.spec.activation;
         let (up, down) = match layer.ffn {
             FeedForward::Dense { up, down } => (up, down),
-            FeedForward::Experts {
-                router,
-                up,
-                down,
-                bias,
-            } => {
-                let Experts { count, top } = self.spec.experts.expect("a layer has experts");
+            FeedForward::Experts(own) => {
+                let ExpertLayer {
+                    experts: Experts { count, top },
+                    router,
+                    up,
+                    down,
+                    bias,
+                } = *own;
                 let weights = self.weights;
                 let matrices =
                     |index| [up, down].map(|first: MatrixId| weights.matrix(first + index));
@@ -262,9 +266,10 @@ impl<B: Compute> ForwardPass<'_, B> {
     }
 
     fn linear(&self, x: &B::Tensor, linear: Linear, activation: Activation) -> Result<B::Tensor> {
-        let (Some(LowRank { down, up }), Some((task, scale))) = (linear.adapters, self.task) else {
+        let (Some(adapters), Some((task, scale))) = (linear.adapters, self.task) else {
             return self.weights.linear(self.backend, x, linear, activation);
         };
+        let LowRank { down, up } = *adapters;
         let weights = self.weights;
         let product = weights.linear(self.backend, x, linear, Activation::Identity)?;
         let added = self.plain(&self.plain(x, down + task)?, up + task)?;

@@ -17,6 +17,8 @@ pub struct DenseHead {
     pub include_prompt: bool,
     /// Steps after pooling, in order.
     pub steps: Vec<Step>,
+    /// Whether the result is rounded to whole numbers: `round(127 · tanh(x))`.
+    pub integers: bool,
     /// Whether the last step is a normalisation.
     pub normalize: bool,
     /// Width of the resulting vector.

@@ -6,7 +6,9 @@
 //! feed-forward block.
 
 use crate::backend::{Activation, NormKind, WeightDtype};
+use crate::full::Full;
 use crate::model::load::onnx::Blueprint;
+use crate::model::transformer::spec::Experts;
 use crate::model::transformer::static_table::TableId;
 use crate::weights::quantized::Quantization;
 
@@ -23,7 +25,7 @@ pub struct Linear {
     /// `[out]`
     pub bias: Option<VectorId>,
     /// What the adapters of a model for several tasks add.
-    pub adapters: Option<LowRank>,
+    pub adapters: Option<Full<LowRank>>,
 }
 
 /// Two matrices for each task of a model, `[rank, in]` and `[out, rank]`, the tasks' one after the
@@ -84,18 +86,22 @@ pub enum FeedForward {
         down: Linear,
     },
     /// Experts, of which each token takes some.
-    Experts {
-        /// `[experts, hidden]`
-        router: MatrixId,
-        /// The first product of the first expert, `[intermediate, hidden]`. The other experts'
-        /// follow.
-        up: MatrixId,
-        /// The second product of the first expert, `[hidden, intermediate]`. The other experts'
-        /// follow.
-        down: MatrixId,
-        /// `[hidden]`, added to the sum of the experts.
-        bias: VectorId,
-    },
+    Experts(Full<ExpertLayer>),
+}
+
+/// The experts of a layer.
+#[derive(Clone, Copy, Debug)]
+pub struct ExpertLayer {
+    /// How many there are, and how many of them a token takes.
+    pub experts: Experts,
+    /// `[experts, hidden]`
+    pub router: MatrixId,
+    /// The first product of the first expert, `[intermediate, hidden]`. The other experts' follow.
+    pub up: MatrixId,
+    /// The second product of the first expert, `[hidden, intermediate]`. The other experts' follow.
+    pub down: MatrixId,
+    /// `[hidden]`, added to the sum of the experts.
+    pub bias: VectorId,
 }
 
 /// One transformer layer.
@@ -134,8 +140,10 @@ pub struct Encoder {
     pub layers: Vec<Layer>,
     /// Norm of the last layer's output.
     pub final_norm: Option<Norm>,
+    /// Projection of the states after it.
+    pub projection: Option<Linear>,
     /// What adapters add to word embeddings and token types.
-    pub embedding_adapters: Option<[LowRank; 2]>,
+    pub embedding_adapters: Option<Full<[LowRank; 2]>>,
     /// Index of the task whose adapters are used.
     pub task: Option<usize>,
 }
@@ -157,6 +165,17 @@ pub struct MlmHead {
     pub decoder: Linear,
 }
 
+/// Several matrices that are one tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StackSlot {
+    /// The first of them; the others follow.
+    pub matrix: MatrixId,
+    /// Number of the tensor's rows that belong to each.
+    pub rows: usize,
+    /// Whether the tensor's rows are the matrices' columns.
+    pub transposed: bool,
+}
+
 /// Where the values of one tensor of a file are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slot {
@@ -168,14 +187,7 @@ pub enum Slot {
         first: usize,
     },
     /// All of several matrices that have the same shape, one after the other.
-    Stack {
-        /// The first of them; the others follow.
-        matrix: MatrixId,
-        /// Number of the tensor's rows that belong to each.
-        rows: usize,
-        /// Whether the tensor's rows are the matrices' columns.
-        transposed: bool,
-    },
+    Stack(Full<StackSlot>),
     /// A tensor that is kept in f32 as the file has it.
     Whole {
         /// Its index among those tensors.

@@ -2,6 +2,7 @@
 //! the family or file that it comes from.
 
 use crate::backend::{Activation, Gate, Heads, Mask, NormKind};
+use crate::full::Full;
 use crate::text::Batch;
 
 /// Sizes and choices of one transformer.
@@ -47,9 +48,18 @@ pub struct Spec {
     /// Which modules have biases.
     pub biases: Biases,
     /// The experts of the layers that have them.
-    pub experts: Option<Experts>,
+    pub experts: Option<Full<Experts>>,
     /// Changes of the weights for each of several tasks.
-    pub adapters: Option<Adapters>,
+    pub adapters: Option<Full<Adapters>>,
+    /// Width of the projection of the states after the last norm, if there is one.
+    pub projection: Option<usize>,
+}
+
+impl Spec {
+    /// Width of the states that heads take.
+    pub fn output_size(&self) -> usize {
+        self.projection.unwrap_or(self.hidden_size)
+    }
 }
 
 /// Experts in place of a feed-forward block (Shazeer et al. 2017): every token takes `top` of them.

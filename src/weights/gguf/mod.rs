@@ -121,7 +121,7 @@ impl Stream {
     }
 
     /// Takes the next bytes.
-    pub fn push(&mut self, mut bytes: &[u8], visitor: &mut impl Visitor) -> Result<()> {
+    pub fn push(&mut self, mut bytes: &[u8], visitor: &mut dyn Visitor) -> Result<()> {
         while !bytes.is_empty() {
             let taken = match &mut self.state {
                 State::Header(_) => self.open(bytes)?.0,
@@ -173,7 +173,7 @@ impl Data {
         &mut self,
         received: u64,
         bytes: &[u8],
-        visitor: &mut impl Visitor,
+        visitor: &mut dyn Visitor,
     ) -> Result<Option<usize>> {
         let position = received - self.start;
         let padded = |end: u64| end.next_multiple_of(self.alignment);

@@ -160,7 +160,7 @@ impl Stream {
     }
 
     /// Takes the next bytes.
-    pub fn push(&mut self, mut bytes: &[u8], visitor: &mut impl Visitor) -> Result<()> {
+    pub fn push(&mut self, mut bytes: &[u8], visitor: &mut dyn Visitor) -> Result<()> {
         while !bytes.is_empty() {
             let taken = match self.state {
                 State::Tag => self.field(bytes, visitor)?,
@@ -202,7 +202,7 @@ impl Stream {
     }
 
     /// Ends fields and messages that the last byte was of.
-    fn settle(&mut self, visitor: &mut impl Visitor) -> Result<()> {
+    fn settle(&mut self, visitor: &mut dyn Visitor) -> Result<()> {
         if let State::Keep { field, wire, size } = self.state
             && self.held.len() as u64 == size
         {
@@ -230,7 +230,7 @@ impl Stream {
     }
 
     /// Takes bytes of a tag, and of the number or the length that follows it; says how many.
-    fn field(&mut self, bytes: &[u8], visitor: &mut impl Visitor) -> Result<usize> {
+    fn field(&mut self, bytes: &[u8], visitor: &mut dyn Visitor) -> Result<usize> {
         let before = self.held.len();
         let more = bytes.len().min(2 * proto::MOST_VARINT);
         self.held.extend_from_slice(&bytes[..more]);
@@ -276,7 +276,7 @@ impl Stream {
         wire: u8,
         size: u64,
         start: u64,
-        visitor: &mut impl Visitor,
+        visitor: &mut dyn Visitor,
     ) -> Result<()> {
         let message = self.frames.last().map(|(message, _)| *message);
         if message == Some(Message::Graph) && field != 1 && !self.graph.nodes.is_empty() {
@@ -458,7 +458,7 @@ impl Stream {
 
     /// Has the tensors of the model found in the graph, once; then takes the initializers that came
     /// before its nodes.
-    fn resolve(&mut self, visitor: &mut impl Visitor) -> Result<()> {
+    fn resolve(&mut self, visitor: &mut dyn Visitor) -> Result<()> {
         if self.store.is_some() {
             return Ok(());
         }
@@ -481,7 +481,7 @@ impl Stream {
     }
 
     /// Ends an initializer.
-    fn end_tensor(&mut self, visitor: &mut impl Visitor) -> Result<()> {
+    fn end_tensor(&mut self, visitor: &mut dyn Visitor) -> Result<()> {
         let tensor = std::mem::take(&mut self.tensor);
         if tensor.is_done {
             return Ok(());
@@ -556,7 +556,7 @@ impl Stream {
     }
 
     /// Bytes of a file beside the first.
-    fn beside(&mut self, bytes: &[u8], visitor: &mut impl Visitor) -> Result<()> {
+    fn beside(&mut self, bytes: &[u8], visitor: &mut dyn Visitor) -> Result<()> {
         let (from, until) = (self.received, self.received + bytes.len() as u64);
         let Some(store) = &mut self.store else {
             return Ok(());

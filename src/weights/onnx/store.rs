@@ -352,7 +352,7 @@ impl Store {
     }
 
     /// Takes the next bytes of an initializer.
-    pub fn data(&mut self, id: Id, bytes: &[u8], visitor: &mut impl Visitor) -> Result<()> {
+    pub fn data(&mut self, id: Id, bytes: &[u8], visitor: &mut dyn Visitor) -> Result<()> {
         let Some(initializer) = self.initializers.get_mut(&id) else {
             return Ok(());
         };
@@ -372,7 +372,7 @@ impl Store {
     }
 
     /// Lets rows of a tensor come out, as many as can.
-    fn advance(&mut self, at: usize, visitor: &mut impl Visitor) -> Result<()> {
+    fn advance(&mut self, at: usize, visitor: &mut dyn Visitor) -> Result<()> {
         if self.tensors[at].tables.is_none() {
             self.tensors[at].tables = self.tables(at)?;
         }

@@ -8,6 +8,7 @@ import * as families from "./families.mjs";
 import * as formats from "./formats.mjs";
 import * as hostile from "./hostile.mjs";
 import * as lifecycle from "./lifecycle.mjs";
+import * as lora from "./lora.mjs";
 import * as memory from "./memory.mjs";
 import * as openai from "./openai.mjs";
 import * as output from "./output.mjs";
@@ -31,6 +32,7 @@ export const topics = {
   formats: formats.cases,
   requests: requests.cases,
   families: families.cases,
+  lora: lora.cases,
   staticTables: staticTables.cases,
   tokens: tokens.cases,
   colbert: colbert.cases,
@@ -51,5 +53,5 @@ export const topics = {
 };
 export const once = { ...parity.once, ...bits.once };
 /** Topics that depend on the host: its files, threads, streams, network and memory. The others are the engine's work. */
-export const host = ["memory", "lifecycle", "stream", "pool", "save", "cache"];
+export const host = ["memory", "lifecycle", "stream", "pool", "save", "cache", "lora"];
 export { digests } from "./bits.mjs";

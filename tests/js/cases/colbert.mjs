@@ -7,6 +7,7 @@ import { failure, reference, rows, TINY, texts } from "../support/models.mjs";
 const FOLDER = "tests/fixtures/colbert";
 const MODELS = [
   "stanford",
+  "stanford-flash",
   "pylate",
   "pylate-residual",
   "pylate-attended",

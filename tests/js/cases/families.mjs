@@ -65,6 +65,7 @@ const DENSE = {
   "tiny-nomic-moe": "nomic_bert_moe",
   "tiny-xlm-roberta": "roberta",
   "tiny-qwen2": "qwen2",
+  "tiny-voyage": "qwen3_bidirectional",
   "tiny-llama": "llama",
   "tiny-eurobert": "eurobert",
   "tiny-electra": "electra",
@@ -92,6 +93,25 @@ export const cases = {
     await dense(origin, "tiny-jina-v3", "xlm_roberta_flash", { task: "query" }, "retrieval.query_embeddings");
     const model = await open(origin, "tiny-jina-v3");
     assert.deepEqual(model.info.tasks, ["retrieval.query", "retrieval.passage", "text-matching"]);
+    model.dispose();
+  },
+
+  "pplx-embed's whole numbers": async ({ origin }) => {
+    const model = await open(origin, "tiny-pplx");
+    const ours = rows(await model.encode(await texts(origin, LIST)));
+    const { embeddings, exact_embeddings: exact } = await reference(
+      origin,
+      "tiny-pplx/reference.safetensors",
+    );
+    const [whole, before] = [rows(embeddings), rows(exact)];
+    for (const [i, vector] of ours.entries()) {
+      for (const [at, value] of vector.entries()) {
+        assert.isTrue(Number.isInteger(value), `text ${i}`);
+        // The other side of a half.
+        const isHalf = Math.abs((Math.abs(before[i][at]) % 1) - 0.5) < 1e-3;
+        assert.closeTo(value, whole[i][at], isHalf ? 1 : 0, `text ${i}, ${at}`);
+      }
+    }
     model.dispose();
   },
 

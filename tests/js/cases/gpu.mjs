@@ -116,6 +116,10 @@ const MODELS = [
   ["tiny-splade", "q8", 0.999],
   ["tiny-m3", "f32", 0.99999],
   ["tiny-qwen3", "f32", 0.99999],
+  // Experts, the adapters of tasks, and a projection of each state.
+  ["tiny-nomic-moe", "f32", 0.99999],
+  ["tiny-jina-v3", "f32", 0.99999],
+  ["tiny-voyage", "f32", 0.99999],
 ];
 
 const cases = {

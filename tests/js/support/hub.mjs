@@ -43,6 +43,8 @@ const MODELS = {
   /** Has a variant in 16 bits as well. */
   "org/variants": { folder: `${FIXTURES}tiny-bert/`, made: { [VARIANT]: halved } },
   /** Has no ONNX export. */
+  /** An adapter of the tiny one. */
+  "org/adapter": { folder: `${FIXTURES}lora/plain/` },
   "org/dense": { folder: `${FIXTURES}tiny-dense/` },
   "org/gguf": { folder: `${FIXTURES}gguf/` },
   "org/minilm": { folder: "models/sentence-transformers/all-MiniLM-L6-v2/" },
