@@ -12,14 +12,13 @@ import * as synthetic from "../support/synthetic.mjs";
 
 const FOLDER = `${root}tests/fixtures/tiny-nomic-moe`;
 const [HIDDEN, INNER, LAYERS, EXPERTS, TOP] = [768, 3072, 4, 8, 2];
-const ROUNDS = 9;
+const ROUNDS = 5;
 const WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "bird", "sing", "at", "night"];
 
 const words = (count) =>
   Array.from({ length: count }, (_, at) => WORDS[(at * at + at) % WORDS.length]).join(" ");
 const BATCHES = {
-  "64 texts of 100 words": Array.from({ length: 64 }, () => words(100)),
-  "8 texts of 50 words": Array.from({ length: 8 }, () => words(50)),
+  "16 texts of 100 words": Array.from({ length: 16 }, () => words(100)),
   "1 text of 400 words": [words(400)],
   "1 text of 10 words": [words(10)],
 };
