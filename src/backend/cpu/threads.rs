@@ -12,7 +12,7 @@ use super::crew::Crew;
 
 /// Steps of work (multiplications, or elements of a cheap operation times [`ELEMENT`]) below which an
 /// operation stays in its thread: to share them would take longer. Tests share everything.
-const LEAST: usize = if cfg!(test) { 0 } else { 1 << 17 };
+const LEAST: usize = if cfg!(test) { 1 } else { 1 << 17 };
 /// Steps of work that an element of an operation without products is taken for.
 pub const ELEMENT: usize = 16;
 /// Parts for each thread. With several, a thread that is late holds up the others for less.
