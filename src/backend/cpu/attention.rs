@@ -9,19 +9,21 @@
 
 use core::ops::Range;
 
+use super::disentangled::{Compared, Positions};
 use super::gemm_f32::for_each_tile;
 use super::scratch::{Buffer, ScratchPool};
 use super::simd::F32x4;
 use super::{PANEL, TILE, activation, norm, store};
 use crate::backend::{Attention, Heads, Mask, Norm, RelativeBias, Rotary};
 use crate::error::Result;
+use crate::full::Full;
 
 /// One sequence's rows of queries, keys and values.
-struct Rows<'a> {
-    values: &'a [f32],
-    heads: Heads,
+pub(super) struct Rows<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) heads: Heads,
     /// How many of the first rows are keys.
-    keys: usize,
+    pub(super) keys: usize,
 }
 
 impl Rows<'_> {
@@ -29,7 +31,7 @@ impl Rows<'_> {
         self.heads.query_width() + 2 * self.heads.kv_width()
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.values.len() / self.stride()
     }
 
@@ -37,11 +39,11 @@ impl Rows<'_> {
         &self.values[token * self.stride() + column..][..self.heads.size]
     }
 
-    fn query(&self, token: usize, head: usize) -> &[f32] {
+    pub(super) fn query(&self, token: usize, head: usize) -> &[f32] {
         self.part(token, head * self.heads.size)
     }
 
-    fn key(&self, token: usize, head: usize) -> &[f32] {
+    pub(super) fn key(&self, token: usize, head: usize) -> &[f32] {
         self.part(token, self.heads.query_width() + head * self.heads.size)
     }
 
@@ -70,6 +72,7 @@ pub fn attention(
     qkv: &[f32],
     offsets: &[usize],
     attention: Attention,
+    positions: Option<Full<Positions>>,
     pool: &ScratchPool,
 ) -> Result<Buffer> {
     let heads = attention.heads;
@@ -85,6 +88,11 @@ pub fn attention(
         scores: pool.zeroed(TILE * key_panels * PANEL)?,
         rows: pool.take(PANEL * heads.size)?,
     };
+    let compared = positions.map(|own| {
+        own.map(|own| Compared::new(own, heads, longest, pool))
+            .transposed()
+    });
+    let mut compared = compared.transpose()?;
     let mut out = pool.take(tokens * width)?;
     for (sequence, pair) in offsets.windows(2).enumerate() {
         let stride = width + 2 * heads.kv_width();
@@ -97,9 +105,12 @@ pub fn attention(
         let out = &mut out[pair[0] * width..pair[1] * width];
         for kv_head in 0..heads.kv_count {
             scratch.pack(&rows, kv_head, attention);
+            if let Some(compared) = &mut compared {
+                compared.pack(&rows, kv_head, attention.scale, &mut scratch.rows);
+            }
             let group = heads.count / heads.kv_count;
             for head in kv_head * group..(kv_head + 1) * group {
-                scratch.attend(&rows, head, attention, out);
+                scratch.attend(&rows, head, attention, compared.as_mut(), out);
             }
         }
     }
@@ -140,7 +151,14 @@ impl Scratch {
     }
 
     /// Attention of one query head, written to its columns of `out`.
-    fn attend(&mut self, rows: &Rows, head: usize, attention: Attention, out: &mut [f32]) {
+    fn attend(
+        &mut self,
+        rows: &Rows,
+        head: usize,
+        attention: Attention,
+        mut compared: Option<&mut Full<Compared>>,
+        out: &mut [f32],
+    ) {
         let (count, len) = (rows.len(), rows.keys);
         for first in (0..count).step_by(TILE) {
             let queries = first..count.min(first + TILE);
@@ -148,6 +166,9 @@ impl Scratch {
             let keys = self.score(&queries, len, attention);
             // Rows of scores are as long as the panels of keys.
             let stride = keys.len().next_multiple_of(PANEL);
+            if let Some(compared) = &mut compared {
+                compared.add(&self.queries, &queries, &keys, &mut self.scores);
+            }
             let scores = self.scores.chunks_exact_mut(stride);
             for (query, scores) in queries.clone().zip(scores) {
                 if let Some(cap) = attention.cap {

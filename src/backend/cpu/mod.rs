@@ -4,6 +4,7 @@
 
 mod activation;
 mod attention;
+mod disentangled;
 mod dot;
 mod gemm_f32;
 mod gemm_int;
@@ -36,10 +37,11 @@ pub use self::rotation::rotate;
 use self::scratch::{Buffer, ScratchPool};
 use self::simd::F32x4;
 use super::{
-    Activation, Attention, Backend, Compute, Experts, GROUP, Gate, Linear, Norm, Pooling, ReadBack,
-    Reading, Splade, SpladeStrategy, Values, WeightDtype,
+    Activation, Attention, Backend, Compute, Distances, Experts, GROUP, Gate, Linear, Norm,
+    Pooling, ReadBack, Reading, Splade, SpladeStrategy, Values, WeightDtype,
 };
 use crate::error::{Result, zeroed};
+use crate::full::Full;
 
 /// Columns of a packed panel: two vectors of four.
 const PANEL: usize = 8;
@@ -348,7 +350,25 @@ impl Compute for Cpu {
         attention: Attention,
     ) -> Result<Activations> {
         Ok(Activations {
-            values: attention::attention(&qkv.values, offsets, attention, &self.pool)?,
+            values: attention::attention(&qkv.values, offsets, attention, None, &self.pool)?,
+            width: attention.heads.query_width(),
+        })
+    }
+
+    fn disentangled(
+        &self,
+        qkv: &Activations,
+        offsets: &[usize],
+        attention: Attention,
+        (rows, distances): (&Activations, &Distances),
+    ) -> Result<Activations> {
+        let positions = Full::new("positions in attention", || disentangled::Positions {
+            values: &rows.values,
+            distances,
+        })?;
+        let positions = Some(positions);
+        Ok(Activations {
+            values: attention::attention(&qkv.values, offsets, attention, positions, &self.pool)?,
             width: attention.heads.query_width(),
         })
     }
@@ -469,6 +489,10 @@ fn by_expert(logits: &[f32], count: usize, top: usize) -> Vec<Vec<(usize, f32)>>
 impl Backend for Cpu {
     fn pass_tokens(&self) -> usize {
         512
+    }
+
+    fn need_cpu(&self, _: &str) -> Result<()> {
+        Ok(())
     }
 
     fn matrix(&self, rows: usize, columns: usize, dtype: WeightDtype) -> Result<CpuMatrix> {
