@@ -110,7 +110,11 @@ fn disentangled(config: &Config) -> Result<Disentangled> {
     let [mut to_positions, mut to_contents] = [false; 2];
     let wrong = || config.wrong("pos_att_type", "one or both of c2p and p2c");
     let kinds: Vec<String> = match config.get("pos_att_type") {
-        Some(Value::String(kinds)) => kinds.split('|').map(str::to_owned).collect(),
+        // A list is taken as it is.
+        Some(Value::String(kinds)) => {
+            let kinds = kinds.to_ascii_lowercase();
+            kinds.split('|').map(|kind| kind.trim().to_owned()).collect()
+        }
         Some(Value::Array(kinds)) => {
             let names = kinds.iter().map(|kind| kind.as_str().map(str::to_owned));
             names.collect::<Option<_>>().ok_or_else(wrong)?
@@ -118,7 +122,7 @@ fn disentangled(config: &Config) -> Result<Disentangled> {
         _ => return Err(wrong()),
     };
     for kind in kinds {
-        match kind.trim().to_ascii_lowercase().as_str() {
+        match kind.as_str() {
             "c2p" => to_positions = true,
             "p2c" => to_contents = true,
             _ => return Err(wrong()),
