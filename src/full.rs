@@ -86,7 +86,9 @@ impl<T> DerefMut for Full<T> {
     }
 }
 
-/// Errors in the common build. `what` says what it lacks.
+/// Errors in the common build. `what` says what it lacks. It is inlined, so that what comes after it is
+/// dropped there.
+#[inline(always)]
 pub fn need(what: &str) -> Result<()> {
     if IS_FULL { Ok(()) } else { Err(lacking(what)) }
 }

@@ -35,7 +35,7 @@ pub mod text;
 mod web;
 pub mod weights;
 
-pub use backend::cpu::{Cpu, DotKernel};
+pub use backend::cpu::{Cpu, DotKernel, Threads};
 pub use backend::either::Either;
 pub use backend::gpu::Gpu;
 pub use backend::{Pooling, WeightDtype};

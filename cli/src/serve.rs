@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use gossamer::api::http::{self, Dialect, Incoming, Refusal};
-use gossamer::{Download, Either, Gpu, Kind, LoadOptions, WeightDtype};
+use gossamer::{Download, Either, Gpu, Kind, LoadOptions, Threads, WeightDtype};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes};
 use hyper::{StatusCode, header};
@@ -25,6 +25,8 @@ use crate::source;
 /// this time. Otherwise a client that is still sending would not see the response.
 const UNWANTED: usize = 32 << 20;
 const UNWANTED_TIME: Duration = Duration::from_secs(5);
+/// The most threads that are started without being asked for.
+const MOST_THREADS: usize = 256;
 /// File descriptors that are kept for other things than connections.
 const OTHER_FILES: u64 = 128;
 /// The most connections that wait to be accepted.
@@ -77,7 +79,8 @@ pub struct Options {
     /// An origin of web pages that may send requests, or *; several may be given
     #[arg(long, value_name = "ORIGIN")]
     cors: Vec<String>,
-    /// Threads of each model; by default one per core
+    /// Threads that answer requests, 1 to 256; by default one per core. A request uses all of them
+    /// where no other is under way
     #[arg(long)]
     threads: Option<NonZeroUsize>,
     /// The most requests under way; further ones are answered with 429
@@ -217,7 +220,9 @@ fn default_connections() -> usize {
 impl Server {
     fn load(options: Options) -> Result<Self> {
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        let threads = options.threads.unwrap_or_else(cores).get();
+        let threads = options
+            .threads
+            .map_or_else(|| cores().get().min(MOST_THREADS), NonZeroUsize::get);
         let dtype = match options.dtype {
             Dtype::Auto => None,
             Dtype::F32 => Some(WeightDtype::F32),
@@ -229,6 +234,11 @@ impl Server {
         if options.file.is_some() && options.models.len() > 1 {
             bail!("--file is for a single model: give one --model");
         }
+        // All models share them.
+        let shared = match options.device {
+            Device::Cpu => Threads::new(threads).context("--threads")?,
+            Device::Gpu => Threads::default(),
+        };
         let mut models: Vec<(String, Model)> = Vec::new();
         for model in &options.models {
             let (name, source) = name_and_source(model);
@@ -242,7 +252,7 @@ impl Server {
             };
             let backend = || {
                 Ok(match options.device {
-                    Device::Cpu => Either::cpu(),
+                    Device::Cpu => Either::cpu(shared.clone()),
                     Device::Gpu => Either::gpu(pollster::block_on(Gpu::open())?, false),
                 })
             };

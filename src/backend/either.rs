@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::cpu::{self, Activations, Cpu, CpuMatrix};
+use super::cpu::{self, Activations, Cpu, CpuMatrix, Threads};
 use super::gpu::{self, Gpu, GpuMatrix, GpuTensor};
 use super::{
     Activation, Attention, Backend, Compute, Distances, Experts, Gate, Linear, Norm, Pooling,
@@ -60,19 +60,19 @@ pub(super) fn misplaced() -> Error {
 
 impl Either {
     /// The CPU alone.
-    pub fn cpu() -> Self {
-        Self::new(None, true, usize::MAX)
+    pub fn cpu(threads: Threads) -> Self {
+        Self::new(None, true, usize::MAX, threads)
     }
 
     /// A GPU, and the CPU if `both`. All passes run on the GPU until [`Either::set_gpu_from`] says
     /// otherwise.
     pub fn gpu(gpu: Gpu, both: bool) -> Self {
-        Self::new(Some(gpu), both, 0)
+        Self::new(Some(gpu), both, 0, Threads::default())
     }
 
-    fn new(gpu: Option<Gpu>, cpu_stores: bool, gpu_from: usize) -> Self {
+    fn new(gpu: Option<Gpu>, cpu_stores: bool, gpu_from: usize, threads: Threads) -> Self {
         Self {
-            cpu: Cpu::new(),
+            cpu: Cpu::with(threads),
             gpu,
             cpu_stores,
             gpu_from: AtomicUsize::new(gpu_from),

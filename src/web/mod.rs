@@ -16,7 +16,7 @@ use self::model::Model;
 use self::request::incoming;
 use crate::api::http;
 use crate::error::Error;
-use crate::{Either, Gpu, Kind, LoadOptions, Pooling, WeightDtype};
+use crate::{Either, Gpu, Kind, LoadOptions, Pooling, Threads, WeightDtype};
 
 /// Whether this is the full build: the common one does not export it.
 #[cfg(feature = "full")]
@@ -80,7 +80,7 @@ impl Loader {
         };
         let backend = match gpu {
             Some(GpuDevice(gpu)) => Either::gpu(gpu, both),
-            None => Either::cpu(),
+            None => Either::cpu(Threads::default()),
         };
         let mut loader = crate::Loader::new(backend, options);
         for (file, hash) in &pins {

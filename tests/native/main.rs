@@ -29,6 +29,7 @@ mod sized_splade;
 mod stated;
 mod static_tables;
 mod sweep_models;
+mod threads;
 mod tokenizer;
 mod tokenizer_settings;
 mod torch_checkpoints;

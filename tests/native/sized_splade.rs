@@ -1,15 +1,16 @@
 //! SPLADE models of MiniLM's and of BERT-base's size give the bits that the tests in JavaScript expect of wasm.
 
-use crate::common::{fixture, load_with, minilm};
-use gossamer::{Input, SparseOptions, WeightDtype};
+use crate::common::{fixture, load_on, minilm};
+use gossamer::{Cpu, Input, SparseOptions, Threads, WeightDtype};
 use sha2::{Digest, Sha256};
 
 const TEXTS: [&str; 3] = ["Ships at night", "", "A loaf of rye, and harbour lights."];
 
-fn digest(name: &str, dtype: WeightDtype) -> String {
+fn digest(name: &str, dtype: WeightDtype, threads: usize) -> String {
     let tokenizer = std::fs::read(minilm().join("tokenizer.json")).unwrap();
     let changes = [("tokenizer.json", Some(tokenizer.as_slice()))];
-    let embedder = load_with(&fixture(name), dtype, &changes, 1 << 20).unwrap();
+    let cpu = Cpu::with(Threads::new(threads).unwrap());
+    let embedder = load_on(cpu, &fixture(name), dtype, &changes, 1 << 20).unwrap();
     let inputs = TEXTS.map(Input::from).to_vec();
     let batch = embedder
         .encode_sparse(inputs, &SparseOptions::default())
@@ -34,18 +35,23 @@ fn digest(name: &str, dtype: WeightDtype) -> String {
 }
 
 #[test]
-fn the_digests_are_those_that_wasm_must_give() {
+fn the_digests_are_those_that_wasm_must_give_with_any_number_of_threads() {
     let expected = std::fs::read(fixture("sized-splade-digests.json")).unwrap();
     let expected: serde_json::Value = serde_json::from_slice(&expected).unwrap();
-    for name in ["sized-splade-minilm", "sized-splade-base"] {
+    let counts: [(_, &[usize]); 2] = [
+        ("sized-splade-minilm", &[1, 2, 3, 7]),
+        ("sized-splade-base", &[1, 2]),
+    ];
+    for (name, counts) in counts {
         for dtype in [WeightDtype::F32, WeightDtype::Q8] {
-            let ours = digest(name, dtype);
-            assert_eq!(
-                expected[name][dtype.name()],
-                ours,
-                "{name} {}",
-                dtype.name()
-            );
+            for threads in counts {
+                assert_eq!(
+                    expected[name][dtype.name()],
+                    digest(name, dtype, *threads),
+                    "{name} {}, {threads} threads",
+                    dtype.name()
+                );
+            }
         }
     }
 }

@@ -8,12 +8,14 @@
 //! another row.
 
 use core::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use super::disentangled::{Compared, Positions};
 use super::gemm_f32::for_each_tile;
 use super::scratch::{Buffer, ScratchPool};
 use super::simd::F32x4;
-use super::{PANEL, TILE, activation, norm, store};
+use super::threads::{Claims, Disjoint, Threads};
+use super::{PANEL, TILE, activation, norm, store, tiles};
 use crate::backend::{Attention, Heads, Mask, Norm, RelativeBias, Rotary};
 use crate::error::Result;
 use crate::full::Full;
@@ -54,7 +56,7 @@ impl Rows<'_> {
 }
 
 /// Scratch for one head of one sequence, packed for [`for_each_tile`].
-struct Scratch {
+struct Scratch<'a> {
     /// `[tokens/8][size][8]`
     keys: Buffer,
     /// `[size/8][tokens][8]`
@@ -65,6 +67,8 @@ struct Scratch {
     scores: Buffer,
     /// `[8][size]`
     rows: Buffer,
+    /// What the vectors of distances add, if there are any.
+    compared: Option<Full<Compared<'a>>>,
 }
 
 /// Self-attention of every sequence.
@@ -74,6 +78,7 @@ pub fn attention(
     attention: Attention,
     positions: Option<Full<Positions>>,
     pool: &ScratchPool,
+    threads: &Threads,
 ) -> Result<Buffer> {
     let heads = attention.heads;
     let width = heads.query_width();
@@ -81,43 +86,89 @@ pub fn attention(
     let lengths = offsets.windows(2).map(|pair| pair[1] - pair[0]);
     let longest = lengths.max().unwrap_or(0);
     let key_panels = longest.div_ceil(PANEL);
-    let mut scratch = Scratch {
-        keys: pool.zeroed(key_panels * heads.size * PANEL)?,
-        values: pool.zeroed(heads.size.div_ceil(PANEL) * longest * PANEL)?,
-        queries: pool.take(TILE * heads.size)?,
-        scores: pool.zeroed(TILE * key_panels * PANEL)?,
-        rows: pool.take(PANEL * heads.size)?,
+    let sequences = offsets.len().saturating_sub(1);
+    let steps = tokens.saturating_mul(longest).saturating_mul(2 * width);
+    let count = threads.for_work(steps);
+    // With fewer sequences and heads than threads need, several threads share the queries of a head,
+    // and each packs its keys and values.
+    let pairs = sequences * heads.kv_count;
+    let shares = if count > 1 && pairs < count * 2 {
+        (count * 2).div_ceil(pairs.max(1))
+    } else {
+        1
     };
-    let compared = positions.map(|own| {
-        own.map(|own| Compared::new(own, heads, longest, pool))
-            .transposed()
-    });
-    let mut compared = compared.transpose()?;
+    let parts = pairs * shares;
+    let new_scratch = || -> Result<_> {
+        Ok(Scratch {
+            keys: pool.zeroed(key_panels * heads.size * PANEL)?,
+            values: pool.zeroed(heads.size.div_ceil(PANEL) * longest * PANEL)?,
+            queries: pool.take(TILE * heads.size)?,
+            scores: pool.zeroed(TILE * key_panels * PANEL)?,
+            rows: pool.take(PANEL * heads.size)?,
+            compared: positions
+                .map(|own| {
+                    own.map(|own| Compared::new(own, heads, longest, pool))
+                        .transposed()
+                })
+                .transpose()?,
+        })
+    };
+    let scratches = (0..count.min(parts)).map(|_| new_scratch());
+    let scratches = Mutex::new(scratches.collect::<Result<Vec<_>>>()?);
     let mut out = pool.take(tokens * width)?;
-    for (sequence, pair) in offsets.windows(2).enumerate() {
-        let stride = width + 2 * heads.kv_width();
-        let len = pair[1] - pair[0];
-        let rows = Rows {
-            values: &qkv[pair[0] * stride..pair[1] * stride],
-            heads,
-            keys: attention.keys.map_or(len, |keys| keys[sequence].min(len)),
-        };
-        let out = &mut out[pair[0] * width..pair[1] * width];
-        for kv_head in 0..heads.kv_count {
+    let target = Disjoint::new(&mut out);
+    let work = |claims: &mut Claims| {
+        let scratch = scratches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        // There are as many as threads.
+        let Some(mut scratch) = scratch else { return };
+        for part in claims {
+            let (pair, share) = (part / shares, part % shares);
+            let (sequence, kv_head) = (pair / heads.kv_count, pair % heads.kv_count);
+            let tokens = offsets[sequence]..offsets[sequence + 1];
+            let stride = width + 2 * heads.kv_width();
+            let len = tokens.len();
+            let rows = Rows {
+                values: &qkv[tokens.start * stride..tokens.end * stride],
+                heads,
+                keys: attention.keys.map_or(len, |keys| keys[sequence].min(len)),
+            };
+            // Whole tiles.
+            let most = len.div_ceil(shares).next_multiple_of(TILE);
+            let queries = len.min(share * most)..len.min((share + 1) * most);
+            if queries.is_empty() {
+                continue;
+            }
             scratch.pack(&rows, kv_head, attention);
-            if let Some(compared) = &mut compared {
+            if let Some(compared) = &mut scratch.compared {
                 compared.pack(&rows, kv_head, attention.scale, &mut scratch.rows);
             }
+            let out = Output {
+                all: &target,
+                first: tokens.start,
+            };
             let group = heads.count / heads.kv_count;
             for head in kv_head * group..(kv_head + 1) * group {
-                scratch.attend(&rows, head, attention, compared.as_mut(), out);
+                scratch.attend(&rows, queries.clone(), head, attention, out);
             }
         }
-    }
+    };
+    threads.run(count, parts, work);
     Ok(out)
 }
 
-impl Scratch {
+/// The rows of the result that belong to a sequence.
+#[derive(Clone, Copy)]
+struct Output<'a> {
+    /// The rows of all sequences.
+    all: &'a Disjoint<'a, f32>,
+    /// The sequence's first row.
+    first: usize,
+}
+
+impl Scratch<'_> {
     /// Packs one head's keys and values.
     fn pack(&mut self, rows: &Rows, head: usize, attention: Attention) {
         let (len, size) = (rows.keys, attention.heads.size);
@@ -150,23 +201,22 @@ impl Scratch {
         }
     }
 
-    /// Attention of one query head, written to its columns of `out`.
+    /// Attention of some queries of a head, written to its columns of `out`.
     fn attend(
         &mut self,
         rows: &Rows,
+        queries: Range<usize>,
         head: usize,
         attention: Attention,
-        mut compared: Option<&mut Full<Compared>>,
-        out: &mut [f32],
+        out: Output,
     ) {
-        let (count, len) = (rows.len(), rows.keys);
-        for first in (0..count).step_by(TILE) {
-            let queries = first..count.min(first + TILE);
+        let len = rows.keys;
+        for queries in tiles(queries) {
             self.load_queries(rows, head, &queries, attention);
             let keys = self.score(&queries, len, attention);
             // Rows of scores are as long as the panels of keys.
             let stride = keys.len().next_multiple_of(PANEL);
-            if let Some(compared) = &mut compared {
+            if let Some(compared) = &mut self.compared {
                 compared.add(&self.queries, &queries, &keys, &mut self.scores);
             }
             let scores = self.scores.chunks_exact_mut(stride);
@@ -234,7 +284,7 @@ impl Scratch {
         shares: [f32; TILE],
         head: usize,
         heads: Heads,
-        out: &mut [f32],
+        out: Output,
     ) {
         let (size, width) = (heads.size, heads.query_width());
         let stride = keys.len().next_multiple_of(PANEL);
@@ -244,9 +294,11 @@ impl Scratch {
             let lanes = PANEL.min(size - offset);
             for_each_tile(&self.scores, 0..queries.len(), stride, panel, |_, rows| {
                 for (row, (sums, share)) in rows.iter().zip(shares).enumerate() {
-                    let target = (queries.start + row) * width + head * size + offset;
+                    let row = out.first + queries.start + row;
+                    let first = row * width + head * size + offset;
                     let values = sums.map(|sums| sums.mul(F32x4::splat(share)));
-                    store(values, &mut out[target..target + lanes]);
+                    // SAFETY: Each part is claimed once, and parts are other queries or heads.
+                    store(values, unsafe { out.all.part(first..first + lanes) });
                 }
             });
         }

@@ -20,6 +20,7 @@ use super::packed_int::{Codes, PackedInt, Panel};
 use super::rotation::Group;
 use super::scratch::{Buffer, ScratchPool};
 use super::simd::{F32x4, I32x4};
+use super::threads::{Disjoint, ELEMENT, Threads, units_of_part};
 use super::{DotKernel, PANEL, Strip, Sums, cut, halves, words};
 use crate::backend::GROUP;
 use crate::error::Result;
@@ -59,7 +60,7 @@ pub struct QuantizedRows {
 }
 
 impl QuantizedRows {
-    /// Rows of unspecified content, to be filled by [`QuantizedRows::set`].
+    /// Rows of unspecified content, to be filled by a [`Writer`].
     pub fn new(rows: usize, columns: usize, kernel: DotKernel, pool: &ScratchPool) -> Result<Self> {
         let groups = columns.div_ceil(GROUP);
         Ok(Self {
@@ -76,41 +77,36 @@ impl QuantizedRows {
         columns: usize,
         kernel: DotKernel,
         pool: &ScratchPool,
+        threads: &Threads,
     ) -> Result<Self> {
         let rows = values.len().checked_div(columns).unwrap_or(0);
         let mut out = Self::new(rows, columns, kernel, pool)?;
-        for (row, values) in values.chunks_exact(columns.max(1)).enumerate() {
-            for (group, values) in values.chunks(GROUP).enumerate() {
-                out.set(row, group, Group::load(values));
+        let writer = out.writer();
+        let count = threads.for_work(values.len().saturating_mul(ELEMENT));
+        let units = units_of_part(rows, 1, count);
+        threads.run(count, rows.div_ceil(units), |claims| {
+            for part in claims {
+                for row in part * units..rows.min((part + 1) * units) {
+                    let values = &values[row * columns..][..columns];
+                    for (group, values) in values.chunks(GROUP).enumerate() {
+                        // SAFETY: Each part is claimed once, and parts are other rows.
+                        unsafe { writer.set(row, group, Group::load(values)) };
+                    }
+                }
             }
-        }
+        });
         Ok(out)
     }
 
-    /// Rotates and quantises a group.
-    #[inline(always)]
-    pub fn set(&mut self, row: usize, group: usize, values: Group) {
-        let rotated = values.hadamard();
-        let largest = rotated.largest();
-        let inverse = if largest > 0.0 { LIMIT / largest } else { 0.0 };
-        let values = rotated.scaled(inverse).0;
-        let cell = row * self.groups + group;
-        // `hadamard` is 8 times the rotation.
-        self.scales[cell] = largest / LIMIT * 0.125;
-        let size = GROUP / self.kernel.depth();
-        let words: &mut [u32] = bytemuck::cast_slice_mut(&mut self.words);
-        let (words, _) = words[cell * size..][..size].as_chunks_mut();
-        match self.kernel {
-            DotKernel::RelaxedU8 | DotKernel::Vnni => {
-                store(words::unsigned_bytes(&values), words);
-            }
-            DotKernel::RelaxedI8 | DotKernel::Sdot => store(words::bytes(&values), words),
-            DotKernel::Avx2 | DotKernel::Neon | DotKernel::I16 | DotKernel::Scalar => {
-                store(words::halves(&values), words);
-            }
+    /// Lets several threads set groups.
+    pub fn writer(&mut self) -> Writer<'_> {
+        Writer {
+            groups: self.groups,
+            kernel: self.kernel,
+            scales: Disjoint::new(&mut self.scales),
+            words: Disjoint::new(bytemuck::cast_slice_mut(&mut self.words)),
         }
     }
-
     /// A row's scales `[group]` and words `[group][word]`.
     #[inline(always)]
     fn row<D: Dot>(&self, row: usize) -> (&[f32], &[u32]) {
@@ -120,6 +116,50 @@ impl QuantizedRows {
             &self.scales[row * self.groups..][..self.groups],
             &words[row * size..][..size],
         )
+    }
+}
+
+/// Sets groups of [`QuantizedRows`], from several threads.
+pub struct Writer<'a> {
+    groups: usize,
+    kernel: DotKernel,
+    scales: Disjoint<'a, f32>,
+    words: Disjoint<'a, u32>,
+}
+
+impl Writer<'_> {
+    /// Rotates and quantises a group.
+    ///
+    /// # Safety
+    ///
+    /// No other thread sets the same group of the same row.
+    #[inline(always)]
+    pub unsafe fn set(&self, row: usize, group: usize, values: Group) {
+        let rotated = values.hadamard();
+        let largest = rotated.largest();
+        let inverse = if largest > 0.0 { LIMIT / largest } else { 0.0 };
+        let values = rotated.scaled(inverse).0;
+        let cell = row * self.groups + group;
+        let size = GROUP / self.kernel.depth();
+        // SAFETY: They are parts of this group, which no other thread has.
+        let (scale, words) = unsafe {
+            (
+                self.scales.part(cell..cell + 1),
+                self.words.part(cell * size..(cell + 1) * size),
+            )
+        };
+        // `hadamard` is 8 times the rotation.
+        scale[0] = largest / LIMIT * 0.125;
+        let (words, _) = words.as_chunks_mut();
+        match self.kernel {
+            DotKernel::RelaxedU8 | DotKernel::Vnni => {
+                store(words::unsigned_bytes(&values), words);
+            }
+            DotKernel::RelaxedI8 | DotKernel::Sdot => store(words::bytes(&values), words),
+            DotKernel::Avx2 | DotKernel::Neon | DotKernel::I16 | DotKernel::Scalar => {
+                store(words::halves(&values), words);
+            }
+        }
     }
 }
 

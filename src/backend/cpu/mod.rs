@@ -4,6 +4,8 @@
 
 mod activation;
 mod attention;
+#[cfg(any(not(target_arch = "wasm32"), target_feature = "atomics"))]
+mod crew;
 mod disentangled;
 mod dot;
 mod gemm_f32;
@@ -19,6 +21,7 @@ mod scratch;
 mod simd;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod words;
 
 use core::borrow::Borrow;
@@ -36,6 +39,8 @@ use self::rotation::Group;
 pub use self::rotation::rotate;
 use self::scratch::{Buffer, ScratchPool};
 use self::simd::F32x4;
+pub use self::threads::Threads;
+use self::threads::{Disjoint, PARTS, units_of_part};
 use super::{
     Activation, Attention, Backend, Compute, Distances, Experts, GROUP, Gate, Linear, Norm,
     Pooling, ReadBack, Reading, Splade, SpladeStrategy, Values, WeightDtype,
@@ -64,14 +69,22 @@ type Strip = [f32; GROUP];
 pub struct Cpu {
     kernel: DotKernel,
     pool: ScratchPool,
+    threads: Threads,
 }
 
 impl Cpu {
-    /// Probes the engine for its integer kernel.
+    /// One thread. Probes the engine for its integer kernel.
     pub fn new() -> Self {
+        Self::with(Threads::default())
+    }
+
+    /// As [`Cpu::new`], with threads that share the work of each operation. Results have the same
+    /// bits for any number of threads.
+    pub fn with(threads: Threads) -> Self {
         Self {
             kernel: DotKernel::detect(),
             pool: ScratchPool::default(),
+            threads,
         }
     }
 
@@ -82,8 +95,13 @@ impl Cpu {
         let runs = kernel == DotKernel::Scalar || DotKernel::native().contains(&kernel);
         runs.then(|| Self {
             kernel,
-            pool: ScratchPool::default(),
+            ..Self::new()
         })
+    }
+
+    /// The threads.
+    pub fn threads(&self) -> &Threads {
+        &self.threads
     }
 
     /// The integer kernel in use.
@@ -216,15 +234,20 @@ impl Compute for Cpu {
         residual: Option<&Activations>,
         norm: Norm,
     ) -> Result<Activations> {
-        let mut out = match residual {
-            None => {
-                let mut out = self.activations(x.rows(), x.width)?;
-                out.values.copy_from_slice(&x.values);
-                out
+        let mut out = self.activations(x.rows(), x.width)?;
+        self.threads.rows(&mut out.values, x.width, |row, out| {
+            let x = &x.values[row * x.width..][..out.len()];
+            match residual {
+                None => out.copy_from_slice(x),
+                Some(residual) => {
+                    let pairs = x.iter().zip(&residual.values[row * residual.width..]);
+                    out.iter_mut()
+                        .zip(pairs)
+                        .for_each(|(out, (x, y))| *out = x + y);
+                }
             }
-            Some(residual) => self.add(x, residual, 1.0, Activation::Identity)?,
-        };
-        norm::normalize(&mut out.values, norm);
+            norm::normalize(out, norm);
+        });
         Ok(out)
     }
 
@@ -236,16 +259,17 @@ impl Compute for Cpu {
         activation: Activation,
     ) -> Result<Activations> {
         let mut out = self.activations(x.rows(), x.width)?;
-        let pairs = x.values.iter().zip(y.values.iter());
-        out.values
-            .iter_mut()
-            .zip(pairs)
-            .for_each(|(out, (x, y))| *out = x + scale * y);
-        if activation != Activation::Identity {
-            simd::map_in_place(&mut out.values, 0.0, |x| {
-                activation::activate(activation, x)
-            });
-        }
+        self.threads.rows(&mut out.values, x.width, |row, out| {
+            let pairs = x.values[row * x.width..]
+                .iter()
+                .zip(&y.values[row * y.width..]);
+            out.iter_mut()
+                .zip(pairs)
+                .for_each(|(out, (x, y))| *out = x + scale * y);
+            if activation != Activation::Identity {
+                simd::map_in_place(out, 0.0, |x| activation::activate(activation, x));
+            }
+        });
         Ok(out)
     }
 
@@ -307,19 +331,21 @@ impl Compute for Cpu {
         let (rows, columns) = (x.rows(), up.weight.rows());
         let mut inner = QuantizedRows::new(rows, columns, self.kernel, &self.pool)?;
         let input = self.input(x, up.weight)?;
-        let (all, mut values) = (0..rows, [0.0; GROUP]);
-        product(
+        let (all, out) = (0..rows, inner.writer());
+        self.product(
             &input,
             up.weight,
             up.bias,
-            &[all],
-            &mut |place, shift, strips| {
+            Ranges::Apart(all),
+            &|place, shift, strips| {
+                let mut values = [0.0; GROUP];
                 for (row, strip) in (place.row..).zip(strips) {
                     activation::finish(activation, strip, shift, &mut values);
                     if columns - place.column < GROUP {
                         values[columns - place.column..].fill(0.0);
                     }
-                    inner.set(row, place.column / GROUP, Group::load(&values));
+                    // SAFETY: A product passes each place to one thread, once.
+                    unsafe { out.set(row, place.column / GROUP, Group::load(&values)) };
                 }
             },
         );
@@ -330,16 +356,18 @@ impl Compute for Cpu {
     fn gate(&self, x: &Activations, gate: Gate, activation: Activation) -> Result<Activations> {
         let width = x.width / 2;
         let mut out = self.activations(x.rows(), width)?;
-        let rows = x.values.chunks_exact(2 * width);
-        for (out, x) in out.values.chunks_exact_mut(width).zip(rows) {
-            let (mut activated, mut up) = x.split_at(width);
-            if gate == Gate::Last {
-                (activated, up) = (up, activated);
+        self.threads.rows(&mut out.values, width, |row, out| {
+            let rows = x.values[row * x.width..].chunks_exact(2 * width);
+            for (out, x) in out.chunks_exact_mut(width).zip(rows) {
+                let (mut activated, mut up) = x.split_at(width);
+                if gate == Gate::Last {
+                    (activated, up) = (up, activated);
+                }
+                out.copy_from_slice(activated);
+                simd::map_in_place(out, 0.0, |x| activation::activate(activation, x));
+                out.iter_mut().zip(up).for_each(|(gate, up)| *gate *= up);
             }
-            out.copy_from_slice(activated);
-            simd::map_in_place(out, 0.0, |x| activation::activate(activation, x));
-            out.iter_mut().zip(up).for_each(|(gate, up)| *gate *= up);
-        }
+        });
         Ok(out)
     }
 
@@ -350,7 +378,14 @@ impl Compute for Cpu {
         attention: Attention,
     ) -> Result<Activations> {
         Ok(Activations {
-            values: attention::attention(&qkv.values, offsets, attention, None, &self.pool)?,
+            values: attention::attention(
+                &qkv.values,
+                offsets,
+                attention,
+                None,
+                &self.pool,
+                &self.threads,
+            )?,
             width: attention.heads.query_width(),
         })
     }
@@ -368,7 +403,14 @@ impl Compute for Cpu {
         })?;
         let positions = Some(positions);
         Ok(Activations {
-            values: attention::attention(&qkv.values, offsets, attention, positions, &self.pool)?,
+            values: attention::attention(
+                &qkv.values,
+                offsets,
+                attention,
+                positions,
+                &self.pool,
+                &self.threads,
+            )?,
             width: attention.heads.query_width(),
         })
     }
@@ -399,14 +441,17 @@ impl Compute for Cpu {
         // Both reductions start from 0, the least weight.
         let mut out = self.zeros(sequences.len(), columns)?;
         let input = self.input(x, weight)?;
-        product(
+        let target = Disjoint::new(&mut out.values);
+        self.product(
             &input,
             weight,
             bias,
-            &sequences,
-            &mut |place, shift, strips| {
+            Ranges::Whole(&sequences),
+            &|place, shift, strips| {
                 let lanes = GROUP.min(columns - place.column);
-                let target = &mut out.values[place.range * columns + place.column..][..lanes];
+                let first = place.range * columns + place.column;
+                // SAFETY: A product passes all rows of a range to one thread, column by column.
+                let target = unsafe { target.part(first..first + lanes) };
                 let mut logits = [0.0; GROUP];
                 for strip in strips {
                     activation::finish(Activation::Identity, strip, shift, &mut logits);
@@ -422,10 +467,11 @@ impl Compute for Cpu {
         );
         if splade.strategy == SpladeStrategy::Max {
             // The activation is monotonic, so it is applied to the maximum only.
-            out.values
-                .iter_mut()
-                .filter(|logit| **logit > 0.0)
-                .for_each(|logit| *logit = splade.activation.apply(*logit));
+            self.threads.rows(&mut out.values, 1, |_, out| {
+                out.iter_mut()
+                    .filter(|logit| **logit > 0.0)
+                    .for_each(|logit| *logit = splade.activation.apply(*logit));
+            });
         }
         Ok(out)
     }
@@ -590,6 +636,7 @@ impl Cpu {
                 x.width,
                 self.kernel,
                 &self.pool,
+                &self.threads,
             )?),
         })
     }
@@ -605,12 +652,13 @@ impl Cpu {
     ) -> Result<Activations> {
         let columns = weight.rows();
         let mut out = self.activations(rows, columns)?;
-        let all = 0..rows;
-        product(x, weight, bias, &[all], &mut |place, shift, strips| {
+        let (all, target) = (Ranges::Apart(0..rows), Disjoint::new(&mut out.values));
+        self.product(x, weight, bias, all, &|place, shift, strips| {
             let lanes = GROUP.min(columns - place.column);
-            let out = &mut out.values[place.row * columns..];
-            for (strip, out) in strips.iter().zip(out.chunks_exact_mut(columns)) {
-                let out = &mut out[place.column..place.column + lanes];
+            for (row, strip) in (place.row..).zip(strips) {
+                let first = row * columns + place.column;
+                // SAFETY: A product passes each place to one thread, once.
+                let out = unsafe { target.part(first..first + lanes) };
                 if let Ok(out) = <&mut Strip>::try_from(&mut *out) {
                     activation::finish(activation, strip, shift, out);
                 } else {
@@ -621,6 +669,167 @@ impl Cpu {
             }
         });
         Ok(out)
+    }
+
+    /// Computes `x · weightᵀ` for the rows in `ranges`, and passes sums and bias to `done`.
+    fn product(
+        &self,
+        x: &Input,
+        weight: &CpuMatrix,
+        bias: Option<&[f32]>,
+        ranges: Ranges,
+        done: &Epilogue,
+    ) {
+        let division = Division::new(&self.threads, ranges, weight.rows(), weight.columns());
+        match (weight, x) {
+            (CpuMatrix::F32(weight) | CpuMatrix::F16(weight), Input::Rows(x)) => {
+                self.each_strip(&division, bias, done, |rows, column, _, out| {
+                    gemm_f32::strips(&x.values, rows, weight, column, out);
+                });
+            }
+            (CpuMatrix::Q8(weight), Input::Quantized(x)) => {
+                self.each_strip(&division, bias, done, |rows, column, pending, out| {
+                    gemm_int::strips(x, rows, weight, column, pending, out);
+                });
+            }
+            (CpuMatrix::Q4(weight), Input::Quantized(x)) => {
+                self.each_strip(&division, bias, done, |rows, column, pending, out| {
+                    gemm_int::strips(x, rows, weight, column, pending, out);
+                });
+            }
+            _ => unreachable!("`Cpu::input` quantises rows exactly where weights are integers"),
+        }
+    }
+
+    /// Calls `sums(rows, first column, pending, out)` for all strips of all rows, in blocks of rows,
+    /// and passes the results to `done`.
+    fn each_strip(
+        &self,
+        division: &Division,
+        bias: Option<&[f32]>,
+        done: &Epilogue,
+        sums: impl Fn(Range<usize>, usize, &mut PendingSums, &mut [Strip]) + Sync,
+    ) {
+        let columns = division.columns;
+        let (threads, parts) = (division.threads, division.parts());
+        self.threads.run(threads, parts, |claims| {
+            let mut pending = PendingSums::new();
+            let mut strips = [[0.0; GROUP]; BAND];
+            for part in claims {
+                let (blocks, part) = division.part(part);
+                for block in blocks {
+                    for column in part.clone().step_by(GROUP) {
+                        let mut shift = [0.0; GROUP];
+                        if let Some(bias) = bias {
+                            let bias = &bias[column..columns.min(column + GROUP)];
+                            shift[..bias.len()].copy_from_slice(bias);
+                        }
+                        for (range, piece) in block {
+                            for rows in cut(piece.clone(), BAND) {
+                                let strips = &mut strips[..rows.len()];
+                                sums(rows.clone(), column, &mut pending, strips);
+                                let place = Place {
+                                    range: *range,
+                                    row: rows.start,
+                                    column,
+                                };
+                                done(place, &shift, strips);
+                            }
+                        }
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// The rows of a product.
+enum Ranges<'a> {
+    /// These rows, each on its own.
+    Apart(Range<usize>),
+    /// Ascending ranges. In each column one thread gets the rows of all ranges, in order.
+    Whole(&'a [Range<usize>]),
+}
+
+/// Pieces of ranges, of at most [`BLOCK`] rows in all, each with the number of its range.
+type Block = Vec<(usize, Range<usize>)>;
+
+/// How a product is divided: into blocks of rows, and parts for threads.
+struct Division {
+    /// How many threads share it.
+    threads: usize,
+    blocks: Vec<Block>,
+    /// Blocks of a part.
+    blocks_of_part: usize,
+    columns: usize,
+    /// Columns of a part: whole strips.
+    columns_of_part: usize,
+}
+
+impl Division {
+    fn new(threads: &Threads, ranges: Ranges, columns: usize, width: usize) -> Self {
+        let all;
+        let (ranges, is_apart) = match ranges {
+            Ranges::Apart(rows) => {
+                all = [rows];
+                (&all[..], true)
+            }
+            Ranges::Whole(ranges) => (ranges, false),
+        };
+        let rows: usize = ranges.iter().map(Range::len).sum();
+        let threads = threads.for_work(rows.saturating_mul(columns).saturating_mul(width));
+        let strips = columns.div_ceil(GROUP);
+        // With few strips, smaller blocks give every thread something to do.
+        let few = is_apart && threads > 1 && strips * rows.div_ceil(BLOCK) < threads * PARTS;
+        let size = if few { BAND } else { BLOCK };
+        // Ranges are cut into pieces of at most a block's rows; small pieces share a block.
+        let pieces = ranges.iter().enumerate().flat_map(|(index, range)| {
+            let pieces = cut(range.clone(), size);
+            pieces.map(move |piece| (index, piece))
+        });
+        let mut blocks: Vec<Block> = Vec::new();
+        let mut count = 0;
+        for (index, piece) in pieces {
+            count += piece.len();
+            match blocks.last_mut() {
+                Some(block) if count <= size => block.push((index, piece)),
+                _ => {
+                    count = piece.len();
+                    blocks.push(vec![(index, piece)]);
+                }
+            }
+        }
+        let blocks_of_part = if is_apart && threads > 1 {
+            1
+        } else {
+            blocks.len().max(1)
+        };
+        let groups = blocks.len().div_ceil(blocks_of_part);
+        Self {
+            threads,
+            blocks,
+            blocks_of_part,
+            columns,
+            columns_of_part: units_of_part(strips, groups, threads) * GROUP,
+        }
+    }
+
+    /// The number of parts.
+    fn parts(&self) -> usize {
+        let groups = self.blocks.len().div_ceil(self.blocks_of_part);
+        groups * self.columns.div_ceil(self.columns_of_part)
+    }
+
+    /// The blocks and the columns of a part.
+    fn part(&self, part: usize) -> (&[Block], Range<usize>) {
+        let across = self.columns.div_ceil(self.columns_of_part);
+        let first = part / across * self.blocks_of_part;
+        let blocks = &self.blocks[first..];
+        let column = part % across * self.columns_of_part;
+        (
+            &blocks[..blocks.len().min(self.blocks_of_part)],
+            column..self.columns.min(column + self.columns_of_part),
+        )
     }
 }
 
@@ -637,86 +846,7 @@ struct Place {
 
 /// Epilogue of a product. It gets the position of a block, the bias of its 64 columns and the sums
 /// of up to [`BAND`] rows. Bias and sums beyond the last column are unspecified.
-type Epilogue<'a> = dyn FnMut(Place, &Strip, &[Strip]) + 'a;
-
-/// Computes `x · weightᵀ` for the rows in each of `ranges`, which ascend, and passes sums and bias
-/// to `done`.
-fn product(
-    x: &Input,
-    weight: &CpuMatrix,
-    bias: Option<&[f32]>,
-    ranges: &[Range<usize>],
-    done: &mut Epilogue,
-) {
-    let columns = weight.rows();
-    let mut pending = PendingSums::new();
-    match (weight, x) {
-        (CpuMatrix::F32(weight) | CpuMatrix::F16(weight), Input::Rows(x)) => {
-            each_strip(columns, bias, ranges, done, |rows, column, out| {
-                gemm_f32::strips(&x.values, rows, weight, column, out);
-            });
-        }
-        (CpuMatrix::Q8(weight), Input::Quantized(x)) => {
-            each_strip(columns, bias, ranges, done, |rows, column, out| {
-                gemm_int::strips(x, rows, weight, column, &mut pending, out);
-            });
-        }
-        (CpuMatrix::Q4(weight), Input::Quantized(x)) => {
-            each_strip(columns, bias, ranges, done, |rows, column, out| {
-                gemm_int::strips(x, rows, weight, column, &mut pending, out);
-            });
-        }
-        _ => unreachable!("`Cpu::input` quantises rows exactly where weights are integers"),
-    }
-}
-
-/// Calls `sums(rows, first column, out)` for all strips of all rows, in blocks of rows, and passes
-/// the results to `done`.
-fn each_strip(
-    columns: usize,
-    bias: Option<&[f32]>,
-    ranges: &[Range<usize>],
-    done: &mut Epilogue,
-    mut sums: impl FnMut(Range<usize>, usize, &mut [Strip]),
-) {
-    // Ranges are cut into pieces of at most a block's rows; small pieces share a block.
-    let pieces = ranges.iter().enumerate().flat_map(|(index, range)| {
-        let pieces = cut(range.clone(), BLOCK);
-        pieces.map(move |piece| (index, piece))
-    });
-    let mut pieces = pieces.peekable();
-    let mut block = Vec::new();
-    let mut strips = [[0.0; GROUP]; BAND];
-    while pieces.peek().is_some() {
-        block.clear();
-        let mut count = 0;
-        while let Some(piece) =
-            pieces.next_if(|(_, piece)| count == 0 || count + piece.len() <= BLOCK)
-        {
-            count += piece.1.len();
-            block.push(piece);
-        }
-        for column in (0..columns).step_by(GROUP) {
-            let mut shift = [0.0; GROUP];
-            if let Some(bias) = bias {
-                let bias = &bias[column..columns.min(column + GROUP)];
-                shift[..bias.len()].copy_from_slice(bias);
-            }
-            for (range, piece) in &block {
-                for rows in cut(piece.clone(), BAND) {
-                    let strips = &mut strips[..rows.len()];
-                    sums(rows.clone(), column, strips);
-                    let place = Place {
-                        range: *range,
-                        row: rows.start,
-                        column,
-                    };
-                    done(place, &shift, strips);
-                }
-            }
-        }
-    }
-}
+type Epilogue<'a> = dyn Fn(Place, &Strip, &[Strip]) + Sync + 'a;
 
 /// Sets `out` to the larger of the two. (`f32::max` compiles to a call on wasm.)
 #[inline(always)]

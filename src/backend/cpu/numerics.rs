@@ -24,6 +24,22 @@ fn the_bits_are_the_same_on_every_platform_and_belong_to_the_version() {
     assert!(RESULTS.windows(2).all(|pair| pair[0].0 < pair[1].0));
 }
 
+/// They are the same for any number of threads.
+#[cfg(not(target_arch = "wasm32"))]
+#[test]
+fn the_bits_are_the_same_for_any_number_of_threads() {
+    let (_, expected) = RESULTS[RESULTS.len() - 1];
+    for count in [1, 2, 3, 7] {
+        let cpu = Cpu::with(Threads::new(count).unwrap());
+        let hashes = [layers(&cpu), heads(&cpu)].map(|hash| format!("{hash:016x}"));
+        assert_eq!(
+            hashes.each_ref().map(String::as_str),
+            expected,
+            "{count} threads"
+        );
+    }
+}
+
 /// FNV-1a over the bits of values, a word at a time.
 struct Fnv(u64);
 

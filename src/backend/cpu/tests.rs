@@ -156,7 +156,7 @@ fn a_row_has_the_same_bits_alone_and_among_others() {
 fn with_kernel(kernel: DotKernel) -> Cpu {
     Cpu {
         kernel,
-        pool: ScratchPool::default(),
+        ..Cpu::new()
     }
 }
 
@@ -795,4 +795,73 @@ fn max_sim_of_codes_equals_its_definition_bit_for_bit() {
             "{queries} × {rows} × {width}"
         );
     }
+}
+
+/// Products of several blocks of rows, sequences that end within blocks, heads that share keys, and
+/// fewer heads than threads.
+#[cfg(not(target_arch = "wasm32"))]
+#[test]
+fn threads_divide_large_operations_without_a_change_of_bits() {
+    let offsets = [0, 5, 150, 151, 230];
+    let rows = 230;
+    let one = large(&Cpu::new(), &offsets, rows);
+    for count in [2, 3, 7] {
+        let cpu = Cpu::with(Threads::new(count).unwrap());
+        assert_eq!(cpu.threads().count(), count);
+        for (place, (got, want)) in large(&cpu, &offsets, rows).iter().zip(&one).enumerate() {
+            let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(got), bits(want), "{count} threads, operation {place}");
+        }
+    }
+}
+
+/// The results of all operations that threads share.
+#[cfg(not(target_arch = "wasm32"))]
+fn large(cpu: &Cpu, offsets: &[usize], rows: usize) -> Vec<Vec<f32>> {
+    let mut random = Random(21);
+    let x = cpu.upload(random.vec(rows * 72), rows).unwrap();
+    let mut all = Vec::new();
+    for dtype in [WeightDtype::F32, WeightDtype::Q8, WeightDtype::Q4] {
+        let up = packed(cpu, &random.vec(432 * 72), 432, 72, dtype);
+        let down = packed(cpu, &random.vec(72 * 432), 72, 432, dtype);
+        let vocabulary = packed(cpu, &random.vec(1001 * 72), 1001, 72, dtype);
+        let (bias, many) = (random.vec(432), random.vec(1001));
+        let qkv = cpu
+            .linear(&x, &up, Some(&bias), Activation::Identity)
+            .unwrap();
+        // 24 + 2 · 6 heads of 12, and 4 + 2 · 1 of 72.
+        for (count, kv_count, size) in [(24, 6, 12), (4, 1, 72)] {
+            for after in [None, Some(0)] {
+                let attention = Attention {
+                    heads: Heads {
+                        count,
+                        kv_count,
+                        size,
+                    },
+                    mask: Mask {
+                        before: None,
+                        after,
+                    },
+                    ..plain(count, size)
+                };
+                let context = cpu.attention(&qkv, offsets, attention).unwrap();
+                all.push(context.values.to_vec());
+            }
+        }
+        let layers = [(&up, Some(&*bias)), (&down, None)];
+        let layers = layers.map(|(weight, bias)| Linear { weight, bias });
+        let given = cpu.feed_forward(&x, layers, Activation::Gelu).unwrap();
+        let gated = cpu.gate(&qkv, Gate::Last, Activation::Silu).unwrap();
+        let added = cpu.add(&x, &given, 0.5, Activation::Tanh).unwrap();
+        for strategy in [SpladeStrategy::Max, SpladeStrategy::Sum] {
+            let splade = Splade {
+                strategy,
+                activation: SpladeActivation::Log1pRelu,
+            };
+            let weights = cpu.splade(&given, offsets, &vocabulary, Some(&many), splade);
+            all.push(weights.unwrap().values.to_vec());
+        }
+        all.extend([qkv, given, gated, added].map(|x| x.values.to_vec()));
+    }
+    all
 }

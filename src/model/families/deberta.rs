@@ -113,7 +113,10 @@ fn disentangled(config: &Config) -> Result<Disentangled> {
         // A list is taken as it is.
         Some(Value::String(kinds)) => {
             let kinds = kinds.to_ascii_lowercase();
-            kinds.split('|').map(|kind| kind.trim().to_owned()).collect()
+            kinds
+                .split('|')
+                .map(|kind| kind.trim().to_owned())
+                .collect()
         }
         Some(Value::Array(kinds)) => {
             let names = kinds.iter().map(|kind| kind.as_str().map(str::to_owned));

@@ -79,20 +79,11 @@ pub const BIDIRECTIONAL: Family = Family {
 fn in_both_directions(config: &Config) -> Result<Spec> {
     config.only("use_bidirectional_attention", &[true.into()])?;
     config.only("use_sliding_window", &[false.into()])?;
-    let count = config.size("num_hidden_layers", MOST_LAYERS)?;
-    let rope = Some(rope::read(config, 10_000.0)?);
-    let layers = LayerKind::read(config, count, |_| true)?.into_iter();
-    let layers = layers.map(|kind| match kind {
-        LayerKind::Full => Ok(LayerSpec {
-            mask: Mask::default(),
-            rope,
-            experts: false,
-        }),
-        LayerKind::Sliding => {
-            Err(config.wrong("layer_types", "\"full_attention\" for every layer"))
-        }
-    });
-    mistral::decoder(config, layers.collect::<Result<_>>()?)
+    let mut layers = windows(config)?;
+    for layer in &mut layers {
+        layer.mask = Mask::default();
+    }
+    mistral::decoder(config, layers)
 }
 
 /// Norms of each query and of each key head.
@@ -105,6 +96,11 @@ fn spec(config: &Config) -> Result<Spec> {
 /// Layers of Qwen2's and Qwen3's decoders.
 pub fn layers(config: &Config) -> Result<Vec<LayerSpec>> {
     mistral::no_other_direction(config)?;
+    windows(config)
+}
+
+/// Layers with their windows, whatever the config says of another direction.
+fn windows(config: &Config) -> Result<Vec<LayerSpec>> {
     let count = config.size("num_hidden_layers", MOST_LAYERS)?;
     let window = if config.flag("use_sliding_window", false)? && !config.is_null("sliding_window") {
         Some(config.size_or("sliding_window", 4096, MOST_ROWS)?)

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::backend::{Backend, WeightDtype};
 use crate::error::{Error, Result};
-use crate::full::Full;
+use crate::full::{self, Full};
 use crate::model::info::{Outcome, Stored};
 use crate::model::load::fingerprint::Fingerprint;
 use crate::model::load::inventory::{Inventory, Target};
@@ -470,6 +470,8 @@ impl<B: Backend> Visitor for Filler<'_, B> {
     }
 
     fn graph(&mut self, graph: &onnx::Graph) -> Result<onnx::Plan> {
+        // No stream calls it in the common build, but the linker cannot see that.
+        full::need("an ONNX file")?;
         let Checkpoint {
             layout,
             inventory,

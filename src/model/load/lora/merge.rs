@@ -2,6 +2,7 @@
 
 use super::{Lora, Tensor};
 use crate::error::{Error, Result};
+use crate::model::load::fingerprint::Fingerprint;
 use crate::model::transformer::layout::{
     Layout, MatrixId, Slot, VectorId, WantedTensor, WeightFile,
 };
@@ -70,29 +71,21 @@ enum Part {
 /// The module that a tensor belongs to, whether that is a table, and its part in it.
 fn part(name: &str) -> Option<(String, bool, Part)> {
     let key = name.strip_prefix(PREFIX).unwrap_or(name);
-    let of = |module: &str, is_table, part| Some((module.to_owned(), is_table, part));
-    for (end, is_table, part) in [
-        (".lora_A.weight", false, Part::A),
-        (".lora_B.weight", false, Part::B),
-        (".lora_embedding_A", true, Part::A),
-        (".lora_embedding_B", true, Part::B),
-        (".lora_magnitude_vector", false, Part::Lengths),
-        (".lora_magnitude_vector.weight", false, Part::Lengths),
-    ] {
-        if let Some(module) = key.strip_suffix(end) {
-            return of(module, is_table, part);
-        }
-    }
-    if key.contains("lora_") {
-        return None;
+    if let Some((module, end)) = key.split_once(".lora_") {
+        let (is_table, part) = match end {
+            "A.weight" => (false, Part::A),
+            "B.weight" => (false, Part::B),
+            "embedding_A" => (true, Part::A),
+            "embedding_B" => (true, Part::B),
+            "magnitude_vector" | "magnitude_vector.weight" => (false, Part::Lengths),
+            _ => return None,
+        };
+        return Some((module.to_owned(), is_table, part));
     }
     let (module, parameter) = key.rsplit_once('.')?;
     let module = module.strip_suffix(".base_layer").unwrap_or(module);
-    of(
-        module,
-        false,
-        Part::Parameter(format!("{module}.{parameter}")),
-    )
+    let name = format!("{module}.{parameter}");
+    Some((module.to_owned(), false, Part::Parameter(name)))
 }
 
 impl Lora {
@@ -276,6 +269,9 @@ impl Merge {
         }
         let rank = a.shape.first().copied().unwrap_or(0);
         let scale = settings.scale(&module, rank)?;
+        let mut hash = Fingerprint::new(&module);
+        hash.update(&[scale]);
+        self.fingerprint = self.fingerprint.wrapping_add(hash.0);
         // A row of a table is a column of `b · a`.
         let (a, b) = if is_table {
             if lengths.is_some() {

@@ -51,7 +51,6 @@ enum Bias {
 }
 
 /// What an adapter's settings say.
-#[derive(Debug)]
 pub struct Settings {
     /// Path of the file.
     path: String,
@@ -70,42 +69,11 @@ pub struct Settings {
     targets: Targets,
 }
 
-/// Fields without effect on results, or on a merged linear module.
-const EFFECTLESS: [&str; 14] = [
-    "auto_mapping",
-    "corda_config",
-    "eva_config",
-    "fan_in_fan_out",
-    "inference_mode",
-    "loftq_config",
-    "lora_dropout",
-    "lora_ga_config",
-    "megatron_core",
-    "peft_version",
-    "qalora_group_size",
-    "revision",
-    "runtime_config",
-    "task_type",
-];
-
-/// Fields that are read here.
-const READ: [&str; 15] = [
-    "alpha_pattern",
-    "base_model_name_or_path",
-    "bias",
-    "exclude_modules",
-    "init_lora_weights",
-    "layers_pattern",
-    "layers_to_transform",
-    "lora_alpha",
-    "modules_to_save",
-    "peft_type",
-    "r",
-    "rank_pattern",
-    "target_modules",
-    "use_dora",
-    "use_rslora",
-];
+/// Fields that are read here, and those without effect on results or on a merged linear module.
+const KNOWN: &str = "alpha_pattern base_model_name_or_path bias exclude_modules init_lora_weights layers_pattern \
+    layers_to_transform lora_alpha modules_to_save peft_type r rank_pattern target_modules use_dora use_rslora \
+    auto_mapping corda_config eva_config fan_in_fan_out inference_mode loftq_config lora_dropout lora_ga_config \
+    megatron_core peft_version qalora_group_size revision runtime_config task_type";
 
 impl Settings {
     /// Reads the file.
@@ -127,7 +95,7 @@ impl Settings {
             _ => false,
         };
         for field in config.fields() {
-            let is_known = READ.contains(&field.as_str()) || EFFECTLESS.contains(&field.as_str());
+            let is_known = KNOWN.split(' ').any(|known| known == field);
             if !is_known && !config.get(field).is_none_or(is_off) {
                 return Err(config.wrong(
                     field,
@@ -165,19 +133,6 @@ impl Settings {
             saved: names(config, "modules_to_save")?,
             targets: Targets::read(config)?,
         })
-    }
-
-    /// All that changes results besides the tensors, as text.
-    pub fn text(&self) -> String {
-        let Self {
-            alpha,
-            alphas,
-            by_root,
-            has_lengths,
-            rank,
-            ..
-        } = self;
-        format!("{rank} {alpha} {alphas:?} {by_root} {has_lengths}")
     }
 
     /// Checks the rank of a module's matrices, and returns the factor of their product.

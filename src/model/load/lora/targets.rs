@@ -26,16 +26,6 @@ pub struct Regex {
     end: Pattern,
 }
 
-impl core::fmt::Debug for Names {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::All => f.write_str("all"),
-            Self::Listed(list) => list.fmt(f),
-            Self::Pattern(regex) => f.write_str(&regex.text),
-        }
-    }
-}
-
 impl Names {
     /// Those that a regular expression matches.
     pub fn pattern(config: &Config, field: &str, text: &str) -> Result<Self> {
@@ -100,7 +90,6 @@ fn matches(pattern: &Pattern, text: &str, module: &str) -> Result<bool> {
 }
 
 /// The modules that are adapted.
-#[derive(Debug)]
 pub struct Targets {
     named: Names,
     excluded: Option<Names>,
