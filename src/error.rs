@@ -418,20 +418,3 @@ pub(crate) fn zeroed<T: Clone + Copy + bytemuck::Zeroable>(len: usize) -> Result
     values.resize(len, T::zeroed());
     Ok(values)
 }
-
-#[cfg(not(target_arch = "wasm32"))]
-impl From<candle_core::Error> for Error {
-    fn from(error: candle_core::Error) -> Self {
-        Self::Internal(candle_message(error))
-    }
-}
-
-/// The message of an error of candle, without the backtrace that it has if `RUST_BACKTRACE` is set:
-/// printing one takes 100 MB.
-#[cfg(not(target_arch = "wasm32"))]
-pub(crate) fn candle_message(mut error: candle_core::Error) -> String {
-    while let candle_core::Error::WithBacktrace { inner, .. } = error {
-        error = *inner;
-    }
-    error.to_string()
-}

@@ -62,7 +62,6 @@ pub use model::run::outputs::{
 pub use model::run::text::{ChunkRun, TextStep, TokenRun};
 pub use model::transformer::classifier::ScoreActivation;
 pub use model::transformer::heads::TokenHead;
-pub use model::transformer::route::Road;
 pub use text::{Chunk, Input};
 
 #[cfg(doctest)]

@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::cpu::{self, Activations, Cpu, CpuMatrix, Threads};
 use super::gpu::{self, Gpu, GpuMatrix, GpuTensor};
 use super::{
-    Activation, Attention, Backend, Compute, Experts, Gate, Linear, Norm, Pooling, ReadBack,
-    Reading, Splade, WeightDtype,
+    Activation, Attention, Backend, Compute, Distances, Experts, Gate, Linear, Norm, Pooling,
+    ReadBack, Reading, Splade, WeightDtype,
 };
 use crate::error::{Error, Result};
 
@@ -326,6 +326,23 @@ impl Compute for Either {
             .attention(qkv, offsets, attention))
     }
 
+    fn disentangled(
+        &self,
+        qkv: &EitherTensor,
+        offsets: &[usize],
+        attention: Attention,
+        positions: (&EitherTensor, &Distances),
+    ) -> Result<EitherTensor> {
+        match (qkv, positions) {
+            (EitherTensor::Cpu(qkv), (EitherTensor::Cpu(rows), distances)) => {
+                let positions = (rows, distances);
+                let context = self.cpu.disentangled(qkv, offsets, attention, positions);
+                context.map(EitherTensor::Cpu)
+            }
+            _ => Err(misplaced()),
+        }
+    }
+
     fn pool(
         &self,
         x: &EitherTensor,
@@ -412,6 +429,18 @@ impl Backend for Either {
             Some(gpu) if self.gpu_for(gpu.pass_tokens()).is_some() => gpu.pass_tokens(),
             _ => self.cpu.pass_tokens(),
         }
+    }
+
+    fn need_cpu(&self, what: &str) -> Result<()> {
+        if self.gpu.is_none() {
+            return Ok(());
+        }
+        if !self.cpu_stores {
+            return Err(super::cpu_alone(what));
+        }
+        *self.gpu_failure() = Some(super::cpu_alone(what));
+        self.set_gpu_from(usize::MAX);
+        Ok(())
     }
 
     fn matrix(&self, rows: usize, columns: usize, dtype: WeightDtype) -> Result<EitherMatrix> {

@@ -54,7 +54,7 @@ use std::pin::Pin;
 
 use self::cpu::CpuMatrix;
 pub use self::pooling::Pooling;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Version of the numbers that kernels compute, part of every `spaceId`. It is raised whenever a
 /// change gives other vectors, so that vectors of two versions are told apart. `cpu::numerics` pins
@@ -232,6 +232,17 @@ pub struct RelativeBias {
     pub values: Vec<f32>,
 }
 
+/// How attention compares contents with positions (He et al. 2021).
+#[derive(Clone, Debug)]
+pub struct Distances {
+    /// For each distance of a query after a key, from -r to r, the row of a tensor. They ascend from 0.
+    pub rows: Vec<u32>,
+    /// Whether the product of a token's query and its row's key is added to the score.
+    pub to_positions: bool,
+    /// Whether the product of its row's query and a token's key is added to the score.
+    pub to_contents: bool,
+}
+
 /// Parameters of an attention operation.
 #[derive(Clone, Copy)]
 pub struct Attention<'a> {
@@ -383,6 +394,15 @@ pub trait Compute {
         offsets: &[usize],
         attention: Attention,
     ) -> Result<Self::Tensor>;
+    /// As [`Compute::attention`], with scores to which `positions` add. These are queries, keys and
+    /// values, too, of which the values have no use: `[rows, (count + 2 · kv_count) · size]`.
+    fn disentangled(
+        &self,
+        qkv: &Self::Tensor,
+        offsets: &[usize],
+        attention: Attention,
+        positions: (&Self::Tensor, &Distances),
+    ) -> Result<Self::Tensor>;
     /// One vector for each sequence, `[sequences, width]`, from its tokens after the first
     /// `skip[sequence]`. A sequence with no token left gives zeros.
     fn pool(
@@ -412,12 +432,22 @@ pub trait Compute {
     fn read(&self, tensors: Vec<ReadBack<Self::Tensor>>) -> Result<Reading>;
 }
 
+/// Why a GPU cannot run a model with an operation that only the CPU has.
+fn cpu_alone(what: &str) -> Error {
+    Error::UnsupportedModel(format!(
+        "{what} runs on the CPU alone; choose device \"cpu\", or \"auto\", which takes the CPU for it"
+    ))
+}
+
 /// A [`Compute`] that stores a model's weights.
 pub trait Backend: Compute {
     /// Maximum tokens of one pass: enough to keep the kernels busy, few enough to bound memory and
     /// the wait for a cancellation.
     fn pass_tokens(&self) -> usize;
 
+    /// Has the CPU run all passes of a model with an operation that no GPU has, as `what` says. Errors
+    /// if only a GPU would store the weights.
+    fn need_cpu(&self, what: &str) -> Result<()>;
     /// Allocates a `[rows, columns]` matrix, to be filled by [`Backend::set_row`] or
     /// [`Backend::set_codes`].
     fn matrix(&self, rows: usize, columns: usize, dtype: WeightDtype) -> Result<Self::Matrix>;

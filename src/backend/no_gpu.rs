@@ -4,8 +4,8 @@
 
 use super::cpu::{Cpu, CpuMatrix};
 use super::{
-    Activation, Attention, Backend, Compute, Experts, Gate, Norm, Pooling, ReadBack, Reading,
-    Splade, WeightDtype,
+    Activation, Attention, Backend, Compute, Distances, Experts, Gate, Norm, Pooling, ReadBack,
+    Reading, Splade, WeightDtype,
 };
 use crate::error::{Error, Result};
 use crate::full;
@@ -49,6 +49,10 @@ pub fn not_on_host() -> Error {
 
 impl Backend for Gpu {
     fn pass_tokens(&self) -> usize {
+        match *self {}
+    }
+
+    fn need_cpu(&self, _: &str) -> Result<()> {
         match *self {}
     }
 
@@ -120,6 +124,16 @@ impl Compute for Gpu {
     }
 
     fn attention(&self, _: &GpuTensor, _: &[usize], _: Attention) -> Result<GpuTensor> {
+        match *self {}
+    }
+
+    fn disentangled(
+        &self,
+        _: &GpuTensor,
+        _: &[usize],
+        _: Attention,
+        _: (&GpuTensor, &Distances),
+    ) -> Result<GpuTensor> {
         match *self {}
     }
 

@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::cpu::{Activations, Cpu, CpuMatrix};
 use super::either::{Either, EitherMatrix, misplaced};
 use super::{
-    Activation, Attention, Compute, Experts, Gate, Linear, Norm, Pooling, ReadBack, Reading, Splade,
+    Activation, Attention, Compute, Distances, Experts, Gate, Linear, Norm, Pooling, ReadBack,
+    Reading, Splade,
 };
 use crate::error::Result;
 
@@ -216,6 +217,19 @@ impl<'a> Compute for Rehearsal<'a> {
         attention: Attention,
     ) -> Result<Self::Tensor> {
         self.run(|| self.cpu().attention(qkv, offsets, attention))
+    }
+
+    fn disentangled(
+        &self,
+        qkv: &Self::Tensor,
+        offsets: &[usize],
+        attention: Attention,
+        (rows, distances): (&Self::Tensor, &Distances),
+    ) -> Result<Self::Tensor> {
+        self.run(|| {
+            let positions = (&**rows, distances);
+            self.cpu().disentangled(qkv, offsets, attention, positions)
+        })
     }
 
     fn pool(

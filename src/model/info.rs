@@ -11,7 +11,6 @@ use crate::maps::map;
 use crate::model::families::config::Config;
 use crate::model::kind::Kind;
 use crate::model::load::lora::LoraInfo;
-use crate::model::transformer::route::Road;
 
 /// Texts that a model expects before its inputs, by name.
 #[derive(Clone, Debug, Default)]
@@ -153,8 +152,6 @@ pub struct Info {
     pub stored: Option<Stored>,
     /// The weight files that were loaded.
     pub files: Vec<String>,
-    /// Which implementation runs it.
-    pub road: Road,
     /// Parameters that the model uses.
     pub parameters: usize,
     /// Prompts from the model's own files.

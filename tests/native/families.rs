@@ -8,7 +8,7 @@ use crate::common::{
 use serde_json::json;
 
 use gossamer::{
-    EncodeOptions, Error, MultiOptions, Road, SparseOptions, TokenHead, TokenOptions, WeightDtype,
+    EncodeOptions, Error, MultiOptions, SparseOptions, TokenHead, TokenOptions, WeightDtype,
 };
 
 fn list() -> Vec<(String, String)> {
@@ -607,17 +607,9 @@ fn changed_config(
     load_with(&folder, WeightDtype::F32, &changes, 999)
 }
 
-/// On the candle road: candle-transformers' code, whatever dtype is asked for.
 #[test]
-fn deberta_takes_the_wide_road() {
+fn deberta() {
     assert_dense("tiny-deberta", "deberta-v2");
-    let embedder = load(&fixture("tiny-deberta"), WeightDtype::Q8);
-    let info = embedder.info();
-    assert_eq!((info.road, info.dtype), (Road::Candle, WeightDtype::F32));
-    assert_eq!(
-        load(&fixture("tiny-t5"), WeightDtype::Q8).info().road,
-        Road::Native
-    );
 }
 
 #[test]

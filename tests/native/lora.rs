@@ -410,7 +410,12 @@ fn adapters_of_other_models_and_damaged_ones_are_refused() {
         "unsupported_model",
         "no place in this model",
     );
-    refused("tiny-deberta", "plain", "unsupported_model", "native road");
+    refused(
+        "tiny-deberta",
+        "plain",
+        "unsupported_model",
+        "no place in this model",
+    );
     refused(
         "static/sentence",
         "plain",

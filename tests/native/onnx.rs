@@ -412,7 +412,7 @@ fn families_without_tests_are_refused_by_name() {
         ("tiny-mistral", "mistral"),
         ("tiny-qwen2", "qwen2"),
         ("tiny-t5", "t5"),
-        ("tiny-deberta", "DeBERTa-v2"),
+        ("tiny-deberta", "deberta-v2"),
         ("static/sentence", "static embeddings"),
     ] {
         let error = open(model, &onnx, &[], None, 4096).err();

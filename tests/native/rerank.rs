@@ -14,10 +14,12 @@ use serde_json::{Value, json};
 use crate::common::saved::{open, saved};
 use crate::common::{files, fixture, load, load_as, load_with, read, reference, rows, texts};
 
-const MODELS: [&str; 20] = [
+const MODELS: [&str; 22] = [
     "albert",
     "bert",
     "bert-labels",
+    "deberta",
+    "deberta-labels",
     "distilbert",
     "electra",
     "gte",

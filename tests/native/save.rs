@@ -90,8 +90,7 @@ fn check(what: &str, original: &Embedder<Cpu>, shard: Option<u64>) -> Folder {
 
 #[test]
 fn a_saved_model_gives_the_same_bits() {
-    // All but the one that candle runs.
-    for name in MODELS.into_iter().filter(|name| *name != "tiny-deberta") {
+    for name in MODELS {
         for dtype in DTYPES {
             let folder = check(
                 &format!("{name} {dtype:?}"),

@@ -10,6 +10,7 @@
 use core::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
+use super::disentangled::{Compared, Positions};
 use super::gemm_f32::for_each_tile;
 use super::scratch::{Buffer, ScratchPool};
 use super::simd::F32x4;
@@ -17,13 +18,14 @@ use super::threads::{Claims, Disjoint, Threads};
 use super::{PANEL, TILE, activation, norm, store, tiles};
 use crate::backend::{Attention, Heads, Mask, Norm, RelativeBias, Rotary};
 use crate::error::Result;
+use crate::full::Full;
 
 /// One sequence's rows of queries, keys and values.
-struct Rows<'a> {
-    values: &'a [f32],
-    heads: Heads,
+pub(super) struct Rows<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) heads: Heads,
     /// How many of the first rows are keys.
-    keys: usize,
+    pub(super) keys: usize,
 }
 
 impl Rows<'_> {
@@ -31,15 +33,19 @@ impl Rows<'_> {
         self.heads.query_width() + 2 * self.heads.kv_width()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.values.len() / self.stride()
+    }
+
     fn part(&self, token: usize, column: usize) -> &[f32] {
         &self.values[token * self.stride() + column..][..self.heads.size]
     }
 
-    fn query(&self, token: usize, head: usize) -> &[f32] {
+    pub(super) fn query(&self, token: usize, head: usize) -> &[f32] {
         self.part(token, head * self.heads.size)
     }
 
-    fn key(&self, token: usize, head: usize) -> &[f32] {
+    pub(super) fn key(&self, token: usize, head: usize) -> &[f32] {
         self.part(token, self.heads.query_width() + head * self.heads.size)
     }
 
@@ -50,7 +56,7 @@ impl Rows<'_> {
 }
 
 /// Scratch for one head of one sequence, packed for [`for_each_tile`].
-struct Scratch {
+struct Scratch<'a> {
     /// `[tokens/8][size][8]`
     keys: Buffer,
     /// `[size/8][tokens][8]`
@@ -61,6 +67,8 @@ struct Scratch {
     scores: Buffer,
     /// `[8][size]`
     rows: Buffer,
+    /// What the vectors of distances add, if there are any.
+    compared: Option<Full<Compared<'a>>>,
 }
 
 /// Self-attention of every sequence.
@@ -68,6 +76,7 @@ pub fn attention(
     qkv: &[f32],
     offsets: &[usize],
     attention: Attention,
+    positions: Option<Full<Positions>>,
     pool: &ScratchPool,
     threads: &Threads,
 ) -> Result<Buffer> {
@@ -96,6 +105,12 @@ pub fn attention(
             queries: pool.take(TILE * heads.size)?,
             scores: pool.zeroed(TILE * key_panels * PANEL)?,
             rows: pool.take(PANEL * heads.size)?,
+            compared: positions
+                .map(|own| {
+                    own.map(|own| Compared::new(own, heads, longest, pool))
+                        .transposed()
+                })
+                .transpose()?,
         })
     };
     let scratches = (0..count.min(parts)).map(|_| new_scratch());
@@ -127,6 +142,9 @@ pub fn attention(
                 continue;
             }
             scratch.pack(&rows, kv_head, attention);
+            if let Some(compared) = &mut scratch.compared {
+                compared.pack(&rows, kv_head, attention.scale, &mut scratch.rows);
+            }
             let out = Output {
                 all: &target,
                 first: tokens.start,
@@ -150,7 +168,7 @@ struct Output<'a> {
     first: usize,
 }
 
-impl Scratch {
+impl Scratch<'_> {
     /// Packs one head's keys and values.
     fn pack(&mut self, rows: &Rows, head: usize, attention: Attention) {
         let (len, size) = (rows.keys, attention.heads.size);
@@ -198,6 +216,9 @@ impl Scratch {
             let keys = self.score(&queries, len, attention);
             // Rows of scores are as long as the panels of keys.
             let stride = keys.len().next_multiple_of(PANEL);
+            if let Some(compared) = &mut self.compared {
+                compared.add(&self.queries, &queries, &keys, &mut self.scores);
+            }
             let scores = self.scores.chunks_exact_mut(stride);
             for (query, scores) in queries.clone().zip(scores) {
                 if let Some(cap) = attention.cap {

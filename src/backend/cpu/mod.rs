@@ -6,6 +6,7 @@ mod activation;
 mod attention;
 #[cfg(any(not(target_arch = "wasm32"), target_feature = "atomics"))]
 mod crew;
+mod disentangled;
 mod dot;
 mod gemm_f32;
 mod gemm_int;
@@ -41,10 +42,11 @@ use self::simd::F32x4;
 pub use self::threads::Threads;
 use self::threads::{Disjoint, PARTS, units_of_part};
 use super::{
-    Activation, Attention, Backend, Compute, Experts, GROUP, Gate, Linear, Norm, Pooling, ReadBack,
-    Reading, Splade, SpladeStrategy, Values, WeightDtype,
+    Activation, Attention, Backend, Compute, Distances, Experts, GROUP, Gate, Linear, Norm,
+    Pooling, ReadBack, Reading, Splade, SpladeStrategy, Values, WeightDtype,
 };
 use crate::error::{Result, zeroed};
+use crate::full::Full;
 
 /// Columns of a packed panel: two vectors of four.
 const PANEL: usize = 8;
@@ -380,6 +382,32 @@ impl Compute for Cpu {
                 &qkv.values,
                 offsets,
                 attention,
+                None,
+                &self.pool,
+                &self.threads,
+            )?,
+            width: attention.heads.query_width(),
+        })
+    }
+
+    fn disentangled(
+        &self,
+        qkv: &Activations,
+        offsets: &[usize],
+        attention: Attention,
+        (rows, distances): (&Activations, &Distances),
+    ) -> Result<Activations> {
+        let positions = Full::new("positions in attention", || disentangled::Positions {
+            values: &rows.values,
+            distances,
+        })?;
+        let positions = Some(positions);
+        Ok(Activations {
+            values: attention::attention(
+                &qkv.values,
+                offsets,
+                attention,
+                positions,
                 &self.pool,
                 &self.threads,
             )?,
@@ -507,6 +535,10 @@ fn by_expert(logits: &[f32], count: usize, top: usize) -> Vec<Vec<(usize, f32)>>
 impl Backend for Cpu {
     fn pass_tokens(&self) -> usize {
         512
+    }
+
+    fn need_cpu(&self, _: &str) -> Result<()> {
+        Ok(())
     }
 
     fn matrix(&self, rows: usize, columns: usize, dtype: WeightDtype) -> Result<CpuMatrix> {

@@ -23,8 +23,9 @@ use self::pipelines::{Constants, Kernel, Pipelines};
 use self::recorder::{Argument, Recorder, host};
 use super::cpu::CpuMatrix;
 use super::{
-    Activation, Attention, Backend, Compute, Experts, Gate, Heads, Linear, Norm, NormKind, Pooling,
-    ReadBack, Reading, Splade, SpladeActivation, SpladeStrategy, WeightDtype,
+    Activation, Attention, Backend, Compute, Distances, Experts, Gate, Heads, Linear, Norm,
+    NormKind, Pooling, ReadBack, Reading, Splade, SpladeActivation, SpladeStrategy, WeightDtype,
+    cpu_alone,
 };
 use crate::error::{Error, Result};
 
@@ -316,6 +317,10 @@ impl Backend for Gpu {
         4096
     }
 
+    fn need_cpu(&self, what: &str) -> Result<()> {
+        Err(cpu_alone(what))
+    }
+
     fn matrix(&self, rows: usize, columns: usize, dtype: WeightDtype) -> Result<GpuMatrix> {
         self.check()?;
         self.device.check_allocations()?;
@@ -525,6 +530,17 @@ impl Compute for Gpu {
         let groups = [tiles.len(), count];
         self.run(Kernel::Attention, constants, &shape, &arguments, groups)?;
         Ok(out)
+    }
+
+    /// Models with this operation run on the CPU, see [`Backend::need_cpu`].
+    fn disentangled(
+        &self,
+        _: &GpuTensor,
+        _: &[usize],
+        _: Attention,
+        _: (&GpuTensor, &Distances),
+    ) -> Result<GpuTensor> {
+        Err(cpu_alone("an attention with positions"))
     }
 
     fn pool(

@@ -40,6 +40,7 @@ pub const NAMES: Names = Names {
     position_embeddings: "embeddings.position_embeddings.weight",
     token_type_embeddings: "embeddings.token_type_embeddings.weight",
     relative_bias: "",
+    relative: None,
     embedding_projection: "",
     embedding_norm: Some("embeddings.LayerNorm"),
     layer: "encoder.layer.{}.",

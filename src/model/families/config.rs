@@ -50,12 +50,6 @@ impl Config {
         self.fields.keys()
     }
 
-    /// The fields as a type of another crate.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn parsed<T: serde::de::DeserializeOwned>(&self) -> serde_json::Result<T> {
-        serde_json::from_value(Value::Object(self.fields.clone()))
-    }
-
     /// Sets fields to what arguments of a call say; those that the file lacks are refused.
     pub fn override_by(&mut self, arguments: &Map<String, Value>) -> Result<()> {
         for (field, value) in arguments {

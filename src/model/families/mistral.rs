@@ -37,6 +37,7 @@ pub const NAMES: Names = Names {
     position_embeddings: "",
     token_type_embeddings: "",
     relative_bias: "",
+    relative: None,
     embedding_projection: "",
     embedding_norm: None,
     layer: "layers.{}.",

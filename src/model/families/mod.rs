@@ -5,6 +5,7 @@
 mod albert;
 mod bert;
 pub mod config;
+mod deberta;
 mod distilbert;
 mod electra;
 mod eurobert;
@@ -89,6 +90,8 @@ pub struct Names {
     pub token_type_embeddings: &'static str,
     /// Table `[buckets, heads]` of a relative bias, where the `Spec` has one.
     pub relative_bias: &'static str,
+    /// Vectors of distances, which attention compares with tokens, where the `Spec` has them.
+    pub relative: Option<RelativeNames>,
     /// Module: projection of the embeddings, where the `Spec` has one.
     pub embedding_projection: &'static str,
     /// Module: norm of the embeddings.
@@ -123,6 +126,15 @@ pub struct Names {
     /// Whether this is the spelling of saved models, where each matrix of the experts and adapters is
     /// a tensor of its own, and weights with adapters have the usual names.
     pub is_saved: bool,
+}
+
+/// Tensor names of the vectors of distances.
+#[derive(Clone, Copy)]
+pub struct RelativeNames {
+    /// Table `[2 · span, hidden]`.
+    pub table: &'static str,
+    /// Module: norm of its rows.
+    pub norm: &'static str,
 }
 
 /// Tensor names of the experts of a layer. Those of the two products have no `.weight`, and hold all
@@ -286,6 +298,7 @@ const FAMILIES: &[Family] = &[
     bert::FAMILY,
     xlm_roberta_flash::FAMILY,
     roberta::FAMILY,
+    deberta::FAMILY,
     distilbert::FAMILY,
     electra::FAMILY,
     eurobert::FAMILY,

@@ -26,6 +26,7 @@ pub const FAMILY: Family = Family {
         position_embeddings: "",
         token_type_embeddings: "",
         relative_bias: "",
+        relative: None,
         embedding_projection: "",
         embedding_norm: Some("embeddings.norm"),
         layer: "layers.{}.",

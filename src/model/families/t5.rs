@@ -40,6 +40,7 @@ const NAMES: Names = Names {
     position_embeddings: "",
     token_type_embeddings: "",
     relative_bias: "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+    relative: None,
     embedding_projection: "",
     embedding_norm: None,
     layer: "encoder.block.{}.",

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::full::{self, Full};
 use crate::model::info::{Outcome, Stored};
 use crate::model::load::fingerprint::Fingerprint;
-use crate::model::load::inventory::{Inventory, Target, plain};
+use crate::model::load::inventory::{Inventory, Target};
 use crate::model::load::kind;
 use crate::model::load::lora::Merge;
 use crate::model::load::matching::{Matching, Names, has_no_effect, is_beyond_layers};
@@ -18,11 +18,9 @@ use crate::model::load::onnx as graphs;
 use crate::model::load::store::Store;
 use crate::model::load::table::{FinishedTable, Tables, VECTORS};
 use crate::model::loaded::Origin;
-use crate::model::transformer::candle::{self, Collected};
 use crate::model::transformer::forward::Weights;
 use crate::model::transformer::layout::{Layout, MatrixId, Slot, VectorId, WantedTensor};
 use crate::model::transformer::static_table::TableId;
-use crate::weights::dtype::Dtype;
 use crate::weights::onnx;
 use crate::weights::quantized::{self, Row};
 use crate::weights::{Stream, TensorInfo, Visitor, check_finite, invalid};
@@ -49,8 +47,6 @@ pub struct Finished<B: Backend> {
     pub tables: Vec<FinishedTable>,
     /// Tied matrices: the matrix, and the one that is used instead.
     pub tied: Vec<(MatrixId, MatrixId)>,
-    /// Tensors that are kept in f32 as the file has them, with the index of their file.
-    pub collected: Vec<(usize, Collected)>,
     /// Hash of all values, as the files have them.
     pub fingerprint: u64,
     /// Hash of the adapter that is merged into them; 0 without one.
@@ -307,7 +303,6 @@ impl<B: Backend> Checkpoint<B> {
             weights: self.store.weights,
             tables,
             tied: tied_matrices,
-            collected: self.store.collected,
             fingerprint,
             merged,
             left_out: self.unused.left_out,
@@ -331,9 +326,7 @@ impl<B: Backend> Checkpoint<B> {
         let matrices = matrices.filter(|(id, _)| !is_tied(*id));
         let matrices: usize = matrices.map(|(_, shape)| shape.rows * shape.columns).sum();
         let vectors: usize = self.layout.vectors.iter().sum();
-        let collected = self.store.collected.iter();
-        let collected: usize = collected.map(|(_, tensor)| tensor.values.len()).sum();
-        matrices + vectors + collected + self.tables.parameters()
+        matrices + vectors + self.tables.parameters()
     }
 
     /// Finds the target of each tensor of a file, or of the shard of it at `path`.
@@ -346,9 +339,6 @@ impl<B: Backend> Checkpoint<B> {
         let file = &self.layout.files[index];
         if let Some(table) = file.table {
             return self.assign_table(index, path, tensors, table);
-        }
-        if file.collect {
-            return self.collect(index, path, tensors);
         }
         quantized::check_names(&file.quantization, tensors)?;
         let names = Names::new(file, path, tensors);
@@ -412,49 +402,6 @@ impl<B: Backend> Checkpoint<B> {
         self.unused.check(path, &unused)?;
         let targets = targets.into_iter();
         Ok(targets.map(|target| target.map(Target::Table)).collect())
-    }
-
-    /// Keeps every tensor of floating-point numbers of a file as it is.
-    fn collect(
-        &mut self,
-        file: usize,
-        path: &str,
-        tensors: &[TensorInfo],
-    ) -> Result<Vec<Option<Target>>> {
-        let names = tensors.iter().map(|tensor| tensor.name.as_str());
-        let unused: Vec<_> = names.filter(|name| !candle::is_known(name)).collect();
-        self.unused.check(path, &unused)?;
-        let mut targets = Vec::new();
-        for tensor in tensors {
-            if Dtype::of_values(&tensor.dtype).is_none() {
-                targets.push(None);
-                continue;
-            }
-            // The reader of the file has checked that the file has as many bytes as the shape says.
-            let sizes = tensor.shape.iter();
-            let shape: Vec<usize> = sizes
-                .filter_map(|size| usize::try_from(*size).ok())
-                .collect();
-            let wanted = WantedTensor {
-                file,
-                spelling: None,
-                name: tensor.name.clone(),
-                shape: shape.clone(),
-                slot: Slot::Whole {
-                    index: self.store.collected.len(),
-                },
-                tied: None,
-                saved: None,
-            };
-            targets.push(Some(Target::Plain(plain(tensor, &wanted)?)));
-            let collected = Collected {
-                name: tensor.name.clone(),
-                shape,
-                values: Vec::new(),
-            };
-            self.store.collected.push((file, collected));
-        }
-        Ok(targets)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The end of loading: what is known about the model, and its weights, become a model.
 
-use crate::backend::{Backend, WeightDtype};
+use crate::backend::Backend;
 use crate::error::Result;
 use crate::model::embedder::Embedder;
 use crate::model::families::config::Config;
@@ -11,13 +11,9 @@ use crate::model::load::options::LoadOptions;
 use crate::model::load::plan::Plan;
 use crate::model::load::static_files;
 use crate::model::loaded::Model;
-#[cfg(not(target_arch = "wasm32"))]
-use crate::model::transformer::candle::Collected;
 use crate::model::transformer::heads::SparseHead;
 use crate::model::transformer::layout::MatrixId;
-#[cfg(not(target_arch = "wasm32"))]
-use crate::model::transformer::route::AnyEncoder;
-use crate::model::transformer::route::{Body, Road, Route};
+use crate::model::transformer::route::{Body, Route};
 
 /// The similarity functions of sentence-transformers. A model that names another one has the usual
 /// one of its kind.
@@ -35,7 +31,6 @@ pub fn embedder<B: Backend>(
         mut weights,
         tables,
         tied,
-        collected,
         fingerprint,
         merged,
         stored,
@@ -43,10 +38,6 @@ pub fn embedder<B: Backend>(
         mut origin,
     } = plan.checkpoint.finish(&backend)?;
     plan.left_out.extend(left_out);
-    #[cfg(not(target_arch = "wasm32"))]
-    fill_candle(&mut plan.routes, collected, &plan.streamed)?;
-    #[cfg(target_arch = "wasm32")]
-    drop(collected);
     tie_decoders(&mut plan.routes, &tied);
     for route in &mut plan.routes {
         if static_files::finish(route, &tables, plan.has_modules)? {
@@ -68,20 +59,17 @@ pub fn embedder<B: Backend>(
         (None, None) if default.dense().is_some() => "cosine".to_owned(),
         (None, None) => "dot".to_owned(),
     };
-    let road = default.road();
     let info = Info {
         model: options.model,
         revision: options.revision,
         family: plan.family,
         max_tokens: default.max_tokens,
-        dtype: match (road, &default.body) {
-            (Road::Candle, _) => WeightDtype::F32,
-            (_, Body::Static(embedding)) => weights.tables[embedding.table].dtype(),
+        dtype: match &default.body {
+            Body::Static(embedding) => weights.tables[embedding.table].dtype(),
             _ => plan.dtype,
         },
         stored,
         files: plan.streamed.into_iter().map(|(_, path)| path).collect(),
-        road,
         parameters,
         instruction_template: settings.prompts.instruction_template(plan.instruction),
         prompts: settings.prompts,
@@ -153,24 +141,4 @@ fn tie_decoders(routes: &mut [Route], tied: &[(MatrixId, MatrixId)]) {
             mlm.decoder.weight = *other;
         }
     }
-}
-
-/// Gives candle-transformers the tensors of its models.
-#[cfg(not(target_arch = "wasm32"))]
-fn fill_candle(
-    routes: &mut [Route],
-    mut collected: Vec<(usize, Collected)>,
-    streamed: &[(usize, String)],
-) -> Result<()> {
-    for route in routes {
-        if let Body::Transformer(transformer) = &mut route.body
-            && let AnyEncoder::Candle { file, candle } = &mut transformer.encoder
-        {
-            let own = collected.extract_if(.., |(other, _)| other == file);
-            let tensors = own.map(|(_, tensor)| tensor).collect();
-            let path = streamed.iter().find(|(other, _)| other == file);
-            candle.fill(path.map_or("", |(_, path)| path), tensors)?;
-        }
-    }
-    Ok(())
 }

@@ -8,9 +8,6 @@ use crate::model::families;
 use crate::model::families::config::Config;
 use crate::model::load::late_layout;
 
-/// Beginning of the class names of DeBERTa-v2, which has no table in `families`.
-const DEBERTA: &str = "DebertaV2";
-
 /// Ends of class names of models that give token states or the logits of a head for masked language
 /// modelling.
 const STATES: [&str; 4] = [
@@ -41,9 +38,7 @@ pub fn foreign(config: &Config, has_modules: bool, head: Option<&str>) -> Vec<St
         if name == CONTRIEVER {
             return config.get("model_type").is_some_and(|name| name == "bert");
         }
-        let mut rests = families::classes()
-            .chain([DEBERTA])
-            .filter_map(|class| name.strip_prefix(class));
+        let mut rests = families::classes().filter_map(|class| name.strip_prefix(class));
         rests.any(|rest| match head {
             Some(head) => rest == head,
             None => STATES.contains(&rest) || (has_modules && rest.starts_with("For")),

@@ -8,10 +8,10 @@ use crate::model::load::onnx::{Blueprint, Head};
 use crate::model::transformer::heads::Step;
 use crate::model::transformer::layout::{
     Encoder, ExpertLayer, FeedForward, Layer, Layout, Linear, LowRank, MatrixId, MatrixShape,
-    MlmHead, Norm, Norms, Pick, Precision, Qkv, Slot, StackSlot, VectorId, WantedTensor,
-    WeightFile,
+    MlmHead, Norm, Norms, Pick, Precision, Qkv, RelativeTable, Slot, StackSlot, VectorId,
+    WantedTensor, WeightFile,
 };
-use crate::model::transformer::spec::{Adapters, Experts, Relative, Spec};
+use crate::model::transformer::spec::{Adapters, Disentangled, Experts, Relative, Spec};
 use crate::model::transformer::static_table::TableId;
 use crate::weights::quantized::Quantization;
 
@@ -56,7 +56,6 @@ impl LayoutBuilder {
             unused: &[],
             ignored: None,
             layers: None,
-            collect: false,
             table: None,
             is_small: false,
             shards: Vec::new(),
@@ -79,14 +78,6 @@ impl LayoutBuilder {
         self.0.tables.push(tokens);
         self.0.files[file].table = Some(table);
         table
-    }
-
-    /// A file whose tensors are all kept in f32 as they are. Returns its index.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn collected_file(&mut self, path: String) -> usize {
-        let file = self.head_file(path);
-        self.0.files[file].collect = true;
-        file
     }
 
     /// Has a file of an encoder taken for that of a late-interaction model.
@@ -122,7 +113,6 @@ impl LayoutBuilder {
             unused: family.unused,
             ignored: None,
             layers,
-            collect: false,
             table: None,
             is_small: false,
             shards: Vec::new(),
@@ -482,13 +472,18 @@ impl EncoderBuilder<'_> {
                 let shape = [buckets, spec.heads.count];
                 Some(self.layout.vector(self.file, &names, &shape))
             }
-            Some(Relative::Alibi) | None => None,
+            Some(Relative::Alibi | Relative::Disentangled(_)) | None => None,
+        };
+        let relative = match spec.relative {
+            Some(Relative::Disentangled(own)) => Some(own.map(|own| self.relative(own))),
+            _ => None,
         };
         Encoder {
             word_embeddings,
             position_embeddings,
             token_type_embeddings,
             relative_bias,
+            relative,
             embedding_norm: self.norm_of(spec.embedding_size, |names| {
                 names.embedding_norm.map(str::to_owned)
             }),
@@ -503,6 +498,15 @@ impl EncoderBuilder<'_> {
             },
             final_norm: self.norm(|names| names.final_norm.map(str::to_owned)),
             projection: self.projection(),
+        }
+    }
+
+    fn relative(&mut self, own: Disentangled) -> RelativeTable {
+        let table = |names: &Names| names.relative.map_or("", |names| names.table);
+        let norm = |names: &Names| names.relative.map(|names| names.norm.to_owned());
+        RelativeTable {
+            table: self.table(table, 2 * own.span),
+            norm: own.norm.then(|| self.norm(norm)).flatten(),
         }
     }
 

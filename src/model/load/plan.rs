@@ -28,13 +28,13 @@ use crate::model::load::sentence::{self, Sentence};
 use crate::model::load::stated::{self, Stated};
 use crate::model::load::static_files;
 use crate::model::load::tokenizers::{Tokenizers, Use, check_ids};
-use crate::model::transformer::candle;
 use crate::model::transformer::classifier::Classifier;
 use crate::model::transformer::heads::{DenseHead, SparseHead, TokenProjection};
 use crate::model::transformer::late::Late;
 use crate::model::transformer::layout::{Encoder, MlmHead};
 use crate::model::transformer::route::StaticEmbedding;
-use crate::model::transformer::route::{AnyEncoder, Body, Route, Transformer};
+use crate::model::transformer::route::{Body, Route, Transformer};
+use crate::model::transformer::spec::{Relative, Spec};
 use crate::text::Tokenizer;
 use crate::weights;
 use crate::weights::gguf;
@@ -188,15 +188,11 @@ struct Described {
 
 /// A transformer without heads.
 struct Backbone {
-    name: &'static str,
-    /// None for models that candle-transformers runs.
-    family: Option<&'static Family>,
+    family: &'static Family,
     /// Index of its weight file.
     file: usize,
-    encoder: AnyEncoder,
-    vocab_size: usize,
-    hidden_size: usize,
-    max_positions: usize,
+    spec: Box<Spec>,
+    encoder: Box<Encoder>,
     /// Whether a head without a decoder uses the word embeddings.
     tied: bool,
 }
@@ -213,22 +209,19 @@ struct Heads {
 impl Backbone {
     /// The head for masked language modelling that SPLADE reads.
     fn mlm_head(&self, layout: &mut LayoutBuilder) -> Result<MlmHead> {
-        let names = self.family.and_then(|family| family.mlm.as_ref());
-        match (&self.encoder, names) {
-            (AnyEncoder::Native { spec, encoder }, Some(names)) => {
-                Ok(layout.mlm_head(self.file, spec, names, encoder, self.tied))
-            }
-            _ => Err(Error::UnsupportedModel(format!(
+        let names = self.family.mlm.as_ref().ok_or_else(|| {
+            Error::UnsupportedModel(format!(
                 "SPLADE needs a head for masked-language modelling, which the family {} does not have",
-                self.name
-            ))),
-        }
+                self.family.name
+            ))
+        })?;
+        Ok(layout.mlm_head(self.file, &self.spec, names, &self.encoder, self.tied))
     }
 
     /// What its tokenizer depends on.
     fn usage(&self, dense: Option<&DenseHead>, sentence: &Sentence) -> Use {
         Use {
-            rows: self.vocab_size,
+            rows: self.spec.vocab_size,
             last: self.last_token(dense),
             lowercase: sentence.lowercase,
         }
@@ -238,7 +231,7 @@ impl Backbone {
     /// `spaceId` in the first version and stays part of it.
     fn last_token(&self, dense: Option<&DenseHead>) -> &'static str {
         let pools_last = |head: &DenseHead| head.pooling.contains(&Pooling::LastToken);
-        match self.name {
+        match self.family.name {
             "qwen3" if dense.is_some_and(pools_last) => "<|endoftext|>",
             "mistral" if dense.is_some_and(pools_last) => "</s>",
             _ => "",
@@ -397,7 +390,7 @@ impl Planner<'_> {
         };
         let usage = body.usage(heads.dense.as_ref(), &sentence);
         let mut tokenizer = self.tokenizers.get(entry, usage)?;
-        check_ids(&tokenizer, body.vocab_size)?;
+        check_ids(&tokenizer, body.spec.vocab_size)?;
         let (question, head) = (asked.question(), head_of(&modules));
         let mut asks = String::new();
         if question.is_some() || head.is_some() {
@@ -408,7 +401,7 @@ impl Planner<'_> {
             }
         }
         if heads.dense.is_some() {
-            let (layout, files, hidden) = (&mut self.layout, self.files, body.hidden_size);
+            let (layout, files, hidden) = (&mut self.layout, self.files, body.spec.output_size());
             heads.sparse = heads::lexical(layout, files, entry, hidden, &tokenizer);
             heads.colbert = heads::colbert(layout, files, entry, hidden)?;
         }
@@ -420,13 +413,13 @@ impl Planner<'_> {
             let texts = (&*tokenizer, max_tokens, sentence.lowercase);
             heads.colbert = Some(self.late(late, entry, &body, texts)?);
         }
-        let max_tokens = max_tokens.min(body.max_positions);
+        let max_tokens = max_tokens.min(body.spec.max_positions);
         // Texts of late-interaction models have limits of their own.
         let late = heads.colbert.as_ref().and_then(|head| head.late.as_ref());
         let max_tokens = late.map_or(max_tokens, Late::limit);
-        let added = match (&heads.classifier, &body.encoder) {
-            (Some(_), AnyEncoder::Native { spec, .. }) => scoring::check_pairs(&tokenizer, spec)?,
-            _ => tokenizer.added(),
+        let added = match heads.classifier {
+            Some(_) => scoring::check_pairs(&tokenizer, &body.spec)?,
+            None => tokenizer.added(),
         };
         if max_tokens <= added {
             if self.stated.has_max_tokens {
@@ -439,8 +432,8 @@ impl Planner<'_> {
             ));
         }
         Ok(PlannedRoute {
-            family: body.name,
-            instruction: body.family.and_then(|family| family.instruction),
+            family: body.family.name,
+            instruction: body.family.instruction,
             modules: match (&heads.classifier, late) {
                 (Some(head), _) => {
                     let pooling = &head.head.pooling[0];
@@ -454,7 +447,8 @@ impl Planner<'_> {
                 tokenizer,
                 max_tokens,
                 body: Body::Transformer(Box::new(Transformer {
-                    vocab_size: body.vocab_size,
+                    vocab_size: body.spec.vocab_size,
+                    spec: body.spec,
                     encoder: body.encoder,
                     dense: heads.dense,
                     sparse: heads.sparse,
@@ -519,11 +513,9 @@ impl Planner<'_> {
         marker: Option<Marker>,
     ) -> Result<Backbone> {
         let weights = entry.file(WEIGHTS);
-        let body = if candle::is_candle(config) {
-            self.candle(weights, config)?
-        } else {
-            self.native(weights, config)?
-        };
+        let family = families::find(config)?;
+        let spec = (family.spec)(config)?;
+        let (file, encoder) = self.layout.encoder(weights, &spec, family);
         let quantization = config.get("quantization_config");
         // MLX calls it by two names.
         let is_quantized = quantization
@@ -534,55 +526,17 @@ impl Planner<'_> {
         }
         let quantization = Quantization::read(quantization, marker.is_some())
             .map_err(|reason| Error::config(entry.file(CONFIG), reason))?;
-        self.layout.set_quantization(body.file, quantization);
+        self.layout.set_quantization(file, quantization);
         if self.saved.is_none() {
             self.saved = marker;
         }
-        Ok(body)
-    }
-
-    fn native(&mut self, weights: String, config: &Config) -> Result<Backbone> {
-        let family = families::find(config)?;
-        let spec = (family.spec)(config)?;
-        let (file, encoder) = self.layout.encoder(weights, &spec, family);
         Ok(Backbone {
-            name: family.name,
-            family: Some(family),
+            family,
             file,
-            vocab_size: spec.vocab_size,
-            hidden_size: spec.output_size(),
-            max_positions: spec.max_positions,
             tied: config.flag("tie_word_embeddings", true)?,
-            encoder: AnyEncoder::Native {
-                spec: Box::new(spec),
-                encoder: Box::new(encoder),
-            },
+            spec: Box::new(spec),
+            encoder: Box::new(encoder),
         })
-    }
-
-    #[cfg(not(target_arch = "wasm32"))]
-    fn candle(&mut self, weights: String, config: &Config) -> Result<Backbone> {
-        let candle = candle::Candle::new(config)?;
-        let file = self.layout.collected_file(weights);
-        Ok(Backbone {
-            name: candle.family,
-            family: None,
-            file,
-            vocab_size: candle.vocab_size,
-            hidden_size: candle.hidden_size,
-            max_positions: candle.max_positions,
-            tied: false,
-            encoder: AnyEncoder::Candle {
-                file,
-                candle: Box::new(candle),
-            },
-        })
-    }
-
-    #[cfg(target_arch = "wasm32")]
-    #[expect(clippy::unused_self, reason = "the native build adds the weight file")]
-    fn candle(&mut self, _: String, config: &Config) -> Result<Backbone> {
-        Err(candle::refuse(config))
     }
 
     /// What pairs of texts are put in, of rerankers.
@@ -595,11 +549,11 @@ impl Planner<'_> {
     ) -> Result<Asked> {
         let is_decoder = matches!(modules, [Module::Logits { .. }]);
         let may_ask = is_decoder || (modules == [Module::Classifier] && heads::may_ask(config));
-        let Some(family) = body.family.filter(|_| may_ask) else {
+        if !may_ask {
             return Ok(Asked::Pair);
-        };
+        }
         let insists = self.kind == Some(Kind::Reranker) && !self.has_modules;
-        let about = (family, insists, self.has_modules, is_decoder);
+        let about = (body.family, insists, self.has_modules, is_decoder);
         let asked = Asked::read(self.files, entry, sentence, about)?;
         self.insists |= matches!(asked, Asked::Judge(..));
         Ok(asked)
@@ -613,7 +567,7 @@ impl Planner<'_> {
         modules: &[Module],
         (config, sentence, asked): (&Config, &Sentence, &Asked),
     ) -> Result<Heads> {
-        let hidden = body.hidden_size;
+        let hidden = body.spec.output_size();
         Ok(match modules {
             [Module::Logits { tokens }] => {
                 let tokens = if let Some(tokens) = tokens {
@@ -663,7 +617,11 @@ impl Planner<'_> {
                 ..Heads::default()
             },
             modules => Heads {
-                dense: Some(heads::dense(&mut self.layout, body.hidden_size, modules)?),
+                dense: Some(heads::dense(
+                    &mut self.layout,
+                    body.spec.output_size(),
+                    modules,
+                )?),
                 ..Heads::default()
             },
         })
@@ -688,35 +646,22 @@ impl Planner<'_> {
         sigmoid: bool,
     ) -> Result<Classifier> {
         let scores = scoring::activation(config, self.settings()?.as_ref(), sigmoid)?;
-        match (&body.encoder, body.family) {
-            (AnyEncoder::Native { spec, encoder }, Some(family))
-                if family.classifier.is_some_and(|names| names.dense.is_none()) =>
-            {
-                let own = (body.file, &**spec, &**encoder);
-                scoring::decoder(&mut self.layout, own, tokens, config, scores)
-            }
-            _ => Err(kind::refuse(&[format!(
+        let names = body.family.classifier;
+        if !names.is_some_and(|names| names.dense.is_none()) {
+            return Err(kind::refuse(&[format!(
                 "a reranker of the family {} that is asked for a token",
-                body.name
-            )])),
+                body.family.name
+            )]));
         }
+        let own = (body.file, &*body.spec, &*body.encoder);
+        scoring::decoder(&mut self.layout, own, tokens, config, scores)
     }
 
     /// The head of a reranker.
     fn classifier(&mut self, body: &Backbone, config: &Config) -> Result<Classifier> {
         let settings = self.settings()?;
-        match (&body.encoder, body.family) {
-            (AnyEncoder::Native { spec, .. }, Some(family)) => scoring::classifier(
-                &mut self.layout,
-                (body.file, family, spec),
-                config,
-                settings.as_ref(),
-            ),
-            _ => Err(kind::refuse(&[format!(
-                "a reranker of the family {}",
-                body.name
-            )])),
-        }
+        let own = (body.file, body.family, &*body.spec);
+        scoring::classifier(&mut self.layout, own, config, settings.as_ref())
     }
 
     /// The projection of a late-interaction model. Its texts have a tokenizer, a limit of tokens, and
@@ -728,20 +673,10 @@ impl Planner<'_> {
         body: &Backbone,
         (tokenizer, limit, lowercase): (&Tokenizer, usize, bool),
     ) -> Result<TokenProjection> {
-        let spec = match &body.encoder {
-            AnyEncoder::Native { spec, .. } => spec,
-            #[cfg(not(target_arch = "wasm32"))]
-            AnyEncoder::Candle { .. } => {
-                return Err(kind::refuse(&[format!(
-                    "a late-interaction model of the family {}",
-                    body.name
-                )]));
-            }
-        };
         let encoder = late::Encoder {
             file: body.file,
-            family: body.name,
-            spec,
+            family: body.family.name,
+            spec: &body.spec,
             entry,
             lowercase,
         };
@@ -880,6 +815,14 @@ impl Planner<'_> {
         for (vector, values) in self.tables {
             checkpoint.set_vector(vector, values);
         }
+        let transformers = routes
+            .iter()
+            .filter_map(|planned| planned.route.transformer());
+        for transformer in transformers {
+            if let Some(Relative::Disentangled(_)) = transformer.spec.relative {
+                backend.need_cpu("DeBERTa's attention")?;
+            }
+        }
         let default = &routes[default_route];
         check_kind(self.kind, default.route.kind())?;
         for PlannedRoute { route, .. } in &routes {
@@ -917,11 +860,7 @@ impl Planner<'_> {
 
 /// The module of a model's own code.
 fn own_module(config: &Config) -> Result<OwnModule> {
-    Ok(if candle::is_candle(config) {
-        OwnModule::None
-    } else {
-        families::find(config)?.own_module
-    })
+    Ok(families::find(config)?.own_module)
 }
 
 /// The kind of head of transformers that gives the scores of a reranker, if that is how its modules
@@ -936,7 +875,7 @@ fn head_of(modules: &[Module]) -> Option<&'static str> {
 
 /// The token that transformers' heads for sequence classification of decoders leave out at the end.
 fn padding(body: &Backbone, head: Option<&str>, config: &Config) -> Result<Option<u32>> {
-    let names = body.family.and_then(|family| family.classifier.as_ref());
+    let names = body.family.classifier;
     let is_decoder = names.is_some_and(|names| names.dense.is_none());
     if head != Some(kind::CLASSIFIER) || !is_decoder || !families::is_causal(config)? {
         return Ok(None);
@@ -957,12 +896,7 @@ fn tasks(planned: &PlannedRoute) -> Result<Vec<PlannedRoute>> {
     else {
         return Ok(Vec::new());
     };
-    let (spec, encoder) = match &transformer.encoder {
-        AnyEncoder::Native { spec, encoder } => (spec, encoder),
-        #[cfg(not(target_arch = "wasm32"))]
-        AnyEncoder::Candle { .. } => return Ok(Vec::new()),
-    };
-    let Some(adapters) = &spec.adapters else {
+    let Some(adapters) = &transformer.spec.adapters else {
         return Ok(Vec::new());
     };
     let (Some(dense), true) = (&transformer.dense, name.is_empty()) else {
@@ -981,13 +915,11 @@ fn tasks(planned: &PlannedRoute) -> Result<Vec<PlannedRoute>> {
             tokenizer: Arc::clone(tokenizer),
             max_tokens: *max_tokens,
             body: Body::Transformer(Box::new(Transformer {
-                encoder: AnyEncoder::Native {
-                    spec: spec.clone(),
-                    encoder: Box::new(Encoder {
-                        task: Some(index),
-                        ..Encoder::clone(encoder)
-                    }),
-                },
+                spec: transformer.spec.clone(),
+                encoder: Box::new(Encoder {
+                    task: Some(index),
+                    ..Encoder::clone(&transformer.encoder)
+                }),
                 vocab_size: transformer.vocab_size,
                 dense: Some(dense.clone()),
                 sparse: None,

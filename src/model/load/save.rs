@@ -20,7 +20,7 @@ use crate::model::load::saved_file::{MatrixCopy, SavedTensor, Segment, Source};
 use crate::model::load::table;
 use crate::model::loaded::{Model, Tensor};
 use crate::model::transformer::layout::{Encoder, MatrixId, Slot};
-use crate::model::transformer::route::{AnyEncoder, Body, Road};
+use crate::model::transformer::route::Body;
 use crate::model::transformer::static_table::TableId;
 use crate::weights;
 use crate::weights::quantized::levels;
@@ -93,12 +93,6 @@ impl<B: Backend> Model<B> {
     }
 
     fn saved_files(&self, shard: Option<u64>, original: bool) -> Result<Vec<SavedFile>> {
-        if self.routes.iter().any(|route| route.road() == Road::Candle) {
-            return Err(Error::UnsupportedModel(
-                "a model that candle-transformers runs is in f32 as it is, and cannot be saved; use the original files"
-                    .to_owned(),
-            ));
-        }
         if self.origin.files.is_empty() {
             return Err(Error::input(
                 "saveable",
@@ -200,20 +194,15 @@ impl<B: Backend> Model<B> {
     /// The encoder that a file with these tensors holds, if it holds one.
     fn encoder(&self, tensors: &[&Tensor]) -> Option<&Encoder> {
         self.routes.iter().find_map(|route| match &route.body {
-            Body::Transformer(transformer) => match &transformer.encoder {
-                AnyEncoder::Native { encoder, .. } => {
-                    let words = Slot::Rows {
-                        matrix: encoder.word_embeddings,
-                        first: 0,
-                    };
-                    tensors
-                        .iter()
-                        .any(|tensor| tensor.slot == words)
-                        .then_some(&**encoder)
-                }
-                #[cfg(not(target_arch = "wasm32"))]
-                AnyEncoder::Candle { .. } => None,
-            },
+            Body::Transformer(transformer) => {
+                let encoder = &*transformer.encoder;
+                let words = Slot::Rows {
+                    matrix: encoder.word_embeddings,
+                    first: 0,
+                };
+                let mut slots = tensors.iter().map(|tensor| tensor.slot);
+                slots.any(|slot| slot == words).then_some(encoder)
+            }
             Body::Static(_) | Body::Table { .. } => None,
         })
     }
@@ -234,7 +223,7 @@ impl<B: Backend> Model<B> {
                 }
                 Slot::Table { table } => self.add_table(&mut contents, table),
                 // Stacks are recorded as their matrices.
-                Slot::Whole { .. } | Slot::Stack(_) => {}
+                Slot::Stack(_) => {}
             }
         }
         if self.info().dtype == WeightDtype::Q6 {

@@ -22,7 +22,6 @@ use crate::model::load::options::LoadOptions;
 use crate::model::load::pipeline::{self, Module, ModuleEntry};
 use crate::model::load::scoring;
 use crate::model::load::sentence::{self, Sentence};
-use crate::model::transformer::candle;
 
 /// What the options replace, and what is assumed for lack of them.
 #[derive(Default)]
@@ -248,9 +247,6 @@ fn assume(files: &mut Files, options: &LoadOptions, stated: &mut Stated) -> Resu
 
 /// Width of token states.
 fn hidden_size(config: &Config) -> Result<usize> {
-    if candle::is_candle(config) {
-        return config.size("hidden_size", 1 << 16);
-    }
     Ok((families::find(config)?.spec)(config)?.output_size())
 }
 

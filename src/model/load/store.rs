@@ -8,7 +8,6 @@ use crate::error::{Error, Result};
 use crate::full::Full;
 use crate::model::load::fingerprint::Fingerprint;
 use crate::model::load::lora::Merge;
-use crate::model::transformer::candle::Collected;
 use crate::model::transformer::forward::Weights;
 use crate::model::transformer::layout::{Layout, MatrixId, Slot, StackSlot};
 use crate::weights::quantized::levels::{self, Levels};
@@ -19,8 +18,6 @@ pub struct Store<B: Backend> {
     pub dtype: WeightDtype,
     /// Packed matrices and vectors.
     pub weights: Weights<B>,
-    /// Tensors that are kept in f32 as the file has them, with the index of their file.
-    pub collected: Vec<(usize, Collected)>,
     /// Values of each of the layout's picks so far.
     pub picked: Vec<Vec<f32>>,
     /// Columns of the matrix of which the last ones are still to come.
@@ -44,7 +41,6 @@ impl<B: Backend> Store<B> {
                 vectors: layout.vectors.iter().map(|_| Vec::new()).collect(),
                 tables: Vec::new(),
             },
-            collected: Vec::new(),
             picked: layout.picks.iter().map(|_| Vec::new()).collect(),
             columns: Vec::new(),
             stacks: 0,
@@ -186,9 +182,6 @@ impl<B: Backend> Store<B> {
                 return Err(Error::Internal(
                     "rows of a static table are stored by the table".to_owned(),
                 ));
-            }
-            Slot::Whole { index } => {
-                extend(&mut self.collected[index].1.values, values)?;
             }
             Slot::Elements { vector: id, first } => {
                 let merge = self.merge.as_ref();

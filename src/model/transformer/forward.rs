@@ -2,14 +2,15 @@
 //! out.
 
 use crate::backend::{
-    self, Activation, Attention, Compute, NormKind, RelativeBias, Rotary, Splade,
+    self, Activation, Attention, Compute, Distances, NormKind, RelativeBias, Rotary, Splade,
 };
 use crate::error::Result;
+use crate::full::Full;
 use crate::model::transformer::layout::{
     Encoder, ExpertLayer, FeedForward, Layer, Linear, LowRank, MatrixId, MlmHead, Norm, Norms, Qkv,
-    VectorId,
+    RelativeTable, VectorId,
 };
-use crate::model::transformer::spec::{Experts, Rope, Spec};
+use crate::model::transformer::spec::{Disentangled, Experts, Relative, Rope, Spec};
 use crate::model::transformer::static_table::StaticTable;
 use crate::text::Batch;
 
@@ -87,6 +88,8 @@ struct ForwardPass<'a, B: Compute> {
     /// The tables of each kind of rotary embedding that a layer uses.
     rotaries: Vec<(Rope, Rotary)>,
     bias: Option<RelativeBias>,
+    /// Vectors of distances, which attention compares with tokens.
+    positions: Option<Full<(B::Tensor, Distances)>>,
     /// The task whose adapters are used: its index, and their factor.
     task: Option<(usize, f32)>,
 }
@@ -107,12 +110,14 @@ pub fn forward<B: Compute>(
             rotaries.push((rope, rope.table(spec.heads.size, longest)?));
         }
     }
-    let bias = spec.relative.map(|relative| {
+    let relative = spec.relative;
+    let relative = relative.filter(|relative| !matches!(relative, Relative::Disentangled(_)));
+    let bias = relative.map(|relative| {
         let table = encoder.relative_bias.map(|id| weights.vector(id));
         relative.bias(spec.heads.count, longest, table)
     });
     let bias = bias.transpose()?;
-    let pass = ForwardPass {
+    let mut pass = ForwardPass {
         backend,
         spec,
         weights,
@@ -120,10 +125,15 @@ pub fn forward<B: Compute>(
         keys: batch.fewer_keys(),
         rotaries,
         bias,
+        positions: None,
         task: encoder
             .task
             .zip(spec.adapters.as_ref().map(|all| all.scale)),
     };
+    if let (Some(Relative::Disentangled(own)), Some(table)) = (spec.relative, encoder.relative) {
+        let positions = own.map(|own| pass.positions(own, *table, longest));
+        pass.positions = Some(positions.transposed()?);
+    }
     let mut x = pass.embed(encoder, batch)?;
     for (index, layer) in encoder.layers.iter().enumerate() {
         x = pass.around(&x, layer.attention_norms, |x| {
@@ -172,6 +182,24 @@ impl<B: Compute> ForwardPass<'_, B> {
             Some(linear) => self.linear(&normed, linear, Activation::Identity),
             None => Ok(normed),
         }
+    }
+
+    /// The vectors of all distances in sequences of up to `longest` tokens.
+    fn positions(
+        &self,
+        own: Disentangled,
+        table: RelativeTable,
+        longest: usize,
+    ) -> Result<(B::Tensor, Distances)> {
+        let (rows, distances) = own.distances(longest);
+        let rows: Vec<u32> = rows.collect();
+        let tables = [(self.weights.matrix(table.table), &rows[..])];
+        let vectors = self.backend.embed(&tables, 1.0)?;
+        let vectors = match table.norm {
+            Some(norm) => self.norm(&vectors, None, norm)?,
+            None => vectors,
+        };
+        Ok((vectors, distances))
     }
 
     /// A block with its residual connection and norms: `after(x + branch(block(before(x))))`
@@ -224,7 +252,16 @@ impl<B: Compute> ForwardPass<'_, B> {
             bias: self.bias.as_ref(),
             keys: self.keys,
         };
-        let context = self.backend.attention(&qkv, self.offsets, attention)?;
+        let context = match (&self.positions, layer.qkv) {
+            (Some(positions), Qkv::One(linear)) => {
+                let (vectors, distances) = &**positions;
+                let rows = self.linear(vectors, linear, Activation::Identity)?;
+                let positions = (&rows, distances);
+                let backend = self.backend;
+                backend.disentangled(&qkv, self.offsets, attention, positions)?
+            }
+            _ => self.backend.attention(&qkv, self.offsets, attention)?,
+        };
         self.linear(&context, layer.attention_output, Activation::Identity)
     }
 

@@ -121,6 +121,15 @@ pub struct Layer {
     pub ffn_norms: Norms,
 }
 
+/// Vectors of distances, of which each layer makes queries and keys.
+#[derive(Clone, Copy, Debug)]
+pub struct RelativeTable {
+    /// `[2 · span, hidden]`
+    pub table: MatrixId,
+    /// Norm of its rows.
+    pub norm: Option<Norm>,
+}
+
 /// All weights of an encoder, by index.
 #[derive(Clone, Debug)]
 pub struct Encoder {
@@ -132,6 +141,8 @@ pub struct Encoder {
     pub token_type_embeddings: Option<MatrixId>,
     /// `[buckets, heads]` of a learned relative position bias
     pub relative_bias: Option<VectorId>,
+    /// Positions that attention compares with contents.
+    pub relative: Option<Full<RelativeTable>>,
     /// Norm of the sum of the embeddings.
     pub embedding_norm: Option<Norm>,
     /// From the width of the embeddings to that of states, if they differ.
@@ -188,11 +199,6 @@ pub enum Slot {
     },
     /// All of several matrices that have the same shape, one after the other.
     Stack(Full<StackSlot>),
-    /// A tensor that is kept in f32 as the file has it.
-    Whole {
-        /// Its index among those tensors.
-        index: usize,
-    },
     /// A static table.
     Table {
         /// The table.
@@ -254,8 +260,6 @@ pub struct WeightFile {
     /// How names of layers begin, and the number of layers. A file with more layers belongs to
     /// another config.
     pub layers: Option<(Vec<&'static str>, usize)>,
-    /// Whether all tensors are kept in f32 as the file has them, for candle-transformers.
-    pub collect: bool,
     /// The static table that the file holds, if it holds one. Then it holds nothing else.
     pub table: Option<TableId>,
     /// Whether the file is one of the small files, and not streamed.

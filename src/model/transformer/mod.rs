@@ -2,7 +2,6 @@
 //! [`forward`] computes it on any backend, and [`heads`] turn token states into vectors. A
 //! [`route`] has all of these. A [`static_table`] has vectors of tokens instead of a transformer.
 
-pub(in crate::model) mod candle;
 pub mod classifier;
 pub mod forward;
 pub mod heads;

@@ -1,9 +1,11 @@
 //! Tables of rotary and relative positions, computed for the longest sequence of each batch. They
 //! have a few thousand numbers, little beside the millions of operations of a forward pass.
 
-use crate::backend::{RelativeBias, Rotary};
+use core::ops::Range;
+
+use crate::backend::{Distances, RelativeBias, Rotary};
 use crate::error::{Result, room};
-use crate::model::transformer::spec::{Relative, Rope, RopeScaling};
+use crate::model::transformer::spec::{Disentangled, Relative, Rope, RopeScaling};
 
 impl Rope {
     /// Cosines and sines of `positions` positions for heads of `size`.
@@ -127,12 +129,55 @@ impl Relative {
                         },
                         Some(table),
                     ) => table[bucket(distance, buckets, max_distance) * heads + head],
-                    (Self::Buckets { .. }, None) => 0.0,
+                    (Self::Buckets { .. }, None) | (Self::Disentangled(_), _) => 0.0,
                     (Self::Alibi, _) => -slope(head, heads) * distance.unsigned_abs() as f32,
                 });
             }
         }
         Ok(RelativeBias { reach, values })
+    }
+}
+
+impl Disentangled {
+    /// For sequences of up to `longest` tokens, the rows of the table from the first that any distance
+    /// has, and for each distance the index of its row among these.
+    pub fn distances(self, longest: usize) -> (Range<u32>, Distances) {
+        let reach = i32::try_from(longest.saturating_sub(1)).unwrap_or(i32::MAX);
+        let rows: Vec<u32> = (-reach..=reach)
+            .map(|distance| self.row(distance))
+            .collect();
+        let (first, last) = (rows[0], rows[rows.len() - 1]);
+        let distances = Distances {
+            rows: rows.into_iter().map(|row| row - first).collect(),
+            to_positions: self.to_positions,
+            to_contents: self.to_contents,
+        };
+        (first..last + 1, distances)
+    }
+
+    /// The row of a query `distance` tokens after the key. Half of a direction's rows have one distance
+    /// each, the others grow logarithmically.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss,
+        reason = "in f32 as in the reference; sizes are at most 2^24"
+    )]
+    fn row(self, distance: i32) -> u32 {
+        let (span, size) = (self.span as i32, distance.abs());
+        let exact = span / 2;
+        let bucket = match self.longest {
+            Some(longest) if size > exact => {
+                let ln = |x: f32| libm::log(f64::from(x)) as f32;
+                let exact = exact as f32;
+                let most = ln((longest - 1) as f32 / exact);
+                let widening = (ln(size as f32 / exact) / most * (exact - 1.0)).ceil();
+                distance.signum() * (widening + exact) as i32
+            }
+            _ => distance,
+        };
+        bucket.saturating_add(span).clamp(0, 2 * span - 1) as u32
     }
 }
 

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use crate::backend::Compute;
 use crate::error::Result;
 use crate::model::kind::Kind;
-#[cfg(not(target_arch = "wasm32"))]
-use crate::model::transformer::candle::Candle;
 use crate::model::transformer::classifier::Classifier;
 use crate::model::transformer::forward::{self, Weights};
 use crate::model::transformer::heads::{DenseHead, SparseHead, TokenHead, TokenProjection};
@@ -48,8 +46,10 @@ pub enum Body {
 
 /// A transformer and its heads.
 pub struct Transformer {
-    /// Computes states of tokens.
-    pub encoder: AnyEncoder,
+    /// What it is.
+    pub spec: Box<Spec>,
+    /// Where its weights are.
+    pub encoder: Box<Encoder>,
     /// Entries of the vocabulary.
     pub vocab_size: usize,
     /// Gives dense vectors.
@@ -78,34 +78,6 @@ pub struct StaticEmbedding {
     pub model2vec_limit: Option<usize>,
 }
 
-/// Which implementation runs a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Road {
-    /// Our forward pass, in any dtype.
-    Native,
-    /// candle-transformers, in f32.
-    Candle,
-}
-
-/// Computes states of tokens.
-pub enum AnyEncoder {
-    /// Our forward pass.
-    Native {
-        /// What the transformer is.
-        spec: Box<Spec>,
-        /// Where its weights are.
-        encoder: Box<Encoder>,
-    },
-    /// candle-transformers' forward pass.
-    #[cfg(not(target_arch = "wasm32"))]
-    Candle {
-        /// Index of its weight file, all tensors of which are kept for it.
-        file: usize,
-        /// The model.
-        candle: Box<Candle>,
-    },
-}
-
 impl Transformer {
     /// States of all tokens after the last layer, `[tokens, hidden]`.
     pub fn states<B: Compute>(
@@ -114,19 +86,7 @@ impl Transformer {
         weights: &Weights<B>,
         batch: &Batch,
     ) -> Result<B::Tensor> {
-        match &self.encoder {
-            AnyEncoder::Native { spec, encoder } => {
-                forward::forward(backend, spec, encoder, weights, batch)
-            }
-            #[cfg(not(target_arch = "wasm32"))]
-            AnyEncoder::Candle { candle, .. } => {
-                let mut states = Vec::new();
-                for pair in batch.offsets.windows(2) {
-                    states.extend(candle.states(&batch.ids[pair[0]..pair[1]])?);
-                }
-                backend.upload(states, batch.ids.len())
-            }
-        }
+        forward::forward(backend, &self.spec, &self.encoder, weights, batch)
     }
 }
 
@@ -137,6 +97,14 @@ impl Route {
             Body::Transformer(transformer) => transformer.vocab_size,
             Body::Static(embedding) => embedding.vocab_size,
             Body::Table { vocab_size, .. } => *vocab_size,
+        }
+    }
+
+    /// Its transformer, if it has one.
+    pub fn transformer(&self) -> Option<&Transformer> {
+        match &self.body {
+            Body::Transformer(transformer) => Some(transformer),
+            Body::Static(_) | Body::Table { .. } => None,
         }
     }
 
@@ -212,19 +180,6 @@ impl Route {
             TokenHead::Colbert
         } else {
             TokenHead::States
-        }
-    }
-
-    /// Which implementation runs its transformer.
-    pub fn road(&self) -> Road {
-        match &self.body {
-            #[cfg(not(target_arch = "wasm32"))]
-            Body::Transformer(transformer)
-                if matches!(transformer.encoder, AnyEncoder::Candle { .. }) =>
-            {
-                Road::Candle
-            }
-            _ => Road::Native,
         }
     }
 

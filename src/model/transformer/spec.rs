@@ -217,9 +217,28 @@ pub enum Relative {
         /// The distance at which the last bucket begins.
         max_distance: usize,
     },
+    /// Positions are compared with contents.
+    Disentangled(Full<Disentangled>),
     /// ALiBi (Press et al. 2021) in both directions: minus the distance, times a slope that depends
     /// on the head.
     Alibi,
+}
+
+/// Disentangled attention (He et al. 2021). Each distance, or range of distances, has a vector, of which
+/// a layer makes a query and a key as it does of tokens. A score is the product of query and key, and
+/// what these and those of the distance between them add.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disentangled {
+    /// Half of the rows of the table of vectors.
+    pub span: usize,
+    /// The distance of the last range, if distances beyond half of `span` share logarithmic ranges.
+    pub longest: Option<usize>,
+    /// Whether the product of a token's query and a distance's key is added.
+    pub to_positions: bool,
+    /// Whether the product of a distance's query and a token's key is added.
+    pub to_contents: bool,
+    /// Whether the vectors go through a norm.
+    pub norm: bool,
 }
 
 impl Positions {

@@ -9,6 +9,8 @@ const MODELS = [
   "albert",
   "bert",
   "bert-labels",
+  "deberta",
+  "deberta-labels",
   "distilbert",
   "electra",
   "gte",

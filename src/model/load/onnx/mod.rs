@@ -86,7 +86,7 @@ pub fn find(file: &str, graph: &Graph, blueprint: Option<&Blueprint>) -> Result<
         )))
     };
     let Some(blueprint) = blueprint else {
-        return refuse("DeBERTa-v2, static embeddings and modules");
+        return refuse("static embeddings and modules");
     };
     let (spec, family) = (&blueprint.spec, blueprint.family);
     let head = blueprint.head;
