@@ -4,8 +4,8 @@ import { GossamerError } from "./errors.js";
 import type { Build } from "./host.js";
 import type { Device } from "./types.js";
 
-/** Models that only the full build has: with experts, and with adapters of tasks. */
-const FULL_ID = /-moe$|jina-embeddings-v3$/i;
+/** Models that only the full build has: with experts, with adapters of tasks, and DeBERTa. */
+const FULL_ID = /-moe$|jina-embeddings-v3$|deberta-v|mxbai-rerank-\w+-v1$/i;
 
 /** Weight files that only the full build reads. */
 const FOREIGN = /\.(gguf|onnx|bin|pth?)$/i;

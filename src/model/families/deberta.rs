@@ -2,9 +2,7 @@
 
 use serde_json::Value;
 
-use super::{
-    ClassifierNames, Family, MOST_ROWS, MlmNames, Names, RelativeNames, always, bert, first_token,
-};
+use super::{ClassifierNames, Family, MOST_ROWS, Names, RelativeNames, always, bert, first_token};
 use crate::backend::{Activation, Pooling};
 use crate::error::Result;
 use crate::full::Full;
@@ -37,14 +35,7 @@ pub const FAMILY: Family = Family {
         ],
         ..bert::NAMES
     }],
-    mlm: Some(MlmNames {
-        transform: "cls.predictions.transform.dense",
-        transform_bias: true,
-        norm: "cls.predictions.transform.LayerNorm",
-        decoder: "cls.predictions.decoder.weight",
-        bias: "cls.predictions.bias",
-        activation: None,
-    }),
+    mlm: None,
     classifier: Some(ClassifierNames {
         pooling,
         activation: Activation::Gelu,
