@@ -795,6 +795,23 @@ fn a_gpu_without_room_leaves_all_to_the_cpu_if_that_has_the_weights() {
 }
 
 #[test]
+fn what_no_gpu_has_is_left_to_the_cpu_if_that_has_the_weights() {
+    let gpu = pollster::block_on(Gpu::open()).unwrap();
+    let both = Either::gpu(gpu, true);
+    both.need_cpu("an operation").unwrap();
+    assert_eq!(both.gpu_from(), usize::MAX);
+    let error = both.check_loaded().unwrap_err();
+    assert!(
+        error.to_string().contains("an operation runs on the CPU"),
+        "{error}"
+    );
+    let gpu = pollster::block_on(Gpu::open()).unwrap();
+    let alone = Either::gpu(gpu, false).need_cpu("an operation");
+    assert_eq!(alone.unwrap_err().code(), "unsupported_model");
+    Either::cpu().need_cpu("an operation").unwrap();
+}
+
+#[test]
 fn a_lost_device_is_an_error() {
     let gpu = pollster::block_on(Gpu::open()).unwrap();
     let x = gpu.upload(vec![1.0; 8], 2).unwrap();

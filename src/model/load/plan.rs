@@ -647,7 +647,7 @@ impl Planner<'_> {
     ) -> Result<Classifier> {
         let scores = scoring::activation(config, self.settings()?.as_ref(), sigmoid)?;
         let names = body.family.classifier;
-        if !names.is_some_and(|names| names.dense.is_none()) {
+        if names.is_none_or(|names| names.dense.is_some()) {
             return Err(kind::refuse(&[format!(
                 "a reranker of the family {} that is asked for a token",
                 body.family.name
