@@ -377,7 +377,7 @@ fn dot<C: Codes, D: Dot, const R: usize, const P: usize>(
     let codes = panels.each_ref().map(|panel| &panel.codes[group]);
     let size = GROUP / D::DEPTH;
     let words = words.map(|words| &words[group * size..][..size]);
-    let mut sums = [start; R];
+    let mut sums = [start.map(D::join); R];
     for index in 0..GROUP / 4 {
         D::step(
             &mut sums,
@@ -386,7 +386,7 @@ fn dot<C: Codes, D: Dot, const R: usize, const P: usize>(
             index,
         );
     }
-    sums
+    sums.map(|row| row.map(D::split))
 }
 
 /// Adds a group's integer sums, times the scales of row and column, to `sums`.

@@ -12,6 +12,7 @@ mod reading;
 mod recorder;
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests;
+mod wgsl;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

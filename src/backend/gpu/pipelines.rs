@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::device::Device;
+use super::wgsl::wgsl;
 use crate::backend::{Activation, NormKind, Pooling};
 use crate::error::{Error, Result};
 
@@ -54,21 +55,21 @@ impl Kernel {
 
     /// Its file, and the name of its entry point.
     pub fn source(self) -> (&'static str, &'static str) {
-        const GEMM: &str = include_str!("kernels/gemm.wgsl");
+        const GEMM: &str = wgsl!("gemm.wgsl");
         match self {
-            Self::Add => (include_str!("kernels/add.wgsl"), "add"),
-            Self::Attention => (include_str!("kernels/attention.wgsl"), "attention"),
-            Self::Concatenate => (include_str!("kernels/concatenate.wgsl"), "concatenate"),
-            Self::Expert => (include_str!("kernels/expert.wgsl"), "expert"),
-            Self::Gate => (include_str!("kernels/gate.wgsl"), "gate"),
-            Self::Gather => (include_str!("kernels/gather.wgsl"), "gather"),
-            Self::Halve => (include_str!("kernels/halve.wgsl"), "halve"),
+            Self::Add => (wgsl!("add.wgsl"), "add"),
+            Self::Attention => (wgsl!("attention.wgsl"), "attention"),
+            Self::Concatenate => (wgsl!("concatenate.wgsl"), "concatenate"),
+            Self::Expert => (wgsl!("expert.wgsl"), "expert"),
+            Self::Gate => (wgsl!("gate.wgsl"), "gate"),
+            Self::Gather => (wgsl!("gather.wgsl"), "gather"),
+            Self::Halve => (wgsl!("halve.wgsl"), "halve"),
             Self::Linear => (GEMM, "linear"),
-            Self::Norm => (include_str!("kernels/norm.wgsl"), "norm"),
-            Self::Pool => (include_str!("kernels/pool.wgsl"), "pool"),
-            Self::Positive => (include_str!("kernels/positive.wgsl"), "positive"),
-            Self::Prepare => (include_str!("kernels/prepare.wgsl"), "prepare"),
-            Self::Quantize => (include_str!("kernels/quantize.wgsl"), "quantize"),
+            Self::Norm => (wgsl!("norm.wgsl"), "norm"),
+            Self::Pool => (wgsl!("pool.wgsl"), "pool"),
+            Self::Positive => (wgsl!("positive.wgsl"), "positive"),
+            Self::Prepare => (wgsl!("prepare.wgsl"), "prepare"),
+            Self::Quantize => (wgsl!("quantize.wgsl"), "quantize"),
             Self::Splade => (GEMM, "splade"),
         }
     }
@@ -155,10 +156,10 @@ pub fn specialised(kernel: Kernel, constants: &Constants, has_dot: bool) -> Resu
     let is_product = matches!(kernel, Kernel::Linear | Kernel::Splade);
     let mut lines: Vec<(&str, Cow<str>)> = Vec::new();
     if is_product || matches!(kernel, Kernel::Add | Kernel::Gate) {
-        lines.push((ACTIVATE, include_str!("kernels/activation.wgsl").into()));
+        lines.push((ACTIVATE, wgsl!("activation.wgsl").into()));
     }
     if is_product && !has_dot {
-        lines.push((DOT, include_str!("kernels/dot.wgsl").into()));
+        lines.push((DOT, wgsl!("dot.wgsl").into()));
     }
     if let (Kernel::Attention, Some(size)) = (kernel, value("SIZE")) {
         lines.push((HEAD_SIZE, format!("const SIZE = {size}u;").into()));

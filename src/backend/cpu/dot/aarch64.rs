@@ -42,10 +42,21 @@ impl Dot for Sdot {
     const ROWS: usize = 4;
     const PANELS: usize = 2;
     const SCALES_APART: bool = false;
+    type Sums = [I32x4; 2];
+
+    #[inline(always)]
+    fn join(sums: [I32x4; 2]) -> Self::Sums {
+        sums
+    }
+
+    #[inline(always)]
+    fn split(sums: Self::Sums) -> [I32x4; 2] {
+        sums
+    }
 
     #[inline(always)]
     fn step<const R: usize, const P: usize>(
-        sums: &mut [[[I32x4; 2]; P]; R],
+        sums: &mut [[Self::Sums; P]; R],
         weights: [[I8x16; 2]; P],
         words: [&[u32]; R],
         index: usize,
@@ -74,10 +85,21 @@ impl Dot for Neon {
     const ROWS: usize = 4;
     const PANELS: usize = 2;
     const SCALES_APART: bool = false;
+    type Sums = [I32x4; 2];
+
+    #[inline(always)]
+    fn join(sums: [I32x4; 2]) -> Self::Sums {
+        sums
+    }
+
+    #[inline(always)]
+    fn split(sums: Self::Sums) -> [I32x4; 2] {
+        sums
+    }
 
     #[inline(always)]
     fn step<const R: usize, const P: usize>(
-        sums: &mut [[[I32x4; 2]; P]; R],
+        sums: &mut [[Self::Sums; P]; R],
         weights: [[I8x16; 2]; P],
         words: [&[u32]; R],
         index: usize,

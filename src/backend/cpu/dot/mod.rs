@@ -118,11 +118,19 @@ pub trait Dot {
     /// (`gemm_int::PENDING_GROUPS`).
     const SCALES_APART: bool;
 
+    /// Sums of the eight columns of a panel, as the kernel keeps them in registers.
+    type Sums: Copy;
+
+    /// Sums in two vectors of four columns, as the kernel keeps them.
+    fn join(sums: [I32x4; 2]) -> Self::Sums;
+    /// The inverse of [`Dot::join`].
+    fn split(sums: Self::Sums) -> [I32x4; 2];
+
     /// Multiplies vectors `2 · index` and `2 · index + 1` of a group of weights with the matching
     /// activations, and adds the products to `sums`. There are `R` rows of activations, whose
     /// `words` are those of the whole group, and `P` panels of weights.
     fn step<const R: usize, const P: usize>(
-        sums: &mut [[[I32x4; 2]; P]; R],
+        sums: &mut [[Self::Sums; P]; R],
         weights: [[I8x16; 2]; P],
         words: [&[u32]; R],
         index: usize,
@@ -141,9 +149,21 @@ impl Dot for Scalar {
     const PANELS: usize = 1;
     const SCALES_APART: bool = false;
 
+    type Sums = [I32x4; 2];
+
+    #[inline(always)]
+    fn join(sums: [I32x4; 2]) -> Self::Sums {
+        sums
+    }
+
+    #[inline(always)]
+    fn split(sums: Self::Sums) -> [I32x4; 2] {
+        sums
+    }
+
     #[inline(always)]
     fn step<const R: usize, const P: usize>(
-        sums: &mut [[[I32x4; 2]; P]; R],
+        sums: &mut [[Self::Sums; P]; R],
         weights: [[I8x16; 2]; P],
         words: [&[u32]; R],
         index: usize,
@@ -181,9 +201,21 @@ impl Dot for Widened {
     const PANELS: usize = 1;
     const SCALES_APART: bool = false;
 
+    type Sums = [I32x4; 2];
+
+    #[inline(always)]
+    fn join(sums: [I32x4; 2]) -> Self::Sums {
+        sums
+    }
+
+    #[inline(always)]
+    fn split(sums: Self::Sums) -> [I32x4; 2] {
+        sums
+    }
+
     #[inline(always)]
     fn step<const R: usize, const P: usize>(
-        sums: &mut [[[I32x4; 2]; P]; R],
+        sums: &mut [[Self::Sums; P]; R],
         weights: [[I8x16; 2]; P],
         words: [&[u32]; R],
         index: usize,

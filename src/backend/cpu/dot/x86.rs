@@ -20,18 +20,6 @@ pub fn has_avx2() -> bool {
     is_x86_feature_detected!("avx2")
 }
 
-/// Sums of the eight columns of a panel.
-#[inline(always)]
-fn joined(sums: [I32x4; 2]) -> __m256i {
-    bytemuck::cast(sums.map(I32x4::to_array))
-}
-
-#[inline(always)]
-fn halved(sums: __m256i) -> [I32x4; 2] {
-    let halves: [[i32; 4]; 2] = bytemuck::cast(sums);
-    halves.map(|half| I32x4::load(&half))
-}
-
 /// SSE2: the same method as the baseline kernel of wasm.
 pub struct Pairs;
 
@@ -40,10 +28,21 @@ impl Dot for Pairs {
     const ROWS: usize = 4;
     const PANELS: usize = 1;
     const SCALES_APART: bool = false;
+    type Sums = [I32x4; 2];
+
+    #[inline(always)]
+    fn join(sums: [I32x4; 2]) -> Self::Sums {
+        sums
+    }
+
+    #[inline(always)]
+    fn split(sums: Self::Sums) -> [I32x4; 2] {
+        sums
+    }
 
     #[inline(always)]
     fn step<const R: usize, const P: usize>(
-        sums: &mut [[[I32x4; 2]; P]; R],
+        sums: &mut [[Self::Sums; P]; R],
         weights: [[I8x16; 2]; P],
         words: [&[u32]; R],
         index: usize,
@@ -84,10 +83,22 @@ impl Dot for Avx2 {
     const ROWS: usize = 4;
     const PANELS: usize = 2;
     const SCALES_APART: bool = false;
+    type Sums = __m256i;
+
+    #[inline(always)]
+    fn join(sums: [I32x4; 2]) -> Self::Sums {
+        bytemuck::cast(sums.map(I32x4::to_array))
+    }
+
+    #[inline(always)]
+    fn split(sums: Self::Sums) -> [I32x4; 2] {
+        let halves: [[i32; 4]; 2] = bytemuck::cast(sums);
+        halves.map(|half| I32x4::load(&half))
+    }
 
     #[inline(always)]
     fn step<const R: usize, const P: usize>(
-        sums: &mut [[[I32x4; 2]; P]; R],
+        sums: &mut [[Self::Sums; P]; R],
         weights: [[I8x16; 2]; P],
         words: [&[u32]; R],
         index: usize,
@@ -102,10 +113,10 @@ impl Dot for Avx2 {
                 for panel in 0..P {
                     let sum = &mut sums[r][panel];
                     // SAFETY: as above.
-                    *sum = halved(unsafe {
+                    *sum = unsafe {
                         let products = _mm256_madd_epi16(widened[panel], _mm256_set1_epi32(x));
-                        _mm256_add_epi32(joined(*sum), products)
-                    });
+                        _mm256_add_epi32(*sum, products)
+                    };
                 }
             }
         }
@@ -121,10 +132,22 @@ impl Dot for Vnni {
     const ROWS: usize = 4;
     const PANELS: usize = 2;
     const SCALES_APART: bool = false;
+    type Sums = __m256i;
+
+    #[inline(always)]
+    fn join(sums: [I32x4; 2]) -> Self::Sums {
+        bytemuck::cast(sums.map(I32x4::to_array))
+    }
+
+    #[inline(always)]
+    fn split(sums: Self::Sums) -> [I32x4; 2] {
+        let halves: [[i32; 4]; 2] = bytemuck::cast(sums);
+        halves.map(|half| I32x4::load(&half))
+    }
 
     #[inline(always)]
     fn step<const R: usize, const P: usize>(
-        sums: &mut [[[I32x4; 2]; P]; R],
+        sums: &mut [[Self::Sums; P]; R],
         weights: [[I8x16; 2]; P],
         words: [&[u32]; R],
         index: usize,
@@ -136,9 +159,7 @@ impl Dot for Vnni {
             for panel in 0..P {
                 let sum = &mut sums[r][panel];
                 // SAFETY: the caller runs where `has_vnni`.
-                *sum = halved(unsafe {
-                    _mm256_dpbusd_epi32(joined(*sum), _mm256_set1_epi32(x), weights[panel])
-                });
+                *sum = unsafe { _mm256_dpbusd_epi32(*sum, _mm256_set1_epi32(x), weights[panel]) };
             }
         }
     }
