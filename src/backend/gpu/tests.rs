@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use super::pipelines::{PRELUDE, specialised};
 use super::reading::ENTRIES;
 use super::*;
-use crate::backend::cpu::Cpu;
+use crate::backend::cpu::{Cpu, Threads};
 use crate::backend::either::Either;
 use crate::backend::{Mask, RelativeBias, Rotary, Values};
 
@@ -808,7 +808,7 @@ fn what_no_gpu_has_is_left_to_the_cpu_if_that_has_the_weights() {
     let gpu = pollster::block_on(Gpu::open()).unwrap();
     let alone = Either::gpu(gpu, false).need_cpu("an operation");
     assert_eq!(alone.unwrap_err().code(), "unsupported_model");
-    Either::cpu().need_cpu("an operation").unwrap();
+    Either::cpu(Threads::default()).need_cpu("an operation").unwrap();
 }
 
 #[test]
