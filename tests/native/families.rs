@@ -8,7 +8,7 @@ use crate::common::{
 use serde_json::json;
 
 use gossamer::{
-    EncodeOptions, Error, MultiOptions, SparseOptions, TokenHead, TokenOptions, WeightDtype,
+    EncodeOptions, Error, Input, MultiOptions, SparseOptions, TokenHead, TokenOptions, WeightDtype,
 };
 
 fn list() -> Vec<(String, String)> {
@@ -610,6 +610,19 @@ fn changed_config(
 #[test]
 fn deberta() {
     assert_dense("tiny-deberta", "deberta-v2");
+    // How many distances a pass needs depends on its longest text.
+    for dtype in [WeightDtype::F32, WeightDtype::Q8] {
+        let embedder = load(&fixture("tiny-deberta"), dtype);
+        let all = texts("tiny-texts.json");
+        let all: Vec<Input> = all
+            .iter()
+            .map(|(_, text)| Input::from(text.as_str()))
+            .collect();
+        let encode = |inputs| embedder.encode(inputs, &EncodeOptions::default()).unwrap();
+        let together = encode(all.clone()).data;
+        let alone = all.into_iter().flat_map(|input| encode(vec![input]).data);
+        assert_eq!(together, alone.collect::<Vec<_>>());
+    }
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub enum Bench {
     Scale,
     /// Tokens a second of a model with experts against a dense one of the same active size, in Node
     Moe,
+    /// DeBERTa beside BERT of the same size, in Node
+    Deberta,
     /// Loading 1.2 GB of weights, in Node and in Chromium
     Large,
     /// Load, memory and time of tokenizers, in Node
@@ -91,6 +93,7 @@ pub fn measure(what: Bench) -> Result<()> {
         }
         Bench::Scale => "scale",
         Bench::Moe => "moe",
+        Bench::Deberta => "deberta",
         Bench::Large => "large",
         Bench::Tokenizers => "tokenizers",
         Bench::Static => "static",

@@ -7,8 +7,8 @@
 
 use core::ops::Range;
 
-use super::attention::{Rows, copy, transpose};
 use super::gemm_f32::for_each_tile;
+use super::packing::{Rows, copy, transpose};
 use super::scratch::{Buffer, ScratchPool};
 use super::{PANEL, TILE, store};
 use crate::backend::{Distances, Heads};

@@ -4,8 +4,8 @@
 //! Every product is one sequential sum, so a score's bits depend on its two texts only, and are the
 //! same in every engine.
 
-use super::attention::{copy, transpose};
 use super::gemm_f32::for_each_tile;
+use super::packing::{copy, transpose};
 use super::simd::F32x4;
 use super::{PANEL, Sums, store};
 use crate::error::{Result, zeroed};

@@ -15,6 +15,7 @@ mod norm;
 #[cfg(test)]
 mod numerics;
 mod packed_int;
+mod packing;
 mod pooling;
 mod rotation;
 mod scratch;

@@ -576,6 +576,92 @@ fn attention_equals_its_definition() {
 }
 
 #[kernel_test]
+fn disentangled_attention_equals_its_formula() {
+    const REACH: usize = 36;
+    let cpu = Cpu::new();
+    let mut random = Random(15);
+    let offsets = [0, 1, 1, 6, 14, 31, 68];
+    let tokens = 68;
+    // Distances beyond 9 share rows.
+    let row = |query: usize, key: usize| (query + 9).saturating_sub(key).min(18);
+    for (count, size) in [(1, 4), (3, 16), (2, 10)] {
+        let heads = Heads {
+            count,
+            kv_count: count,
+            size,
+        };
+        let (width, scale) = (count * size, 0.4f32);
+        let qkv: Vec<f32> = random.vec(tokens * 3 * width);
+        let positions = random.vec(19 * 3 * width);
+        for (to_positions, to_contents) in [(true, true), (true, false), (false, true)] {
+            let rows = (0..=2 * REACH).map(|step| u32::try_from(row(step, REACH)).unwrap());
+            let distances = Distances {
+                rows: rows.collect(),
+                to_positions,
+                to_contents,
+            };
+            let attention = Attention {
+                heads,
+                scale,
+                ..plain(count, size)
+            };
+            let run = |qkv: &[f32], offsets: &[usize]| {
+                let tokens = offsets[offsets.len() - 1];
+                let x = cpu.upload(qkv.to_vec(), tokens).unwrap();
+                let rows = cpu.upload(positions.clone(), 19).unwrap();
+                let context = cpu.disentangled(&x, offsets, attention, (&rows, &distances));
+                values(&cpu, &context.unwrap())
+            };
+            let got = run(&qkv, &offsets);
+            let mut want = Vec::new();
+            for pair in offsets.windows(2) {
+                let rows = &qkv[pair[0] * 3 * width..pair[1] * 3 * width];
+                let all: Vec<&[f32]> = rows.chunks_exact(3 * width).collect();
+                let place: Vec<&[f32]> = positions.chunks_exact(3 * width).collect();
+                for (query, own) in all.iter().enumerate() {
+                    for head in 0..count {
+                        let part = |row: &[f32], which: usize| -> Vec<f64> {
+                            let first = which * width + head * size;
+                            row[first..first + size]
+                                .iter()
+                                .map(|x| f64::from(*x))
+                                .collect()
+                        };
+                        let dot = |a: Vec<f64>, b: Vec<f64>| -> f64 {
+                            a.iter().zip(&b).map(|(a, b)| a * b).sum()
+                        };
+                        let scores: Vec<f64> = (0..all.len())
+                            .map(|key| {
+                                let between = place[row(query, key)];
+                                let mut score = dot(part(own, 0), part(all[key], 1));
+                                if to_positions {
+                                    score += dot(part(own, 0), part(between, 1));
+                                }
+                                if to_contents {
+                                    score += dot(part(between, 0), part(all[key], 1));
+                                }
+                                (score * f64::from(scale)).exp()
+                            })
+                            .collect();
+                        let sum: f64 = scores.iter().sum();
+                        for column in 0..size {
+                            let weighted = scores.iter().zip(&all);
+                            let weighted = weighted.map(|(x, row)| x * part(row, 2)[column]);
+                            want.push(weighted.sum::<f64>() / sum);
+                        }
+                    }
+                }
+                // The neighbours make no difference.
+                let alone = run(rows, &[0, pair[1] - pair[0]]);
+                assert_eq!(alone, got[pair[0] * width..pair[1] * width]);
+            }
+            let what = format!("{count} heads of {size}, {to_positions} {to_contents}");
+            assert_close(&got, &want, 2e-5, &what);
+        }
+    }
+}
+
+#[kernel_test]
 fn norms_equal_their_formulas() {
     let cpu = Cpu::new();
     let mut random = Random(6);

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use super::pipelines::{PRELUDE, specialised};
 use super::reading::ENTRIES;
 use super::*;
-use crate::backend::cpu::Cpu;
+use crate::backend::cpu::{Cpu, Threads};
 use crate::backend::either::Either;
 use crate::backend::{Mask, RelativeBias, Rotary, Values};
 
@@ -792,6 +792,23 @@ fn a_gpu_without_room_leaves_all_to_the_cpu_if_that_has_the_weights() {
     let alone = Either::gpu(gpu, false);
     let refused = alone.matrix(6, 40, WeightDtype::F32).map(drop);
     assert_eq!(refused.unwrap_err().code(), "out_of_memory");
+}
+
+#[test]
+fn what_no_gpu_has_is_left_to_the_cpu_if_that_has_the_weights() {
+    let gpu = pollster::block_on(Gpu::open()).unwrap();
+    let both = Either::gpu(gpu, true);
+    both.need_cpu("an operation").unwrap();
+    assert_eq!(both.gpu_from(), usize::MAX);
+    let error = both.check_loaded().unwrap_err();
+    assert!(
+        error.to_string().contains("an operation runs on the CPU"),
+        "{error}"
+    );
+    let gpu = pollster::block_on(Gpu::open()).unwrap();
+    let alone = Either::gpu(gpu, false).need_cpu("an operation");
+    assert_eq!(alone.unwrap_err().code(), "unsupported_model");
+    Either::cpu(Threads::default()).need_cpu("an operation").unwrap();
 }
 
 #[test]

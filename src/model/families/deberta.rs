@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{ClassifierNames, Family, MOST_ROWS, Names, RelativeNames, always, bert, first_token};
 use crate::backend::{Activation, Pooling};
 use crate::error::Result;
-use crate::full::Full;
+use crate::full::{self, Full};
 use crate::model::families::config::Config;
 use crate::model::transformer::spec::{Disentangled, Positions, Relative, Spec};
 
@@ -53,6 +53,8 @@ fn pooling(config: &Config) -> Result<Pooling> {
 }
 
 fn spec(config: &Config) -> Result<Spec> {
+    // First, so that the common build has nothing of what follows.
+    full::need(ATTENTION)?;
     let own = disentangled(config)?;
     let spec = bert::without_types(config)?;
     config.only("embedding_size", &[spec.hidden_size.into()])?;
@@ -72,15 +74,15 @@ fn spec(config: &Config) -> Result<Spec> {
         } else {
             Positions::None
         },
-        relative: Some(Relative::Disentangled(Full::new(
-            "DeBERTa's attention",
-            || own,
-        )?)),
+        relative: Some(Relative::Disentangled(Full::new(ATTENTION, || own)?)),
         token_types: types.transpose()?,
         norm_eps: config.epsilon("layer_norm_eps", 1e-7)?,
         ..spec
     })
 }
+
+/// What the common build lacks, for its error.
+const ATTENTION: &str = "DeBERTa's attention";
 
 /// What the config says of positions.
 fn disentangled(config: &Config) -> Result<Disentangled> {

@@ -51,6 +51,7 @@ async function sparse(origin, name, task, tensor = "embeddings") {
 }
 
 const DENSE = {
+  "tiny-deberta": "deberta-v2",
   "tiny-mpnet": "mpnet",
   "tiny-modernbert": "modernbert",
   "tiny-nomic": "nomic_bert",

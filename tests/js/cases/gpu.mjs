@@ -241,6 +241,22 @@ const cases = {
     }
   },
 
+  "DeBERTa runs on the CPU": async ({ origin }) => {
+    const { code, message } = await failure(() => open(origin, "tiny-deberta"));
+    assert.equal(code, "unsupported_model");
+    assert.include(message, 'choose device "cpu"');
+    const { model, warnings } = await open(origin, "tiny-deberta", { device: "auto" });
+    assert.equal(model.info.device, "cpu");
+    assert.deepEqual(
+      warnings.map(({ code }) => code),
+      ["gpu_unused"],
+    );
+    const { model: cpu } = await open(origin, "tiny-deberta", { device: "cpu" });
+    assert.deepEqual(await model.encode(TEXTS), await cpu.encode(TEXTS));
+    model.dispose();
+    cpu.dispose();
+  },
+
   "a kernel that does not compile is an error": async ({ origin }) => {
     const remove = plant((code) => code.replace("fn norm(", "fn norm(nonsense "));
     try {

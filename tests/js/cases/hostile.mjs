@@ -181,11 +181,11 @@ const FILES = {
     "unsupported_model",
     "perceptron",
   ],
-  "a model_type that runs natively only": [
+  "a model_type whose fields are not there": [
     "config.json",
     field("model_type", "deberta-v2"),
-    "unsupported_model",
-    "native",
+    "invalid_config",
+    "relative_attention",
   ],
   "an activation that nobody knows": ["config.json", field("hidden_act", "wavy"), "", "wavy"],
   "modules.json with a module that nobody knows": [

@@ -106,6 +106,17 @@ describe("in the common build", () => {
     });
   }
 
+  for (const workers of [0, 2]) {
+    test(`DeBERTa loads in the full build, with ${workers} workers`, async () => {
+      const folder = `${fixtures}tiny-deberta/`;
+      const names = ["config.json", "modules.json", "1_Pooling/config.json", "sentence_bert_config.json"];
+      names.push("tokenizer.json", "tokenizer_config.json", "model.safetensors");
+      const files = await Promise.all(names.map(async (name) => [name, await fetchBytes(folder + name)]));
+      const { embeddings } = await reference(server.origin, "tiny-deberta/reference.safetensors");
+      await check(Object.fromEntries(files), embeddings, { workers });
+    });
+  }
+
   test("GGUF, by its name", async () => {
     const { stored } = await read(`${fixtures}gguf/`, { file: "bert-q8_0.gguf" });
     assert.equal(stored, "GGUF, Q8_0");
