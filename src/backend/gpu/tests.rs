@@ -808,7 +808,9 @@ fn what_no_gpu_has_is_left_to_the_cpu_if_that_has_the_weights() {
     let gpu = pollster::block_on(Gpu::open()).unwrap();
     let alone = Either::gpu(gpu, false).need_cpu("an operation");
     assert_eq!(alone.unwrap_err().code(), "unsupported_model");
-    Either::cpu(Threads::default()).need_cpu("an operation").unwrap();
+    Either::cpu(Threads::default())
+        .need_cpu("an operation")
+        .unwrap();
 }
 
 #[test]
