@@ -31,7 +31,7 @@ pub enum Bench {
     Scale,
     /// Tokens a second of a model with experts against a dense one of the same active size, in Node
     Moe,
-    /// DeBERTa beside BERT of the same size, in Node
+    /// `DeBERTa` beside BERT of the same size, in Node
     Deberta,
     /// Loading 1.2 GB of weights, in Node and in Chromium
     Large,
