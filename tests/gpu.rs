@@ -28,6 +28,14 @@ fn gpu() -> Gpu {
         .expect("a Vulkan or Metal adapter: Debian's mesa-vulkan-drivers has one")
 }
 
+/// Attention to distances is for the CPU alone.
+const CPU_ALONE: &str = "tiny-deberta";
+
+/// The models that a GPU takes.
+fn models() -> impl Iterator<Item = &'static str> {
+    MODELS.into_iter().filter(|name| *name != CPU_ALONE)
+}
+
 fn all_kinds<B: Backend>(embedder: &Embedder<B>, texts: &[(String, String)]) -> Output {
     let outputs = embedder.outputs();
     let options = MultiOptions {
@@ -88,7 +96,7 @@ fn minilm_equals_sentence_transformers_in_f32_and_the_cpu_in_fewer_bits() {
 #[test]
 fn every_family_and_head_equals_its_reference_in_f32() {
     let texts = texts("tiny-texts.json");
-    for name in MODELS {
+    for name in models() {
         let folder = fixture(name);
         let theirs = reference(&folder.join("reference.safetensors"));
         let embedder = load_on(gpu(), &folder, WeightDtype::F32, &[], 1 << 20).unwrap();
@@ -153,7 +161,7 @@ fn every_family_and_head_equals_its_reference_in_f32() {
 #[test]
 fn every_family_head_and_dtype_equals_the_cpu() {
     let texts = texts("tiny-texts.json");
-    for name in MODELS {
+    for name in models() {
         let folder = fixture(name);
         for (dtype, least) in [
             (WeightDtype::F32, 0.99999),
@@ -194,6 +202,22 @@ fn every_family_head_and_dtype_equals_the_cpu() {
                 assert_alike(&what, &a.data, &b.data, least);
             }
         }
+    }
+}
+
+/// Where there is a CPU, too, it takes the passes, with the bits that it always has.
+#[test]
+fn what_is_for_the_cpu_alone_stays_there() {
+    let texts = texts("tiny-texts.json");
+    let folder = fixture(CPU_ALONE);
+    let refused = load_on(gpu(), &folder, WeightDtype::F32, &[], 1 << 20);
+    let refused = refused.map(|_| ()).unwrap_err();
+    assert_eq!(refused.code(), "unsupported_model");
+    assert!(refused.to_string().contains("\"cpu\""), "{refused}");
+    for dtype in DTYPES {
+        let cpu = all_kinds(&load(&folder, dtype), &texts);
+        let both = load_on(Either::gpu(gpu(), true), &folder, dtype, &[], 1 << 20).unwrap();
+        assert_eq!(all_kinds(&both, &texts), cpu, "{dtype:?}");
     }
 }
 

@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use super::threads::Claims;
+use super::parts::Claims;
 
 /// How often a helper looks for a job before it sleeps: some tens of microseconds.
 const SPINS: usize = 2000;
@@ -247,6 +247,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::backend::cpu::parts::Disjoint;
 
     /// Calls `work` with each of so many parts.
     fn each(crew: &Crew, parts: usize, work: impl Fn(usize) + Sync) {
@@ -266,7 +267,7 @@ mod tests {
             for round in 0..ROUNDS / 4 {
                 let parts = round % 9 + 1;
                 let mut done = vec![0; parts];
-                let out = super::super::threads::Disjoint::new(&mut done);
+                let out = Disjoint::new(&mut done);
                 each(&crew, parts, |part| {
                     // SAFETY: Each part is claimed once.
                     let own = unsafe { out.part(part..part + 1) };

@@ -17,10 +17,11 @@ use core::ops::Range;
 
 use super::dot::Dot;
 use super::packed_int::{Codes, PackedInt, Panel};
+use super::parts::Disjoint;
 use super::rotation::Group;
 use super::scratch::{Buffer, ScratchPool};
 use super::simd::{F32x4, I32x4};
-use super::threads::{Disjoint, ELEMENT, Threads, units_of_part};
+use super::threads::{ELEMENT, Threads, units_of_part};
 use super::{DotKernel, PANEL, Strip, Sums, cut, halves, words};
 use crate::backend::GROUP;
 use crate::error::Result;

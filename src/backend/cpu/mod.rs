@@ -16,6 +16,7 @@ mod norm;
 mod numerics;
 mod packed_int;
 mod packing;
+mod parts;
 mod pooling;
 mod rotation;
 mod scratch;
@@ -36,12 +37,13 @@ use self::gemm_int::{PendingSums, QuantizedRows};
 pub use self::max_sim::{max_sim, max_sim_codes, pairs};
 pub use self::norm::l2_normalize;
 use self::packed_int::{Bytes, Nibbles, PackedInt};
+use self::parts::Disjoint;
 use self::rotation::Group;
 pub use self::rotation::rotate;
 use self::scratch::{Buffer, ScratchPool};
 use self::simd::F32x4;
 pub use self::threads::Threads;
-use self::threads::{Disjoint, PARTS, units_of_part};
+use self::threads::{PARTS, units_of_part};
 use super::{
     Activation, Attention, Backend, Compute, Distances, Experts, GROUP, Gate, Linear, Norm,
     Pooling, ReadBack, Reading, Splade, SpladeStrategy, Values, WeightDtype,

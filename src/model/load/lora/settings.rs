@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::targets::{Names, Targets};
+use super::targets::{Names, Targets, names};
 use crate::error::{Error, Result};
 use crate::model::families::config::Config;
 
@@ -188,17 +188,6 @@ impl Settings {
             .iter()
             .any(|name| around.contains(&format!(".{name}.")))
     }
-}
-
-/// A list of names.
-pub fn names(config: &Config, field: &str) -> Result<Vec<String>> {
-    let wrong = || config.wrong(field, "a list of names");
-    let Some(list) = config.get(field) else {
-        return Ok(Vec::new());
-    };
-    let list = list.as_array().ok_or_else(wrong)?.iter();
-    let names: Option<_> = list.map(|name| name.as_str().map(str::to_owned)).collect();
-    names.ok_or_else(wrong)
 }
 
 /// An object of numbers by the pattern of modules.

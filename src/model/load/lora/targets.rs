@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 
-use super::settings::names;
 use crate::error::{Error, Result};
 use crate::model::families::config::Config;
 use crate::text::pattern::Pattern;
@@ -70,6 +69,17 @@ impl Names {
             Self::All | Self::Listed(_) => self.has(module),
         }
     }
+}
+
+/// A list of names.
+pub fn names(config: &Config, field: &str) -> Result<Vec<String>> {
+    let wrong = || config.wrong(field, "a list of names");
+    let Some(list) = config.get(field) else {
+        return Ok(Vec::new());
+    };
+    let list = list.as_array().ok_or_else(wrong)?.iter();
+    let names: Option<_> = list.map(|name| name.as_str().map(str::to_owned)).collect();
+    names.ok_or_else(wrong)
 }
 
 /// Whether a name is another one, or ends with it after a full stop.
