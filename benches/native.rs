@@ -1,4 +1,5 @@
-//! The crate natively, on all-MiniLM-L6-v2 (`cargo xtask model` fetches it): loading, tokenising and embedding.
+//! The crate natively, on all-MiniLM-L6-v2 (`cargo xtask model` fetches it): loading, tokenising
+//! and embedding.
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};

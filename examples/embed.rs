@@ -1,4 +1,5 @@
-//! Dense vectors of texts, and how alike they are: `cargo run --release --example embed -- FOLDER TEXT…`
+//! Dense vectors of texts, and how alike they are:
+//! `cargo run --release --example embed -- FOLDER TEXT…`
 
 use std::error::Error;
 

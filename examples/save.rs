@@ -1,4 +1,5 @@
-//! A model in 8 bits, which loads without being quantised again: `cargo run --release --example save -- FROM TO`
+//! A model in 8 bits, which loads without being quantised again:
+//! `cargo run --release --example save -- FROM TO`
 
 use std::error::Error;
 use std::fs::{self, File};

@@ -1,6 +1,8 @@
-//! A server of all wire formats in one thread: `cargo run --release --example serve -- FOLDER [PORT]`
+//! A server of all wire formats in one thread:
+//! `cargo run --release --example serve -- FOLDER [PORT]`
 //!
-//! `gossamer serve` is this with limits, several models and a queue. Requests are answered one after another here.
+//! `gossamer serve` is this with limits, several models and a queue. Requests are answered one
+//! after another here.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -46,7 +48,8 @@ async fn answer(model: &Model, request: hyper::Request<Incoming>) -> Response {
         while let Some(Ok(_)) = rest.frame().await {}
         return response;
     }
-    // A body that is longer than it said, or that breaks off, is read as an empty one, which is refused.
+    // A body that is longer than it said, or that breaks off, is read as an empty one, which is
+    // refused.
     if let Ok(body) = Limited::new(body, MAX_BODY).collect().await {
         request.body = body.to_bytes().to_vec();
     }

@@ -1,6 +1,7 @@
 /**
- * Two bundles. One has the package's entries, each with its modules in one file, except modules that several share: a browser
- * requests few files, all at once. The other one is the command line, which imports the entry for Node like any other program.
+ * Two bundles. One has the package's entries, each with its modules in one file, except modules
+ * that several share: a browser requests few files, all at once. The other one is the command line,
+ * which imports the entry for Node like any other program.
  */
 
 import { readdirSync } from "node:fs";
@@ -12,7 +13,9 @@ const names = ["web", "lean", "node", "workerd", "inline", "worker", "node-worke
 const adapters = readdirSync(at("src/adapters")).filter((file) => file.endsWith(".ts"));
 const inputs = (names) => Object.fromEntries(names.map((name) => [name, at(`src/${name}.ts`)]));
 
-/** Chunks that name files keep their layout, so that what bundlers look for stays as it is written. */
+/**
+ * Chunks that name files keep their layout, so that what bundlers look for stays as it is written.
+ */
 const layout = (_fileName, code) => ({ removeWhitespace: !code.includes("import.meta") });
 /** No bundler reads the command line. */
 const small = () => ({ removeWhitespace: true });

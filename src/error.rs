@@ -1,5 +1,5 @@
-//! The one error of the crate. Each variant has a stable `code`, an HTTP `status`, and a sentence that says
-//! what is wrong and what to do about it.
+//! The one error of the crate. Each variant has a stable `code`, an HTTP `status`, and a sentence
+//! that says what is wrong and what to do about it.
 
 use thiserror::Error;
 

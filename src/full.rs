@@ -1,14 +1,14 @@
 //! The seam between the two builds of this crate.
 //!
 //! The full build (feature `full`, the default) has everything. The common build is what most pages
-//! need: it lacks GPUs, and whatever reads weights that are neither safetensors nor saved by us. The
-//! npm package downloads the full build only where it is needed (docs/design/package.md).
+//! need: it lacks GPUs, and whatever reads weights that are neither safetensors nor saved by us.
+//! The npm package downloads the full build only where it is needed (docs/design/package.md).
 //!
-//! A part that only the full build has is a value in a [`Full`]. In the common build that type has no
-//! values, so the linker drops all code that takes one, and [`Full::new`] returns
+//! A part that only the full build has is a value in a [`Full`]. In the common build that type has
+//! no values, so the linker drops all code that takes one, and [`Full::new`] returns
 //! [`Error::NeedsFullBuild`]. Besides, only few places depend on the feature: the GPU backend
-//! (`backend/no_gpu.rs` stands in for it), the list of `weights::quantized`, the `OpenAPI` document of
-//! `api`, and the mark of the full build in `web`.
+//! (`backend/no_gpu.rs` stands in for it), the list of `weights::quantized`, the `OpenAPI` document
+//! of `api`, and the mark of the full build in `web`.
 
 use std::ops::{Deref, DerefMut};
 
@@ -86,8 +86,8 @@ impl<T> DerefMut for Full<T> {
     }
 }
 
-/// Errors in the common build. `what` says what it lacks. It is inlined, so that what comes after it is
-/// dropped there.
+/// Errors in the common build. `what` says what it lacks. It is inlined, so that what comes after
+/// it is dropped there.
 #[inline(always)]
 pub fn need(what: &str) -> Result<()> {
     if IS_FULL { Ok(()) } else { Err(lacking(what)) }

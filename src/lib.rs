@@ -2,12 +2,13 @@
 //!
 //! One request, as data:
 //!
-//! 1. [`Loader`] asks for a model's small files, then takes its weights as a stream of bytes ([`weights`]). No
-//!    full-precision copy of a quantised model ever exists.
+//! 1. [`Loader`] asks for a model's small files, then takes its weights as a stream of bytes
+//!    ([`weights`]). No full-precision copy of a quantised model ever exists.
 //! 2. [`model`] reads the configuration into a `Spec`: one transformer described by data.
-//! 3. [`text`] turns strings into token ids, and packs a batch: all ids end to end with offsets, no padding.
-//! 4. `model::transformer::forward` runs over [`backend::Backend`]: the CPU ([`backend::cpu`]), a GPU ([`backend::gpu`]), or both
-//!    ([`backend::either`]).
+//! 3. [`text`] turns strings into token ids, and packs a batch: all ids end to end with offsets, no
+//!    padding.
+//! 4. `model::transformer::forward` runs over [`backend::Backend`]: the CPU ([`backend::cpu`]), a
+//!    GPU ([`backend::gpu`]), or both ([`backend::either`]).
 //! 5. A head turns token states into vectors: pooling and what follows, or SPLADE.
 //! 6. [`api`] speaks other people's wire formats.
 //!

@@ -1,5 +1,5 @@
-//! What the fuzz targets do (`fuzz/`), with their committed corpora and with mutations of valid files: no panic, no endless
-//! conversation, and memory within what is declared there.
+//! What the fuzz targets do (`fuzz/`), with their committed corpora and with mutations of valid
+//! files: no panic, no endless conversation, and memory within what is declared there.
 
 #![allow(dead_code, reason = "the fuzz crate uses the rest")]
 

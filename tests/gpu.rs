@@ -1,5 +1,5 @@
-//! The GPU backend against the references of the CPU's, and against the CPU, on whichever Vulkan or Metal adapter there is: in
-//! CI Mesa's lavapipe, which is a CPU.
+//! The GPU backend against the references of the CPU's, and against the CPU, on whichever Vulkan or
+//! Metal adapter there is: in CI Mesa's lavapipe, which is a CPU.
 
 mod common;
 
@@ -255,7 +255,8 @@ fn late_interaction_equals_the_cpu() {
     }
 }
 
-/// Where a GPU takes little in one piece, matrices are several buffers: of a decoder that is an embedding table, too, of heads.
+/// Where a GPU takes little in one piece, matrices are several buffers: of a decoder that is an
+/// embedding table, too, of heads.
 #[test]
 fn weights_in_many_buffers_give_the_same_bits() {
     let texts = texts("tiny-texts.json");
@@ -271,7 +272,8 @@ fn weights_in_many_buffers_give_the_same_bits() {
     }
 }
 
-/// A model of e5-mistral-7b's shapes with two layers and few words, of random weights that are never all in memory.
+/// A model of e5-mistral-7b's shapes with two layers and few words, of random weights that are
+/// never all in memory.
 fn mistral(backend: Either, dtype: WeightDtype) -> Embedder<Either> {
     const HIDDEN: usize = 4096;
     const INNER: usize = 14_336;
@@ -365,7 +367,8 @@ fn mistral_7b_s_shapes_in_4_bits_equal_the_cpu() {
     }
 }
 
-/// Both backends with one model: passes go where they are told, and the CPU's have the bits that they always have.
+/// Both backends with one model: passes go where they are told, and the CPU's have the bits that
+/// they always have.
 #[test]
 fn small_passes_stay_on_the_cpu() {
     let texts = texts("tiny-texts.json");

@@ -1,5 +1,5 @@
-//! What loading takes: the model in its final form and one slice of one tensor; and a pass: nothing that it has not taken
-//! before. Counted by the allocator.
+//! What loading takes: the model in its final form and one slice of one tensor; and a pass: nothing
+//! that it has not taken before. Counted by the allocator.
 
 mod common;
 
@@ -67,8 +67,8 @@ fn size((_, dtype, shape, _): &Tensor) -> usize {
     }
 }
 
-/// Loads a model of these tensors, whose file is never in memory. Returns what the load took at its highest beyond the
-/// model that is left.
+/// Loads a model of these tensors, whose file is never in memory. Returns what the load took at its
+/// highest beyond the model that is left.
 fn beyond(tensors: &[Tensor]) -> (usize, Embedder<Cpu>) {
     let config = std::fs::read(fixture("tiny-bert").join("config.json")).unwrap();
     let mut config: Value = serde_json::from_slice(&config).unwrap();
@@ -253,7 +253,8 @@ fn loading_takes_the_model_and_a_slice() {
     };
     assert_eq!(embedder.info().stored, Some(stored));
 
-    // As MLX writes them: what codes need is there before them, so that they pass through row by row.
+    // As MLX writes them: what codes need is there before them, so that they pass through row by
+    // row.
     let (most, _) = beyond(&quantised(["biases", "scales", "weight"]));
     let scales = 2 * VOCABULARY * HIDDEN / 64 * 4;
     assert!(most <= 2 * scales + SLACK, "{most}");

@@ -34,7 +34,9 @@ const PEER = /^assets\/(peer-worker|ort-)/;
 /** What comes with the page beside its models, where `cargo xtask demo` has made it. */
 const DEMO = ["demo.json", "index.safetensors"];
 
-/** Puts the vectors of the page's passages among its files, so that it searches without a network. */
+/**
+ * Puts the vectors of the page's passages among its files, so that it searches without a network.
+ */
 function demoData(): Plugin {
   return {
     name: "demo-data",
@@ -49,7 +51,10 @@ function demoData(): Plugin {
   };
 }
 
-/** Tells the service worker which files the page is made of. Those with a hash in their name need no revision. */
+/**
+ * Tells the service worker which files the page is made of. Those with a hash in their name need no
+ * revision.
+ */
 function precache(): Plugin {
   const revision = (content: string | Uint8Array) =>
     createHash("sha256").update(content).digest("hex").slice(0, 16);
@@ -95,7 +100,8 @@ export default defineConfig({
       },
     },
   },
-  // transformers.js asks for the runtime with WebGPU, which is twice the size and no faster on the CPU.
+  // transformers.js asks for the runtime with WebGPU, which is twice the size and no faster on the
+  // CPU.
   resolve: { alias: { "onnxruntime-web/webgpu": "onnxruntime-web/wasm" } },
   worker: { format: "es" },
   plugins: [serveModels(), demoData(), precache()],

@@ -25,15 +25,18 @@ pub struct Options {
     /// take in place of model.safetensors
     #[arg(long)]
     file: Option<String>,
-    /// Which weight file to download: auto, the smallest that loses nothing; small, one in 8 bits if there is any
+    /// Which weight file to download: auto, the smallest that loses nothing; small, one in 8 bits
+    /// if there is any
     #[arg(long, default_value = "auto", value_parser = source::download)]
     download: Download,
-    /// Load the model as this kind, "dense", "sparse", "reranker" or "late-interaction", even if its files say otherwise
+    /// Load the model as this kind, "dense", "sparse", "reranker" or "late-interaction", even if
+    /// its files say otherwise
     #[arg(long, value_parser = source::kind)]
     kind: Option<Kind>,
     #[command(flatten)]
     stated: source::Stated,
-    /// Bits of the weights: 8; about 6 in the files, and 8 in memory; or 4 in the feed-forward blocks
+    /// Bits of the weights: 8; about 6 in the files, and 8 in memory; or 4 in the feed-forward
+    /// blocks
     #[arg(long, value_enum)]
     dtype: Bits,
     /// The most bytes of a file, for platforms that limit it: "24MiB"

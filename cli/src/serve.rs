@@ -45,7 +45,8 @@ pub struct Options {
     /// take in place of model.safetensors; for a single model
     #[arg(long, value_name = "PATH")]
     file: Option<String>,
-    /// Which weight file to download: auto, the smallest that loses nothing; small, one in 8 bits if there is any
+    /// Which weight file to download: auto, the smallest that loses nothing; small, one in 8 bits
+    /// if there is any
     #[arg(long, default_value = "auto", value_parser = source::download)]
     download: Download,
     /// The address to listen on
@@ -62,7 +63,8 @@ pub struct Options {
         hide_env_values = true
     )]
     api_keys: Vec<String>,
-    /// Load the model as this kind, "dense", "sparse", "reranker" or "late-interaction", even if its files say otherwise
+    /// Load the model as this kind, "dense", "sparse", "reranker" or "late-interaction", even if
+    /// its files say otherwise
     #[arg(long, value_parser = source::kind)]
     kind: Option<Kind>,
     #[command(flatten)]

@@ -20,8 +20,9 @@ pub fn kind(name: &str) -> Result<Kind, gossamer::Error> {
 /// What is stated about a model, instead of what its files say.
 #[derive(Args, Clone)]
 pub struct Stated {
-    /// How the states of tokens become a vector: mean, cls, lasttoken, max, weightedmean or `mean_sqrt_len_tokens`; the
-    /// results of several, with commas between them, are concatenated. By default as the model's files say
+    /// How the states of tokens become a vector: mean, cls, lasttoken, max, weightedmean or
+    /// `mean_sqrt_len_tokens`; the results of several, with commas between them, are concatenated.
+    /// By default as the model's files say
     #[arg(long, value_name = "MODE", value_delimiter = ',', value_parser = mode)]
     pooling: Option<Vec<Pooling>>,
     /// Whether vectors are scaled to length 1; by default as the model's files say
@@ -33,11 +34,12 @@ pub struct Stated {
         default_missing_value = "true"
     )]
     normalize: Option<bool>,
-    /// A prompt by its name, such as `query=find: `; may be given several times. Replaces the model's prompts
+    /// A prompt by its name, such as `query=find: `; may be given several times. Replaces the
+    /// model's prompts
     #[arg(long, value_name = "NAME=TEXT", value_parser = prompt)]
     prompt: Vec<(String, String)>,
-    /// A `LoRA` adapter to merge into the weights: `ID` or `ID@REVISION` of the Hub, a folder such as ./adapter, or the
-    /// name of one in the model's own folder `adapters`
+    /// A `LoRA` adapter to merge into the weights: `ID` or `ID@REVISION` of the Hub, a folder such
+    /// as ./adapter, or the name of one in the model's own folder `adapters`
     #[arg(long, value_name = "ADAPTER")]
     adapter: Option<String>,
     /// The most tokens of a text; by default as the model's files say

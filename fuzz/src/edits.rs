@@ -1,5 +1,6 @@
-//! Edits of a safetensors file that leave it well-formed: a fuzzer that flips bytes of a header seldom gets past the rule that
-//! sizes and offsets agree, and what reads quantised layouts comes after that.
+//! Edits of a safetensors file that leave it well-formed: a fuzzer that flips bytes of a header
+//! seldom gets past the rule that sizes and offsets agree, and what reads quantised layouts comes
+//! after that.
 
 use serde_json::{Map, Value, json};
 
@@ -55,7 +56,8 @@ const SIZES: [u64; 16] = [
 /// Bytes that a tensor is given at most; what its shape says beyond them is said and not there.
 const MOST: u64 = 1 << 16;
 
-/// The file after the edits that `input` spells, four bytes each: what, of which tensor, and two arguments.
+/// The file after the edits that `input` spells, four bytes each: what, of which tensor, and two
+/// arguments.
 pub fn apply(file: &[u8], input: &[u8]) -> Vec<u8> {
     let mut tensors = files::tensors(file);
     for [what, tensor, a, b] in input.as_chunks::<4>().0.iter().take(64) {

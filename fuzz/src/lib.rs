@@ -1,11 +1,13 @@
-//! What the fuzz targets do with their input. `tests/fuzz.rs` includes this file and does the same with the committed
-//! corpora.
+//! What the fuzz targets do with their input. `tests/fuzz.rs` includes this file and does the same
+//! with the committed corpora.
 //!
-//! Every target loads a model through the public `Loader`, with one file made of the input, and embeds a short text with what
-//! loads: errors are expected; panics, values that are not finite, endless conversations and memory beyond [`bound`] are not.
+//! Every target loads a model through the public `Loader`, with one file made of the input, and
+//! embeds a short text with what loads: errors are expected; panics, values that are not finite,
+//! endless conversations and memory beyond [`bound`] are not.
 //!
-//! `cargo run --example seeds` writes what fuzzing begins with into corpus/. What is committed there is a choice of what it then
-//! found, small files first: together they reach what all of them reach, or nearly.
+//! `cargo run --example seeds` writes what fuzzing begins with into corpus/. What is committed
+//! there is a choice of what it then found, small files first: together they reach what all of them
+//! reach, or nearly.
 
 #[path = "../../tests/common/files.rs"]
 pub mod files;
@@ -36,14 +38,15 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// Memory that a load may take whatever its files say. The largest parts of it: the layout of 1,024 layers, which a config of
-/// ten digits asks for, and one tensor in its final form, which is made when its first row is there.
+/// Memory that a load may take whatever its files say. The largest parts of it: the layout of 1,024
+/// layers, which a config of ten digits asks for, and one tensor in its final form, which is made
+/// when its first row is there.
 const FIXED: usize = 32 << 20;
-/// Memory for each byte of the files. JSON is the dearest: `0,` becomes a value of 32 bytes in a vector that grows by doubling,
-/// and while it grows the old one is there, too.
+/// Memory for each byte of the files. JSON is the dearest: `0,` becomes a value of 32 bytes in a
+/// vector that grows by doubling, and while it grows the old one is there, too.
 const PER_BYTE: usize = 64;
-/// Memory for each byte of a text: it may become 40 times as long, with a place of 16 bytes for each byte, twice while a part
-/// works on it.
+/// Memory for each byte of a text: it may become 40 times as long, with a place of 16 bytes for
+/// each byte, twice while a part works on it.
 const PER_BYTE_OF_TEXT: usize = 40 * 2 * 17 * 2;
 /// Steps of the conversation with the loader. The models here have at most 30 files.
 const MOST_STEPS: usize = 100;
@@ -88,11 +91,13 @@ pub const GGUF: [&str; 6] = [
     "xlm-roberta-q8_0",
 ];
 
-/// Files of `tests/fixtures/onnx`: one for each way of storing weights and graphs, all of `tiny-bert`.
+/// Files of `tests/fixtures/onnx`: one for each way of storing weights and graphs, all of
+/// `tiny-bert`.
 pub const ONNX: [&str; 7] = ["slim", "O2", "O4", "int8", "q4", "q4-tables", "external"];
 
-/// A weight file, in chunks of any size. Byte 0: dtype in bits 0 and 1; bit 2 chooses between the file as it is and edits of a
-/// file that is quantised in the layout of the bits above, or was saved by us. Byte 1: how it is cut into chunks.
+/// A weight file, in chunks of any size. Byte 0: dtype in bits 0 and 1; bit 2 chooses between the
+/// file as it is and edits of a file that is quantised in the layout of the bits above, or was
+/// saved by us. Byte 1: how it is cut into chunks.
 pub fn safetensors(input: &[u8]) {
     let [how, cuts, rest @ ..] = input else {
         return;
@@ -115,8 +120,9 @@ pub fn safetensors(input: &[u8]) {
     check(dtype(*how), *cuts, None, read);
 }
 
-/// A torch checkpoint. Byte 0: dtype in bits 0 and 1; bits 2 and 3 choose the file; bit 4, whether the input is the file itself
-/// or the parts of it (see [`zip::parts`]). Byte 1: how it is cut into chunks.
+/// A torch checkpoint. Byte 0: dtype in bits 0 and 1; bits 2 and 3 choose the file; bit 4, whether
+/// the input is the file itself or the parts of it (see [`zip::parts`]). Byte 1: how it is cut into
+/// chunks.
 pub fn torch(input: &[u8]) {
     let [how, cuts, rest @ ..] = input else {
         return;
@@ -139,8 +145,8 @@ pub fn torch(input: &[u8]) {
     check(dtype(*how), *cuts, None, read);
 }
 
-/// `rest` as a file if bit 2 of `how` is 0. Otherwise the one of `files` that the bits above choose, with changes of four
-/// bytes each: a place, and what is put there.
+/// `rest` as a file if bit 2 of `how` is 0. Otherwise the one of `files` that the bits above
+/// choose, with changes of four bytes each: a place, and what is put there.
 fn given_or_changed(how: u8, rest: &[u8], files: &[Vec<u8>]) -> Vec<u8> {
     if how & 4 == 0 {
         return rest.to_vec();
@@ -154,8 +160,9 @@ fn given_or_changed(how: u8, rest: &[u8], files: &[Vec<u8>]) -> Vec<u8> {
     file
 }
 
-/// A GGUF file. Byte 0: dtype in bits 0 and 1; bit 2 chooses between the file as it is and one of [`GGUF`], by the bits above,
-/// with changes of four bytes each: a place, and what is put there. Byte 1: how it is cut into chunks.
+/// A GGUF file. Byte 0: dtype in bits 0 and 1; bit 2 chooses between the file as it is and one of
+/// [`GGUF`], by the bits above, with changes of four bytes each: a place, and what is put there.
+/// Byte 1: how it is cut into chunks.
 pub fn gguf(input: &[u8]) {
     let [how, cuts, rest @ ..] = input else {
         return;
@@ -165,8 +172,9 @@ pub fn gguf(input: &[u8]) {
     check(dtype(*how), *cuts, Some(GGUF_NAME), read);
 }
 
-/// An ONNX file of `tiny-bert`. Byte 0: dtype in bits 0 and 1; bit 2 chooses between the file as it is and one of [`ONNX`], by the
-/// bits above, with changes of four bytes each: a place, and what is put there. Byte 1: how it is cut into chunks.
+/// An ONNX file of `tiny-bert`. Byte 0: dtype in bits 0 and 1; bit 2 chooses between the file as it
+/// is and one of [`ONNX`], by the bits above, with changes of four bytes each: a place, and what is
+/// put there. Byte 1: how it is cut into chunks.
 pub fn onnx(input: &[u8]) {
     let [how, cuts, rest @ ..] = input else {
         return;
@@ -216,8 +224,8 @@ pub fn index(input: &[u8]) {
     check(dtype(*how), 0, None, read);
 }
 
-/// A tokenizer.json. Byte 0: 0 for the file itself, anything else for one that is made of the choices that follow. Several texts
-/// are tokenised with what loads, and their tokens decoded.
+/// A tokenizer.json. Byte 0: 0 for the file itself, anything else for one that is made of the
+/// choices that follow. Several texts are tokenised with what loads, and their tokens decoded.
 pub fn tokenizer(input: &[u8]) {
     let [how, rest @ ..] = input else {
         return;
@@ -281,7 +289,8 @@ fn dtype(how: u8) -> WeightDtype {
     }
 }
 
-/// [`MODELS`], with the smallest tokenizer: patterns of the real ones take longer to compile than all the rest.
+/// [`MODELS`], with the smallest tokenizer: patterns of the real ones take longer to compile than
+/// all the rest.
 static FOLDERS: LazyLock<Vec<Files>> = LazyLock::new(|| {
     let mut folders = MODELS.map(folder);
     for files in &mut folders {
@@ -344,7 +353,8 @@ fn saved(dtype: WeightDtype) -> Files {
     files.iter().map(bytes).collect()
 }
 
-/// All files of a folder of `tests/fixtures`; weights that are only listed are made up from their list.
+/// All files of a folder of `tests/fixtures`; weights that are only listed are made up from their
+/// list.
 pub fn folder(name: &str) -> Files {
     fn walk(folder: &Path, prefix: &str, files: &mut Files) {
         for entry in std::fs::read_dir(folder).expect("the fixtures are there") {

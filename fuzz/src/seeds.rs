@@ -1,4 +1,5 @@
-//! The inputs that fuzzing begins with: valid files, made of `tests/fixtures` and of the small models.
+//! The inputs that fuzzing begins with: valid files, made of `tests/fixtures` and of the small
+//! models.
 
 use serde_json::json;
 

@@ -1,5 +1,5 @@
-//! Makes a tokenizer.json of choices: every kind of part that the format knows, with parameters that are right, at the edge of
-//! what is right, and wrong.
+//! Makes a tokenizer.json of choices: every kind of part that the format knows, with parameters
+//! that are right, at the edge of what is right, and wrong.
 
 use serde_json::{Map, Value, json};
 

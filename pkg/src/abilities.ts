@@ -1,4 +1,7 @@
-/** What every entry point but `lean` can do, on every host: read models of the Hub, keep them, and answer requests. */
+/**
+ * What every entry point but `lean` can do, on every host: read models of the Hub, keep them, and
+ * answer requests.
+ */
 
 import { StoreCache } from "./cache/store.js";
 import { handler } from "./handler.js";

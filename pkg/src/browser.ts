@@ -34,10 +34,10 @@ export function browserHost({
 
 /**
  * The worker of a package that was imported from another origin, such as a CDN; undefined where
- * there is no need for it. Browsers start only workers of the page's origin, so this one is a module
- * of the page that imports the script `worker.js` from the folder of the entry point. `entry` is
- * the address of the entry point, and `file` its name. Bundlers rename that file, and place the
- * worker themselves.
+ * there is no need for it. Browsers start only workers of the page's origin, so this one is a
+ * module of the page that imports the script `worker.js` from the folder of the entry point.
+ * `entry` is the address of the entry point, and `file` its name. Bundlers rename that file, and
+ * place the worker themselves.
  */
 export function relayedWorker(entry: string, file: string): Worker | undefined {
   const { origin, protocol, pathname, search } = new URL(entry);

@@ -222,13 +222,14 @@ export class Embedder {
   }
 
   /**
-   * The `k` documents that are most similar to a query, the most similar first, by the measure that the model was trained
-   * for (`info.similarity`). Documents are texts, which are encoded for this, or vectors: a result of `encode` or
-   * `encodeSparse`, or lists of numbers. The query and the texts have the prompts that the model has for them. The search
-   * compares the query with every document, so it is exact; if there are fewer than `k`, all are found.
+   * The `k` documents that are most similar to a query, the most similar first, by the measure that
+   * the model was trained for (`info.similarity`). Documents are texts, which are encoded for this,
+   * or vectors: a result of `encode` or `encodeSparse`, or lists of numbers. The query and the
+   * texts have the prompts that the model has for them. The search compares the query with every
+   * document, so it is exact; if there are fewer than `k`, all are found.
    *
-   * Throws a `GossamerError` with code `empty_input` for an empty query, and `invalid_input` if `k` is not a whole number
-   * of 1 or more, or a document is not what the others are.
+   * Throws a `GossamerError` with code `empty_input` for an empty query, and `invalid_input` if `k`
+   * is not a whole number of 1 or more, or a document is not what the others are.
    */
   async search(
     query: string,
@@ -240,10 +241,10 @@ export class Embedder {
   }
 
   /**
-   * Ranks documents by how well they answer a query, the best first: for rerankers and late-interaction models (`info.kind`),
-   * whose scores are those of {@link maxSims}. The documents are a list, or
-   * whatever can be iterated over: that is read no faster than they are scored, and with `topK` no more than so many are kept.
-   * No documents are ranked as none.
+   * Ranks documents by how well they answer a query, the best first: for rerankers and
+   * late-interaction models (`info.kind`), whose scores are those of {@link maxSims}. The documents
+   * are a list, or whatever can be iterated over: that is read no faster than they are scored, and
+   * with `topK` no more than so many are kept. No documents are ranked as none.
    */
   async rerank(
     query: string,
@@ -259,8 +260,8 @@ export class Embedder {
   }
 
   /**
-   * Scores pairs of texts, for rerankers (`info.kind`): one number for each pair, or for a model of several labels
-   * (`info.labels`) as many for each, pair after pair: `[pairs, labels]`.
+   * Scores pairs of texts, for rerankers (`info.kind`): one number for each pair, or for a model of
+   * several labels (`info.labels`) as many for each, pair after pair: `[pairs, labels]`.
    */
   async score(
     pairs: readonly (readonly [string, string])[],
@@ -328,10 +329,10 @@ export class Embedder {
   }
 
   /**
-   * The late-interaction score of a query and a document, by vectors of `encodeTokens`: the sum over
-   * the query's vectors of the best dot product with a vector of the document (ColBERT's MaxSim); for
-   * BGE-M3, and where `info.similarity` is `"meanmaxsim"`, the mean. {@link maxSims} is faster for
-   * many documents.
+   * The late-interaction score of a query and a document, by vectors of `encodeTokens`: the sum
+   * over the query's vectors of the best dot product with a vector of the document (ColBERT's
+   * MaxSim); for BGE-M3, and where `info.similarity` is `"meanmaxsim"`, the mean. {@link maxSims}
+   * is faster for many documents.
    */
   maxSim(query: Table, document: Table): number {
     // Throws after `dispose`, like all other calls.
@@ -339,13 +340,13 @@ export class Embedder {
   }
 
   /**
-   * Like {@link maxSim}, the scores of a query with many documents, computed in WebAssembly: vectors
-   * of `encodeTokens` with either `output`, or lists of vectors. The work lets the event loop run.
-   * The same vectors give the same bits in every engine and natively. A text without vectors has the
-   * score 0.
+   * Like {@link maxSim}, the scores of a query with many documents, computed in WebAssembly:
+   * vectors of `encodeTokens` with either `output`, or lists of vectors. The work lets the event
+   * loop run. The same vectors give the same bits in every engine and natively. A text without
+   * vectors has the score 0.
    *
-   * Throws a `GossamerError` with code `invalid_input` if the dimensions differ, or if a component is
-   * not a finite number.
+   * Throws a `GossamerError` with code `invalid_input` if the dimensions differ, or if a component
+   * is not a finite number.
    */
   async maxSims(query: Table, documents: readonly Table[], options: CallOptions = {}): Promise<Float32Array> {
     checkOptions("maxSims", options, ["signal"]);

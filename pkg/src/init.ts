@@ -36,9 +36,9 @@ export async function ensureCompiled(host: Host, build: Build): Promise<WebAssem
 }
 
 /**
- * Begins to compile a build, and to start it if `starts`, in case it is needed. The function that it
- * returns is told the build that is needed: it stops the download of another one, unless somebody
- * waits for that.
+ * Begins to compile a build, and to start it if `starts`, in case it is needed. The function that
+ * it returns is told the build that is needed: it stops the download of another one, unless
+ * somebody waits for that.
  */
 export function foresee(host: Host, build: Build, starts: boolean): (needed: Build) => void {
   if (given) return () => {};

@@ -1,7 +1,7 @@
 /**
  * `gossamer-embed/inline`: the entry point for bundlers that do not copy the package's files. The
- * wasm is in the code. It is the full build without relaxed SIMD, the download is a third larger, and
- * there is no worker script.
+ * wasm is in the code. It is the full build without relaxed SIMD, the download is a third larger,
+ * and there is no worker script.
  */
 
 import { ABILITIES } from "./abilities.js";

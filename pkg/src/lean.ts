@@ -1,7 +1,7 @@
 /**
- * `gossamer-embed/lean`: the entry point for pages that only encode, with models from addresses, files and extensions. It
- * has no Hub, no cache and no handlers, which makes it smaller. In Node, Deno, Bun and edge workers the package's main entry
- * point stands in for it.
+ * `gossamer-embed/lean`: the entry point for pages that only encode, with models from addresses,
+ * files and extensions. It has no Hub, no cache and no handlers, which makes it smaller. In Node,
+ * Deno, Bun and edge workers the package's main entry point stands in for it.
  */
 
 import { browserHost, relayedWorker } from "./browser.js";

@@ -79,7 +79,8 @@ export async function loadModel(host: Host, source: ModelSource, all: WrapOption
       const { fallback, assumed, overridden } = engine.info;
       if (fallback !== undefined) onWarning(onCpuInstead(fallback));
       if (assumed !== undefined) onWarning(isAssumed(place.model, assumed));
-      // Without the option the model would be of another kind, and need weights that this one does not have.
+      // Without the option the model would be of another kind, and need weights that this one does
+      // not have.
       if (overridden?.kind !== undefined) visit.leave();
       const kept = overridden?.kind === undefined ? visit.keep(engine) : Promise.resolve(false);
       const start: Start = (isFull) => ensureStarted(host, isFull ? "full" : "common");
@@ -93,7 +94,10 @@ export async function loadModel(host: Host, source: ModelSource, all: WrapOption
   }
 }
 
-/** The model with the adapter of the options. Those about the model's place are not about the adapter's. */
+/**
+ * The model with the adapter of the options. Those about the model's place are not about the
+ * adapter's.
+ */
 function adapted(base: Source, options: Options, host: Host): Source {
   const { adapter, endpoint, token, stallTimeout, cache, onWarning } = options;
   if (adapter === undefined) return base;
@@ -183,7 +187,9 @@ class Loading {
     }
   }
 
-  /** Loads the first file in 8 bits of a place that cannot list its files, or else the usual ones. */
+  /**
+   * Loads the first file in 8 bits of a place that cannot list its files, or else the usual ones.
+   */
   async #smallest(): Promise<Engine> {
     const { signal } = this.#options;
     for (const name of EIGHTHS) {

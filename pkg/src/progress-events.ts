@@ -15,8 +15,8 @@ export interface FileProgress {
   /** The file's path in the model's folder. */
   file: string;
   /**
-   * With `"initiate"`: size of the file in bytes, if it is known. Where the place lists its files, the
-   * event of the weights comes before they are requested.
+   * With `"initiate"`: size of the file in bytes, if it is known. Where the place lists its files,
+   * the event of the weights comes before they are requested.
    */
   total?: number;
 }

@@ -41,8 +41,8 @@ export interface Server {
    */
   fetch: Handler;
   /**
-   * Frees all models. Requests that come later, or still wait for a model, are answered with 503 and the
-   * code `disposed`.
+   * Frees all models. Requests that come later, or still wait for a model, are answered with 503
+   * and the code `disposed`.
    */
   dispose(): void;
   /** Lets `using server = serve(…)` dispose of it. */

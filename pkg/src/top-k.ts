@@ -18,8 +18,9 @@ import type { ModelInfo } from "./types.js";
 /** Options of {@link topK}. */
 export interface TopKOptions {
   /**
-   * The measure for dense vectors; `"cosine"` by default. Pass `info.similarity` of the embedder for the
-   * measure that its model was trained for. Sparse vectors are always compared by the dot product.
+   * The measure for dense vectors; `"cosine"` by default. Pass `info.similarity` of the embedder
+   * for the measure that its model was trained for. Sparse vectors are always compared by the dot
+   * product.
    */
   similarity?: Exclude<ModelInfo["similarity"], "maxsim" | "meanmaxsim"> | undefined;
 }
@@ -37,12 +38,12 @@ const MEASURES: readonly string[] = ["cosine", "dot", "euclidean", "manhattan"];
 const SLACK = 1024;
 
 /**
- * The `k` vectors that are most similar to a query, the most similar first. Vectors with equal scores are in
- * the order of their indices. If there are fewer than `k` vectors, all are returned. The search is exact: it
- * compares the query with every vector.
+ * The `k` vectors that are most similar to a query, the most similar first. Vectors with equal
+ * scores are in the order of their indices. If there are fewer than `k` vectors, all are returned.
+ * The search is exact: it compares the query with every vector.
  *
- * `query` is one vector, or a result of `encode` or `encodeSparse` for one text. `vectors` is a result for
- * many texts with any `output`, or a list of vectors.
+ * `query` is one vector, or a result of `encode` or `encodeSparse` for one text. `vectors` is a
+ * result for many texts with any `output`, or a list of vectors.
  *
  * ```ts
  * const documents = await embedder.encode(passages);
@@ -50,8 +51,8 @@ const SLACK = 1024;
  * for (const { index, score } of best) console.log(score, passages[index]);
  * ```
  *
- * Throws a `GossamerError` with code `invalid_input` if `k` is not a whole number of 1 or more, if the
- * dimensions differ, if `query` is not exactly one vector, or if a component is not a number.
+ * Throws a `GossamerError` with code `invalid_input` if `k` is not a whole number of 1 or more, if
+ * the dimensions differ, if `query` is not exactly one vector, or if a component is not a number.
  */
 export function topK(query: Vector | Table, vectors: Table, k: number, options?: TopKOptions): Hit[];
 /** The `k` sparse vectors with the largest dot products with a sparse query, the largest first. */

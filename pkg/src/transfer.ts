@@ -36,8 +36,8 @@ export class Transfer<E extends Engine> {
   #loader: EngineLoader<E>;
   /**
    * Starts a loader in the full build of the wasm. It takes over if the loader cannot go on without
-   * what that build has. Undefined from where on what was read cannot be repeated, and if the loader
-   * is in the full build.
+   * what that build has. Undefined from where on what was read cannot be repeated, and if the
+   * loader is in the full build.
    */
   #full: (() => Promise<EngineLoader<E>>) | undefined;
   /** The small files that were provided, as long as another loader may take over. */

@@ -51,8 +51,8 @@ export type ModelSource = string | URL | ModelFiles | ModelFileGetter;
 export type Device = "cpu" | "webgpu" | "auto";
 
 /**
- * What a model is for: dense vectors, sparse vectors, scores of pairs of texts, or vectors of tokens
- * for late interaction (ColBERT).
+ * What a model is for: dense vectors, sparse vectors, scores of pairs of texts, or vectors of
+ * tokens for late interaction (ColBERT).
  */
 export type ModelKind = "dense" | "sparse" | "reranker" | "late-interaction";
 
@@ -60,8 +60,8 @@ export type ModelKind = "dense" | "sparse" | "reranker" | "late-interaction";
 export type WeightDtype = "f32" | "f16" | "q8" | "q6" | "q4";
 
 /**
- * How the states of tokens become one vector, by sentence-transformers' names; transformers.js' `"last_token"`, `"eos"` and
- * `"first_token"` are `"lasttoken"`, the same, and `"cls"`.
+ * How the states of tokens become one vector, by sentence-transformers' names; transformers.js'
+ * `"last_token"`, `"eos"` and `"first_token"` are `"lasttoken"`, the same, and `"cls"`.
  */
 export type PoolingMode =
   | "mean"
@@ -87,8 +87,8 @@ export interface LoadOptions {
   /**
    * Number format of the weights in memory:
    * - `"q8"`: 8 bits, a quarter of the memory of `"f32"`
-   * - `"q6"`: as `"q8"`, from weights of 5 to 7 bits. `save` then writes three quarters of the bytes
-   *   of a model in `"q8"`.
+   * - `"q6"`: as `"q8"`, from weights of 5 to 7 bits. `save` then writes three quarters of the
+   *   bytes of a model in `"q8"`.
    * - `"q4"`: 4 bits in the feed-forward blocks, 8 bits elsewhere; less memory, less exact
    * - `"f32"`: 32 bits
    * - `"f16"`: 16 bits on a GPU, half the memory of `"f32"`. On the CPU it takes as much as
@@ -105,17 +105,17 @@ export interface LoadOptions {
    * holds the tokenizer and the configuration, or a file that replaces the folder's
    * `model.safetensors` (`"model.fp16.safetensors"`, `"onnx/model_quantized.onnx"`).
    *
-   * By default, a Hub model loads the file that `download` chooses, or else `model.safetensors`, its
-   * shards, a torch checkpoint, an ONNX file, a GGUF file. `info.files` names the file that was
+   * By default, a Hub model loads the file that `download` chooses, or else `model.safetensors`,
+   * its shards, a torch checkpoint, an ONNX file, a GGUF file. `info.files` names the file that was
    * loaded.
    */
   file?: string | undefined;
   /**
    * Which weight file of a repository to download, if `file` names none:
-   * - `"auto"`, the default: the smallest one that loses nothing. Where the place lists its files, as
-   *   the Hub does, and `dtype` is not `"f32"`, that is one in 16 bits.
-   * - `"small"`: one in 8 bits if there is any. Vectors are less exact: `info.stored.cosine` says how
-   *   much.
+   * - `"auto"`, the default: the smallest one that loses nothing. Where the place lists its files,
+   *   as the Hub does, and `dtype` is not `"f32"`, that is one in 16 bits.
+   * - `"small"`: one in 8 bits if there is any. Vectors are less exact: `info.stored.cosine` says
+   *   how much.
    *
    * A chosen file that cannot be used is replaced by the usual one, with a warning (code
    * `other_file`). The event `"initiate"` of `onProgress` names the file and its bytes before it is
@@ -124,18 +124,18 @@ export interface LoadOptions {
   download?: "auto" | "small" | undefined;
   /**
    * Loads the model as this kind although its files describe something else: a model with code of
-   * its own, a model with tensors that nothing uses, a reranker. Without this option such a model is
-   * an error, or what its files say. `info.leftOut` lists what is ignored, and `spaceId` differs. If
-   * the model has no `modules.json`, this option also chooses the head: mean pooling (last-token
-   * pooling for a causal language model), SPLADE, or the head for sequence classification. Such a
-   * model is not cached.
+   * its own, a model with tensors that nothing uses, a reranker. Without this option such a model
+   * is an error, or what its files say. `info.leftOut` lists what is ignored, and `spaceId`
+   * differs. If the model has no `modules.json`, this option also chooses the head: mean pooling
+   * (last-token pooling for a causal language model), SPLADE, or the head for sequence
+   * classification. Such a model is not cached.
    */
   kind?: ModelKind | undefined;
   /**
-   * A LoRA adapter, as PEFT saves it, to merge into the weights while these load: a Hub id, an address,
-   * a folder or files, as for the model, or the name of an adapter in the model's own folder `adapters`
-   * (`"retrieval"` of jina-embeddings-v5). It must have been trained on this model. `info.lora`
-   * describes it, and `spaceId` differs.
+   * A LoRA adapter, as PEFT saves it, to merge into the weights while these load: a Hub id, an
+   * address, a folder or files, as for the model, or the name of an adapter in the model's own
+   * folder `adapters` (`"retrieval"` of jina-embeddings-v5). It must have been trained on this
+   * model. `info.lora` describes it, and `spaceId` differs.
    */
   adapter?: ModelSource | undefined;
   /**
@@ -360,8 +360,8 @@ export type Output = "float" | "int8" | "uint8" | "binary" | "ubinary";
 export interface EncodeOptions extends TextOptions, DenseOptions {
   /**
    * The pooling mode that the model is expected to have, as in transformers.js'
-   * `{ pooling: "mean", normalize: true }`. It is an error if the model was loaded with another one,
-   * which is an option of `load`.
+   * `{ pooling: "mean", normalize: true }`. It is an error if the model was loaded with another
+   * one, which is an option of `load`.
    */
   pooling?: PoolingMode | undefined;
   /** Number format of the vectors' components; `"float"` by default. */
@@ -406,8 +406,8 @@ export interface EncodeSparseOptions extends TextOptions {
 export interface EncodeTokensOptions extends TextOptions {
   /**
    * - `"states"`: the last layer's state of each token
-   * - `"colbert"`: the projection for late interaction. BGE-M3's is of each token except the first; a
-   *   late-interaction model's files say which tokens have a vector
+   * - `"colbert"`: the projection for late interaction. BGE-M3's is of each token except the first;
+   *   a late-interaction model's files say which tokens have a vector
    *
    * Default: `"colbert"` if the model has it (`info.outputs`), otherwise `"states"`.
    */
@@ -569,16 +569,23 @@ export interface SparseVector {
 /** Options of `score`. */
 export interface ScoreOptions extends CallOptions {
   /**
-   * What makes scores of the model's logits: `"sigmoid"` gives numbers from 0 to 1, `"softmax"` probabilities of a pair's
-   * labels, `"identity"` the logits. By default what the model's files say, or else `"sigmoid"` for models of one label and
-   * `"identity"` for others, as in sentence-transformers.
+   * What makes scores of the model's logits: `"sigmoid"` gives numbers from 0 to 1, `"softmax"`
+   * probabilities of a pair's labels, `"identity"` the logits. By default what the model's files
+   * say, or else `"sigmoid"` for models of one label and `"identity"` for others, as in
+   * sentence-transformers.
    */
   activation?: "identity" | "sigmoid" | "softmax" | undefined;
-  /** Name of one of the model's own prompts, see `info.prompts`: put before the query. `prompt` goes first if both are given. */
+  /**
+   * Name of one of the model's own prompts, see `info.prompts`: put before the query. `prompt` goes
+   * first if both are given.
+   */
   promptName?: string | undefined;
   /** Text to put before the query. */
   prompt?: string | undefined;
-  /** Shorten pairs that the model cannot take whole (default), the longer text first, rather than refuse them. */
+  /**
+   * Shorten pairs that the model cannot take whole (default), the longer text first, rather than
+   * refuse them.
+   */
   truncate?: boolean | undefined;
   /** The end to cut at; by default the one that the model's files name, or else `"right"`. */
   truncationDirection?: "left" | "right" | undefined;
@@ -736,13 +743,13 @@ export interface StoredWeights {
    */
   layout: string;
   /**
-   * `"kept"`: the model holds the codes of the files as they are. `"requantized"`: they were decoded
-   * and quantised to `dtype`. `"widened"`: they were decoded to `"f32"` or `"f16"`.
+   * `"kept"`: the model holds the codes of the files as they are. `"requantized"`: they were
+   * decoded and quantised to `dtype`. `"widened"`: they were decoded to `"f32"` or `"f16"`.
    */
   outcome: "kept" | "requantized" | "widened";
   /**
-   * The mean cosine to the vectors of all-MiniLM-L6-v2 in f32 that this model has when its weights are
-   * stored so and held in 8 bits. Absent where it was not measured.
+   * The mean cosine to the vectors of all-MiniLM-L6-v2 in f32 that this model has when its weights
+   * are stored so and held in 8 bits. Absent where it was not measured.
    */
   cosine?: number;
 }
@@ -801,15 +808,22 @@ export interface ModelInfo {
   /** What the option `kind` made the loader ignore in the model's files: classes, code, tensors. */
   leftOut?: string[];
   /**
-   * The LoRA adapter that is merged into the weights: its name, the model that it was trained on, as
-   * its settings name that, and its rank.
+   * The LoRA adapter that is merged into the weights: its name, the model that it was trained on,
+   * as its settings name that, and its rank.
    */
   lora?: { adapter: string; base?: string; rank: number };
-  /** What is assumed of a model without modules.json that was loaded without `pooling`: a pooling mode, or `"splade"`. */
+  /**
+   * What is assumed of a model without modules.json that was loaded without `pooling`: a pooling
+   * mode, or `"splade"`.
+   */
   assumed?: string;
-  /** What the model's own files say otherwise than the options of `load`, by the name of the option. */
+  /**
+   * What the model's own files say otherwise than the options of `load`, by the name of the option.
+   */
   overridden?: Partial<Record<"kind" | "pooling" | "normalize" | "maxTokens" | "prompts", unknown>>;
-  /** How the states of tokens become a dense vector; the results of several modes are concatenated. */
+  /**
+   * How the states of tokens become a dense vector; the results of several modes are concatenated.
+   */
   pooling?: PoolingMode[];
   /** Number of weights. */
   parameters: number;
@@ -825,8 +839,8 @@ export interface ModelInfo {
    */
   instructionTemplate?: string;
   /**
-   * The measure that the model was trained for, which `similarity` uses; of a late-interaction model
-   * that of `maxSim`: a sum, or a mean.
+   * The measure that the model was trained for, which `similarity` uses; of a late-interaction
+   * model that of `maxSim`: a sum, or a mean.
    */
   similarity: "cosine" | "dot" | "euclidean" | "manhattan" | "maxsim" | "meanmaxsim";
   /** Whether vectors have length 1 by default. */

@@ -75,8 +75,8 @@ pub enum WeightDtype {
     F16,
     /// 8-bit integers with one scale for each group of a row.
     Q8,
-    /// As [`Self::Q8`], with codes at a few levels, so that a saved model has 5 to 7 bits for each. The
-    /// dtype of a model; its matrices are `Q8`.
+    /// As [`Self::Q8`], with codes at a few levels, so that a saved model has 5 to 7 bits for each.
+    /// The dtype of a model; its matrices are `Q8`.
     Q6,
     /// 4-bit integers with one scale for each group of a row.
     Q4,
@@ -235,7 +235,8 @@ pub struct RelativeBias {
 /// How attention compares contents with positions (He et al. 2021).
 #[derive(Clone, Debug)]
 pub struct Distances {
-    /// For each distance of a query after a key, from -r to r, the row of a tensor. They ascend from 0.
+    /// For each distance of a query after a key, from -r to r, the row of a tensor. They ascend
+    /// from 0.
     pub rows: Vec<u32>,
     /// Whether the product of a token's query and its row's key is added to the score.
     pub to_positions: bool,
@@ -260,8 +261,8 @@ pub struct Attention<'a> {
     pub rotary: Option<&'a Rotary>,
     /// Added to the scaled scores.
     pub bias: Option<&'a RelativeBias>,
-    /// How many of each sequence's first tokens are attended to, `[sequences]`; none if all are. Every
-    /// token sees at least one of them.
+    /// How many of each sequence's first tokens are attended to, `[sequences]`; none if all are.
+    /// Every token sees at least one of them.
     pub keys: Option<&'a [usize]>,
 }
 
@@ -445,8 +446,8 @@ pub trait Backend: Compute {
     /// the wait for a cancellation.
     fn pass_tokens(&self) -> usize;
 
-    /// Has the CPU run all passes of a model with an operation that no GPU has, as `what` says. Errors
-    /// if only a GPU would store the weights.
+    /// Has the CPU run all passes of a model with an operation that no GPU has, as `what` says.
+    /// Errors if only a GPU would store the weights.
     fn need_cpu(&self, what: &str) -> Result<()>;
     /// Allocates a `[rows, columns]` matrix, to be filled by [`Backend::set_row`] or
     /// [`Backend::set_codes`].

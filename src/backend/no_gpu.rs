@@ -1,5 +1,5 @@
-//! The GPU backend of the common build, which has none: its types have no values, so code that takes
-//! one is never linked. Only what the rest of the crate calls is here.
+//! The GPU backend of the common build, which has none: its types have no values, so code that
+//! takes one is never linked. Only what the rest of the crate calls is here.
 #![expect(clippy::unused_async, reason = "as in the GPU backend")]
 
 use super::cpu::{Cpu, CpuMatrix};

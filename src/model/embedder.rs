@@ -83,8 +83,8 @@ impl<B: Backend> Embedder<B> {
         self.model.labels()
     }
 
-    /// Scores pairs of texts at once. A text by itself has scores too, as models that classify texts
-    /// take it.
+    /// Scores pairs of texts at once. A text by itself has scores too, as models that classify
+    /// texts take it.
     pub fn score(&self, inputs: Vec<Input>, options: &ScoreOptions) -> Result<ScoreBatch> {
         let run = self.start_scores(inputs, options)?;
         Ok(run.complete(&self.model)?.into_scores())
@@ -217,8 +217,8 @@ impl<B: Backend> Embedder<B> {
     }
 
     /// The score of a query with each of some documents, by their vectors from
-    /// [`Self::encode_tokens`]: the sum of the largest products, as in `ColBERT`, or for `BGE-M3` and
-    /// models whose `similarity` is `meanmaxsim` their mean over the query's vectors. See
+    /// [`Self::encode_tokens`]: the sum of the largest products, as in `ColBERT`, or for `BGE-M3`
+    /// and models whose `similarity` is `meanmaxsim` their mean over the query's vectors. See
     /// [`TokenVectors::max_sim`].
     pub fn max_sim(&self, query: &TokenVectors, documents: &[TokenVectors]) -> Result<Vec<f32>> {
         let late = self.model.default_route().late();

@@ -116,7 +116,8 @@ pub struct Stored {
 /// What became of the codes in a model's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The model holds the codes of the files: they are in our own grid, or those of a static table.
+    /// The model holds the codes of the files: they are in our own grid, or those of a static
+    /// table.
     Kept,
     /// The codes were decoded, and quantised to the model's dtype.
     Requantized,
@@ -167,10 +168,11 @@ pub struct Info {
     pub lora: Option<LoraInfo>,
     /// What is ignored because the caller insisted on a kind: classes, code, tensors.
     pub left_out: Vec<String>,
-    /// The head that was assumed because the model has no modules.json and the caller stated none: the name of a pooling mode,
-    /// or `splade`.
+    /// The head that was assumed because the model has no modules.json and the caller stated none:
+    /// the name of a pooling mode, or `splade`.
     pub assumed: Option<&'static str>,
-    /// What the model's own files state otherwise than the options of loading, by the name of the option.
+    /// What the model's own files state otherwise than the options of loading, by the name of the
+    /// option.
     pub overridden: Vec<(&'static str, serde_json::Value)>,
     /// Dimensions of dense vectors unless the caller asks for others, if the model's files say so.
     pub(in crate::model) truncate_dim: Option<usize>,

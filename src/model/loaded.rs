@@ -36,7 +36,8 @@ pub struct Model<B: Backend> {
 pub struct Origin {
     /// Small files, by path. Empty unless the model was loaded to be saved.
     pub files: BTreeMap<String, Arc<Vec<u8>>>,
-    /// Small files as the options of loading changed them, by path. `None` for files that count as absent.
+    /// Small files as the options of loading changed them, by path. `None` for files that count as
+    /// absent.
     pub replaced: BTreeMap<String, Option<Arc<Vec<u8>>>>,
     /// Paths of the weight files.
     pub weights: Vec<String>,

@@ -46,8 +46,8 @@ impl Tokenizer {
             cut(pieces, &mut lists, rules.limit, left);
         }
         let mut ids = lists.concat();
-        // A question of exactly `limit` tokens has its end replaced, too: the end of a text may have
-        // merged into one token with what follows it.
+        // A question of exactly `limit` tokens has its end replaced, too: the end of a text may
+        // have merged into one token with what follows it.
         if ids.len() >= rules.limit {
             match self.direction(rules) {
                 Direction::Left => drop(ids.drain(..ids.len() - rules.limit)),
@@ -79,8 +79,8 @@ impl Tokenizer {
         self.ids(text, need)
     }
 
-    /// The last tokens of the question, which do not depend on the texts. They are the common suffix
-    /// of two questions.
+    /// The last tokens of the question, which do not depend on the texts. They are the common
+    /// suffix of two questions.
     fn end_of(&self, pieces: &[Piece], prompt: &str) -> Result<Vec<u32>> {
         // These texts share no token, and have different numbers of tokens.
         let [first, second] = ["0", "1 2 3 4"].map(|text| {

@@ -1,5 +1,5 @@
-//! The template for two texts as one sequence, for models that score pairs: which special tokens are
-//! around both, and which token type each token has.
+//! The template for two texts as one sequence, for models that score pairs: which special tokens
+//! are around both, and which token type each token has.
 
 /// A part of what a template makes of two texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,8 @@ impl Pair {
         Self::of(&[&[], &[]], after, 0)
     }
 
-    /// Tokens before the first text, its own closing tokens, further ones before the second text, and closing tokens again.
+    /// Tokens before the first text, its own closing tokens, further ones before the second text,
+    /// and closing tokens again.
     fn of([before, between]: &[&[u32]; 2], after: &[u32], second: u32) -> Self {
         let tokens = |ids: &[u32], kind| -> Vec<(Piece, u32)> {
             ids.iter().map(|id| (Piece::Token(*id), kind)).collect()

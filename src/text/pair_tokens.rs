@@ -1,5 +1,5 @@
-//! Tokens of two texts as one sequence. Pairs that are too long are cut as the `tokenizers` crate does
-//! with `longest_first`.
+//! Tokens of two texts as one sequence. Pairs that are too long are cut as the `tokenizers` crate
+//! does with `longest_first`.
 
 use super::Tokens;
 use super::pair::{Pair, Piece};
@@ -8,8 +8,9 @@ use super::rules::{Direction, Rules};
 use super::tokenizer::{COUNTED, Tokenizer, check_length};
 use crate::error::{Error, Result};
 
-/// How many tokens each of two texts keeps where both have more than `room`: the longer one is cut to what the shorter
-/// leaves, and both to half of the room (the longer one to the larger half) where the shorter one has more than that.
+/// How many tokens each of two texts keeps where both have more than `room`: the longer one is cut
+/// to what the shorter leaves, and both to half of the room (the longer one to the larger half)
+/// where the shorter one has more than that.
 fn longest_first(first: usize, second: usize, room: usize) -> [usize; 2] {
     if first + second <= room {
         return [first, second];

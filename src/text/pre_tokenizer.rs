@@ -12,7 +12,8 @@
 //! | `BertPreTokenizer`, `Whitespace`, `WhitespaceSplit` | none |
 //! | `Sequence` | `pretokenizers`: at most 64 parts, at most 8 deep |
 //!
-//! A behavior is `Removed`, `Isolated`, `MergedWithPrevious`, `MergedWithNext` or `Contiguous`. `UnicodeScripts` is refused.
+//! A behavior is `Removed`, `Isolated`, `MergedWithPrevious`, `MergedWithNext` or `Contiguous`.
+//! `UnicodeScripts` is refused.
 
 use std::ops::Range;
 use std::sync::LazyLock;

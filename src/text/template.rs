@@ -8,7 +8,8 @@
 //! | `ByteLevel` | `trim_offsets`, `add_prefix_space`: true or false |
 //! | `Sequence` | `processors`: at most 64 parts, at most 8 deep |
 //!
-//! At most 64 tokens are put around a text. A `pair` that cannot be used is an error for models that take pairs only.
+//! At most 64 tokens are put around a text. A `pair` that cannot be used is an error for models
+//! that take pairs only.
 
 use serde_json::Value;
 

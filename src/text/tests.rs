@@ -354,8 +354,8 @@ fn other_parts() -> Vec<Value> {
     all
 }
 
-/// Where two ways to cut a text are equally likely, rounding decides. The crate reads scores with rounding errors; classes that
-/// build the model anew get them from Python, which has none.
+/// Where two ways to cut a text are equally likely, rounding decides. The crate reads scores with
+/// rounding errors; classes that build the model anew get them from Python, which has none.
 #[test]
 fn scores_are_read_as_the_builder_of_the_model_reads_them() {
     let mut json = kinds().pop().unwrap().1;
@@ -425,7 +425,8 @@ fn long_texts_are_cut_as_if_all_were_tokenised() {
             let Some((theirs, offsets)) = theirs else {
                 continue;
             };
-            // With a table of characters the reference's places drift off, after characters that the table takes away.
+            // With a table of characters the reference's places drift off, after characters that
+            // the table takes away.
             if !["tiny-t5", "tiny-m3"].contains(&name.as_str()) {
                 prop_assert_eq!(all_places(ours, &text), offsets, "{}", name);
             }
@@ -562,7 +563,8 @@ fn of_a_huge_text_only_what_counts_is_tokenised() {
     }
 }
 
-/// Pieces of 100,000 generated strings, for patterns of all kinds, as Oniguruma cuts them. The fixture has a hash of them.
+/// Pieces of 100,000 generated strings, for patterns of all kinds, as Oniguruma cuts them. The
+/// fixture has a hash of them.
 #[test]
 fn patterns_match_what_oniguruma_matches() {
     let json = std::fs::read(fixtures().join("patterns.json")).unwrap();
@@ -630,7 +632,8 @@ fn patterns_match_what_oniguruma_matches() {
     }
 }
 
-/// Each character is looked at a few times, however many tokens and marks there are: what was quadratic took minutes.
+/// Each character is looked at a few times, however many tokens and marks there are: what was
+/// quadratic took minutes.
 #[test]
 fn chunks_of_marks_and_of_short_sentences_take_linear_time() {
     let kind = kinds().swap_remove(0).1;

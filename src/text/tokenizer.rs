@@ -212,8 +212,8 @@ impl Tokenizer {
         self.question.as_deref().map(AsRef::as_ref)
     }
 
-    /// The same tokenizer, which cuts texts to this many characters before it tokenises them. It cuts
-    /// off the end unless the caller says otherwise.
+    /// The same tokenizer, which cuts texts to this many characters before it tokenises them. It
+    /// cuts off the end unless the caller says otherwise.
     #[must_use]
     pub fn with_characters(&self, most: usize) -> Self {
         Self {

@@ -42,8 +42,8 @@ pub struct Loader(crate::Loader<Either>);
 
 #[wasm_bindgen]
 impl Loader {
-    /// `options`: see `convert::LoadRequest`. With a GPU the weights go there, and if `both`, the CPU
-    /// has them too.
+    /// `options`: see `convert::LoadRequest`. With a GPU the weights go there, and if `both`, the
+    /// CPU has them too.
     #[wasm_bindgen(constructor)]
     pub fn new(options: JsValue, gpu: Option<GpuDevice>, both: bool) -> Thrown<Self> {
         let options: convert::LoadRequest = from_js("options", options)?;
@@ -89,7 +89,8 @@ impl Loader {
         Ok(Self(loader))
     }
 
-    /// What is needed next: `{ need: "small", files }`, `{ need: "stream", file, files }` or `{ need: "ready" }`.
+    /// What is needed next: `{ need: "small", files }`, `{ need: "stream", file, files }` or
+    /// `{ need: "ready" }`.
     pub fn next(&mut self) -> Thrown<JsValue> {
         to_js(&convert::LoadStep::from(self.0.next()?))
     }
@@ -99,7 +100,8 @@ impl Loader {
         Ok(self.0.provide(name, bytes)?)
     }
 
-    /// Takes the next bytes of the current weight file, in any chunking. Returns the file's size in bytes once it is known.
+    /// Takes the next bytes of the current weight file, in any chunking. Returns the file's size in
+    /// bytes once it is known.
     #[expect(
         clippy::cast_precision_loss,
         reason = "the readers of files refuse sizes beyond 2^53"

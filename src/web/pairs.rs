@@ -1,5 +1,5 @@
-//! Pairs of texts from JavaScript, and how to score them. Options are read by hand: a derived reader of them has several KB.
-//! TypeScript has refused those that do not exist.
+//! Pairs of texts from JavaScript, and how to score them. Options are read by hand: a derived
+//! reader of them has several KB. TypeScript has refused those that do not exist.
 
 use js_sys::{Array, Reflect};
 use wasm_bindgen::prelude::*;

@@ -1,9 +1,9 @@
 //! The safetensors format as a stream: 8 bytes of little-endian header length, a JSON header
 //! `{ name: { dtype, shape, data_offsets: [begin, end] }, … }`, then the tensors' bytes.
 //!
-//! The format's rules (github.com/huggingface/safetensors) are checked when the header is complete: offsets start
-//! at 0, leave no gap, do not overlap, and agree with shape and dtype. The bytes then pass through to the caller,
-//! which never needs the whole file.
+//! The format's rules (github.com/huggingface/safetensors) are checked when the header is complete:
+//! offsets start at 0, leave no gap, do not overlap, and agree with shape and dtype. The bytes then
+//! pass through to the caller, which never needs the whole file.
 
 use std::collections::BTreeMap;
 

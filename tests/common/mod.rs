@@ -92,7 +92,8 @@ pub fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
         .fold(0.0, f32::max)
 }
 
-/// Loads `folder` with some files replaced, or taken away; weights arrive in chunks of `chunk` bytes.
+/// Loads `folder` with some files replaced, or taken away; weights arrive in chunks of `chunk`
+/// bytes.
 pub fn load_with(
     folder: &Path,
     dtype: impl Into<Option<WeightDtype>>,
@@ -145,7 +146,8 @@ pub fn load_as<B: Backend>(
     loader.finish()
 }
 
-/// Provides all small files that a loader asks for. Returns the weight file that is needed next, `None` if the loader is ready.
+/// Provides all small files that a loader asks for. Returns the weight file that is needed next,
+/// `None` if the loader is ready.
 pub fn next_weights<B: Backend>(
     loader: &mut Loader<B>,
     read: impl Fn(&str) -> Option<Vec<u8>>,
@@ -186,8 +188,8 @@ pub fn assert_close<'a>(
     }
 }
 
-/// Sparse vectors against the rows of a dense reference: the same entries wherever that exceeds 1e-4, values within
-/// 1e-4.
+/// Sparse vectors against the rows of a dense reference: the same entries wherever that exceeds
+/// 1e-4, values within 1e-4.
 #[track_caller]
 pub fn assert_sparse(
     what: &str,

@@ -2,7 +2,8 @@
 
 use super::files::Tensor;
 
-/// The archive of a pickle and its storages. Each entry is followed by its size, as torch writes it.
+/// The archive of a pickle and its storages. Each entry is followed by its size, as torch writes
+/// it.
 pub fn archive<'a>(
     pickle: &'a [u8],
     storages: impl IntoIterator<Item = (String, &'a [u8])>,
@@ -25,8 +26,9 @@ pub fn archive<'a>(
     file
 }
 
-/// The archive of a pickle and storages that `input` spells: the pickle's length in two bytes, the pickle, and for each storage
-/// its key in one byte (`"0"`, `"1"`, …), its length in two, and one byte that it is made of.
+/// The archive of a pickle and storages that `input` spells: the pickle's length in two bytes, the
+/// pickle, and for each storage its key in one byte (`"0"`, `"1"`, …), its length in two, and one
+/// byte that it is made of.
 pub fn parts(input: &[u8]) -> Vec<u8> {
     let Some(([a, b], rest)) = input.split_first_chunk::<2>() else {
         return Vec::new();

@@ -1,13 +1,16 @@
 /**
- * Runs suites: `node tests/js/run.mjs SUITE [OPTION OF node --test]…`. `--list` prints the names of all. It fails if there is a
- * test that no suite has.
+ * Runs suites: `node tests/js/run.mjs SUITE [OPTION OF node --test]…`. `--list` prints the names of
+ * all. It fails if there is a test that no suite has.
  */
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { files, problems, SUITES } from "./support/suites.mjs";
 
-/** Milliseconds for a file: an end for what waits for nothing, such as a server that is left open when a hook fails. */
+/**
+ * Milliseconds for a file: an end for what waits for nothing, such as a server that is left open
+ * when a hook fails.
+ */
 const LIMIT = 1_200_000;
 
 const [suite, ...options] = process.argv.slice(2);

@@ -1,4 +1,7 @@
-/** Checked by the compiler only: the types fit those of the official `openai` client, and say what a call gives. */
+/**
+ * Checked by the compiler only: the types fit those of the official `openai` client, and say what a
+ * call gives.
+ */
 
 import {
   type CreateEmbeddingResponse,

@@ -1,4 +1,5 @@
-//! Runs that share passes: the same results as alone, each run's errors its own, nobody stuck behind a long one.
+//! Runs that share passes: the same results as alone, each run's errors its own, nobody stuck
+//! behind a long one.
 
 use crate::common::{fixture, load, load_with};
 use gossamer::{Cpu, Embedder, EncodeOptions, Input, Output, Run, SparseOptions, WeightDtype};

@@ -1,5 +1,5 @@
-//! Late interaction: each layout of files against the library that owns it (`tests/fixtures/colbert_files.py`), and
-//! what is refused.
+//! Late interaction: each layout of files against the library that owns it
+//! (`tests/fixtures/colbert_files.py`), and what is refused.
 
 use std::path::Path;
 
@@ -52,7 +52,8 @@ fn parts(tensors: &std::collections::HashMap<String, Tensor>, name: &str) -> Vec
         .collect()
 }
 
-/// Compares the rows of each text; in any order if they are groups, which libraries number differently.
+/// Compares the rows of each text; in any order if they are groups, which libraries number
+/// differently.
 #[track_caller]
 fn assert_rows(what: &str, ours: &[TokenVectors], theirs: &[Vec<Vec<f32>>], ordered: bool) {
     assert_eq!(ours.len(), theirs.len(), "{what}");

@@ -1,5 +1,6 @@
-//! The models that people use most, as their published files describe them: each loads with random weights, or is refused.
-//! `tests/fixtures/coverage_models.py` has the list, docs/coverage.md the outcome.
+//! The models that people use most, as their published files describe them: each loads with random
+//! weights, or is refused. `tests/fixtures/coverage_models.py` has the list, docs/coverage.md the
+//! outcome.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -455,9 +456,11 @@ fn loader(model: &Value) -> Loader<Cpu> {
     Loader::new(Cpu::new(), options)
 }
 
-/// What becomes of a model: nothing where it loads and gives what it is made for, or the code of the error.
+/// What becomes of a model: nothing where it loads and gives what it is made for, or the code of
+/// the error.
 fn outcome(all: &Value, model: &Value, kind: &str) -> Result<(), gossamer::Error> {
-    // The small files as they are published, up to the first weights. Heads that may lie beside these are small files, too.
+    // The small files as they are published, up to the first weights. Heads that may lie beside
+    // these are small files, too.
     let exact = &model["config"];
     let mut files = folder(model, kind, exact);
     if model.get("m3").is_some() {
@@ -568,7 +571,8 @@ fn check(embedder: &Embedder<Cpu>, model: &Value, kind: &str) -> Result<(), goss
     Ok(())
 }
 
-/// The part of docs/coverage.md that follows from the list, and the shares that load, of rows and of downloads.
+/// The part of docs/coverage.md that follows from the list, and the shares that load, of rows and
+/// of downloads.
 fn table() -> (String, [f64; 2]) {
     let (tensors, rows) = list();
     let mut lines = String::new();

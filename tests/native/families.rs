@@ -50,7 +50,8 @@ fn assert_dense(name: &str, family: &str) {
         &rows(&theirs["embeddings"]),
     );
 
-    // 8-bit weights of so small a model are coarse: this is to see that they go through every branch.
+    // 8-bit weights of so small a model are coarse: this is to see that they go through every
+    // branch.
     let coarse = load(&folder, WeightDtype::Q8);
     let coarse = coarse
         .encode(inputs(&texts), &EncodeOptions::default())
@@ -554,7 +555,8 @@ fn gemma2_with_and_without_bounded_scores() {
     );
 }
 
-/// Code of authors' own whose attention is bidirectional, which transformers says as `is_causal: false`.
+/// Code of authors' own whose attention is bidirectional, which transformers says as
+/// `is_causal: false`.
 #[test]
 fn bidirectional_decoders_by_their_code() {
     for (name, change) in [

@@ -1,4 +1,5 @@
-//! The router of the wire formats natively: `tests/js/cases/formats.mjs` has every field and error, over the same code.
+//! The router of the wire formats natively: `tests/js/cases/formats.mjs` has every field and error,
+//! over the same code.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! GGUF files give the vectors and tokens of what their values are in transformers, and damaged ones an error.
+//! GGUF files give the vectors and tokens of what their values are in transformers, and damaged
+//! ones an error.
 
 use crate::common::saved::{self, saved};
 use crate::common::{assert_close, cosine, fixture, inputs, reference, rows, texts};
@@ -360,7 +361,8 @@ fn with_tensor(file: &[u8], name: &str) -> Vec<u8> {
     bytes
 }
 
-/// llama.cpp's names for the heads of rerankers: such a file is no embedding model, whatever its pooling is called.
+/// llama.cpp's names for the heads of rerankers: such a file is no embedding model, whatever its
+/// pooling is called.
 #[test]
 fn a_reranker_is_never_an_embedding_model() {
     for name in [

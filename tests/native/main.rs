@@ -1,5 +1,5 @@
-//! What the crate does on the CPU, in one binary: each would instantiate the forward pass anew. What counts memory or wants a
-//! GPU has a binary of its own.
+//! What the crate does on the CPU, in one binary: each would instantiate the forward pass anew.
+//! What counts memory or wants a GPU has a binary of its own.
 
 #[path = "../common/mod.rs"]
 mod common;

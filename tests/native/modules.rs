@@ -1,4 +1,5 @@
-//! Rarer modules of sentence-transformers against its own vectors (`tests/fixtures/module_files.py`).
+//! Rarer modules of sentence-transformers against its own vectors
+//! (`tests/fixtures/module_files.py`).
 
 use crate::common::saved::{open, saved};
 use crate::common::{

@@ -223,7 +223,8 @@ fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// `bytes` with the first `from` replaced by as many bytes: in a node, which come before initializers.
+/// `bytes` with the first `from` replaced by as many bytes: in a node, which come before
+/// initializers.
 fn in_node(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
     let at = (0..bytes.len() - from.len()).find(|at| bytes[*at..].starts_with(from));

@@ -1,5 +1,6 @@
-//! Against sentence-transformers: the real MiniLM, and tiny random models for every pooling mode, Dense modules,
-//! prompts, truncation, half precision and SPLADE. tests/fixtures/README.md says how the references were made.
+//! Against sentence-transformers: the real MiniLM, and tiny random models for every pooling mode,
+//! Dense modules, prompts, truncation, half precision and SPLADE. tests/fixtures/README.md says how
+//! the references were made.
 
 use crate::common::{
     assert_close, assert_sparse, cosine, fixture, inputs, load, load_with, minilm, reference, rows,
@@ -211,7 +212,8 @@ fn xlm_roberta_counts_positions_from_after_the_padding_id() {
         (embedder.info().family, embedder.info().max_tokens),
         ("roberta", 40)
     );
-    // Without a limit of its own the model takes what there are positions for: 42 rows less the two before the first.
+    // Without a limit of its own the model takes what there are positions for: 42 rows less the two
+    // before the first.
     let unlimited = load_with(
         &folder,
         WeightDtype::F32,

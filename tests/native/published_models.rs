@@ -1,5 +1,5 @@
-//! Published models in their exact configuration, under their real tensor names and dtypes: layers of real shape, fewer of
-//! them where all would take gigabytes, filled with random weights.
+//! Published models in their exact configuration, under their real tensor names and dtypes: layers
+//! of real shape, fewer of them where all would take gigabytes, filled with random weights.
 
 use crate::common::synthetic::{Row, values};
 use crate::common::{files, fixture, inputs, minilm, texts};

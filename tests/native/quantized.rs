@@ -1,4 +1,5 @@
-//! Checkpoints that are quantised already, in each library's layout: the vectors of what the library itself makes of them.
+//! Checkpoints that are quantised already, in each library's layout: the vectors of what the
+//! library itself makes of them.
 
 use crate::common::files::{self, Tensor, shards};
 use crate::common::saved::{self, saved};

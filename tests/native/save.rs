@@ -118,7 +118,8 @@ fn tables_and_tied_decoders_are_saved_in_codes() {
     for dtype in [WeightDtype::Q8, WeightDtype::Q4] {
         let folder = check("sized splade", &splade(dtype), None);
         let size = folder["model.safetensors"].len();
-        // 23 million parameters in 8 bits and an eighth of a scale; positions, token types and the bias in f32.
+        // 23 million parameters in 8 bits and an eighth of a scale; positions, token types and the
+        // bias in f32.
         assert!(
             (23_000_000..26_000_000).contains(&size) == (dtype == WeightDtype::Q8),
             "{size}"
@@ -215,7 +216,8 @@ fn q6_is_three_quarters_of_q8_and_expands_to_it() {
         let entry = &header[at..at + 200];
         assert!(entry.contains(&format!(",{width}]")), "{entry}");
     }
-    // The same codes in a model that is q8 by request, and is another space than the original in q8.
+    // The same codes in a model that is q8 by request, and is another space than the original in
+    // q8.
     let eight = open(&folder, Some(WeightDtype::Q8)).unwrap();
     assert_eq!(eight.info().stored.clone().unwrap().outcome, Outcome::Kept);
     assert_ne!(eight.space_id(), original.space_id());
@@ -279,7 +281,8 @@ fn levels_that_do_not_fit_are_errors() {
     );
 }
 
-/// transformers and compressed-tensors have loaded what we write, and applied the transforms that its config lists.
+/// transformers and compressed-tensors have loaded what we write, and applied the transforms that
+/// its config lists.
 #[test]
 fn python_reads_what_is_saved() {
     for (name, kind) in [("saved-splade", "sparse"), ("saved-qwen3", "dense")] {

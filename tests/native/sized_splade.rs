@@ -1,4 +1,5 @@
-//! SPLADE models of MiniLM's and of BERT-base's size give the bits that the tests in JavaScript expect of wasm.
+//! SPLADE models of MiniLM's and of BERT-base's size give the bits that the tests in JavaScript
+//! expect of wasm.
 
 use crate::common::{fixture, load_on, minilm};
 use gossamer::{Cpu, Input, SparseOptions, Threads, WeightDtype};

@@ -1,4 +1,5 @@
-//! What a caller states about a model: the model is that of a repository whose files state the same.
+//! What a caller states about a model: the model is that of a repository whose files state the
+//! same.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! Static embeddings: the vectors of sentence-transformers and model2vec for the files that they save.
+//! Static embeddings: the vectors of sentence-transformers and model2vec for the files that they
+//! save.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,6 @@
-//! Variants of the tiny models' configurations against transformers and sentence-transformers, which
-//! `tests/fixtures/sweep_models.py` asked: each gives the same vectors, or is refused with an error that names the cause.
+//! Variants of the tiny models' configurations against transformers and sentence-transformers,
+//! which `tests/fixtures/sweep_models.py` asked: each gives the same vectors, or is refused with an
+//! error that names the cause.
 
 use crate::common::{
     assert_close, assert_sparse, files, fixture, inputs, load_as, read, reference, rows, synthetic,
@@ -113,7 +114,8 @@ fn wrong(
                 if !(cut && embedder.normalized()) {
                     return row.clone();
                 }
-                // sentence-transformers cuts after the pipeline's Normalize; here the cut vectors have length 1.
+                // sentence-transformers cuts after the pipeline's Normalize; here the cut vectors
+                // have length 1.
                 let length = row.iter().map(|x| x * x).sum::<f32>().sqrt();
                 row.iter().map(|x| x / length).collect()
             });

@@ -1,4 +1,5 @@
-//! Token ids on strings that tokenizers stumble over, for the three kinds of models, against PyPI's tokenizers.
+//! Token ids on strings that tokenizers stumble over, for the three kinds of models, against PyPI's
+//! tokenizers.
 
 use crate::common::{fixture, load, reference, texts};
 use gossamer::WeightDtype;

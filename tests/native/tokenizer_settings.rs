@@ -1,4 +1,5 @@
-//! What `tokenizer_config.json` and the files beside it change: token ids against transformers' own.
+//! What `tokenizer_config.json` and the files beside it change: token ids against transformers'
+//! own.
 
 use std::collections::BTreeMap;
 
@@ -401,8 +402,8 @@ fn settings_that_cannot_be_obeyed_are_refused_by_name() {
     assert!(error.contains("added_tokens.json"), "{error}");
 }
 
-/// paraphrase-multilingual-MiniLM-L12-v2 and models made of it are published so. transformers 4 takes their file, and
-/// version 5 gives the unknown token for every word.
+/// paraphrase-multilingual-MiniLM-L12-v2 and models made of it are published so. transformers 4
+/// takes their file, and version 5 gives the unknown token for every word.
 #[test]
 fn a_class_over_another_kind_of_vocabulary_takes_the_file() {
     for (folder, class) in [
@@ -475,7 +476,8 @@ fn a_byte_order_mark_before_tokenizer_json_is_passed_over() {
     assert_eq!(ids(&embedder, "a dog"), ids(&usual, "a dog"));
 }
 
-/// MPNet's class takes the white space before a mask into the token, and leaves it out of the token's place.
+/// MPNet's class takes the white space before a mask into the token, and leaves it out of the
+/// token's place.
 #[test]
 fn places_of_masks_are_without_the_white_space_before_them() {
     let mut config = json_of("tiny-mpnet", "tokenizer_config.json");

@@ -1,4 +1,5 @@
-//! torch checkpoints give what the same tensors give as safetensors, and nothing in them is executed.
+//! torch checkpoints give what the same tensors give as safetensors, and nothing in them is
+//! executed.
 
 use crate::common::files::{self, Tensor};
 use crate::common::{fixture, inputs, load, load_with, texts, zip};

@@ -15,7 +15,10 @@ export function focusOn(parent: ParentNode, ...selectors: string[]): void {
   target.focus();
 }
 
-/** Whether the focus may be moved: nothing has it any more, or the button still has it that was pressed. */
+/**
+ * Whether the focus may be moved: nothing has it any more, or the button still has it that was
+ * pressed.
+ */
 function isFocusFree(pressed: Element | null): boolean {
   const { activeElement } = document;
   if (!activeElement || activeElement === document.body) return true;
@@ -98,8 +101,8 @@ export abstract class Panel extends LitElement {
 
   /**
    * Runs the action of a button, aborts earlier work of the same kind, and shows errors. The focus
-   * then goes to the error, or to the first of `appears` that is there, unless the visitor has moved
-   * on.
+   * then goes to the error, or to the first of `appears` that is there, unless the visitor has
+   * moved on.
    */
   protected async attempt(
     work: (signal: AbortSignal) => Promise<void>,

@@ -1,4 +1,7 @@
-/** Which models were loaded, so that a reload brings them back. Their files are in the package's cache. */
+/**
+ * Which models were loaded, so that a reload brings them back. Their files are in the package's
+ * cache.
+ */
 
 import type { LoadedModel, Use } from "./loaded.js";
 
@@ -21,7 +24,9 @@ export function remembered(): RememberedModels {
   }
 }
 
-/** Remembers a model. The files of a visitor's disk cannot be read again, so such a model is not. */
+/**
+ * Remembers a model. The files of a visitor's disk cannot be read again, so such a model is not.
+ */
 export function remember(use: Use, { source, name, options, own }: LoadedModel): void {
   const { token: _, ...others } = options;
   const entry: Remembered | undefined = own

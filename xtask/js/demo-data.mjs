@@ -1,8 +1,8 @@
 // Makes what the demo page comes with: node demo-data.mjs DENSE SPARSE OUT
 //
-// OUT gets both models saved in 8 bits (dense/, sparse/), the vectors of the page's passages (index.safetensors), and
-// demo.json, which names the version of the models and their vector spaces. A second run with the same inputs does
-// nothing.
+// OUT gets both models saved in 8 bits (dense/, sparse/), the vectors of the page's passages
+// (index.safetensors), and demo.json, which names the version of the models and their vector
+// spaces. A second run with the same inputs does nothing.
 
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";

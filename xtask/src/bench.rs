@@ -1,4 +1,5 @@
-//! Benches of the built package: in Node, and in Chromium against a peer. `cargo bench` has those of the crate.
+//! Benches of the built package: in Node, and in Chromium against a peer. `cargo bench` has those
+//! of the crate.
 
 use std::fs;
 use std::path::Path;

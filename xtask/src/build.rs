@@ -1,7 +1,8 @@
-//! Builds pkg/dist: four wasm builds with the same JavaScript glue, and the TypeScript, bundled by entry.
+//! Builds pkg/dist: four wasm builds with the same JavaScript glue, and the TypeScript, bundled by
+//! entry.
 //!
-//! The builds differ by two features of our own crate. So dependencies are compiled once, and a user downloads one of
-//! the four wasm files.
+//! The builds differ by two features of our own crate. So dependencies are compiled once, and a
+//! user downloads one of the four wasm files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -109,8 +110,8 @@ pub fn package() -> Result<()> {
     ]))
 }
 
-/// Copies the declarations into a folder that declares them as `CommonJS`. TypeScript does not let an ES module be
-/// required, though Node does.
+/// Copies the declarations into a folder that declares them as `CommonJS`. TypeScript does not let
+/// an ES module be required, though Node does.
 fn commonjs_types(dist: &Path) -> Result<()> {
     let cjs = dist.join("cjs");
     let mut folders = vec![dist.to_owned()];
@@ -137,8 +138,8 @@ fn commonjs_types(dist: &Path) -> Result<()> {
 /// The code and the types of the glue.
 type Glue = [String; 2];
 
-/// Compiles one build and makes its glue, unless its inputs are unchanged. Returns the glue: `shared`, where that is
-/// given, to which the build is adapted.
+/// Compiles one build and makes its glue, unless its inputs are unchanged. Returns the glue:
+/// `shared`, where that is given, to which the build is adapted.
 fn wasm(build: &Build, inputs: &str, shared: Option<Glue>) -> Result<Glue> {
     let Build {
         name,
@@ -197,9 +198,9 @@ fn wasm(build: &Build, inputs: &str, shared: Option<Glue>) -> Result<Glue> {
     Ok(shared)
 }
 
-/// Makes sure that a build can use the glue of another one: all that its own glue has is in the other. Returns the
-/// names of imports that have to be changed in the wasm. wasm-bindgen numbers casts, so the same cast may have another
-/// number in a build that has fewer of them.
+/// Makes sure that a build can use the glue of another one: all that its own glue has is in the
+/// other. Returns the names of imports that have to be changed in the wasm. wasm-bindgen numbers
+/// casts, so the same cast may have another number in a build that has fewer of them.
 fn fit(own: &str, shared: &str) -> Result<BTreeMap<String, String>> {
     let (own_imports, own_rest) = imports(own);
     let (shared_imports, shared_rest) = imports(shared);
@@ -286,8 +287,8 @@ fn rename(path: &Path, names: &BTreeMap<String, String>) -> Result<()> {
     Ok(())
 }
 
-/// Options of cargo that keep the paths of the building machine out of panic messages. They are added to those of
-/// `.cargo/config.toml`.
+/// Options of cargo that keep the paths of the building machine out of panic messages. They are
+/// added to those of `.cargo/config.toml`.
 fn remapped() -> Result<[String; 2]> {
     let home = match std::env::var_os("CARGO_HOME") {
         Some(home) => PathBuf::from(home),
@@ -308,8 +309,8 @@ fn remapped() -> Result<[String; 2]> {
     Ok(["--config".to_owned(), config])
 }
 
-/// Hash of everything that the wasm is made of. Cargo keeps one copy of a cdylib, so without the hash each of the
-/// builds would be linked again every time.
+/// Hash of everything that the wasm is made of. Cargo keeps one copy of a cdylib, so without the
+/// hash each of the builds would be linked again every time.
 fn inputs() -> Result<String> {
     let mut files: Vec<PathBuf> = [
         "Cargo.toml",
@@ -349,7 +350,8 @@ pub fn named(name: &str) -> PathBuf {
     target().join("wasm").join(name).join("gossamer_bg.wasm")
 }
 
-/// The full build without relaxed SIMD as a JavaScript module, for bundlers that do not copy wasm files.
+/// The full build without relaxed SIMD as a JavaScript module, for bundlers that do not copy wasm
+/// files.
 fn inline() -> Result<String> {
     // 6 % smaller than flate2's best.
     let mut gzip = Vec::new();
@@ -383,8 +385,9 @@ const FACTORY_TYPES: &str = "export default function (
 ): typeof import(\"./bindings.js\");
 ";
 
-/// Turns the glue's module, which has one instance, into a function that makes the bindings of a new instance. The
-/// TypeScript needs a second instance after a trap. The function's argument is what the glue calls to poll futures.
+/// Turns the glue's module, which has one instance, into a function that makes the bindings of a
+/// new instance. The TypeScript needs a second instance after a trap. The function's argument is
+/// what the glue calls to poll futures.
 fn factory(glue: &str) -> Result<String> {
     let (body, exports) = glue
         .trim_end()

@@ -34,7 +34,8 @@ impl Package {
     }
 }
 
-/// Third-party crates that are compiled into the wasm. Proc-macro crates are left out: their own code is not in it.
+/// Third-party crates that are compiled into the wasm. Proc-macro crates are left out: their own
+/// code is not in it.
 fn compiled() -> Result<Vec<Package>> {
     #[derive(Deserialize)]
     struct Metadata {

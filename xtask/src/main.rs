@@ -1,5 +1,5 @@
-//! `cargo xtask`: the front door for building, running and testing. Every command sets up what it needs by itself
-//! and says in one line what it is doing.
+//! `cargo xtask`: the front door for building, running and testing. Every command sets up what it
+//! needs by itself and says in one line what it is doing.
 
 mod bench;
 mod build;

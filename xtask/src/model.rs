@@ -82,7 +82,8 @@ pub fn ensure(id: &str) -> Result<PathBuf> {
         "{id:?} is no Hub id: it must look like org/name"
     );
 
-    // The model is assembled in another folder and moved when it is complete, so that models/ never holds half a model.
+    // The model is assembled in another folder and moved when it is complete, so that models/ never
+    // holds half a model.
     let aside = target().join("download").join(id);
     if aside.exists() {
         fs::remove_dir_all(&aside)?;

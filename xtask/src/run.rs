@@ -22,7 +22,8 @@ pub fn target() -> PathBuf {
 /// Time of the first message of this process.
 static START: OnceLock<Instant> = OnceLock::new();
 
-/// Prints what is being done, and the time since the first message. It goes to stderr: stdout is for results.
+/// Prints what is being done, and the time since the first message. It goes to stderr: stdout is
+/// for results.
 pub fn say(what: &str) {
     let seconds = START.get_or_init(Instant::now).elapsed().as_secs();
     eprintln!("xtask {:02}:{:02}: {what}", seconds / 60, seconds % 60);

@@ -29,8 +29,8 @@ pub fn demo(port: u16) -> Result<()> {
     Err(vite.exec()).context("vite cannot be started")
 }
 
-/// Makes what the demo page comes with, in models/demo: a dense and a sparse model in 8 bits, and the vectors of its
-/// passages.
+/// Makes what the demo page comes with, in models/demo: a dense and a sparse model in 8 bits, and
+/// the vectors of its passages.
 pub fn demo_data() -> Result<()> {
     let dense = model::ensure(model::DEFAULT)?;
     let sparse = model::ensure(model::SPARSE)?;

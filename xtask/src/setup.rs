@@ -1,4 +1,5 @@
-//! Installs what a fresh machine lacks: the wasm target, npm packages, browsers, the clients that test the server.
+//! Installs what a fresh machine lacks: the wasm target, npm packages, browsers, the clients that
+//! test the server.
 
 use std::fs;
 use std::path::Path;
@@ -124,7 +125,8 @@ pub fn testers() -> Result<()> {
     Ok(())
 }
 
-/// Installs the bundlers and the package checkers into target/, so that the normal install stays light.
+/// Installs the bundlers and the package checkers into target/, so that the normal install stays
+/// light.
 pub fn bundlers() -> Result<()> {
     beside("bundlers")
 }

@@ -11,7 +11,8 @@ use crate::build;
 /// Number of crates that the table names. The others are one line.
 const LISTED: usize = 14;
 
-/// Prints the bytes of code of each crate, and the bytes of data, in the common and in the full build.
+/// Prints the bytes of code of each crate, and the bytes of data, in the common and in the full
+/// build.
 pub fn report() -> Result<()> {
     let read = |name| by_crate(&fs::read(build::named(name))?);
     let (common, common_data) = read("common-simd128")?;

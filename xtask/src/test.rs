@@ -1,4 +1,5 @@
-//! Runs every check: formatting, lints, types, native tests, wasm tests, and the package in Node and browsers.
+//! Runs every check: formatting, lints, types, native tests, wasm tests, and the package in Node
+//! and browsers.
 
 use std::path::PathBuf;
 
@@ -12,8 +13,9 @@ pub fn all() -> Result<()> {
     setup::wasm_target()?;
     setup::npm_packages()?;
     model::ensure(model::DEFAULT)?;
-    // Linking the wasm keeps one core busy for minutes, so the two run in parallel. One uses the release profile and the
-    // other the development profile, so they share no folder that cargo locks.
+    // Linking the wasm keeps one core busy for minutes, so the two run in parallel. One uses the
+    // release profile and the other the development profile, so they share no folder that cargo
+    // locks.
     let for_wasm = || {
         build::package()?;
         serve::demo_data()?;
@@ -70,7 +72,8 @@ fn both(one: impl FnOnce() -> Result<()> + Send, other: impl FnOnce() -> Result<
     })
 }
 
-/// Runs the library's own tests as wasm. Node 20 computes relaxed SIMD wrongly, so that build runs in a newer Node.
+/// Runs the library's own tests as wasm. Node 20 computes relaxed SIMD wrongly, so that build runs
+/// in a newer Node.
 fn wasm(features: &[&str]) -> Result<()> {
     let runner = std::env::current_exe()?;
     let runner = format!(
@@ -161,7 +164,8 @@ fn lint_typescript() -> Result<()> {
     run(&mut npm_script("check"))
 }
 
-/// Makes the API reference, for Rust and for JavaScript. A public item without documentation is an error.
+/// Makes the API reference, for Rust and for JavaScript. A public item without documentation is an
+/// error.
 pub fn reference() -> Result<()> {
     setup::npm_packages()?;
     setup::bundlers()?;
@@ -224,7 +228,8 @@ mod tests {
         );
     }
 
-    /// The Rust files of a folder that no other file declares as a module. Nothing compiles them, so their tests never run.
+    /// The Rust files of a folder that no other file declares as a module. Nothing compiles them,
+    /// so their tests never run.
     fn undeclared(folder: &Path) -> Vec<PathBuf> {
         let read = |path: PathBuf| fs::read_to_string(path).unwrap_or_default();
         let mut parents: String = ["lib.rs", "main.rs", "mod.rs"]

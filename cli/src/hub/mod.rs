@@ -129,8 +129,8 @@ impl Repository {
         }
     }
 
-    /// Lists the files of the commit, as far as they are known: without a network those of the cache. A
-    /// mirror that lists nothing gives none.
+    /// Lists the files of the commit, as far as they are known: without a network those of the
+    /// cache. A mirror that lists nothing gives none.
     pub fn list(&self) -> Result<Vec<Listed>> {
         match (&self.online, &self.folder) {
             (Some(online), _) => {

@@ -7,7 +7,9 @@ interface Env {
   MODELS: R2Bucket;
   VECTORS: Vectorize;
   DB: D1Database;
-  /** Takes messages that can never be indexed; those that fail too often get there by themselves. */
+  /**
+   * Takes messages that can never be indexed; those that fail too often get there by themselves.
+   */
   DEAD_LETTERS: Queue;
   /** Seconds before a second attempt; they double with each. */
   RETRY_SECONDS: number;
@@ -20,7 +22,10 @@ interface Document {
   metadata?: Record<string, VectorizeVectorMetadata>;
 }
 
-/** Entries of a document's sparse vector that are kept: each is a row of the database, the light ones add little. */
+/**
+ * Entries of a document's sparse vector that are kept: each is a row of the database, the light
+ * ones add little.
+ */
 const TERMS = 128;
 
 const loaded = new Map<string, Promise<Embedder>>();
@@ -110,7 +115,10 @@ async function bury(message: Message, flaw: string, env: Env): Promise<void> {
   }
 }
 
-/** The newest version of each document, unless a newer one is indexed: messages come in any order, and more than once. */
+/**
+ * The newest version of each document, unless a newer one is indexed: messages come in any order,
+ * and more than once.
+ */
 async function newest(
   messages: readonly Message<Document>[],
   { DB }: Env,

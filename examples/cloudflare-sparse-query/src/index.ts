@@ -1,4 +1,7 @@
-/** Sparse vectors of queries by an inference-free SPLADE model: a tokenizer and a table of weights, no transformer. */
+/**
+ * Sparse vectors of queries by an inference-free SPLADE model: a tokenizer and a table of weights,
+ * no transformer.
+ */
 
 import { type Embedder, load } from "gossamer-embed";
 import config from "../query/config.json.bin";

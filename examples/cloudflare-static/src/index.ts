@@ -1,4 +1,7 @@
-/** Dense vectors from a static table in the worker's bundle: a row lookup and a mean, no transformer. */
+/**
+ * Dense vectors from a static table in the worker's bundle: a row lookup and a mean, no
+ * transformer.
+ */
 
 import { type Embedder, load } from "gossamer-embed";
 import weights from "../model/model.safetensors.bin";

@@ -1,4 +1,7 @@
-/** The model inside the worker's bundle, which may have 64 MiB: nothing is fetched, and nothing can be missing. */
+/**
+ * The model inside the worker's bundle, which may have 64 MiB: nothing is fetched, and nothing can
+ * be missing.
+ */
 
 import pooling from "../models/minilm/1_Pooling/config.json.bin";
 import config from "../models/minilm/config.json.bin";
@@ -21,6 +24,7 @@ const files: Record<string, ArrayBuffer> = {
 };
 
 export default worker(() => ({
-  // An imported module stays for as long as the isolate. Moved out of it, the weights are dropped when they are in wasm.
+  // An imported module stays for as long as the isolate. Moved out of it, the weights are dropped
+  // when they are in wasm.
   minilm: (file) => (file === "model.safetensors" ? weights.transfer() : files[file]),
 }));

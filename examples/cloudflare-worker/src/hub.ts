@@ -1,4 +1,7 @@
-/** A model of the Hugging Face Hub, which is in the bucket or the KV namespace, in 8 bits, when it has been loaded once. */
+/**
+ * A model of the Hugging Face Hub, which is in the bucket or the KV namespace, in 8 bits, when it
+ * has been loaded once.
+ */
 
 import { type Handler, load, type ModelStore } from "gossamer-embed";
 import { kvStore, type Namespace } from "./kv.js";

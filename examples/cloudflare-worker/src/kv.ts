@@ -1,4 +1,6 @@
-/** Workers KV as a place to keep models: they come in values of 4 MiB, of the 25 that one may have. */
+/**
+ * Workers KV as a place to keep models: they come in values of 4 MiB, of the 25 that one may have.
+ */
 
 import type { ModelStore } from "gossamer-embed";
 

@@ -1,4 +1,7 @@
-/** What all ways have in common: requests of five APIs, keys, errors, and one load of a model for all requests of an isolate. */
+/**
+ * What all ways have in common: requests of five APIs, keys, errors, and one load of a model for
+ * all requests of an isolate.
+ */
 
 import { GossamerError, type HandlerOptions, type ModelSource, type Server, serve } from "gossamer-embed";
 
@@ -31,7 +34,8 @@ export function worker<Env extends object>(models: (env: Env) => Record<string, 
   return {
     async fetch(request: Request, env: Env & Keys, context: Lifetime): Promise<Response> {
       server ??= start(env);
-      // With the context, a model that this request has begun to load is loaded even if this one goes away: others wait for it.
+      // With the context, a model that this request has begun to load is loaded even if this one
+      // goes away: others wait for it.
       return server.fetch(request, env, context).catch(failed);
     },
   };

@@ -46,7 +46,10 @@ async function activate(): Promise<void> {
 
 let ready: Promise<Embedder> | undefined;
 
-/** The browser ends the worker when it is idle; the next request starts it, and loads the model, again. */
+/**
+ * The browser ends the worker when it is idle; the next request starts it, and loads the model,
+ * again.
+ */
 async function embed(request: Request): Promise<Response> {
   ready ??= start();
   try {

@@ -1,7 +1,9 @@
 import { load } from "gossamer-embed";
 import { useEffect, useState } from "react";
 
-/** Loads a model in a worker: `{ embedder }`, or `{ progress }` and `{ error }` until there is one. */
+/**
+ * Loads a model in a worker: `{ embedder }`, or `{ progress }` and `{ error }` until there is one.
+ */
 export function useEmbedder(source) {
   const [state, setState] = useState({ progress: 0 });
   useEffect(() => {

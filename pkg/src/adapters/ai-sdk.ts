@@ -1,4 +1,7 @@
-/** Vercel's AI SDK: an embedding model for `embed`, `embedMany` and providers' registries, and a model for `rerank`. */
+/**
+ * Vercel's AI SDK: an embedding model for `embed`, `embedMany` and providers' registries, and a
+ * model for `rerank`.
+ */
 
 import type { Embedder } from "../embedder.js";
 import {
@@ -172,8 +175,8 @@ export interface GossamerRerankingModel<Version extends "v3" | "v4" = "v4"> {
 }
 
 /**
- * A reranking model for the AI SDK. The options are those of `rerank`, and the version of the SDK's interface: `"v4"` of `ai`
- * 7 by default, `"v3"` of 6.
+ * A reranking model for the AI SDK. The options are those of `rerank`, and the version of the SDK's
+ * interface: `"v4"` of `ai` 7 by default, `"v3"` of 6.
  *
  * ```ts
  * const { ranking } = await rerank({ model: rerankingModel(reranker), query, documents, topN: 5 });

@@ -1,6 +1,6 @@
 /**
- * LangChain.js: an `EmbeddingsInterface`, for vector stores, retrievers and whatever else takes embeddings; and a
- * `BaseDocumentCompressor`, which reranks what a retriever found.
+ * LangChain.js: an `EmbeddingsInterface`, for vector stores, retrievers and whatever else takes
+ * embeddings; and a `BaseDocumentCompressor`, which reranks what a retriever found.
  */
 
 import type { Embedder } from "../embedder.js";
@@ -49,8 +49,9 @@ export interface RankedDocument {
 }
 
 /**
- * A document compressor for LangChain.js: documents by how well they answer the query, the best first, each with its score as
- * `metadata.relevanceScore`. The options are those of `rerank`: `topK` is the most documents that are kept.
+ * A document compressor for LangChain.js: documents by how well they answer the query, the best
+ * first, each with its score as `metadata.relevanceScore`. The options are those of `rerank`:
+ * `topK` is the most documents that are kept.
  *
  * ```ts
  * const retriever = new ContextualCompressionRetriever({

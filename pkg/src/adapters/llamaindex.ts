@@ -1,6 +1,6 @@
 /**
- * LlamaIndex.TS: a `BaseEmbedding`, for `Settings.embedModel`, indices and ingestion pipelines; and a
- * `BaseNodePostprocessor`, which reranks what a retriever found.
+ * LlamaIndex.TS: a `BaseEmbedding`, for `Settings.embedModel`, indices and ingestion pipelines; and
+ * a `BaseNodePostprocessor`, which reranks what a retriever found.
  */
 
 import type { BaseEmbedding } from "@llamaindex/core/embeddings";
@@ -56,8 +56,9 @@ export function llamaIndexEmbedding(
 }
 
 /**
- * A postprocessor of nodes for LlamaIndex.TS: nodes by how well they answer the query, the best first, with its scores. The
- * options are those of `rerank`: `topK` is the most nodes that are kept.
+ * A postprocessor of nodes for LlamaIndex.TS: nodes by how well they answer the query, the best
+ * first, with its scores. The options are those of `rerank`: `topK` is the most nodes that are
+ * kept.
  *
  * ```ts
  * index.asQueryEngine({ nodePostprocessors: [llamaIndexReranker(reranker, { topK: 5 })] });

@@ -145,7 +145,9 @@ export class HubFolder implements LoadCache {
     return new Snapshot(wanted, folder, commit, listing, listing ?? (await keptHashes(hashes)), quantized);
   }
 
-  /** A model and an adapter of another place: the files of each are kept as those of a model are. */
+  /**
+   * A model and an adapter of another place: the files of each are kept as those of a model are.
+   */
   async #both(wanted: Wanted, place: Adapted, other: Source): Promise<Visit> {
     const part = (place: Source) => this.visit({ ...wanted, place, isPart: true });
     const visits = await Promise.all([part(place.base), part(other)]);

@@ -229,7 +229,10 @@ class Kept implements Visit {
     this.#wanted = wanted;
   }
 
-  /** A page that has the full build, cached too, need not download the common one for the next visit. */
+  /**
+   * A page that has the full build, cached too, need not download the common one for the next
+   * visit.
+   */
   get full(): boolean {
     return this.#entry.full === true;
   }

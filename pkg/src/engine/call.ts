@@ -12,8 +12,8 @@ import type {
 } from "../types.js";
 
 /**
- * What each call answers with. Chunks are four numbers each: start, end, first token, end token. Scores are rows of one
- * number for each label.
+ * What each call answers with. Chunks are four numbers each: start, end, first token, end token.
+ * Scores are rows of one number for each label.
  */
 export interface Results {
   encode: Data<Encoded | EncodedWhole>;
@@ -81,7 +81,10 @@ const FIELDS: Partial<Record<keyof Results, string>> = {
   rerank: "documents",
 };
 
-/** A call's inputs, where there are several that could be done apart. Whether they make sense is for wasm to say. */
+/**
+ * A call's inputs, where there are several that could be done apart. Whether they make sense is for
+ * wasm to say.
+ */
 export function severalInputs({
   name,
   inputs,

@@ -1,6 +1,6 @@
 /**
- * A source whose files are requested before they are asked for, so that the requests need not wait for
- * the WebAssembly module, nor for each other.
+ * A source whose files are requested before they are asked for, so that the requests need not wait
+ * for the WebAssembly module, nor for each other.
  */
 
 import { onAbort } from "../abort.js";

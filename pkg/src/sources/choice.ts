@@ -16,9 +16,9 @@ const HALVES = [
 ];
 
 /**
- * Files in 8 bits, the most exact first. With a scale for each channel signed and unsigned codes lose
- * equally little; with one for a whole tensor unsigned ones, which have a zero point, lose a third of
- * what signed ones lose. Also looked for where a place lists nothing.
+ * Files in 8 bits, the most exact first. With a scale for each channel signed and unsigned codes
+ * lose equally little; with one for a whole tensor unsigned ones, which have a zero point, lose a
+ * third of what signed ones lose. Also looked for where a place lists nothing.
  */
 export const EIGHTHS = [
   "model.int8.safetensors",
@@ -50,8 +50,8 @@ const USUAL = [
 const WORTHWHILE = 0.8;
 
 /**
- * The weight files to try, one after the other if one is refused. `undefined` leaves it to the loader
- * to find the usual file.
+ * The weight files to try, one after the other if one is refused. `undefined` leaves it to the
+ * loader to find the usual file.
  */
 export function choices(
   listing: Listing,

@@ -156,8 +156,8 @@ pub fn start_sparse<B: Backend>(
 }
 
 /// `/embed_all`: `{ inputs, … }` → the hidden states of each input's tokens, not normalised. For a
-/// model for late interaction, its token vectors; `prompt_name` says whether the inputs are a `query`
-/// or a `document`. `filled`: an empty text is an error, as on the wire.
+/// model for late interaction, its token vectors; `prompt_name` says whether the inputs are a
+/// `query` or a `document`. `filled`: an empty text is an error, as on the wire.
 pub fn start_all<B: Backend>(
     embedder: &Embedder<B>,
     mut body: Body,

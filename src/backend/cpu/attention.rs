@@ -56,8 +56,8 @@ pub fn attention(
     let sequences = offsets.len().saturating_sub(1);
     let steps = tokens.saturating_mul(longest).saturating_mul(2 * width);
     let count = threads.for_work(steps);
-    // With fewer sequences and heads than threads need, several threads share the queries of a head,
-    // and each packs its keys and values.
+    // With fewer sequences and heads than threads need, several threads share the queries of a
+    // head, and each packs its keys and values.
     let pairs = sequences * heads.kv_count;
     let shares = if count > 1 && pairs < count * 2 {
         (count * 2).div_ceil(pairs.max(1))

@@ -1,9 +1,9 @@
 //! A fork-join: the helpers of a thread, which work off the parts of an operation with it.
 //!
-//! The calling thread opens a job, claims parts itself until none is left, closes the job, and waits
-//! for the helpers that are still inside. A helper that wakes up late does not join any more, so
-//! nobody waits for it. Operations follow each other within microseconds. So a helper spins for a
-//! while before it sleeps.
+//! The calling thread opens a job, claims parts itself until none is left, closes the job, and
+//! waits for the helpers that are still inside. A helper that wakes up late does not join any more,
+//! so nobody waits for it. Operations follow each other within microseconds. So a helper spins for
+//! a while before it sleeps.
 
 use core::any::Any;
 use core::hint::spin_loop;
@@ -176,7 +176,8 @@ impl Shared {
         }
     }
 
-    /// Waits for a job other than the last one, and joins it. `None` means that the helper is to end.
+    /// Waits for a job other than the last one, and joins it. `None` means that the helper is to
+    /// end.
     fn join(&self, last: &mut u64) -> Option<*const Job<'static>> {
         let mut spins = 0;
         loop {

@@ -1,9 +1,9 @@
-//! Attention that compares contents with positions (He et al. 2021): what the vectors of distances add
-//! to the scores of one head.
+//! Attention that compares contents with positions (He et al. 2021): what the vectors of distances
+//! add to the scores of one head.
 //!
 //! Only the rows that distances in this sequence have are packed, as panels for [`for_each_tile`].
-//! Products of all keys and the rows' queries are computed once for a head; those of queries and the
-//! rows' keys for each tile of queries.
+//! Products of all keys and the rows' queries are computed once for a head; those of queries and
+//! the rows' keys for each tile of queries.
 
 use core::ops::Range;
 

@@ -31,14 +31,15 @@ const LIMIT: f32 = 127.0;
 /// Rows × panels of a tile of kernels that scale apart. Its eight vectors of sums fit the registers
 /// together with weights and activations.
 const CELLS: usize = 4;
-/// Groups whose integer sums are stored before they are scaled, in the relaxed SIMD kernels of wasm.
+/// Groups whose integer sums are stored before they are scaled, in the relaxed SIMD kernels of
+/// wasm.
 ///
 /// V8 keeps integer sums in registers only in a loop that has no other values, so the scaling is a
 /// loop of its own, after several groups. They are few, so that the processor overlaps the scaling
 /// with the next groups' products. With three, the six groups of a row of 384, a common width, are
 /// two loops of the same length: 1 % faster in V8 than with four. The other kernels scale at once:
-/// V8 keeps the sums of baseline SIMD in registers anyway, and Firefox takes a third longer with the
-/// separate loop.
+/// V8 keeps the sums of baseline SIMD in registers anyway, and Firefox takes a third longer with
+/// the separate loop.
 const PENDING_GROUPS: usize = 3;
 
 /// Integer sums of a tile that are not yet scaled, `[group][row][panel]`.

@@ -1,5 +1,5 @@
-//! `MaxSim` (Khattab & Zaharia 2020): for each vector of a query the largest product with a vector of
-//! the document, and the sum of these.
+//! `MaxSim` (Khattab & Zaharia 2020): for each vector of a query the largest product with a vector
+//! of the document, and the sum of these.
 //!
 //! Every product is one sequential sum, so a score's bits depend on its two texts only, and are the
 //! same in every engine.
@@ -30,8 +30,8 @@ pub fn max_sim(query: &[f32], document: &[f32], width: usize) -> Result<f32> {
 }
 
 /// Calls `done` with the dot products of each row of `rows` and the eight rows of `others` from the
-/// one of the next number on, `done(row, other, products)`. The last row of `others` stands for rows
-/// beyond it.
+/// one of the next number on, `done(row, other, products)`. The last row of `others` stands for
+/// rows beyond it.
 #[inline(always)]
 fn for_each_product(
     rows: &[f32],

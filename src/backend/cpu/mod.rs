@@ -704,8 +704,8 @@ impl Cpu {
         }
     }
 
-    /// Calls `sums(rows, first column, pending, out)` for all strips of all rows, in blocks of rows,
-    /// and passes the results to `done`.
+    /// Calls `sums(rows, first column, pending, out)` for all strips of all rows, in blocks of
+    /// rows, and passes the results to `done`.
     fn each_strip(
         &self,
         division: &Division,

@@ -58,8 +58,8 @@ impl<'a, T> Disjoint<'a, T> {
     #[expect(clippy::mut_from_ref, reason = "see Safety")]
     pub unsafe fn part(&self, range: Range<usize>) -> &mut [T] {
         assert!(range.start <= range.end && range.end <= self.len);
-        // SAFETY: The range is within the slice, which is borrowed for as long as `self` is, and the
-        // caller has no other reference to its elements.
+        // SAFETY: The range is within the slice, which is borrowed for as long as `self` is, and
+        // the caller has no other reference to its elements.
         unsafe { core::slice::from_raw_parts_mut(self.values.add(range.start), range.len()) }
     }
 }

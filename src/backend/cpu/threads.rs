@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::crew::Crew;
 use super::parts::{Claims, Disjoint};
 
-/// Steps of work (multiplications, or elements of a cheap operation times [`ELEMENT`]) below which an
-/// operation stays in its thread: to share them would take longer. Tests share everything.
+/// Steps of work (multiplications, or elements of a cheap operation times [`ELEMENT`]) below which
+/// an operation stays in its thread: to share them would take longer. Tests share everything.
 const LEAST: usize = if cfg!(test) { 1 } else { 1 << 17 };
 /// Steps of work that an element of an operation without products is taken for.
 pub const ELEMENT: usize = 16;
@@ -23,8 +23,8 @@ const MOST: usize = 256;
 /// The threads of one or several [`Cpu`](super::Cpu)s. Clones are the same threads, which end with
 /// the last clone.
 ///
-/// An operation uses all threads where nothing else runs. Operations that run at the same time share
-/// them, so that no more threads work than there are.
+/// An operation uses all threads where nothing else runs. Operations that run at the same time
+/// share them, so that no more threads work than there are.
 #[derive(Clone, Debug, Default)]
 pub struct Threads {
     /// None for a single thread.

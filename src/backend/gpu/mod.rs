@@ -425,8 +425,8 @@ impl Compute for Gpu {
         Ok(out)
     }
 
-    /// The sum of all experts of all tokens, with factor 0 for those that a token does not take. Which
-    /// these are is known on the GPU only, and asking it would stop the pass.
+    /// The sum of all experts of all tokens, with factor 0 for those that a token does not take.
+    /// Which these are is known on the GPU only, and asking it would stop the pass.
     fn experts(
         &self,
         x: &GpuTensor,
@@ -622,8 +622,8 @@ impl Compute for Gpu {
     }
 }
 
-/// Tiles of the attention kernel: first query, end of its sequence, start of its sequence, and end of
-/// the sequence's keys.
+/// Tiles of the attention kernel: first query, end of its sequence, start of its sequence, and end
+/// of the sequence's keys.
 fn query_tiles(offsets: &[usize], keys: Option<&[usize]>) -> Vec<[u32; 4]> {
     let tiles = offsets.windows(2).enumerate().flat_map(|(sequence, pair)| {
         let end = keys.map_or(pair[1], |keys| pair[1].min(pair[0] + keys[sequence]));

@@ -1,4 +1,5 @@
-//! Reading of JSON configuration files, with errors that name the field, what it holds and what works.
+//! Reading of JSON configuration files, with errors that name the field, what it holds and what
+//! works.
 
 use serde_json::{Map, Value};
 
@@ -182,7 +183,8 @@ impl Config {
     pub fn buckets(&self, field: &str, default: usize, max_distance: usize) -> Result<usize> {
         const MOST: usize = 1 << 12;
         let buckets = self.size_or(field, default, MOST)?;
-        // A quarter of them are exact distances, which must be some, and fewer than there are distances.
+        // A quarter of them are exact distances, which must be some, and fewer than there are
+        // distances.
         if buckets.is_multiple_of(4) && buckets / 4 < max_distance {
             Ok(buckets)
         } else {
@@ -217,8 +219,8 @@ impl Config {
     }
 }
 
-/// Parses JSON as Python writes it: a byte-order mark is skipped, and NaN, Infinity and -Infinity are read as strings,
-/// which no field that Gossamer uses accepts.
+/// Parses JSON as Python writes it: a byte-order mark is skipped, and NaN, Infinity and -Infinity
+/// are read as strings, which no field that Gossamer uses accepts.
 pub fn json(bytes: &[u8]) -> serde_json::Result<Value> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     serde_json::from_slice(bytes).or_else(|error| match quote_numbers(bytes) {

@@ -1,4 +1,5 @@
-//! DistilBERT (Sanh et al. 2019): BERT of half the layers, without token types, under names of its own.
+//! DistilBERT (Sanh et al. 2019): BERT of half the layers, without token types, under names of its
+//! own.
 
 use super::{
     ClassifierNames, Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, MlmNames, Names, NormNames,

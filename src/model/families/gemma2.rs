@@ -1,5 +1,5 @@
-//! Gemma 2 (Gemma Team 2024), of bge-multilingual-gemma2: Gemma 3's decoder without norms of heads, with one base of
-//! rotary positions, a window in every other layer, and bounded scores.
+//! Gemma 2 (Gemma Team 2024), of bge-multilingual-gemma2: Gemma 3's decoder without norms of heads,
+//! with one base of rotary positions, a window in every other layer, and bounded scores.
 
 use super::{Family, MOST_LAYERS, MOST_ROWS, Names, always, gemma3, mistral};
 use crate::error::Result;

@@ -1,5 +1,5 @@
-//! Gemma 3's text model (Gemma Team 2025), of EmbeddingGemma: a decoder turned encoder, with norms before and after each
-//! block, scaled embeddings, and local attention in five of six layers.
+//! Gemma 3's text model (Gemma Team 2025), of EmbeddingGemma: a decoder turned encoder, with norms
+//! before and after each block, scaled embeddings, and local attention in five of six layers.
 
 use super::{Family, MOST_LAYERS, MOST_ROWS, Names, NormNames, always, mistral, qwen3};
 use crate::backend::{Mask, NormKind};

@@ -1,6 +1,7 @@
-//! Alibaba's GTE encoders (Zhang et al. 2024, mGTE), which their own files call `new`: BERT with rotary
-//! positions and GeGLU, whose second half is the gate. gte-base-en-v1.5, gte-multilingual-base,
-//! snowflake-arctic-embed-m-v2.0, opensearch-neural-sparse-encoding-doc-v3-gte.
+//! Alibaba's GTE encoders (Zhang et al. 2024, mGTE), which their own files call `new`: BERT with
+//! rotary positions and GeGLU, whose second half is the gate. gte-base-en-v1.5,
+//! gte-multilingual-base, snowflake-arctic-embed-m-v2.0,
+//! opensearch-neural-sparse-encoding-doc-v3-gte.
 
 use super::{
     BERT_HEADS, ClassifierNames, Family, MOST_ROWS, MlmNames, Names, NormNames, OwnModule, always,

@@ -1,6 +1,6 @@
-//! JinaBERT (Günther et al. 2023, jina-embeddings-v2): BERT with ALiBi in place of positions, and a gated feed-forward
-//! block. The models for code and for two languages have norms of queries and keys besides, and the residual of
-//! attention twice.
+//! JinaBERT (Günther et al. 2023, jina-embeddings-v2): BERT with ALiBi in place of positions, and a
+//! gated feed-forward block. The models for code and for two languages have norms of queries and
+//! keys besides, and the residual of attention twice.
 
 use super::{Family, Names, NormNames, bert};
 use crate::backend::{Activation, Gate};

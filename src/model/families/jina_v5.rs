@@ -1,5 +1,6 @@
-//! jina-embeddings-v5-text (2026): Qwen3's decoder (small) or `EuroBERT`'s encoder (nano), with a `LoRA` adapter for each
-//! of several tasks, in folders of their own. One is merged into the weights as the model is loaded.
+//! jina-embeddings-v5-text (2026): Qwen3's decoder (small) or `EuroBERT`'s encoder (nano), with a
+//! `LoRA` adapter for each of several tasks, in folders of their own. One is merged into the
+//! weights as the model is loaded.
 
 use super::{Family, OwnModule, eurobert, qwen3};
 use crate::model::families::config::Config;

@@ -1,5 +1,5 @@
-//! Mistral (Jiang et al. 2023): a decoder with rotary positions, grouped queries, SwiGLU and RMSNorm; e5-mistral reads
-//! the last token's state.
+//! Mistral (Jiang et al. 2023): a decoder with rotary positions, grouped queries, SwiGLU and
+//! RMSNorm; e5-mistral reads the last token's state.
 
 use serde_json::Value;
 
@@ -73,8 +73,8 @@ fn spec(config: &Config) -> Result<Spec> {
     decoder(config, vec![layer; count])
 }
 
-/// Who sees whom in a decoder: those before it, or with `is_causal: false`, as in transformers 5.2 and later, all. A window
-/// then reaches as far to each side.
+/// Who sees whom in a decoder: those before it, or with `is_causal: false`, as in transformers 5.2
+/// and later, all. A window then reaches as far to each side.
 pub fn mask(config: &Config, window: Option<usize>) -> Result<Mask> {
     Ok(if is_causal(config)? {
         causal(window)
@@ -92,7 +92,8 @@ pub fn no_other_direction(config: &Config) -> Result<()> {
     config.only("use_bidirectional_attention", &[false.into()])
 }
 
-/// Whether `is_causal` leaves a decoder causal. For transformers null is false for texts with padding, and true without.
+/// Whether `is_causal` leaves a decoder causal. For transformers null is false for texts with
+/// padding, and true without.
 pub fn is_causal(config: &Config) -> Result<bool> {
     if config.is_null("is_causal") {
         return Err(config.wrong("is_causal", "true or false"));

@@ -42,7 +42,8 @@ pub struct Family {
     pub is: fn(&Config) -> bool,
     /// Prefixes that its tensor names may carry.
     pub prefixes: &'static [&'static str],
-    /// What names of tensors that have no effect on vectors begin with, after the prefix: heads for training.
+    /// What names of tensors that have no effect on vectors begin with, after the prefix: heads for
+    /// training.
     pub unused: &'static [&'static str],
     /// Code of a model's own (`auto_map`) that its `spec` describes: file and class.
     pub code: &'static [&'static str],
@@ -79,8 +80,8 @@ pub enum OwnModule {
     LastToken,
 }
 
-/// Tensor names, without prefix. A "module" has a `.weight` and may have a `.bias`; a layer's names follow `layer` with
-/// `{}` replaced by its index.
+/// Tensor names, without prefix. A "module" has a `.weight` and may have a `.bias`; a layer's names
+/// follow `layer` with `{}` replaced by its index.
 pub struct Names {
     /// Table of word embeddings.
     pub word_embeddings: &'static str,
@@ -123,8 +124,8 @@ pub struct Names {
     pub final_norm: Option<&'static str>,
     /// Module: projection of the states after it, where the `Spec` has one.
     pub projection: &'static str,
-    /// Whether this is the spelling of saved models, where each matrix of the experts and adapters is
-    /// a tensor of its own, and weights with adapters have the usual names.
+    /// Whether this is the spelling of saved models, where each matrix of the experts and adapters
+    /// is a tensor of its own, and weights with adapters have the usual names.
     pub is_saved: bool,
 }
 
@@ -137,8 +138,8 @@ pub struct RelativeNames {
     pub norm: &'static str,
 }
 
-/// Tensor names of the experts of a layer. Those of the two products have no `.weight`, and hold all
-/// experts, one after the other: `[experts · intermediate, hidden]`. The second is transposed.
+/// Tensor names of the experts of a layer. Those of the two products have no `.weight`, and hold
+/// all experts, one after the other: `[experts · intermediate, hidden]`. The second is transposed.
 #[derive(Clone, Copy)]
 pub struct ExpertNames {
     /// Module: gives a logit for each expert, without a bias.
@@ -151,7 +152,8 @@ pub struct ExpertNames {
     pub bias: &'static str,
 }
 
-/// Norms around one block of a layer, as modules of the layer: x ← after(x + branch(block(before(x)))).
+/// Norms around one block of a layer, as modules of the layer: x ← after(x +
+/// branch(block(before(x)))).
 #[derive(Clone, Copy)]
 pub struct NormNames {
     /// Of the block's input.
@@ -208,8 +210,9 @@ pub struct MlmNames {
     pub activation: Option<Activation>,
 }
 
-/// Tensor names of a head for sequence classification, and how it works: a token's state, or the mean of all, goes through a
-/// dense layer with an activation and a norm, where there are these, and a product that gives a number for each label.
+/// Tensor names of a head for sequence classification, and how it works: a token's state, or the
+/// mean of all, goes through a dense layer with an activation and a norm, where there are these,
+/// and a product that gives a number for each label.
 #[derive(Clone, Copy)]
 pub struct ClassifierNames {
     /// Which state.
@@ -224,9 +227,11 @@ pub struct ClassifierNames {
     pub output: &'static str,
 }
 
-/// How the authors of a family's rerankers put a question to the decoder. Its next token is the answer.
+/// How the authors of a family's rerankers put a question to the decoder. Its next token is the
+/// answer.
 pub struct Judge {
-    /// The question in pieces that are tokenised one by one. `{query}`, `{document}` and `{prompt}` stand for the texts.
+    /// The question in pieces that are tokenised one by one. `{query}`, `{document}` and `{prompt}`
+    /// stand for the texts.
     pub question: &'static [&'static str],
     /// The piece that takes the place of the one with the query if there is a prompt.
     pub prompted: &'static str,
@@ -277,7 +282,8 @@ fn last_token(_: &Config) -> Result<Pooling> {
     Ok(Pooling::LastToken)
 }
 
-/// The heads that BERT and its relatives are trained with, and their pooler, whose output is not the last layer's.
+/// The heads that BERT and its relatives are trained with, and their pooler, whose output is not
+/// the last layer's.
 const BERT_HEADS: &[&str] = &[
     "pooler.",
     "cls.predictions.",
@@ -360,8 +366,8 @@ pub fn is_causal(config: &Config) -> Result<bool> {
     mistral::is_causal(config)
 }
 
-/// Refuses what makes an encoder attend as a decoder does. transformers obeys `is_causal: true` for texts without padding
-/// only.
+/// Refuses what makes an encoder attend as a decoder does. transformers obeys `is_causal: true` for
+/// texts without padding only.
 fn encoder(config: &Config) -> Result<()> {
     for field in ["is_decoder", "add_cross_attention", "is_causal"] {
         config.only(field, &[false.into()])?;
@@ -383,7 +389,8 @@ fn heads(config: &Config, width: &str, count: &str) -> Result<Heads> {
     })
 }
 
-/// Heads of a decoder: their size may be a field of its own, and several may share a key and value head.
+/// Heads of a decoder: their size may be a field of its own, and several may share a key and value
+/// head.
 fn decoder_heads(config: &Config) -> Result<Heads> {
     let count = config.size("num_attention_heads", MOST_WIDTH)?;
     let kv_count = config.size_or("num_key_value_heads", count, MOST_WIDTH)?;

@@ -1,5 +1,5 @@
-//! ModernBERT (Warner et al. 2024): rotary positions, GeGLU, no biases, and attention that is global in every third
-//! layer and local in the others.
+//! ModernBERT (Warner et al. 2024): rotary positions, GeGLU, no biases, and attention that is
+//! global in every third layer and local in the others.
 
 use super::{
     ClassifierNames, Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, MlmNames, Names, NormNames,

@@ -1,4 +1,5 @@
-//! MPNet (Song et al. 2020): BERT with RoBERTa's positions, and T5's relative bias shared by all layers.
+//! MPNet (Song et al. 2020): BERT with RoBERTa's positions, and T5's relative bias shared by all
+//! layers.
 
 use super::{
     BERT_HEADS, ClassifierNames, Family, Names, NormNames, OwnModule, always, bert, roberta,

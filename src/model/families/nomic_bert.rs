@@ -1,7 +1,9 @@
-//! NomicBERT (Nussbaum et al. 2024): BERT with rotary positions, SwiGLU and no biases but the norms'.
+//! NomicBERT (Nussbaum et al. 2024): BERT with rotary positions, SwiGLU and no biases but the
+//! norms'.
 //!
-//! Its own config is in GPT-2's spelling; transformers 5 writes BERT's, and other tensor names. nomic-embed-text-v2-moe
-//! (Nussbaum et al. 2025) has biases, GELU without a gate, and experts in every other layer.
+//! Its own config is in GPT-2's spelling; transformers 5 writes BERT's, and other tensor names.
+//! nomic-embed-text-v2-moe (Nussbaum et al. 2025) has biases, GELU without a gate, and experts in
+//! every other layer.
 
 use super::{
     BERT_HEADS, ClassifierNames, ExpertNames, Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names,

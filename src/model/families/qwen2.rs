@@ -1,6 +1,6 @@
 //! Qwen2 (Yang et al. 2024), of the mxbai-rerank-v2 models too: Mistral's decoder with biases of
-//! queries, keys and values. The code of the gte-Qwen2 models, which `stella_en_1.5B_v5` has too, is
-//! the same with attention in both directions.
+//! queries, keys and values. The code of the gte-Qwen2 models, which `stella_en_1.5B_v5` has too,
+//! is the same with attention in both directions.
 
 use super::{Family, Judge, always, mistral, qwen3};
 use crate::backend::Mask;

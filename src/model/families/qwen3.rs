@@ -1,5 +1,6 @@
-//! Qwen3 (Yang et al. 2025), of the Qwen3-Embedding and Qwen3-Reranker models: Mistral's decoder with norms of each query and
-//! key head. voyage-4-nano and the pplx-embed models attend in both directions.
+//! Qwen3 (Yang et al. 2025), of the Qwen3-Embedding and Qwen3-Reranker models: Mistral's decoder
+//! with norms of each query and key head. voyage-4-nano and the pplx-embed models attend in both
+//! directions.
 
 use super::{Family, Judge, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names, always, mistral};
 use crate::backend::Mask;
@@ -34,7 +35,8 @@ const NAMES: Names = Names {
     ..mistral::NAMES
 };
 
-/// Voyage's embedders (voyage-4-nano): attention in both directions, and a projection of each token's state.
+/// Voyage's embedders (voyage-4-nano): attention in both directions, and a projection of each
+/// token's state.
 pub const PROJECTED: Family = Family {
     name: "qwen3_bidirectional",
     model_types: &["qwen3"],

@@ -1,5 +1,6 @@
-//! RoBERTa (Liu et al. 2019), XLM-RoBERTa (Conneau et al. 2019) and CamemBERT: BERT with positions that begin after the
-//! padding token's id, and a head for masked-language modelling of other names.
+//! RoBERTa (Liu et al. 2019), XLM-RoBERTa (Conneau et al. 2019) and CamemBERT: BERT with positions
+//! that begin after the padding token's id, and a head for masked-language modelling of other
+//! names.
 
 use super::{BERT_HEADS, ClassifierNames, Family, MlmNames, OwnModule, always, bert};
 use crate::backend::Activation;

@@ -1,5 +1,5 @@
-//! T5's encoder (Raffel et al. 2020), of sentence-t5 and GTR: RMSNorm before each block, a relative bias in place of
-//! positions, no biases, and scores that are not scaled.
+//! T5's encoder (Raffel et al. 2020), of sentence-t5 and GTR: RMSNorm before each block, a relative
+//! bias in place of positions, no biases, and scores that are not scaled.
 
 use super::{
     Family, MOST_LAYERS, MOST_ROWS, MOST_WIDTH, Names, NormNames, OwnModule, always, bounded,

@@ -1,5 +1,6 @@
-//! Jina's XLM-RoBERTa (Sturua et al. 2024, jina-embeddings-v3): other tensor names, rotary positions in place of learned
-//! ones, and in jina-embeddings-v3 adapters of low rank, a set for each of several tasks.
+//! Jina's XLM-RoBERTa (Sturua et al. 2024, jina-embeddings-v3): other tensor names, rotary
+//! positions in place of learned ones, and in jina-embeddings-v3 adapters of low rank, a set for
+//! each of several tasks.
 
 use super::{
     BERT_HEADS, ClassifierNames, Family, MOST_ROWS, MOST_WIDTH, Names, NormNames, OwnModule, bert,

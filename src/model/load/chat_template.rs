@@ -1,9 +1,9 @@
 //! Renders the chat templates of rerankers that are decoders, for a query and a document.
 //!
-//! Templates are written in Jinja. The subset that rerankers use is implemented: `set`, `if`, `for`,
-//! and expressions over messages, which have a role and a content. The contents are unknown when the
-//! template is rendered, so the result has places for them. A template that examines a content, or
-//! uses anything else of Jinja, is an error that names it.
+//! Templates are written in Jinja. The subset that rerankers use is implemented: `set`, `if`,
+//! `for`, and expressions over messages, which have a role and a content. The contents are unknown
+//! when the template is rendered, so the result has places for them. A template that examines a
+//! content, or uses anything else of Jinja, is an error that names it.
 
 use std::collections::BTreeMap;
 

@@ -212,8 +212,8 @@ impl<B: Backend> Checkpoint<B> {
         stream.push(bytes, &mut filler)
     }
 
-    /// Starts to read weight file number `index` at `path`, or goes on with an ONNX file in the file
-    /// beside it at `path`.
+    /// Starts to read weight file number `index` at `path`, or goes on with an ONNX file in the
+    /// file beside it at `path`.
     pub fn begin(&mut self, index: usize, path: &str) -> Result<Reading> {
         let Some(mut reading) = self.unfinished.take() else {
             return Reading::new(index, path);

@@ -15,9 +15,9 @@ const HALVES: [&str; 5] = [
     "onnx/model_O4.onnx",
 ];
 
-/// Files in 8 bits, the most exact first. With a scale for each channel signed and unsigned codes lose
-/// equally little; with one for a whole tensor unsigned ones, which have a zero point, lose a third of
-/// what signed ones lose.
+/// Files in 8 bits, the most exact first. With a scale for each channel signed and unsigned codes
+/// lose equally little; with one for a whole tensor unsigned ones, which have a zero point, lose a
+/// third of what signed ones lose.
 const EIGHTHS: [&str; 9] = [
     "model.int8.safetensors",
     "model.q8.safetensors",
@@ -39,8 +39,8 @@ const SMALL_GGUF: [&str; 11] = [
     "q8_0", "f16", "bf16", "q6_k", "q5_k", "q5_1", "q5_0", "f32", "q4_k", "q4_1", "q4_0",
 ];
 
-/// A file in fewer bits is taken if it has less than this part, in tenths, of the bytes of the usual
-/// one.
+/// A file in fewer bits is taken if it has less than this part, in tenths, of the bytes of the
+/// usual one.
 const WORTHWHILE: u64 = 8;
 
 /// A file of a repository: its path, and its size in bytes where that is known.

@@ -8,7 +8,8 @@ pub enum Download {
     /// The smallest one that loses nothing: in 16 bits, unless the dtype is f32.
     #[default]
     Auto,
-    /// One in 8 bits, if there is any. Vectors are less exact: `docs/measurements.md` says by how much.
+    /// One in 8 bits, if there is any. Vectors are less exact: `docs/measurements.md` says by how
+    /// much.
     Small,
 }
 

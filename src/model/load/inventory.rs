@@ -46,7 +46,8 @@ pub enum Target {
     Plain(PlainTensor),
     /// One of the tensors of a static table.
     Table(TableTensor),
-    /// One of the tensors of a quantised matrix: its index in [`Inventory::quantized`], and its role.
+    /// One of the tensors of a quantised matrix: its index in [`Inventory::quantized`], and its
+    /// role.
     Component(usize, Role),
 }
 

@@ -142,7 +142,8 @@ impl LateModules {
 
 /// The metadata of Stanford's checkpoints.
 fn metadata(files: &Files, encoder: &Encoder) -> Result<Config> {
-    // Stanford's code fills queries up with masks in place of the padding, and gives no types of tokens.
+    // Stanford's code fills queries up with masks in place of the padding, and gives no types of
+    // tokens.
     if !matches!(encoder.family, "bert" | "electra" | "xlm_roberta_flash") {
         return Err(Error::UnsupportedModel(format!(
             "the model is a checkpoint of Stanford's ColBERT over {}, and only those over BERT, ELECTRA and Jina's XLM-RoBERTa are supported; save it with PyLate",
@@ -369,7 +370,8 @@ impl Reader<'_> {
         settings.map_or_else(|| Config::parse(MODEL_SETTINGS, b"{}"), Ok)
     }
 
-    /// The rules of queries. Those that are filled up beyond what the transformer takes are refused.
+    /// The rules of queries. Those that are filled up beyond what the transformer takes are
+    /// refused.
     fn query(
         &self,
         limit: usize,

@@ -230,9 +230,9 @@ impl LayoutBuilder {
         self.stacked(file, &one, input, bias, precision)
     }
 
-    /// Adds a head for sequence classification in the encoder's file: its dense layer, its norm, and
-    /// its output, for states that `pooling` makes. All are f32 whatever the model's dtype: they are
-    /// small, and scores come straight from them.
+    /// Adds a head for sequence classification in the encoder's file: its dense layer, its norm,
+    /// and its output, for states that `pooling` makes. All are f32 whatever the model's dtype:
+    /// they are small, and scores come straight from them.
     pub fn classifier(
         &mut self,
         file: usize,
@@ -646,8 +646,8 @@ impl EncoderBuilder<'_> {
         }
     }
 
-    /// The adapters of a module, if the model has some: of a linear one, `[out, in]`, or of a table,
-    /// `[rows, width]`.
+    /// The adapters of a module, if the model has some: of a linear one, `[out, in]`, or of a
+    /// table, `[rows, width]`.
     fn adapters(
         &mut self,
         module: &str,

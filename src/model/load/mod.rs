@@ -3,11 +3,12 @@
 //! [`loader`] is the state machine that the caller drives, one [`step`] after the other. First it
 //! reads the small files: `discovery` knows which there are, `stated` writes the caller's options
 //! into them, `plan` reads them with the help of `pipeline` (modules), `tokenizers`, `heads`,
-//! `scoring` (rerankers, with `chat_template`), `static_files`, `quantization` and [`kind`] (what is refused), and `layout_builder` lays out the
-//! weights. Then `streaming` reads the weight files: `matching` finds the tensors in a file,
-//! `inventory` records them, and `store` stores their rows (`table` does both for static tables),
-//! all for `checkpoint`. `finish` makes the model. [`save`] writes it back. [`choice`] says which of a
-//! repository's weight files to take. An adapter ([`lora`]) is read before all, and merged by `store`.
+//! `scoring` (rerankers, with `chat_template`), `static_files`, `quantization` and [`kind`] (what
+//! is refused), and `layout_builder` lays out the weights. Then `streaming` reads the weight files:
+//! `matching` finds the tensors in a file, `inventory` records them, and `store` stores their rows
+//! (`table` does both for static tables), all for `checkpoint`. `finish` makes the model. [`save`]
+//! writes it back. [`choice`] says which of a repository's weight files to take. An adapter
+//! ([`lora`]) is read before all, and merged by `store`.
 
 mod arrival;
 mod chat_template;

@@ -296,8 +296,8 @@ impl Planner<'_> {
         }
         let sentence = self.sentence(entry, rest.is_some(), late.is_some())?;
         config.override_by(&sentence.config)?;
-        // The modules of a model that scores pairs, or compares vectors of tokens, say nothing about
-        // vectors of texts.
+        // The modules of a model that scores pairs, or compares vectors of tokens, say nothing
+        // about vectors of texts.
         if (self.is_cross_encoder || late.is_some()) && asked_for_vectors {
             self.has_modules = false;
         }
@@ -664,8 +664,8 @@ impl Planner<'_> {
         scoring::classifier(&mut self.layout, own, config, settings.as_ref())
     }
 
-    /// The projection of a late-interaction model. Its texts have a tokenizer, a limit of tokens, and
-    /// may be lower-cased.
+    /// The projection of a late-interaction model. Its texts have a tokenizer, a limit of tokens,
+    /// and may be lower-cased.
     fn late(
         &mut self,
         late: &LateModules,
@@ -683,8 +683,8 @@ impl Planner<'_> {
         late.projection(&mut self.layout, self.files, &encoder, tokenizer, limit)
     }
 
-    /// A table of static embeddings and the modules after it, which are those of model2vec if `rest`
-    /// is `None`.
+    /// A table of static embeddings and the modules after it, which are those of model2vec if
+    /// `rest` is `None`.
     fn static_table(
         &mut self,
         name: String,

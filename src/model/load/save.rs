@@ -1,8 +1,8 @@
 //! Saves a loaded model as a folder that loads without being quantised again, so that its vectors
 //! are the same bits.
 //!
-//! Weights are safetensors. Quantised matrices are written in [`own_grid`], those of a model in q6 in
-//! [`levels`], static tables as they are held. Unquantised tensors are f32.
+//! Weights are safetensors. Quantised matrices are written in [`own_grid`], those of a model in q6
+//! in [`levels`], static tables as they are held. Unquantised tensors are f32.
 //!
 //! The bytes of a file are made on demand, from any offset, from the packed weights: saving takes
 //! no memory for them.
@@ -40,8 +40,8 @@ struct Contents {
 
 impl Model<Either> {
     /// As [`Model::read_saved`], also where only a GPU stores the weights: the matrices that these
-    /// bytes come from are copied to host memory. The file keeps the last copy, since the next bytes
-    /// mostly come from the same matrix.
+    /// bytes come from are copied to host memory. The file keeps the last copy, since the next
+    /// bytes mostly come from the same matrix.
     pub async fn fetch_saved(
         &self,
         file: &SavedFile,

@@ -29,8 +29,8 @@ const DECODERS: &str = "rerankers that are decoders";
 /// The most labels of a head.
 const MOST_LABELS: usize = 1 << 16;
 
-/// Lays out the head for sequence classification. `sentence` is `config_sentence_transformers.json`,
-/// where the model has modules.
+/// Lays out the head for sequence classification. `sentence` is
+/// `config_sentence_transformers.json`, where the model has modules.
 pub(super) fn classifier(
     layout: &mut LayoutBuilder,
     (file, family, spec): (usize, &Family, &Spec),
@@ -146,8 +146,8 @@ fn labels(config: &Config) -> Result<Vec<String>> {
     all.ok_or_else(wrong)
 }
 
-/// What makes scores of logits: as sentence-transformers 6 saves it, as 4 and 5 did, as older versions did, or else what
-/// is usual: a sigmoid for one label.
+/// What makes scores of logits: as sentence-transformers 6 saves it, as 4 and 5 did, as older
+/// versions did, or else what is usual: a sigmoid for one label.
 pub(super) fn activation(
     config: &Config,
     sentence: Option<&Config>,
@@ -190,7 +190,8 @@ pub(super) fn activation(
     }))
 }
 
-/// The chat template of a module, if it has one: a file of its own, or a field of the tokenizer's settings.
+/// The chat template of a module, if it has one: a file of its own, or a field of the tokenizer's
+/// settings.
 fn template(files: &Files, entry: &ModuleEntry) -> Result<Option<String>> {
     let path = entry.file(CHAT_TEMPLATE);
     if let Some(bytes) = files.bytes(&path) {
@@ -211,7 +212,8 @@ fn template(files: &Files, entry: &ModuleEntry) -> Result<Option<String>> {
     Ok(text.and_then(Value::as_str).map(str::to_owned))
 }
 
-/// What a chat template makes of a query and a document. An error says why it makes nothing of them.
+/// What a chat template makes of a query and a document. An error says why it makes nothing of
+/// them.
 fn read(
     template: &str,
     files: &Files,
@@ -353,8 +355,8 @@ impl Asked {
     }
 }
 
-/// Whether a model without modules.json has a chat template that is made for a query and a document: it says so by these
-/// roles, and by nothing else.
+/// Whether a model without modules.json has a chat template that is made for a query and a
+/// document: it says so by these roles, and by nothing else.
 pub(super) fn asks(files: &Files, entry: &ModuleEntry) -> Result<bool> {
     let Some(template) = template(files, entry)? else {
         return Ok(false);
@@ -368,8 +370,8 @@ pub(super) fn asks(files: &Files, entry: &ModuleEntry) -> Result<bool> {
     Ok(names("query") && names("document") && read(&template, files, entry, &sentence)?.is_ok())
 }
 
-/// Refuses a tokenizer that makes no pairs, or pairs that the model does not take. The answer is how many tokens a pair of
-/// empty texts has.
+/// Refuses a tokenizer that makes no pairs, or pairs that the model does not take. The answer is
+/// how many tokens a pair of empty texts has.
 pub(super) fn check_pairs(tokenizer: &Tokenizer, spec: &Spec) -> Result<usize> {
     if let Some(question) = tokenizer.question() {
         return tokenizer.question_tokens(question);

@@ -40,8 +40,8 @@ pub struct Sentence {
 }
 
 impl Sentence {
-    /// Reads the file. Settings that would change vectors and are not implemented are refused; `late`
-    /// is whether those of late interaction are read elsewhere.
+    /// Reads the file. Settings that would change vectors and are not implemented are refused;
+    /// `late` is whether those of late interaction are read elsewhere.
     pub fn read(config: &Config, late: bool) -> Result<Self> {
         // These have no effect on vectors: where files are, in which dtype numbers are held, how
         // attention is computed, and outputs that nothing reads.

@@ -149,7 +149,8 @@ fn set_scores(files: &mut Files, options: &LoadOptions, mut stated: Stated) -> R
 }
 
 /// Writes the most tokens of a document into the files of a late-interaction model, and returns
-/// true; false for other models. `first` is its transformer, `rest` what modules.json lists after it.
+/// true; false for other models. `first` is its transformer, `rest` what modules.json lists after
+/// it.
 fn state_late(
     files: &mut Files,
     first: &ModuleEntry,

@@ -1,10 +1,11 @@
 //! The files of static embeddings.
 //!
-//! A repository with modules.json is read as sentence-transformers reads it: its `StaticEmbedding` takes tokenizer.json as it
-//! is, its truncation included, adds no special tokens, and averages the vectors of all tokens. Without modules.json, a model
-//! of model2vec's is read as model2vec 0.10 reads it: unknown tokens are left out of the mean, and texts are cut to 512 tokens
-//! (`max_length` in config.json), after they have been cut to as many times the median length of a vocabulary entry. So
-//! are 8-bit integers without weights, which sentence-transformers cannot load.
+//! A repository with modules.json is read as sentence-transformers reads it: its `StaticEmbedding`
+//! takes tokenizer.json as it is, its truncation included, adds no special tokens, and averages the
+//! vectors of all tokens. Without modules.json, a model of model2vec's is read as model2vec 0.10
+//! reads it: unknown tokens are left out of the mean, and texts are cut to 512 tokens (`max_length`
+//! in config.json), after they have been cut to as many times the median length of a vocabulary
+//! entry. So are 8-bit integers without weights, which sentence-transformers cannot load.
 
 use serde_json::Value;
 
@@ -41,7 +42,8 @@ pub fn normalizes(files: &Files) -> Result<bool> {
     }
 }
 
-/// Completes a route with what its table turned out to be. Returns whether texts are tokenised by model2vec's rules.
+/// Completes a route with what its table turned out to be. Returns whether texts are tokenised by
+/// model2vec's rules.
 pub fn finish(route: &mut Route, tables: &[FinishedTable], has_modules: bool) -> Result<bool> {
     let Body::Static(embedding) = &mut route.body else {
         return Ok(false);

@@ -22,8 +22,8 @@ pub struct Store<B: Backend> {
     pub picked: Vec<Vec<f32>>,
     /// Columns of the matrix of which the last ones are still to come.
     columns: Vec<f32>,
-    /// Sum of the hashes of all matrices that were parts of stacks. Each is that of the tensor which
-    /// a saved model has for the matrix.
+    /// Sum of the hashes of all matrices that were parts of stacks. Each is that of the tensor
+    /// which a saved model has for the matrix.
     pub stacks: u64,
     /// Hash of the matrix of a stack of which the last rows are still to come.
     hash: Fingerprint,

@@ -107,8 +107,8 @@ impl<B: Backend> Streaming<B> {
     fn absent(&mut self, path: &str) -> Result<()> {
         self.missing.get_or_insert_with(|| path.to_owned());
         let (file, _) = self.plan.streamed[self.done];
-        // Nothing can be read instead of a shard, whatever its name: its index would be the same. Nor
-        // can anything be read instead of a file beside an ONNX file.
+        // Nothing can be read instead of a shard, whatever its name: its index would be the same.
+        // Nor can anything be read instead of a file beside an ONNX file.
         let checkpoint = &self.plan.checkpoint;
         if checkpoint.has_shards(file) || checkpoint.goes_on() {
             return Err(self.missing());

@@ -1,6 +1,6 @@
 //! The tensors of a static table: sentence-transformers' `StaticEmbedding` (`embedding.weight`),
-//! model2vec's own (`embeddings`), and model2vec's `mapping` and `weights` of a quantised vocabulary.
-//! Their shapes are in no config, so they are checked against the tokenizer.
+//! model2vec's own (`embeddings`), and model2vec's `mapping` and `weights` of a quantised
+//! vocabulary. Their shapes are in no config, so they are checked against the tokenizer.
 
 use crate::backend::WeightDtype;
 use crate::error::{Error, Result};
@@ -13,8 +13,8 @@ use crate::weights::{TensorInfo, check_finite, invalid};
 
 /// The vectors, in each spelling.
 pub const VECTORS: [&str; 2] = ["embedding.weight", "embeddings"];
-/// What follows the name of the vectors in that of the scales, one for each row of integers. Only tables that we saved have
-/// scales.
+/// What follows the name of the vectors in that of the scales, one for each row of integers. Only
+/// tables that we saved have scales.
 pub const SCALES: &str = "_scale";
 /// The row of each token.
 pub const MAPPING: &str = "mapping";

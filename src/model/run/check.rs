@@ -23,8 +23,8 @@ const TEXTS: [&str; 2] = [
 const MEDIUM: usize = 24;
 
 impl Model<Either> {
-    /// Compares the vectors of fixed texts with those that the CPU computes. The CPU gets weights that
-    /// only the GPU stores one matrix at a time.
+    /// Compares the vectors of fixed texts with those that the CPU computes. The CPU gets weights
+    /// that only the GPU stores one matrix at a time.
     pub async fn check(&self) -> Result<()> {
         self.backend().check_loaded()?;
         let Some(gpu) = self.backend().device() else {

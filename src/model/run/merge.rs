@@ -4,9 +4,9 @@
 use crate::backend::cpu;
 use crate::error::{Result, room};
 
-/// Groups the rows of `data` after the first `kept` by Ward's hierarchical clustering of their cosine
-/// distances, and replaces each group by its mean. There is a group for every `factor` rows, at
-/// least one. The means are not normalised. Groups are in the order of their first rows.
+/// Groups the rows of `data` after the first `kept` by Ward's hierarchical clustering of their
+/// cosine distances, and replaces each group by its mean. There is a group for every `factor` rows,
+/// at least one. The means are not normalised. Groups are in the order of their first rows.
 ///
 /// Rows have length 1 and `width` numbers. Memory grows with the square of their number.
 pub fn merge(data: &[f32], width: usize, factor: usize, kept: usize) -> Result<Vec<f32>> {
@@ -45,8 +45,8 @@ struct Merge {
     distance: f64,
 }
 
-/// The merges of Ward's method by chains of nearest neighbours (Müllner 2011), in ascending order of
-/// distance. They are those of `scipy.cluster.hierarchy.linkage`.
+/// The merges of Ward's method by chains of nearest neighbours (Müllner 2011), in ascending order
+/// of distance. They are those of `scipy.cluster.hierarchy.linkage`.
 fn merges(rows: &[f32], width: usize) -> Result<Vec<Merge>> {
     let n = rows.len() / width;
     // The distance of every pair, below the diagonal.

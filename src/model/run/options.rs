@@ -34,8 +34,8 @@ macro_rules! options {
             /// A sentence that says what the texts are for. It is put before each input in the form
             /// that the model was trained with.
             pub instruction: Option<String>,
-            /// `query`, `document`, or another task of the model: selects that route of a model with
-            /// a router or with adapters, and the prompt of that name if the model has one.
+            /// `query`, `document`, or another task of the model: selects that route of a model
+            /// with a router or with adapters, and the prompt of that name if the model has one.
             pub task: Option<String>,
             /// Whether inputs that are too long are cut off (the default) or are an error.
             pub truncate: Option<bool>,
@@ -68,8 +68,8 @@ options! {
         dimensions: Option<u64>,
         /// Format of the vectors' components.
         output: OutputDtype,
-        /// The pooling mode that the caller expects. It is an error if the model has another one: how a model pools is an
-        /// option of loading.
+        /// The pooling mode that the caller expects. It is an error if the model has another one:
+        /// how a model pools is an option of loading.
         pooling: Option<String>,
     }
 }
@@ -95,10 +95,11 @@ options! {
         /// Whether vectors are scaled to length 1. By default those of a head for late interaction
         /// are, unless the model's files say otherwise, and states are not.
         normalize: Option<bool>,
-        /// Keeps one vector for so many of a document's tokens: similar vectors are replaced by their
-        /// mean. The first vector stays. The default is 1, which keeps all.
+        /// Keeps one vector for so many of a document's tokens: similar vectors are replaced by
+        /// their mean. The first vector stays. The default is 1, which keeps all.
         pool_factor: Option<usize>,
-        /// Format of the vectors' components: floats, or 8-bit integers with a scale for each vector.
+        /// Format of the vectors' components: floats, or 8-bit integers with a scale for each
+        /// vector.
         output: OutputDtype,
     }
 }
@@ -128,8 +129,8 @@ options! {
 /// How to score pairs of texts.
 #[derive(Clone, Debug, Default)]
 pub struct ScoreOptions {
-    /// What makes scores of the model's logits; by default what its files say, or else a sigmoid for one label and nothing
-    /// for several.
+    /// What makes scores of the model's logits; by default what its files say, or else a sigmoid
+    /// for one label and nothing for several.
     pub activation: Option<ScoreActivation>,
     /// Name of one of the model's prompts, which goes before the first text of a pair.
     pub prompt_name: Option<String>,

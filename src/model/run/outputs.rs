@@ -212,8 +212,8 @@ pub struct Ranked {
 }
 
 impl ScoreBatch {
-    /// The inputs by the score of their first label, the highest first, `top_k` at most. Of equal scores the one that
-    /// comes first in the list is first.
+    /// The inputs by the score of their first label, the highest first, `top_k` at most. Of equal
+    /// scores the one that comes first in the list is first.
     pub fn ranked(&self, top_k: Option<usize>) -> Vec<Ranked> {
         let scores = self.scores.iter().step_by(self.labels.max(1)).enumerate();
         let mut ranked: Vec<Ranked> = scores

@@ -17,8 +17,8 @@ pub struct Requested {
     pub sparse: Option<SparseRequest>,
     pub tokens: Option<TokenRequest>,
     pub scores: Option<ScoreRequest>,
-    /// If the first input is a query, and each of the others gets the score of its token vectors with
-    /// those of the query: how the score is made.
+    /// If the first input is a query, and each of the others gets the score of its token vectors
+    /// with those of the query: how the score is made.
     pub ranking: Option<Measure>,
 }
 

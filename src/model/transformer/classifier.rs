@@ -1,4 +1,5 @@
-//! The head of a reranker (a cross-encoder): the states of a pair's tokens → a number for each label.
+//! The head of a reranker (a cross-encoder): the states of a pair's tokens → a number for each
+//! label.
 
 use crate::model::transformer::heads::DenseHead;
 
@@ -34,7 +35,8 @@ impl ScoreActivation {
         }
     }
 
-    /// Makes scores of the logits of one sequence; through f64, so that engines and platforms agree on the f32.
+    /// Makes scores of the logits of one sequence; through f64, so that engines and platforms agree
+    /// on the f32.
     #[expect(clippy::cast_possible_truncation, reason = "f32s in, f32s out")]
     pub(in crate::model) fn apply(self, logits: &mut [f32]) {
         match self {

@@ -74,16 +74,16 @@ pub enum SparseHead {
         splade: Splade,
     },
     /// BGE-M3's lexical weights (Chen et al. 2024): the weight of a token's vocabulary entry is the
-    /// `ReLU` of a linear function of the token's state. If a token occurs several times, its largest
-    /// weight counts.
+    /// `ReLU` of a linear function of the token's state. If a token occurs several times, its
+    /// largest weight counts.
     Lexical {
         /// `[1, hidden]`
         linear: Linear,
         /// Special tokens, which get no weight.
         dropped: Vec<u32>,
     },
-    /// A sparse autoencoder of a dense vector (CSR, Wen et al. 2025): `relu(encoder · (x − center) +
-    /// bias)`, of which the largest are kept.
+    /// A sparse autoencoder of a dense vector (CSR, Wen et al. 2025):
+    /// `relu(encoder · (x − center) + bias)`, of which the largest are kept.
     Autoencoder {
         /// Gives the dense vector.
         dense: DenseHead,

@@ -229,8 +229,8 @@ pub struct WantedTensor {
     pub slot: Slot,
     /// The matrix to use if the file lacks this tensor (tied weights).
     pub tied: Option<MatrixId>,
-    /// The name that a saved model has for it, if that is another one. For a [`Slot::Stack`] it is what
-    /// its matrices' names begin with.
+    /// The name that a saved model has for it, if that is another one. For a [`Slot::Stack`] it is
+    /// what its matrices' names begin with.
     pub saved: Option<String>,
 }
 
@@ -284,8 +284,8 @@ pub enum Precision {
     /// these matrices cost as much cosine as 4 bits in the feed-forward blocks, which have twice as
     /// many weights.
     Sensitive,
-    /// As `Sensitive`, for a table of embeddings. A file in q6 has fewer bits of it, since errors of
-    /// a row are of one token alone and do not add up over layers.
+    /// As `Sensitive`, for a table of embeddings. A file in q6 has fewer bits of it, since errors
+    /// of a row are of one token alone and do not add up over layers.
     Table,
     /// The dtype of the model.
     Usual,
@@ -305,10 +305,10 @@ impl Precision {
         }
     }
 
-    /// Bits of a weight in a file in q6, if they are codes. Measured with all-MiniLM-L6-v2 as 1 − cosine
-    /// to f32, when one kind of matrix alone has so many bits: 0.0004 for 5 bits in the table; for 6 bits
-    /// 0.0006 in the second products, 0.0012 in the first ones, and 0.0015 in attention, which has a third
-    /// of the weights.
+    /// Bits of a weight in a file in q6, if they are codes. Measured with all-MiniLM-L6-v2 as 1 −
+    /// cosine to f32, when one kind of matrix alone has so many bits: 0.0004 for 5 bits in the
+    /// table; for 6 bits 0.0006 in the second products, 0.0012 in the first ones, and 0.0015 in
+    /// attention, which has a third of the weights.
     pub fn bits(self) -> Option<usize> {
         match self {
             Self::Full => None,
@@ -350,8 +350,8 @@ pub struct Layout {
     pub matrices: Vec<MatrixShape>,
     /// Length of each vector.
     pub vectors: Vec<usize>,
-    /// Number of token ids that must have a vector, of each static table. Its shape is known once the
-    /// header of its file is.
+    /// Number of token ids that must have a vector, of each static table. Its shape is known once
+    /// the header of its file is.
     pub tables: Vec<usize>,
     /// The tensors that fill them, by name.
     pub wanted: Vec<WantedTensor>,

@@ -139,8 +139,8 @@ impl Relative {
 }
 
 impl Disentangled {
-    /// For sequences of up to `longest` tokens, the rows of the table from the first that any distance
-    /// has, and for each distance the index of its row among these.
+    /// For sequences of up to `longest` tokens, the rows of the table from the first that any
+    /// distance has, and for each distance the index of its row among these.
     pub fn distances(self, longest: usize) -> (Range<u32>, Distances) {
         let reach = i32::try_from(longest.saturating_sub(1)).unwrap_or(i32::MAX);
         let rows: Vec<u32> = (-reach..=reach)
@@ -155,8 +155,8 @@ impl Disentangled {
         (first..last + 1, distances)
     }
 
-    /// The row of a query `distance` tokens after the key. Half of a direction's rows have one distance
-    /// each, the others grow logarithmically.
+    /// The row of a query `distance` tokens after the key. Half of a direction's rows have one
+    /// distance each, the others grow logarithmically.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,

@@ -113,8 +113,8 @@ pub enum RopeScaling {
         /// Above 0.
         factor: f64,
     },
-    /// Llama 3.1's: frequencies of long wavelengths are divided by `factor`, those of short ones are
-    /// kept, and those between are interpolated.
+    /// Llama 3.1's: frequencies of long wavelengths are divided by `factor`, those of short ones
+    /// are kept, and those between are interpolated.
     Llama3 {
         /// Above 0.
         factor: f64,
@@ -224,9 +224,9 @@ pub enum Relative {
     Alibi,
 }
 
-/// Disentangled attention (He et al. 2021). Each distance, or range of distances, has a vector, of which
-/// a layer makes a query and a key as it does of tokens. A score is the product of query and key, and
-/// what these and those of the distance between them add.
+/// Disentangled attention (He et al. 2021). Each distance, or range of distances, has a vector, of
+/// which a layer makes a query and a key as it does of tokens. A score is the product of query and
+/// key, and what these and those of the distance between them add.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Disentangled {
     /// Half of the rows of the table of vectors.

@@ -1,7 +1,8 @@
-//! Static embeddings: a table with a vector for each token, whose mean is the vector of a text. There is no transformer.
+//! Static embeddings: a table with a vector for each token, whose mean is the vector of a text.
+//! There is no transformer.
 //!
-//! Tables stay in host memory, row by row, also where a GPU computes other models: adding up a few rows is less work than
-//! sending their numbers.
+//! Tables stay in host memory, row by row, also where a GPU computes other models: adding up a few
+//! rows is less work than sending their numbers.
 
 use half::f16;
 
@@ -210,8 +211,8 @@ impl StaticTable {
         }
     }
 
-    /// Writes the mean of the vectors of some tokens to `out`; zeros if there are none. The caller has checked the ids
-    /// against the size of the vocabulary.
+    /// Writes the mean of the vectors of some tokens to `out`; zeros if there are none. The caller
+    /// has checked the ids against the size of the vocabulary.
     pub fn mean(&self, ids: &[u32], dropped: Option<u32>, out: &mut [f32]) {
         out.fill(0.0);
         let mut count = 0u32;

@@ -38,7 +38,8 @@ impl Decoder for Affine {
     }
 }
 
-/// [`Layout::bits`](super::Layout::bits) of codes that are elements of 8 bits in the shape of the matrix.
+/// [`Layout::bits`](super::Layout::bits) of codes that are elements of 8 bits in the shape of the
+/// matrix.
 pub fn element_bits(matrix: &QuantizedMatrix, codes: &Component) -> Option<usize> {
     (codes.shape == [matrix.rows, matrix.columns]).then_some(8)
 }
@@ -48,7 +49,8 @@ pub fn unpack_elements(dtype: Dtype) -> Unpack {
     Box::new(move |codes, _, out| dtype.decode(codes, out))
 }
 
-/// [`Layout::decoder`](super::Layout::decoder) of codes that are elements of 8 bits, with scales and perhaps zero points.
+/// [`Layout::decoder`](super::Layout::decoder) of codes that are elements of 8 bits, with scales
+/// and perhaps zero points.
 pub fn element_decoder(matrix: &QuantizedMatrix) -> Result<RowDecoder> {
     let (codes, _) = matrix.needed(Role::Codes)?;
     let dtype = Dtype::from_name(&codes.dtype);

@@ -1,4 +1,5 @@
-//! compressed-tensors (vLLM, llm-compressor): `pack-quantized`, `int-quantized` and `float-quantized`.
+//! compressed-tensors (vLLM, llm-compressor): `pack-quantized`, `int-quantized` and
+//! `float-quantized`.
 
 use serde_json::Value;
 

@@ -9,7 +9,8 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// `rows` by `columns` numbers for a matrix of `height` by `width`; `None` if they do not divide it.
+    /// `rows` by `columns` numbers for a matrix of `height` by `width`; `None` if they do not
+    /// divide it.
     pub fn new(
         values: Vec<f32>,
         rows: usize,
@@ -20,7 +21,8 @@ impl Grid {
         if rows == 0 || columns == 0 || values.len() != rows * columns {
             return None;
         }
-        // The size of a group is a power of two, or divides the length. The last group may be shorter.
+        // The size of a group is a power of two, or divides the length. The last group may be
+        // shorter.
         let size = |count: usize, length: usize| {
             let mut powers = (0..20).map(|power| 1usize << power);
             let power = powers.find(|size| length.div_ceil(*size) == count);

@@ -7,7 +7,8 @@ use crate::error::{Error, Result, zeroed};
 use crate::weights::TensorInfo;
 use crate::weights::dtype::Dtype;
 
-/// The most bytes of a component that may be larger than its matrix: a table of values or a description.
+/// The most bytes of a component that may be larger than its matrix: a table of values or a
+/// description.
 const MAX_TABLE_BYTES: usize = 1 << 16;
 
 /// One row of a matrix.
@@ -198,7 +199,8 @@ impl QuantizedMatrix {
             tensor.bytes.extend_from_slice(bytes);
         }
         if self.decoder.is_none() {
-            // A decoder needs no more than the shape of the codes, which may still be in another shard.
+            // A decoder needs no more than the shape of the codes, which may still be in another
+            // shard.
             let ready = |tensor: &Arriving| match tensor.role {
                 Role::Codes => tensor.component.is_some(),
                 _ => tensor.is_complete(),

@@ -1,10 +1,11 @@
-//! Matrices that a checkpoint stores in 2 to 8 bits, in the layouts of the libraries that people quantise with. One matrix
-//! is several tensors: codes, scales, zero points, and so on.
+//! Matrices that a checkpoint stores in 2 to 8 bits, in the layouts of the libraries that people
+//! quantise with. One matrix is several tensors: codes, scales, zero points, and so on.
 //!
-//! Each library is one file of this folder: the names of its tensors, the check of its codes, and its decoder. Adding one
-//! takes such a file and its line in `LIBRARIES`. A layout is recognised by the names of its tensors, and the number of
-//! bits and the group size by their shapes. [`QuantizedMatrix`] keeps tensors as they are stored until everything that a row
-//! needs has arrived; then it hands out rows in f32, one at a time.
+//! Each library is one file of this folder: the names of its tensors, the check of its codes, and
+//! its decoder. Adding one takes such a file and its line in `LIBRARIES`. A layout is recognised by
+//! the names of its tensors, and the number of bits and the group size by their shapes.
+//! [`QuantizedMatrix`] keeps tensors as they are stored until everything that a row needs has
+//! arrived; then it hands out rows in f32, one at a time.
 //!
 //! | layout | codes | value |
 //! |---|---|---|
@@ -42,8 +43,8 @@ use crate::error::Result;
 use crate::full::{self, IS_FULL};
 use crate::weights::TensorInfo;
 
-/// All libraries whose layouts are read. The common build reads none of them. [`own_grid`] and [`levels`] are not
-/// among them: only the models that we save have them.
+/// All libraries whose layouts are read. The common build reads none of them. [`own_grid`] and
+/// [`levels`] are not among them: only the models that we save have them.
 static LIBRARIES: &[&Library] = if IS_FULL {
     &[
         &mlx::LIBRARY,
@@ -59,8 +60,8 @@ static LIBRARIES: &[&Library] = if IS_FULL {
     &[]
 };
 
-/// The endings of the names of scales, by which the common build recognises the layouts that it does not read. Every layout
-/// needs a tensor with one of them.
+/// The endings of the names of scales, by which the common build recognises the layouts that it
+/// does not read. Every layout needs a tensor with one of them.
 const SCALES: [&str; 7] = [
     ".scales",
     ".weight_scale",
@@ -83,8 +84,8 @@ pub struct Library {
     pub name: &'static str,
     /// Its `quant_method` in config.json. MLX has none.
     pub method: Option<&'static str>,
-    /// Checks `quantization_config`, if there are variants that the layouts do not cover. The error says what is wrong
-    /// with it.
+    /// Checks `quantization_config`, if there are variants that the layouts do not cover. The error
+    /// says what is wrong with it.
     pub check: Option<ConfigCheck>,
     /// How it stores a matrix; the first layout that fits is taken.
     pub layouts: &'static [Layout],
@@ -122,12 +123,13 @@ impl RowDecoder {
 
 /// Turns codes into values.
 pub trait Decoder: Send + Sync {
-    /// Decodes row number `row` into `out`. `codes` are the bytes of that row, or those of the whole matrix if the layout
-    /// [needs all codes](Layout::needs_all_codes).
+    /// Decodes row number `row` into `out`. `codes` are the bytes of that row, or those of the
+    /// whole matrix if the layout [needs all codes](Layout::needs_all_codes).
     fn decode(&self, codes: &[u8], row: usize, out: &mut [f32]);
 }
 
-/// How a tensor of a matrix is named: what follows the module's name, what the tensor is, and whether it must be there.
+/// How a tensor of a matrix is named: what follows the module's name, what the tensor is, and
+/// whether it must be there.
 pub type TensorName = (&'static str, Role, bool);
 
 /// What a tensor is to its matrix.
@@ -165,8 +167,8 @@ pub struct Quantization {
 }
 
 impl Quantization {
-    /// Reads `quantization_config`; `own_grid` says whether we saved the model. The error says what cannot be read, and
-    /// what to do.
+    /// Reads `quantization_config`; `own_grid` says whether we saved the model. The error says what
+    /// cannot be read, and what to do.
     pub fn read(config: Option<&Value>, own_grid: bool) -> Result<Self, String> {
         if let (Some(config), false) = (config, own_grid) {
             let method = config.get("quant_method").and_then(Value::as_str);
@@ -200,7 +202,8 @@ pub fn need_libraries() -> Result<()> {
     full::need("what reads weights that other libraries have quantised")
 }
 
-/// Errors in the common build if a file has tensors of a quantised matrix that only the full build reads.
+/// Errors in the common build if a file has tensors of a quantised matrix that only the full build
+/// reads.
 pub fn check_names(quantization: &Quantization, tensors: &[TensorInfo]) -> Result<()> {
     let is_scales = |tensor: &TensorInfo| SCALES.iter().any(|ending| tensor.name.ends_with(ending));
     if IS_FULL || quantization.own_grid || !tensors.iter().any(is_scales) {
@@ -224,14 +227,15 @@ fn one_of(config: &Value, field: &str, values: &[&str]) -> Result<(), String> {
 
 /// The tensors of one matrix in a checkpoint.
 pub struct Found<T> {
-    /// The layouts that have these tensors, with their libraries; the shape of the codes tells them apart.
+    /// The layouts that have these tensors, with their libraries; the shape of the codes tells them
+    /// apart.
     candidates: Vec<(&'static Library, &'static Layout)>,
     /// The role of each tensor, and where [`find`]'s caller has it.
     pub components: Vec<(Role, T)>,
 }
 
-/// Finds the tensors of the matrix that is called `name` where it is not quantised. `at` returns the place of a tensor, if
-/// the checkpoint has it.
+/// Finds the tensors of the matrix that is called `name` where it is not quantised. `at` returns
+/// the place of a tensor, if the checkpoint has it.
 pub fn find<T>(
     name: &str,
     quantization: &Quantization,

@@ -1,9 +1,10 @@
-//! Our own grid, which saved models have: how `model::load::save` writes a matrix, and how it is read again.
+//! Our own grid, which saved models have: how `model::load::save` writes a matrix, and how it is
+//! read again.
 //!
-//! Rows are cut into groups of [`GROUP`] and rotated (`backend::cpu::rotation`); each group has one scale and symmetric codes
-//! of 8 or 4 bits. The tensors are those of compressed-tensors, 8 bits as `int-quantized` and 4 as `pack-quantized`. Its
-//! `transform_config` says that weights are rotated: online Hadamard transforms of 64 at the inputs of linear modules, and at
-//! the outputs of tables.
+//! Rows are cut into groups of [`GROUP`] and rotated (`backend::cpu::rotation`); each group has one
+//! scale and symmetric codes of 8 or 4 bits. The tensors are those of compressed-tensors, 8 bits as
+//! `int-quantized` and 4 as `pack-quantized`. Its `transform_config` says that weights are rotated:
+//! online Hadamard transforms of 64 at the inputs of linear modules, and at the outputs of tables.
 
 use serde_json::{Map, Value, json};
 

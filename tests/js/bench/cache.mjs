@@ -1,6 +1,6 @@
 /**
- * Time from `load` to the first vector of all-MiniLM-L6-v2 from a Hub on the same machine, and again in a new page or process,
- * from the cache: in Chromium, Firefox and Node.
+ * Time from `load` to the first vector of all-MiniLM-L6-v2 from a Hub on the same machine, and
+ * again in a new page or process, from the cache: in Chromium, Firefox and Node.
  */
 
 import { mkdtemp, rm } from "node:fs/promises";

@@ -1,6 +1,6 @@
 /**
- * Time per text of this package and of transformers.js, both with 8-bit weights, by turns in one page of one Chromium; then of
- * onnxruntime itself, natively.
+ * Time per text of this package and of transformers.js, both with 8-bit weights, by turns in one
+ * page of one Chromium; then of onnxruntime itself, natively.
  */
 
 import { run } from "../support/child.mjs";

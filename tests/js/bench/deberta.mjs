@@ -1,6 +1,7 @@
 /**
- * Tokens a second of mxbai-rerank-base-v1's shapes (DeBERTa-v3 base) against BERT of the same size, side by side in one thread of
- * this runtime: what attention that compares contents with positions costs. Two of the twelve layers, random weights.
+ * Tokens a second of mxbai-rerank-base-v1's shapes (DeBERTa-v3 base) against BERT of the same size,
+ * side by side in one thread of this runtime: what attention that compares contents with positions
+ * costs. Two of the twelve layers, random weights.
  */
 
 import { readFile } from "node:fs/promises";

@@ -1,6 +1,7 @@
 /**
- * An edge worker in Cloudflare's runtime: memory under load, and CPU time from a cold isolate. CPU time and resident memory are
- * those of the whole runtime, the simulator of R2 in it included: what only reading from it costs stands beside them.
+ * An edge worker in Cloudflare's runtime: memory under load, and CPU time from a cold isolate. CPU
+ * time and resident memory are those of the whole runtime, the simulator of R2 in it included: what
+ * only reading from it costs stands beside them.
  */
 
 import { readdir, readFile } from "node:fs/promises";
@@ -41,7 +42,10 @@ async function save() {
 
 const runtime = async () => (await run("pgrep", ["-P", String(process.pid), "workerd"])).stdout.trim();
 
-/** CPU time of the runtime so far, in milliseconds: of all threads, and of the one that runs JavaScript. */
+/**
+ * CPU time of the runtime so far, in milliseconds: of all threads, and of the one that runs
+ * JavaScript.
+ */
 async function cpuTime() {
   const pid = await runtime();
   const tasks = await readdir(`/proc/${pid}/task`);
@@ -106,7 +110,10 @@ async function coldStart() {
   });
 }
 
-/** CPU time of a worker that is a tokenizer and a table of weights: its first request, and later ones. */
+/**
+ * CPU time of a worker that is a tokenizer and a table of weights: its first request, and later
+ * ones.
+ */
 async function sparseQuery(tokenizer) {
   const entries = JSON.parse(tokenizer).model.vocab;
   const table = new Blob([...synthetic.chunks([["weight", [Object.keys(entries).length], 1, 1]])]);
@@ -140,7 +147,10 @@ async function startUp(options) {
   return using(options, cpuTime);
 }
 
-/** The most memory while many ask at once; wasm memory never shrinks. Files come from this process, so that no simulator holds them. */
+/**
+ * The most memory while many ask at once; wasm memory never shrinks. Files come from this process,
+ * so that no simulator holds them.
+ */
 async function underLoad(models) {
   const FILES = async (request) => {
     const path = new URL(request.url).pathname.slice(1);

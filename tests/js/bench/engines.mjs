@@ -152,7 +152,10 @@ const theirs = {
   sparseGpu: () => theirs.sparse(1, { dtype: "fp32", device: "webgpu" }),
 };
 
-/** SPLADE's maximum over tokens, as people write it where the runtime has none: sparse `{ indices, values }`. */
+/**
+ * SPLADE's maximum over tokens, as people write it where the runtime has none: sparse
+ * `{ indices, values }`.
+ */
 function weights({ data, dims: [texts, tokens, vocabulary] }, { data: mask }) {
   return Array.from({ length: texts }, (_, text) => {
     const most = new Float32Array(vocabulary);
@@ -183,7 +186,10 @@ async function duel(both, { texts, rounds, calls }) {
   return { ours, theirs, ratio: median(times[1].map((value, i) => value / times[0][i])) };
 }
 
-/** Some cases of one kind of vectors, with so many threads or in a dtype: what ran, the times, and of dense vectors the cosine of ours and theirs. */
+/**
+ * Some cases of one kind of vectors, with so many threads or in a dtype: what ran, the times, and
+ * of dense vectors the cosine of ours and theirs.
+ */
 globalThis.compare = async (kind, how, cases) => {
   if (kind.toLowerCase().endsWith("gpu")) await gpuReady();
   const both = [await ours[kind](how), await theirs[kind](how)];
@@ -211,8 +217,9 @@ globalThis.throughput = async (dtype, folder, { texts, rounds }) => {
 };
 
 /**
- * What `"auto"` finds for MiniLM: what it ran on, seconds of the load with the measurement in it and without, the tokens from which
- * on it takes the GPU, and by number of tokens the milliseconds of a call on each.
+ * What `"auto"` finds for MiniLM: what it ran on, seconds of the load with the measurement in it
+ * and without, the tokens from which on it takes the GPU, and by number of tokens the milliseconds
+ * of a call on each.
  */
 globalThis.auto = async (dtype, cases) => {
   await gpuReady();
@@ -241,7 +248,9 @@ globalThis.auto = async (dtype, cases) => {
   return { about: what, gpuFrom, seconds: measured.seconds, again: known.seconds, times };
 };
 
-/** Multiplications with their additions that the GPU does in a second in f32, on registers alone. */
+/**
+ * Multiplications with their additions that the GPU does in a second in f32, on registers alone.
+ */
 globalThis.peak = async () => {
   await gpuReady();
   const adapter = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" });

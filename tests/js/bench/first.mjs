@@ -1,6 +1,6 @@
 /**
- * The demo page's first minute: from opening it in a fresh Chromium to the first results of one kind and of both, with nothing
- * cached, from this machine itself and over a line of 20 Mbit/s.
+ * The demo page's first minute: from opening it in a fresh Chromium to the first results of one
+ * kind and of both, with nothing cached, from this machine itself and over a line of 20 Mbit/s.
  */
 
 import { browsers } from "../support/browsers.mjs";

@@ -1,6 +1,7 @@
 /**
- * WebGPU in one Chromium: time per text of this package and of transformers.js, by turns in one page; and for a model that theirs has
- * not, tokens a second, with the share of what the card does in f32 at most. Then what `"auto"` measures.
+ * WebGPU in one Chromium: time per text of this package and of transformers.js, by turns in one
+ * page; and for a model that theirs has not, tokens a second, with the share of what the card does
+ * in f32 at most. Then what `"auto"` measures.
  */
 
 import { introduce, table, texts, withPages } from "./pages.mjs";

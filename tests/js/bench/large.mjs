@@ -1,4 +1,7 @@
-/** Loading at a real size, as q8 in this Node and in a tab of Chromium. How fast the bytes come without us is measured beside it. */
+/**
+ * Loading at a real size, as q8 in this Node and in a tab of Chromium. How fast the bytes come
+ * without us is measured beside it.
+ */
 
 import { createReadStream } from "node:fs";
 import { readFile, stat } from "node:fs/promises";

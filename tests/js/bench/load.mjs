@@ -1,6 +1,7 @@
 /**
- * Time from the import of the library to the first vector, in fresh browsers with nothing cached, the model on a server on
- * the same machine. Theirs reads 8 bits; ours a checkpoint in f32, which it quantises, or what it has saved in 8 bits.
+ * Time from the import of the library to the first vector, in fresh browsers with nothing cached,
+ * the model on a server on the same machine. Theirs reads 8 bits; ours a checkpoint in f32, which
+ * it quantises, or what it has saved in 8 bits.
  */
 
 import { load } from "gossamer-embed";

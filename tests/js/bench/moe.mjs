@@ -1,7 +1,8 @@
 /**
- * Tokens a second of nomic-embed-text-v2-moe's shapes against the dense model of the same active size, side by side in one
- * thread of this runtime. A token goes through the router and two of eight experts in every other layer; the dense model
- * has, over its layers, as many weights as a token takes part in there. Two of the twelve layers, random weights.
+ * Tokens a second of nomic-embed-text-v2-moe's shapes against the dense model of the same active
+ * size, side by side in one thread of this runtime. A token goes through the router and two of
+ * eight experts in every other layer; the dense model has, over its layers, as many weights as a
+ * token takes part in there. Two of the twelve layers, random weights.
  */
 
 import { readFile } from "node:fs/promises";

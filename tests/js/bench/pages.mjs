@@ -18,7 +18,10 @@ export const text = (tokens, first = 0) =>
 /** Texts of such lengths, all different. */
 export const texts = (lengths) => lengths.map((tokens, i) => text(tokens, i * 29));
 
-/** Runs `use(inFreshPage)`, where `inFreshPage(call, ...args)` calls one of the page's functions, in a Chromium with `flags`. */
+/**
+ * Runs `use(inFreshPage)`, where `inFreshPage(call, ...args)` calls one of the page's functions, in
+ * a Chromium with `flags`.
+ */
 export async function withPages(use, flags = []) {
   const server = await serve({ open: BENCH, headers: ISOLATED });
   try {

@@ -1,6 +1,6 @@
 /**
- * The same for a reranker of ms-marco-MiniLM-L6's size, random weights: one query, 50 documents. Then without AVX-VNNI, as on
- * machines that lack it.
+ * The same for a reranker of ms-marco-MiniLM-L6's size, random weights: one query, 50 documents.
+ * Then without AVX-VNNI, as on machines that lack it.
  */
 
 import { introduce, table, texts, withPages } from "./pages.mjs";

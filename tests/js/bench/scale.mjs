@@ -1,4 +1,7 @@
-/** How time grows with the number of texts, and with their length, in this runtime. Attention's square shows in the latter. */
+/**
+ * How time grows with the number of texts, and with their length, in this runtime. Attention's
+ * square shows in the latter.
+ */
 
 import { readFile } from "node:fs/promises";
 import { load } from "gossamer-embed";

@@ -1,4 +1,7 @@
-/** What is downloaded before the model: by each way of using this package, and by transformers.js with its runtime. */
+/**
+ * What is downloaded before the model: by each way of using this package, and by transformers.js
+ * with its runtime.
+ */
 
 import { size, ways } from "../support/size.mjs";
 

@@ -1,6 +1,6 @@
 /**
- * The same for SPLADE at BERT-base's size, random weights: their masked language model in 8 bits, and the maximum in
- * JavaScript.
+ * The same for SPLADE at BERT-base's size, random weights: their masked language model in 8 bits,
+ * and the maximum in JavaScript.
  */
 
 import { introduce, table, texts, withPages } from "./pages.mjs";

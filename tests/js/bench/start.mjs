@@ -1,8 +1,8 @@
 /**
- * Time that the wasm takes to start: to compile and to instantiate, in browsers; in workerd, from the start of a worker that imports it
- * to its first answer, beyond that of a worker without wasm. Builds by turns; the least of several times in browsers, the median in
- * workerd. Arguments: wasm files to compare with, such as those of
- * another version.
+ * Time that the wasm takes to start: to compile and to instantiate, in browsers; in workerd, from
+ * the start of a worker that imports it to its first answer, beyond that of a worker without wasm.
+ * Builds by turns; the least of several times in browsers, the median in workerd. Arguments: wasm
+ * files to compare with, such as those of another version.
  */
 
 import { readFile } from "node:fs/promises";
@@ -18,9 +18,15 @@ const BUILDS = ["common-relaxed", "relaxed"].map((name) => join(root, `pkg/dist/
 const files = [...BUILDS, ...process.argv.slice(2)];
 const nameOf = (file) => `${basename(dirname(dirname(file)))} ${basename(file, ".wasm")}`;
 
-/** In a page: milliseconds to compile and to instantiate each file, in each round. Runs there, so it refers to nothing out here. */
+/**
+ * In a page: milliseconds to compile and to instantiate each file, in each round. Runs there, so it
+ * refers to nothing out here.
+ */
 async function inPage([texts, rounds]) {
-  /** Engines keep what they have compiled by its bytes, so each time these differ in a section that means nothing. */
+  /**
+   * Engines keep what they have compiled by its bytes, so each time these differ in a section that
+   * means nothing.
+   */
   const marked = (bytes, number) => {
     const section = new Uint8Array([0, 7, 1, 120, 0, 0, 0, 0, number]);
     const all = new Uint8Array(bytes.length + section.length);

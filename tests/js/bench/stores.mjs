@@ -1,6 +1,7 @@
 /**
- * Where a browser might keep a model: time to write 90 MB in pieces and to read 23 MB of them back, in the Cache API, the
- * origin's private file system and IndexedDB, in Chromium and Firefox. What this found decided for `pkg/src/cache/browser.ts`.
+ * Where a browser might keep a model: time to write 90 MB in pieces and to read 23 MB of them back,
+ * in the Cache API, the origin's private file system and IndexedDB, in Chromium and Firefox. What
+ * this found decided for `pkg/src/cache/browser.ts`.
  */
 
 import { browsers } from "../support/browsers.mjs";

@@ -1,4 +1,7 @@
-/** Load, memory and time per text of the three kinds of tokenizers, at the sizes of real models, in this Node. */
+/**
+ * Load, memory and time per text of the three kinds of tokenizers, at the sizes of real models, in
+ * this Node.
+ */
 
 import { KINDS, measureTokenizer } from "../support/tokenizer-load.mjs";
 

@@ -1,6 +1,7 @@
 /**
- * CPU time of two or more built packages by turns in one Node process, with all-MiniLM-L6-v2 in 8 bits: this one, and others by their
- * `dist` folders, as arguments. CPU time is disturbed less by other programs than time on the clock.
+ * CPU time of two or more built packages by turns in one Node process, with all-MiniLM-L6-v2 in 8
+ * bits: this one, and others by their `dist` folders, as arguments. CPU time is disturbed less by
+ * other programs than time on the clock.
  */
 
 import { join, resolve } from "node:path";

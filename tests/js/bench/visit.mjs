@@ -1,9 +1,11 @@
 /**
- * A first visit: time from the import of the library to the first vector, in a fresh Chromium with nothing cached, through a
- * link of a given speed and delay, by turns with transformers.js. Both load all-MiniLM-L6-v2 by the same id from a Hub that
- * lists its files and keeps large ones on another host. Scripts and WebAssembly are sent with brotli.
+ * A first visit: time from the import of the library to the first vector, in a fresh Chromium with
+ * nothing cached, through a link of a given speed and delay, by turns with transformers.js. Both
+ * load all-MiniLM-L6-v2 by the same id from a Hub that lists its files and keeps large ones on
+ * another host. Scripts and WebAssembly are sent with brotli.
  *
- * `node visit.mjs [ROUNDS] [MBIT,…]`; `--waterfall` prints when each request of ours began and ended.
+ * `node visit.mjs [ROUNDS] [MBIT,…]`; `--waterfall` prints when each request of ours began and
+ * ended.
  */
 
 import { createHash } from "node:crypto";
@@ -87,7 +89,8 @@ for (const mbit of speeds.split(",").map(Number)) {
     "transformers.js": ["theirs", endpoint, "bench/minilm", "q8"],
   };
   const results = Object.fromEntries(Object.keys(kinds).map((name) => [name, []]));
-  // Compressed files are made before anything is timed: the builds of the wasm, and whatever else is asked for.
+  // Compressed files are made before anything is timed: the builds of the wasm, and whatever else
+  // is asked for.
   for (const name of await readdir(join(root, "pkg/dist/wasm"))) await compressed(`pkg/dist/wasm/${name}`);
   for (const name of isWaterfall ? [] : ["saved in q6, a worker", "transformers.js"])
     await visit(...kinds[name]);

@@ -1,4 +1,7 @@
-/** The package imported from another origin, as from a CDN, by a page whose policy allows no more than docs/cdn.md says. */
+/**
+ * The package imported from another origin, as from a CDN, by a page whose policy allows no more
+ * than docs/cdn.md says.
+ */
 
 import { readFile } from "node:fs/promises";
 import { after, before, describe, test } from "node:test";

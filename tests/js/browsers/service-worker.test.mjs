@@ -1,4 +1,7 @@
-/** examples/service-worker in a browser: what its page asks for is answered on the machine, without a network too. */
+/**
+ * examples/service-worker in a browser: what its page asks for is answered on the machine, without
+ * a network too.
+ */
 
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";

@@ -1,6 +1,7 @@
 /**
- * Apps as their authors would write them, with the packed tarball and each bundler as it comes: none is configured for this package.
- * They are in target/bundlers, beside what they are built with.
+ * Apps as their authors would write them, with the packed tarball and each bundler as it comes:
+ * none is configured for this package. They are in target/bundlers, beside what they are built
+ * with.
  */
 
 import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -133,7 +134,10 @@ async function inlined(name) {
   return app;
 }
 
-/** webpack, or Rspack, without a configuration; what it makes goes where it would go if started in the app's folder. */
+/**
+ * webpack, or Rspack, without a configuration; what it makes goes where it would go if started in
+ * the app's folder.
+ */
 async function compile(name, context) {
   const { rspack, default: webpack } = await api(name);
   const output = { path: join(context, "dist") };

@@ -1,6 +1,7 @@
 /**
- * The examples for web apps and Node as a reader starts them, with the packed tarball, on the tests' Hub. Those for edge workers
- * and the service worker have tests in tests/js/package and tests/js/browsers.
+ * The examples for web apps and Node as a reader starts them, with the packed tarball, on the
+ * tests' Hub. Those for edge workers and the service worker have tests in tests/js/package and
+ * tests/js/browsers.
  */
 
 import { createHash } from "node:crypto";
@@ -55,7 +56,9 @@ async function copy(name) {
   return app;
 }
 
-/** What an example shows for a query: the tests' Hub has the tiny model under the real one's name. */
+/**
+ * What an example shows for a query: the tests' Hub has the tiny model under the real one's name.
+ */
 async function expected(query, passages, k = 3) {
   const [vector, index] = [await embedder.encode(query, { task: "query" }), await embedder.encode(passages)];
   return topK(vector, index, k).map(({ index, score }) => `${score.toFixed(2)} ${passages[index]}`);

@@ -37,7 +37,8 @@ describe("the package", () => {
 
   test("every resolution of modules finds its types (are-the-types-wrong)", async () => {
     const attw = join(tools, "node_modules/@arethetypeswrong/cli/dist/index.js");
-    // As for publint: that Node could not require an ES module, and that its declarations are for `require`.
+    // As for publint: that Node could not require an ES module, and that its declarations are for
+    // `require`.
     const rules = ["--ignore-rules", "cjs-resolves-to-esm", "false-cjs"];
     await run(process.execPath, [attw, tarball, "--profile", "node16", ...rules]);
   });

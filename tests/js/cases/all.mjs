@@ -1,4 +1,7 @@
-/** The shared cases, by topic, in the order in which they run. Every engine runs all of `topics`; `once` is for one of them. */
+/**
+ * The shared cases, by topic, in the order in which they run. Every engine runs all of `topics`;
+ * `once` is for one of them.
+ */
 
 import * as bits from "./bits.mjs";
 import * as cache from "./cache.mjs";
@@ -52,6 +55,9 @@ export const topics = {
   stated: stated.cases,
 };
 export const once = { ...parity.once, ...bits.once };
-/** Topics that depend on the host: its files, threads, streams, network and memory. The others are the engine's work. */
+/**
+ * Topics that depend on the host: its files, threads, streams, network and memory. The others are
+ * the engine's work.
+ */
 export const host = ["memory", "lifecycle", "stream", "pool", "save", "cache", "lora"];
 export { digests } from "./bits.mjs";

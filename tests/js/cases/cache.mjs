@@ -8,7 +8,10 @@ import { failure, TINY } from "../support/models.mjs";
 const COMMIT = "c0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ff";
 const TEXT = "The ferry leaves the old harbour at nine.";
 const SCHEDULES = 200;
-/** Bytes of a broken connection that may be lost: those on their way, and a piece too small to be kept. */
+/**
+ * Bytes of a broken connection that may be lost: those on their way, and a piece too small to be
+ * kept.
+ */
 const TAIL = 1 << 17;
 /** Models that are loaded side by side: browsers make 6 connections to a host. */
 const ABREAST = 5;
@@ -395,7 +398,8 @@ export const cases = {
       }
       assert.deepEqual(loaded, expected, story);
       const sent = await log([{ kind: "gone" }]);
-      // Once, but for tails, files that turned out wrong, and what a server sends again that does not know ranges.
+      // Once, but for tails, files that turned out wrong, and what a server sends again that does
+      // not know ranges.
       const total = read(name);
       const whole = sent.filter(({ kind }) => kind === "wrong" || kind === "whole").length;
       const broken = sent.filter(({ sent }) => sent > 0).length - 1;

@@ -1,4 +1,6 @@
-/** How near integers come to f32 in all-MiniLM-L6-v2, on more texts than there are references for. */
+/**
+ * How near integers come to f32 in all-MiniLM-L6-v2, on more texts than there are references for.
+ */
 
 import { assert } from "chai";
 import { load } from "gossamer-embed";
@@ -21,7 +23,10 @@ function neighbours(all) {
   });
 }
 
-/** all-MiniLM-L6-v2's encoder and pooler under a random head of one label: a reranker of ms-marco-MiniLM-L6's size. */
+/**
+ * all-MiniLM-L6-v2's encoder and pooler under a random head of one label: a reranker of
+ * ms-marco-MiniLM-L6's size.
+ */
 async function reranker(origin) {
   const config = await fetchJson(`${origin}/${MINILM}config.json`);
   Object.assign(config, { architectures: ["BertForSequenceClassification"], id2label: { 0: "LABEL_0" } });
@@ -53,7 +58,9 @@ async function reranker(origin) {
   };
 }
 
-/** Kendall's τ: the share of pairs that two lists have in the same order, less that of the others. */
+/**
+ * Kendall's τ: the share of pairs that two lists have in the same order, less that of the others.
+ */
 function tau(a, b) {
   let [sum, pairs] = [0, 0];
   for (let i = 0; i < a.length; i++) {

@@ -569,8 +569,9 @@ export const cases = {
         assert.equal(json.error.code, "rate_limit_exceeded");
       }
     }
-    // Nothing of a storm is left behind that the next one could not use: five in a row take no page more. Which requests run
-    // together is chance, so the greatest need may come late; what leaks comes each time.
+    // Nothing of a storm is left behind that the next one could not use: five in a row take no page
+    // more. Which requests run together is chance, so the greatest need may come late; what leaks
+    // comes each time.
     for (let flat = 0, storms = 0; flat < 5; storms++) {
       assert.isBelow(storms, 60, "memory grows from storm to storm");
       const before = dense.info.memoryBytes;

@@ -81,7 +81,10 @@ function devices() {
   return { all, stop: () => Object.assign(prototype, { requestDevice: original }) };
 }
 
-/** Has GPUs refuse the buffers that `isTooMuch` says, as drivers do that have no memory, until it is called off. */
+/**
+ * Has GPUs refuse the buffers that `isTooMuch` says, as drivers do that have no memory, until it is
+ * called off.
+ */
 function exhaust(isTooMuch) {
   const { prototype } = globalThis.GPUDevice;
   const { createBuffer, popErrorScope } = prototype;
@@ -107,7 +110,10 @@ function exhaust(isTooMuch) {
 
 const wrongly = (code) => code.replace("max(x, 0.0) - a * p", "max(x, 0.0) + a * p");
 
-/** Each head, and each dtype; native tests have them all with each other. SwiftShader takes seconds to compile kernels. */
+/**
+ * Each head, and each dtype; native tests have them all with each other. SwiftShader takes seconds
+ * to compile kernels.
+ */
 const MODELS = [
   ["tiny-dense", "f32", 0.99999],
   ["tiny-dense", "f16", 0.99999],

@@ -309,7 +309,10 @@ const CALLS = {
   "tokenising what is no text": [(model) => model.tokenize([7]), "invalid_input", ""],
 };
 
-/** The error is one of ours and useful; the embedder of before gives the same bits; a new one can be loaded. */
+/**
+ * The error is one of ours and useful; the embedder of before gives the same bits; a new one can be
+ * loaded.
+ */
 async function harmless(origin, code, word, call) {
   const bystander = await embedder(origin, TINY, "q8");
   const before = (await bystander.encode(TEXT)).data;

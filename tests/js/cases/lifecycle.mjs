@@ -223,7 +223,8 @@ export const cases = {
     const hub = { endpoint, cache: false };
     const damaged = is(await failure(() => load("org/damaged", hub)), "wrong_hash");
     assert.include(damaged.message, "model.safetensors");
-    // A mirror without the list gives no hashes and the name of the branch, but its commits still have to agree.
+    // A mirror without the list gives no hashes and the name of the branch, but its commits still
+    // have to agree.
     assert.equal((await same(origin, "org/mirrored", hub)).revision, "main");
     const moving = is(await failure(() => load("org/moving", hub)), "network");
     assert.include(moving.message, "Load it again");

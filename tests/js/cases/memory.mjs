@@ -6,7 +6,10 @@ import { disposeAll, fetchBytes, MINILM, TINY } from "../support/models.mjs";
 
 const MIB = 1 << 20;
 
-/** Embeds one text so many times, one call after the other; memory must not grow after the first hundred. */
+/**
+ * Embeds one text so many times, one call after the other; memory must not grow after the first
+ * hundred.
+ */
 async function flat(source, times) {
   const model = await load(source, { dtype: "q8" });
   const first = await model.encode("Ships at night");

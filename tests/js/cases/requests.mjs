@@ -278,7 +278,8 @@ export const cases = {
     assert.deepEqual(warnings, ["missing_file", "missing_file"]);
     assert.equal((await json(server.fetch, { input: "a" }, KEY)).status, 200);
     server.dispose();
-    // A default model that cannot be loaded is not replaced by another: its vectors would be of another space.
+    // A default model that cannot be loaded is not replaced by another: its vectors would be of
+    // another space.
     const broken = { broken: () => undefined, whole: source };
     const two = serve({ models: broken, load: { onWarning } });
     assert.equal((await json(two.fetch, { input: "a" })).status, 503);

@@ -1,6 +1,6 @@
 /**
- * The cases of web-platform-tests' ai/semantic_embedder (availability, create, create-monitor), on the facade; and what the
- * facade adds. The two about a user's gesture are a browser's affair.
+ * The cases of web-platform-tests' ai/semantic_embedder (availability, create, create-monitor), on
+ * the facade; and what the facade adds. The two about a user's gesture are a browser's affair.
  */
 
 import { assert } from "chai";

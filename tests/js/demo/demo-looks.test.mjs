@@ -1,4 +1,7 @@
-/** How the demo page looks and feels: accessible, steady, never stuck, at any width, light and dark. Chromium only. */
+/**
+ * How the demo page looks and feels: accessible, steady, never stuck, at any width, light and dark.
+ * Chromium only.
+ */
 
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -66,7 +69,8 @@ describe("the looks of the demo page", { skip: missing(browsers.Chromium) }, () 
     await visitor.see("[data-panel=search] .ranking.hybrid:not(.skeleton) li");
     await page.waitForTimeout(500);
     const shifts = await page.evaluate(() => globalThis.shifts);
-    // Results take the place of others within their columns, and so do the names of the models; all else stays.
+    // Results take the place of others within their columns, and so do the names of the models; all
+    // else stays.
     const others = shifts.filter(
       (html) => !/class="(passage|chip|bone|ranking|term)|^[^<]/.test(html ?? "<"),
     );
@@ -120,7 +124,8 @@ describe("the looks of the demo page", { skip: missing(browsers.Chromium) }, () 
       await visitor.see("[data-panel=search] .ranking.dense li");
       return page.evaluate(() => globalThis.longTasks);
     };
-    // What the page does it does each time; other processes that take its processor away come and go.
+    // What the page does it does each time; other processes that take its processor away come and
+    // go.
     let times = await blocked();
     for (let round = 1; round < 3 && times.length > 0; round++) times = await blocked();
     assert.deepEqual(times, []);

@@ -1,4 +1,7 @@
-/** What lasts on the demo page: models and index from visit to visit, exports, long work, slow lines, and the keyboard. */
+/**
+ * What lasts on the demo page: models and index from visit to visit, exports, long work, slow
+ * lines, and the keyboard.
+ */
 
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";

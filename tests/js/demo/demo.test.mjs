@@ -1,4 +1,7 @@
-/** The demo page as a visitor uses it: each panel, with the real MiniLM and a tiny sparse model, in workers. */
+/**
+ * The demo page as a visitor uses it: each panel, with the real MiniLM and a tiny sparse model, in
+ * workers.
+ */
 
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -536,7 +539,8 @@ for (const [name, browser] of Object.entries(browsers)) {
       assert.lengthOf(await visitor.texts("tbody tr"), 1);
       assert.equal(await visitor.count(".ratios"), 0);
 
-      // The default model's is in another repository, which is the Hub's affair whatever the page comes with.
+      // The default model's is in another repository, which is the Hub's affair whatever the page
+      // comes with.
       await visitor.open("load");
       await visitor.click(`input[value="${MINILM}"]`);
       await visitor.fill("endpoint", endpoint);
@@ -585,7 +589,8 @@ for (const [name, browser] of Object.entries(browsers)) {
       // The sparse model is a real one: it adds words that others use for the same thing.
       const terms = (await visitor.texts(".ranking.sparse .term.added")).join(" ");
       assert.match(terms, /\b(harbor|ship|ships|sail|boat|dock|port)\b/);
-      // Both are written when they have all of their 31 MB: what is on its way is in the list already.
+      // Both are written when they have all of their 31 MB: what is on its way is in the list
+      // already.
       await visitor.until(async () => {
         const { usage = 0 } = await navigator.storage.estimate();
         return usage > 30e6;

@@ -1,4 +1,7 @@
-/** What the documentation shows does what it says: every fenced block is run, against a Hub on loopback. */
+/**
+ * What the documentation shows does what it says: every fenced block is run, against a Hub on
+ * loopback.
+ */
 
 import { chmod, cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
@@ -134,8 +137,8 @@ async function open() {
 }
 
 /**
- * Commands: those of this repository are its own builds, and `cargo xtask` is asked whether it has the command and its options. The
- * others reach beyond the machine.
+ * Commands: those of this repository are its own builds, and `cargo xtask` is asked whether it has
+ * the command and its options. The others reach beyond the machine.
  */
 const STAND_INS = {
   cargo: `
@@ -216,7 +219,10 @@ async function freePort() {
   return port;
 }
 
-/** Python: what its packages are for takes torch, which fixtures are made with; here only that it is Python. */
+/**
+ * Python: what its packages are for takes torch, which fixtures are made with; here only that it is
+ * Python.
+ */
 async function inPython({ code }, id) {
   await writeFile(join(scratch, `${id}.py`), code);
   await run("python3", ["-c", "import ast, sys; ast.parse(open(sys.argv[1]).read())", `${id}.py`], {

@@ -1,4 +1,7 @@
-/** WebGPU in Chromium, where SwiftShader plays the GPU, and in Deno, where Mesa's lavapipe does; and Node, which has none. */
+/**
+ * WebGPU in Chromium, where SwiftShader plays the GPU, and in Deno, where Mesa's lavapipe does; and
+ * Node, which has none.
+ */
 
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -37,7 +40,9 @@ function suite(title, topic, flags) {
   });
 }
 
-/** Why WebGPU cannot be tested in Deno, if it cannot; an error where browsers must be there, too. */
+/**
+ * Why WebGPU cannot be tested in Deno, if it cannot; an error where browsers must be there, too.
+ */
 async function lacking(deno) {
   const ask = "console.log(Boolean(await navigator.gpu?.requestAdapter()))";
   const { stdout } = deno ? await run(deno[0], ["eval", ask]) : {};

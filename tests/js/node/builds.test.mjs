@@ -1,6 +1,7 @@
 /**
- * Models in the common build of the wasm, as in a page: what it lacks is found in the full build, whenever it shows. A file of its own,
- * because a process starts a build once. (Node itself takes the full build for everything.)
+ * Models in the common build of the wasm, as in a page: what it lacks is found in the full build,
+ * whenever it shows. A file of its own, because a process starts a build once. (Node itself takes
+ * the full build for everything.)
  */
 
 import { readFile } from "node:fs/promises";

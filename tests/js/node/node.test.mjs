@@ -687,7 +687,8 @@ describe("SPLADE models of real size", () => {
         const expected = await fetchJson(`${server.origin}/tests/fixtures/sized-splade-digests.json`);
         const { digest, weightBytes, used } = await measure(server.origin, name, dtype);
         assert.equal(digest, expected[name][dtype]);
-        // Code, tokenizer, activations and two rows of the vocabulary's length; that matrix alone would be 60 MiB.
+        // Code, tokenizer, activations and two rows of the vocabulary's length; that matrix alone
+        // would be 60 MiB.
         assert.isAtMost(used - weightBytes, 24 << 20);
       });
     }

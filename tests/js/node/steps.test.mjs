@@ -1,4 +1,7 @@
-/** Texts of many megabytes, tokenised and split in this thread: the event loop runs meanwhile, and an abort is heard. */
+/**
+ * Texts of many megabytes, tokenised and split in this thread: the event loop runs meanwhile, and
+ * an abort is heard.
+ */
 
 import { after, before, describe, test } from "node:test";
 import { assert } from "chai";
@@ -20,7 +23,10 @@ before(async () => {
 });
 after(() => model.dispose());
 
-/** What a call gives, and how often the event loop came round meanwhile. `turn` is told of each time. */
+/**
+ * What a call gives, and how often the event loop came round meanwhile. `turn` is told of each
+ * time.
+ */
 async function turns(call, turn = () => {}) {
   let count = 0;
   let running = true;

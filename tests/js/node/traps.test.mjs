@@ -1,4 +1,7 @@
-/** An instance that has trapped is replaced. A file of its own: the functions of all instances are wrapped. */
+/**
+ * An instance that has trapped is replaced. A file of its own: the functions of all instances are
+ * wrapped.
+ */
 
 import { after, before, beforeEach, describe, test } from "node:test";
 import { assert } from "chai";

@@ -1,4 +1,7 @@
-/** The worker of examples/cloudflare-worker at work: all formats, too many requests, many requests, and its end in mid-load. */
+/**
+ * The worker of examples/cloudflare-worker at work: all formats, too many requests, many requests,
+ * and its end in mid-load.
+ */
 
 import { readFile } from "node:fs/promises";
 import { after, before, describe, test } from "node:test";
@@ -165,7 +168,8 @@ test("memory stays flat over 10,000 requests", { timeout: 240_000 }, async () =>
     };
     let wasm = await run(3000);
     const { used } = await heap(worker);
-    // How many run together is chance, so it may grow until most have. What leaks ten bytes a request grows every time.
+    // How many run together is chance, so it may grow until most have. What leaks ten bytes a
+    // request grows every time.
     let grown;
     for (let times = 0; times < 4 && grown !== 0; times++) {
       const after = await run(7000);

@@ -1,4 +1,7 @@
-/** examples/cloudflare-indexer in Cloudflare's runtime, with its queues, bucket and database; only Vectorize is made up. */
+/**
+ * examples/cloudflare-indexer in Cloudflare's runtime, with its queues, bucket and database; only
+ * Vectorize is made up.
+ */
 
 import { readFile } from "node:fs/promises";
 import { after, before, describe, test } from "node:test";
@@ -72,7 +75,10 @@ const good = Array.from({ length: DOCUMENTS }, (_, i) => ({
   metadata: { page: i },
 }));
 
-/** Whatever may be wrong with a message; the last five are found out only when they are embedded or stored. */
+/**
+ * Whatever may be wrong with a message; the last five are found out only when they are embedded or
+ * stored.
+ */
 const poison = [
   null,
   42,

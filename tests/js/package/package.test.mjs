@@ -154,7 +154,8 @@ describe("the packed tarball", () => {
         const script = join(folder, "tests/js/support/run-cases.mjs");
         const { origin, close } = await serve();
         try {
-          // Node 24's engine and Deno's are of its kind, and its bits are compared in browsers.test.mjs.
+          // Node 24's engine and Deno's are of its kind, and its bits are compared in
+          // browsers.test.mjs.
           const chosen = name === "Node 26" ? host : Object.keys(topics);
           const args = [origin, "all", chosen.join()];
           const { passed, failures } = await runJson(command, script, args, { cwd: folder, env });

@@ -1,4 +1,7 @@
-/** The packed tarball in projects of other people: beside versions of libraries, and under settings of the compiler. */
+/**
+ * The packed tarball in projects of other people: beside versions of libraries, and under settings
+ * of the compiler.
+ */
 
 import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";

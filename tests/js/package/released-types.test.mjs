@@ -1,4 +1,7 @@
-/** The check of a package's types against a released one (support/compare-types.mjs), on copies that break in a known way. */
+/**
+ * The check of a package's types against a released one (support/compare-types.mjs), on copies that
+ * break in a known way.
+ */
 
 import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";

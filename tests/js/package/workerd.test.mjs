@@ -172,7 +172,8 @@ describe("examples/cloudflare-worker", () => {
     const directory = await mkdtemp(join(tmpdir(), "gossamer-"));
     const model = await load(root + MINILM, { saveable: true });
     try {
-      // As for a platform whose files may have 25 MiB, but smaller still, so that there are several.
+      // As for a platform whose files may have 25 MiB, but smaller still, so that there are
+      // several.
       await saveInto(join(directory, "minilm"), model, { shard: 12 * 2 ** 20 });
       const assets = {
         directory,
@@ -273,7 +274,8 @@ describe("examples/cloudflare-worker", () => {
         const kept = modelCache(await open(other));
         const inEightBits = async () => (await kept.list()).find(({ dtype }) => dtype === "q8");
         assert.isBelow((await until(inEightBits, "the model is kept in 8 bits")).size, 30e6);
-        // A new isolate asks whether the branch is where it was, and nothing else; another one without a network does as well.
+        // A new isolate asks whether the branch is where it was, and nothing else; another one
+        // without a network does as well.
         await other.setOptions(options(`${hub.origin}/hub`));
         assert.deepEqual(await embed(), data);
         assert.deepEqual(await asked(), ["org/minilm list"]);

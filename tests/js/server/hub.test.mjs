@@ -1,4 +1,7 @@
-/** The native command line and the Hub: what may be wrong with one, and the cache that Python shares. */
+/**
+ * The native command line and the Hub: what may be wrong with one, and the cache that Python
+ * shares.
+ */
 
 import {
   chmod,
@@ -52,7 +55,10 @@ beforeEach(async () => {
 });
 afterEach(() => hub.close());
 
-/** Starts `gossamer quantize` of a model; `done` is its `{ code, errors, output }`, the quantised folder. */
+/**
+ * Starts `gossamer quantize` of a model; `done` is its `{ code, errors, output }`, the quantised
+ * folder.
+ */
 function start(model, environment = {}) {
   const output = join(scratch, `out-${number++}`);
   const env = { PATH: process.env.PATH, HF_HOME: home, HF_ENDPOINT: hub.origin, ...environment };

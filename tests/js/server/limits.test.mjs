@@ -45,7 +45,10 @@ async function refused(...args) {
   return child.stderr;
 }
 
-/** A connection that has sent some text; `answer()` is what has come back when the server has closed it. */
+/**
+ * A connection that has sent some text; `answer()` is what has come back when the server has closed
+ * it.
+ */
 function raw(port, text) {
   const socket = connect(port, "127.0.0.1");
   let got = "";

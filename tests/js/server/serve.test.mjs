@@ -1,4 +1,7 @@
-/** `gossamer serve`, the native server: the same answers as the package gives, to the formats' own clients. */
+/**
+ * `gossamer serve`, the native server: the same answers as the package gives, to the formats' own
+ * clients.
+ */
 
 import { createHash } from "node:crypto";
 import { mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
@@ -309,8 +312,8 @@ test("schemathesis: 5,000 cases, each answered as the OpenAPI document says", as
   const args = [
     ...["-m", "schemathesis.cli", "--config-file", `${root}tests/js/support/schemathesis.toml`],
     ...["run", `${server.url}/openapi.json`, "--phases", "coverage,fuzzing", "--checks", "all"],
-    // What a model has no prompt for, what is too long for it or has ids beyond its vocabulary is right by the document,
-    // which is the same for all models, and is refused nevertheless.
+    // What a model has no prompt for, what is too long for it or has ids beyond its vocabulary is
+    // right by the document, which is the same for all models, and is refused nevertheless.
     ...["--exclude-checks", "positive_data_acceptance"],
     ...["--max-examples", "450", "--continue-on-failure", "--seed", "1", "--no-color"],
   ];

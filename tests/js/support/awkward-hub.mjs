@@ -25,11 +25,14 @@ export function listed(name, bytes) {
 }
 
 /**
- * Starts a Hub with the model `org/tiny`, whose `commits` are files by their names; `main` is at the first.
+ * Starts a Hub with the model `org/tiny`, whose `commits` are files by their names; `main` is at
+ * the first.
  *
- * `hub.asked` is `{ path, range, authorization, host }` of each request. These may be set: `main`, the branch's commit; `listing(listing,
- * request, response)`, which gives another listing, or nothing if it has answered; `serve(request, response, { name, bytes, headers, commit })`,
- * which answers with a file, and gives `false` to leave that to the Hub; `token`, without which the answer is 401.
+ * `hub.asked` is `{ path, range, authorization, host }` of each request. These may be set: `main`,
+ * the branch's commit; `listing(listing, request, response)`, which gives another listing, or
+ * nothing if it has answered; `serve(request, response, { name, bytes, headers, commit })`, which
+ * answers with a file, and gives `false` to leave that to the Hub; `token`, without which the
+ * answer is 401.
  */
 export async function awkwardHub(files) {
   const hub = { commits: new Map([[COMMIT, files]]), main: COMMIT, asked: [] };

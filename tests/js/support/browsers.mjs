@@ -4,7 +4,10 @@ import { existsSync } from "node:fs";
 import { chromium } from "playwright-core";
 import puppeteer from "puppeteer-core";
 
-/** As root, and without a word to the outside. `CHROMIUM_FLAGS` has more, such as those that WebGPU on a card needs. */
+/**
+ * As root, and without a word to the outside. `CHROMIUM_FLAGS` has more, such as those that WebGPU
+ * on a card needs.
+ */
 const CHROMIUM_FLAGS = [
   "--no-sandbox",
   "--disable-quic",
@@ -16,8 +19,9 @@ const CHROMIUM_FLAGS = [
 ];
 
 /**
- * Name → `{ path, open }`; `open(url, flags)`, flags for Chromium alone, gives `{ page, another, close }`: `another(url)` opens one more tab. `page.evaluate` is the
- * same for both.
+ * Name → `{ path, open }`; `open(url, flags)`, flags for Chromium alone, gives
+ * `{ page, another, close }`: `another(url)` opens one more tab. `page.evaluate` is the same for
+ * both.
  */
 export const browsers = {
   Chromium: {
@@ -63,7 +67,10 @@ async function tabs(page, open, browser, url) {
   return { page, another: async (url) => visit(await open(), url), close: () => browser.close() };
 }
 
-/** Why a browser cannot be tested here, if it cannot. `GOSSAMER_BROWSERS=required` makes that an error. */
+/**
+ * Why a browser cannot be tested here, if it cannot. `GOSSAMER_BROWSERS=required` makes that an
+ * error.
+ */
 export function missing({ path }) {
   if (existsSync(path)) return false;
   if (process.env.GOSSAMER_BROWSERS === "required") throw new Error(`there is no browser at ${path}`);

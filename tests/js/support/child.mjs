@@ -1,16 +1,20 @@
 /**
- * Child processes of the tests, and waiting for them and for other things that happen. Every wait has a deadline. A wait for a
- * child that fails says what the child has printed.
+ * Child processes of the tests, and waiting for them and for other things that happen. Every wait
+ * has a deadline. A wait for a child that fails says what the child has printed.
  *
- * The pipes of a child are read from its start to its end, so that it can always write. A child does not keep this process alive
- * by itself; only a wait for it does. It is killed with this process, with all that it has started.
+ * The pipes of a child are read from its start to its end, so that it can always write. A child
+ * does not keep this process alive by itself; only a wait for it does. It is killed with this
+ * process, with all that it has started.
  */
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { setTimeout as pause } from "node:timers/promises";
 
-/** Milliseconds that a wait lasts at most, unless it says otherwise: the machine may be busy with other things. */
+/**
+ * Milliseconds that a wait lasts at most, unless it says otherwise: the machine may be busy with
+ * other things.
+ */
 const PATIENCE = 60_000;
 /** The same for a program that runs to its end. */
 const RUN = 300_000;
@@ -35,7 +39,10 @@ function watchOurEnd() {
 }
 let watching = false;
 
-/** A child process that is running, or has run: `stdout` and `stderr` are what it has printed so far. */
+/**
+ * A child process that is running, or has run: `stdout` and `stderr` are what it has printed so
+ * far.
+ */
 class Child {
   stdout = "";
   stderr = "";
@@ -88,7 +95,10 @@ class Child {
     });
   }
 
-  /** The first match among the whole lines of its standard output, whether they are there already or come yet. */
+  /**
+   * The first match among the whole lines of its standard output, whether they are there already or
+   * come yet.
+   */
   async printed(pattern, milliseconds = PATIENCE) {
     const look = async () => {
       for (;;) {
@@ -167,8 +177,8 @@ export function launch(path, args, options = {}) {
 }
 
 /**
- * Runs a program to its end; its `{ stdout, stderr }`. Anything but exit code 0, and a run longer than `timeout` milliseconds,
- * is an error.
+ * Runs a program to its end; its `{ stdout, stderr }`. Anything but exit code 0, and a run longer
+ * than `timeout` milliseconds, is an error.
  */
 export async function run(path, args, { timeout = RUN, ...options } = {}) {
   const child = launch(path, args, options);
@@ -209,8 +219,8 @@ export async function until(ask, what, { milliseconds = PATIENCE, every = 50 } =
 }
 
 /**
- * The first event of that name of a worker, a socket or a server, which must be yet to come: its first argument. An error if the
- * emitter fails or ends before.
+ * The first event of that name of a worker, a socket or a server, which must be yet to come: its
+ * first argument. An error if the emitter fails or ends before.
  */
 export async function first(emitter, event, milliseconds = PATIENCE) {
   const stop = new AbortController();

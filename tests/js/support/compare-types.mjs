@@ -1,6 +1,7 @@
 /**
- * What of a released package's types the package of today breaks: `node compare-types.mjs RELEASED [TODAY]`, two folders of
- * unpacked packages. The compiler decides: today's exports must be usable as the released ones.
+ * What of a released package's types the package of today breaks:
+ * `node compare-types.mjs RELEASED [TODAY]`, two folders of unpacked packages. The compiler
+ * decides: today's exports must be usable as the released ones.
  */
 
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
@@ -14,7 +15,10 @@ import { root } from "./server.mjs";
 const LISTS = /export (type )?\{([^}]*)\}/g;
 const DECLARED = /^export (?:interface|type|declare class) (\w+)(<)?/gm;
 
-/** Copies the declarations of a package. Private members go: two classes that have some are never alike. */
+/**
+ * Copies the declarations of a package. Private members go: two classes that have some are never
+ * alike.
+ */
 async function copyTypes(from, to) {
   await cp(join(from, "dist"), to, {
     recursive: true,

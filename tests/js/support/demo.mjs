@@ -8,12 +8,15 @@ import { serve } from "./server.mjs";
 
 const root = fileURLToPath(new URL("../../../www", import.meta.url));
 
-/** As `cargo xtask demo` serves it, with the Hub and the fixtures of the test server at the same address. */
+/**
+ * As `cargo xtask demo` serves it, with the Hub and the fixtures of the test server at the same
+ * address.
+ */
 export async function serveDemo() {
   await build({ root, logLevel: "warn" });
   const hub = await serve();
-  // The Hub's other host, where its large files are, is none that the page may ask: it is put under the same address,
-  // and told no token, as no other host would be.
+  // The Hub's other host, where its large files are, is none that the page may ask: it is put under
+  // the same address, and told no token, as no other host would be.
   const configure = (proxy) =>
     proxy.on("proxyRes", ({ headers }) => {
       const { location } = headers;

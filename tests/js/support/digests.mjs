@@ -1,6 +1,7 @@
 /**
- * Prints the digests that engines must agree about, as JSON; run by other runtimes than the tests' own.
- * Arguments: origin, and the wasm build to take ("simd128" or "relaxed"; else the engine's own choice).
+ * Prints the digests that engines must agree about, as JSON; run by other runtimes than the tests'
+ * own. Arguments: origin, and the wasm build to take ("simd128" or "relaxed"; else the engine's own
+ * choice).
  */
 
 import { readFile } from "node:fs/promises";

@@ -1,4 +1,7 @@
-/** A Hugging Face Hub on loopback, with a few models of this repository's files, well and ill behaved. */
+/**
+ * A Hugging Face Hub on loopback, with a few models of this repository's files, well and ill
+ * behaved.
+ */
 
 import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
@@ -26,7 +29,10 @@ function once(make) {
   };
 }
 
-/** Where each model's files are, and what is made of its weights. `silent` ones are of a mirror that cannot list them. */
+/**
+ * Where each model's files are, and what is made of its weights. `silent` ones are of a mirror that
+ * cannot list them.
+ */
 const MODELS = {
   "org/tiny": { folder: `${FIXTURES}tiny-bert/` },
   /** Has one kind of weights: what is not found cannot be replaced. */
@@ -75,7 +81,10 @@ const MODELS = {
   "sentence-transformers/all-MiniLM-L6-v2": { folder: `${FIXTURES}tiny-bert/` },
 };
 
-/** Models that keep a log: the tiny one with faults that are still to come, and one of 91 MB by a connection of 40 MB/s. */
+/**
+ * Models that keep a log: the tiny one with faults that are still to come, and one of 91 MB by a
+ * connection of 40 MB/s.
+ */
 const LOGGED = { fault: "org/plain", slow: "org/minilm" };
 /** Models of which the Hub says something else than it should: the tiny one. */
 const LYING = "hostile";
@@ -89,18 +98,23 @@ function modelOf(name = "") {
   return MODELS[kind === LYING ? "org/plain" : (LOGGED[kind] ?? name)];
 }
 
-/** What a Hub remembers: requests so far, as `model path`, how many commits it has named, its logs, and its lies. */
+/**
+ * What a Hub remembers: requests so far, as `model path`, how many commits it has named, its logs,
+ * and its lies.
+ */
 export const memory = () => ({ asked: [], commits: 0, logs: new Map(), lies: new Map() });
 
 /**
- * Answers `path`; `send(file, headers)` answers with a file of the repository, `cdn` is the origin that large files come from,
- * `known` the Hub's memory.
+ * Answers `path`; `send(file, headers)` answers with a file of the repository, `cdn` is the origin
+ * that large files come from, `known` the Hub's memory.
  *
- * `faults/<name>?plan=…` says how the next requests of a model `fault/<name>` or `slow/<name>` go wrong, `[{ kind, at }, …]`, nothing for those that go
- * right, and answers with what was sent before: `{ file, from, sent, kind }` for each request of a file.
+ * `faults/<name>?plan=…` says how the next requests of a model `fault/<name>` or `slow/<name>` go
+ * wrong, `[{ kind, at }, …]`, nothing for those that go right, and answers with what was sent
+ * before: `{ file, from, sent, kind }` for each request of a file.
  *
- * What is posted to `lies/<name>` says what is wrong with a model `hostile/<name>`: of each kind of answer (`list`, `small`, `large`, `cdn`)
- * `{ status, headers, body, endless }`, and of the list `set`, a path in it and the JSON to put there.
+ * What is posted to `lies/<name>` says what is wrong with a model `hostile/<name>`: of each kind of
+ * answer (`list`, `small`, `large`, `cdn`) `{ status, headers, body, endless }`, and of the list
+ * `set`, a path in it and the JSON to put there.
  */
 export async function hub(path, request, response, { root, send, cdn, known }) {
   const { asked, logs } = known;
@@ -216,7 +230,8 @@ export async function cdn(path, request, response, { root, known }) {
     row.sent += part.length;
   }
   if (fault.kind === "stall") {
-    // Firefox does not close connections of redirected requests that were aborted, and makes 6 to a host.
+    // Firefox does not close connections of redirected requests that were aborted, and makes 6 to a
+    // host.
     return setTimeout(() => response.destroy(), 3000);
   }
   if (!breaks && fault.kind !== "long") return response.end();
@@ -236,7 +251,9 @@ async function told({ status = 200, headers = {}, body, endless }, response, own
   while (!response.destroyed) await new Promise((done) => response.write(part, done) || setTimeout(done, 1));
 }
 
-/** A list of files as JSON, with one value in it exchanged: `[path, json]`; a file goes by its name. */
+/**
+ * A list of files as JSON, with one value in it exchanged: `[path, json]`; a file goes by its name.
+ */
 function distorted(listing, [path, json] = []) {
   if (!path) return JSON.stringify(listing);
   const copy = structuredClone(listing);

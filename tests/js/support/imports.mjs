@@ -33,8 +33,8 @@ function typescriptOf(file, known) {
 }
 
 /**
- * Circles of a graph: one list of files for each group of files that reach each other (Tarjan's strongly connected
- * components), and for each file that imports itself.
+ * Circles of a graph: one list of files for each group of files that reach each other (Tarjan's
+ * strongly connected components), and for each file that imports itself.
  */
 export function circles(graph) {
   const index = new Map();

@@ -1,4 +1,7 @@
-/** What a hostile Hub may say: every field of its answers, with every kind of value that does not belong there. */
+/**
+ * What a hostile Hub may say: every field of its answers, with every kind of value that does not
+ * belong there.
+ */
 
 import { assert } from "chai";
 import { GossamerError, load } from "gossamer-embed";

@@ -1,6 +1,6 @@
 /**
- * A link of a given speed and delay in front of servers on this machine. All connections share it, of
- * pages, workers and WebAssembly alike, and each new one waits a round trip for its handshake.
+ * A link of a given speed and delay in front of servers on this machine. All connections share it,
+ * of pages, workers and WebAssembly alike, and each new one waits a round trip for its handshake.
  */
 
 import { connect, createServer } from "node:net";

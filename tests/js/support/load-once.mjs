@@ -1,4 +1,7 @@
-/** Loads a model of the Hub and embeds a text, in a process of its own; prints the milliseconds that took. */
+/**
+ * Loads a model of the Hub and embeds a text, in a process of its own; prints the milliseconds that
+ * took.
+ */
 
 import { load } from "gossamer-embed";
 

@@ -1,4 +1,7 @@
-/** all-MiniLM-L6-v2 as ONNX files: the graphs that exporters wrote (tests/fixtures/minilm_onnx.py), with the real weights. */
+/**
+ * all-MiniLM-L6-v2 as ONNX files: the graphs that exporters wrote (tests/fixtures/minilm_onnx.py),
+ * with the real weights.
+ */
 
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -46,8 +49,8 @@ function transpose({ shape: [rows, columns], data }) {
 }
 
 /**
- * The bytes of an initializer. Codes of products are symmetric, with a scale for each of the `columns`; those of tables begin at a
- * zero point, and have one scale.
+ * The bytes of an initializer. Codes of products are symmetric, with a scale for each of the
+ * `columns`; those of tables begin at a zero point, and have one scale.
  */
 function raw(type, role, values, columns) {
   if (role === "values" && type === FLOAT) return Buffer.from(values.buffer);

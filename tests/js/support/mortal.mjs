@@ -15,8 +15,8 @@ export const healthyWorker = (origin) =>
   runs(`${origin}/pkg/dist/worker.js`, () => new URL(import.meta.resolve("gossamer-embed/node-worker")));
 
 /**
- * Fails when a call has the word "poison" in it, by an error that nobody catches; or, if it has the word "trap", as wasm
- * does.
+ * Fails when a call has the word "poison" in it, by an error that nobody catches; or, if it has the
+ * word "trap", as wasm does.
  */
 export const mortalWorker = (origin) =>
   runs(

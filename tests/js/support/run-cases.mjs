@@ -1,4 +1,7 @@
-/** Runs the shared cases in any runtime, or some topics of any list, by a comma; prints `{ passed, failures }`. */
+/**
+ * Runs the shared cases in any runtime, or some topics of any list, by a comma; prints
+ * `{ passed, failures }`.
+ */
 
 const [, , origin, list = "all", only] = process.argv;
 const { topics } = await import(`../cases/${list}.mjs`);

@@ -13,7 +13,8 @@ export const runtimes = {
   // Long-term support, and the newest.
   "Node 24": command(bin(`node-${process.platform}-${process.arch}/bin/node`)),
   "Node 26": command(bin(`node-26-${process.platform}-${process.arch}/bin/node`)),
-  // No more than it uses: its own files and the model's, the settings of the Hub, the cache, and where models come from.
+  // No more than it uses: its own files and the model's, the settings of the Hub, the cache, and
+  // where models come from.
   Deno: command(
     bin(".bin/deno"),
     "run",
@@ -30,7 +31,9 @@ function command(path, ...args) {
   return path && [path, ...args];
 }
 
-/** Runs a script, which may be long: all shared cases at once. Its standard output, read as JSON. */
+/**
+ * Runs a script, which may be long: all shared cases at once. Its standard output, read as JSON.
+ */
 export async function runJson([path, ...args], script, scriptArgs = [], options = {}) {
   const { stdout } = await run(path, [...args, script, ...scriptArgs], { timeout: 1_200_000, ...options });
   return JSON.parse(stdout);

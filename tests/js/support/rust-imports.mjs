@@ -1,9 +1,10 @@
 /**
- * Which files of a Rust crate use which. It reads `use` declarations and paths that begin with `crate`,
- * `self`, `super` or a module of the file; code under `#[cfg(test)]` is left out.
+ * Which files of a Rust crate use which. It reads `use` declarations and paths that begin with
+ * `crate`, `self`, `super` or a module of the file; code under `#[cfg(test)]` is left out.
  *
- * A name is followed to the file that defines it, so `pub use` in a `mod.rs` is no dependency. Nor is
- * what a module uses of its own children: they are its parts, and may use what it defines for them.
+ * A name is followed to the file that defines it, so `pub use` in a `mod.rs` is no dependency. Nor
+ * is what a module uses of its own children: they are its parts, and may use what it defines for
+ * them.
  */
 
 import { readFileSync } from "node:fs";
@@ -77,7 +78,10 @@ function endOfItem(code, start) {
   return code.length;
 }
 
-/** What a module declares and uses: child modules, names that `use` brings in, glob imports, and all paths. */
+/**
+ * What a module declares and uses: child modules, names that `use` brings in, glob imports, and all
+ * paths.
+ */
 function namesOf({ path, code }, modules) {
   const children = new Set([...code.matchAll(/\bmod\s+(\w+)\s*;/g)].map(([, name]) => name));
   const absolute = (segments) => {

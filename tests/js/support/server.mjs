@@ -1,4 +1,7 @@
-/** A small web server on a loopback port: the repository's files, and the awkward servers of this world. */
+/**
+ * A small web server on a loopback port: the repository's files, and the awkward servers of this
+ * world.
+ */
 
 import { createReadStream } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
@@ -27,8 +30,9 @@ const TINY = "tests/fixtures/tiny-bert/";
 const PUBLIC = /^(pkg\/dist|tests|models|node_modules\/chai)\//;
 
 /**
- * Starts it, with files whose paths match `open`, and `headers` on all answers; `{ origin, close }`. `compressed(path)` gives the
- * brotli of a file, if it is to be sent so; `through(origin)` the origin that clients are to use in place of another.
+ * Starts it, with files whose paths match `open`, and `headers` on all answers;
+ * `{ origin, close }`. `compressed(path)` gives the brotli of a file, if it is to be sent so;
+ * `through(origin)` the origin that clients are to use in place of another.
  */
 export async function serve({
   open = PUBLIC,
@@ -135,9 +139,10 @@ const SPECIAL = {
     return response.write(body.subarray(0, body.length >> 1), () => setTimeout(() => response.destroy(), 50));
   },
   /**
-   * `flaky/<kind>/<run>/…`: breaks weights off after every third. With "ranges" it continues them, with "anew" it begins anew and
-   * gets further each time, with "changing" the file is another one each time. "unmarked" is as "ranges" without ETags, and so is
-   * "exchanged", which is another file from the second time on. Small files make it overloaded at first.
+   * `flaky/<kind>/<run>/…`: breaks weights off after every third. With "ranges" it continues them,
+   * with "anew" it begins anew and gets further each time, with "changing" the file is another one
+   * each time. "unmarked" is as "ranges" without ETags, and so is "exchanged", which is another
+   * file from the second time on. Small files make it overloaded at first.
    */
   async flaky(path, request, response) {
     const [kind, _run, ...rest] = path.split("/");
@@ -163,7 +168,10 @@ const SPECIAL = {
     if (end === body.length) return response.end(body.subarray(from));
     return response.write(body.subarray(from, end), () => setTimeout(() => response.destroy(), 50));
   },
-  /** `versions/<etag or none>/…`: the tiny model; of the first request for weights it sends a half, slowly. */
+  /**
+   * `versions/<etag or none>/…`: the tiny model; of the first request for weights it sends a half,
+   * slowly.
+   */
   async versions(path, request, response) {
     const [mark, run, ...rest] = path.split("/");
     const name = rest.join("/");

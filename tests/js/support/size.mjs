@@ -35,8 +35,9 @@ const COMMON = 640e3;
 const ANY = 950e3;
 
 /**
- * What each way of using the package downloads before the model, and the most that it may be. Models in safetensors, from a URL or the
- * Hub, take the common build of the wasm; GPUs and other formats take the full one.
+ * What each way of using the package downloads before the model, and the most that it may be.
+ * Models in safetensors, from a URL or the Hub, take the common build of the wasm; GPUs and other
+ * formats take the full one.
  */
 export const ways = () => {
   const common = "wasm/common-relaxed.wasm";

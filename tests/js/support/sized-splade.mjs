@@ -23,7 +23,10 @@ async function files(origin, name) {
   };
 }
 
-/** `{ digest, weightBytes, loaded, used }`: the digest of some vectors, and wasm memory before and after 512 tokens. */
+/**
+ * `{ digest, weightBytes, loaded, used }`: the digest of some vectors, and wasm memory before and
+ * after 512 tokens.
+ */
 export async function measureSplade(origin, name, dtype) {
   const model = await load(await files(origin, name), { dtype });
   const loaded = model.info.memoryBytes;

@@ -8,8 +8,8 @@ import { listen } from "./child.mjs";
 const TICK = 20;
 
 /**
- * A port that passes everything on to another one. All answers together get `bitsPerSecond`, as by one line; `passed` is the number
- * of their bytes so far.
+ * A port that passes everything on to another one. All answers together get `bitsPerSecond`, as by
+ * one line; `passed` is the number of their bytes so far.
  */
 export async function slowLine(port, bitsPerSecond) {
   const portion = (bitsPerSecond / 8000) * TICK;

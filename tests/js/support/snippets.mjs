@@ -46,8 +46,8 @@ export const pages = [
 ];
 
 /**
- * The blocks of a page: `{ line, language, code, before, after, browser, example, node }`. All but the first three are in HTML
- * comments right before the fence; see CONTRIBUTING.md.
+ * The blocks of a page: `{ line, language, code, before, after, browser, example, node }`. All but
+ * the first three are in HTML comments right before the fence; see CONTRIBUTING.md.
  */
 export function snippets(page) {
   const text = readFileSync(join(root, page), "utf8");

@@ -1,10 +1,16 @@
-/** The suites: folders of tests/js with `*.test.mjs` files, which are found, not listed. tests/README.md says what goes where. */
+/**
+ * The suites: folders of tests/js with `*.test.mjs` files, which are found, not listed.
+ * tests/README.md says what goes where.
+ */
 
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** In the order in which `cargo xtask test` runs them; `serial`: one file at a time, since each keeps the machine busy. */
+/**
+ * In the order in which `cargo xtask test` runs them; `serial`: one file at a time, since each
+ * keeps the machine busy.
+ */
 export const SUITES = {
   node: {},
   server: {},

@@ -1,6 +1,6 @@
 /**
- * Checkpoints that are only listed, as `[[name, shape, mean, spread], …]`: `tests/fixtures/synthetic.py` says what their
- * values are.
+ * Checkpoints that are only listed, as `[[name, shape, mean, spread], …]`:
+ * `tests/fixtures/synthetic.py` says what their values are.
  */
 
 /** Values that are made at a time. */

@@ -4,7 +4,10 @@ import { join } from "node:path";
 import { run } from "./child.mjs";
 import { root } from "./server.mjs";
 
-/** Where xtask installs what the package is checked and bundled with; `npm ci` there has the same effect. */
+/**
+ * Where xtask installs what the package is checked and bundled with; `npm ci` there has the same
+ * effect.
+ */
 export const tools = join(process.env.GOSSAMER_TARGET ?? `${root}target`, "bundlers");
 
 /** Packs it into a folder: the tarball's path. */

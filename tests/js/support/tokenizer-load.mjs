@@ -1,4 +1,7 @@
-/** What a tokenizer of the size of real models' takes to load and to run: worker of a bench and of a test. */
+/**
+ * What a tokenizer of the size of real models' takes to load and to run: worker of a bench and of a
+ * test.
+ */
 
 import { readFile } from "node:fs/promises";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";

@@ -29,7 +29,10 @@ const SCRIPTS = [
   [0x3041, 80],
 ];
 
-/** So many different pieces of 1 to 16 characters, most of them with a word's beginning, as in XLM-R's vocabulary. */
+/**
+ * So many different pieces of 1 to 16 characters, most of them with a word's beginning, as in
+ * XLM-R's vocabulary.
+ */
 export function pieces(count) {
   const next = random(20260101);
   const all = new Set(["<s>", "<pad>", "</s>", "<unk>", "▁"]);
@@ -59,7 +62,10 @@ const added = (tokens) =>
     special: true,
   }));
 
-/** A tokenizer.json like XLM-R's, indented as real ones are; `normalizer` is one with a precompiled charsmap. */
+/**
+ * A tokenizer.json like XLM-R's, indented as real ones are; `normalizer` is one with a precompiled
+ * charsmap.
+ */
 export function unigram(vocabulary, normalizer) {
   const special = [0, 1, 2, 3].map((id) => [vocabulary[id], id]);
   const template = (id) => ({ SpecialToken: { id, type_id: 0 } });
@@ -95,7 +101,10 @@ export function unigram(vocabulary, normalizer) {
   return JSON.stringify(value, undefined, 2);
 }
 
-/** A byte-level BPE of so many merges; `small` is a tokenizer.json of the kind, whose other parts it takes. */
+/**
+ * A byte-level BPE of so many merges; `small` is a tokenizer.json of the kind, whose other parts it
+ * takes.
+ */
 export function bpe(small, merges) {
   const next = random(7);
   const value = structuredClone(small);

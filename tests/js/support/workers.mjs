@@ -18,7 +18,10 @@ export async function startWorker(options) {
   return worker;
 }
 
-/** A worker as its bundler makes it: one module, and what it imports beside it, `files` by their names in its folder. */
+/**
+ * A worker as its bundler makes it: one module, and what it imports beside it, `files` by their
+ * names in its folder.
+ */
 export async function bundle(input, files = {}) {
   const build = await rolldown({
     input: root + input,

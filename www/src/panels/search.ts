@@ -58,7 +58,9 @@ interface Indexed {
   spaces: Partial<Record<Role, string>>;
   /** Number of texts that have vectors of each kind so far. */
   done: Partial<Record<Role, number>>;
-  /** Where the vectors are from: the page, an earlier visit, or work that took so many milliseconds. */
+  /**
+   * Where the vectors are from: the page, an earlier visit, or work that took so many milliseconds.
+   */
   origin: "page" | "kept" | number;
 }
 
@@ -287,7 +289,8 @@ class SearchPanel extends Panel {
       const { passages, name } = texts;
       const models = Object.entries(this.#missing()) as [Role, LoadedModel][];
       const isSame = indexed?.texts === passages;
-      // Vectors of the same model and texts are there already, if an earlier indexing was cancelled.
+      // Vectors of the same model and texts are there already, if an earlier indexing was
+      // cancelled.
       const isBegun = ([role, { embedder }]: [Role, LoadedModel]) =>
         isSame && indexed.spaces[role] === embedder.info.spaceId;
       const anew = isSame ? models.filter((model) => !isBegun(model)).map(([role]) => role) : ROLES;

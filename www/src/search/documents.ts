@@ -122,7 +122,9 @@ function hasVectors(record: unknown): boolean {
   return [dense, sparse, embedding, values, embeddings].some((value) => typeof value === "object" && value);
 }
 
-/** The vectors of records, of each kind that all of them have. See the format `jsonl` of export.ts. */
+/**
+ * The vectors of records, of each kind that all of them have. See the format `jsonl` of export.ts.
+ */
 function vectorsOf(records: unknown[]): StoredVectors {
   const rows = records.map((record) => Object(record) as { dense?: unknown; sparse?: unknown });
   const dense = rows.map(({ dense }) => dense).filter(isNumbers);

@@ -13,7 +13,10 @@ import type { SearchIndex } from "./worker.js";
  * progress.
  */
 const SHARE = 16;
-/** The least cosine of an imported vector to the model's own: another number format may have made it. */
+/**
+ * The least cosine of an imported vector to the model's own: another number format may have made
+ * it.
+ */
 const ALIKE = 0.99;
 
 export type Models = Partial<Record<Role, LoadedModel>>;
@@ -49,7 +52,9 @@ export async function indexTexts(
   }
 }
 
-/** Whether the vectors of an imported file are this model's: some of its texts are embedded again. */
+/**
+ * Whether the vectors of an imported file are this model's: some of its texts are embedded again.
+ */
 export async function areOf(
   index: Remote<SearchIndex>,
   texts: readonly string[],

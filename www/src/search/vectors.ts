@@ -1,6 +1,6 @@
 /**
- * Vectors as a safetensors file, as xtask/js/demo-data.mjs writes it too: dense rows end to end, and
- * sparse vectors as the three arrays of a CSR matrix. https://huggingface.co/docs/safetensors
+ * Vectors as a safetensors file, as xtask/js/demo-data.mjs writes it too: dense rows end to end,
+ * and sparse vectors as the three arrays of a CSR matrix. https://huggingface.co/docs/safetensors
  */
 
 import type { SparseVector } from "gossamer-embed";

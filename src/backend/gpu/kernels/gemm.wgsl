@@ -1,5 +1,5 @@
-// x · weightᵀ in tiles of ROWS × 64. Operands pass through workgroup memory in steps of 16 words, as
-// vectors of four rows or four columns. A thread computes eight rows and four columns of a tile.
+// x · weightᵀ in tiles of ROWS × 64. Operands pass through workgroup memory in steps of 16 words,
+// as vectors of four rows or four columns. A thread computes eight rows and four columns of a tile.
 //
 // With 32-bit weights a word of x is one f32. With 16 bits it is two halves, which become f32 on
 // their way to workgroup memory, so that a step takes two turns. With 8 or 4 bits it is four codes

@@ -89,7 +89,8 @@ fn part(name: &str) -> Option<(String, bool, Part)> {
 }
 
 impl Lora {
-    /// Finds the places of all tensors in a model. `is_gguf` is whether its weights are a GGUF file.
+    /// Finds the places of all tensors in a model. `is_gguf` is whether its weights are a GGUF
+    /// file.
     pub fn place(self, layout: &Layout, is_gguf: bool) -> Result<Merge> {
         let fingerprint = self.fingerprint();
         let encoders = layout.files.iter().enumerate();

@@ -90,8 +90,8 @@ impl Finder<'_> {
         Ok(of)
     }
 
-    /// Checks that queries, keys and values are cut into the heads that they have, where the graph says
-    /// into which.
+    /// Checks that queries, keys and values are cut into the heads that they have, where the graph
+    /// says into which.
     fn check_heads(&self, parts: [State; 3]) -> Result<()> {
         let heads = self.spec.heads;
         for (part, count) in parts

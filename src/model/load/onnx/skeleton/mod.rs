@@ -131,8 +131,8 @@ pub struct Skeleton<'a> {
     meanings: HashMap<Id, Meaning>,
     /// Weights that have to be one number each.
     pub numbers: Vec<Id>,
-    /// Heads, and their size, that a product is cut into, by its step; 0 or less where the graph does
-    /// not say it.
+    /// Heads, and their size, that a product is cut into, by its step; 0 or less where the graph
+    /// does not say it.
     heads: HashMap<usize, [i64; 2]>,
     node: usize,
 }
