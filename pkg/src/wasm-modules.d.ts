@@ -4,8 +4,8 @@ declare module "*.wasm" {
   export default module;
 }
 
-/** The wasm, compressed with gzip and encoded as base64. */
+/** The wasm, compressed with zstd and encoded as base64. */
 declare module "*/wasm/inline.js" {
-  const gzip: string;
-  export default gzip;
+  const zstd: string;
+  export default zstd;
 }

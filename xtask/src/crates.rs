@@ -24,6 +24,13 @@ struct Package {
     manifest_path: PathBuf,
 }
 
+/// What the manifest of an npm package says.
+#[derive(Deserialize)]
+struct Npm {
+    version: String,
+    license: String,
+}
+
 impl Package {
     fn licence(&self) -> &str {
         self.license.as_deref().unwrap_or("see below")
@@ -92,7 +99,11 @@ fn identity(line: &str) -> Option<&str> {
     Some(&line[..end])
 }
 
-/// The notices that ship with the wasm: each crate's copyright and licence.
+/// An npm package whose code is in `gossamer-embed/inline`: it unpacks the wasm.
+const UNPACKER: &str = "fzstd";
+
+/// The notices that ship with the wasm: each crate's copyright and licence, and those of
+/// [`UNPACKER`].
 pub fn notices() -> Result<String> {
     let mut text = String::from(
         "The WebAssembly of gossamer-embed contains code of Rust's standard library (https://www.rust-lang.org,\n\
@@ -122,6 +133,18 @@ pub fn notices() -> Result<String> {
                 .push(format!("{name} {version}"));
         }
     }
+    let folder = root().join("node_modules").join(UNPACKER);
+    let manifest: Npm = serde_json::from_slice(&fs::read(folder.join("package.json"))?)?;
+    let Npm { version, license } = manifest;
+    writeln!(
+        text,
+        "\ngossamer-embed/inline contains an npm package, too:\n\n{UNPACKER} {version} ({license})"
+    )?;
+    let licence = fs::read_to_string(folder.join("LICENSE"))?;
+    texts
+        .entry(licence.trim().replace("\r\n", "\n"))
+        .or_default()
+        .push(format!("{UNPACKER} {version}"));
     for (licence, crates) in texts {
         write!(
             text,

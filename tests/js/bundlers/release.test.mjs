@@ -60,6 +60,9 @@ describe("the package", () => {
         crates.some((crate) => crate.startsWith(`${name} `)),
         name,
       );
+    const [, unpacker] = /^(fzstd \S+) \(MIT\)$/m.exec(list);
+    const texts = licences.filter((text) => text.split(":\n")[0].split(", ").includes(unpacker));
+    assert.include(texts.join(""), "MIT License");
   });
 
   for (const [way, { most, files }] of Object.entries(ways())) {
