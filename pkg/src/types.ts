@@ -807,11 +807,15 @@ export interface ModelInfo {
   files: string[];
   /** What the option `kind` made the loader ignore in the model's files: classes, code, tensors. */
   leftOut?: string[];
-  /**
-   * The LoRA adapter that is merged into the weights: its name, the model that it was trained on,
-   * as its settings name that, and its rank.
-   */
-  lora?: { adapter: string; base?: string; rank: number };
+  /** The LoRA adapter that is merged into the weights. */
+  lora?: {
+    /** Its name. */
+    adapter: string;
+    /** The model that it was trained on, as its settings name it. */
+    base?: string;
+    /** Its rank. */
+    rank: number;
+  };
   /**
    * What is assumed of a model without modules.json that was loaded without `pooling`: a pooling
    * mode, or `"splade"`.
