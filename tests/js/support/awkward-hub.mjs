@@ -37,7 +37,11 @@ export function listed(name, bytes) {
 export async function awkwardHub(files) {
   const hub = { commits: new Map([[COMMIT, files]]), main: COMMIT, asked: [] };
   const server = createServer((request, response) => {
-    answer(hub, request, response).catch((error) => response.writeHead(500).end(String(error)));
+    answer(hub, request, response).catch((error) => {
+      // A client that has gone away is no error of the Hub.
+      if (response.headersSent) response.destroy();
+      else response.writeHead(500).end(String(error));
+    });
   });
   await new Promise((done) => server.listen(0, "127.0.0.1", done));
   hub.port = server.address().port;

@@ -60,7 +60,9 @@ export async function serve({
 async function listen(answer) {
   const server = createServer((request, response) => {
     answer(request, response).catch((error) => {
-      response.writeHead(500).end(String(error));
+      // A client that has gone away is no error of the server.
+      if (response.headersSent) response.destroy();
+      else response.writeHead(500).end(String(error));
     });
   });
   const port = await bind(server);
