@@ -1,9 +1,7 @@
 import { load } from "gossamer-embed";
 import { useEffect, useState } from "react";
 
-/**
- * Loads a model in a worker: `{ embedder }`, or `{ progress }` and `{ error }` until there is one.
- */
+/** Loads a model in a worker: `{ embedder }`, or `{ progress }` or `{ error }` without one. */
 export function useEmbedder(source) {
   const [state, setState] = useState({ progress: 0 });
   useEffect(() => {
