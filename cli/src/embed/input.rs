@@ -382,7 +382,7 @@ mod tests {
         let records = read(&format!("{long}\nb"), Format::Lines, None).unwrap();
         assert_eq!(texts(&records)[0].1, Err("the line is longer than 16 MiB"));
         assert_eq!(texts(&records)[1], (2, Ok("b")));
-        let open = format!("text\n\"{long}");
+        let open = format!("text\n\"{long}{long}");
         let error = read(&open, Format::Csv, None).err().unwrap();
         assert!(format!("{error:#}").contains("16 MiB"), "{error:#}");
     }

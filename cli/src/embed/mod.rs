@@ -320,6 +320,7 @@ impl<'a> Work<'a> {
             (None, output::Kind::Tokens) => {
                 let tokens = MultiOptions {
                     tokens: true,
+                    task: options.task.clone(),
                     ..MultiOptions::default()
                 };
                 let output = embedder.encode_multi(vec![Input::Text(String::new())], &tokens)?;

@@ -39,7 +39,8 @@ async function file(content, ending) {
   return path;
 }
 
-const start = (args, input) => launch(`${TARGET}/debug/gossamer`, ["embed", ...args], { input, cwd: scratch });
+const start = (args, input) =>
+  launch(`${TARGET}/debug/gossamer`, ["embed", ...args], { input, cwd: scratch });
 
 async function embeds(args, input) {
   const child = start(args, input);
@@ -112,7 +113,13 @@ describe("vectors", () => {
     const length = bytes.readUInt16LE(8);
     const { data, shape } = await embedder.encode(TEXTS);
     const header = `{'descr': '<f4', 'fortran_order': False, 'shape': (${shape.join(", ")}), }`;
-    assert.equal(bytes.subarray(10, 10 + length).toString().trimEnd(), header);
+    assert.equal(
+      bytes
+        .subarray(10, 10 + length)
+        .toString()
+        .trimEnd(),
+      header,
+    );
     assert.equal((10 + length) % 64, 0);
     const values = bytes.buffer.slice(bytes.byteOffset + 10 + length, bytes.byteOffset + bytes.length);
     assert.deepEqual(new Float32Array(values), data);
@@ -132,7 +139,7 @@ describe("vectors", () => {
     assert.deepEqual(ours.embeddings, { shape, data });
     assert.deepEqual([...ours.records.data], [0n, 1n, 2n, 3n]);
     assert.deepEqual(JSON.parse(ours.metadata.ids), ["n0", "n1", "n2", "n3"]);
-    assert.equal(ours.metadata.spaceId, dense.spaceId);
+    assert.equal(ours.metadata.spaceId, dense.info.spaceId);
     dense.dispose();
 
     const splade = await load(models.sparse);
@@ -166,7 +173,7 @@ describe("vectors", () => {
       const { lines } = await embeds([models.several, "--vectors", kind, "a cat"]);
       assert.property(lines[0], field);
     }
-    await refused(/gives dense: it cannot give sparse/, [models.dense, "--vectors", "sparse", "a"]);
+    await refused(/gives dense, tokens: it cannot give sparse/, [models.dense, "--vectors", "sparse", "a"]);
     await refused(/--top-k is not for dense vectors/, [models.dense, "--top-k", "3", "a"]);
     await refused(/gives scores/, [models.reranker, "a"]);
   });
@@ -201,7 +208,12 @@ describe("what goes wrong", () => {
     await refused(/No such file/, [models.dense, "--input", join(scratch, "nowhere.csv")]);
     await refused(/is a folder/, [models.dense, "--input", scratch]);
     await refused(/No such file/, [models.dense, "-o", join(scratch, "nowhere", "a.jsonl"), "a"]);
-    const full = launch("sh", ["-c", '"$0" embed "$1" a > /dev/full', `${TARGET}/debug/gossamer`, models.dense]);
+    const full = launch("sh", [
+      "-c",
+      '"$0" embed "$1" a > /dev/full',
+      `${TARGET}/debug/gossamer`,
+      models.dense,
+    ]);
     assert.equal((await full.closed()).code, 1);
     assert.match(full.stderr, /No space left/);
   });
@@ -214,7 +226,11 @@ describe("what goes wrong", () => {
     const output = fresh("jsonl");
     const part = `${output}.part`;
     const args = [models.dense, "--input", input, "-o", output];
-    const size = () => stat(part).then(({ size }) => size, () => 0);
+    const size = () =>
+      stat(part).then(
+        ({ size }) => size,
+        () => 0,
+      );
     let seen = 0;
     for (let kills = 0; kills < 3; kills++) {
       const child = start(args);
