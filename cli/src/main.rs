@@ -1,6 +1,7 @@
 //! `gossamer`: text embeddings on the command line.
 
 mod connections;
+mod embed;
 mod hub;
 mod model;
 mod quantize;
@@ -25,6 +26,8 @@ enum Command {
     /// Answer requests in the formats of `OpenAI`, text-embeddings-inference (Trieve), Chroma,
     /// `SambaNova`, Inworld, Cohere and Jina
     Serve(serve::Options),
+    /// Embed the records of a file: one vector, or several, for each text
+    Embed(Box<embed::Options>),
     /// Write a model with quantised weights: it is smaller, and loads faster
     Quantize(quantize::Options),
 }
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
 fn execute(command: Command) -> Result<()> {
     match command {
         Command::Serve(options) => serve::run(options),
+        Command::Embed(options) => embed::run(&options),
         Command::Quantize(options) => quantize::run(&options),
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use gossamer::api::http::{self, Dialect, Incoming, Refusal};
-use gossamer::{Download, Either, Gpu, Kind, LoadOptions, Threads, WeightDtype};
+use gossamer::{Download, Either, Gpu, Kind, LoadOptions, Threads};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes};
 use hyper::{StatusCode, header};
@@ -25,8 +25,6 @@ use crate::source;
 /// this time. Otherwise a client that is still sending would not see the response.
 const UNWANTED: usize = 32 << 20;
 const UNWANTED_TIME: Duration = Duration::from_secs(5);
-/// The most threads that are started without being asked for.
-const MOST_THREADS: usize = 256;
 /// File descriptors that are kept for other things than connections.
 const OTHER_FILES: u64 = 128;
 /// The most connections that wait to be accepted.
@@ -71,7 +69,7 @@ pub struct Options {
     stated: source::Stated,
     /// How weights are stored in memory; auto: as `gossamer quantize` wrote them, else q8
     #[arg(long, value_enum, default_value = "auto")]
-    dtype: Dtype,
+    dtype: source::Dtype,
     /// What the models run on; the results of a GPU are first compared with those of the CPU
     #[arg(long, value_enum, default_value = "cpu")]
     device: Device,
@@ -110,16 +108,6 @@ pub struct Options {
     /// The most bytes of all bodies under way; beyond them, requests are answered with 429
     #[arg(long, default_value_t = 64 << 20, value_name = "BYTES")]
     max_bodies_bytes: usize,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Dtype {
-    Auto,
-    F32,
-    F16,
-    Q8,
-    Q6,
-    Q4,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -221,18 +209,8 @@ fn default_connections() -> usize {
 
 impl Server {
     fn load(options: Options) -> Result<Self> {
-        let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        let threads = options
-            .threads
-            .map_or_else(|| cores().get().min(MOST_THREADS), NonZeroUsize::get);
-        let dtype = match options.dtype {
-            Dtype::Auto => None,
-            Dtype::F32 => Some(WeightDtype::F32),
-            Dtype::F16 => Some(WeightDtype::F16),
-            Dtype::Q8 => Some(WeightDtype::Q8),
-            Dtype::Q6 => Some(WeightDtype::Q6),
-            Dtype::Q4 => Some(WeightDtype::Q4),
-        };
+        let threads = source::threads(options.threads);
+        let dtype = options.dtype.chosen();
         if options.file.is_some() && options.models.len() > 1 {
             bail!("--file is for a single model: give one --model");
         }

@@ -2,12 +2,15 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use gossamer::backend::Backend;
-use gossamer::{Adapter, Download, Embedder, Kind, Listed, LoadOptions, Loader, Pooling};
+use gossamer::{
+    Adapter, Download, Embedder, Kind, Listed, LoadOptions, Loader, Pooling, WeightDtype,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::hub::Repository;
@@ -15,6 +18,40 @@ use crate::hub::Repository;
 /// Parses the value of `--kind`.
 pub fn kind(name: &str) -> Result<Kind, gossamer::Error> {
     Kind::from_name(name)
+}
+
+/// The most threads that are started without being asked for.
+const MOST_THREADS: usize = 256;
+
+/// How weights are stored in memory.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Dtype {
+    Auto,
+    F32,
+    F16,
+    Q8,
+    Q6,
+    Q4,
+}
+
+impl Dtype {
+    /// The format; `None` leaves it to the model's files.
+    pub fn chosen(self) -> Option<WeightDtype> {
+        match self {
+            Self::Auto => None,
+            Self::F32 => Some(WeightDtype::F32),
+            Self::F16 => Some(WeightDtype::F16),
+            Self::Q8 => Some(WeightDtype::Q8),
+            Self::Q6 => Some(WeightDtype::Q6),
+            Self::Q4 => Some(WeightDtype::Q4),
+        }
+    }
+}
+
+/// The threads that `--threads` asks for, or one for each core.
+pub fn threads(asked: Option<NonZeroUsize>) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    asked.map_or_else(|| cores().min(MOST_THREADS), NonZeroUsize::get)
 }
 
 /// What is stated about a model, instead of what its files say.
