@@ -80,7 +80,7 @@ async function open() {
   const opened = await browsers.Chromium.open("about:blank");
   const context = opened.page.context();
   const pass = async (route, url) => {
-    const response = await route.fetch({ url });
+    const response = await route.fetch({ url, maxRetries: 3 });
     return route.fulfill({
       response,
       headers: { ...response.headers(), "access-control-allow-origin": "*" },

@@ -120,7 +120,9 @@ async function inExample({ code, example }) {
 async function open() {
   const opened = await browsers.Chromium.open("about:blank");
   page = opened.page;
-  const pass = async (route, address) => route.fulfill({ response: await route.fetch({ url: address }) });
+  // A kept connection may be closed by the server just as it is used again: only that is retried.
+  const pass = async (route, address) =>
+    route.fulfill({ response: await route.fetch({ url: address, maxRetries: 3 }) });
   await page
     .context()
     .route("https://huggingface.co/**", (route, request) =>
@@ -129,7 +131,8 @@ async function open() {
   const dist =
     /^https:\/\/(cdn\.jsdelivr\.net\/npm\/gossamer-embed@[\d.]+|[\w-]+\.example\/gossamer-embed)\/dist\//;
   await page.context().route(dist, async (route, request) => {
-    const response = await route.fetch({ url: request.url().replace(dist, `${server.origin}/pkg/dist/`) });
+    const url = request.url().replace(dist, `${server.origin}/pkg/dist/`);
+    const response = await route.fetch({ url, maxRetries: 3 });
     const headers = { ...response.headers(), "access-control-allow-origin": "*" };
     return route.fulfill({ response, headers });
   });
