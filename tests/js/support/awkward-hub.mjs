@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { join } from "node:path";
+import { failing } from "./child.mjs";
 
 export const COMMIT = "c0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ff";
 const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
@@ -37,11 +38,7 @@ export function listed(name, bytes) {
 export async function awkwardHub(files) {
   const hub = { commits: new Map([[COMMIT, files]]), main: COMMIT, asked: [] };
   const server = createServer((request, response) => {
-    answer(hub, request, response).catch((error) => {
-      // A client that has gone away is no error of the Hub.
-      if (response.headersSent) response.destroy();
-      else response.writeHead(500).end(String(error));
-    });
+    answer(hub, request, response).catch(failing(response));
   });
   await new Promise((done) => server.listen(0, "127.0.0.1", done));
   hub.port = server.address().port;

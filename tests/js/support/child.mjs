@@ -239,6 +239,15 @@ export async function first(emitter, event, milliseconds = PATIENCE) {
   }
 }
 
+/**
+ * Has a server report an error of an answer to its client. That a client has gone away in the
+ * middle is no error of the server.
+ */
+export const failing = (response) => (error) => {
+  if (response.headersSent) response.destroy();
+  else response.writeHead(500).end(String(error));
+};
+
 /** Starts a server on a free port of the loopback interface; the port. */
 export async function listen(server) {
   server.listen(0, "127.0.0.1");

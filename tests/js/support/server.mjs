@@ -10,7 +10,7 @@ import { extname, join, normalize } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
-import { listen as bind } from "./child.mjs";
+import { listen as bind, failing } from "./child.mjs";
 import { cdn, hub, memory } from "./hub.mjs";
 import { shards } from "./safetensors.mjs";
 import * as synthetic from "./synthetic.mjs";
@@ -59,11 +59,7 @@ export async function serve({
 
 async function listen(answer) {
   const server = createServer((request, response) => {
-    answer(request, response).catch((error) => {
-      // A client that has gone away is no error of the server.
-      if (response.headersSent) response.destroy();
-      else response.writeHead(500).end(String(error));
-    });
+    answer(request, response).catch(failing(response));
   });
   const port = await bind(server);
   const close = async () => {
