@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
-use gossamer::{Cpu, Download, Embedder, Kind, LoadOptions, SavedFile, WeightDtype};
+use gossamer::{Cpu, Embedder, LoadOptions, SavedFile, WeightDtype};
 
 use crate::source;
 
@@ -21,18 +21,6 @@ pub struct Options {
     /// ID or ID@REVISION on the Hugging Face Hub, or a folder
     #[arg(value_name = "ID|DIR")]
     model: String,
-    /// The weight file to load, by its path in the folder or repository: a GGUF file, or one to
-    /// take in place of model.safetensors
-    #[arg(long)]
-    file: Option<String>,
-    /// Which weight file to download: auto, the smallest that loses nothing; small, one in 8 bits
-    /// if there is any
-    #[arg(long, default_value = "auto", value_parser = source::download)]
-    download: Download,
-    /// Load the model as this kind, "dense", "sparse", "reranker" or "late-interaction", even if
-    /// its files say otherwise
-    #[arg(long, value_parser = source::kind)]
-    kind: Option<Kind>,
     #[command(flatten)]
     stated: source::Stated,
     /// Bits of the weights: 8; about 6 in the files, and 8 in memory; or 4 in the feed-forward
@@ -70,9 +58,6 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let load = options.stated.add_to(LoadOptions {
         dtype: Some(dtype),
-        file: options.file.clone(),
-        download: options.download,
-        kind: options.kind,
         saveable: true,
         ..LoadOptions::default()
     });

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use gossamer::api::http::{self, Dialect, Incoming, Refusal};
-use gossamer::{Download, Either, Gpu, Kind, LoadOptions, Threads};
+use gossamer::{Either, Gpu, LoadOptions, Threads};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes};
 use hyper::{StatusCode, header};
@@ -39,14 +39,6 @@ pub struct Options {
     /// any name
     #[arg(long = "model", required = true, value_name = "[NAME=]SOURCE")]
     models: Vec<String>,
-    /// The weight file to load, by its path in the folder or repository: a GGUF file, or one to
-    /// take in place of model.safetensors; for a single model
-    #[arg(long, value_name = "PATH")]
-    file: Option<String>,
-    /// Which weight file to download: auto, the smallest that loses nothing; small, one in 8 bits
-    /// if there is any
-    #[arg(long, default_value = "auto", value_parser = source::download)]
-    download: Download,
     /// The address to listen on
     #[arg(long, default_value = "127.0.0.1", env = "GOSSAMER_HOST")]
     host: IpAddr,
@@ -61,10 +53,6 @@ pub struct Options {
         hide_env_values = true
     )]
     api_keys: Vec<String>,
-    /// Load the model as this kind, "dense", "sparse", "reranker" or "late-interaction", even if
-    /// its files say otherwise
-    #[arg(long, value_parser = source::kind)]
-    kind: Option<Kind>,
     #[command(flatten)]
     stated: source::Stated,
     /// How weights are stored in memory; auto: as `gossamer quantize` wrote them, else q8
@@ -211,7 +199,7 @@ impl Server {
     fn load(options: Options) -> Result<Self> {
         let threads = source::threads(options.threads);
         let dtype = options.dtype.chosen();
-        if options.file.is_some() && options.models.len() > 1 {
+        if options.stated.file.is_some() && options.models.len() > 1 {
             bail!("--file is for a single model: give one --model");
         }
         // All models share them.
@@ -239,9 +227,6 @@ impl Server {
             let load = options.stated.add_to(LoadOptions {
                 model: name.clone(),
                 dtype,
-                file: options.file.clone(),
-                download: options.download,
-                kind: options.kind,
                 ..LoadOptions::default()
             });
             let embedder = source::load(backend, source, load)?;

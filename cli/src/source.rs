@@ -15,11 +15,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::hub::Repository;
 
-/// Parses the value of `--kind`.
-pub fn kind(name: &str) -> Result<Kind, gossamer::Error> {
-    Kind::from_name(name)
-}
-
 /// The most threads that are started without being asked for.
 const MOST_THREADS: usize = 256;
 
@@ -54,9 +49,22 @@ pub fn threads(asked: Option<NonZeroUsize>) -> usize {
     asked.map_or_else(|| cores().min(MOST_THREADS), NonZeroUsize::get)
 }
 
-/// What is stated about a model, instead of what its files say.
+/// What is stated about a model: which of its files to load, and what to take instead of what they
+/// say.
 #[derive(Args, Clone)]
 pub struct Stated {
+    /// The weight file to load, by its path in the folder or repository: a GGUF file, or one to
+    /// take in place of model.safetensors; for a single model
+    #[arg(long, value_name = "PATH")]
+    pub file: Option<String>,
+    /// Which weight file to download: auto, the smallest that loses nothing; small, one in 8 bits
+    /// if there is any
+    #[arg(long, default_value = "auto", value_parser = Download::from_name)]
+    download: Download,
+    /// Load the model as this kind, "dense", "sparse", "reranker" or "late-interaction", even if
+    /// its files say otherwise
+    #[arg(long, value_parser = Kind::from_name)]
+    kind: Option<Kind>,
     /// How the states of tokens become a vector: mean, cls, lasttoken, max, weightedmean or
     /// `mean_sqrt_len_tokens`; the results of several, with commas between them, are concatenated.
     /// By default as the model's files say
@@ -99,6 +107,9 @@ impl Stated {
     pub fn add_to(&self, options: LoadOptions) -> LoadOptions {
         let prompts = Some(&self.prompt).filter(|prompts| !prompts.is_empty());
         LoadOptions {
+            file: self.file.clone(),
+            download: self.download,
+            kind: self.kind,
             pooling: self.pooling.clone(),
             normalize: self.normalize,
             prompts: prompts.map(|prompts| prompts.iter().cloned().collect()),
@@ -111,11 +122,6 @@ impl Stated {
 
 /// Where the files of an adapter are asked for that is in another place than the model.
 const ADAPTER: &str = "@adapter";
-
-/// Parses the value of `--download`.
-pub fn download(name: &str) -> Result<Download, gossamer::Error> {
-    Download::from_name(name)
-}
 
 /// Loads a model from `source`: `ID`, `ID@REVISION` or a folder. The revision in `options` is set
 /// here, and the model is called `source` unless `options` name it. A bar shows the progress. What

@@ -42,7 +42,6 @@ impl Format {
 }
 
 /// Where texts and ids are.
-#[derive(Clone)]
 pub struct Fields {
     /// The field or column of the text.
     pub text: String,
@@ -56,7 +55,7 @@ pub struct Record {
     pub number: u64,
     /// Its first line in the input, from 1.
     pub line: u64,
-    /// Its id, or why it cannot be used.
+    /// What it says, or why it cannot be used.
     pub content: Result<Content, String>,
 }
 

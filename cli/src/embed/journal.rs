@@ -102,9 +102,7 @@ impl Journal {
             for index in indices {
                 file.write_all(&index.to_le_bytes())?;
             }
-            values
-                .iter()
-                .try_for_each(|value| file.write_all(&value.to_le_bytes()))
+            write_values(file, values)
         };
         write().with_context(|| self.path.display().to_string())
     }
@@ -124,6 +122,13 @@ impl Journal {
     pub fn remove(self) -> Result<()> {
         std::fs::remove_file(&self.path).with_context(|| self.path.display().to_string())
     }
+}
+
+/// Writes numbers, little endian.
+pub fn write_values(out: &mut impl Write, values: &[f32]) -> io::Result<()> {
+    values
+        .iter()
+        .try_for_each(|value| out.write_all(&value.to_le_bytes()))
 }
 
 /// Errors if two commands have different settings.

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
-use gossamer::{Cpu, Download, Embedder, Input, Kind, LoadOptions, MultiOptions, Threads};
+use gossamer::{Cpu, Embedder, Input, LoadOptions, MultiOptions, Threads};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -75,17 +75,6 @@ pub struct Options {
     /// Write the tokens of sparse vectors too
     #[arg(long)]
     labels: bool,
-    /// The weight file to load, by its path in the folder or repository
-    #[arg(long, value_name = "PATH")]
-    file: Option<String>,
-    /// Which weight file to download: auto, the smallest that loses nothing; small, one in 8 bits
-    /// if there is any
-    #[arg(long, default_value = "auto", value_parser = source::download)]
-    download: Download,
-    /// Load the model as this kind, "dense", "sparse", "reranker" or "late-interaction", even if
-    /// its files say otherwise
-    #[arg(long, value_parser = source::kind)]
-    kind: Option<Kind>,
     #[command(flatten)]
     stated: source::Stated,
     /// How weights are stored in memory; auto: as `gossamer quantize` wrote them, else q8
@@ -115,9 +104,6 @@ pub fn run(options: &Options) -> Result<()> {
     let threads = Threads::new(source::threads(options.threads))?;
     let load = options.stated.add_to(LoadOptions {
         dtype: options.dtype.chosen(),
-        file: options.file.clone(),
-        download: options.download,
-        kind: options.kind,
         ..LoadOptions::default()
     });
     let cpu = || Ok(Cpu::with(threads.clone()));
@@ -426,55 +412,35 @@ impl<'a> Work<'a> {
     /// Embeds a batch. A record that cannot be embedded ends the command, or is an entry that says
     /// why.
     fn entries(&self, records: Vec<Record>) -> Result<Vec<Entry>> {
-        let mut entries: Vec<Entry> = Vec::with_capacity(records.len());
-        let (mut texts, mut places) = (Vec::new(), Vec::new());
-        for record in records {
-            let mut entry = Entry {
-                number: record.number,
-                digest: digest(&record),
-                ..Entry::default()
+        let contents = records
+            .iter()
+            .filter_map(|record| record.content.as_ref().ok());
+        let texts: Vec<_> = contents.map(|content| content.text.clone()).collect();
+        let mut vectors = self.vectors_of_each(&texts).into_iter();
+        let entry = |record: Record| {
+            let (number, digest) = (record.number, digest(&record));
+            let embedded = record.content.and_then(|content| {
+                let vector = vectors.next().expect("a result for each text");
+                let vector = vector.map_err(|error| error.to_string())?;
+                Ok(Entry {
+                    id: content.id,
+                    ..vector
+                })
+            });
+            let entry = match embedded {
+                Ok(entry) => entry,
+                Err(reason) => Entry {
+                    left_out: Some(self.refuse(record.line, &reason)?),
+                    ..Entry::default()
+                },
             };
-            let line = record.line;
-            match record.content {
-                Ok(content) => {
-                    entry.id = content.id;
-                    texts.push(content.text);
-                    places.push((entries.len(), line));
-                }
-                Err(reason) => entry.left_out = Some(self.refuse(line, &reason)?),
-            }
-            entries.push(entry);
-        }
-        let inputs = |texts: &[String]| texts.iter().cloned().map(Input::Text).collect();
-        match self.vectors(inputs(&texts)) {
-            Ok(vectors) => {
-                for (vector, (place, _)) in vectors.into_iter().zip(places) {
-                    vector.put(&mut entries[place]);
-                }
-            }
-            // One of them is to blame.
-            Err(_) if texts.len() > 1 => {
-                for (text, (place, line)) in texts.iter().zip(places) {
-                    match self.vectors(inputs(std::slice::from_ref(text))) {
-                        Ok(vectors) => {
-                            for vector in vectors {
-                                vector.put(&mut entries[place]);
-                            }
-                        }
-                        Err(error) => {
-                            let reason = self.refuse(line, &error.to_string())?;
-                            entries[place].left_out = Some(reason);
-                        }
-                    }
-                }
-            }
-            Err(error) => {
-                for (place, line) in places {
-                    entries[place].left_out = Some(self.refuse(line, &error.to_string())?);
-                }
-            }
-        }
-        Ok(entries)
+            Ok(Entry {
+                number,
+                digest,
+                ..entry
+            })
+        };
+        records.into_iter().map(entry).collect()
     }
 
     /// Says why a record is left out; an error if none may be.
@@ -491,9 +457,22 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn vectors(&self, inputs: Vec<Input>) -> gossamer::Result<Vec<Vector>> {
-        let options = self.options;
-        let Work { about, .. } = self;
+    /// The vectors of each text. If they cannot be embedded together, one of them is to blame, and
+    /// each is embedded by itself.
+    fn vectors_of_each(&self, texts: &[String]) -> Vec<gossamer::Result<Entry>> {
+        match self.vectors(texts) {
+            Ok(vectors) => vectors.into_iter().map(Ok).collect(),
+            Err(error) if texts.len() == 1 => vec![Err(error)],
+            Err(_) => texts
+                .chunks(1)
+                .flat_map(|text| self.vectors_of_each(text))
+                .collect(),
+        }
+    }
+
+    /// The vectors of texts, as entries that have nothing of their records yet.
+    fn vectors(&self, texts: &[String]) -> gossamer::Result<Vec<Entry>> {
+        let (options, about) = (self.options, &self.about);
         let wanted = MultiOptions {
             dense: about.kind == output::Kind::Dense,
             sparse: about.kind == output::Kind::Sparse,
@@ -505,52 +484,31 @@ impl<'a> Work<'a> {
             prompt_name: options.prompt_name.clone(),
             ..MultiOptions::default()
         };
+        let inputs = texts.iter().cloned().map(Input::Text).collect();
         let output = self.embedder.encode_multi(inputs, &wanted)?;
         let sizes = output.tokens.into_iter().zip(output.truncated);
-        let mut vectors: Vec<_> = sizes
-            .map(|(tokens, truncated)| Vector {
+        let mut entries: Vec<_> = sizes
+            .map(|(tokens, truncated)| Entry {
                 tokens,
                 truncated,
-                ..Vector::default()
+                ..Entry::default()
             })
             .collect();
         let dense = output.dense.unwrap_or_default();
-        for (vector, values) in vectors
-            .iter_mut()
-            .zip(dense.chunks_exact(output.dimensions.max(1)))
-        {
-            vector.values = values.to_vec();
+        let dense = dense.chunks_exact(output.dimensions.max(1));
+        for (entry, values) in entries.iter_mut().zip(dense) {
+            entry.values = values.to_vec();
         }
-        for (vector, sparse) in vectors.iter_mut().zip(output.sparse.unwrap_or_default()) {
-            vector.indices = sparse.indices;
-            vector.values = sparse.values;
-            vector.labels = sparse.labels;
+        for (entry, sparse) in entries.iter_mut().zip(output.sparse.unwrap_or_default()) {
+            entry.indices = sparse.indices;
+            entry.values = sparse.values;
+            entry.labels = sparse.labels;
         }
         let tokens = output.token_vectors.unwrap_or_default();
-        for (vector, tokens) in vectors.iter_mut().zip(tokens) {
-            vector.values = tokens.data;
+        for (entry, tokens) in entries.iter_mut().zip(tokens) {
+            entry.values = tokens.data;
         }
-        Ok(vectors)
-    }
-}
-
-/// What the model gives for a text.
-#[derive(Default)]
-struct Vector {
-    indices: Vec<u32>,
-    values: Vec<f32>,
-    labels: Option<Vec<String>>,
-    tokens: u32,
-    truncated: bool,
-}
-
-impl Vector {
-    fn put(self, entry: &mut Entry) {
-        entry.indices = self.indices;
-        entry.values = self.values;
-        entry.labels = self.labels;
-        entry.tokens = self.tokens;
-        entry.truncated = self.truncated;
+        Ok(entries)
     }
 }
 

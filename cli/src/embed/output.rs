@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 
-use super::journal::{Entries, Entry, Journal};
+use super::journal::{Entries, Entry, Journal, write_values};
 
 /// The longest header of safetensors that its readers take, in bytes.
 const LONGEST_HEADER: usize = 100_000_000;
@@ -98,8 +98,8 @@ pub fn write_line(out: &mut impl Write, about: &About, entry: &Entry) -> Result<
 
 /// Writes all entries of a journal to a file that is not there yet. It has its name once it is
 /// complete.
-pub fn write(journal: &Journal, output: &Path, format: Format, about: &About) -> Result<u64> {
-    let written = || -> Result<u64> {
+pub fn write(journal: &Journal, output: &Path, format: Format, about: &About) -> Result<()> {
+    let written = || -> Result<()> {
         let parent = output.parent().filter(|parent| *parent != Path::new(""));
         let file = tempfile::Builder::new()
             .prefix(".gossamer-")
@@ -107,22 +107,19 @@ pub fn write(journal: &Journal, output: &Path, format: Format, about: &About) ->
                 File::create_new(path)
             })?;
         let mut out = BufWriter::new(file);
-        let count = match format {
+        match format {
             Format::Jsonl => {
-                let mut count = 0;
                 for entry in embedded(journal)? {
                     write_line(&mut out, about, &entry?)?;
-                    count += 1;
                 }
-                count
             }
             Format::Npy => write_npy(&mut out, journal, about)?,
             Format::Safetensors => write_safetensors(&mut out, journal, about)?,
-        };
+        }
         let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.as_file().sync_all()?;
         file.persist_noclobber(output)?;
-        Ok(count)
+        Ok(())
     };
     written().with_context(|| format!("{} cannot be written", output.display()))
 }
@@ -134,8 +131,8 @@ fn embedded(journal: &Journal) -> Result<impl Iterator<Item = Result<Entry>> + u
     Ok(entries.filter(is_there))
 }
 
-fn write_npy(out: &mut impl Write, journal: &Journal, about: &About) -> Result<u64> {
-    let count = embedded(journal)?.try_fold(0, |count, entry| entry.map(|_| count + 1))?;
+fn write_npy(out: &mut impl Write, journal: &Journal, about: &About) -> Result<()> {
+    let count: u64 = embedded(journal)?.try_fold(0, |count, entry| entry.map(|_| count + 1))?;
     let dimensions = about.dimensions;
     let mut header =
         format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({count}, {dimensions}), }}");
@@ -149,17 +146,11 @@ fn write_npy(out: &mut impl Write, journal: &Journal, about: &About) -> Result<u
     for entry in embedded(journal)? {
         write_values(out, &entry?.values)?;
     }
-    Ok(count)
-}
-
-fn write_values(out: &mut impl Write, values: &[f32]) -> io::Result<()> {
-    values
-        .iter()
-        .try_for_each(|value| out.write_all(&value.to_le_bytes()))
+    Ok(())
 }
 
 /// The tensors are written one after another, so the journal is read once for each.
-fn write_safetensors(out: &mut impl Write, journal: &Journal, about: &About) -> Result<u64> {
+fn write_safetensors(out: &mut impl Write, journal: &Journal, about: &About) -> Result<()> {
     let (mut count, mut values, mut ids) = (0, 0, Vec::new());
     for entry in embedded(journal)? {
         let entry = entry?;
@@ -232,5 +223,5 @@ fn write_safetensors(out: &mut impl Write, journal: &Journal, about: &About) -> 
             }
         }
     }
-    Ok(count)
+    Ok(())
 }
