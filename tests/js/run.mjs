@@ -1,6 +1,6 @@
 /**
  * Runs suites: `node tests/js/run.mjs SUITE [OPTION OF node --test]…`. `--list` prints the names of
- * all. It fails if there is a test that no suite has.
+ * all, and what they need. It fails if there is a test that no suite has.
  */
 
 import { spawn } from "node:child_process";
@@ -16,7 +16,8 @@ const LIMIT = 1_200_000;
 const [suite, ...options] = process.argv.slice(2);
 const found = problems();
 if (suite === "--list") {
-  console.log(Object.keys(SUITES).join("\n"));
+  const lines = Object.entries(SUITES).map(([name, { binaries }]) => (binaries ? `${name} binaries` : name));
+  console.log(lines.join("\n"));
 } else if (!(suite in SUITES)) {
   console.error(`usage: node tests/js/run.mjs ${Object.keys(SUITES).join("|")} [OPTION OF node --test]...`);
   process.exitCode = 2;

@@ -1,5 +1,7 @@
 //! Runs other programs, and knows the project's folders.
 
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -63,6 +65,24 @@ pub fn run(command: &mut Command) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// As [`run`], with all that the command prints in one piece at its end: others print meanwhile.
+pub fn run_with_log(command: &mut Command, name: &str) -> Result<()> {
+    let folder = target().join("logs");
+    fs::create_dir_all(&folder)?;
+    let letters = name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
+    let path = folder.join(format!("{letters}.log"));
+    let log = File::create(&path)?;
+    let done = run(command.stdout(log.try_clone()?).stderr(log));
+    let mut out = io::stderr().lock();
+    io::copy(&mut File::open(&path)?, &mut out)?;
+    drop(out);
+    say(&match &done {
+        Ok(()) => format!("passed: {name}"),
+        Err(_) => format!("FAILED: {name}"),
+    });
+    done
 }
 
 /// Runs a command, and returns what it prints. Anything but success is an error.

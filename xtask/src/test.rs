@@ -1,62 +1,176 @@
 //! Runs every check: formatting, lints, types, native tests, wasm tests, and the package in Node
 //! and browsers.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Condvar, Mutex, mpsc};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
-use crate::run::{cargo, command, npm_script, output, root, run, say, target};
+use crate::run::{cargo, command, npm_script, output, root, run, run_with_log, say, target};
 use crate::{build, model, serve, setup};
 
-/// Runs all tests.
+/// Runs all tests, in two lanes. One builds the package, the other what is native; then both take
+/// what is left. Few of the tests keep two cores busy.
 pub fn all() -> Result<()> {
     setup::wasm_target()?;
     setup::npm_packages()?;
     model::ensure(model::DEFAULT)?;
-    // Linking the wasm keeps one core busy for minutes, so the two run in parallel. One uses the
-    // release profile and the other the development profile, so they share no folder that cargo
-    // locks.
-    let for_wasm = || {
-        build::package()?;
-        serve::demo_data()?;
-        for (build, features) in [
-            ("simd128", &[][..]),
-            ("relaxed-simd", &["--features", "relaxed-simd"][..]),
-        ] {
-            say(&format!("testing the kernels as wasm in Node ({build})"));
-            wasm(features)?;
-        }
-        Ok(())
+    let queue = &Queue::default();
+    let (is_set_up, setups) = mpsc::channel();
+    let package = move || {
+        queue.close_unless(|| {
+            build::package()?;
+            serve::demo_data()?;
+            // Nothing comes if the setup failed; the other lane says why.
+            if setups.recv().is_err() {
+                return Ok(());
+            }
+            lint_typescript()?;
+            document_package()?;
+            queue.fill(kernels()?.into_iter().chain(suites()?));
+            Ok(())
+        })?;
+        queue.work(false)
     };
-    let natively = || {
-        // Downloads run while the first builds do.
-        setup::vulkan()?;
-        setup::browsers()?;
-        setup::testers()?;
-        setup::bundlers()?;
-        setup::peers()?;
-        lint_rust()?;
-        document_crate()?;
-        say("testing natively");
-        // This also builds the server's binary and the examples, which the tests in JavaScript run.
-        run(cargo().args(["test", "--quiet"]))?;
-        // In the profile that xtask runs in, in which it is built already.
-        run(cargo().args(["test", "--quiet", "--package", "xtask", "--profile", "dev"]))
+    let natively = move || {
+        queue.close_unless(|| {
+            // Downloads run while the first builds do.
+            setup::vulkan()?;
+            setup::browsers()?;
+            setup::testers()?;
+            setup::bundlers()?;
+            setup::peers()?;
+            // The other lane may have failed already.
+            let _ = is_set_up.send(());
+            lint_rust()?;
+            document_crate()?;
+            say("testing natively");
+            // This also builds the server's binary and the examples, which the tests in JavaScript
+            // run.
+            run(cargo().args(["test", "--quiet"]))?;
+            // In the profile that xtask runs in, in which it is built already.
+            run(cargo().args(["test", "--quiet", "--package", "xtask", "--profile", "dev"]))
+        })?;
+        queue.work(true)
     };
-    both(for_wasm, natively)?;
-    lint_typescript()?;
-    document_package()?;
-    let suites = output(command("node").args(["tests/js/run.mjs", "--list"]))
-        .context("tests/js/run.mjs does not list its suites")?;
-    for suite in suites.lines() {
-        say(&format!("npm run test:{suite}"));
-        // A missing browser is an error here. By hand its tests are skipped.
-        run(npm_script(&format!("test:{suite}"))
-            .env("GOSSAMER_BROWSERS", "required")
-            .env("GOSSAMER_TARGET", target()))?;
-    }
+    both(package, natively)?;
     say("all tests passed");
     Ok(())
+}
+
+/// A command, and what it is.
+struct Job {
+    name: String,
+    command: Command,
+    /// Whether it runs binaries that `cargo test` builds.
+    needs_binaries: bool,
+}
+
+/// Jobs that wait for a lane.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    /// Whether the jobs were added.
+    is_filled: bool,
+    /// Whether a lane failed, so that no further job is begun.
+    is_closed: bool,
+}
+
+impl Queue {
+    fn fill(&self, jobs: impl Iterator<Item = Job>) {
+        let mut state = self.state.lock().expect("no lane panics with it");
+        state.jobs.extend(jobs);
+        state.is_filled = true;
+        self.changed.notify_all();
+    }
+
+    /// Does what comes before the jobs. If it fails, no further job is begun.
+    fn close_unless(&self, prepare: impl FnOnce() -> Result<()>) -> Result<()> {
+        prepare().inspect_err(|_| {
+            self.state.lock().expect("no lane panics with it").is_closed = true;
+            self.changed.notify_all();
+        })
+    }
+
+    /// Runs jobs until none is left. A job that fails does not stop the others.
+    fn work(&self, has_binaries: bool) -> Result<()> {
+        let mut failed = Vec::new();
+        while let Some(mut job) = self.next(has_binaries) {
+            say(&job.name);
+            if let Err(error) = run_with_log(&mut job.command, &job.name) {
+                failed.push(format!("{error:#}"));
+            }
+        }
+        if !failed.is_empty() {
+            bail!("{}", failed.join("; and "));
+        }
+        Ok(())
+    }
+
+    /// The next job that this lane can run. With the binaries it takes those first that need them:
+    /// the other lane cannot.
+    fn next(&self, has_binaries: bool) -> Option<Job> {
+        let mut state = self.state.lock().expect("no lane panics with it");
+        loop {
+            if state.is_closed {
+                return None;
+            }
+            let own = |job: &Job| job.needs_binaries == has_binaries;
+            let at = state.jobs.iter().position(own);
+            let any = has_binaries && !state.jobs.is_empty();
+            if let Some(at) = at.or(any.then_some(0)) {
+                return state.jobs.remove(at);
+            }
+            if state.is_filled {
+                return None;
+            }
+            state = self.changed.wait(state).expect("no lane panics with it");
+        }
+    }
+}
+
+/// The kernels as wasm, in both builds.
+fn kernels() -> Result<Vec<Job>> {
+    let builds = [
+        ("simd128", &[][..]),
+        ("relaxed-simd", &["--features", "relaxed-simd"][..]),
+    ];
+    let job = |(build, features)| {
+        Ok(Job {
+            name: format!("testing the kernels as wasm in Node ({build})"),
+            command: wasm(features)?,
+            needs_binaries: false,
+        })
+    };
+    builds.into_iter().map(job).collect()
+}
+
+/// The suites in JavaScript.
+fn suites() -> Result<Vec<Job>> {
+    let suites = output(command("node").args(["tests/js/run.mjs", "--list"]))
+        .context("tests/js/run.mjs does not list its suites")?;
+    let job = |line: &str| {
+        let (suite, needs) = line.split_once(' ').unwrap_or((line, ""));
+        let mut command = npm_script(&format!("test:{suite}"));
+        // A missing browser is an error here. By hand its tests are skipped.
+        command
+            .env("GOSSAMER_BROWSERS", "required")
+            .env("GOSSAMER_TARGET", target());
+        Job {
+            name: format!("npm run test:{suite}"),
+            command,
+            needs_binaries: needs == "binaries",
+        }
+    };
+    Ok(suites.lines().map(job).collect())
 }
 
 /// Runs two functions in parallel, both to their end. The errors of both are reported.
@@ -66,15 +180,15 @@ fn both(one: impl FnOnce() -> Result<()> + Send, other: impl FnOnce() -> Result<
         let other = other();
         let one = one.join().expect("it reports what goes wrong");
         match (one, other) {
-            (Err(one), Err(other)) => anyhow::bail!("{one:#}; and {other:#}"),
+            (Err(one), Err(other)) => bail!("{one:#}; and {other:#}"),
             (one, other) => one.and(other),
         }
     })
 }
 
-/// Runs the library's own tests as wasm. Node 20 computes relaxed SIMD wrongly, so that build runs
-/// in a newer Node.
-fn wasm(features: &[&str]) -> Result<()> {
+/// Tests the library as wasm. Node 20 computes relaxed SIMD wrongly, so that build runs in a newer
+/// Node.
+fn wasm(features: &[&str]) -> Result<Command> {
     let runner = std::env::current_exe()?;
     let runner = format!(
         "{} wasm-test-runner",
@@ -98,7 +212,7 @@ fn wasm(features: &[&str]) -> Result<()> {
         let newer = std::iter::once(newer_node()?).chain(std::env::split_paths(&path));
         test.env("PATH", std::env::join_paths(newer)?);
     }
-    run(&mut test)
+    Ok(test)
 }
 
 /// The folder of the newer Node, which an npm package installs.
@@ -303,5 +417,50 @@ mod tests {
         fs::remove_dir_all(&folder).unwrap();
         let names = ["inner/five.rs", "three.rs", "two.rs"];
         assert_eq!(found, names.map(|name| folder.join(name)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(name: &str, program: &str, needs_binaries: bool) -> Job {
+        Job {
+            name: format!("job of a test: {name}"),
+            command: Command::new(program),
+            needs_binaries,
+        }
+    }
+
+    #[test]
+    fn two_lanes_do_all_jobs_and_report_what_failed() {
+        let queue = Queue::default();
+        let lanes = std::thread::scope(|scope| {
+            let early = scope.spawn(|| queue.work(false));
+            let jobs = [
+                job("one", "true", false),
+                job("two", "false", true),
+                job("three", "true", false),
+                job("four", "true", true),
+            ];
+            queue.fill(jobs.into_iter());
+            let early = early.join().expect("it does not panic");
+            [early, queue.work(true)]
+        });
+        assert!(lanes[0].is_ok());
+        let failed = lanes[1].as_ref().expect_err("a job failed").to_string();
+        assert!(failed.contains("`false ` failed"), "{failed}");
+        assert!(queue.state.lock().expect("nobody panicked").jobs.is_empty());
+    }
+
+    #[test]
+    fn a_lane_that_fails_before_the_jobs_ends_the_other() {
+        let queue = Queue::default();
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| queue.work(false));
+            let failed = queue.close_unless(|| bail!("it cannot be built"));
+            assert!(failed.is_err());
+            assert!(other.join().expect("it does not panic").is_ok());
+        });
     }
 }

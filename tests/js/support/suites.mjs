@@ -8,18 +8,18 @@ import { join, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /**
- * In the order in which `cargo xtask test` runs them; `serial`: one file at a time, since each
- * keeps the machine busy.
+ * In the order in which `cargo xtask test` begins them, the longest ones first. `serial`: one file
+ * at a time, since each keeps the machine busy; `binaries`: runs what `cargo test` builds.
  */
 export const SUITES = {
-  node: {},
-  server: {},
   browsers: { serial: true },
+  node: {},
   gpu: {},
   package: { serial: true },
-  bundlers: { serial: true },
-  docs: {},
   demo: { serial: true },
+  server: { binaries: true },
+  bundlers: { serial: true },
+  docs: { binaries: true },
 };
 
 export const tests = fileURLToPath(new URL("..", import.meta.url));
