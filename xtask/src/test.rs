@@ -325,7 +325,7 @@ mod tests {
 
     use anyhow::anyhow;
 
-    use super::{both, root};
+    use super::{Command, Job, Queue, bail, both, root};
 
     #[test]
     fn what_goes_wrong_on_either_side_is_told() {
@@ -418,11 +418,6 @@ mod tests {
         let names = ["inner/five.rs", "three.rs", "two.rs"];
         assert_eq!(found, names.map(|name| folder.join(name)));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     fn job(name: &str, program: &str, needs_binaries: bool) -> Job {
         Job {
