@@ -11,7 +11,7 @@ import { files, problems, SUITES } from "./support/suites.mjs";
  * Milliseconds for a file: an end for what waits for nothing, such as a server that is left open
  * when a hook fails.
  */
-const LIMIT = 2_400_000;
+const LIMIT = 1_200_000;
 
 const [suite, ...options] = process.argv.slice(2);
 const found = problems();

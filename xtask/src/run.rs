@@ -75,9 +75,7 @@ pub fn run_with_log(command: &mut Command, name: &str) -> Result<()> {
     let path = folder.join(format!("{letters}.log"));
     let log = File::create(&path)?;
     let done = run(command.stdout(log.try_clone()?).stderr(log));
-    let mut out = io::stderr().lock();
-    io::copy(&mut File::open(&path)?, &mut out)?;
-    drop(out);
+    io::copy(&mut File::open(&path)?, &mut io::stderr().lock())?;
     say(&match &done {
         Ok(()) => format!("passed: {name}"),
         Err(_) => format!("FAILED: {name}"),

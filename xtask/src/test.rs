@@ -12,7 +12,8 @@ use crate::run::{cargo, command, npm_script, output, root, run, run_with_log, sa
 use crate::{build, model, serve, setup};
 
 /// Runs all tests, in two lanes. One builds the package, the other what is native; then both take
-/// what is left. Few of the tests keep two cores busy.
+/// what is left. Few of the tests keep two cores busy. The builds use the release and the
+/// development profile, so they share no folder that cargo locks.
 pub fn all() -> Result<()> {
     setup::wasm_target()?;
     setup::npm_packages()?;
@@ -20,7 +21,7 @@ pub fn all() -> Result<()> {
     let queue = &Queue::default();
     let (is_set_up, setups) = mpsc::channel();
     let package = move || {
-        queue.close_unless(|| {
+        queue.prepare(|| {
             build::package()?;
             serve::demo_data()?;
             // Nothing comes if the setup failed; the other lane says why.
@@ -35,7 +36,7 @@ pub fn all() -> Result<()> {
         queue.work(false)
     };
     let natively = move || {
-        queue.close_unless(|| {
+        queue.prepare(|| {
             // Downloads run while the first builds do.
             setup::vulkan()?;
             setup::browsers()?;
@@ -92,12 +93,13 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Does what comes before the jobs. If it fails, no further job is begun.
-    fn close_unless(&self, prepare: impl FnOnce() -> Result<()>) -> Result<()> {
-        prepare().inspect_err(|_| {
-            self.state.lock().expect("no lane panics with it").is_closed = true;
-            self.changed.notify_all();
-        })
+    /// Does what comes before the jobs. If it fails or panics, no further job is begun: the other
+    /// lane would wait for jobs that nobody adds.
+    fn prepare(&self, act: impl FnOnce() -> Result<()>) -> Result<()> {
+        let unfinished = Unfinished(self);
+        act()?;
+        std::mem::forget(unfinished);
+        Ok(())
     }
 
     /// Runs jobs until none is left. A job that fails does not stop the others.
@@ -134,6 +136,17 @@ impl Queue {
             }
             state = self.changed.wait(state).expect("no lane panics with it");
         }
+    }
+}
+
+/// Closes a queue when it is dropped.
+struct Unfinished<'a>(&'a Queue);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock().expect("no lane panics with it");
+        state.is_closed = true;
+        self.0.changed.notify_all();
     }
 }
 
@@ -186,8 +199,8 @@ fn both(one: impl FnOnce() -> Result<()> + Send, other: impl FnOnce() -> Result<
     })
 }
 
-/// Tests the library as wasm. Node 20 computes relaxed SIMD wrongly, so that build runs in a newer
-/// Node.
+/// The command that runs the library's own tests as wasm. Node 20 computes relaxed SIMD wrongly, so
+/// that build runs in a newer Node.
 fn wasm(features: &[&str]) -> Result<Command> {
     let runner = std::env::current_exe()?;
     let runner = format!(
@@ -453,8 +466,19 @@ mod tests {
         let queue = Queue::default();
         std::thread::scope(|scope| {
             let other = scope.spawn(|| queue.work(false));
-            let failed = queue.close_unless(|| bail!("it cannot be built"));
+            let failed = queue.prepare(|| bail!("it cannot be built"));
             assert!(failed.is_err());
+            assert!(other.join().expect("it does not panic").is_ok());
+        });
+    }
+
+    #[test]
+    fn a_lane_that_panics_before_the_jobs_ends_the_other() {
+        let queue = Queue::default();
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| queue.work(true));
+            let panicked = scope.spawn(|| queue.prepare(|| panic!("a panic of a test")));
+            assert!(panicked.join().is_err());
             assert!(other.join().expect("it does not panic").is_ok());
         });
     }

@@ -35,6 +35,6 @@ function command(path, ...args) {
  * Runs a script, which may be long: all shared cases at once. Its standard output, read as JSON.
  */
 export async function runJson([path, ...args], script, scriptArgs = [], options = {}) {
-  const { stdout } = await run(path, [...args, script, ...scriptArgs], { timeout: 2_400_000, ...options });
+  const { stdout } = await run(path, [...args, script, ...scriptArgs], { timeout: 1_200_000, ...options });
   return JSON.parse(stdout);
 }
